@@ -1,0 +1,35 @@
+"""Shared fixtures: one thread, and the golden numbers."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+FULL_GOLDEN = HERE.parents[1] / "shared" / "golden"
+SMALL_GOLDEN = HERE / "golden"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+def load_golden(name: str) -> Mapping[str, np.ndarray]:
+    """The full golden file where it is at hand, otherwise the subset that every clone carries."""
+    for folder in (FULL_GOLDEN, SMALL_GOLDEN):
+        if (folder / f"{name}.npz").exists():
+            return np.load(folder / f"{name}.npz", allow_pickle=False)
+    raise FileNotFoundError(f"no golden file {name}.npz in {SMALL_GOLDEN}")
+
+
+@pytest.fixture
+def golden() -> Callable[[str], Mapping[str, np.ndarray]]:
+    return load_golden
+
+
+def cases(data: Mapping[str, np.ndarray]) -> list[str]:
+    """The case names of a golden file: what stands before the first slash of its keys."""
+    return sorted({key.split("/", 1)[0] for key in data})
