@@ -1,0 +1,213 @@
+"""The embedding file: all that a score or a picture needs to know about one split of one run.
+
+An `.npz` with the keys of the 2021 code (`embeddings ids temp weights logits original_ids
+examples`) and, new, `paths`, `is_query`, `is_gallery` and `meta` (one JSON string). Files of 2021
+have no `meta` and still load. Nothing is ever unpickled.
+"""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+_KEY_OF_FIELD = {
+    "embeddings": "embeddings",
+    "ids": "ids",
+    "class_weights": "weights",
+    "logits": "logits",
+    "original_ids": "original_ids",
+    "examples": "examples",
+    "paths": "paths",
+    "is_query": "is_query",
+    "is_gallery": "is_gallery",
+}
+_DTYPE_OF_FIELD = {
+    "embeddings": np.float32,
+    "ids": np.int64,
+    "class_weights": np.float32,
+    "logits": np.float32,
+    "original_ids": np.int64,
+    "paths": np.str_,
+    "is_query": np.bool_,
+    "is_gallery": np.bool_,
+}
+_ONE_ROW_PER_ITEM = tuple(name for name in _KEY_OF_FIELD if name != "class_weights")
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddingFile:
+    """One split's embeddings with what belongs to them; N rows, D dimensions, C classes, S samples.
+
+    Args:
+        embeddings: [N, D] float32, as `Method.embed` returns them (vMF: norm = concentration).
+        ids: [N] int64 class labels.
+        temperature: exp(tau) = 1 / beta, > 0; 1.0 where the method has none.
+        class_weights: [C, D] float32, or None where the method has none.
+        logits: [N, C] or [N, S, C] (S draws per item) float32; None for open sets.
+        original_ids: [N] labels before they were made contiguous; open sets only.
+        examples: [N, ...] the pictures themselves, for small data sets.
+        paths: [N] file names of the pictures.
+        is_query: [N] bool, rows that ask; None means all.
+        is_gallery: [N] bool, rows that are searched; None means all.
+        meta: schema, dataset, split, split_hash, open_set, method, geometry, seed, …; None in
+            files of 2021.
+    """
+
+    embeddings: np.ndarray
+    ids: np.ndarray
+    temperature: float = 1.0
+    class_weights: np.ndarray | None = None
+    logits: np.ndarray | None = None
+    original_ids: np.ndarray | None = None
+    examples: np.ndarray | None = None
+    paths: np.ndarray | None = None
+    is_query: np.ndarray | None = None
+    is_gallery: np.ndarray | None = None
+    meta: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for name in _KEY_OF_FIELD:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _as_array(name, value))
+        _check_shapes(self)
+
+    @property
+    def open_set(self) -> bool:
+        """Whether the classes were unseen in training (2021: files of closed sets carry logits)."""
+        if self.meta is not None and "open_set" in self.meta:
+            return bool(self.meta["open_set"])
+        return self.logits is None
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value, dtype=_DTYPE_OF_FIELD.get(name))
+    if array.dtype == object:
+        raise ValueError(f"{name} must be an array of numbers or text, got Python objects")
+    return array
+
+
+def _check_shapes(file: EmbeddingFile) -> None:
+    """Raise ValueError where two arrays of the file contradict each other."""
+    n_dims = {"embeddings": (2,), "ids": (1,), "class_weights": (2,), "logits": (2, 3)}
+    for name, allowed in n_dims.items():
+        array = getattr(file, name)
+        if array is not None and array.ndim not in allowed:
+            wanted = " or ".join(str(n) for n in allowed)
+            raise ValueError(f"{name} must have {wanted} axes, got shape {list(array.shape)}")
+    for name in _ONE_ROW_PER_ITEM:
+        array = getattr(file, name)
+        if array is not None and (array.ndim == 0 or len(array) != len(file.embeddings)):
+            raise ValueError(
+                f"embeddings {list(file.embeddings.shape)} and {name} {list(array.shape)} "
+                "differ in rows"
+            )
+    weights = file.class_weights
+    if weights is not None and weights.shape[1] != file.embeddings.shape[1]:
+        raise ValueError(
+            f"embeddings {list(file.embeddings.shape)} and class weights {list(weights.shape)} "
+            "differ in columns"
+        )
+
+
+def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
+    """Write under a temporary name beside `path` and rename, so that nobody reads half a file.
+
+    Args:
+        path: where to; by custom `<run folder>/<dataset>_<split>.npz`. Its folder is made.
+        file: what to write.
+    """
+    path = Path(path)
+    arrays = {key: getattr(file, name) for name, key in _KEY_OF_FIELD.items()}
+    arrays = {key: array for key, array in arrays.items() if array is not None}
+    arrays["temp"] = np.asarray(file.temperature, dtype=np.float64)
+    if file.meta is not None:
+        arrays["meta"] = np.asarray(json.dumps({"schema": SCHEMA, **file.meta}, sort_keys=True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            np.savez(stream, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_embeddings(path: str | Path) -> EmbeddingFile:
+    """Read an embedding file, of this version or of 2021, without unpickling anything.
+
+    Args:
+        path: the `.npz`.
+
+    Returns:
+        The file's content, with shapes checked.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such archive, lacks a key, holds Python objects, or its arrays
+            contradict each other.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no embedding file {path}; write it with: "
+            f"python -m vmf_embeddings.main mode=get_embeddings run={path.parent}"
+        )
+    arrays = _read_arrays(path)
+    for key in ("embeddings", "ids"):
+        if key not in arrays:
+            raise ValueError(
+                f"{path} has no {key!r}; it holds {sorted(arrays)}: not an embedding file"
+            )
+    fields: dict[str, Any] = {name: arrays.get(key) for name, key in _KEY_OF_FIELD.items()}
+    try:
+        return EmbeddingFile(
+            **fields, temperature=_temperature(arrays.get("temp")), meta=_meta(arrays.get("meta"))
+        )
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; was it written by this version?") from error
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the known members of the archive; unknown members are left unread."""
+    known = {*_KEY_OF_FIELD.values(), "temp", "meta"}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, not an archive of arrays")
+            return {key: archive[key] for key in archive.files if key in known}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read as an embedding file ({error}). Python objects are refused, "
+            "for reading them could run code; write the file again with mode=get_embeddings"
+        ) from error
+
+
+def _temperature(array: np.ndarray | None) -> float:
+    """exp(tau) as a float; the files of 2021 hold it as a scalar or as [1, 1]."""
+    if array is None:
+        return 1.0
+    if array.size != 1:
+        raise ValueError(f"temp must hold one number, got shape {list(array.shape)}")
+    return float(array.reshape(-1)[0])
+
+
+def _meta(array: np.ndarray | None) -> dict[str, Any] | None:
+    if array is None:
+        return None
+    try:
+        meta = json.loads(str(array))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"meta is not JSON ({error})") from error
+    if not isinstance(meta, dict):
+        raise ValueError(f"meta must be a JSON object, got {type(meta).__name__}")
+    if meta.get("schema", SCHEMA) > SCHEMA:
+        raise ValueError(
+            f"meta has schema {meta['schema']}, this version reads up to {SCHEMA}: update"
+        )
+    return meta
