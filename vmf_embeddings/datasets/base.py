@@ -1,0 +1,161 @@
+"""What every data set offers: a check before work starts, and immutable splits."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SPLIT_NAMES = ("train", "valid", "test")
+SPLIT_SEED = (
+    1234  # of every split, whatever the run's own seed: runs that differ in seed share their images
+)
+
+
+def identity_of(parts: Sequence[str | np.ndarray]) -> str:
+    """Hash of what a split holds, equal on every machine.
+
+    Args:
+        parts: texts and integer arrays, in order; each is hashed with its length, so that no two
+            lists run together.
+
+    Returns:
+        The sha256 in hexadecimal, 64 characters.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part.astype("<i8").tobytes()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+class Split(torch.utils.data.Dataset, ABC):
+    """Images of one split with their classes; nothing in it changes after construction.
+
+    Attributes:
+        labels: int64 [N] in 0..C-1.
+        original_labels: int64 [N], the classes as the data set numbers them over all its splits.
+        n_classes: C.
+        class_counts: int64 [C], images per class; zero where a closed-set split lacks a class of
+            train.
+        identity: hash of the split's list of images and their classes.
+        open_set: whether items carry `original_ids` too.
+        class_names: C names, or None.
+        paths: N absolute image paths, or None where images have no file of their own.
+        is_query: bool [N] or None. `is_gallery` alike; both or neither.
+        in_memory: whether `batch` works.
+        examples_to_save: whether the pictures are small enough to be kept beside their embeddings.
+    """
+
+    in_memory: bool = False
+    examples_to_save: bool = False
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        identity: str,
+        n_classes: int,
+        open_set: bool = False,
+        original_labels: Tensor | None = None,
+        class_names: Sequence[str] | None = None,
+        paths: Sequence[str] | None = None,
+        is_query: Tensor | None = None,
+        is_gallery: Tensor | None = None,
+    ) -> None:
+        if labels.numel() == 0:
+            raise ValueError("a split holds no images; expected at least one")
+        self.labels = labels
+        self.original_labels = labels if original_labels is None else original_labels
+        self.n_classes = n_classes
+        self.class_counts = torch.bincount(labels, minlength=n_classes)
+        self.identity = identity
+        self.open_set = open_set
+        self.class_names = None if class_names is None else list(class_names)
+        self.paths = None if paths is None else list(paths)
+        self.is_query = is_query
+        self.is_gallery = is_gallery
+        # Plain lists: reading one integer out of a tensor costs a microsecond per item.
+        self._ids: list[int] = self.labels.tolist()
+        self._original_ids: list[int] = self.original_labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @abstractmethod
+    def example(self, index: int) -> Tensor:
+        """One image as the network wants it, float32 [channels, H, W]."""
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        item: dict[str, Tensor | int] = {
+            "examples": self.example(index),
+            "ids": self._ids[index],
+        }
+        if self.open_set:
+            item["original_ids"] = self._original_ids[index]
+        return item
+
+    def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """A whole batch at once, for splits that live in memory.
+
+        Args:
+            indices: int64 [B].
+            generator: source of the augmentation's randomness; torch's default one if None.
+
+        Returns:
+            `examples` float32 [B, channels, H, W], `ids` int64 [B] and, for open sets,
+            `original_ids` int64 [B].
+
+        Raises:
+            TypeError: if the split's images are files; use a DataLoader.
+        """
+        raise TypeError(f"{type(self).__name__} reads files: use a DataLoader instead of batch()")
+
+
+class Dataset(ABC):
+    """A source of images in three splits; reading starts with `check` or `split`.
+
+    Attributes:
+        name: prefix of embedding files.
+        open_set: whether validation and test are retrieval instead of classification.
+        image_shape: (channels, H, W) of an item's `examples`.
+        margin_warmup_epochs: ArcFace keeps its margin at 0 before this epoch, >= 0.
+    """
+
+    name: str
+    open_set: bool = False
+    image_shape: tuple[int, int, int]
+
+    def __init__(self, *, margin_warmup_epochs: int) -> None:
+        if margin_warmup_epochs < 0:
+            raise ValueError(f"margin_warmup_epochs must be >= 0, got {margin_warmup_epochs}")
+        self.margin_warmup_epochs = margin_warmup_epochs
+        self._splits: dict[tuple[str, bool], Split] = {}
+
+    @abstractmethod
+    def check(self) -> None:
+        """See that everything is in place before work starts.
+
+        Raises:
+            FileNotFoundError: naming the path that was looked at and what to type.
+            ValueError: if a list or table is malformed.
+        """
+
+    @abstractmethod
+    def _make_split(self, name: str, augment: bool) -> Split: ...
+
+    def split(self, name: str, *, augment: bool = False) -> Split:
+        """One of the splits "train", "valid" and "test"; the same object every time.
+
+        Args:
+            name: which.
+            augment: whether images get the data set's random training transform.
+        """
+        if name not in SPLIT_NAMES:
+            raise ValueError(f"unknown split {name!r}; known: {', '.join(SPLIT_NAMES)}")
+        key = (name, augment)
+        if key not in self._splits:
+            self._splits[key] = self._make_split(name, augment)
+        return self._splits[key]

@@ -1,0 +1,72 @@
+"""The 1,797 handwritten digits that scikit-learn ships (Alpaydin & Kaynak 1998), as 28x28 pictures.
+
+UCI "Optical Recognition of Handwritten Digits", https://doi.org/10.24432/C50P49: real data without
+a download.
+"""
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from vmf_embeddings.datasets.arrays import ArrayDataset, stratified_holdout
+
+TEST_SHARE = 0.2
+N_TRAIN_CLASSES = 5  # of digits_open
+
+
+@functools.cache
+def read_digits() -> tuple[Tensor, np.ndarray]:
+    """All digits, upscaled smoothly from 8x8 grey values 0..16.
+
+    Returns:
+        Images uint8 [1797, 1, 28, 28] and labels int64 [1797] in 0..9.
+    """
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    small = (
+        torch.from_numpy(raw.images)[:, None] / 16.0
+    )  # float64: the rounding below is the same everywhere
+    large = interpolate(small, size=(28, 28), mode="bicubic", align_corners=False)
+    return (large.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8), raw.target.astype(np.int64)
+
+
+class Digits(ArrayDataset):
+    """Closed set: a stratified fifth is test, 15% of the rest, stratified, is valid."""
+
+    name = "digits"
+    image_shape = (1, 28, 28)
+    class_names = tuple("0123456789")
+
+    def check(self) -> None:
+        """Nothing can be missing: the pictures come with scikit-learn."""
+
+    def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
+        images, labels = read_digits()
+        train, test = stratified_holdout(labels, TEST_SHARE)
+        chosen = test if part == "test" else train
+        return images[torch.from_numpy(chosen)], labels[chosen]
+
+
+class DigitsOpen(ArrayDataset):
+    """Open set: digits 0-4 for training, digits 5-9 for test.
+
+    Validation is retrieval over held-out IMAGES of the training classes, not over held-out classes
+    as in Cars196, CUB200 and SOP: with ten classes there is none to spare.
+    """
+
+    name = "digits_open"
+    open_set = True
+    image_shape = (1, 28, 28)
+    class_names = tuple("0123456789")
+
+    def check(self) -> None:
+        """Nothing can be missing: the pictures come with scikit-learn."""
+
+    def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
+        images, labels = read_digits()
+        chosen = np.flatnonzero((labels >= N_TRAIN_CLASSES) == (part == "test"))
+        return images[torch.from_numpy(chosen)], labels[chosen]

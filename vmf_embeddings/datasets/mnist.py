@@ -1,0 +1,139 @@
+"""MNIST and FashionMNIST from their IDX files, fetched through torchvision where missing."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.datasets.arrays import ArrayDataset
+
+STEMS = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+def read_idx(path: Path) -> np.ndarray:
+    """An IDX file of unsigned bytes, plain or gzipped (http://yann.lecun.com/exdb/mnist).
+
+    Args:
+        path: the file; a name that ends in .gz is unpacked while reading.
+
+    Returns:
+        uint8 array of the shape that the header states.
+
+    Raises:
+        ValueError: if the header or the length is not that of such a file.
+    """
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (EOFError, gzip.BadGzipFile) as error:
+        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+    n_dims = data[3] if data[:3] == b"\x00\x00\x08" else 0
+    if not 1 <= n_dims <= 4 or len(data) < 4 + 4 * n_dims:
+        raise ValueError(
+            f"{path} is not an IDX file of unsigned bytes: it begins with {data[:4]!r}"
+        )
+    shape = tuple(np.frombuffer(data, ">i4", n_dims, 4).tolist())
+    values = np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims)
+    if values.size != np.prod(shape):
+        raise ValueError(f"{path} should hold {shape} bytes, but holds {values.size}: cut off?")
+    return values.reshape(shape)
+
+
+class MNIST(ArrayDataset):
+    """28x28 grey pictures scaled to [0, 1], not normalised, not augmented; any number of images."""
+
+    name = "mnist"
+    title = "MNIST"  # torchvision's class and folder
+    config = "mnist"
+    image_shape = (1, 28, 28)
+    class_names = tuple("0123456789")
+
+    def __init__(
+        self, dataset_path: str | Path, *, download: bool, margin_warmup_epochs: int
+    ) -> None:
+        super().__init__(margin_warmup_epochs=margin_warmup_epochs)
+        self.dataset_path = Path(dataset_path).expanduser()
+        self.download = download
+
+    @property
+    def folder(self) -> Path:
+        """Where the four files belong."""
+        return self.dataset_path / self.title / "raw"
+
+    def check(self) -> None:
+        """See that the four files exist; fetch them if allowed.
+
+        Raises:
+            FileNotFoundError: with the path and what to type.
+        """
+        if not self._missing():
+            return
+        reason = self._fetch() if self.download else "download is off"
+        if self._missing():
+            raise FileNotFoundError(self._advice(reason))
+
+    def _find(self, stem: str) -> Path | None:
+        for folder in (self.folder, self.dataset_path / "raw", self.dataset_path):
+            for path in (folder / stem, folder / f"{stem}.gz"):
+                if path.is_file():
+                    return path
+        return None
+
+    def _missing(self) -> list[str]:
+        return [stem for pair in STEMS.values() for stem in pair if self._find(stem) is None]
+
+    def _fetch(self) -> str:
+        """Let torchvision download and verify; returns why it could not, in one line."""
+        import vmf_embeddings.torchvision_compat  # noqa: F401, I001
+        from torchvision import datasets
+
+        try:
+            getattr(datasets, self.title)(str(self.dataset_path), download=True)
+        except (OSError, RuntimeError) as error:  # no network; torchvision gives up on all mirrors
+            return f"the download failed ({' '.join(str(error).split())[:200]})"
+        return "the download brought other files"
+
+    def _advice(self, reason: str) -> str:
+        missing = ", ".join(f"{stem}[.gz]" for stem in self._missing())
+        return (
+            f"{self.title} is not at {self.folder} (missing: {missing}); {reason}. "
+            f"With network: dataset={self.config} dataset.params.download=true fetches it. "
+            "Without: put the four files there, or say where they are: "
+            f"dataset={self.config} dataset.params.dataset_path=PATH, "
+            f"where PATH/{self.title}/raw holds them."
+        )
+
+    def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
+        self.check()
+        files = [self._find(stem) for stem in STEMS[part]]
+        images, labels = (read_idx(path) for path in files)
+        if images.shape != (len(labels), 28, 28) or labels.ndim != 1:
+            raise ValueError(
+                f"{files[0]} holds images of shape {images.shape} and {files[1]} labels of shape "
+                f"{labels.shape}; expected [N, 28, 28] and [N]"
+            )
+        return torch.from_numpy(images.copy())[:, None], labels.astype(np.int64)
+
+
+class FashionMNIST(MNIST):
+    """Ten kinds of clothing in MNIST's format (Xiao et al. 2017, https://arxiv.org/abs/1708.07747)."""
+
+    name = "fashionmnist"
+    title = "FashionMNIST"
+    config = "fashion_mnist"
+    class_names = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )

@@ -1,0 +1,1 @@
+"""Samplers: from labels to batches of indices, reproducible per (seed, epoch)."""

@@ -1,0 +1,57 @@
+"""What every batch sampler offers: batches of indices that depend on (seed, epoch) alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class BatchSampler(ABC):
+    """Iterates over one epoch's GLOBAL batches; the trainer shares them out among processes.
+
+    The sequence of an epoch is a function of (seed, epoch): no global generator is read or
+    advanced, and iterating twice without `set_epoch` gives the same batches twice.
+
+    Args:
+        labels: integer classes [N] of the split.
+        seed: >= 0.
+    """
+
+    def __init__(self, labels: Tensor, *, seed: int) -> None:
+        self.labels = torch.as_tensor(labels).cpu().numpy()
+        if self.labels.ndim != 1 or self.labels.size == 0:
+            raise ValueError(f"expected labels [N] with N >= 1, got {self.labels.shape}")
+        self.seed = seed
+        self.epoch = 0
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[Tensor]: ...
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, >= 0, whose batches come next."""
+        self.epoch = epoch
+
+    def generator(self) -> np.random.Generator:
+        """A fresh generator for this epoch."""
+        return np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
+
+    def state_dict(self) -> dict[str, int]:
+        """What `load_state_dict` needs to give the same batches."""
+        return {"epoch": self.epoch, "seed": self.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go to the epoch and seed of a saved state."""
+        self.epoch = int(state["epoch"])
+        self.seed = int(state["seed"])
+
+
+def positive(**values: int) -> None:
+    """Refuse counts below 1, naming the key as it is typed on the command line."""
+    for name, value in values.items():
+        if value < 1:
+            raise ValueError(f"sampler.{name} must be >= 1, got {value}")

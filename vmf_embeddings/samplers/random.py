@@ -1,0 +1,30 @@
+"""Every image once per epoch, in random order."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.samplers.base import BatchSampler, positive
+
+
+class RandomSampler(BatchSampler):
+    """Shuffled batches; the last one may be smaller, as with `DataLoader(shuffle=True)`.
+
+    Args:
+        labels: integer classes [N]; only N matters here.
+        batch_size: images per batch, >= 1.
+        seed: >= 0.
+    """
+
+    def __init__(self, labels: Tensor, *, batch_size: int, seed: int) -> None:
+        super().__init__(labels, seed=seed)
+        positive(batch_size=batch_size)
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.labels) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.from_numpy(self.generator().permutation(len(self.labels)))
+        yield from order.split(self.batch_size)
