@@ -1,0 +1,153 @@
+"""`nearest`: the k nearest gallery rows of every query, whatever finds them."""
+
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.search.candidates import (
+    CandidateSearch,
+    faiss_candidates,
+    torch_candidates,
+)
+from vmf_embeddings.search.exact import METRICS, ExactSearch, Similarity
+
+BACKENDS = ("auto", "torch", "faiss")
+# Float32 candidates pay where float64 scores can be spared: not in a few dimensions, where
+# float32 cannot tell close neighbours apart, and not where a good part of the gallery is asked for.
+FLOAT32_MIN_DIM = 32
+FLOAT32_MIN_ROWS_PER_NEIGHBOUR = 64
+
+
+class NearestSearch:
+    """A gallery prepared for many searches; see `nearest` for the meaning of the arguments."""
+
+    def __init__(
+        self,
+        gallery: Tensor,
+        *,
+        similarity: Similarity | None = None,
+        metric: str | None = None,
+        backend: str = "auto",
+    ) -> None:
+        _check(gallery, similarity, metric, backend)
+        self.gallery = gallery
+        self._similarity = METRICS[metric] if metric is not None else similarity
+        self._metric = metric
+        self._backend = backend
+        self._exact: ExactSearch | None = None
+        self._candidates: CandidateSearch | None = None
+
+    def __call__(
+        self, queries: Tensor, k: int, *, exclude: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Columns int64 and scores float64 [Q, k], best first; -1 and -inf where none is left."""
+        _check_queries(queries, self.gallery, k)
+        if exclude is None:
+            exclude = queries.new_full((len(queries),), -1, dtype=torch.int64)
+        exclude = exclude.to(queries.device)
+        n_found = min(k, len(self.gallery))
+        columns = exclude.new_full((len(queries), k), -1)
+        scores = queries.new_full((len(queries), k), -torch.inf, dtype=torch.float64)
+        if n_found and len(queries):
+            found = self._search(n_found)(queries, n_found, exclude)
+            columns[:, :n_found], scores[:, :n_found] = found
+            columns.masked_fill_(scores == -torch.inf, -1)
+        return columns, scores
+
+    def _search(self, k: int) -> CandidateSearch | ExactSearch:
+        spares = self.gallery.shape[1] >= FLOAT32_MIN_DIM and (
+            k * FLOAT32_MIN_ROWS_PER_NEIGHBOUR <= len(self.gallery)
+        )
+        if self._metric is None or not (spares or self._backend == "faiss"):
+            return self._exact_search()
+        if self._candidates is None:
+            wants_faiss = self._backend == "faiss" or (
+                self._backend == "auto" and importlib.util.find_spec("faiss") is not None
+            )
+            make = faiss_candidates if wants_faiss else torch_candidates
+            self._candidates = CandidateSearch(self.gallery, self._metric, make, self._exact_search)
+        return self._candidates
+
+    def _exact_search(self) -> ExactSearch:
+        if self._exact is None:
+            assert self._similarity is not None
+            self._exact = ExactSearch(self.gallery, self._similarity)
+        return self._exact
+
+
+def nearest(
+    queries: Tensor,
+    gallery: Tensor,
+    k: int,
+    *,
+    similarity: Similarity | None = None,
+    metric: str | None = None,
+    exclude: Tensor | None = None,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """The k nearest gallery rows of every query, the same to the index whatever the backend.
+
+    Scores are float64 and ordered by (score descending, index ascending). Memory is a block of
+    similarities, never Q x G.
+
+    Args:
+        queries: [Q, D], already projected (`Geometry.project`).
+        gallery: [G, D], likewise.
+        k: neighbours per query, >= 1.
+        similarity: takes [Q, D] and [G, D], gives [Q, G], larger is closer; used where `metric`
+            is None.
+        metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders the
+            neighbours as `similarity` does; faster, and all that faiss can search.
+        exclude: [Q] gallery index to leave out per query (the query itself), -1 for none.
+        backend: "torch", "faiss", or "auto": faiss where it is installed and can help, else torch.
+
+    Returns:
+        Indices [Q, k] int64, -1 where the gallery has fewer rows, and scores [Q, k] float64,
+        there -inf.
+
+    Raises:
+        ValueError: unknown names, shapes that differ, values that are not finite, faiss without
+            a metric.
+        ImportError: backend "faiss" where faiss is not installed.
+    """
+    search = NearestSearch(gallery, similarity=similarity, metric=metric, backend=backend)
+    return search(queries, k, exclude=exclude)
+
+
+def _check(
+    gallery: Tensor, similarity: Similarity | None, metric: str | None, backend: str
+) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f"search={backend} is unknown; known: {', '.join(BACKENDS)}")
+    if metric is not None and metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)} or None")
+    if metric is None and similarity is None:
+        raise ValueError("nearest needs a similarity or a metric, got neither")
+    if backend == "faiss":
+        _check_faiss(metric)
+    if gallery.ndim != 2:
+        raise ValueError(f"gallery must be [G, D], got {list(gallery.shape)}")
+    if not torch.isfinite(gallery).all():
+        raise ValueError("the gallery holds NaN or infinite values, so nothing is nearest")
+
+
+def _check_faiss(metric: str | None) -> None:
+    if metric is None:
+        raise ValueError(
+            "faiss compares by inner product or Euclidean distance, not in this geometry; "
+            "use search=torch or search=auto"
+        )
+    if importlib.util.find_spec("faiss") is None:
+        raise ImportError("search=faiss needs faiss: pip install faiss-cpu, or use search=torch")
+
+
+def _check_queries(queries: Tensor, gallery: Tensor, k: int) -> None:
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    if queries.ndim != 2 or queries.shape[1] != gallery.shape[1]:
+        raise ValueError(
+            f"queries {list(queries.shape)} and gallery {list(gallery.shape)} differ in columns"
+        )
+    if not torch.isfinite(queries).all():
+        raise ValueError("the queries hold NaN or infinite values, so nothing is nearest")
