@@ -1,0 +1,1 @@
+"""Backbones: images in, embeddings out."""

@@ -1,0 +1,82 @@
+"""What every backbone offers: features, embeddings and the settings of the head on top of it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """What a method needs to know to build class weights and a temperature on top of a backbone.
+
+    Attributes:
+        n_classes: number of training classes C; None = taken from the data set when things are
+            built.
+        embedding_dim: D, length of one embedding.
+        use_vmf: class weights are parameters of von Mises-Fisher distributions and start as such.
+        learn_temp: the temperature is learned; otherwise it stays at its first value.
+        init_temp: tau at the start, on the log scale: temperature = exp(tau), beta = exp(-tau).
+        kappa_confidence: mean cosine in (0, 1) that von Mises-Fisher parameters start with.
+    """
+
+    n_classes: int | None
+    embedding_dim: int
+    use_vmf: bool = False
+    learn_temp: bool = False
+    init_temp: float = 0.0
+    kappa_confidence: float = 0.4
+
+
+class Arch(nn.Module):
+    """Images [B, ch, H, W] -> embeddings [B, D].
+
+    A constructor builds the net with random numbers only. Weights that have to be read or
+    downloaded come with `load_pretrained`, which is called when a fresh training begins and not
+    where a checkpoint is loaded anyway.
+    """
+
+    reference_layers: ClassVar[dict[str, str]] = {}
+    """Place in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
+
+    def __init__(self, head: HeadSpec) -> None:
+        super().__init__()
+        self.head = head
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> what enters the last projection [B, F]."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> embeddings [B, D], not normalised."""
+        raise NotImplementedError
+
+    def load_pretrained(self) -> None:  # noqa: B027 - most backbones have nothing to load
+        """Loads weights from a file or the network if the settings ask for it. Default: nothing."""
+
+    @torch.no_grad()
+    def init_class_weights(self, weight: Tensor) -> None:
+        """Fills class weights [C, D] in place the way this backbone initialises a linear layer."""
+        nn.init.kaiming_uniform_(weight, a=5**0.5)
+
+    def from_reference_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Renames the `arch_state_dict` of a 2021 checkpoint to the names of this backbone.
+
+        Checkpoints of 2021 hold every tensor twice, under its own name and as `encoder.N.*`; only
+        the second is read. Class weights and temperature (`classifier.weight`, `temp`) are left to
+        the method.
+
+        Args:
+            state: name -> tensor, as stored in 2021.
+
+        Returns:
+            A state dict that `load_state_dict` accepts strictly.
+        """
+        renamed = {}
+        for key, tensor in state.items():
+            prefix, _, rest = key.partition(".")
+            index, _, name = rest.partition(".")
+            if prefix == "encoder" and index in self.reference_layers:
+                renamed[f"{self.reference_layers[index]}.{name}"] = tensor
+        return renamed

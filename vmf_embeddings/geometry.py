@@ -1,0 +1,157 @@
+"""How two embeddings are compared: Euclidean, by cosine, in the Poincare ball, as vMF laws.
+
+A geometry is a small constant object. `project` turns stored rows into rows that can be compared,
+`similarity` compares them (larger = closer), `to_meta` and `from_meta` carry it through an
+embedding file.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings import hyperbolic
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Base of the four geometries: frozen, compares by value."""
+
+    name: ClassVar[str]
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None]
+    """How a flat index gets the order of `similarity` from projected rows; None = it cannot."""
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Stored embeddings [N, D] -> rows [N, D] to be compared."""
+        raise NotImplementedError
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Projected rows [Q, D] and [G, D] -> [Q, G], larger = closer."""
+        raise NotImplementedError
+
+    def to_meta(self) -> dict[str, Any]:
+        """Name and constants, ready for JSON."""
+        return {"name": self.name, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Euclidean(Geometry):
+    """Squared Euclidean distance of the raw embeddings."""
+
+    name: ClassVar[str] = "euclidean"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "l2"
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """The embeddings themselves."""
+        return embeddings
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """-|x-y|^2, [Q, G], <= 0 up to rounding."""
+        lengths = queries.square().sum(-1)[:, None] + gallery.square().sum(-1)
+        return 2 * queries @ gallery.T - lengths
+
+
+@dataclass(frozen=True)
+class Cosine(Geometry):
+    """Cosine of the angle between embeddings."""
+
+    name: ClassVar[str] = "cosine"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Unit vectors; a vector of length 0 stays 0."""
+        return nn.functional.normalize(embeddings, dim=-1)
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Cosine [Q, G] of unit rows."""
+        return queries @ gallery.T
+
+
+@dataclass(frozen=True)
+class Poincare(Geometry):
+    """Geodesic distance in the Poincare ball of curvature -c and radius 1/sqrt(c).
+
+    Stored embeddings are tangent vectors at the origin. With c >= 0.1 many of them land near the
+    border, where float32 has few digits left: project and compare in float64.
+    """
+
+    c: float
+    name: ClassVar[str] = "poincare"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+
+    def __post_init__(self) -> None:
+        if not self.c > 0:
+            raise ValueError(f"The Poincare ball needs a curvature constant c > 0, got {self.c}.")
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Exponential map at the origin, kept 0.1 % inside the border."""
+        return hyperbolic.project(hyperbolic.expmap0(embeddings, self.c), self.c)
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """-|x-y|^2 / ((1-c|x|^2)(1-c|y|^2)), [Q, G]: the order of distances without arcosh."""
+        return -hyperbolic.distance_ratio(queries, gallery, self.c)
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Geodesic distance [Q, G] of points of the ball."""
+        return hyperbolic.distance(x, y, self.c)
+
+
+@dataclass(frozen=True)
+class VonMisesFisher(Geometry):
+    """Embeddings are parameters kappa * mu of von Mises-Fisher laws.
+
+    Two laws are compared by the expected cosine of two draws,
+    A(kappa_x) A(kappa_y) <mu_x, mu_y>, with A the mean cosine of a draw with its mean direction.
+    """
+
+    name: ClassVar[str] = "vmf"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """Means A(kappa) mu of the laws, [N, D], shorter than 1."""
+        from vmf_embeddings import directional
+
+        kappa, mu = self.split(embeddings)
+        return directional.mean_cosine(kappa, embeddings.shape[-1])[..., None] * mu
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Expected cosine [Q, G] of draws from the laws whose means the rows are."""
+        return queries @ gallery.T
+
+    def sample(
+        self, embeddings: Tensor, n_samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Unit vectors [S, N, D] drawn from the laws of the stored embeddings [N, D]."""
+        from vmf_embeddings import directional
+
+        kappa, mu = self.split(embeddings)
+        return directional.sample(mu, kappa, n_samples, gradient=False, generator=generator)
+
+    @staticmethod
+    def split(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings [.., D] -> their lengths kappa [..], > 0, and mean directions mu [.., D]."""
+        # an embedding of length 0 has no direction: it becomes a nearly uniform law
+        kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(1e-6)
+        return kappa, embeddings / kappa[..., None]
+
+
+_GEOMETRIES = {g.name: g for g in (Euclidean, Cosine, Poincare, VonMisesFisher)}
+
+
+def from_meta(meta: dict[str, Any]) -> Geometry:
+    """The geometry that `to_meta` described.
+
+    Raises:
+        ValueError: the name is unknown or a constant is missing.
+    """
+    constants = dict(meta)
+    name = constants.pop("name", None)
+    if name not in _GEOMETRIES:
+        raise ValueError(f"Unknown geometry {name!r}; known are {', '.join(_GEOMETRIES)}.")
+    try:
+        return _GEOMETRIES[name](**constants)
+    except TypeError as error:
+        raise ValueError(
+            f"Geometry {name} does not fit the constants {constants}: {error}"
+        ) from error

@@ -1,0 +1,1 @@
+"""Objectives: a backbone, class parameters and a loss on embeddings; one file per method."""

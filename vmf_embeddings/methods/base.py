@@ -1,0 +1,198 @@
+"""The method: a backbone, class parameters and an objective; what is trained and checkpointed."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.precision import widen
+
+DECAY_RULES = ("none", "reference")
+
+
+class Method(nn.Module):
+    """Base of all methods.
+
+    A new one writes `loss`, `logits` and `geometry`, and sets `self.head` if it has class weights.
+
+    Args:
+        arch: the backbone; its `head` says how many classes there are and how class weights start.
+    """
+
+    wants_vmf: ClassVar[bool] = False
+    """Whether the class weights are von Mises-Fisher parameters (`arch.params.use_vmf=True`)."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__()
+        if arch.head.use_vmf != self.wants_vmf:
+            flag = f"arch.params.use_vmf={self.wants_vmf}"
+            raise ValueError(
+                f"method={self.name} needs {flag}, got {arch.head.use_vmf}; "
+                f"add {flag} to the command."
+            )
+        self.arch = arch
+        self.head: ClassHead | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the method is the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    # what a method is asked for
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> embeddings [B, D] as stored and compared; float32 or wider."""
+        return widen(self.arch(images))
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D] of `embed`, labels [B] in 0..C-1 -> mean loss in nats, scalar."""
+        raise NotImplementedError
+
+    def logits(self, embeddings: Tensor) -> Tensor | None:
+        """Embeddings [B, D] -> logits [B, C] or [B, S, C], temperature applied, or None."""
+        raise NotImplementedError
+
+    def predict(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> class probabilities [B, C], averaged over S if there are samples."""
+        logits = self.logits(embeddings)
+        if logits is None:
+            raise ValueError(f"method={self.name} has no classes to predict.")
+        probabilities = logits.softmax(-1)
+        return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
+
+    @property
+    def geometry(self) -> Geometry:
+        """How two embeddings are compared."""
+        raise NotImplementedError
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """[C, D], or None where the method has no class weights in the space of the embeddings."""
+        return None if self.head is None else self.head.weight
+
+    @property
+    def temperature(self) -> Tensor:
+        """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
+        return next(self.parameters()).new_ones(()) if self.head is None else self.head.temperature
+
+    def status(self) -> dict[str, float]:
+        """Numbers worth a progress line. Waits for the device: call it once per epoch."""
+        if self.head is None or self.head.tau is None:
+            return {}
+        return {"temperature": float(self.temperature.detach())}
+
+    # hooks of the training
+
+    def configure(self, *, margin_warmup_epochs: int) -> None:  # noqa: B027 - most methods need nothing
+        """Takes what the data set knows and the method needs; called once. Default: nothing.
+
+        Args:
+            margin_warmup_epochs: epochs during which an additive margin stays 0 on this data set.
+        """
+
+    def prepare(  # noqa: B027 - most methods need nothing
+        self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor
+    ) -> None:
+        """Looks at the training data before epoch 0; results go into buffers. Default: nothing.
+
+        Args:
+            batches: call it for one pass over the training images, in batches [b, ch, H, W] on the
+                method's device.
+            class_counts: images per class [C].
+        """
+
+    def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - most methods need nothing
+        """Told before every epoch, counted from 0. Default: nothing."""
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar."""
+        return self.loss(self.embed(batch["examples"]), batch["ids"])
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """The same as `training_step`; a module's forward is what data-parallel wrappers wrap."""
+        return self.training_step(batch)
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """Parameters that never decay, beside biases and other vectors. Default: none."""
+        return []
+
+    def param_groups(
+        self, temp_learning_rate: float, class_weight_decay: str = "none"
+    ) -> list[dict[str, Any]]:
+        """Splits the parameters for an optimizer: decayed, undecayed and a learned temperature.
+
+        Args:
+            temp_learning_rate: learning rate of tau, >= 0; tau has neither momentum nor decay.
+            class_weight_decay: "none" (class weights do not decay: their length means something),
+                or "reference" (they do, as they did in 2021 through a mistaken name).
+
+        Returns:
+            Groups that hold every trainable parameter exactly once; empty groups are left out.
+        """
+        if class_weight_decay not in DECAY_RULES:
+            raise ValueError(
+                f"class_weight_decay must be one of {DECAY_RULES}, got {class_weight_decay!r}."
+            )
+        tau = None if self.head is None else self.head.tau
+        still = {id(p) for p in self.undecayed_parameters()}
+        if class_weight_decay == "none":
+            still.add(id(self.class_weights))
+        parameters = [p for p in self.parameters() if p.requires_grad and p is not tau]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.ndim > 1 and id(p) not in still]},
+            {
+                "params": [p for p in parameters if p.ndim <= 1 or id(p) in still],
+                "weight_decay": 0.0,
+            },
+        ]
+        if isinstance(tau, nn.Parameter):
+            constants = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+            groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
+        _assert_partition(groups, self)
+        return [group for group in groups if group["params"]]
+
+    # checkpoints of 2021
+
+    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Loads the weights of a 2021 checkpoint (its key `arch_state_dict`) in place.
+
+        Raises:
+            ValueError: the checkpoint lacks something that this method needs, or has other sizes.
+        """
+        state = checkpoint["arch_state_dict"]
+        try:
+            self.arch.load_state_dict(self.arch.from_reference_state(state))
+        except (
+            RuntimeError
+        ) as error:  # what load_state_dict raises for missing names and other sizes
+            raise ValueError(f"This checkpoint belongs to another arch: {error}") from error
+        if self.head is not None:
+            copy_reference(self.head.weight, state, "classifier.weight")
+            if self.head.tau is not None and "temp" in state:
+                copy_reference(self.head.tau, state, "temp")
+
+
+def copy_reference(target: Tensor, state: dict[str, Tensor], name: str) -> None:
+    """Copies `state[name]` into `target`; the shapes may differ by axes of length 1.
+
+    Raises:
+        ValueError: there is no such tensor, or it has another size.
+    """
+    if name not in state:
+        raise ValueError(f"The checkpoint has no {name}; it was written by another method.")
+    if state[name].numel() != target.numel():
+        raise ValueError(
+            f"{name} is {list(state[name].shape)} in the checkpoint, here {list(target.shape)}."
+        )
+    target.data.copy_(state[name].reshape(target.shape))
+
+
+def _assert_partition(groups: list[dict[str, Any]], module: nn.Module) -> None:
+    grouped = [p for group in groups for p in group["params"]]
+    trainable = [p for p in module.parameters() if p.requires_grad]
+    assert len({id(p) for p in grouped}) == len(grouped) == len(trainable)
+    assert math.fsum(p.numel() for p in grouped) == sum(p.numel() for p in trainable)

@@ -1,0 +1,50 @@
+"""Softmax cross-entropy on cosines divided by a temperature.
+
+Wang, Xiang, Cheng, Yuille 2017, "NormFace", https://arxiv.org/abs/1704.06369; the COSINE method of
+Scott et al. 2021, https://arxiv.org/abs/2103.15718.
+"""
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import Cosine
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.head import ClassHead, cosine
+from vmf_embeddings.methods.precision import full_precision
+
+
+def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
+    """Logits beta cos(z, w).
+
+    Args:
+        embeddings: [B, D].
+        class_weights: [C, D].
+        beta: inverse temperature, > 0, scalar.
+
+    Returns:
+        [B, C] in [-beta, beta].
+    """
+    return beta * cosine(embeddings, class_weights)
+
+
+class NormalizedSCE(Method):
+    """Cross-entropy of scaled cosines; embeddings live on the sphere."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__(arch)
+        self.head = ClassHead(arch.head, arch.init_class_weights, has_temperature=True)
+
+    @full_precision
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
+        return nn.functional.cross_entropy(self.logits(embeddings), labels)
+
+    @full_precision
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> logits [B, C]."""
+        return cosine_logits(embeddings, self.head.weight, self.head.beta)
+
+    @property
+    def geometry(self) -> Cosine:
+        """Cosine of the embeddings."""
+        return Cosine()

@@ -1,0 +1,48 @@
+"""Softmax cross-entropy on dot products: the plain classifier.
+
+The STANDARD method of Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718.
+"""
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.precision import full_precision
+
+
+def dot_product_logits(embeddings: Tensor, class_weights: Tensor) -> Tensor:
+    """Logits z . w, without bias and without temperature.
+
+    Args:
+        embeddings: [B, D].
+        class_weights: [C, D].
+
+    Returns:
+        [B, C].
+    """
+    return embeddings @ class_weights.T
+
+
+class UnnormalizedSCE(Method):
+    """Cross-entropy of dot-product logits; embeddings live in Euclidean space."""
+
+    def __init__(self, arch: Arch) -> None:
+        super().__init__(arch)
+        self.head = ClassHead(arch.head, arch.init_class_weights, has_temperature=False)
+
+    @full_precision
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
+        return nn.functional.cross_entropy(self.logits(embeddings), labels)
+
+    @full_precision
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> logits [B, C]."""
+        return dot_product_logits(embeddings, self.head.weight)
+
+    @property
+    def geometry(self) -> Euclidean:
+        """Euclidean distance of the raw embeddings."""
+        return Euclidean()
