@@ -1,0 +1,165 @@
+"""CIFAR10 and CIFAR100 (Krizhevsky 2009), from their binary files or through torchvision.
+
+https://www.cs.toronto.edu/~kriz/cifar.html. The "python version" consists of pickles, which can run
+code when read: they are opened only after their md5 sums have matched the published ones. The
+"binary version" is plain bytes.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.datasets.arrays import ArrayDataset
+from vmf_embeddings.datasets.augment import CropFlipOcclude
+
+PIXELS = 3 * 32 * 32
+
+
+def read_binary(path: Path, n_label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
+    """One file of the binary version.
+
+    Args:
+        path: the file.
+        n_label_bytes: 1 (CIFAR10), or 2 (CIFAR100: coarse, then fine); the last one is the class.
+
+    Returns:
+        Images uint8 [N, 3, 32, 32] and labels int64 [N].
+
+    Raises:
+        ValueError: if the length is no multiple of a record's.
+    """
+    data = np.fromfile(path, np.uint8)
+    record = n_label_bytes + PIXELS
+    if data.size == 0 or data.size % record:
+        raise ValueError(f"{path} has {data.size} bytes, expected a multiple of {record}: cut off?")
+    rows = data.reshape(-1, record)
+    return (
+        rows[:, n_label_bytes:].reshape(-1, 3, 32, 32),
+        rows[:, n_label_bytes - 1].astype(np.int64),
+    )
+
+
+class Cifar10(ArrayDataset):
+    """32x32 colour pictures, normalised; training shifts, mirrors and occludes them."""
+
+    name = "cifar10"
+    title = "CIFAR10"  # torchvision's class
+    image_shape = (3, 32, 32)
+    mean = (0.4914, 0.4822, 0.4465)
+    std = (0.2470, 0.2435, 0.2616)
+    augmentation = CropFlipOcclude(pad=4, occlusion=8)
+    examples_to_save = False  # 123 MB as float32
+    n_label_bytes = 1
+    n_known_classes = 10
+    binary_folder = "cifar-10-batches-bin"
+    binary_files = {
+        "train": tuple(f"data_batch_{i}.bin" for i in range(1, 6)),
+        "test": ("test_batch.bin",),
+    }
+    names_file = "batches.meta.txt"
+
+    def __init__(
+        self, dataset_path: str | Path, *, download: bool, margin_warmup_epochs: int
+    ) -> None:
+        super().__init__(margin_warmup_epochs=margin_warmup_epochs)
+        self.dataset_path = Path(dataset_path).expanduser()
+        self.download = download
+
+    def check(self) -> None:
+        """See that either version is there, the pickles verified; fetch it if allowed.
+
+        Raises:
+            FileNotFoundError: with the paths and what to type.
+        """
+        if self._binary() is not None or self._python_is_verified():
+            return
+        reason = self._fetch() if self.download else "download is off"
+        if not self._python_is_verified():
+            raise FileNotFoundError(self._advice(reason))
+
+    def _binary(self) -> Path | None:
+        wanted = [name for part in self.binary_files.values() for name in part]
+        for folder in (self.dataset_path / self.binary_folder, self.dataset_path):
+            if all((folder / name).is_file() for name in wanted):
+                return folder
+        return None
+
+    def _torchvision_class(self) -> Any:
+        import vmf_embeddings.torchvision_compat  # noqa: F401, I001
+        from torchvision import datasets
+
+        return getattr(datasets, self.title)
+
+    def _python_is_verified(self) -> bool:
+        source = self._torchvision_class()  # first: it mends torchvision's import
+        from torchvision.datasets.utils import check_integrity
+
+        folder = self.dataset_path / source.base_folder
+        if not folder.is_dir():
+            return False
+        files = [*source.train_list, *source.test_list]
+        files.append([source.meta["filename"], source.meta["md5"]])
+        return all(check_integrity(str(folder / name), md5) for name, md5 in files)
+
+    def _fetch(self) -> str:
+        """Let torchvision download and verify; returns why it could not, in one line."""
+        try:
+            self._torchvision_class()(str(self.dataset_path), download=True)
+        except (OSError, RuntimeError) as error:  # no network, or the files' md5 sums differ
+            return f"the download failed ({' '.join(str(error).split())[:200]})"
+        return "the download brought other files"
+
+    def _advice(self, reason: str) -> str:
+        python = self._torchvision_class().base_folder
+        spoiled = (self.dataset_path / python).is_dir()
+        found = "has files that differ from the published ones and" if spoiled else "is missing and"
+        return (
+            f"{self.title} is not at {self.dataset_path}: {python}/ {found} {self.binary_folder}/ "
+            f"lacks one of {', '.join(sum(self.binary_files.values(), ()))}; {reason}. "
+            f"With network: dataset={self.name} dataset.params.download=true fetches it. "
+            "Without: unpack either version's archive there, or say where it is: "
+            f"dataset={self.name} dataset.params.dataset_path=PATH."
+        )
+
+    def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
+        self.check()
+        folder = self._binary()
+        if folder is None:
+            return self._read_python(part)
+        files = [folder / name for name in self.binary_files[part]]
+        images, labels = zip(*(read_binary(f, self.n_label_bytes) for f in files), strict=True)
+        return torch.from_numpy(np.concatenate(images)), self._known(np.concatenate(labels), folder)
+
+    def _read_python(self, part: str) -> tuple[Tensor, np.ndarray]:
+        data = self._torchvision_class()(str(self.dataset_path), train=part == "train")
+        self.class_names = data.classes
+        images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+        return images, np.asarray(data.targets, dtype=np.int64)
+
+    def _known(self, labels: np.ndarray, folder: Path) -> np.ndarray:
+        if labels.max() >= self.n_known_classes:
+            raise ValueError(
+                f"{folder} holds class {labels.max()}, expected 0..{self.n_known_classes - 1}"
+            )
+        names = folder / self.names_file
+        if names.is_file():
+            lines = names.read_text().split("\n")[: self.n_known_classes]
+            self.class_names = lines if len(lines) == self.n_known_classes else None
+        return labels
+
+
+class Cifar100(Cifar10):
+    """As CIFAR10, with 100 (fine) classes."""
+
+    name = "cifar100"
+    title = "CIFAR100"
+    mean = (0.5071, 0.4865, 0.4409)
+    std = (0.2673, 0.2564, 0.2762)
+    n_label_bytes = 2
+    n_known_classes = 100
+    binary_folder = "cifar-100-binary"
+    binary_files = {"train": ("train.bin",), "test": ("test.bin",)}
+    names_file = "fine_label_names.txt"

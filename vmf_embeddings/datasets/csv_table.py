@@ -1,0 +1,216 @@
+"""People's own images from one table: columns label, path, split; is_query, is_gallery."""
+
+import csv
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.datasets.base import SPLIT_NAMES
+from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+
+COLUMNS = ("label", "path", "split")
+SPLIT_WORDS = {
+    "train": "train",
+    "valid": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+FLAG_WORDS |= {"1.0": True, "0.0": False, "": False}
+
+
+class CsvTable(ImageFileDataset):
+    """One row per image; labels may be any text.
+
+    Args:
+        dataset_path: the table, or the folder that holds it, relative to the current directory.
+        csv_file: the table's name below a folder `dataset_path`; None takes the only *.csv there.
+        open_set: True for retrieval over new classes, False for classification, None to let the
+            table say: open where test (or valid, where there is no test) shares no class with
+            train.
+        valid_share: fraction of train that becomes valid where the table has no valid rows: images
+            of every class in a closed set, whole classes in an open one.
+        image_size: see `ImageFileDataset`, as for the rest.
+        augment: name of the training recipe.
+        mean: per channel.
+        std: per channel.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    name = "csv"
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        csv_file: str | None,
+        open_set: bool | None,
+        valid_share: float,
+        image_size: int,
+        augment: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        margin_warmup_epochs: int,
+    ) -> None:
+        super().__init__(
+            dataset_path,
+            image_size=image_size,
+            augment=augment,
+            mean=mean,
+            std=std,
+            margin_warmup_epochs=margin_warmup_epochs,
+        )
+        check_share("valid_share", valid_share)
+        self.csv_file = csv_file
+        self.valid_share = valid_share
+        self._open_set = open_set
+
+    @cached_property
+    def open_set(self) -> bool:
+        """Whether test classes are new ones."""
+        return shares_no_class(self.table_rows) if self._open_set is None else self._open_set
+
+    @cached_property
+    def table(self) -> Path:
+        """The csv file.
+
+        Raises:
+            FileNotFoundError: if there is none, or more than one to choose from.
+        """
+        root = self.dataset_path
+        if root.is_file() and self.csv_file is None:
+            return root
+        if self.csv_file is not None:
+            path = (root if root.is_dir() else root.parent) / self.csv_file
+            found = [path] if path.is_file() else []
+        else:
+            path = root / "*.csv"
+            found = sorted(root.glob("*.csv"))
+        if len(found) == 1:
+            return found[0]
+        raise FileNotFoundError(
+            f"expected one table at {path}, found {', '.join(f.name for f in found) or 'none'}; "
+            "say which with dataset.params.dataset_path=FOLDER dataset.params.csv_file=NAME"
+        )
+
+    @cached_property
+    def _lines(self) -> list[dict[str, str]]:
+        with self.table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            check_columns(reader.fieldnames or [], self.table)
+            lines = [_stripped(line) for line in reader if any(line.values())]
+        if not lines:
+            raise ValueError(f"{self.table} has no rows below its header")
+        return lines
+
+    @cached_property
+    def classes(self) -> list[str] | None:
+        """Sorted class names; None where all labels are integers, which then number themselves."""
+        names = sorted({line["label"] for line in self._lines})
+        if "" in names or not all(line["path"] for line in self._lines):
+            raise ValueError(f"{self.table} has a row with an empty label or path")
+        return None if all(_is_integer(name) for name in names) else names
+
+    def _class_name(self, label: int) -> str:
+        return str(label) if self.classes is None else self.classes[label]
+
+    @cached_property
+    def table_rows(self) -> dict[str, Rows]:
+        """Rows per split, as the table has them."""
+        lines = self._lines
+        if self.classes is None:
+            labels = np.array([int(line["label"]) for line in lines], dtype=np.int64)
+        else:
+            number = {name: i for i, name in enumerate(self.classes)}
+            labels = np.array([number[line["label"]] for line in lines], dtype=np.int64)
+        splits = np.array([self._split_word(i, line["split"]) for i, line in enumerate(lines, 2)])
+        files = [line["path"] for line in lines]
+        refuse_escapes(files, str(self.table))
+        every = Rows(files, labels, self._root(files[0]), *self._flags())
+        present = [name for name in SPLIT_NAMES if name in splits]
+        return {name: every.chosen(splits == name) for name in present}
+
+    def _split_word(self, line_number: int, word: str) -> str:
+        plain = word.lower()
+        if plain in SPLIT_WORDS:
+            return SPLIT_WORDS[plain]
+        close = difflib.get_close_matches(plain, SPLIT_WORDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(
+            f"{self.table} line {line_number}: unknown split {word!r}{hint} "
+            f"Known: {', '.join(SPLIT_WORDS)}."
+        )
+
+    def _root(self, first: str) -> Path:
+        """Where relative paths start: the folder `dataset_path`, or else the table's folder."""
+        here = self.table.parent
+        if self.dataset_path.is_dir() and (self.dataset_path / first).exists():
+            return self.dataset_path
+        return here if (here / first).exists() or self.dataset_path.is_file() else self.dataset_path
+
+    def _flags(self) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """is_query and is_gallery [N]; where one is missing, every image is that."""
+        columns = [name for name in ("is_query", "is_gallery") if name in self._lines[0]]
+        if not columns:
+            return None, None
+        flags = {name: self._flag(name) for name in columns}
+        everyone = np.ones(len(self._lines), dtype=bool)
+        return flags.get("is_query", everyone), flags.get("is_gallery", everyone)
+
+    def _flag(self, column: str) -> np.ndarray:
+        words = [line[column].lower() for line in self._lines]
+        unknown = [word for word in words if word not in FLAG_WORDS]
+        if unknown:
+            raise ValueError(
+                f"{self.table}: column {column} holds {unknown[0]!r}; expected true/false or 1/0"
+            )
+        return np.array([FLAG_WORDS[word] for word in words])
+
+    def _read_rows(self) -> dict[str, Rows]:
+        rows = dict(self.table_rows)
+        if "train" in rows and "valid" not in rows:
+            hold_out = hold_out_classes if self.open_set else hold_out_images
+            held_out = hold_out(rows["train"].labels, self.valid_share)
+            rows |= {
+                "train": rows["train"].chosen(~held_out),
+                "valid": rows["train"].chosen(held_out),
+            }
+        return rows
+
+
+def check_columns(header: Sequence[str], source: Path) -> None:
+    """Refuse a table that lacks a column, naming it and what may have been meant.
+
+    Raises:
+        ValueError: with the header that was found.
+    """
+    for column in COLUMNS:
+        if column not in header:
+            close = difflib.get_close_matches(column, header, n=1)
+            hint = f"; did you mean {close[0]!r} to be it?" if close else ""
+            raise ValueError(
+                f"{source} has no column {column!r}{hint} Expected a comma-separated header with "
+                f"{', '.join(COLUMNS)} (and is_query, is_gallery if wanted), got {list(header)}"
+            )
+
+
+def shares_no_class(rows: dict[str, Rows]) -> bool:
+    """Whether test, or valid where there is no test, has classes that train lacks, all of them."""
+    evaluated = rows.get("test", rows.get("valid"))
+    if evaluated is None or "train" not in rows:
+        return False
+    return not np.isin(evaluated.labels, rows["train"].labels).any()
+
+
+def _stripped(line: dict[str, str | None]) -> dict[str, str]:
+    """The row without blanks around its values; cells that a short row lacks are empty."""
+    return {key: (value or "").strip() for key, value in line.items() if key is not None}
+
+
+def _is_integer(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 18

@@ -1,0 +1,231 @@
+"""Splits of image files: what lists, tables and folders share once their rows are read."""
+
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.datasets.base import Dataset, Split, identity_of
+from vmf_embeddings.datasets.transforms import build_transform, check_normalisation, recipe_named
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The images of one split as a list or table states them.
+
+    Attributes:
+        files: N paths as written.
+        labels: int64 [N], classes numbered over all splits.
+        root: folder that relative paths start from.
+        is_query: bool [N] or None. `is_gallery` alike.
+    """
+
+    files: list[str]
+    labels: np.ndarray
+    root: Path
+    is_query: np.ndarray | None = None
+    is_gallery: np.ndarray | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """N absolute paths."""
+        root = os.path.abspath(self.root)
+        return [os.path.join(root, file) for file in self.files]
+
+    def chosen(self, mask: np.ndarray) -> "Rows":
+        """The rows where `mask` bool [N] is True."""
+        flags = {
+            key: None if (flag := getattr(self, key)) is None else flag[mask]
+            for key in ("is_query", "is_gallery")
+        }
+        files = [file for file, wanted in zip(self.files, mask.tolist(), strict=True) if wanted]
+        return replace(self, files=files, labels=self.labels[mask], **flags)
+
+
+def refuse_escapes(files: Sequence[str], source: str) -> None:
+    """Refuse relative paths that lead out of their root by way of `..`.
+
+    Absolute paths are taken as they are: whoever writes one means it.
+
+    Raises:
+        ValueError: naming the path and where it stands.
+    """
+    for file in files:
+        if ".." in file and os.path.normpath(file).split(os.sep)[0] == "..":
+            raise ValueError(
+                f"{source}: {file!r} leads out of the data set's folder; "
+                "use a path below it, or an absolute path"
+            )
+
+
+class ImageFileSplit(Split):
+    """Pictures that are decoded with Pillow when they are asked for."""
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        paths: Sequence[str],
+        transform: Callable[[Any], Tensor],
+        identity: str,
+        n_classes: int,
+        open_set: bool,
+        original_labels: Tensor,
+        class_names: Sequence[str] | None = None,
+        is_query: Tensor | None = None,
+        is_gallery: Tensor | None = None,
+    ) -> None:
+        super().__init__(
+            labels,
+            identity=identity,
+            n_classes=n_classes,
+            open_set=open_set,
+            original_labels=original_labels,
+            class_names=class_names,
+            paths=paths,
+            is_query=is_query,
+            is_gallery=is_gallery,
+        )
+        self.transform = transform
+
+    def example(self, index: int) -> Tensor:
+        """One picture, float32 [3, H, W].
+
+        Raises:
+            ValueError: naming the file, where it cannot be decoded.
+        """
+        from PIL import Image
+
+        path = self.paths[index]
+        try:
+            with Image.open(path) as image:
+                picture = image.convert("RGB")
+        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on bad files
+            raise ValueError(
+                f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
+            ) from error
+        return self.transform(picture)
+
+
+class ImageFileDataset(Dataset):
+    """Image files with classes; subclasses say where the rows come from.
+
+    Args:
+        dataset_path: where the data lie, relative to the current directory.
+        image_size: side of the square that the network sees, in pixels; smaller pictures are
+            enlarged.
+        augment: name of the training recipe, see `transforms.RECIPES`.
+        mean: per channel, subtracted from values in [0, 1].
+        std: per channel, divides them.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        image_size: int,
+        augment: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        margin_warmup_epochs: int,
+    ) -> None:
+        super().__init__(margin_warmup_epochs=margin_warmup_epochs)
+        if image_size < 1:
+            raise ValueError(f"dataset.params.image_size must be >= 1, got {image_size}")
+        check_normalisation(mean, std)
+        self.dataset_path = Path(dataset_path).expanduser()
+        self.image_size = image_size
+        self.recipe = recipe_named(augment)
+        self.mean = mean
+        self.std = std
+        self.image_shape = (3, image_size, image_size)
+
+    @abstractmethod
+    def _read_rows(self) -> dict[str, Rows]:
+        """Rows per split; splits without rows are left out."""
+
+    def _class_name(self, label: int) -> str | None:
+        """Name of an original label, if classes have names."""
+        return None
+
+    @cached_property
+    def rows(self) -> dict[str, Rows]:
+        """What the lists say, read once."""
+        return self._read_rows()
+
+    def check(self) -> None:
+        """Read the lists and see that every file exists and has content.
+
+        Raises:
+            FileNotFoundError: naming the first missing image and counting the others.
+            ValueError: if a list is malformed or a file is empty.
+        """
+        for name, rows in self.rows.items():
+            self._labels(name)
+            missing = [path for path in rows.paths if not os.path.exists(path)]
+            if missing:
+                raise FileNotFoundError(
+                    f"{len(missing)} of {len(rows.files)} {name} images do not exist; the first is "
+                    f"{missing[0]}. Paths start from {rows.root}; say where the data lie with "
+                    "dataset.params.dataset_path=PATH"
+                )
+            empty = [path for path in rows.paths if os.path.getsize(path) == 0]
+            if empty:
+                raise ValueError(f"{len(empty)} {name} images are empty; the first is {empty[0]}")
+
+    def _rows_of(self, name: str) -> Rows:
+        if name not in self.rows:
+            raise ValueError(
+                f"{self.dataset_path} has no {name} images; it has {', '.join(self.rows)}"
+            )
+        return self.rows[name]
+
+    def _labels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Classes of a split (original numbers [C]) and the contiguous labels [N] of its images.
+
+        An open set's classes are its own; a closed set shares those of train.
+        """
+        labels = self._rows_of(name).labels
+        if self.open_set or name == "train":
+            return np.unique(labels, return_inverse=True)
+        classes = np.unique(self._rows_of("train").labels)
+        unknown = ~np.isin(labels, classes)
+        if unknown.any():
+            first = int(labels[unknown][0])
+            raise ValueError(
+                f"{unknown.sum()} {name} images belong to classes that train lacks, the first to "
+                f"{self._class_name(first) or first}: not a closed set. For retrieval over new "
+                "classes use dataset.params.open_set=true; otherwise remove those images"
+            )
+        return classes, np.searchsorted(classes, labels)
+
+    def _make_split(self, name: str, augment: bool) -> Split:
+        rows = self._rows_of(name)
+        classes, labels = self._labels(name)
+        names = [self._class_name(label) for label in classes.tolist()]
+        return ImageFileSplit(
+            torch.from_numpy(labels),
+            paths=rows.paths,
+            transform=build_transform(
+                self.recipe,
+                image_size=self.image_size,
+                augment=augment,
+                mean=self.mean,
+                std=self.std,
+            ),
+            identity=identity_of([self.name, name, "\n".join(rows.files), rows.labels]),
+            n_classes=len(classes),
+            open_set=self.open_set,
+            original_labels=torch.from_numpy(rows.labels),
+            class_names=None if None in names else names,
+            is_query=None if rows.is_query is None else torch.from_numpy(rows.is_query),
+            is_gallery=None if rows.is_gallery is None else torch.from_numpy(rows.is_gallery),
+        )
