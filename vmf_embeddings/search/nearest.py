@@ -97,8 +97,8 @@ def nearest(
         k: neighbours per query, >= 1.
         similarity: takes [Q, D] and [G, D], gives [Q, G], larger is closer; used where `metric`
             is None.
-        metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders the
-            neighbours as `similarity` does; faster, and all that faiss can search.
+        metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders
+            the neighbours as `similarity` does; faster, and all that faiss can search.
         exclude: [Q] gallery index to leave out per query (the query itself), -1 for none.
         backend: "torch", "faiss", or "auto": faiss where it is installed and can help, else torch.
 

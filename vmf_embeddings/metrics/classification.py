@@ -1,0 +1,91 @@
+"""Scores of predicted class probabilities: accuracy, negative log-likelihood, Brier.
+
+Predictions may carry S draws per item, as vMF's do; their probability is the mean over draws of the
+softmax (Scott et al. 2021, https://arxiv.org/abs/2103.15718). Everything is computed in float64.
+"""
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.metrics.arrays import Array, as_float64, as_labels
+
+_BLOCK_ELEMENTS = 2**23
+
+
+def probabilities(logits: Array) -> Tensor:
+    """Class probabilities [N, C] in float64 from logits [N, C] or, with S draws each, [N, S, C].
+
+    The draws' probabilities are averaged, not their logits. Rows are taken in blocks.
+
+    >>> probabilities([[[0.0, 0.0], [0.0, 1000.0]]])
+    tensor([[0.2500, 0.7500]], dtype=torch.float64)
+    """
+    logits = torch.as_tensor(logits)
+    if logits.ndim not in (2, 3):
+        raise ValueError(f"logits must be [N, C] or [N, S, C], got {list(logits.shape)}")
+    if logits.ndim == 2:
+        return logits.double().softmax(-1)
+    step = max(1, _BLOCK_ELEMENTS // max(1, logits[0].numel() if len(logits) else 1))
+    return torch.cat([part.double().softmax(-1).mean(1) for part in logits.split(step)])
+
+
+def accuracy(scores: Array, labels: Array) -> float:
+    """Share of rows whose largest score is that of their class, in [0, 1].
+
+    Args:
+        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        labels: [N] in 0..C-1.
+
+    >>> accuracy([[0.2, 0.8], [0.7, 0.3]], [1, 1])
+    0.5
+    """
+    scores, labels = _pair(scores, labels)
+    return float((scores.argmax(1) == labels).double().mean())
+
+
+def negative_log_likelihood(predicted: Array, labels: Array) -> float:
+    """Mean of -log p(class) in nats; infinite where a true class was given probability 0.
+
+    Args:
+        predicted: [N, C] probabilities.
+        labels: [N] in 0..C-1.
+
+    >>> negative_log_likelihood([[0.5, 0.5], [0.0, 1.0]], [0, 1])
+    0.34657359027997264
+    """
+    predicted, labels = _pair(predicted, labels)
+    return float(-predicted.gather(1, labels[:, None]).log().mean()) + 0.0
+
+
+def brier_score(predicted: Array, labels: Array) -> float:
+    """Mean over rows of the squared distance of probabilities and one-hot class, in [0, 2].
+
+    Brier 1950, "Verification of forecasts expressed in terms of probability", in its original,
+    multi-class form (the sum over classes is not halved).
+
+    Args:
+        predicted: [N, C] probabilities.
+        labels: [N] in 0..C-1.
+
+    >>> brier_score([[0.5, 0.5], [0.0, 1.0]], [0, 1])
+    0.25
+    """
+    predicted, labels = _pair(predicted, labels)
+    of_class = predicted.gather(1, labels[:, None]).squeeze(1)
+    return float((predicted.square().sum(1) - 2 * of_class + 1).mean())
+
+
+def _pair(scores: Array, labels: Array) -> tuple[Tensor, Tensor]:
+    scores = as_float64(scores)
+    labels = as_labels(labels).to(scores.device)
+    if scores.ndim != 2 or len(scores) != len(labels) or len(labels) == 0:
+        raise ValueError(
+            f"scores must be [N, C] and labels [N] with N >= 1, "
+            f"got {list(scores.shape)} and {list(labels.shape)}"
+        )
+    if labels.min() < 0 or labels.max() >= scores.shape[1]:
+        raise ValueError(
+            f"labels must be in 0..{scores.shape[1] - 1}, "
+            f"got {int(labels.min())}..{int(labels.max())}"
+        )
+    return scores, labels
