@@ -17,23 +17,36 @@ from vmf_embeddings.methods.precision import full_precision
 _CLIP = 1e-7  # keeps sin(theta) off 0, where its gradient is infinite; the value of 2021
 
 
-def add_angular_margin(cosines: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Replaces the target's cosine by cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m).
+def arcface_cosines(
+    embeddings: Tensor, class_weights: Tensor, labels: Tensor, margin: float
+) -> Tensor:
+    """Cosines with every class, a margin added to the angle theta of the target.
 
-    Above theta = pi - m the result rises again with theta: there is no easy-margin branch, as in
-    2021.
+    cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m)
+
+    Above theta = pi - m the target's value rises again with theta: no easy-margin branch, as in
+    2021. Its cosine is taken in float64, [B, D] numbers only: near +-1 the slope cos/sin magnifies
+    float32's rounding to several percent.
 
     Args:
-        cosines: [B, C]; the target's is clipped to 1e-7 inside [-1, 1].
+        embeddings: [B, D], any length.
+        class_weights: [C, D], any length.
         labels: target class [B], 0..C-1.
         margin: m in radians, >= 0.
 
     Returns:
-        [B, C].
+        [B, C] in [-1, 1]; the target's angle is kept 4.5e-4 off 0 and pi, where its gradient would
+        be infinite.
     """
-    target = cosines.gather(1, labels[:, None]).clamp(-1 + _CLIP, 1 - _CLIP)
-    sine = ((1 - target) * (1 + target)).sqrt()  # product form: 1 - t^2 would lose half the digits
-    return cosines.scatter(1, labels[:, None], target * math.cos(margin) - sine * math.sin(margin))
+    normalize = nn.functional.normalize
+    targets = normalize(class_weights[labels].double(), dim=-1)
+    target = (normalize(embeddings.double(), dim=-1) * targets).sum(-1, keepdim=True)
+    target = target.clamp(-1 + _CLIP, 1 - _CLIP)
+    sine = ((1 - target) * (1 + target)).sqrt()  # product form: 1 - t^2 loses half the digits
+    shifted = target * math.cos(margin) - sine * math.sin(margin)
+    return cosine(embeddings, class_weights).scatter(
+        1, labels[:, None], shifted.to(embeddings.dtype)
+    )
 
 
 class ArcFace(Method):
@@ -72,7 +85,7 @@ class ArcFace(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        cosines = add_angular_margin(cosine(embeddings, self.head.weight), labels, self.margin)
+        cosines = arcface_cosines(embeddings, self.head.weight, labels, self.margin)
         return nn.functional.cross_entropy(self.head.beta * cosines, labels)
 
     @full_precision

@@ -1,0 +1,100 @@
+"""Class logits of von Mises-Fisher embeddings: by draws from both laws, or by their means alone.
+
+Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718, its
+prediction path: the probability of a class is the softmax of beta z.w, averaged over draws z of
+the image's law and w of the classes' laws.
+"""
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.directional import sample, sample_cosine
+from vmf_embeddings.geometry import VonMisesFisher
+
+_BLOCK = 2**24  # numbers per block of class draws, 64 MB in float32
+
+
+def vmf_prediction_logits(z_samples: Tensor, w_samples: Tensor, beta: Tensor) -> Tensor:
+    """Logits beta z.w of given draws.
+
+    Args:
+        z_samples: unit draws of the images' laws [B, S, D].
+        w_samples: unit draws of the classes' laws [B, S, C, D].
+        beta: inverse temperature, > 0, scalar.
+
+    Returns:
+        [B, S, C] in [-beta, beta].
+    """
+    return beta * torch.einsum("bsd,bscd->bsc", z_samples, w_samples)
+
+
+def drawn_cosines(
+    z_samples: Tensor, class_weights: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Cosines of given image draws with fresh class draws, without drawing D-dimensional vectors.
+
+    With t = w.mu the cosine of a class draw with its mean direction and u one coordinate of a
+    uniform point on the sphere of R^(D-1), z.w = t (z.mu) + sqrt((1-t^2)(1-(z.mu)^2)) u in
+    distribution: two scalars per logit. Every
+    (image, draw, class) has its own, as if [B, S, C, D] vectors had been drawn.
+
+    Args:
+        z_samples: unit draws of the images' laws [B, S, D].
+        class_weights: kappa times mu of the classes [C, D].
+        generator: source of randomness; None = the global one.
+
+    Returns:
+        [B, S, C] in [-1, 1].
+    """
+    kappa, mu = VonMisesFisher.split(class_weights)
+    along = (z_samples @ mu.T).clamp(-1, 1)  # rounding may leave [-1, 1]
+    kappa = kappa.expand(along.shape)
+    t = sample_cosine(kappa, mu.shape[-1], generator=generator)
+    u = _coordinate_of_uniform(along, mu.shape[-1] - 1, generator)
+    return t * along + ((1 - t.square()) * (1 - along.square())).clamp_min(0).sqrt() * u
+
+
+def _coordinate_of_uniform(like: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    """One coordinate of uniform points on the unit sphere of R^dim, as many as `like` has."""
+    if dim == 1:
+        return torch.randn(like.shape, generator=generator, device=like.device).sign().to(like)
+    return sample_cosine(torch.zeros_like(like), dim, generator=generator)
+
+
+def reference_drawn_cosines(
+    z_samples: Tensor, class_weights: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """The same cosines with class draws of the sampler of 2021, vectors and all; for parity runs.
+
+    Args:
+        z_samples: unit draws of the images' laws [B, S, D].
+        class_weights: kappa times mu of the classes [C, D].
+        generator: source of randomness; None = the global one.
+
+    Returns:
+        [B, S, C] in [-1, 1].
+    """
+    kappa, mu = VonMisesFisher.split(class_weights)
+    flat = z_samples.flatten(0, 1)
+    rows = []
+    for block in flat.split(max(1, _BLOCK // mu.numel())):
+        draws = sample(
+            mu, kappa, len(block), gradient=False, sampler="reference", generator=generator
+        )
+        rows.append(torch.einsum("nd,ncd->nc", block, draws))
+    return torch.cat(rows).view(*z_samples.shape[:2], len(mu))
+
+
+def expected_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
+    """Expected logits beta A(kappa_z) A(kappa_w) cos(mu_z, mu_w), without draws.
+
+    Args:
+        embeddings: kappa times mu of the images [B, D].
+        class_weights: kappa times mu of the classes [C, D].
+        beta: inverse temperature, > 0, scalar.
+
+    Returns:
+        [B, C] in (-beta, beta).
+    """
+    geometry = VonMisesFisher()
+    return beta * geometry.similarity(geometry.project(embeddings), geometry.project(class_weights))

@@ -1,0 +1,188 @@
+"""Softmax cross-entropy where images and classes are von Mises-Fisher laws instead of points.
+
+Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss: An Exploration of Embedding Geometries for
+Supervised Learning", https://arxiv.org/abs/2103.15718, equation 8.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings import directional
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import VonMisesFisher
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
+from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale
+
+logger = logging.getLogger(__name__)
+
+NORMALIZERS = {
+    "exact": (directional.mean_cosine, directional.log_normalizer_difference),
+    "approx": (directional.mean_cosine_approx, directional.log_normalizer_difference_approx),
+}
+PREDICTORS = {"exact": drawn_cosines, "reference": reference_drawn_cosines}
+
+
+def vmf_softmax_loss(
+    embeddings: Tensor,
+    class_weights: Tensor,
+    labels: Tensor,
+    beta: Tensor,
+    directions: Tensor,
+    normalizer: str = "exact",
+) -> Tensor:
+    """Upper bound of the expected cross-entropy of beta z.w over the laws of z and w.
+
+    mean_s log sum_j C(|w_j|) / C(|w_j + beta z_s|) - beta A(|z|) A(|w_y|) cos(z, w_y): the classes
+    are integrated in closed form inside the logarithm, the images by draws outside. Each logit is
+    one difference of log C, so that it has the digits of its own size, not of log C's; the sum is
+    a logsumexp and cannot overflow.
+
+    Args:
+        embeddings: kappa times mu of the images [B, D].
+        class_weights: kappa times mu of the classes [C, D].
+        labels: class of every image [B], 0..C-1.
+        beta: inverse temperature, > 0, scalar.
+        directions: unit draws of the images' laws [B, S, D], with their gradient if they carry one.
+        normalizer: "exact" Bessel functions, or "approx" as in the paper.
+
+    Returns:
+        Mean over the batch in nats, scalar; about log C where all laws are wide.
+    """
+    mean_cosine, difference = NORMALIZERS[normalizer]
+    dim = embeddings.shape[-1]
+    delta = beta.square() + 2 * beta * (directions @ class_weights.T)  # |w + beta z|^2 - |w|^2
+    class_terms = difference(class_weights.square().sum(-1), delta, dim).logsumexp(-1).mean(-1)
+    means = []
+    for vectors in (embeddings, class_weights[labels]):
+        kappa, mu = VonMisesFisher.split(vectors)
+        means.append(mean_cosine(kappa, dim)[:, None] * mu)
+    return (class_terms - beta * (means[0] * means[1]).sum(-1)).mean()
+
+
+class VMFSoftmax(Method):
+    """Embeddings kappa mu of von Mises-Fisher laws; length is confidence.
+
+    Args:
+        arch: the backbone, with `use_vmf`.
+        n_samples: draws per image, in the loss and in predictions.
+        normalizer: "exact" or "approx" (2021).
+        vmf_sampler: "exact" or "reference" (2021: a wrong law between kappa = 11 and 1.5 D).
+        kappa_init: "exact" or "reference" (2021), see `vmf_start`.
+    """
+
+    wants_vmf = True
+
+    def __init__(
+        self, arch: Arch, n_samples: int, normalizer: str, vmf_sampler: str, kappa_init: str
+    ) -> None:
+        super().__init__(arch)
+        _check_choice("normalizer", normalizer, NORMALIZERS)
+        _check_choice("vmf_sampler", vmf_sampler, PREDICTORS)
+        if n_samples < 1:
+            raise ValueError(f"method.params.n_samples must be at least 1, got {n_samples}.")
+        self.n_samples, self.normalizer = n_samples, normalizer
+        self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
+        spec = arch.head
+        std = class_weight_std(spec.kappa_confidence, spec.embedding_dim, kappa_init)
+        self.head = ClassHead(spec, lambda w: nn.init.normal_(w, 0.0, std), has_temperature=True)
+        self.kappa_scale: Tensor
+        self.register_buffer("kappa_scale", torch.ones(()))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> kappa times mu [B, D]."""
+        return self.kappa_scale * super().embed(images)
+
+    @full_precision
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by fresh draws."""
+        directions = self.draw(embeddings, gradient=True)
+        return vmf_softmax_loss(
+            embeddings, self.head.weight, labels, self.head.beta, directions, self.normalizer
+        )
+
+    @full_precision
+    def logits(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Embeddings [B, D] -> logits of fresh draws [B, S, C]; no gradient."""
+        with torch.no_grad():
+            directions = self.draw(embeddings, gradient=False, generator=generator)
+            predict = PREDICTORS[self.vmf_sampler]
+            return self.head.beta * predict(directions, self.head.weight, generator)
+
+    def draw(
+        self, embeddings: Tensor, *, gradient: bool, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Unit draws [B, S, D] from the laws of the embeddings [B, D]."""
+        kappa, mu = VonMisesFisher.split(embeddings)
+        draws = directional.sample(
+            mu,
+            kappa,
+            self.n_samples,
+            gradient=gradient,
+            sampler=self.vmf_sampler,
+            generator=generator,
+        )
+        return draws.transpose(0, 1)
+
+    @property
+    def geometry(self) -> VonMisesFisher:
+        """Expected cosine of two laws."""
+        return VonMisesFisher()
+
+    def status(self) -> dict[str, float]:
+        """Temperature, scale of the embeddings, mean concentration of the classes."""
+        kappa = torch.linalg.vector_norm(self.head.weight.detach(), dim=-1).mean()
+        return {
+            "temperature": float(self.temperature.detach()),
+            "kappa_scale": float(self.kappa_scale),
+            "kappa": float(kappa),
+        }
+
+    @torch.no_grad()
+    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+        """Sets the scale of the embeddings from one pass over the training images."""
+        with _untouched(self.arch):
+            # BatchNorm cannot normalise a single image by itself: a last batch of one is left out
+            embeddings = (super(VMFSoftmax, self).embed(b) for b in batches() if len(b) > 1)
+            confidence = self.arch.head.kappa_confidence
+            self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
+        logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
+
+    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Loads a 2021 checkpoint in place, the scale from `z_kappa_mult` or `z_mult`."""
+        super().from_reference_checkpoint(checkpoint)
+        scale = checkpoint.get("z_kappa_mult", checkpoint.get("z_mult"))
+        if scale is None:
+            raise ValueError(
+                "The checkpoint has neither z_kappa_mult nor z_mult: put the number after "
+                "'Set z-kappa-mult' in the log of its training under z_kappa_mult."
+            )
+        self.kappa_scale.fill_(float(scale))
+
+
+def _check_choice(knob: str, value: str, known: dict[str, Any]) -> None:
+    if value not in known:
+        raise ValueError(f"method.params.{knob} must be one of {', '.join(known)}, got {value!r}.")
+
+
+@contextmanager
+def _untouched(module: nn.Module) -> Iterator[None]:
+    """Train mode inside; afterwards mode, buffers (BatchNorm's) and randomness are as before."""
+    was_training = module.training
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    device = next(module.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        module.train()
+        try:
+            yield
+        finally:
+            module.train(was_training)
+            for name, buffer in module.named_buffers():
+                buffer.copy_(before[name])
