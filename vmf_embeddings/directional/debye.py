@@ -1,0 +1,102 @@
+"""Debye's uniform expansion of the modified Bessel function, as polynomials made from exact fractions.
+
+DLMF 10.41.3 and 10.41.9 (https://dlmf.nist.gov/10.41). With s = sqrt(order^2 + kappa^2) and p = order / s,
+
+    log I_order(kappa) = s - order log((order + s) / kappa) - 1/2 log(2 pi s) + V(p),
+
+where V is the logarithm of the usual series, rearranged so that one polynomial in p is left to evaluate.
+"""
+
+from fractions import Fraction
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+Polynomial = tuple[Fraction, ...]
+
+
+def _multiply(left: Polynomial, right: Polynomial) -> Polynomial:
+    product = [Fraction(0)] * (len(left) + len(right) - 1)
+    for i, x in enumerate(left):
+        for j, y in enumerate(right):
+            product[i + j] += x * y
+    return tuple(product)
+
+
+def _add(left: Polynomial, right: Polynomial, scale: Fraction) -> Polynomial:
+    size = max(len(left), len(right))
+    padded = [list(poly) + [Fraction(0)] * (size - len(poly)) for poly in (left, right)]
+    return tuple(x + scale * y for x, y in zip(*padded, strict=True))
+
+
+def _next_debye(poly: Polynomial) -> Polynomial:
+    """u_{k+1}(p) = 1/2 p^2 (1 - p^2) u_k'(p) + 1/8 integral_0^p (1 - 5 t^2) u_k(t) dt."""
+    derivative = tuple(i * c for i, c in enumerate(poly))[1:] or (Fraction(0),)
+    first = _multiply(
+        (Fraction(0), Fraction(0), Fraction(1), Fraction(0), Fraction(-1)), derivative
+    )
+    integrand = _multiply((Fraction(1), Fraction(0), Fraction(-5)), poly)
+    integral = (Fraction(0), *(c / (i + 1) for i, c in enumerate(integrand)))
+    halved = tuple(c / 2 for c in first)
+    return _add(halved, integral, Fraction(1, 8))
+
+
+@lru_cache(maxsize=1)
+def log_debye_polynomials(n_terms: int = 11) -> tuple[Polynomial, ...]:
+    """Coefficients of v_1(p) .. v_n(p), where sum_k v_k / order^k = log(1 + sum_k u_k / order^k).
+
+    Args:
+        n_terms: how many polynomials; v_k has degree 3k.
+
+    Returns:
+        Polynomials, lowest power first.
+
+    >>> [str(c) for c in log_debye_polynomials()[0]]
+    ['0', '1/8', '0', '-5/24']
+    """
+    debye = [_next_debye((Fraction(1),))]
+    while len(debye) < n_terms:
+        debye.append(_next_debye(debye[-1]))
+    logs: list[Polynomial] = []
+    for n, poly in enumerate(debye, start=1):
+        for j, earlier in enumerate(logs, start=1):
+            poly = _add(poly, _multiply(earlier, debye[n - j - 1]), Fraction(-j, n))
+        logs.append(poly)
+    return tuple(logs)
+
+
+@lru_cache(maxsize=256)
+def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]:
+    """Coefficients c_1, c_2, .. of V(p) = sum_m c_m p^m for one order, as few as `tolerance` allows.
+
+    Args:
+        order: order of the Bessel function, > 0; 20 or more for a tolerance of 1e-13.
+        tolerance: the largest value that the first omitted term may take on 0 <= p <= 1.
+
+    Returns:
+        Coefficients of p, p^2, p^3, ...; there is no constant term.
+    """
+    grid = [i / 64 for i in range(65)]
+    total: Polynomial = (Fraction(0),)
+    scale = Fraction(1)
+    for poly in log_debye_polynomials():
+        scale /= Fraction(order)
+        floats = [float(c * scale) for c in poly]
+        if max(abs(sum(c * p**i for i, c in enumerate(floats))) for p in grid) < tolerance:
+            break
+        total = _add(total, poly, scale)
+    degree = max((i for i, c in enumerate(total) if c), default=0)
+    return tuple(float(c) for c in total[1 : degree + 1])
+
+
+def evaluate(coefficients: tuple[float, ...], p: Tensor, constant: float = 0.0) -> Tensor:
+    """constant + sum_m coefficients[m - 1] p^m by Horner's rule, one fused pass a coefficient."""
+    value = _scalar(coefficients[-1] if coefficients else 0.0, p)
+    for coefficient in (*coefficients[-2::-1], constant):
+        value = torch.addcmul(_scalar(coefficient, p), value, p)
+    return value
+
+
+def _scalar(number: float, like: Tensor) -> Tensor:
+    return torch.full((), number, dtype=like.dtype, device=like.device)
