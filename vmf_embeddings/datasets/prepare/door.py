@@ -1,0 +1,157 @@
+"""The command line of the prepare scripts: PATH [--archive FILE …] [--url ADDRESS …]."""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from vmf_embeddings.datasets.prepare.extract import extract
+from vmf_embeddings.datasets.prepare.fetch import fetch
+from vmf_embeddings.datasets.prepare.lists import missing_images, write_lists
+from vmf_embeddings.datasets.prepare.source import (
+    Download,
+    Lists,
+    PreparationFailure,
+    Source,
+    UserMistake,
+)
+
+ARCHIVE_SUFFIXES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
+
+
+def main(source: Source, arguments: Sequence[str] | None = None) -> int:
+    """Prepare one data set as the command line says.
+
+    Args:
+        source: which.
+        arguments: without the program's name; `sys.argv[1:]` if None.
+
+    Returns:
+        Exit code: 0, 1 where network or disk failed, 2 where the command must change.
+    """
+    options = _parser(source).parse_args(arguments)
+    try:
+        lists = prepare(source, Path(options.path), options.archive, options.url)
+    except UserMistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    except (PreparationFailure, OSError) as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    folder = Path(options.path, source.folder)
+    for name, images in lists.items():
+        n_classes = len({label for _, label in images})
+        print(f"{folder / name}.txt: {len(images)} images of {n_classes} classes")
+    print(
+        f"Next: python -m vmf_embeddings.main name={source.config} dataset={source.config} "
+        f"dataset.params.dataset_path={folder} arch=resnet50"
+    )
+    return 0
+
+
+def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[str]) -> Lists:
+    """Fetch, extract and list a data set; what is complete already is kept.
+
+    Args:
+        source: which.
+        path: where everything goes; made if missing.
+        archives: files to take instead of downloading.
+        urls: addresses to take instead of the published ones.
+
+    Returns:
+        The lists that were written.
+
+    Raises:
+        UserMistake: if PATH, an archive or its content is wrong.
+        PreparationFailure: if a download fails.
+    """
+    for archive in archives:
+        if not Path(archive).is_file():
+            raise UserMistake(f"--archive {archive} does not exist")
+    if path.exists() and not path.is_dir():
+        raise UserMistake(f"{path} is a file; expected a folder to put the data in")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserMistake(f"cannot make the folder {path}: {error}") from error
+    if archives:
+        _unpack([Path(archive) for archive in archives], path)
+    elif not _is_complete(source, path):
+        _unpack(_download(source, path, urls), path)
+    lists = _read_whole(source, path)
+    write_lists(path / source.folder, lists)
+    return lists
+
+
+def _parser(source: Source) -> argparse.ArgumentParser:
+    files = ", ".join(download.file for download in source.downloads)
+    parser = argparse.ArgumentParser(description=f"Download {source.title} and list its splits.")
+    parser.add_argument("path", metavar="PATH", help="folder for the data; made if missing")
+    parser.add_argument(
+        "--archive", nargs="+", default=[], metavar="FILE", help=f"no download: take {files} there"
+    )
+    parser.add_argument(
+        "--url", nargs="+", default=[], metavar="ADDRESS", help=f"other addresses of {files}"
+    )
+    return parser
+
+
+def _download(source: Source, path: Path, urls: Sequence[str]) -> list[Path]:
+    try:
+        return [
+            fetch(download, path, lambda line: print(line, file=sys.stderr))
+            for download in _addresses(source, urls)
+        ]
+    except PreparationFailure as failure:
+        files = " ".join(f"FOLDER/{download.file}" for download in source.downloads)
+        raise PreparationFailure(
+            f"{failure}. If you have the data: --archive {files}; another address: --url ADDRESS"
+        ) from failure
+
+
+def _addresses(source: Source, urls: Sequence[str]) -> list[Download]:
+    """The downloads, at the user's addresses where given; published sums do not bind those."""
+    downloads = list(source.downloads)
+    for url in urls:
+        suffix = PurePosixPath(urlsplit(url).path).suffix
+        is_loose = suffix != "" and suffix not in ARCHIVE_SUFFIXES
+        for i, download in enumerate(downloads):
+            if (PurePosixPath(download.file).suffix not in ARCHIVE_SUFFIXES) == is_loose:
+                downloads[i] = replace(download, url=url, md5=None)
+    return downloads
+
+
+def _unpack(files: Sequence[Path], path: Path) -> None:
+    """Extract archives; copy what is no archive by name, such as an annotation file."""
+    for file in files:
+        if file.suffix in ARCHIVE_SUFFIXES:
+            extract(file, path)
+        elif file.resolve() != (path / file.name).resolve():
+            shutil.copyfile(file, path / file.name)
+
+
+def _is_complete(source: Source, path: Path) -> bool:
+    if not all((path / mark).is_file() for mark in source.marks):
+        return False
+    return not missing_images(path / source.images, source.read(path))
+
+
+def _read_whole(source: Source, path: Path) -> Lists:
+    absent = [str(path / mark) for mark in source.marks if not (path / mark).is_file()]
+    if absent:
+        files = " ".join(download.file for download in source.downloads)
+        raise UserMistake(
+            f"{', '.join(absent)} is missing after extraction; expected the content of {files}"
+        )
+    lists = source.read(path)
+    missing = missing_images(path / source.images, lists)
+    if missing:
+        total = sum(len(images) for images in lists.values())
+        raise UserMistake(
+            f"{len(missing)} of {total} images are missing after extraction, the first is "
+            f"{missing[0]}: the archive is incomplete"
+        )
+    return lists

@@ -1,0 +1,77 @@
+"""Downloads to a temporary name, with progress, checked before they get their real one."""
+
+import hashlib
+import os
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from vmf_embeddings.datasets.prepare.source import Download, PreparationFailure, UserMistake
+
+SCHEMES = ("https", "http", "ftp")
+BLOCK = 1 << 20
+TIMEOUT_SECONDS = 60.0
+
+
+def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> Path:
+    """Download one file into `folder`, unless it is there already.
+
+    Args:
+        download: what and from where.
+        folder: an existing directory.
+        progress: called with a line of text after every tenth of the file.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        UserMistake: for an address that is not http, https or ftp.
+        PreparationFailure: if the network or the file's checks fail; nothing is left under the
+            file's name.
+    """
+    target = folder / download.file
+    if target.is_file():
+        progress(f"{target} is there already")
+        return target
+    if urllib.parse.urlsplit(download.url).scheme not in SCHEMES:
+        raise UserMistake(f"--url {download.url}: expected one of {', '.join(SCHEMES)}://…")
+    temporary = target.with_name(target.name + ".part")
+    try:
+        with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response:
+            md5 = _copy(response, temporary, download, progress)
+    except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
+        temporary.unlink(missing_ok=True)
+        raise PreparationFailure(f"cannot download {download.url}: {error}") from error
+    if download.md5 is not None and md5 != download.md5:
+        temporary.unlink()
+        raise PreparationFailure(
+            f"{download.url} has md5 {md5}, expected {download.md5}: damaged, or another version"
+        )
+    os.replace(temporary, target)
+    return target
+
+
+def _copy(
+    response: urllib.request.addinfourl,
+    temporary: Path,
+    download: Download,
+    progress: Callable[[str], None],
+) -> str:
+    """Write the response to disk; returns its md5 sum."""
+    stated = response.headers.get("Content-Length")
+    total = int(stated) if stated else 0
+    done, told = 0, 0
+    digest = hashlib.md5(usedforsecurity=False)
+    with temporary.open("wb") as stream:
+        while block := response.read(BLOCK):
+            stream.write(block)
+            digest.update(block)
+            done += len(block)
+            if total and 10 * done // total > told:
+                told = 10 * done // total
+                progress(f"{download.file}: {10 * told}% of {total / 1e6:.0f} MB")
+    if total and done != total:
+        raise OSError(f"got {done} of {total} bytes")
+    return digest.hexdigest()

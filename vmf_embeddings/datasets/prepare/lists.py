@@ -1,0 +1,64 @@
+"""The list files `train.txt`, `val.txt`, `test.txt`, byte for byte those of 2021."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.datasets.prepare.source import Lists, UserMistake
+
+LIST_SEED = 1234
+
+
+def validation_classes(n_train_classes: int, n_valid_classes: int) -> set[int]:
+    """The classes that 2021 held out of train, 0-based.
+
+    numpy's legacy generator, whose sequence is frozen for ever, in a state of its own.
+
+    Args:
+        n_train_classes: classes 0..n-1 to choose from.
+        n_valid_classes: how many, without replacement.
+    """
+    legacy = np.random.RandomState(LIST_SEED)
+    chosen = legacy.choice(np.arange(n_train_classes), size=n_valid_classes, replace=False)
+    return set(chosen.tolist())
+
+
+def by_class(images: Iterable[tuple[str, int]], n_train_classes: int, valid: set[int]) -> Lists:
+    """Sort images: val where the class is in `valid`, train below n_train_classes, else test."""
+    lists: Lists = {"train": [], "val": [], "test": []}
+    for path, label in images:
+        name = "val" if label in valid else "train" if label < n_train_classes else "test"
+        lists[name].append((path, label))
+    return lists
+
+
+def list_bytes(images: Iterable[tuple[str, int]]) -> bytes:
+    """The content of a list file: no header, no newline at the end."""
+    return "\n".join(f"{path},{label}" for path, label in images).encode()
+
+
+def write_lists(folder: Path, lists: Lists) -> None:
+    """Write all list files, each to a temporary name first.
+
+    Raises:
+        UserMistake: if other lists lie there already: two data sets must not share a folder.
+    """
+    contents = {folder / f"{name}.txt": list_bytes(images) for name, images in lists.items()}
+    for path, content in contents.items():
+        if path.exists() and path.read_bytes() != content:
+            raise UserMistake(
+                f"{path} exists and lists something else. Choose another PATH (each data set needs "
+                "its own), or remove that file"
+            )
+    for path, content in contents.items():
+        temporary = path.with_suffix(".txt.part")
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+
+
+def missing_images(root: Path, lists: Lists) -> list[Path]:
+    """Images that a list names and that are not below `root`."""
+    paths = (root / path for images in lists.values() for path, _ in images)
+    return [path for path in paths if not path.is_file()]

@@ -1,0 +1,1 @@
+"""Doors of the prepare scripts, at the names of 2021."""
