@@ -1,9 +1,10 @@
-"""The approximation of Bessel ratio and log-normaliser that the vMF loss of 2021 used, for comparison runs.
+"""The approximate Bessel ratio and log-normaliser of the vMF loss of 2021, for comparison.
 
-Scott, Gallagher, Mozer 2021, von Mises-Fisher Loss, eqs. 8, 10 and 12 (https://arxiv.org/abs/2103.15718): the mean of the
-bounds k / (a + sqrt(b^2 + k^2)) < A_d(k) < k / (a + sqrt(a^2 + k^2)), a = (d-1)/2, b = (d+1)/2, of Ruiz-Antolin and
-Segura 2016 (https://arxiv.org/abs/1606.02008), and its antiderivative. Too high by up to 50 % at d = 2, 25 % at d = 3,
-0.4 % at d = 128. The exact functions are in `bessel` and `log_normalizer`.
+Scott, Gallagher, Mozer 2021, von Mises-Fisher Loss, eqs. 8, 10 and 12
+(https://arxiv.org/abs/2103.15718): the mean of the bounds k / (a + sqrt(b^2 + k^2)) < A_d(k) < k /
+(a + sqrt(a^2 + k^2)), a = (d-1)/2, b = (d+1)/2, of Ruiz-Antolin and Segura 2016
+(https://arxiv.org/abs/1606.02008), and its antiderivative. Too high by up to 50 % at d = 2, 25 % at
+d = 3, 0.4 % at d = 128. The exact functions are in `bessel` and `log_normalizer`.
 """
 
 from dataclasses import dataclass
@@ -32,9 +33,10 @@ def mean_cosine_approx(kappa: Tensor, dim: int) -> Tensor:
 
 
 def log_normalizer_approx(kappa_squared: Tensor, dim: int) -> Tensor:
-    """The paper's approximation of log C_d, up to a constant; takes the SQUARED concentration, as the paper's code.
+    """The paper's approximation of log C_d up to a constant, from the SQUARED concentration.
 
-    Its size is about kappa, so float32 differences of two values lose digits: use `log_normalizer_difference_approx`.
+    Its size is about kappa, so float32 differences of two values lose digits: use
+    `log_normalizer_difference_approx`.
 
     Args:
         kappa_squared: >= 0, any float shape.
@@ -89,9 +91,10 @@ class _PaperBounds:
 
 
 def log_normalizer_difference_approx(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:
-    """The paper's log C(sqrt(kappa_squared)) - log C(sqrt(kappa_squared + delta)), without cancellation.
+    """The paper's log C(k_1) - log C(k_2), k_2^2 = k_1^2 + delta, without cancellation.
 
-    Equal to the difference of two `log_normalizer_approx`, but with 1e-5 in place of 4e-4 lost in float32 at d = 512.
+    Equal to the difference of two `log_normalizer_approx`, but with 1e-5 in place of 4e-4 lost in
+    float32 at d = 512.
 
     Args:
         kappa_squared: >= 0, any float shape; fastest as [C] against delta [B, S, C].

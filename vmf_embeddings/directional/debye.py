@@ -1,10 +1,12 @@
-"""Debye's uniform expansion of the modified Bessel function, as polynomials made from exact fractions.
+"""Debye's uniform expansion of modified Bessel functions, from exact fractions.
 
-DLMF 10.41.3 and 10.41.9 (https://dlmf.nist.gov/10.41). With s = sqrt(order^2 + kappa^2) and p = order / s,
+DLMF 10.41.3 and 10.41.9 (https://dlmf.nist.gov/10.41). With s = sqrt(order^2 + kappa^2) and p =
+order / s,
 
     log I_order(kappa) = s - order log((order + s) / kappa) - 1/2 log(2 pi s) + V(p),
 
-where V is the logarithm of the usual series, rearranged so that one polynomial in p is left to evaluate.
+where V is the logarithm of the usual series, rearranged so that one polynomial in p is left to
+evaluate.
 """
 
 from fractions import Fraction
@@ -53,7 +55,7 @@ def log_debye_polynomials(n_terms: int = 11) -> tuple[Polynomial, ...]:
         Polynomials, lowest power first.
 
     >>> [str(c) for c in log_debye_polynomials()[0]]
-    ['0', '1/8', '0', '-5/24']
+    ['0', '1/8', '0', '-5/24', '0']
     """
     debye = [_next_debye((Fraction(1),))]
     while len(debye) < n_terms:
@@ -68,7 +70,7 @@ def log_debye_polynomials(n_terms: int = 11) -> tuple[Polynomial, ...]:
 
 @lru_cache(maxsize=256)
 def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]:
-    """Coefficients c_1, c_2, .. of V(p) = sum_m c_m p^m for one order, as few as `tolerance` allows.
+    """Coefficients of V(p) = sum_m c_m p^m for one order, as few as `tolerance` allows.
 
     Args:
         order: order of the Bessel function, > 0; 20 or more for a tolerance of 1e-13.
@@ -91,7 +93,7 @@ def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]
 
 
 def evaluate(coefficients: tuple[float, ...], p: Tensor, constant: float = 0.0) -> Tensor:
-    """constant + sum_m coefficients[m - 1] p^m by Horner's rule, one fused pass a coefficient."""
+    """Value of constant + sum_m coefficients[m - 1] p^m by Horner's rule, one pass a term."""
     value = _scalar(coefficients[-1] if coefficients else 0.0, p)
     for coefficient in (*coefficients[-2::-1], constant):
         value = torch.addcmul(_scalar(coefficient, p), value, p)

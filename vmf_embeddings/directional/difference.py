@@ -1,8 +1,9 @@
-"""Blockwise evaluation of log-normaliser differences over large broadcast tensors, with a closed-form gradient.
+"""Blockwise evaluation of log-normaliser differences over large broadcast tensors.
 
-The vMF loss needs log C(kappa_1) - log C(kappa_2) for every triple (instance, sample, class). Working in blocks that
-stay in the cache makes some twenty elementwise passes cost little more than one pass over memory, and the derivative,
--A(kappa)/(2 kappa) with respect to kappa^2, needs neither logarithms nor stored intermediates.
+The vMF loss needs log C(kappa_1) - log C(kappa_2) for every triple (instance, sample, class).
+Working in blocks that stay in the cache makes some twenty elementwise passes cost little more than
+one pass over memory, and the derivative, -A(kappa)/(2 kappa) with respect to kappa^2, needs neither
+logarithms nor stored intermediates.
 """
 
 import math
@@ -23,16 +24,16 @@ class Kernel(Protocol):
     """One normaliser: all methods are elementwise in plain, differentiable tensor operations."""
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
-        """The precision in which `difference` and `slope` must be called for an answer in `given.dtype`."""
+        """The precision that `difference` and `slope` need to answer in `given.dtype`."""
 
     def start(self, kappa_squared: Tensor) -> tuple[Tensor, ...]:
         """What `difference` needs of the first concentration alone, in float64."""
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        """log C(sqrt(q)) - log C(sqrt(q + delta)), `start` being made from q."""
+        """The difference log C(sqrt(q)) - log C(sqrt(q + delta)), `start` being made from q."""
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
-        """-d log C / d kappa^2 = A(kappa) / (2 kappa)."""
+        """The derivative -d log C / d kappa^2 = A(kappa) / (2 kappa)."""
 
 
 def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -47,7 +48,10 @@ def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
 
 
 def _as_table(kappa_squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
-    """kappa^2 as one row [columns], or as it is if it varies over more than one axis, and delta [rows, columns]."""
+    """The row kappa^2 [columns] and the table delta [rows, columns], and the broadcast shape.
+
+    Where kappa^2 varies over more than the last axis, all is one long row.
+    """
     shape = torch.broadcast_shapes(kappa_squared.shape, delta.shape)
     delta = delta.expand(shape)
     columns = shape[-1] if shape else 1
@@ -63,7 +67,7 @@ def _as_table(kappa_squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, tor
 def _backward_tables(
     kernel: Kernel, row: Tensor, delta: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """grad * slope [rows, columns], its column sums, and the column sums of grad; none of it recorded."""
+    """The product grad * slope [rows, columns], its column sums and those of grad; unrecorded."""
     compute = kernel.compute_dtype(delta)
     through = torch.empty(delta.shape, dtype=grad.dtype, device=grad.device)
     sums = torch.zeros(2, delta.shape[1], dtype=grad.dtype, device=grad.device)
@@ -117,10 +121,11 @@ def _fold(sums: Tensor, shape: torch.Size, table: torch.Size) -> Tensor:
 
 
 def blockwise_difference(kappa_squared: Tensor, delta: Tensor, kernel: Kernel) -> Tensor:
-    """log C(sqrt(kappa_squared)) - log C(sqrt(kappa_squared + delta)) for a given `kernel`, broadcasting.
+    """Difference log C(k_1) - log C(k_2), k_2^2 = k_1^2 + delta, for a given `kernel`.
 
     Args:
-        kappa_squared: >= 0; fastest where it varies along the last axis only ([C] against [B, S, C]).
+        kappa_squared: >= 0; fastest where it varies along the last axis only ([C] against [B, S,
+            C]).
         delta: >= -kappa_squared, same dtype.
         kernel: the normaliser.
 

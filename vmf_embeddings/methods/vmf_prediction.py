@@ -35,8 +35,8 @@ def drawn_cosines(
 
     With t = w.mu the cosine of a class draw with its mean direction and u one coordinate of a
     uniform point on the sphere of R^(D-1), z.w = t (z.mu) + sqrt((1-t^2)(1-(z.mu)^2)) u in
-    distribution: two scalars per logit. Every
-    (image, draw, class) has its own, as if [B, S, C, D] vectors had been drawn.
+    distribution: two scalars per logit. Every (image, draw, class) has its own, as if [B, S, C, D]
+    vectors had been drawn.
 
     Args:
         z_samples: unit draws of the images' laws [B, S, D].

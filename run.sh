@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# bash run.sh          install, train vMF softmax on real digits, extract, score, draw: under five minutes, no download but packages
+# bash run.sh tests    the whole test suite
+# bash run.sh suite    the runs of 2021: five methods on MNIST, one on CIFAR10, one epoch each (DATA=folder says where the data lies)
+set -euo pipefail
+cd "$(dirname "$0")"
+
+environment() {
+  local python=${PYTHON:-python3} wanted
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "error: Python 3.11 or newer is needed, $("$python" --version) was found; say which with PYTHON=/path/to/python" >&2
+    exit 2
+  }
+  wanted=$(cksum requirements.txt)
+  if [ ! -x .venv/bin/python ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing into .venv (once) ..."
+    "$python" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+    echo "$wanted" > .venv/installed
+  fi
+  PATH="$PWD/.venv/bin:$PATH"
+}
+
+demo() {
+  python -m vmf_embeddings.main experiment=demo
+  python -m vmf_embeddings.main mode=get_embeddings run=vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
+    vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
+  python -m vmf_embeddings.evaluate vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
+}
+
+tests() {
+  OMP_NUM_THREADS=1 python -m pytest "$@"
+}
+
+suite() {
+  local data="dataset.params.dataset_path=${DATA:-data}"
+
+  python -m vmf_embeddings.main experiment=mnist_unnormalized_sce mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
+    arch.params.use_vmf=False arch.params.learn_temp=False method=unnormalized_sce dataset=mnist \
+    name=mnist_standard_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
+    vmf_embeddings/runs/mnist/unnormalized_sce/3dim/mnist_standard_softmax none
+
+  python -m vmf_embeddings.main experiment=mnist_hyperbolic_sce mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
+    arch.params.use_vmf=False arch.params.learn_temp=False method=hyperbolic_sce dataset=mnist \
+    name=mnist_hyperbolic_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
+    vmf_embeddings/runs/mnist/hyperbolic_sce/3dim/mnist_hyperbolic_softmax hyperbolic
+
+  python -m vmf_embeddings.main experiment=mnist_normalized_sce mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
+    arch.params.use_vmf=False arch.params.learn_temp=True method=normalized_sce dataset=mnist \
+    name=mnist_cosine_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
+    vmf_embeddings/runs/mnist/normalized_sce/3dim/mnist_cosine_softmax l2
+
+  python -m vmf_embeddings.main experiment=mnist_arcface mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
+    arch.params.use_vmf=False arch.params.learn_temp=True method=arcface dataset=mnist \
+    name=mnist_arcface_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
+    vmf_embeddings/runs/mnist/arcface/3dim/mnist_arcface_softmax l2
+
+  python -m vmf_embeddings.main experiment=mnist_vmf_softmax mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
+    arch.params.use_vmf=True arch.params.learn_temp=True method=vmf_softmax dataset=mnist \
+    name=mnist_vmf_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
+    vmf_embeddings/runs/mnist/vmf_softmax/3dim/mnist_vmf_softmax
+
+  python -m vmf_embeddings.main experiment=cifar10_vmf_softmax mode.epochs=1 "$data"
+  python -m vmf_embeddings.main arch=resnet50 arch.params.embedding_dim=128 arch.params.n_classes=10 \
+    arch.params.use_vmf=True arch.params.learn_temp=True method=vmf_softmax dataset=cifar10 \
+    name=cifar10_vmf_softmax mode=get_embeddings "$data"
+  python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
+    vmf_embeddings/runs/cifar10/vmf_softmax/128dim/cifar10_vmf_softmax
+}
+
+task=${1:-demo}
+case "$task" in
+  demo | tests | suite) ;;
+  *)
+    echo "usage: bash run.sh [demo | tests | suite], got: $task" >&2
+    exit 2
+    ;;
+esac
+environment
+"$task" "${@:2}"

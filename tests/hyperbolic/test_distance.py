@@ -1,0 +1,75 @@
+"""Laws of the distance in the Poincare ball."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import cases
+from tests.hyperbolic.test_ball import points
+from vmf_embeddings.hyperbolic import distance, distance_ratio, mobius_add, reference_distance
+
+CURVATURES = (1e-5, 0.1, 1.0)
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_distance_is_symmetric_and_zero_only_on_the_diagonal(c):
+    x = points(20, 3, c)
+    matrix = distance(x, x, c)
+    torch.testing.assert_close(matrix, matrix.T, rtol=1e-12, atol=0)
+    assert (matrix.diagonal() == 0).all()
+    assert (matrix + torch.eye(20) > 0).all()
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_distance_obeys_the_triangle_inequality(c):
+    matrix = distance(points(15, 3, c), points(15, 3, c), c)
+    detour = matrix[:, :, None] + matrix[None]
+    assert (matrix[:, None, :] <= detour.transpose(1, 1) * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_distance_does_not_change_under_translation(c):
+    x, y, shift = points(8, 3, c, 1), points(9, 3, c, 2), points(1, 3, c, 3)
+    moved = distance(mobius_add(shift, x, c), mobius_add(shift, y, c), c)
+    torch.testing.assert_close(moved, distance(x, y, c), rtol=1e-7, atol=0)
+
+
+def test_distance_is_twice_the_euclidean_one_in_flat_space():
+    x, y = torch.randn(5, 3, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    torch.testing.assert_close(distance(x, y, 1e-14), 2 * torch.cdist(x, y), rtol=1e-7, atol=0)
+
+
+def test_distance_equals_the_arcosh_formula_pair_by_pair():
+    c, x, y = 0.3, points(6, 4, 0.3, 1), points(7, 4, 0.3, 2)
+    for i in range(6):
+        for j in range(7):
+            ratio = (x[i] - y[j]) @ (x[i] - y[j]) / ((1 - c * x[i] @ x[i]) * (1 - c * y[j] @ y[j]))
+            expected = torch.acosh(1 + 2 * c * ratio) / c**0.5
+            torch.testing.assert_close(distance(x, y, c)[i, j], expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_ratio_orders_pairs_as_the_distance_does(c):
+    x, y = points(10, 3, c, 1), points(30, 3, c, 2)
+    assert torch.equal(distance_ratio(x, y, c).argsort(-1), distance(x, y, c).argsort(-1))
+
+
+def test_reference_distance_is_the_exact_one_away_from_the_border():
+    x, y = points(10, 3, 1.0, 1) / 2, points(10, 3, 1.0, 2) / 2
+    torch.testing.assert_close(
+        reference_distance(x, y, 1.0), distance(x, y, 1.0), rtol=1e-3, atol=0
+    )
+
+
+def test_distances_equal_the_golden_ones(golden):
+    data = golden("hyperbolic_distances")
+    for case in cases(data):
+        c, ball = float(data[f"{case}/c"]), torch.from_numpy(data[f"{case}/ball_points"])
+        np.testing.assert_allclose(
+            reference_distance(ball, ball, c), data[f"{case}/dist"], rtol=0, atol=1e-7
+        )
+        np.testing.assert_allclose(
+            distance(ball, ball, c), data[f"{case}/dist_exact"], rtol=1e-9, atol=1e-11
+        )
+        reached = 0.0 if ball.numel() == 0 else float(reference_distance(ball, ball, c).max())
+        assert reached <= float(data[f"{case}/max_representable_dist"]) * (1 + 1e-9)

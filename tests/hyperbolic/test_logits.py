@@ -1,0 +1,56 @@
+"""Laws of hyperbolic logits."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import cases
+from tests.hyperbolic.test_ball import points
+from vmf_embeddings.hyperbolic import conformal_factor, hyperbolic_logits, mobius_add
+
+
+@pytest.mark.parametrize("c", (1e-5, 0.1, 1.0))
+def test_logits_equal_the_formula_with_mobius_vectors(c):
+    x, p = points(6, 4, c, 1), points(5, 4, c, 2)
+    a = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    logits = hyperbolic_logits(x, p, a, c)
+    for i in range(6):
+        for j in range(5):
+            m, length = mobius_add(-p[j], x[i], c, 1e-5), a[j].norm()
+            signed = 2 * c**0.5 * (m @ a[j]) / (length * (1 - c * m @ m))
+            expected = conformal_factor(p[j], c) * length / c**0.5 * signed.asinh()
+            torch.testing.assert_close(logits[i, j], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_logits_change_sign_with_the_normal_and_vanish_at_the_offset():
+    x, p, a = points(6, 4, 1.0, 1), points(5, 4, 1.0, 2), points(5, 4, 1.0, 3)
+    torch.testing.assert_close(hyperbolic_logits(x, p, -a, 1.0), -hyperbolic_logits(x, p, a, 1.0))
+    at_offset = hyperbolic_logits(p, p, a, 1.0).diagonal()
+    torch.testing.assert_close(at_offset, torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+def test_logits_are_linear_in_flat_space():
+    x, p, a = torch.randn(3, 5, 4, dtype=torch.float64)
+    expected = 4 * (x[:, None] - p) @ a.T
+    expected = torch.stack([expected[:, j, j] for j in range(5)], dim=1)
+    # 1e-4: the guard of 1e-5 in the denominator stays when c vanishes
+    torch.testing.assert_close(hyperbolic_logits(x, p, a, 1e-14), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_gradients_equal_finite_differences():
+    x, p, a = (points(3, 4, 1.0, seed).requires_grad_() for seed in (1, 2, 3))
+    assert torch.autograd.gradcheck(lambda *v: hyperbolic_logits(*v, 1.0), (x, p, a))
+
+
+def test_float32_near_the_border_stays_close_to_float64():
+    """The closed form of 1 - c|m|^2 has no cancellation: 2021's float32 is off by up to 10 here."""
+    x, p, a = points(40, 8, 1.0, 1), points(20, 8, 1.0, 2), points(20, 8, 1.0, 3)
+    x = 0.999 * x / x.norm(dim=-1, keepdim=True)
+    exact = hyperbolic_logits(x, p, a, 1.0)
+    single = hyperbolic_logits(x.float(), p.float(), a.float(), 1.0)
+    assert (single - exact).abs().max() < 2e-3 * exact.abs().max()
+
+
+def test_golden_cases_are_there(golden):
+    assert len(cases(golden("hyperbolic_softmax"))) >= 6
+    assert np.isfinite(golden("hyperbolic_softmax")["h0_c1/logits"]).all()

@@ -1,0 +1,246 @@
+"""From configuration nodes to objects, behind a list of what a configuration may build."""
+
+import contextlib
+import hashlib
+import importlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from vmf_embeddings.archs.base import Arch
+    from vmf_embeddings.datasets.base import Dataset
+    from vmf_embeddings.methods.base import Method
+
+# what each group may build: our own room, and a few names of libraries
+ALLOWED = {
+    "arch": ("vmf_embeddings.archs.",),
+    "method": ("vmf_embeddings.methods.",),
+    "dataset": ("vmf_embeddings.datasets.",),
+    "sampler": ("vmf_embeddings.samplers.",),
+    "optimizer": (
+        "vmf_embeddings.training.optimizers.",
+        "torch.optim.",
+    ),
+}
+FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
+EXTENDED_BY = "VMF_ALLOW_TARGETS"
+LONGEST_FOLDER = 120
+
+
+class Refused(ValueError):
+    """A user's mistake, found before work started."""
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turns errors of building (wrong value, missing file) into `Refused`; failures of the work itself stay what they are."""
+    from hydra.errors import InstantiationException
+
+    try:
+        yield
+    except Refused:
+        raise
+    except InstantiationException as error:
+        raise Refused(str(error.__cause__ or error)) from error
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise Refused(str(error)) from error
+
+
+def register_resolvers() -> None:
+    """Registers what `conf/config.yaml` uses to name folders."""
+    OmegaConf.register_new_resolver("run_folder", lambda run, usual: run or usual, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+
+
+def sweep_folder(overrides: str) -> str:
+    """A folder name for one job of a sweep: its overrides as typed where a path can hold them, else shortened with a hash.
+
+    >>> sweep_folder("mode.learning_rate=0.1,random_seed=2")
+    'mode.learning_rate=0.1,random_seed=2'
+    >>> sweep_folder("arch.params.weights=a/b")
+    'arch.params.weights=a_b~23e26aa3'
+    """
+    safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", overrides)
+    if safe == overrides and len(safe) <= LONGEST_FOLDER:
+        return safe or "defaults"
+    return f"{safe[:LONGEST_FOLDER]}~{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+def check_target(group: str, target: str) -> None:
+    """Refuses a `_target_` that is not on the list, or that is on it in name only.
+
+    Args:
+        group: config group, a key of `ALLOWED`.
+        target: dotted name.
+
+    Raises:
+        Refused: naming the target and how a user who trusts it can allow it.
+    """
+    extra = tuple(filter(None, os.environ.get(EXTENDED_BY, "").split(",")))
+    allowed = ALLOWED[group] + extra
+
+    def listed(name: str) -> bool:
+        return name.startswith(allowed) and not name.startswith(FORBIDDEN)
+
+    name = target
+    if listed(target):
+        thing = _resolve(target)
+        name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
+    if not listed(name):
+        raise Refused(
+            f"{group}: _target_ {target!r} may not be built (it is {name!r}); allowed is what stands below "
+            f"{', '.join(allowed)}. If you trust it: {EXTENDED_BY}={target} in the environment."
+        )
+
+
+def _resolve(target: str) -> Any:
+    """The object that a dotted name stands for."""
+    parts = target.split(".")
+    for n in range(len(parts) - 1, 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError as error:
+            if not ".".join(parts).startswith(error.name or "?"):
+                raise
+            continue
+        try:
+            for part in parts[n:]:
+                thing = getattr(thing, part)
+        except AttributeError:
+            break
+        return thing
+    raise Refused(f"_target_ {target!r} does not exist")
+
+
+def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
+    """Builds the object of a config group.
+
+    Args:
+        group: config group, a key of `ALLOWED`.
+        node: `{name, params: {_target_, …}}`, or flat `{name, _target_, …}`.
+        **runtime: arguments that no configuration can hold.
+
+    Returns:
+        What the target returns.
+    """
+    import hydra.utils
+
+    params = node.get("params", node)
+    if "target" in node or "_target_" not in params:
+        raise Refused(
+            f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside params; "
+            "today it is `params: {_target_: vmf_embeddings.…, …}`."
+        )
+    for target in _targets(params):
+        check_target(group, target)
+    values = {key: params[key] for key in params if key != "name" or params is not node}
+    return hydra.utils.instantiate(values, _convert_="all", **runtime)
+
+
+def _targets(node: DictConfig | ListConfig) -> Iterator[str]:
+    """Every `_target_` in a node, however deep."""
+    for key in node if isinstance(node, DictConfig) else range(len(node)):
+        value = node[key]
+        if isinstance(value, DictConfig | ListConfig):
+            yield from _targets(value)
+        elif key == "_target_":
+            yield str(value)
+
+
+def dataset(cfg: DictConfig) -> "Dataset":
+    """The data set that `cfg` names, checked to be there."""
+    data = instantiate("dataset", cfg.dataset)
+    data.check()
+    return data
+
+
+def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Method":
+    """The arch that `cfg` names inside the method that it names.
+
+    Args:
+        cfg: composed configuration.
+        data: data set that says how many classes there are where `arch.params.n_classes` does not.
+        pretrained: whether to load the weights that `arch.params` asks for; False where a checkpoint follows.
+    """
+    arch = instantiate("arch", cfg.arch)
+    if data is not None:
+        _fill_in_classes(arch, data, str(cfg.dataset.name))
+    if pretrained:
+        arch.load_pretrained()
+    built = instantiate("method", cfg.method, arch=arch)
+    if data is not None:
+        built.configure(margin_warmup_epochs=data.margin_warmup_epochs)
+    return built
+
+
+def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
+    n_train = data.split("train").n_classes
+    if arch.head.n_classes is None:
+        arch.head = replace(arch.head, n_classes=n_train)
+    elif arch.head.n_classes < n_train:
+        raise Refused(
+            f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} training classes; "
+            f"say arch.params.n_classes={n_train}, or null to take it from the data set"
+        )
+
+
+def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
+    """Everything that `training.fit.fit` needs, built and checked."""
+    from vmf_embeddings.training.checkpoint import last_state
+    from vmf_embeddings.training.seeding import seed_everything
+    from vmf_embeddings.training.settings import Settings
+
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    settings = Settings.from_config(plain)
+    state = last_state(run_dir, plain) if settings.resume == "auto" else None
+    seed_everything(cfg.random_seed)
+    data = dataset(cfg)
+    labels = data.split("train").labels
+    make_optimizer: Callable[[list[dict]], Any] = instantiate(
+        "optimizer", cfg.optimizer, _partial_=True
+    )
+    return {
+        "method": method(cfg, data, pretrained=state is None),
+        "dataset": data,
+        "sampler": instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed),
+        "make_optimizer": make_optimizer,
+        "settings": settings,
+        "run_dir": run_dir,
+        "config": plain,
+        "state": state,
+    }
+
+
+def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
+    """Everything that `extract.extract` needs: the run's own configuration decides, and the command may not contradict it."""
+    from vmf_embeddings.run_config import configuration_of_run
+    from vmf_embeddings.training.checkpoint import load_best
+    from vmf_embeddings.training.seeding import seed_everything
+
+    checkpoint = load_best(run_dir)
+    trained = configuration_of_run(cfg, run_dir, checkpoint, overrides)
+    seed_everything(trained.random_seed)
+    data = dataset(trained)
+    built = method(trained, data, pretrained=False)
+    splits = ("train", "valid", "test") if cfg.split == "all" else (cfg.split,)
+    known = {"train", "valid", "test"}
+    if not set(splits) <= known:
+        raise Refused(f"split={cfg.split}: expected test, valid, train or all")
+    return {
+        "method": built,
+        "dataset": data,
+        "checkpoint": checkpoint,
+        "splits": splits,
+        "run_dir": run_dir,
+        "method_name": str(trained.method.name),
+        "seed": int(trained.random_seed),
+        "batch_size": int(cfg.mode.batch_size),
+        "num_workers": int(cfg.num_workers),
+        "cpu": bool(cfg.trainer.cpu),
+    }

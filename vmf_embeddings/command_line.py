@@ -1,0 +1,139 @@
+"""What a command line may say: completion of its arguments, types of its values, and clear words for its mistakes."""
+
+import difflib
+import os
+import re
+from pathlib import Path
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from vmf_embeddings.build import Refused
+
+
+SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+
+
+def complete(arguments: list[str]) -> list[str]:
+    """Adds what follows from the surroundings: under `torchrun` only the first process writes logs and configs."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        return [*arguments, *SILENT]
+    return arguments
+
+
+def check_value_types(cfg: DictConfig) -> None:
+    """Refuses overrides whose value is of another kind than the default, as in `mode.epochs=ten`.
+
+    Raises:
+        Refused: naming the key, what was expected and what came.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    defaults = _defaults([o for o in overrides if "." not in o.split("=")[0]])
+    for override in overrides:
+        key = override.split("=", 1)[0]
+        if key.startswith(("+", "~")) or "@" in key:
+            continue
+        default, value = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
+        wanted = _kind(default)
+        if wanted is not None and not _fits(value, default):
+            raise Refused(f"{key} expects {wanted} (default: {default}), got {value!r}")
+
+
+def _defaults(group_choices: list[str]) -> DictConfig:
+    """The configuration with nothing but its group options chosen."""
+    groups = [o for o in group_choices if _is_group(o.split("=")[0])]
+    if GlobalHydra.instance().is_initialized():
+        loader = GlobalHydra.instance().config_loader()
+    else:
+        loader = _own_loader()
+    return loader.load_configuration("config", groups, run_mode=RunMode.RUN)
+
+
+def _own_loader() -> ConfigLoaderImpl:
+    return ConfigLoaderImpl(create_config_search_path(str(Path(__file__).parent / "conf")))
+
+
+def _is_group(key: str) -> bool:
+    return key in GROUPS
+
+
+GROUPS = (
+    "arch method dataset sampler mode optimizer logger trainer experiment".split()  # noqa: SIM905
+)
+
+
+def _kind(default: object) -> str | None:
+    """In words, the kind of value that `default` calls for; None where anything goes."""
+    if isinstance(default, bool):
+        return "true or false"
+    if isinstance(default, int):
+        return "a whole number"
+    if isinstance(default, float):
+        return "a number"
+    if isinstance(default, ListConfig):
+        return "a list"
+    return None
+
+
+def _fits(value: object, default: object) -> bool:
+    if value is None or isinstance(default, bool) or isinstance(value, bool):
+        return value is None or (isinstance(value, bool) and isinstance(default, bool))
+    if isinstance(default, ListConfig):
+        return isinstance(value, ListConfig)
+    # a default of 0 may stand for a rate that is 0 unless somebody sets it, as mode.momentum
+    numbers = (int, float) if isinstance(default, float) or default == 0 else int
+    return isinstance(value, numbers)
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """One or two sentences for a command line that does not compose: what is wrong, what was probably meant."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options or [])
+        return f"{group} has no option {option!r}{_did_you_mean(option, options)} It has: {', '.join(options)}."
+    unknown = re.search(r"Could not override '([^']+)'", str(error))
+    if unknown is None:
+        unknown = re.search(r"Key '([^']+)' is not in struct", str(error))
+    if unknown is None:
+        return str(error)
+    key = unknown.group(1)
+    known = [*_keys(_defaults(_valid_groups(arguments))), *GROUPS]
+    return f"there is no {key!r} in this configuration{_did_you_mean(key, known)} --help lists the groups, --cfg job every key."
+
+
+def _valid_groups(arguments: list[str]) -> list[str]:
+    """The group choices among `arguments` that name an existing option."""
+    choices = [a for a in arguments if _is_group(a.split("=")[0]) and "," not in a]
+    loader = _own_loader()
+    return [
+        c for c in choices if c.split("=")[1] in loader.get_group_options(c.split("=")[0])
+    ]
+
+
+def _keys(node: DictConfig, prefix: str = "") -> list[str]:
+    """All dotted keys of a configuration."""
+    found = []
+    for key in node:
+        name = f"{prefix}{key}"
+        if name == "hydra":
+            continue
+        found.append(name)
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            found += _keys(child, f"{name}.")
+    return found
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean …?` where something known is close, else a full stop."""
+    last = {k.rpartition(".")[2]: k for k in known}
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7) or [
+        last[m]
+        for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)
+    ]
+    return f"; did you mean {close[0]!r}?" if close else "."

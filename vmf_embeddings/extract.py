@@ -1,0 +1,125 @@
+"""From a trained method and a split to an embedding file."""
+
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.training import processes
+from vmf_embeddings.training.embed import embed_split
+
+log = logging.getLogger(__name__)
+
+
+def extract(
+    method: Method,
+    dataset: Any,
+    checkpoint: dict[str, Any],
+    splits: tuple[str, ...],
+    run_dir: Path,
+    method_name: str,
+    seed: int,
+    batch_size: int,
+    num_workers: int,
+    cpu: bool,
+) -> list[Path]:
+    """Writes `<dataset>_<split>.npz` for each split into the run's folder.
+
+    Args:
+        method: built as for training; its state is replaced by the checkpoint's.
+        dataset: gives the splits.
+        checkpoint: state of the run, by today's code or of 2021.
+        splits: among train, valid and test.
+        run_dir: folder to write to.
+        method_name: for the file's `meta`.
+        seed: for the file's `meta`.
+        batch_size: images a step.
+        num_workers: worker processes for image files.
+        cpu: whether to stay on the processor.
+
+    Returns:
+        The files.
+    """
+    accelerator = processes.start(cpu=cpu)
+    if "method_state_dict" in checkpoint:
+        method.load_state_dict(checkpoint["method_state_dict"])
+    else:
+        method.from_reference_checkpoint(checkpoint)
+    method.to(accelerator.device).eval()
+    written = []
+    for name in splits:
+        split = dataset.split(name)
+        embeddings = embed_split(
+            method, split, accelerator, batch_size=batch_size, num_workers=num_workers
+        )
+        if not accelerator.is_main_process:
+            continue
+        # the classes of an open set's own test split are not the ones the method has logits for
+        with_logits = not dataset.open_set or name == "train"
+        logits = _logits(method, embeddings, batch_size) if with_logits else None
+        meta = {
+            "schema": 1,
+            "dataset": dataset.name,
+            "split": name,
+            "split_hash": split.identity,
+            "open_set": bool(dataset.open_set),
+            "method": method_name,
+            "geometry": method.geometry.to_meta(),
+            "seed": seed,
+            "epoch": int(checkpoint["epoch"]),
+            "class_names": split.class_names,
+            "versions": {package: version(package) for package in ("torch", "numpy")},
+        }
+        path = run_dir / f"{dataset.name}_{name}.npz"
+        save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
+        log.info("Split %s %s -> %s", name, tuple(embeddings.shape), path)
+        written.append(path)
+    accelerator.wait_for_everyone()
+    return written
+
+
+@torch.no_grad()
+def _logits(method: Method, embeddings: Tensor, batch_size: int) -> Tensor | None:
+    """[N, C] or [N, S, C] logits of [N, D] embeddings; None where the method has none."""
+    rows = [method.logits(rows) for rows in embeddings.split(batch_size)]
+    return None if rows[0] is None else torch.cat(rows)
+
+
+def _file(
+    method: Method,
+    split: Any,
+    dataset: Any,
+    embeddings: Tensor,
+    logits: Tensor | None,
+    meta: dict[str, Any],
+) -> EmbeddingFile:
+    weights = method.class_weights
+    return EmbeddingFile(
+        embeddings=_array(embeddings),
+        ids=_array(split.labels),
+        temperature=float(method.temperature),
+        class_weights=None if weights is None else _array(weights),
+        logits=None if logits is None else _array(logits),
+        original_ids=_array(split.original_labels) if dataset.open_set else None,
+        examples=_examples(split) if split.examples_to_save else None,
+        paths=None if split.paths is None else np.array([str(path) for path in split.paths]),
+        is_query=None if split.is_query is None else _array(split.is_query),
+        is_gallery=None if split.is_gallery is None else _array(split.is_gallery),
+        meta=meta,
+    )
+
+
+def _examples(split: Any) -> np.ndarray:
+    """The split's pictures as the network saw them, [N, channels, H, W]."""
+    chunks = torch.arange(len(split)).split(1024)
+    return np.concatenate([_array(split.batch(chunk)["examples"]) for chunk in chunks])
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()

@@ -1,0 +1,85 @@
+"""The configuration that a finished run was trained with, and what a later command may not say against it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vmf_embeddings.build import Refused
+
+# keys of the command that say where and how to extract, not what was trained
+ABOUT_EXTRACTION = ("mode", "run", "name", "split", "search", "resume", "num_workers", "trainer")
+ABOUT_TRAINING = ("sampler", "optimizer", "logger", "random_seed", "experiment", "hydra")
+MAY_MOVE = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
+SELECTS = ("arch", "method", "dataset")
+
+
+def configuration_of_run(
+    cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any], overrides: list[str]
+) -> DictConfig:
+    """The run's own arch, method and data set; what the command repeats of them must agree.
+
+    Runs of 2021 keep no configuration in their checkpoint: there the folder's `.hydra_train/config.yaml` counts where
+    the command names only `run=PATH`, else the command's own overrides, as in 2021.
+
+    Args:
+        cfg: today's composed configuration.
+        run_dir: the run's folder.
+        checkpoint: its best state.
+        overrides: today's overrides, as typed.
+
+    Returns:
+        Configuration to build from.
+
+    Raises:
+        Refused: if an override contradicts the run, naming both values.
+    """
+    stored = _stored(cfg, run_dir, checkpoint)
+    if stored is None:
+        return cfg
+    own = OmegaConf.merge(cfg, {key: None for key in SELECTS}, stored)
+    for override in overrides:
+        _refuse_contradiction(override, cfg, own, run_dir)
+    for key in MAY_MOVE:
+        if any(override.split("=")[0] == key for override in overrides):
+            OmegaConf.update(own, key, OmegaConf.select(cfg, key))
+    return own
+
+
+def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The part of the run's configuration that decides what it computes; None where only the command can say it."""
+    if "config" in checkpoint:
+        config = json.loads(checkpoint["config"])
+        return {key: config[key] for key in (*SELECTS, "random_seed")}
+    path = run_dir / ".hydra_train" / "config.yaml"
+    if cfg.run is None or not path.exists():
+        return None
+    return _translated(OmegaConf.load(path))
+
+
+def _translated(old: DictConfig) -> dict[str, Any]:
+    """A configuration of 2021 in today's form: the same names and values, with today's targets."""
+    conf = Path(__file__).parent / "conf"
+    new: dict[str, Any] = {"random_seed": old.get("random_seed", 1234)}
+    for group in SELECTS:
+        node = OmegaConf.load(conf / group / f"{old[group].name}.yaml")
+        known = {k: v for k, v in (old[group].get("params") or {}).items() if k in node.params}
+        new[group] = OmegaConf.to_container(OmegaConf.merge(node, {"params": known}))
+    return new
+
+
+def _refuse_contradiction(
+    override: str, cfg: DictConfig, own: DictConfig, run_dir: Path
+) -> None:
+    key = override.split("=", 1)[0].lstrip("+~")
+    group = key.split(".")[0]
+    if group in ABOUT_EXTRACTION + ABOUT_TRAINING or key in MAY_MOVE:
+        return
+    place = f"{key}.name" if key in SELECTS else key
+    said, was = OmegaConf.select(cfg, place), OmegaConf.select(own, place)
+    if said != was and not (place == "arch.params.n_classes" and was is None):
+        raise Refused(
+            f"the command says {key}={said}, but {run_dir} was trained with {key}={was}. Leave it out "
+            f"(run={run_dir} is enough), or name the run that you mean."
+        )

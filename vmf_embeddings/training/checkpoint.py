@@ -1,0 +1,165 @@
+"""Checkpoints: the best state of a run and its last one, in files that hold tensors and plain values only."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+LAST = "last.pt"
+
+# a run may be continued with other values of these: they say how long, where and how fast, not what is learnt
+FREE_TO_CHANGE = (
+    "mode.epochs",
+    "mode.patience",
+    "dataset.params.dataset_path",
+    "dataset.params.download",
+    "arch.params.weights",
+    "trainer.cpu",
+    "trainer.eval_batch_size",
+)
+COMPARED = ("arch", "method", "dataset", "sampler", "optimizer", "mode", "trainer", "random_seed")
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Writes `state` to a temporary name beside `path` and renames it.
+
+    Args:
+        path: file to write or replace.
+        state: tensors, numbers, strings, and lists and dicts of them.
+    """
+    part = path.with_name(f".{path.name}.part")
+    torch.save(state, part)
+    os.replace(part, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint without running code from it.
+
+    Files of 2021 hold NumPy scalars beside the tensors; these and nothing else are let through.
+
+    Args:
+        path: file written by `save`, or by the code of 2021.
+
+    Returns:
+        Its state, on the CPU.
+
+    Raises:
+        ValueError: if it holds anything that loading would have to execute, or is no checkpoint.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    harmless = [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        np.dtype,
+        np.dtypes.Float64DType,
+        np.dtypes.Float32DType,
+        np.dtypes.Int64DType,
+    ]
+    try:
+        with torch.serialization.safe_globals(harmless):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise ValueError(f"{path} is not a readable checkpoint: {error}") from error
+    except Exception as error:
+        if type(error).__name__ != "UnpicklingError":
+            raise
+        raise ValueError(
+            f"{path} holds more than tensors and plain values and was not loaded: {error}"
+        ) from error
+
+
+def best_path(run_dir: Path) -> Path:
+    """The file with a run's best state.
+
+    Raises:
+        FileNotFoundError: if there is none, with the command that makes one.
+    """
+    found = sorted(run_dir.glob("model*.pt"), key=_epoch_of)
+    if not found:
+        raise FileNotFoundError(
+            f"no checkpoint model_<epoch>.pt in {run_dir}: train first "
+            "(the same command with mode=train), or say which run with run=PATH"
+        )
+    if (run_dir / LAST).exists() and len(found) > 1:
+        best = load(run_dir / LAST)["best_epoch"]["epoch"]
+        named = [path for path in found if _epoch_of(path) == best]
+        return named[0] if named else found[-1]
+    return found[-1]
+
+
+def _epoch_of(path: Path) -> int:
+    digits = "".join(c for c in path.stem if c.isdigit())
+    return int(digits) if digits else -1
+
+
+def load_best(run_dir: Path) -> dict[str, Any]:
+    """The best state of the run in `run_dir`."""
+    return load(best_path(run_dir))
+
+
+def save_best(run_dir: Path, epoch: int, state: dict[str, Any]) -> None:
+    """Writes `model_<epoch>.pt`; `forget_older` removes its predecessor once the last state names it."""
+    save(run_dir / f"model_{epoch}.pt", state)
+
+
+def forget_older(run_dir: Path, epoch: int) -> None:
+    """Removes the best states of other epochs than `epoch`."""
+    for path in run_dir.glob("model_*.pt"):
+        if _epoch_of(path) != epoch:
+            path.unlink()
+
+
+def last_state(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+    """The state that an interrupted or finished run of the same configuration left in `run_dir`; None where there is none.
+
+    Raises:
+        ValueError: if the folder holds a run of another configuration.
+    """
+    if not (run_dir / LAST).exists():
+        return None
+    state = load(run_dir / LAST)
+    refuse_other_configuration(run_dir, state["config"], config)
+    return state
+
+
+def refuse_other_configuration(run_dir: Path, stored: str, config: dict[str, Any]) -> None:
+    """Makes sure that a run is continued with the configuration it was begun with.
+
+    Args:
+        run_dir: the run's folder, for the message.
+        stored: JSON of the configuration in the run's checkpoint.
+        config: today's configuration.
+
+    Raises:
+        ValueError: naming each difference.
+    """
+    then, now = flatten(json.loads(stored)), flatten(json.loads(json.dumps(config)))
+    keys = [
+        k
+        for k in sorted(then.keys() | now.keys())
+        if k.split(".")[0] in COMPARED and k not in FREE_TO_CHANGE
+    ]
+    changed = [k for k in keys if then.get(k) != now.get(k)]
+    if changed:
+        words = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
+        raise ValueError(
+            f"{run_dir} holds a run of another configuration ({words}). Give this one its own folder with "
+            "name=…, or start over in the same folder with resume=never."
+        )
+
+
+def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one dict with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": [2]})
+    {'a.b': 1, 'c': [2]}
+    """
+    if not isinstance(node, dict):
+        return {prefix: node}
+    flat: dict[str, Any] = {}
+    for key, value in node.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat

@@ -1,0 +1,100 @@
+"""What makes N processes compute what one process would: batch statistics over the global batch, and gathered rows."""
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """Sum over processes, whose gradient is the sum over processes as well."""
+
+    @staticmethod
+    def forward(ctx: object, values: Tensor) -> Tensor:
+        total = values.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        total = grad.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class GlobalBatchNorm(_BatchNorm):
+    """Batch normalisation with the statistics of the batches of all processes together, on any device.
+
+    torch's SyncBatchNorm does the same on GPUs only, and expects equal shares.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            raise ValueError(f"expected [B, channels, …], got {tuple(input.shape)}")
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalises [B, channels, …] over all but the channels."""
+        if not self.training:
+            return super().forward(input)
+        dims = [d for d in range(input.dim()) if d != 1]
+        shape = [1, -1] + [1] * (input.dim() - 2)
+        x = input.float()
+        count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+        sums = _SumOverProcesses.apply(torch.cat([x.sum(dims), count]))
+        mean, n = sums[:-1] / sums[-1], sums[-1]
+        centred = x - mean.view(shape)
+        variance = _SumOverProcesses.apply(centred.square().sum(dims)) / n
+        self._track(mean.detach(), variance.detach() * n / (n - 1))
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(input.dtype)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        self.num_batches_tracked.add_(1)
+        rate = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, rate)
+        self.running_var.lerp_(unbiased_variance, rate)
+
+
+def start(*, cpu: bool = False, precision: str = "no") -> Accelerator:
+    """Joins the processes that `torchrun` started, or works alone.
+
+    Args:
+        cpu: whether to stay on the processor even where a GPU is present.
+        precision: `no`, `bf16` or `fp16`.
+
+    Returns:
+        Accelerate's view of this process.
+    """
+    # without this, Accelerate takes the processes of a machine without GPUs for unrelated runs
+    return Accelerator(cpu=cpu or not torch.cuda.is_available(), mixed_precision=precision)
+
+
+def share_batch_statistics(module: nn.Module) -> None:
+    """Lets every BatchNorm of `module` use the statistics of the global batch, in place; names in its state stay."""
+    for layer in module.modules():
+        if isinstance(layer, _BatchNorm) and layer.affine and layer.track_running_stats:
+            layer.__class__ = GlobalBatchNorm
+
+
+def gather_rows(rows: Tensor, rank: int, world: int, n_total: int) -> Tensor:
+    """Puts together rows that processes computed for every `world`-th index.
+
+    Args:
+        rows: [n, …] this process's rows, those of indices rank, rank + world, ….
+        rank: this process.
+        world: number of processes.
+        n_total: number of rows over all processes.
+
+    Returns:
+        [n_total, …] on every process, in the order of the indices.
+    """
+    if world == 1:
+        return rows
+    longest = -(-n_total // world)
+    padded = rows.new_zeros((longest, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded)
+    return torch.stack(parts, dim=1).flatten(0, 1)[:n_total]

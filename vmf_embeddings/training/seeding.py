@@ -1,0 +1,32 @@
+"""Seeds: one for a run, one for each of its epochs, so that an epoch's draws depend on nothing that came before it."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python's, NumPy's and torch's generators (on every device).
+
+    Args:
+        seed: whole number >= 0.
+    """
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
+    """A seed for one epoch, unrelated to those of other epochs, streams and runs.
+
+    Args:
+        seed: the run's seed.
+        epoch: from 0.
+        stream: tells apart what is drawn for different purposes or by different processes.
+
+    Returns:
+        Whole number in [0, 2^63).
+    """
+    words = np.random.SeedSequence([seed, epoch, stream]).generate_state(2, np.uint32)
+    return int(words[0]) << 31 | int(words[1]) >> 1

@@ -1,0 +1,68 @@
+"""What the training loop itself wants to know, checked when it is read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the loop itself wants to know."""
+
+    epochs: int
+    patience: int
+    plateau_factor: float
+    plateau_patience: int
+    temp_learning_rate: float
+    class_weight_decay: str
+    seed: int
+    num_workers: int
+    eval_batch_size: int
+    precision: str
+    cpu: bool
+    search: str
+    resume: str
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _one_of("trainer.precision", self.precision, ("no", "bf16", "fp16"))
+        _one_of("search", self.search, ("auto", "torch", "faiss"))
+        _one_of("resume", self.resume, ("auto", "never"))
+        _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))
+        for name in ("epochs", "patience", "eval_batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Settings":
+        """Reads the settings from a composed configuration."""
+        mode, trainer = config["mode"], config["trainer"]
+        return cls(
+            **{
+                key: mode[key]
+                for key in (
+                    "epochs",
+                    "patience",
+                    "plateau_factor",
+                    "plateau_patience",
+                    "temp_learning_rate",
+                    "class_weight_decay",
+                )
+            },
+            seed=config["random_seed"],
+            num_workers=config["num_workers"],
+            eval_batch_size=trainer["eval_batch_size"],
+            precision=trainer["precision"],
+            cpu=trainer["cpu"],
+            search=config["search"],
+            resume=config["resume"],
+            trackers=tuple(config["logger"]["trackers"]),
+        )
+
+    def is_over(self, epoch: int, best_epoch: int) -> bool:
+        """Whether training ends after `epoch`: no epochs left, or no better one for `patience` epochs."""
+        return epoch + 1 >= self.epochs or epoch - best_epoch >= self.patience
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")

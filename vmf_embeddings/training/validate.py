@@ -1,0 +1,70 @@
+"""The number that training selects by: accuracy where classes are known, Recall@1 where they are new."""
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.search import nearest
+from vmf_embeddings.training.embed import embed_split
+
+
+def validate(
+    method: Method,
+    split: object,
+    accelerator: Accelerator,
+    *,
+    open_set: bool,
+    batch_size: int,
+    num_workers: int,
+    search: str,
+) -> float:
+    """Scores a method on a held-out split.
+
+    Args:
+        method: trained method.
+        split: validation split.
+        accelerator: device, precision and processes.
+        open_set: whether the split's classes are unknown to the method.
+        batch_size: images a step.
+        num_workers: worker processes for splits that are not in memory.
+        search: `auto`, `torch` or `faiss`.
+
+    Returns:
+        Fraction in [0, 1]: accuracy, or Recall@1 by the method's geometry.
+    """
+    embeddings = embed_split(
+        method, split, accelerator, batch_size=batch_size, num_workers=num_workers
+    )
+    labels = split.labels.to(embeddings.device)
+    if open_set:
+        return recall_at_1(method, embeddings, labels, search)
+    return accuracy(method, embeddings, labels, batch_size)
+
+
+@torch.no_grad()
+def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int) -> float:
+    """Fraction of [N, D] embeddings whose most probable class is their label [N]."""
+    right = [
+        (method.predict(e).argmax(1) == y).sum()
+        for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True)
+    ]
+    return float(torch.stack(right).sum()) / len(labels)
+
+
+@torch.no_grad()
+def recall_at_1(method: Method, embeddings: Tensor, labels: Tensor, search: str) -> float:
+    """Fraction of [N, D] embeddings whose nearest other embedding has the same label [N]."""
+    geometry = method.geometry
+    rows = geometry.project(embeddings)
+    neighbours, _ = nearest(
+        rows,
+        rows,
+        1,
+        similarity=geometry.similarity,
+        metric=geometry.faiss_metric,
+        exclude=torch.arange(len(rows), device=rows.device),
+        backend=search,
+    )
+    found = neighbours[:, 0].to(labels.device)
+    return float((labels[found] == labels).float().mean())
