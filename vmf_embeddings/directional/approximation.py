@@ -46,7 +46,7 @@ def log_normalizer_approx(kappa_squared: Tensor, dim: int) -> Tensor:
         Same shape and dtype; d/d kappa equals -mean_cosine_approx exactly.
 
     >>> round(log_normalizer_approx(torch.zeros(1), 3).item(), 6)
-    0.395918
+    -0.60412
     """
     check_dim(dim)
     a, b = (dim - 1) / 2, (dim + 1) / 2
