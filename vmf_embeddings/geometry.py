@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings import hyperbolic
+from vmf_embeddings import directional, hyperbolic
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,6 @@ class VonMisesFisher(Geometry):
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Means A(kappa) mu of the laws, [N, D], shorter than 1."""
-        from vmf_embeddings import directional
-
         kappa, mu = self.split(embeddings)
         return directional.mean_cosine(kappa, embeddings.shape[-1])[..., None] * mu
 
@@ -123,8 +121,6 @@ class VonMisesFisher(Geometry):
         self, embeddings: Tensor, n_samples: int, generator: torch.Generator | None = None
     ) -> Tensor:
         """Unit vectors [S, N, D] drawn from the laws of the stored embeddings [N, D]."""
-        from vmf_embeddings import directional
-
         kappa, mu = self.split(embeddings)
         return directional.sample(mu, kappa, n_samples, gradient=False, generator=generator)
 

@@ -7,6 +7,7 @@ import torch
 from tests.conftest import cases
 from vmf_embeddings.hyperbolic import (
     conformal_factor,
+    distance,
     expmap,
     expmap0,
     logmap0,
@@ -27,6 +28,12 @@ def points(n: int, dim: int, c: float, seed: int = 0) -> torch.Tensor:
     return radius * direction / direction.norm(dim=-1, keepdim=True)
 
 
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Standard normal numbers in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
 @pytest.mark.parametrize("c", CURVATURES)
 def test_projection_leaves_points_inside_and_pulls_others_to_the_border(c):
     inside = points(20, 5, c)
@@ -42,7 +49,7 @@ def test_projection_leaves_points_inside_and_pulls_others_to_the_border(c):
 
 @pytest.mark.parametrize("c", CURVATURES)
 def test_logarithm_undoes_the_exponential(c):
-    tangent = torch.randn(30, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    tangent = normal(30, 4)
     torch.testing.assert_close(logmap0(expmap0(tangent, c), c), tangent, rtol=1e-9, atol=1e-12)
 
 
@@ -70,20 +77,18 @@ def test_mobius_addition_stays_in_the_ball(c):
 
 
 def test_mobius_addition_is_vector_addition_in_flat_space():
-    x, y = torch.randn(2, 10, 3, dtype=torch.float64)
+    x, y = normal(2, 10, 3)
     torch.testing.assert_close(mobius_add(x, y, 1e-14), x + y, rtol=1e-9, atol=1e-9)
 
 
 def test_expmap_at_the_origin_is_expmap0():
-    u = torch.randn(10, 3, dtype=torch.float64)
+    u = normal(10, 3)
     torch.testing.assert_close(expmap(torch.zeros_like(u), u, 0.7), expmap0(u, 0.7))
 
 
 def test_expmap_moves_by_the_length_that_the_metric_gives_to_the_velocity():
     c, x = 0.7, points(10, 3, 0.7)
-    u = torch.randn(10, 3, dtype=torch.float64) * 0.1
-    from vmf_embeddings.hyperbolic import distance
-
+    u = normal(10, 3) * 0.1
     moved = distance(x, expmap(x, u, c), c).diagonal()
     torch.testing.assert_close(moved, conformal_factor(x, c) * u.norm(dim=-1), rtol=1e-8, atol=0)
 

@@ -1,0 +1,195 @@
+"""Goldens and laws of the methods on points: dot product, cosine, ArcFace, hyperbolic."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from tests.conftest import cases
+from tests.methods.laws import TinyArch, normal, reference_checkpoint
+from vmf_embeddings.methods.arcface import ArcFace, arcface_cosines
+from vmf_embeddings.methods.head import cosine
+from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
+from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
+from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits
+
+VARIANTS = {
+    "unnormalized": lambda x, w, y, beta: dot_product_logits(x, w),
+    "normalized": lambda x, w, y, beta: cosine_logits(x, w, beta),
+    "arcface_m0.5": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.5),
+    "arcface_m0.3": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.3),
+    "arcface_set_m_zero": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.0),
+}
+
+
+@pytest.mark.parametrize("dtype", (torch.float64, torch.float32))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_losses_and_gradients_equal_the_reference(golden, variant, dtype):
+    data = golden("sce_losses")
+    for case in cases(data):
+        x, w = (torch.tensor(data[f"{case}/{n}"], dtype=dtype) for n in ("x", "weights"))
+        tau = torch.tensor(float(data[f"{case}/temp"]), dtype=dtype)
+        x.requires_grad_(), w.requires_grad_(), tau.requires_grad_()
+        y = torch.tensor(data[f"{case}/targets"])
+        logits = VARIANTS[variant](x, w, y, torch.exp(-tau))
+        loss = cross_entropy(logits, y)
+        loss.backward()
+        results = {"loss": loss, "train_logits": logits, "grad_x": x.grad, "grad_weights": w.grad}
+        if variant != "unnormalized":
+            results["grad_temp"] = tau.grad
+        for name, value in results.items():
+            expected = data[f"{case}/{variant}/{name}"]
+            # relative to the largest entry: 1e-9; in float32 1e-5, gradients 1e-4
+            single = 1e-4 if name.startswith("grad") else 1e-5
+            tolerance = (single if dtype == torch.float32 else 1e-9) * np.abs(expected).max()
+            np.testing.assert_allclose(
+                value.detach().numpy(), expected, rtol=0, atol=tolerance, err_msg=f"{case} {name}"
+            )
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_predictions_equal_the_reference(golden, variant):
+    data = golden("sce_losses")
+    for case in cases(data):
+        x, w = (torch.tensor(data[f"{case}/{n}"]).double() for n in ("x", "weights"))
+        beta = torch.exp(-torch.tensor(float(data[f"{case}/temp"])).double())
+        arch = TinyArch(*w.shape, learn_temp=True)
+        method = UnnormalizedSCE(arch) if variant == "unnormalized" else NormalizedSCE(arch)
+        if variant.startswith("arcface"):
+            method = ArcFace(arch, 0.5, None)
+        method.double()
+        method.head.weight.data.copy_(w)
+        if variant != "unnormalized":
+            method.head.tau.data.copy_(-beta.log())
+        expected = torch.tensor(data[f"{case}/{variant}/pred_logits"])
+        torch.testing.assert_close(method.logits(x), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_cosine_logits_ignore_lengths_and_stay_within_beta():
+    x, w, beta = normal(6, 4), normal(3, 4, seed=1), torch.tensor(7.0).double()
+    logits = cosine_logits(x, w, beta)
+    torch.testing.assert_close(cosine_logits(5 * x, w / 3, beta), logits)
+    assert logits.abs().max() <= beta
+    torch.testing.assert_close(cosine_logits(w, w, beta).diagonal(), beta.expand(3))
+
+
+def test_margin_adds_to_the_angle_of_the_target_alone():
+    x, w, y = normal(6, 4), normal(3, 4, seed=1), torch.tensor([0, 1, 2, 0, 1, 2])
+    plain, shifted = cosine(x, w), arcface_cosines(x, w, y, 0.4)
+    for i in range(6):
+        for j in range(3):
+            angle = math.acos(plain[i, j]) + (0.4 if j == y[i] else 0.0)
+            assert shifted[i, j].item() == pytest.approx(math.cos(angle), abs=1e-12)
+
+
+def test_arcface_without_margin_is_the_cosine():
+    x, w, y = normal(6, 4), normal(3, 4, seed=1), torch.tensor([0, 1, 2, 0, 1, 2])
+    torch.testing.assert_close(arcface_cosines(x, w, y, 0.0), cosine(x, w))
+
+
+@pytest.mark.parametrize("sign", (1.0, -1.0))
+@pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
+def test_arcface_gradient_is_finite_on_and_opposite_the_class(sign, dtype):
+    w = normal(3, 4, dtype=dtype)
+    x = (sign * w).requires_grad_()
+    cross_entropy(64 * arcface_cosines(x, w, torch.arange(3), 0.5), torch.arange(3)).backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_arcface_margin_waits_for_the_warm_up():
+    method = ArcFace(TinyArch(), 0.5, None)
+    assert method.margin == 0.5
+    method.configure(margin_warmup_epochs=20)
+    margins = []
+    for epoch in (0, 19, 20):
+        method.begin_epoch(epoch)
+        margins.append(method.margin)
+    assert margins == [0.0, 0.0, 0.5]
+
+
+def test_configured_warm_up_beats_the_data_set():
+    method = ArcFace(TinyArch(), 0.5, 0)
+    method.configure(margin_warmup_epochs=20)
+    assert method.margin == 0.5
+
+
+def test_arcface_in_warm_up_is_the_cosine_softmax():
+    torch.manual_seed(0)
+    arc, plain = ArcFace(TinyArch(), 0.5, 3), NormalizedSCE(TinyArch())
+    plain.load_state_dict(arc.state_dict())
+    embeddings, labels = normal(8, 3).float(), torch.arange(8) % 5
+    torch.testing.assert_close(arc.loss(embeddings, labels), plain.loss(embeddings, labels))
+    arc.begin_epoch(3)
+    assert arc.loss(embeddings, labels) > plain.loss(embeddings, labels)
+
+
+def test_hyperbolic_logits_and_gradients_equal_the_reference(golden):
+    data = golden("hyperbolic_softmax")
+    for case in cases(data):
+        x, a, p = (
+            torch.tensor(data[f"{case}/{n}"]).double().requires_grad_()
+            for n in ("x", "a_vals", "p_vals")
+        )
+        c = float(data[f"{case}/c"].astype(np.float32))  # the reference's maps keep c in float32
+        logits = poincare_logits(x, a, p, c)
+        loss = cross_entropy(logits, torch.tensor(data[f"{case}/targets"]))
+        loss.backward()
+        # ... but its gradient scale does not
+        scale = (1 - c * np.square(data[f"{case}/ball_points"]).sum(1, keepdims=True)) ** 2 / 4
+        results = {
+            "logits": (logits, data[f"{case}/logits"]),
+            "loss": (loss, data[f"{case}/loss"]),
+            "grad_a_vals": (a.grad, data[f"{case}/grad_a_vals"]),
+            "grad_p_vals": (p.grad, data[f"{case}/grad_p_vals"]),
+            "grad_x": (x.grad, data[f"{case}/grad_x_euclidean"] * scale),
+        }
+        for name, (value, expected) in results.items():
+            np.testing.assert_allclose(
+                value.detach().numpy(),
+                expected,
+                rtol=1e-7,
+                atol=1e-10 * np.abs(expected).max(),
+                err_msg=f"{case} {name}",
+            )
+        np.testing.assert_allclose(
+            x.grad.numpy(),
+            data[f"{case}/grad_x_riemannian"],
+            rtol=0,
+            atol=1e-7 * x.grad.abs().max().item(),
+        )
+
+
+def test_two_curvatures_live_side_by_side():
+    x, a, p = normal(4, 3).requires_grad_(), normal(5, 3, seed=1), normal(5, 3, seed=2)
+
+    def gradient(c: float) -> torch.Tensor:
+        return torch.autograd.grad(poincare_logits(x, a, p, c).logsumexp(-1).sum(), x)[0]
+
+    alone = gradient(0.1)
+    first, _ = poincare_logits(x, a, p, 0.1), poincare_logits(x, a, p, 2.0)
+    torch.testing.assert_close(torch.autograd.grad(first.logsumexp(-1).sum(), x)[0], alone)
+
+
+@pytest.mark.parametrize("c", (0.0, -1.0))
+def test_curvature_must_be_positive(c):
+    with pytest.raises(ValueError, match="method.params.c .* > 0"):
+        HyperbolicSCE(TinyArch(), c)
+
+
+def test_margin_must_be_an_angle():
+    with pytest.raises(ValueError, match="radians"):
+        ArcFace(TinyArch(), 4.0, None)
+
+
+def test_hyperbolic_reads_its_class_parameters_from_a_checkpoint_of_2021():
+    method = HyperbolicSCE(TinyArch(), 1e-5)
+    checkpoint = reference_checkpoint(method)
+    with pytest.raises(ValueError, match="no mlr.a_vals"):
+        method.from_reference_checkpoint(checkpoint)
+    planes = {"mlr.a_vals": normal(5, 3).float(), "mlr.p_vals": normal(5, 3, seed=1).float()}
+    checkpoint["arch_state_dict"] |= planes
+    method.from_reference_checkpoint(checkpoint)
+    assert torch.equal(method.a_vals, planes["mlr.a_vals"])
+    assert torch.equal(method.p_vals, planes["mlr.p_vals"])

@@ -1,0 +1,114 @@
+"""Laws of the geometries: order, symmetry, what an embedding file keeps of them."""
+
+import json
+
+import pytest
+import torch
+
+from vmf_embeddings.geometry import Cosine, Euclidean, Poincare, VonMisesFisher, from_meta
+
+GEOMETRIES = (Euclidean(), Cosine(), Poincare(1e-5), Poincare(1.0), VonMisesFisher())
+ids = [f"{g.name}{getattr(g, 'c', '')}" for g in GEOMETRIES]
+
+
+def rows(n: int, dim: int = 4, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, dim, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_meta_survives_json(geometry):
+    assert from_meta(json.loads(json.dumps(geometry.to_meta()))) == geometry
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_similarity_is_symmetric_and_of_shape_queries_by_gallery(geometry):
+    x, y = geometry.project(rows(5)), geometry.project(rows(7, seed=1))
+    assert geometry.similarity(x, y).shape == (5, 7)
+    torch.testing.assert_close(geometry.similarity(x, y), geometry.similarity(y, x).T)
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_projection_keeps_shape_and_dtype(geometry):
+    for dtype in (torch.float32, torch.float64):
+        projected = geometry.project(rows(5).to(dtype))
+        assert projected.shape == (5, 4)
+        assert projected.dtype == dtype
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_zero_rows_stay_finite(geometry):
+    projected = geometry.project(torch.cat([torch.zeros(1, 4), rows(3).float()]))
+    assert torch.isfinite(geometry.similarity(projected, projected)).all()
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_an_index_with_the_named_metric_finds_the_same_order(geometry):
+    x, y = geometry.project(rows(6)), geometry.project(rows(40, seed=1))
+    indices = {"l2": lambda: -torch.cdist(x, y), "ip": lambda: x @ y.T}
+    if geometry.faiss_metric is None:
+        pytest.skip("no flat index has this order")
+    assert torch.equal(
+        indices[geometry.faiss_metric]().argsort(-1), geometry.similarity(x, y).argsort(-1)
+    )
+
+
+def test_euclidean_similarity_is_minus_the_squared_distance():
+    x, y = rows(5), rows(7, seed=1)
+    torch.testing.assert_close(Euclidean().similarity(x, y), -torch.cdist(x, y).square())
+
+
+def test_cosine_ignores_lengths():
+    x, y, cosine = rows(5), rows(7, seed=1), Cosine()
+    stretched = cosine.similarity(cosine.project(9 * x), cosine.project(y / 7))
+    torch.testing.assert_close(stretched, cosine.similarity(cosine.project(x), cosine.project(y)))
+    torch.testing.assert_close(stretched[0, 0], torch.cosine_similarity(x[0], y[0], dim=0))
+
+
+@pytest.mark.parametrize("c", (1e-5, 0.1, 1.0))
+def test_poincare_similarity_has_the_order_of_the_distances(c):
+    ball = Poincare(c)
+    x, y = ball.project(rows(6)), ball.project(rows(40, seed=1))
+    assert torch.equal(
+        ball.similarity(x, y).argsort(-1, descending=True), ball.distance(x, y).argsort(-1)
+    )
+    assert (c**0.5 * x.norm(dim=-1) < 1).all()
+
+
+def test_poincare_order_is_not_the_euclidean_one():
+    """Otherwise the laws above would hold for a ball that ignores its curvature."""
+    ball = Poincare(1.0)
+    x, y = ball.project(rows(20)), ball.project(rows(200, seed=1))
+    assert not torch.equal(
+        ball.similarity(x, y).argmax(-1), Euclidean().similarity(x, y).argmax(-1)
+    )
+
+
+def test_expected_cosine_is_the_mean_cosine_of_draws():
+    vmf, x, y = VonMisesFisher(), 4 * rows(3), 4 * rows(4, seed=1)
+    n_samples = 20_000
+    generator = torch.Generator().manual_seed(5)
+    draws = [vmf.sample(v, n_samples, generator=generator) for v in (x, y)]
+    assert draws[0].shape == (n_samples, 3, 4)
+    torch.testing.assert_close(draws[0].norm(dim=-1), torch.ones(n_samples, 3).double())
+    cosines = torch.einsum("sid,sjd->sij", *draws)
+    expected = vmf.similarity(vmf.project(x), vmf.project(y))
+    errors = (cosines.mean(0) - expected) / (cosines.std(0) / n_samples**0.5)
+    assert errors.abs().max() < 4.5  # standard errors, 12 of them
+
+
+def test_vmf_confidence_counts():
+    """Two rows of one direction: the longer, surer one is closer to anything on its side."""
+    vmf, x = VonMisesFisher(), rows(1)
+    y = vmf.project(torch.cat([0.5 * x, 50 * x]))
+    near, sure = vmf.similarity(vmf.project(x), y)[0]
+    assert 0 < near < sure < 1
+
+
+def test_unknown_names_and_constants_are_named():
+    with pytest.raises(ValueError, match="'torus'; known are euclidean, cosine, poincare, vmf"):
+        from_meta({"name": "torus"})
+    with pytest.raises(ValueError, match="poincare does not fit"):
+        from_meta({"name": "poincare"})
+    with pytest.raises(ValueError, match="c > 0"):
+        from_meta({"name": "poincare", "c": 0.0})
