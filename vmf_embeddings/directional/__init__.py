@@ -7,9 +7,13 @@ from .approximation import (
 )
 from .bessel import cosine_variance, mean_cosine, mean_cosine_inverse
 from .log_normalizer import log_normalizer, log_normalizer_difference
+from .reference_sampler import householder_transform
+from .sampler import sample, sample_angle, sample_cosine
+from .uniform import sample_sphere_coordinate
 
 __all__ = [
     "cosine_variance",
+    "householder_transform",
     "log_normalizer",
     "log_normalizer_approx",
     "log_normalizer_difference",
@@ -17,4 +21,8 @@ __all__ = [
     "mean_cosine",
     "mean_cosine_approx",
     "mean_cosine_inverse",
+    "sample",
+    "sample_angle",
+    "sample_cosine",
+    "sample_sphere_coordinate",
 ]

@@ -1,0 +1,114 @@
+"""How a von Mises-Fisher draw moves with the concentration: implicit reparameterisation.
+
+Figurnov, Mohamed, Mnih 2018, Implicit Reparameterization Gradients
+(https://arxiv.org/abs/1805.08498): with F the distribution function of the angle theta between a
+draw and the mean direction and g its density, g ~ sin(theta)^(d-2) exp(kappa cos(theta)),
+
+    d theta / d kappa = -(dF / d kappa) / g = -1/g(theta) integral_0^theta (cos t - A) g(t) dt.
+
+Unlike the derivative of the accepted proposal (2021's gradient), it is unbiased.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from .bessel import mean_cosine, widen
+
+N_NODES = 20  # relative error below 1e-4 everywhere tested, 1e-6 in most places
+CUTOFF = 7.0  # standard deviations after which g is neglected
+BLOCK = 2**17  # evaluations of the integrand at a time
+
+
+@lru_cache(maxsize=1)
+def _gauss_legendre() -> tuple[list[float], list[float]]:
+    """Nodes and weights on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()
+
+
+def _integrate(angle: Tensor, kappa: Tensor, versine: Tensor, dim: int) -> Tensor:
+    """The derivative for angle, kappa and versine = 1 - A_d(kappa), all [N]."""
+    nodes, weights = (angle.new_tensor(numbers)[:, None] for numbers in _gauss_legendre())
+    sine, cosine = angle.sin().clamp_min(torch.finfo(angle.dtype).tiny), angle.cos()
+    above_mean = versine - 2 * (angle / 2).sin().square()  # cos(theta) - A
+    # integrate over the tail on whose side theta lies: the integrand keeps its sign there
+    upper = above_mean < 0
+    sign = torch.where(upper, 1.0, -1.0).to(angle)
+    width = (4 * kappa.square() + (dim - 2) ** 2).pow(-0.25) * CUTOFF
+    length = torch.minimum(width, torch.where(upper, torch.pi - angle, angle)).clamp_min(0)
+    half = nodes * (sign * length / 2)  # t = theta + 2 half
+    sin_half, cos_half = half.sin(), half.cos()
+    # differences to theta, not values: kappa (cos t - cos theta) must not cancel at large kappa
+    rise = -2 * (sine * cos_half + cosine * sin_half) * sin_half  # cos t - cos theta
+    log_density = kappa * rise
+    if dim > 2:
+        ratio = 2 * (cosine * cos_half - sine * sin_half) * sin_half / sine  # sin t / sin theta - 1
+        # rounding may pass -1 at the poles, where the density is 0
+        floor = -1 + torch.finfo(angle.dtype).eps
+        log_density = log_density + (dim - 2) * ratio.clamp_min(floor).log1p()
+    mass = (weights * (above_mean + rise) * log_density.exp()).sum(0)
+    return sign * length * mass
+
+
+def angle_derivative(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
+    """The derivative of a draw's angle with respect to kappa, its quantile held fixed.
+
+    By Gauss-Legendre quadrature over the nearer tail; safe in float32 for kappa up to 1e6.
+
+    Args:
+        angle: angle to the mean direction in [0, pi], any shape.
+        kappa: concentration, >= 0, broadcasts against `angle`.
+        dim: dimension of the ambient space, >= 2.
+
+    Returns:
+        Shape of `angle`, <= 0, in radians per unit of kappa; at kappa = 0: -sin(angle)/(dim-1).
+
+    >>> round(angle_derivative(torch.tensor([1.0]), torch.zeros(1), 5).item(), 4)  # -sin(1)/4
+    -0.2104
+    """
+    versine = (1 - mean_cosine(widen(kappa), dim)).to(angle.dtype).expand_as(angle).reshape(-1)
+    columns = zip(
+        angle.reshape(-1).split(BLOCK // N_NODES),
+        kappa.to(angle.dtype).expand_as(angle).reshape(-1).split(BLOCK // N_NODES),
+        versine.split(BLOCK // N_NODES),
+        strict=True,
+    )
+    return torch.cat([_integrate(*column, dim) for column in columns]).reshape(angle.shape)
+
+
+class _ImplicitAngle(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, kappa: Tensor, angle: Tensor, dim: int) -> Tensor:
+        ctx.save_for_backward(kappa, angle)
+        ctx.dim = dim
+        return angle.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None]:
+        kappa, angle = ctx.saved_tensors
+        moved = grad * angle_derivative(angle, kappa, ctx.dim)
+        return moved.sum_to_size(kappa.shape).to(kappa.dtype), None, None
+
+
+def attach_gradient(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
+    """The same angles, now with the implicit gradient with respect to `kappa` (first order only).
+
+    Args:
+        angle: drawn angles [.., *kappa.shape], without gradient.
+        kappa: the concentrations they were drawn with.
+        dim: dimension of the ambient space, >= 2.
+
+    Returns:
+        Shape of `angle`.
+
+    >>> kappa = torch.tensor([0.0], requires_grad=True)
+    >>> attach_gradient(torch.tensor([1.0]), kappa, 5).cos().backward()
+    >>> round(kappa.grad.item(), 4)  # sin(1)^2 / 4
+    0.177
+    """
+    return _ImplicitAngle.apply(kappa, angle, dim)

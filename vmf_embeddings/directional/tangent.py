@@ -1,0 +1,91 @@
+"""A point of the sphere from its angle to a direction mu and a random tangent direction.
+
+x = cos(angle) mu + sin(angle) v, where v is a Gaussian vector projected to the tangent space at mu
+and normalised. Smooth in mu everywhere (a Householder reflection is not, at the pole), and one
+tensor of the size of the result is all that is kept for the backward pass.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+CPU_BLOCK = 2**16  # numbers a thread, so that the passes over a block stay in the cache
+DEVICE_BLOCK = 2**26
+SMALL_DIM = 16  # below, one projection may leave a visible part of mu: project twice
+
+
+def _blocks(points: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Slices over samples and rows of points [S, R, D]."""
+    samples, rows, dim = points.shape
+    block = CPU_BLOCK * torch.get_num_threads() if points.device.type == "cpu" else DEVICE_BLOCK
+    height = max(1, min(rows, block // dim))
+    depth = max(1, block // (dim * height))
+    for first in range(0, samples, depth):
+        for top in range(0, rows, height):
+            yield slice(first, first + depth), slice(top, top + height)
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).sum(-1, keepdim=True)
+
+
+class _TangentPoint(torch.autograd.Function):
+    """Inputs angle [S, R], mu [R, D], normals [S, R, D] (overwritten by the result)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
+        # lean = (g.mu) / |g - (g.mu) mu|: how far each Gaussian leaned towards mu
+        lean = torch.empty(*angle.shape, 1, dtype=normals.dtype, device=normals.device)
+        sine, cosine = angle.sin().unsqueeze(-1), angle.cos().unsqueeze(-1)
+        for samples, rows in _blocks(normals):
+            tangent, direction = normals[samples, rows], mu[rows]
+            along = _dot(tangent, direction)
+            tangent.addcmul_(along, direction, value=-1)
+            if mu.shape[-1] < SMALL_DIM:
+                tangent.addcmul_(_dot(tangent, direction), direction, value=-1)
+            scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
+            torch.mul(along, scale, out=lean[samples, rows])
+            tangent.mul_(scale.mul_(sine[samples, rows]))
+            tangent.addcmul_(cosine[samples, rows], direction)
+        ctx.mark_dirty(normals)
+        ctx.save_for_backward(normals, mu, sine, cosine, lean)
+        return normals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        point, mu, sine, cosine, lean = ctx.saved_tensors
+        along = _dot(grad, mu)
+        across = _dot(grad, point) - cosine * along  # sine times (grad . v)
+        across = torch.where(sine > 0, across / sine, 0.0)  # at the pole itself v is not known
+        grad_angle = (cosine * across - sine * along).squeeze(-1)
+        grad_mu = None
+        if ctx.needs_input_grad[1]:
+            tilt = cosine - lean * sine
+            pull = lean * across - along
+            inward = cosine * along - cosine * lean * across - sine * lean * along
+            # summed over the samples before the small factors, which do not depend on D
+            grad_mu = torch.einsum("srd,sr->rd", grad, tilt.squeeze(-1))
+            grad_mu += torch.einsum("srd,sr->rd", point, pull.squeeze(-1))
+            grad_mu += mu * inward.sum(0)
+        return grad_angle, grad_mu, None
+
+
+def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
+    """Unit vectors at the given angles from mu, in the tangent directions of given Gaussians.
+
+    Args:
+        angle: in [0, pi], [S, R].
+        mu: unit directions [R, D].
+        normals: Gaussian vectors [S, R, D], not a leaf that requires grad; they are OVERWRITTEN.
+
+    Returns:
+        [S, R, D], differentiable (once) in `angle` and `mu`.
+
+    >>> x = tangent_points(torch.ones(1, 1), torch.eye(1, 4), torch.ones(1, 1, 4))
+    >>> [round(c, 3) for c in x.flatten().tolist()]  # cos(1), and sin(1)/sqrt(3) three times
+    [0.54, 0.486, 0.486, 0.486]
+    """
+    return _TangentPoint.apply(angle, mu, normals)
