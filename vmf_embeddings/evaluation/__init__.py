@@ -1,0 +1,1 @@
+"""Scores and pictures from embedding files alone: find them, score, average, report."""

@@ -1,0 +1,44 @@
+"""Pictures of one run, beside its embeddings: curves, map, reliability, neighbours."""
+
+from pathlib import Path
+
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.pictures.embedding_map import draw_embedding_map
+from vmf_embeddings.evaluation.pictures.neighbours import draw_neighbours
+from vmf_embeddings.evaluation.pictures.reliability import draw_reliability
+from vmf_embeddings.evaluation.pictures.style import save, styled
+from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.subject import Subject
+
+__all__ = ["draw_all"]
+
+
+def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[Path], list[str]]:
+    """Draw what the file allows.
+
+    Args:
+        subject: the file.
+        scores: its scores, for the reliability diagram.
+        options: `seed` chooses the items that are shown.
+
+    Returns:
+        The pictures written, and notes on what could not be drawn.
+    """
+    prefix = "" if subject.split == "test" else f"{subject.split}_"
+    folder, written = subject.path.parent, []
+    notes: list[str] = []
+    with styled():
+        history = read_history(folder / "metrics.csv")
+        figures = {"training_curves.png": draw_curves(history, subject.title) if history else None}
+        figures[f"{prefix}embedding_map.png"] = draw_embedding_map(subject, options.seed)
+        if scores.confidence is not None and scores.correct is not None:
+            figures[f"{prefix}reliability.png"] = draw_reliability(
+                scores.confidence, scores.correct, subject.title
+            )
+        figures[f"{prefix}neighbours.png"], note = draw_neighbours(subject, options)
+        notes.extend([note] if note else [])
+        for name, figure in figures.items():
+            if figure is not None:
+                written.append(save(figure, folder / name))
+    return written, notes

@@ -1,0 +1,124 @@
+"""Training curves from the `metrics.csv` of a run: loss, validation, learning rate, temperature."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.evaluation.pictures.style import ACCENT, INK, MUTED, SECOND, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Mapping[str, Sequence[float]]
+
+
+def read_history(path: Path) -> History:
+    """Columns of the csv by name, sorted by epoch; empty where there is no usable file.
+
+    An epoch that stands there twice (a run that was resumed) counts as it was last written; a cell
+    without a number is NaN.
+    """
+    if not path.is_file():
+        return {}
+    with open(path, newline="") as stream:
+        rows = {_number(row.get("epoch")): row for row in csv.DictReader(stream)}
+    epochs = sorted(epoch for epoch in rows if not math.isnan(epoch))
+    names = {name for row in rows.values() for name in row if name}
+    return {
+        "epoch": epochs,
+        **{
+            name: [_number(rows[epoch].get(name)) for epoch in epochs]
+            for name in sorted(names - {"epoch"})
+        },
+    } if epochs else {}  # fmt: skip
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return math.nan
+
+
+def draw_curves(history: History, title: str) -> "Figure":
+    """Four panels over epochs; those without numbers are left out.
+
+    Args:
+        history: from `read_history`, with a column `epoch`.
+        title: of the whole picture.
+    """
+    panels = {
+        "Training loss": ("train_loss",),
+        "Validation metric": ("valid_metric",),
+        "Learning rate": ("learning_rate",),
+        "Temperature and concentration": ("temperature", "kappa"),
+    }
+    shown = {name: keys for name, keys in panels.items() if any(_has(history, k) for k in keys)}
+    n_columns = 2 if len(shown) > 1 else 1
+    n_rows = max(1, math.ceil(len(shown) / n_columns))
+    figure = new_figure(4.6 * n_columns, 2.7 * n_rows + 0.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    for number, (name, keys) in enumerate(shown.items(), 1):
+        axes = figure.add_subplot(n_rows, n_columns, number)
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _draw_panel(axes, history, [key for key in keys if _has(history, key)])
+    return figure
+
+
+def _has(history: History, key: str) -> bool:
+    return any(math.isfinite(value) for value in history.get(key, ()))
+
+
+def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
+    epochs = history["epoch"]
+    marker = "o" if len(epochs) < 3 else None
+    axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
+    if keys[0] == "valid_metric":
+        _mark_best(axes, history)
+    if keys[0] == "learning_rate":
+        axes.set_yscale("log")
+    if keys[0] == "train_loss" and min(history["train_loss"]) > 0:
+        axes.set_yscale("log" if _spans_decades(history["train_loss"]) else "linear")
+    if len(keys) == 2:
+        _draw_second(axes, history, keys)
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    finite = [value for value in values if math.isfinite(value)]
+    return max(finite) > 30 * min(finite)
+
+
+def _mark_best(axes: "Axes", history: History) -> None:
+    values = history["valid_metric"]
+    best = max(
+        range(len(values)), key=lambda i: (values[i] if math.isfinite(values[i]) else -1, -i)
+    )
+    epoch = history["epoch"][best]
+    axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.plot([epoch], [values[best]], "o", color=SECOND, markersize=6, zorder=3)
+    late = epoch > (history["epoch"][0] + history["epoch"][-1]) / 2
+    axes.annotate(
+        f"best {values[best]:.4g} at epoch {epoch:g}",
+        (epoch, values[best]),
+        xytext=(-8 if late else 8, -14),
+        textcoords="offset points",
+        ha="right" if late else "left",
+        va="top",
+        fontsize=9,
+        color=INK,
+    )
+
+
+def _draw_second(axes: "Axes", history: History, keys: Sequence[str]) -> None:
+    """Draw the second quantity against an axis of its own on the right."""
+    right = axes.twinx()
+    right.grid(False)
+    right.spines["right"].set_visible(True)
+    right.plot(history["epoch"], history[keys[1]], color=SECOND, linewidth=1.8, linestyle="--")
+    axes.set_ylabel(f"{keys[0]} (solid)", color=ACCENT)
+    right.set_ylabel(f"{keys[1]} (dashed)", color=SECOND)

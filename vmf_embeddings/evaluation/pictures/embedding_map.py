@@ -1,0 +1,55 @@
+"""The map of an embedding space: circle, sphere, plane, or t-SNE where it has more dimensions."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vmf_embeddings.evaluation.pictures.flat import draw_circle, draw_plane
+from vmf_embeddings.evaluation.pictures.items import Items
+from vmf_embeddings.evaluation.pictures.sphere import draw_sphere
+from vmf_embeddings.evaluation.pictures.tsne import draw_tsne
+from vmf_embeddings.evaluation.scores import rows_to_compare
+from vmf_embeddings.evaluation.subject import Subject
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_POINTS = 4000
+
+
+def draw_embedding_map(subject: Subject, seed: int) -> "Figure | None":
+    """Draw directions on the circle (2-D) or sphere (3-D), points in the plane (2-D), else t-SNE.
+
+    Args:
+        subject: the file.
+        seed: chooses the points where there are more than can be shown.
+    """
+    items = _items(subject, seed)
+    if len(items.rows) < 3:
+        return None
+    dim = items.rows.shape[1]
+    compares_directions = subject.geometry.faiss_metric == "ip"
+    if dim == 3 and compares_directions:
+        return draw_sphere(items)
+    if dim == 2:
+        return draw_circle(items) if compares_directions else draw_plane(items)
+    return draw_tsne(items, subject.geometry, seed)
+
+
+def _items(subject: Subject, seed: int) -> Items:
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(subject.file.ids), generator=generator)[:MOST_POINTS].numpy()
+    classes, numbers = np.unique(subject.file.ids, return_inverse=True)
+    weights = subject.file.class_weights
+    if weights is not None and (subject.file.open_set or classes.max() >= len(weights)):
+        weights = None  # weights of the training classes say nothing about these
+    return Items(
+        rows=rows_to_compare(subject).cpu().numpy()[order],
+        numbers=numbers[order],
+        classes=classes,
+        class_names=subject.class_names,
+        weights=None if weights is None else weights[classes].astype(np.float64),
+        title=subject.title,
+        n_rows=len(subject.file.ids),
+    )

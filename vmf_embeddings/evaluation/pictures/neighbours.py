@@ -1,0 +1,138 @@
+"""A grid of queries with their nearest neighbours, hits and misses framed and marked."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.pictures.style import (
+    HIT,
+    INK,
+    MISS,
+    MUTED,
+    class_labels,
+    new_figure,
+    shorten,
+)
+from vmf_embeddings.evaluation.scores import rows_to_compare
+from vmf_embeddings.evaluation.subject import Subject
+from vmf_embeddings.search import NearestSearch
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+N_QUERIES, N_NEIGHBOURS = 8, 7
+MOST_SEARCHED = 2000
+_THUMBNAIL = 128
+
+
+def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None", str | None]:
+    """Eight queries, up to half of them with a wrong first neighbour, each with seven neighbours.
+
+    Args:
+        subject: a file with `examples` or with `paths` to pictures that exist.
+        options: `seed` chooses the queries, `search` finds the neighbours.
+
+    Returns:
+        The figure or None, and a note where pictures are named but not there.
+    """
+    if subject.file.examples is None and subject.file.paths is None:
+        return None, None
+    queries, found, has_miss = _choose(subject, options)
+    try:
+        pictures = {i: _picture(subject, i) for i in {*queries, *found.flatten().tolist()} - {-1}}
+    except OSError as error:
+        return None, f"No picture of neighbours: {error}"
+    figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
+    share = f"{sum(has_miss)} of these {len(queries)} queries with a wrong first neighbour"
+    figure.suptitle(f"{subject.title}\n{share}", x=0.01, ha="left", fontsize=11, color=INK)
+    grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
+    labels = subject.file.ids
+    names = class_labels(labels.tolist(), subject.class_names)
+    for row, query in enumerate(queries):
+        _draw_tile(grid[row, 0], pictures[query], shorten(names[query], 13), None)
+        for column, other in enumerate(found[row].tolist(), 1):
+            if other < 0:
+                grid[row, column].set_axis_off()
+                continue
+            hit = bool(labels[other] == labels[query])
+            _draw_tile(grid[row, column], pictures[other], shorten(names[other], 13), hit)
+    grid[0, 0].set_title("query", fontsize=9, color=MUTED, loc="center", fontweight="normal")
+    for column in range(1, N_NEIGHBOURS + 1):
+        grid[0, column].set_title(
+            f"{column}", fontsize=9, color=MUTED, loc="center", fontweight="normal"
+        )
+    return figure, None
+
+
+def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list[bool]]:
+    """Row numbers of queries, their neighbours' row numbers [Q, K], whether the first is wrong."""
+    file = subject.file
+    rows = rows_to_compare(subject)
+    generator = torch.Generator().manual_seed(options.seed)
+    asked = _mask(file.is_query, len(rows)).nonzero().squeeze(1)
+    gallery = _mask(file.is_gallery, len(rows)).nonzero().squeeze(1)
+    asked = asked[torch.randperm(len(asked), generator=generator)[:MOST_SEARCHED]]
+    position = torch.full((len(rows),), -1)
+    position[gallery] = torch.arange(len(gallery))
+    search = NearestSearch(
+        rows[gallery],
+        similarity=subject.geometry.similarity,
+        metric=subject.geometry.faiss_metric,
+        backend=options.search,
+    )
+    found = search(rows[asked], N_NEIGHBOURS, exclude=position[asked])[0].cpu()
+    neighbours = torch.where(found >= 0, gallery[found.clamp_min(0)], -1)
+    labels = torch.from_numpy(file.ids)
+    wrong = (neighbours[:, 0] < 0) | (labels[neighbours[:, 0]] != labels[asked])
+    misses, hits = wrong.nonzero().squeeze(1), (~wrong).nonzero().squeeze(1)
+    n_misses = min(len(misses), max(N_QUERIES // 2, N_QUERIES - len(hits)))
+    chosen = torch.cat([hits[: N_QUERIES - n_misses], misses[:n_misses]])
+    return asked[chosen].tolist(), neighbours[chosen], wrong[chosen].tolist()
+
+
+def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
+    return torch.ones(n_rows, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
+
+
+def _picture(subject: Subject, row: int) -> np.ndarray:
+    """The picture of a row, [H, W] or [H, W, 3] in [0, 1]."""
+    if subject.file.examples is not None:
+        return _from_example(subject.file.examples[row])
+    from PIL import Image
+
+    assert subject.file.paths is not None
+    with Image.open(str(subject.file.paths[row])) as image:
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+
+
+def _from_example(example: np.ndarray) -> np.ndarray:
+    """Stretch a stored picture, [H, W] or [channels, H, W] in any range, to [0, 1]."""
+    example = example.astype(np.float32)
+    low, high = example.min(), example.max()
+    example = (example - low) / (high - low if high > low else 1)
+    if example.ndim == 2:
+        return example
+    return example[0] if example.shape[0] not in (3, 4) else example[:3].transpose(1, 2, 0)
+
+
+def _draw_tile(axes: "Axes", picture: np.ndarray, name: str, hit: bool | None) -> None:
+    """One picture; a query has a thin grey frame, neighbours a coloured one and a mark."""
+    axes.imshow(picture, cmap="gray_r" if picture.ndim == 2 else None, interpolation="nearest")
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    colour = MUTED if hit is None else (HIT if hit else MISS)
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=colour, linewidth=1 if hit is None else 2.6)
+    axes.set_xlabel(name, fontsize=8, color=INK, labelpad=2)
+    if hit is not None:
+        axes.text(
+            0.97, 0.97, "✓" if hit else "✗", transform=axes.transAxes, ha="right", va="top",
+            fontsize=9, color="white", fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.12", "facecolor": colour, "edgecolor": "none"},
+        )  # fmt: skip

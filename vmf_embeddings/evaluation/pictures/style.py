@@ -1,0 +1,95 @@
+"""The look that all pictures share, and how they are written."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# ten colours that stay apart under colour blindness (Petroff 2021, https://arxiv.org/abs/2107.02270)
+COLOURS = (
+    "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
+    "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
+)  # fmt: skip
+MOST_NAMED_CLASSES = len(COLOURS)
+INK, MUTED, PAPER = "#22262b", "#7b838c", "#ffffff"
+ACCENT, SECOND = COLOURS[0], COLOURS[6]
+HIT, MISS = "#009e73", "#d55e00"  # bluish green and vermilion of Okabe and Ito
+
+_STYLE = {
+    "figure.facecolor": PAPER,
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e9ec",
+    "grid.linewidth": 0.8,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "legend.frameon": False,
+}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The look, for figures made within; global settings stay untouched."""
+    import matplotlib
+
+    with matplotlib.rc_context(_STYLE):
+        yield
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure in inches that needs no display."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> Path:
+    """Write the PNG under a temporary name and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def class_colours(n_classes: int) -> np.ndarray:
+    """One colour [n_classes, 4] per class: the ten of the palette, or a run of hues."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgba_array
+
+    if n_classes <= MOST_NAMED_CLASSES:
+        return to_rgba_array(COLOURS[:n_classes])
+    return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
+
+
+def class_labels(classes: Sequence[int], names: Sequence[str] | None) -> list[str]:
+    """What to call the classes; their number where the file has no name for them."""
+    return [str(names[c]) if names is not None and 0 <= c < len(names) else str(c) for c in classes]
+
+
+def shorten(text: str, length: int = 18) -> str:
+    """The text, cut with an ellipsis where it is longer than `length`."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,169 @@
+"""What evaluation prints: the lines of 2021, then a table."""
+
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vmf_embeddings.evaluation.replications import Group, Mean, differences
+
+# score -> what the table calls it, its scale, its digits, its meaning
+_ROWS = {
+    "accuracy": ("Accuracy %", 100, 2, "right class predicted"),
+    "ece_l2_equal_mass": ("ECE, L2 equal-mass", 1, 4, "calibration error as in 2021"),
+    "ece_l1_equal_mass": ("ECE, L1 equal-mass", 1, 4, "mean gap, 15 bins of like mass"),
+    "ece_l1_equal_width": ("ECE, L1 equal-width", 1, 4, "the usual calibration error"),
+    "nll": ("NLL, nats", 1, 4, "-log p of the true class"),
+    "brier": ("Brier", 1, 4, "squared error of p, 0 to 2"),
+    "map@r": ("MAP@R %", 100, 2, "mean average precision at R"),
+    "r_precision": ("R-precision %", 100, 2, "own class among R nearest"),
+}
+# geometry -> what its retrieval compares
+_COMPARED = {
+    "cosine": "cosine",
+    "euclidean": "Euclidean distance",
+    "poincare": "distance in the Poincare ball",
+    "vmf": "expected cosine, no draws",
+}
+TableRow = tuple[str, str, str, str]
+
+
+def say(line: str) -> None:
+    """Print one line of the result."""
+    print(line, flush=True)
+
+
+def progress(line: str) -> None:
+    """Print one line about what is under way, to stderr, so that results can be piped."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def lines_of_2021(group: Group) -> list[str]:
+    """Path, split, and the headline scores in the wording of 2021's scripts."""
+    roots = list(dict.fromkeys(subject.root for subject in group.subjects))
+    names = list(dict.fromkeys(subject.path.name for subject in group.subjects))
+    lines = [f"\nPath {', '.join(map(str, roots))}", f"Split: {', '.join(names)}"]
+    sections = group.sections()
+    if "classification" in sections:
+        accuracy = group.mean("classification", "accuracy")
+        error = group.mean("classification", "ece_l2_equal_mass")
+        return [
+            *lines,
+            "\n=== softmax ===",
+            f"Mean softmax: acc = {_percent(accuracy)}, ece = {_plain(error)}",
+        ]
+    section = "sampled_retrieval" if "sampled_retrieval" in sections else "retrieval"
+    return [
+        *lines,
+        "\n=== retrieval ===",
+        f"Mean Recall@1: acc = {_percent(group.mean(section, 'recall@1'))}",
+        f"Mean mAP@R: val = {_plain(group.mean(section, 'map@r'))}",
+    ]
+
+
+def _percent(value: Mean) -> str:
+    return f"{100 * value.mean:.4f} +/- {100 * value.standard_error:.4f}"
+
+
+def _plain(value: Mean) -> str:
+    return f"{value.mean:.4f} +/- {value.standard_error:.4f}"
+
+
+def print_group(group: Group, samples: int) -> None:
+    """Print the lines of 2021 and the table of one group."""
+    for line in lines_of_2021(group):
+        say(line)
+    say("")
+    title = group.subjects[0].title
+    n_runs = len(group.subjects)
+    caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run"
+    blocks = [
+        (_section_title(section, group, samples), [_row(group, section, n) for n in names])
+        for section, names in group.sections().items()
+    ]
+    _print_table(f"{title}: {caption}", blocks, with_error=n_runs > 1)
+    for note in [*group.notes(), *_notes_on_queries(group)]:
+        say(f"Note: {note}.")
+
+
+def _section_title(section: str, group: Group, samples: int) -> str:
+    if section == "sampled_retrieval":
+        return f"Retrieval, marginalised over {samples} draws (as 2021)"
+    if section == "retrieval":
+        return f"Retrieval by {_COMPARED[group.subjects[0].geometry.name]}"
+    return "Classification and calibration"
+
+
+def _notes_on_queries(group: Group) -> list[str]:
+    counts = [scores.n_without_positive for scores in group.scores if scores.n_without_positive]
+    if not counts:
+        return []
+    return [
+        f"{max(counts)} queries are alone in their class: misses in Recall@k, left out of MAP@R"
+    ]
+
+
+def _row(group: Group, section: str, name: str) -> TableRow:
+    value = group.mean(section, name)
+    if name.startswith("recall@"):
+        k = name.removeprefix("recall@")
+        label, scale, digits = f"Recall@{k} %", 100, 2
+        meaning = "own class nearest" if k == "1" else f"own class among the {k} nearest"
+    else:
+        label, scale, digits, meaning = _ROWS[name]
+    if math.isnan(value.mean):
+        return label, "-", "", meaning
+    error = f"{scale * value.standard_error:.{digits}f}"
+    return label, f"{scale * value.mean:.{digits}f}", error, meaning
+
+
+def _print_table(
+    title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_error: bool
+) -> None:
+    if sys.stdout.isatty():
+        _print_rich(title, blocks, with_error)
+        return
+    say(title)
+    for heading, rows in blocks:
+        say(f"  {heading}")
+        for label, value, error, meaning in rows:
+            middle = f"{value:>9}" + (f" +/- {error:<7}" if with_error else "")
+            say(f"    {label:<20}{middle}  {meaning}")
+
+
+def _print_rich(title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_error: bool) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    width = min(100, shutil.get_terminal_size().columns)
+    console = Console(width=width)
+    console.print(f"[bold]{title}[/bold]")
+    for heading, rows in blocks:
+        table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("Score", no_wrap=True, min_width=20)
+        table.add_column("Mean", justify="right", no_wrap=True, min_width=8, style="bold cyan")
+        if with_error:
+            table.add_column("± SE", justify="right", no_wrap=True, min_width=6)
+        table.add_column("Meaning", style="dim", min_width=30)
+        for label, value, error, meaning in rows:
+            table.add_row(label, value, *([error] if with_error else []), meaning)
+        console.print(table)
+
+
+def print_differences(groups: Sequence[Group]) -> None:
+    """Say why not everything was averaged."""
+    if len(groups) > 1:
+        fields = ", ".join(differences(groups))
+        say(f"\n{len(groups)} groups, not averaged with one another: they differ in {fields}.")
+
+
+def print_written(paths: Sequence[Path]) -> None:
+    """List the files that were written, by folder."""
+    by_folder: dict[Path, list[str]] = {}
+    for path in paths:
+        by_folder.setdefault(path.parent, []).append(path.name)
+    say("")
+    for folder, names in by_folder.items():
+        say(f"Wrote {', '.join(dict.fromkeys(names))} in {folder}")

@@ -1,0 +1,99 @@
+"""Writes scores as JSON: `metrics.json` beside the embeddings, and all of them where asked for."""
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.replications import Group
+from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.subject import Subject
+
+SCHEMA = 1
+
+
+def write_beside(subject: Subject, scores: Scores, options: Options) -> Path:
+    """Put the file's scores into `metrics.json` of its folder; other files' scores there stay."""
+    path = subject.path.parent / "metrics.json"
+    content = _existing(path)
+    content[subject.path.name] = describe(subject, scores, options)
+    write_json(path, content)
+    return path
+
+
+def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, Any]:
+    """The scores of one file with what they are scores of."""
+    sections = {name: dict(section) for name, section in scores.sections.items()}
+    if "sampled_retrieval" in sections:
+        sections["sampled_retrieval"] |= {"n_samples": options.samples, "seed": options.seed}
+    return {
+        "dataset": subject.dataset,
+        "split": subject.split,
+        "split_hash": subject.meta("split_hash"),
+        "open_set": subject.file.open_set,
+        "method": subject.meta("method"),
+        "geometry": subject.geometry.to_meta(),
+        "seed": subject.meta("seed"),
+        "epoch": subject.meta("epoch"),
+        "n_rows": len(subject.file.ids),
+        "n_classes": len(set(subject.file.ids.tolist())),
+        "n_queries_without_positive": scores.n_without_positive,
+        "embedding_dim": subject.file.embeddings.shape[1],
+        "temperature": subject.file.temperature,
+        **sections,
+    }
+
+
+def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
+    """Every group's means and standard errors, and the scores of its files."""
+    return {
+        "schema": SCHEMA,
+        "groups": [
+            {
+                "dataset": group.subjects[0].dataset,
+                "split": group.subjects[0].split,
+                "method": group.subjects[0].meta("method"),
+                "n_replications": len(group.subjects),
+                "means": {
+                    section: {name: vars(group.mean(section, name)) for name in names}
+                    for section, names in group.sections().items()
+                },
+                "files": {
+                    str(subject.path): describe(subject, scores, options)
+                    for subject, scores in zip(group.subjects, group.scores, strict=True)
+                },
+            }
+            for group in groups
+        ],
+    }
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write under a temporary name and rename; NaN and infinity become null."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _existing(path: Path) -> dict[str, Any]:
+    """What an earlier evaluation wrote; a file that cannot be read is replaced."""
+    try:
+        content = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {"schema": SCHEMA}
+    return content if isinstance(content, dict) else {"schema": SCHEMA}
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,135 @@
+"""What is scored: an embedding file together with the geometry that compares its rows."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings
+from vmf_embeddings.evaluation.arguments import GEOMETRIES, Options
+from vmf_embeddings.evaluation.folders import dataset_of, split_of
+from vmf_embeddings.geometry import Geometry, from_meta
+
+_LOG_OF_2021 = "main.train.log"
+_VMF_DOOR = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
+_OTHER_DOOR = _VMF_DOOR.replace("compute_vmf", "compute_deterministic")
+# one line of yaml, or a dict printed on one line
+_CURVATURE = re.compile(r"^\s*c:\s*([0-9.eE+-]+)\s*$|'c':\s*([0-9.eE+-]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One embedding file to score.
+
+    Args:
+        path: where it lies.
+        root: the argument of the command line that led to it.
+        file: its content.
+        geometry: how its rows compare.
+        notes: what the user should know about how the geometry was found.
+    """
+
+    path: Path
+    root: Path
+    file: EmbeddingFile
+    geometry: Geometry
+    notes: tuple[str, ...] = ()
+
+    def meta(self, key: str, default: Any = None) -> Any:
+        """A value of the file's meta; `default` where it (or all meta, as in 2021) is missing."""
+        return (self.file.meta or {}).get(key, default)
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        return str(self.meta("dataset") or dataset_of(self.path))
+
+    @property
+    def split(self) -> str:
+        """Name of the split."""
+        return str(self.meta("split") or split_of(self.path))
+
+    @property
+    def title(self) -> str:
+        """One line for tables and pictures."""
+        method = self.meta("method") or f"{self.geometry.name} embeddings"
+        return f"{method} on {self.dataset} ({self.split}), {self.file.embeddings.shape[1]}-D"
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the classes by number, where the file knows them."""
+        return self.meta("class_names")
+
+
+def load_subject(path: Path, root: Path, options: Options) -> Subject:
+    """Read a file and settle its geometry.
+
+    Raises:
+        ValueError: the geometry is unknown, or what was typed contradicts what the file says.
+    """
+    file = load_embeddings(path)
+    described = (file.meta or {}).get("geometry")
+    if described is not None:
+        _check_agreement(described, options, path)
+        return Subject(path, root, file, from_meta(described))
+    if options.geometry is None:
+        raise ValueError(_unknown_geometry(path, root, options))
+    if options.geometry != "poincare":
+        return Subject(path, root, file, from_meta({"name": options.geometry}))
+    curvature = options.curvature or curvature_from_log(path.parent)
+    notes = () if options.curvature else (f"Found c = {curvature:g}",)
+    return Subject(path, root, file, from_meta({"name": "poincare", "c": curvature}), notes)
+
+
+def _unknown_geometry(path: Path, root: Path, options: Options) -> str:
+    """What to type for a file of 2021."""
+    door = f"python -m {_OTHER_DOOR} {root} l2|hyperbolic|none"
+    words = f"{path} does not say how its embeddings compare (files of 2021 do not). "
+    if options.only is not None:
+        return f"{words}Type it: {door}"
+    return (
+        f"{words}Add --geometry {'|'.join(GEOMETRIES)}, or use the door of its method: "
+        f"python -m {_VMF_DOOR} {root}, or {door}"
+    )
+
+
+def _check_agreement(described: dict[str, Any], options: Options, path: Path) -> None:
+    """Refuse arguments that contradict the file, and a door that is not for its kind."""
+    name = described.get("name")
+    if options.only == "deterministic" and name == "vmf":
+        raise ValueError(
+            f"{path} holds von Mises-Fisher embeddings, whose scores are means over draws: "
+            f"use python -m {_VMF_DOOR} RUN"
+        )
+    if options.only == "vmf" and name != "vmf":
+        raise ValueError(
+            f"{path} holds {name} embeddings, not von Mises-Fisher ones: "
+            f"use python -m {_OTHER_DOOR} RUN"
+        )
+    if options.geometry not in (None, name):
+        raise ValueError(
+            f"{path} says that its embeddings compare as {name}, the command line says "
+            f"{options.geometry}. The file was written by the method itself: leave the geometry out"
+        )
+    if options.curvature is not None and described.get("c", options.curvature) != options.curvature:
+        raise ValueError(
+            f"{path} says c = {described['c']:g}, --curvature says {options.curvature:g}: "
+            "leave --curvature out"
+        )
+
+
+def curvature_from_log(folder: Path) -> float:
+    """The c that the training of 2021 wrote into its log.
+
+    Raises:
+        ValueError: no log, or no c in it.
+    """
+    log = folder / _LOG_OF_2021
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    match = _CURVATURE.search(text)
+    if match is None:
+        raise ValueError(
+            f"{folder} does not say the curvature of its hyperbolic embeddings: neither meta in "
+            f"the file nor 'c: …' in {log}. Add --curvature C (2021's default was 1e-05)"
+        )
+    return float(match[1] or match[2])

@@ -1,0 +1,17 @@
+"""2021's metric script of all other runs: a thin door, `evaluation` does the work."""
+
+import sys
+
+from vmf_embeddings.evaluation.arguments import parse_deterministic_door
+
+
+def main() -> int:
+    """Read the arguments first: the rest imports torch, which takes seconds."""
+    options = parse_deterministic_door()
+    from vmf_embeddings.evaluation.command import evaluate
+
+    return evaluate(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
