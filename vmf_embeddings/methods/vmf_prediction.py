@@ -8,7 +8,7 @@ the image's law and w of the classes' laws.
 import torch
 from torch import Tensor
 
-from vmf_embeddings.directional import sample, sample_cosine
+from vmf_embeddings.directional import sample, sample_angle, sample_sphere_coordinate
 from vmf_embeddings.geometry import VonMisesFisher
 
 _BLOCK = 2**24  # numbers per block of class draws, 64 MB in float32
@@ -33,8 +33,8 @@ def drawn_cosines(
 ) -> Tensor:
     """Cosines of given image draws with fresh class draws, without drawing D-dimensional vectors.
 
-    With t = w.mu the cosine of a class draw with its mean direction and u one coordinate of a
-    uniform point on the sphere of R^(D-1), z.w = t (z.mu) + sqrt((1-t^2)(1-(z.mu)^2)) u in
+    With theta the angle of a class draw to its mean direction and u one coordinate of a uniform
+    point on the sphere of R^(D-1), z.w = cos(theta) z.mu + sin(theta) sqrt(1-(z.mu)^2) u in
     distribution: two scalars per logit. Every (image, draw, class) has its own, as if [B, S, C, D]
     vectors had been drawn.
 
@@ -47,18 +47,14 @@ def drawn_cosines(
         [B, S, C] in [-1, 1].
     """
     kappa, mu = VonMisesFisher.split(class_weights)
+    dim = mu.shape[-1]
     along = (z_samples @ mu.T).clamp(-1, 1)  # rounding may leave [-1, 1]
-    kappa = kappa.expand(along.shape)
-    t = sample_cosine(kappa, mu.shape[-1], generator=generator)
-    u = _coordinate_of_uniform(along, mu.shape[-1] - 1, generator)
-    return t * along + ((1 - t.square()) * (1 - along.square())).clamp_min(0).sqrt() * u
-
-
-def _coordinate_of_uniform(like: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    """One coordinate of uniform points on the unit sphere of R^dim, as many as `like` has."""
-    if dim == 1:
-        return torch.randn(like.shape, generator=generator, device=like.device).sign().to(like)
-    return sample_cosine(torch.zeros_like(like), dim, generator=generator)
+    across = ((1 - along) * (1 + along)).sqrt()
+    angle = sample_angle(kappa.expand(along.shape), dim, gradient=False, generator=generator)
+    u = sample_sphere_coordinate(
+        along.shape, dim - 1, dtype=along.dtype, device=along.device, generator=generator
+    )
+    return angle.cos() * along + angle.sin() * across * u
 
 
 def reference_drawn_cosines(
