@@ -1,0 +1,76 @@
+"""Every data set and sampler yaml fits the constructor that it names, and explains its knobs."""
+
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import vmf_embeddings
+from vmf_embeddings.datasets.base import Dataset
+from vmf_embeddings.samplers.base import BatchSampler
+
+CONF = Path(vmf_embeddings.__file__).parent / "conf"
+DATASETS = sorted((CONF / "dataset").glob("*.yaml"))
+SAMPLERS = sorted((CONF / "sampler").glob("*.yaml"))
+
+
+def name_of(path):
+    return path.stem
+
+
+def target_and_knobs(node):
+    node = dict(node)
+    module, _, name = node.pop("_target_").rpartition(".")
+    return getattr(import_module(module), name), node
+
+
+def test_all_groups_are_there():
+    assert {path.stem for path in DATASETS} >= {
+        *("mnist", "fashion_mnist", "cifar10", "cifar100", "cars196", "cub200", "sop"),
+        *("digits", "digits_open", "folder", "csv"),
+    }
+    assert {path.stem for path in SAMPLERS} >= {"episodic", "random"}
+
+
+@pytest.mark.parametrize("path", DATASETS, ids=name_of)
+def test_dataset_yaml_is_the_signature_of_its_target(path):
+    config = yaml.safe_load(path.read_text())
+    assert set(config) == {"name", "params"}
+    assert config["name"] == path.stem
+    target, knobs = target_and_knobs(config["params"])
+    parameters = inspect.signature(target).parameters
+    assert set(knobs) == set(parameters)
+    assert all(p.default is p.empty for p in parameters.values()), "defaults live in the yaml"
+    dataset = target(**knobs)
+    assert isinstance(dataset, Dataset)
+    assert len(dataset.image_shape) == 3
+    assert dataset.margin_warmup_epochs == knobs["margin_warmup_epochs"]
+    assert isinstance(dataset.name, str)
+
+
+@pytest.mark.parametrize("path", SAMPLERS, ids=name_of)
+def test_sampler_yaml_is_the_signature_of_its_target(path):
+    config = yaml.safe_load(path.read_text())
+    assert config.pop("name") == path.stem
+    target, knobs = target_and_knobs(config)
+    parameters = inspect.signature(target).parameters
+    assert set(knobs) | {"labels", "seed"} == set(parameters)
+    assert all(p.default is p.empty for p in parameters.values()), "defaults live in the yaml"
+    sampler = target(torch.arange(400) // 20, **knobs, seed=0)
+    assert isinstance(sampler, BatchSampler)
+    batches = list(sampler)
+    assert len(batches) == len(sampler)
+    assert all(batch.dtype == torch.int64 and batch.max() < 400 for batch in batches)
+
+
+@pytest.mark.parametrize("path", [*DATASETS, *SAMPLERS], ids=name_of)
+def test_yaml_opens_with_its_purpose_and_explains_every_knob(path):
+    first, *lines = path.read_text().splitlines()
+    assert first.startswith("# ")
+    for line in lines:
+        key = line.split(":")[0].strip()
+        if key not in ("name", "params", "_target_"):
+            assert "  # " in line, f"{path.name}: {key} has no comment"

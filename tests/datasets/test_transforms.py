@@ -1,0 +1,99 @@
+"""The recipes for image files."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vmf_embeddings.datasets.transforms import RECIPES, build_transform, recipe_named
+
+
+def picture(width, height, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("size", [(300, 200), (20, 31), (1, 1)])
+def test_every_picture_gets_the_wanted_size(name, augment, size):
+    transform = build_transform(recipe_named(name), image_size=24, augment=augment)
+    result = transform(picture(*size))
+    assert result.shape == (3, 24, 24)
+    assert result.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["cub", "cars", "sop"])
+def test_evaluation_at_224_is_that_of_2021(name):
+    import vmf_embeddings.torchvision_compat  # noqa: F401, I001
+    from torchvision import transforms
+
+    reference = transforms.Compose(
+        [
+            transforms.Resize(256 if name == "cub" else (256, 256)),
+            transforms.CenterCrop(224),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    ours = build_transform(recipe_named(name), image_size=224, augment=False)
+    image = picture(400, 300)
+    assert torch.equal(ours(image), reference(image))
+
+
+REFERENCE_2021 = {
+    "cub": (256, (0.25, 0.25, 0.25, 0.0), (3 / 4, 4 / 3)),
+    "cars": ((256, 256), (0.3, 0.3, 0.3, 0.1), (1.0, 1.0)),
+    "sop": ((256, 256), None, (3 / 4, 4 / 3)),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCE_2021)
+def test_training_at_224_is_that_of_2021(name):
+    import vmf_embeddings.torchvision_compat  # noqa: F401, I001
+    from torchvision import transforms
+
+    resize, jitter, ratio = REFERENCE_2021[name]
+    reference = transforms.Compose(
+        [
+            transforms.Resize(resize),
+            *([transforms.ColorJitter(*jitter)] if jitter else []),
+            transforms.RandomResizedCrop(224, scale=(0.16, 1.0), ratio=ratio),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
+    ours = build_transform(recipe_named(name), image_size=224, augment=True)
+    image = picture(400, 300)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        expected = reference(image)
+        torch.manual_seed(seed)
+        assert torch.equal(ours(image), expected)
+
+
+def test_the_recipe_none_is_not_random():
+    transform = build_transform(recipe_named("none"), image_size=24, augment=True)
+    assert torch.equal(transform(picture(30, 40)), transform(picture(30, 40)))
+
+
+def test_the_recipe_cifar_occludes_a_quarter_of_the_side():
+    transform = build_transform(recipe_named("cifar"), image_size=32, augment=True)
+    hidden = (transform(picture(32, 32)) == 0).all(0)
+    assert hidden.sum() == 64
+    assert hidden.any(0).sum() == hidden.any(1).sum() == 8
+
+
+def test_normalisation_is_the_one_asked_for():
+    grey = Image.new("RGB", (8, 8), (51, 102, 255))
+    transform = build_transform(
+        recipe_named("none"), image_size=8, augment=False, mean=(0.2, 0.0, 0.5), std=(1, 0.2, 0.25)
+    )
+    expected = torch.tensor([0.0, 2.0, 2.0])
+    torch.testing.assert_close(transform(grey)[:, 3, 3], expected, rtol=0, atol=1e-6)
+
+
+def test_unknown_recipes_get_a_hint():
+    with pytest.raises(ValueError, match=r"augment=car; did you mean 'cars'\? Known: none, cub"):
+        recipe_named("car")
