@@ -39,7 +39,7 @@ class Refused(ValueError):
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turns errors of building (wrong value, missing file) into `Refused`; failures of the work itself stay what they are."""
+    """Turns errors of building, such as a wrong value or a missing file, into `Refused`."""
     from hydra.errors import InstantiationException
 
     try:
@@ -59,7 +59,7 @@ def register_resolvers() -> None:
 
 
 def sweep_folder(overrides: str) -> str:
-    """A folder name for one job of a sweep: its overrides as typed where a path can hold them, else shortened with a hash.
+    """A folder name for one job of a sweep: its overrides, shortened with a hash where needed.
 
     >>> sweep_folder("mode.learning_rate=0.1,random_seed=2")
     'mode.learning_rate=0.1,random_seed=2'
@@ -94,8 +94,9 @@ def check_target(group: str, target: str) -> None:
         name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
     if not listed(name):
         raise Refused(
-            f"{group}: _target_ {target!r} may not be built (it is {name!r}); allowed is what stands below "
-            f"{', '.join(allowed)}. If you trust it: {EXTENDED_BY}={target} in the environment."
+            f"{group}: _target_ {target!r} may not be built (it is {name!r}); allowed is what "
+            f"begins with {' or '.join(allowed)}. If you trust it, put {EXTENDED_BY}={target} "
+            "into the environment."
         )
 
 
@@ -134,8 +135,8 @@ def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
     params = node.get("params", node)
     if "target" in node or "_target_" not in params:
         raise Refused(
-            f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside params; "
-            "today it is `params: {_target_: vmf_embeddings.…, …}`."
+            f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside "
+            "params; today it is `params: {_target_: vmf_embeddings.…, …}`."
         )
     for target in _targets(params):
         check_target(group, target)
@@ -166,7 +167,8 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
     Args:
         cfg: composed configuration.
         data: data set that says how many classes there are where `arch.params.n_classes` does not.
-        pretrained: whether to load the weights that `arch.params` asks for; False where a checkpoint follows.
+        pretrained: whether to load the weights that `arch.params` asks for; False where a
+            checkpoint follows.
     """
     arch = instantiate("arch", cfg.arch)
     if data is not None:
@@ -185,8 +187,8 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
         arch.head = replace(arch.head, n_classes=n_train)
     elif arch.head.n_classes < n_train:
         raise Refused(
-            f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} training classes; "
-            f"say arch.params.n_classes={n_train}, or null to take it from the data set"
+            f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} "
+            f"training classes; say arch.params.n_classes={n_train}, or null to take it from the data set"
         )
 
 
@@ -218,7 +220,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
 
 
 def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
-    """Everything that `extract.extract` needs: the run's own configuration decides, and the command may not contradict it."""
+    """Everything that `extract.extract` needs, built from the run's own configuration."""
     from vmf_embeddings.run_config import configuration_of_run
     from vmf_embeddings.training.checkpoint import load_best
     from vmf_embeddings.training.seeding import seed_everything

@@ -1,4 +1,4 @@
-"""What a command line may say: completion of its arguments, types of its values, and clear words for its mistakes."""
+"""What a command line may say: types of its values, and clear words for its mistakes."""
 
 import difflib
 import os
@@ -15,12 +15,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vmf_embeddings.build import Refused
 
-
 SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 
 def complete(arguments: list[str]) -> list[str]:
-    """Adds what follows from the surroundings: under `torchrun` only the first process writes logs and configs."""
+    """Under `torchrun`, keeps all processes but the first from writing logs and configs."""
     if int(os.environ.get("RANK", "0")) > 0:
         return [*arguments, *SILENT]
     return arguments
@@ -91,11 +90,12 @@ def _fits(value: object, default: object) -> bool:
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """One or two sentences for a command line that does not compose: what is wrong, what was probably meant."""
+    """Says what is wrong with a command line that does not compose, and what was meant."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
-        return f"{group} has no option {option!r}{_did_you_mean(option, options)} It has: {', '.join(options)}."
+        guess = _did_you_mean(option, options)
+        return f"{group} has no option {option!r}{guess} It has: {', '.join(options)}."
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown is None:
         unknown = re.search(r"Key '([^']+)' is not in struct", str(error))
@@ -103,16 +103,17 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return str(error)
     key = unknown.group(1)
     known = [*_keys(_defaults(_valid_groups(arguments))), *GROUPS]
-    return f"there is no {key!r} in this configuration{_did_you_mean(key, known)} --help lists the groups, --cfg job every key."
+    return (
+        f"there is no {key!r} in this configuration{_did_you_mean(key, known)} "
+        "--help lists the groups, --cfg job every key."
+    )
 
 
 def _valid_groups(arguments: list[str]) -> list[str]:
     """The group choices among `arguments` that name an existing option."""
     choices = [a for a in arguments if _is_group(a.split("=")[0]) and "," not in a]
     loader = _own_loader()
-    return [
-        c for c in choices if c.split("=")[1] in loader.get_group_options(c.split("=")[0])
-    ]
+    return [c for c in choices if c.split("=")[1] in loader.get_group_options(c.split("=")[0])]
 
 
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:

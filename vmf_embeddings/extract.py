@@ -103,7 +103,7 @@ def _file(
     return EmbeddingFile(
         embeddings=_array(embeddings),
         ids=_array(split.labels),
-        temperature=float(method.temperature),
+        temperature=float(method.temperature.detach()),
         class_weights=None if weights is None else _array(weights),
         logits=None if logits is None else _array(logits),
         original_ids=_array(split.original_labels) if dataset.open_set else None,

@@ -67,7 +67,9 @@ def main() -> None:
     try:
         run()
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last finished epoch", file=sys.stderr)
+        print(
+            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
+        )
         sys.exit(130)
     except Exception as error:
         sys.exit(report(error))

@@ -1,4 +1,4 @@
-"""The configuration that a finished run was trained with, and what a later command may not say against it."""
+"""The configuration a run was trained with; a later command may not contradict it."""
 
 import json
 from pathlib import Path
@@ -20,8 +20,9 @@ def configuration_of_run(
 ) -> DictConfig:
     """The run's own arch, method and data set; what the command repeats of them must agree.
 
-    Runs of 2021 keep no configuration in their checkpoint: there the folder's `.hydra_train/config.yaml` counts where
-    the command names only `run=PATH`, else the command's own overrides, as in 2021.
+    Runs of 2021 keep no configuration in their checkpoint: there the folder's
+    `.hydra_train/config.yaml` counts where the command names only `run=PATH`, else the command's
+    own overrides, as in 2021.
 
     Args:
         cfg: today's composed configuration.
@@ -48,7 +49,7 @@ def configuration_of_run(
 
 
 def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-    """The part of the run's configuration that decides what it computes; None where only the command can say it."""
+    """What decides what the run computes; None where only the command can say it."""
     if "config" in checkpoint:
         config = json.loads(checkpoint["config"])
         return {key: config[key] for key in (*SELECTS, "random_seed")}
@@ -69,9 +70,7 @@ def _translated(old: DictConfig) -> dict[str, Any]:
     return new
 
 
-def _refuse_contradiction(
-    override: str, cfg: DictConfig, own: DictConfig, run_dir: Path
-) -> None:
+def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_dir: Path) -> None:
     key = override.split("=", 1)[0].lstrip("+~")
     group = key.split(".")[0]
     if group in ABOUT_EXTRACTION + ABOUT_TRAINING or key in MAY_MOVE:
@@ -80,6 +79,6 @@ def _refuse_contradiction(
     said, was = OmegaConf.select(cfg, place), OmegaConf.select(own, place)
     if said != was and not (place == "arch.params.n_classes" and was is None):
         raise Refused(
-            f"the command says {key}={said}, but {run_dir} was trained with {key}={was}. Leave it out "
-            f"(run={run_dir} is enough), or name the run that you mean."
+            f"the command says {key}={said}, but {run_dir} was trained with {key}={was}. Leave it "
+            f"out (run={run_dir} is enough), or name the run that you mean."
         )

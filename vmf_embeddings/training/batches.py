@@ -1,4 +1,4 @@
-"""Batches of a split: shared among processes, reproducible for every epoch, with or without worker processes."""
+"""Batches of a split: shared among processes, reproducible for every epoch."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ def n_workers(wanted: int) -> int:
 
 
 class SeededItems(Dataset):
-    """Items whose random augmentation depends on a seed that comes with the index, not on the process that draws it."""
+    """Items whose augmentation depends on a seed that comes with the index, not on a process."""
 
     def __init__(self, split: Dataset) -> None:
         self.split = split
@@ -48,8 +48,8 @@ class _Plan:
 class TrainBatches:
     """One epoch after another of a split's training batches.
 
-    A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes every `world`-th of its rows, so that a
-    run's result does not hang on the number of processes.
+    A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes every `world`-th of
+    its rows, so that a run's result does not hang on the number of processes.
 
     Args:
         split: split to draw from.
@@ -85,8 +85,9 @@ class TrainBatches:
             epoch: from 0.
 
         Yields:
-            Batch of this process, and the factor that makes the mean over processes of the mean losses of their shares
-            the mean loss of the global batch (1 where all shares are equally large).
+            Batch of this process, and the factor that makes the mean over processes of the mean
+            losses of their shares the mean loss of the global batch (1 where all shares are equally
+            large).
         """
         self.current = epoch
         self.sampler.set_epoch(epoch)
@@ -114,6 +115,7 @@ class TrainBatches:
             SeededItems(self.split),
             batch_sampler=plan,
             num_workers=workers,
+            generator=torch.Generator(),  # its own, for the seed that a loader draws for itself
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
@@ -146,5 +148,8 @@ def sequential_batches(
         return
     workers = n_workers(num_workers)
     yield from DataLoader(
-        split, batch_sampler=[chunk.tolist() for chunk in chunks], num_workers=workers
+        split,
+        batch_sampler=[chunk.tolist() for chunk in chunks],
+        num_workers=workers,
+        generator=torch.Generator(),
     )

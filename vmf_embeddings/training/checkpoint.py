@@ -1,4 +1,4 @@
-"""Checkpoints: the best state of a run and its last one, in files that hold tensors and plain values only."""
+"""Checkpoints: the best and the last state of a run, as tensors and plain values only."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import torch
 
 LAST = "last.pt"
 
-# a run may be continued with other values of these: they say how long, where and how fast, not what is learnt
+# a run may be continued with other values of these: they say how long and where, not what is learnt
 FREE_TO_CHANGE = (
     "mode.epochs",
     "mode.patience",
@@ -100,20 +100,24 @@ def load_best(run_dir: Path) -> dict[str, Any]:
     return load(best_path(run_dir))
 
 
-def save_best(run_dir: Path, epoch: int, state: dict[str, Any]) -> None:
-    """Writes `model_<epoch>.pt`; `forget_older` removes its predecessor once the last state names it."""
-    save(run_dir / f"model_{epoch}.pt", state)
+def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
+    """Writes the state of an epoch, and removes the former best once the new one is named.
 
-
-def forget_older(run_dir: Path, epoch: int) -> None:
-    """Removes the best states of other epochs than `epoch`."""
+    Args:
+        run_dir: the run's folder.
+        state: with `epoch` and `best_epoch`.
+        is_best: whether this is the best epoch so far.
+    """
+    if is_best:
+        save(run_dir / f"model_{state['epoch']}.pt", state)
+    save(run_dir / LAST, state)
     for path in run_dir.glob("model_*.pt"):
-        if _epoch_of(path) != epoch:
+        if _epoch_of(path) != state["best_epoch"]["epoch"]:
             path.unlink()
 
 
 def last_state(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
-    """The state that an interrupted or finished run of the same configuration left in `run_dir`; None where there is none.
+    """The state that an earlier run of the same configuration left in `run_dir`, if any.
 
     Raises:
         ValueError: if the folder holds a run of another configuration.
@@ -146,8 +150,8 @@ def refuse_other_configuration(run_dir: Path, stored: str, config: dict[str, Any
     if changed:
         words = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
         raise ValueError(
-            f"{run_dir} holds a run of another configuration ({words}). Give this one its own folder with "
-            "name=…, or start over in the same folder with resume=never."
+            f"{run_dir} holds a run of another configuration ({words}). Give this one its own "
+            "folder with name=…, or start over in the same folder with resume=never."
         )
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +69,64 @@ def fit(
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
         log.info("resumed at epoch %d of %d", start, settings.epochs)
+    loop = _assemble(method, dataset, sampler, make_optimizer, settings, state)
+    is_main = loop.accelerator.is_main_process
+    records = Records(run_dir, start, settings.trackers, config) if is_main else None
 
+    for epoch in range(start, settings.epochs):
+        row = _run_epoch(loop, epoch, best)
+        is_best = row["valid_metric"] > best["valid_acc"]
+        if is_best:
+            best = {
+                "epoch": epoch,
+                "train_loss": row["train_loss"],
+                "valid_acc": row["valid_metric"],
+            }
+        if records is not None:
+            records.add(row)
+            checkpoint.keep(run_dir, _state(loop, epoch, best, config), is_best=is_best)
+            _log_epoch(row, best, settings.epochs, records.mean_seconds())
+        if settings.is_over(epoch, best["epoch"]):
+            break
+    log.info("Best epoch: %s", best)
+    if records is not None:
+        records.close()
+    loop.accelerator.wait_for_everyone()
+    return best["valid_acc"]
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """What the epochs of one run work with."""
+
+    method: Method
+    model: torch.nn.Module  # the method, wrapped where there are several processes
+    optimizer: Any
+    schedule: ReduceLROnPlateau
+    batches: TrainBatches
+    valid: Any
+    open_set: bool
+    accelerator: Accelerator
+    settings: Settings
+
+
+def _assemble(
+    method: Method,
+    dataset: Any,
+    sampler: Any,
+    make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
+    settings: Settings,
+    state: dict[str, Any] | None,
+) -> _Loop:
+    """Puts the parts on their device, prepared for a first epoch or restored from `state`."""
     accelerator = processes.start(cpu=settings.cpu, precision=settings.precision)
     rank, world = accelerator.process_index, accelerator.num_processes
-    train = dataset.split("train", augment=True)
-    valid = dataset.split("valid")
+    train, valid = dataset.split("train", augment=True), dataset.split("valid")
+    log.info(
+        "Training on %d images of %d classes, validating on %d by %s",
+        *(len(train), train.n_classes, len(valid)),
+        "Recall@1 on unseen classes" if dataset.open_set else "accuracy",
+    )
     method.to(accelerator.device)
     if state is None:
         _prepare(method, train, settings, accelerator.device)
@@ -91,56 +145,42 @@ def fit(
     if state is not None:
         optimizer.load_state_dict(state["optimizer_state_dict"])
         schedule.load_state_dict(state["scheduler_state_dict"])
-    log.info(
-        "Training on %d images of %d classes, validating on %d by %s",
-        *(len(train), train.n_classes, len(valid)),
-        "Recall@1 on unseen classes" if dataset.open_set else "accuracy",
-    )
     batches = TrainBatches(
         train, sampler, seed=settings.seed, rank=rank, world=world, num_workers=settings.num_workers
     )
-    records = Records(run_dir, start, settings.trackers, config) if rank == 0 else None
+    parts = (method, model, optimizer, schedule, batches, valid, dataset.open_set)
+    return _Loop(*parts, accelerator, settings)
 
-    for epoch in range(start, settings.epochs):
-        began = time.monotonic()
-        seed_everything(epoch_seed(settings.seed, epoch, 1 + rank))
-        method.begin_epoch(epoch)
-        note = _note(method, schedule, best)
-        bar = EpochProgress(epoch, settings.epochs, len(batches), note=note, enabled=rank == 0)
-        with bar:
-            losses, n_images = _train_epoch(model, optimizer, accelerator, batches, epoch, bar)
-        train_seconds = time.monotonic() - began
-        seed_everything(epoch_seed(settings.seed, epoch, SHARED_STREAM))
-        metric = _validate(method, valid, dataset.open_set, accelerator, settings)
-        schedule.step(metric)
 
-        row = {
-            "epoch": epoch,
-            "train_loss": float(losses.mean()),
-            "valid_metric": metric,
-            "learning_rate": schedule.get_last_lr()[0],
-            **method.status(),
-            "images_per_second": n_images / train_seconds,
-            "seconds": time.monotonic() - began,
-        }
-        is_best = metric > best["valid_acc"]
-        if is_best:
-            best = {"epoch": epoch, "train_loss": row["train_loss"], "valid_acc": metric}
-        if records is not None:
-            records.add(row)
-            state = _state(method, optimizer, schedule, sampler, epoch, best, config)
-            if is_best:
-                checkpoint.save_best(run_dir, epoch, state)
-            checkpoint.save(run_dir / checkpoint.LAST, state)
-            checkpoint.forget_older(run_dir, best["epoch"])
-        _log_epoch(row, best, settings.epochs, records)
-        if settings.is_over(epoch, best["epoch"]):
-            break
-    log.info("Best epoch: %s", best)
-    if records is not None:
-        records.close()
-    accelerator.wait_for_everyone()
-    return best["valid_acc"]
+def _run_epoch(loop: _Loop, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
+    """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
+    settings, method = loop.settings, loop.method
+    began = time.monotonic()
+    stream = 1 + loop.accelerator.process_index
+    seed_everything(epoch_seed(settings.seed, epoch, stream))
+    method.begin_epoch(epoch)
+    bar = EpochProgress(
+        epoch,
+        settings.epochs,
+        len(loop.batches),
+        note=_note(loop, best),
+        enabled=loop.accelerator.is_main_process,
+    )
+    with bar:
+        losses, n_images = _train(loop, epoch, bar)
+    train_seconds = time.monotonic() - began
+    seed_everything(epoch_seed(settings.seed, epoch, SHARED_STREAM))
+    metric = _validate(loop)
+    loop.schedule.step(metric)
+    return {
+        "epoch": epoch,
+        "train_loss": float(losses.mean()),
+        "valid_metric": metric,
+        "learning_rate": loop.schedule.get_last_lr()[0],
+        **method.status(),
+        "images_per_second": n_images / train_seconds,
+        "seconds": time.monotonic() - began,
+    }
 
 
 def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
@@ -155,35 +195,30 @@ def _prepare(method: Method, train: Any, settings: Settings, device: torch.devic
     method.prepare(batches, train.class_counts)
 
 
-def _train_epoch(
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    batches: TrainBatches,
-    epoch: int,
-    bar: EpochProgress,
-) -> tuple[Tensor, int]:
+def _train(loop: _Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int]:
     """One pass over the epoch's batches.
 
     Returns:
-        The losses [n_batches] on the CPU, mean over processes, and the number of images of all processes.
+        The losses [n_batches] on the CPU, mean over processes, and the number of images of all
+        processes.
     """
-    device = accelerator.device
-    model.train()
-    losses = torch.zeros(len(batches), device=device)
+    device, optimizer = loop.accelerator.device, loop.optimizer
+    loop.model.train()
+    losses = torch.zeros(len(loop.batches), device=device)
     n_images = 0
-    for step, (batch, weight) in enumerate(batches.epoch(epoch)):
-        loss = model({key: value.to(device, non_blocking=True) for key, value in batch.items()})
-        accelerator.backward(loss * weight)
+    for step, (batch, weight) in enumerate(loop.batches.epoch(epoch)):
+        on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        loss = loop.model(on_device)
+        loop.accelerator.backward(loss * weight)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses[step] = loss.detach() * weight
-        n_images += len(batch["ids"]) * accelerator.num_processes
+        n_images += len(batch["ids"]) * loop.accelerator.num_processes
         if bar.due():
             _refuse_non_finite(losses, epoch)
             bar.show(step + 1, float(losses[: step + 1].mean()), n_images)
     _refuse_non_finite(losses, epoch)
-    return accelerator.reduce(losses, "mean").cpu(), n_images
+    return loop.accelerator.reduce(losses, "mean").cpu(), n_images
 
 
 def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
@@ -192,64 +227,54 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
         step = int(bad[0])
         raise NonFiniteLoss(
             f"the loss became {float(losses[step])} at epoch {epoch}, step {step}. Try a smaller "
-            "mode.learning_rate, less mode.momentum, or trainer.precision=no. The checkpoint of the last "
-            "finished epoch is untouched."
+            "mode.learning_rate, less mode.momentum, or trainer.precision=no. The checkpoint of "
+            "the last finished epoch is untouched."
         )
 
 
-def _validate(
-    method: Method, split: Any, open_set: bool, accelerator: Accelerator, settings: Settings
-) -> float:
+def _validate(loop: _Loop) -> float:
     """The validation metric, the same number in every process."""
     metric = validate(
-        method,
-        split,
-        accelerator,
-        open_set=open_set,
-        batch_size=settings.eval_batch_size,
-        num_workers=settings.num_workers,
-        search=settings.search,
+        loop.method,
+        loop.valid,
+        loop.accelerator,
+        open_set=loop.open_set,
+        batch_size=loop.settings.eval_batch_size,
+        num_workers=loop.settings.num_workers,
+        search=loop.settings.search,
     )
-    return float(broadcast(torch.tensor(metric, dtype=torch.float64, device=accelerator.device)))
+    shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
+    return float(broadcast(shared))
 
 
 def _state(
-    method: Method,
-    optimizer: torch.optim.Optimizer,
-    schedule: ReduceLROnPlateau,
-    sampler: Any,
-    epoch: int,
-    best: dict[str, float | int],
-    config: dict[str, Any],
+    loop: _Loop, epoch: int, best: dict[str, float | int], config: dict[str, Any]
 ) -> dict[str, Any]:
     """All that a checkpoint holds: 2021's keys, and what resuming and extraction need besides."""
     return {
         "epoch": epoch,
         "best_epoch": dict(best),
-        "arch_state_dict": method.arch.state_dict(),
-        "optimizer_state_dict": optimizer.state_dict(),
-        "scheduler_state_dict": schedule.state_dict(),
-        "z_kappa_mult": method.status().get("kappa_scale", 1.0),
-        "method_state_dict": method.state_dict(),
-        "sampler_state_dict": sampler.state_dict(),
+        "arch_state_dict": loop.method.arch.state_dict(),
+        "optimizer_state_dict": loop.optimizer.state_dict(),
+        "scheduler_state_dict": loop.schedule.state_dict(),
+        "z_kappa_mult": loop.method.status().get("kappa_scale", 1.0),
+        "method_state_dict": loop.method.state_dict(),
+        "sampler_state_dict": loop.batches.sampler.state_dict(),
         "config": json.dumps(config),
     }
 
 
-def _note(method: Method, schedule: ReduceLROnPlateau, best: dict[str, Any]) -> str:
+def _note(loop: _Loop, best: dict[str, Any]) -> str:
     """What the live line says beside the running loss."""
-    parts = [f"lr {schedule.optimizer.param_groups[0]['lr']:g}"]
-    parts += [f"{key} {value:.4g}" for key, value in method.status().items()]
+    parts = [f"lr {loop.optimizer.param_groups[0]['lr']:g}"]
+    parts += [f"{key} {value:.4g}" for key, value in loop.method.status().items()]
     if best["epoch"] >= 0:
         parts.append(f"best {best['valid_acc']:.4f} at {best['epoch']}")
     return ", ".join(parts)
 
 
-def _log_epoch(
-    row: dict[str, Any], best: dict[str, Any], epochs: int, records: Records | None
-) -> None:
-    if records is None:
-        return
+def _log_epoch(row: dict[str, Any], best: dict[str, Any], epochs: int, mean_seconds: float) -> None:
+    """One line in the form of 2021, and what a reader wants to know besides."""
     parts = [
         f"Train Loss: {row['train_loss']:.4f}",
         f"Validation Accuracy: {row['valid_metric']:.4f}",
@@ -257,7 +282,7 @@ def _log_epoch(
         f"Z-Kappa-Mult: {row.get('kappa_scale', 1.0):.4f}",
         f"Learning Rate: {row['learning_rate']:g}",
         f"{row['images_per_second']:,.0f} images/s",
-        f"{duration((epochs - 1 - row['epoch']) * records.mean_seconds())} left",
+        f"{duration((epochs - 1 - row['epoch']) * mean_seconds)} left",
         f"best {best['valid_acc']:.4f} at epoch {best['epoch']}",
     ]
     if "kappa" in row:

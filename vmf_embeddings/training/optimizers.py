@@ -9,7 +9,7 @@ import torch
 def sgd(
     params: Iterable[Any], *, lr: float, momentum: float, nesterov: bool, weight_decay: float
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent; Nesterov's form where there is momentum to apply it to, as in 2021.
+    """Stochastic gradient descent, in Nesterov's form where there is momentum, as in 2021.
 
     Args:
         params: parameters, or groups of them with values of their own.

@@ -1,4 +1,4 @@
-"""What makes N processes compute what one process would: batch statistics over the global batch, and gathered rows."""
+"""What makes N processes compute what one would: global batch statistics, gathered rows."""
 
 import torch
 import torch.distributed as dist
@@ -24,7 +24,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class GlobalBatchNorm(_BatchNorm):
-    """Batch normalisation with the statistics of the batches of all processes together, on any device.
+    """Batch normalisation with the statistics of the global batch, on any device.
 
     torch's SyncBatchNorm does the same on GPUs only, and expects equal shares.
     """
@@ -39,8 +39,8 @@ class GlobalBatchNorm(_BatchNorm):
             return super().forward(input)
         dims = [d for d in range(input.dim()) if d != 1]
         shape = [1, -1] + [1] * (input.dim() - 2)
-        x = input.float()
-        count = torch.tensor([float(x.numel() // x.shape[1])], device=x.device)
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
+        count = x.new_tensor([float(x.numel() // x.shape[1])])
         sums = _SumOverProcesses.apply(torch.cat([x.sum(dims), count]))
         mean, n = sums[:-1] / sums[-1], sums[-1]
         centred = x - mean.view(shape)
@@ -72,7 +72,7 @@ def start(*, cpu: bool = False, precision: str = "no") -> Accelerator:
 
 
 def share_batch_statistics(module: nn.Module) -> None:
-    """Lets every BatchNorm of `module` use the statistics of the global batch, in place; names in its state stay."""
+    """Lets every BatchNorm of `module` use global statistics, in place; state names stay."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm) and layer.affine and layer.track_running_stats:
             layer.__class__ = GlobalBatchNorm

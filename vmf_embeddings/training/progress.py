@@ -11,7 +11,7 @@ SECONDS_BETWEEN_UPDATES = 0.5
 
 
 class EpochProgress:
-    """The live line of one epoch: which, how far, loss, images per second, time left, and what earlier epochs reached.
+    """The live line of one epoch: how far it is, its loss, and what earlier epochs reached.
 
     Args:
         epoch: from 0.
@@ -62,7 +62,7 @@ class EpochProgress:
         self.bar.stop()
 
     def due(self) -> bool:
-        """Whether it is time for new numbers; asked at each step, so that the loop reads its loss twice a second only."""
+        """Whether it is time for new numbers: the loop reads its loss twice a second only."""
         now = time.monotonic()
         if now - self.updated < SECONDS_BETWEEN_UPDATES:
             return False

@@ -1,4 +1,4 @@
-"""The numbers of a run, epoch by epoch: metrics.jsonl, metrics.csv, TensorBoard, and other trackers if asked for."""
+"""The numbers of a run, epoch by epoch: metrics.jsonl, metrics.csv, TensorBoard, trackers."""
 
 import csv
 import json
@@ -63,11 +63,15 @@ def _start(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
     """An Accelerate tracker, begun."""
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    kinds = {str(kind).rpartition(".")[2].lower(): made for kind, made in LOGGER_TYPE_TO_CLASS.items()}
+    kinds = {
+        str(kind).rpartition(".")[2].lower(): made for kind, made in LOGGER_TYPE_TO_CLASS.items()
+    }
     if name not in kinds:
         raise ValueError(f"logger.trackers: {name!r} is none of {', '.join(sorted(kinds))}")
     made = kinds[name]
-    tracker = made(run_dir.name, str(run_dir)) if made.requires_logging_directory else made(run_dir.name)
+    tracker = (
+        made(run_dir.name, str(run_dir)) if made.requires_logging_directory else made(run_dir.name)
+    )
     if hasattr(tracker, "start"):
         tracker.start()
     tracker.store_init_configuration(config)

@@ -1,4 +1,4 @@
-"""Seeds: one for a run, one for each of its epochs, so that an epoch's draws depend on nothing that came before it."""
+"""Seeds of a run and of its epochs: an epoch's draws depend on nothing that came before it."""
 
 import random
 

@@ -59,7 +59,7 @@ class Settings:
         )
 
     def is_over(self, epoch: int, best_epoch: int) -> bool:
-        """Whether training ends after `epoch`: no epochs left, or no better one for `patience` epochs."""
+        """Whether `epoch` is the last: none left, or none better for `patience` epochs."""
         return epoch + 1 >= self.epochs or epoch - best_epoch >= self.patience
 
 

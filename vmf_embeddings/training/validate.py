@@ -1,4 +1,4 @@
-"""The number that training selects by: accuracy where classes are known, Recall@1 where they are new."""
+"""The number that training selects by: accuracy, or Recall@1 where classes are new."""
 
 import torch
 from accelerate import Accelerator

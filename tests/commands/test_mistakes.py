@@ -1,0 +1,65 @@
+"""What a user types wrong is named, with what was meant, before work starts."""
+
+import pytest
+
+from tests.commands.run import MAIN, command, refused, succeeds
+
+TYPOS = {
+    "mode.learning_rat=1": "did you mean 'mode.learning_rate'?",
+    "metod=arcface": "did you mean 'method'?",
+    "dataset=mnits": "did you mean 'mnist'?",
+    "arch.params.embeding_dim=3": "did you mean 'arch.params.embedding_dim'?",
+    "sampler.n_clases=3": "did you mean 'sampler.n_classes'?",
+    "mode.epochs=ten": "expects a whole number",
+    "mode.epochs=2.5": "expects a whole number",
+    "mode.nesterov=3": "expects true or false",
+    "resume=alway": "resume is one of auto, never",
+    "trainer.precision=bf8": "trainer.precision is one of no, bf16, fp16",
+}
+
+
+@pytest.mark.parametrize("typo", TYPOS)
+def test_typo_is_named_and_exits_with_2(typo, tmp_path):
+    assert TYPOS[typo] in refused(MAIN, "dataset=digits", typo, cwd=tmp_path).replace("\n", " ")
+
+
+def test_missing_data_names_the_place_and_the_remedy(tmp_path):
+    complaint = refused(MAIN, "dataset=mnist", "dataset.params.download=false", cwd=tmp_path)
+    assert "data/MNIST/raw" in complaint
+    assert "dataset.params.dataset_path=" in complaint
+
+
+def test_vmf_softmax_without_vmf_weights_says_what_to_add(tmp_path):
+    complaint = refused(MAIN, "method=vmf_softmax", "dataset=digits", cwd=tmp_path)
+    assert "add arch.params.use_vmf=True to the command" in complaint
+
+
+def test_too_few_classes_are_refused(tmp_path):
+    complaint = refused(MAIN, "dataset=digits", "arch.params.n_classes=4", cwd=tmp_path)
+    assert "10 training classes" in complaint
+
+
+def test_extraction_without_a_run_says_how_to_train(tmp_path):
+    complaint = refused(MAIN, "mode=get_embeddings", "run=nowhere", cwd=tmp_path)
+    assert "no checkpoint" in complaint
+
+
+def test_help_names_every_group_without_importing_torch(tmp_path):
+    shown = succeeds(MAIN, "--help", cwd=tmp_path)
+    for group in "arch method dataset sampler mode optimizer logger trainer experiment".split():
+        assert f"\n  {group} " in shown
+    probe = (
+        "import runpy, sys\nsys.argv = ['main', '--help']\n"
+        "try:\n    runpy.run_module('vmf_embeddings.main', run_name='__main__')\n"
+        "except SystemExit:\n    pass\n"
+        "heavy = {'torch', 'sklearn', 'scipy', 'faiss', 'torchvision'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    (tmp_path / "probe.py").write_text(probe)
+    assert command("probe", cwd=tmp_path).returncode == 0
+
+
+def test_target_outside_the_list_is_refused(tmp_path):
+    for target in ("os.system", "torch.load", "vmf_embeddings.archs.base.torch.load"):
+        complaint = refused(MAIN, "dataset=digits", f"arch.params._target_={target}", cwd=tmp_path)
+        assert "may not be built" in complaint

@@ -1,0 +1,71 @@
+"""Checkpoints hold no code, appear whole, and say which run they belong to."""
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from vmf_embeddings.training import checkpoint
+
+
+class Attack:
+    """Unpickling this would create a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def state(epoch, best):
+    return {"epoch": epoch, "best_epoch": {"epoch": best}, "config": "{}", "w": torch.ones(2)}
+
+
+def test_pickled_code_is_refused_and_not_run(tmp_path):
+    mark = tmp_path / "executed"
+    torch.save({"epoch": 1, "payload": Attack(str(mark))}, tmp_path / "model_1.pt")
+    with pytest.raises(ValueError, match="not loaded"):
+        checkpoint.load(tmp_path / "model_1.pt")
+    (tmp_path / "model_2.pt").write_bytes(pickle.dumps(Attack(str(mark))))
+    with pytest.raises(ValueError, match=r"model_2\.pt"):
+        checkpoint.load(tmp_path / "model_2.pt")
+    assert not mark.exists()
+
+
+def test_numpy_scalars_of_2021_are_read(tmp_path):
+    torch.save({"best_epoch": {"train_loss": np.float64(0.25)}}, tmp_path / "model_3.pt")
+    assert checkpoint.load(tmp_path / "model_3.pt")["best_epoch"]["train_loss"] == 0.25
+
+
+def test_only_the_best_and_the_last_state_are_kept(tmp_path):
+    checkpoint.keep(tmp_path, state(0, 0), is_best=True)
+    checkpoint.keep(tmp_path, state(1, 0), is_best=False)
+    assert checkpoint.best_path(tmp_path).name == "model_0.pt"
+    checkpoint.keep(tmp_path, state(2, 2), is_best=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "model_2.pt"]
+
+
+def test_kill_between_best_and_last_leaves_the_run_consistent(tmp_path):
+    checkpoint.keep(tmp_path, state(0, 0), is_best=True)
+    checkpoint.save(tmp_path / "model_1.pt", state(1, 1))  # killed before last.pt was written
+    assert checkpoint.best_path(tmp_path).name == "model_0.pt"
+
+
+def test_half_written_file_is_never_taken_for_a_checkpoint(tmp_path):
+    (tmp_path / ".last.pt.part").write_bytes(b"half")
+    assert checkpoint.last_state(tmp_path, {}) is None
+
+
+def test_other_configuration_is_refused_but_more_epochs_are_not(tmp_path):
+    stored = json.dumps({"mode": {"epochs": 3, "learning_rate": 0.1}, "name": "a"})
+    checkpoint.refuse_other_configuration(
+        tmp_path, stored, {"mode": {"epochs": 9, "learning_rate": 0.1}, "name": "b"}
+    )
+    with pytest.raises(ValueError, match=r"mode\.learning_rate was 0\.1, now 0\.2"):
+        checkpoint.refuse_other_configuration(
+            tmp_path, stored, {"mode": {"epochs": 3, "learning_rate": 0.2}, "name": "a"}
+        )

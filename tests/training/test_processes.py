@@ -1,0 +1,113 @@
+"""Two processes over gloo compute what one process computes on the same global batch."""
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+
+from vmf_embeddings.training.batches import TrainBatches
+from vmf_embeddings.training.processes import gather_rows, share_batch_statistics, start
+
+ROWS = 7  # an odd batch: the two shares differ in size
+
+
+class Rows(torch.utils.data.Dataset):
+    """Rows in memory."""
+
+    in_memory = True
+
+    def __init__(self):
+        draw = torch.Generator().manual_seed(0)
+        self.x = torch.randn(ROWS, 3, 6, 6, generator=draw)
+        self.y = torch.arange(ROWS) % 4
+
+    def batch(self, indices, generator=None):
+        return {"examples": self.x[indices], "ids": self.y[indices]}
+
+
+class OneBatch:
+    """All rows at once."""
+
+    def __len__(self):
+        return 1
+
+    def set_epoch(self, epoch):
+        pass
+
+    def __iter__(self):
+        yield torch.arange(ROWS)
+
+
+class Net(nn.Module):
+    """Convolution and both kinds of batch statistics under a cross-entropy."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)
+        )
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, batch):
+        logits = self.norm(self.layers(batch["examples"]))
+        return nn.functional.cross_entropy(logits, batch["ids"])
+
+
+def gradients(rank, world):
+    net = Net().double()
+    accelerator = start(cpu=True)
+    if world > 1:
+        share_batch_statistics(net)
+    model = accelerator.prepare(net)
+    batches = TrainBatches(Rows(), OneBatch(), seed=0, rank=rank, world=world)
+    for batch, weight in batches.epoch(0):
+        batch["examples"] = batch["examples"].double()
+        accelerator.backward(model(batch) * weight)
+    return {
+        **{name: p.grad.clone() for name, p in net.named_parameters()},
+        **{name: b.clone().double() for name, b in net.named_buffers()},
+    }
+
+
+def one_of_two(rank, port, folder):
+    os.environ.update(
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port), OMP_NUM_THREADS="1",
+    )  # fmt: skip
+    torch.set_num_threads(1)
+    result = gradients(rank, 2)
+    rows = gather_rows(torch.arange(rank, 5, 2) * 10, rank, 2, 5)
+    torch.save((result, rows), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def alone(_, folder):
+    torch.save(gradients(0, 1), f"{folder}/alone.pt")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(one_of_two, (port, str(folder)), nprocs=2)
+    mp.spawn(alone, (str(folder),), nprocs=1)
+    return folder
+
+
+def test_gradients_and_batch_statistics_are_those_of_one_process(results):
+    expected = torch.load(results / "alone.pt")
+    for rank in (0, 1):
+        got, _ = torch.load(results / f"{rank}.pt")
+        for name, value in expected.items():
+            torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_rows_come_together_in_order_without_padding(results):
+    for rank in (0, 1):
+        assert torch.load(results / f"{rank}.pt")[1].tolist() == [0, 10, 20, 30, 40]
