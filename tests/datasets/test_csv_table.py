@@ -205,6 +205,14 @@ def test_no_table_or_two_are_named(closed):
         table(closed).check()
     with pytest.raises(FileNotFoundError, match="found none"):
         table(closed / "img").check()
+    with pytest.raises(FileNotFoundError, match=f"one table at {closed / 'gone.csv'}, found none"):
+        table(closed / "gone.csv").check()
+
+
+def test_other_encodings_are_named(closed):
+    (closed / "birds.csv").write_bytes("label,path,split\nMöwe,a.png,train".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"birds\.csv is not UTF-8"):
+        table(closed).check()
 
 
 def test_nonsense_options_are_refused(closed):

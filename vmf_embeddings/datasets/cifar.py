@@ -5,6 +5,7 @@ code when read: they are opened only after their md5 sums have matched the publi
 "binary version" is plain bytes.
 """
 
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class Cifar10(ArrayDataset):
         """Let torchvision download and verify; returns why it could not, in one line."""
         try:
             self._torchvision_class()(str(self.dataset_path), download=True)
-        except (OSError, RuntimeError) as error:  # no network, or the files' md5 sums differ
+        except (OSError, RuntimeError, HTTPException) as error:  # no network, or md5 sums differ
             return f"the download failed ({' '.join(str(error).split())[:200]})"
         return "the download brought other files"
 

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,12 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+from vmf_embeddings.datasets.image_files import (
+    ImageFileDataset,
+    Rows,
+    read_utf8,
+    refuse_escapes,
+)
 
 COLUMNS = ("label", "path", "split")
 SPLIT_WORDS = {
@@ -93,6 +99,8 @@ class CsvTable(ImageFileDataset):
             found = sorted(root.glob("*.csv"))
         if len(found) == 1:
             return found[0]
+        if not root.exists():
+            path = root
         raise FileNotFoundError(
             f"expected one table at {path}, found {', '.join(f.name for f in found) or 'none'}; "
             "say which with dataset.params.dataset_path=FOLDER dataset.params.csv_file=NAME"
@@ -100,10 +108,9 @@ class CsvTable(ImageFileDataset):
 
     @cached_property
     def _lines(self) -> list[dict[str, str]]:
-        with self.table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            check_columns(reader.fieldnames or [], self.table)
-            lines = [_stripped(line) for line in reader if any(line.values())]
+        reader = csv.DictReader(io.StringIO(read_utf8(self.table), newline=""))
+        check_columns(reader.fieldnames or [], self.table)
+        lines = [_stripped(line) for line in reader if any(line.values())]
         if not lines:
             raise ValueError(f"{self.table} has no rows below its header")
         return lines

@@ -49,6 +49,18 @@ class Rows:
         return replace(self, files=files, labels=self.labels[mask], **flags)
 
 
+def read_utf8(path: Path) -> str:
+    """The text of a list or table; a byte order mark is dropped.
+
+    Raises:
+        ValueError: naming the file, if it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it") from error
+
+
 def refuse_escapes(files: Sequence[str], source: str) -> None:
     """Refuse relative paths that lead out of their root by way of `..`.
 
@@ -107,7 +119,7 @@ class ImageFileSplit(Split):
         try:
             with Image.open(path) as image:
                 picture = image.convert("RGB")
-        except (OSError, SyntaxError, ValueError) as error:  # Pillow raises all three on bad files
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
             ) from error

@@ -9,7 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+from vmf_embeddings.datasets.image_files import (
+    ImageFileDataset,
+    Rows,
+    read_utf8,
+    refuse_escapes,
+)
 from vmf_embeddings.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD
 
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
@@ -28,7 +33,7 @@ def read_list(path: Path) -> tuple[list[str], np.ndarray]:
         ValueError: naming file and line, if a line is not of that form or none is left.
     """
     files, labels = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), start=1):
+    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
         if not line.strip():
             continue
         file, _, label = line.rpartition(",")

@@ -1,6 +1,7 @@
 """MNIST and FashionMNIST from their IDX files, fetched through torchvision where missing."""
 
 import gzip
+from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ class MNIST(ArrayDataset):
 
         try:
             getattr(datasets, self.title)(str(self.dataset_path), download=True)
-        except (OSError, RuntimeError) as error:  # no network; torchvision gives up on all mirrors
+        except (OSError, RuntimeError, HTTPException) as error:  # no network, or a broken answer
             return f"the download failed ({' '.join(str(error).split())[:200]})"
         return "the download brought other files"
 

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from vmf_embeddings.datasets.prepare.source import Download, PreparationFailure, UserMistake
@@ -41,7 +42,7 @@ def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> 
     try:
         with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response:
             md5 = _copy(response, temporary, download, progress)
-    except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
+    except (OSError, ValueError, EOFError, HTTPException) as error:  # URLError is an OSError
         temporary.unlink(missing_ok=True)
         raise PreparationFailure(f"cannot download {download.url}: {error}") from error
     if download.md5 is not None and md5 != download.md5:
