@@ -6,12 +6,15 @@ from .approximation import (
     mean_cosine_approx,
 )
 from .bessel import cosine_variance, mean_cosine, mean_cosine_inverse
+from .distribution import HypersphericalUniform, VonMisesFisher
 from .log_normalizer import log_normalizer, log_normalizer_difference
 from .reference_sampler import householder_transform
 from .sampler import sample, sample_angle, sample_cosine
 from .uniform import sample_sphere_coordinate
 
 __all__ = [
+    "HypersphericalUniform",
+    "VonMisesFisher",
     "cosine_variance",
     "householder_transform",
     "log_normalizer",

@@ -55,22 +55,24 @@ class _TangentPoint(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        point, mu, sine, cosine, lean = ctx.saved_tensors
-        along = _dot(grad, mu)
-        across = _dot(grad, point) - cosine * along  # sine times (grad . v)
-        across = torch.where(sine > 0, across / sine, 0.0)  # at the pole itself v is not known
-        grad_angle = (cosine * across - sine * along).squeeze(-1)
-        grad_mu = None
-        if ctx.needs_input_grad[1]:
-            tilt = cosine - lean * sine
-            pull = lean * across - along
-            inward = cosine * along - cosine * lean * across - sine * lean * along
-            # summed over the samples before the small factors, which do not depend on D
-            grad_mu = torch.einsum("srd,sr->rd", grad, tilt.squeeze(-1))
-            grad_mu += torch.einsum("srd,sr->rd", point, pull.squeeze(-1))
-            grad_mu += mu * inward.sum(0)
-        return grad_angle, grad_mu, None
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        points, mu, sine, cosine, lean = ctx.saved_tensors
+        grad_angle = torch.empty_like(sine)
+        grad_mu = torch.zeros_like(mu) if ctx.needs_input_grad[1] else None
+        for samples, rows in _blocks(points):
+            block = (samples, rows)
+            outer, point, direction = grad[block], points[block], mu[rows]
+            c, s, lean_here = cosine[block], sine[block], lean[block]
+            along = _dot(outer, direction)
+            # outer . v; at the pole itself v is not known
+            across = torch.where(s > 0, (_dot(outer, point) - c * along) / s, 0.0)
+            torch.sub(c * across, s * along, out=grad_angle[block])
+            if grad_mu is not None:
+                inward = c * (along - lean_here * across) - s * lean_here * along
+                moved = outer * (c - lean_here * s)
+                moved.addcmul_(lean_here * across - along, point)
+                grad_mu[rows] += moved.addcmul_(inward, direction).sum(0)
+        return grad_angle.squeeze(-1), grad_mu, None
 
 
 def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
