@@ -42,12 +42,12 @@ def test_zero_rows_stay_finite(geometry):
     assert torch.isfinite(geometry.similarity(projected, projected)).all()
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+@pytest.mark.parametrize(
+    "geometry", [g for g in GEOMETRIES if g.faiss_metric], ids=lambda geometry: geometry.name
+)
 def test_an_index_with_the_named_metric_finds_the_same_order(geometry):
     x, y = geometry.project(rows(6)), geometry.project(rows(40, seed=1))
     indices = {"l2": lambda: -torch.cdist(x, y), "ip": lambda: x @ y.T}
-    if geometry.faiss_metric is None:
-        pytest.skip("no flat index has this order")
     assert torch.equal(
         indices[geometry.faiss_metric]().argsort(-1), geometry.similarity(x, y).argsort(-1)
     )

@@ -157,6 +157,12 @@ def test_missing_network_names_the_way_out(tmp_path, monkeypatch):
         build("resnet18", pretrained=True, first_conv_3x3=False).load_pretrained()
 
 
+@pytest.mark.parametrize("unfit", ({"first_conv_3x3": True}, {"in_channels": 1}))
+def test_imagenet_weights_for_another_first_convolution_are_refused_before_work(unfit):
+    with pytest.raises(ValueError, match="add arch.params.first_conv_3x3=False"):
+        build("resnet18", **{"pretrained": True, "first_conv_3x3": False, **unfit})
+
+
 def test_building_a_pretrained_net_reads_nothing(tmp_path, monkeypatch):
     def forbidden(*args, **kwargs):
         raise AssertionError("downloaded in the constructor")

@@ -49,6 +49,11 @@ class ResNet(Arch):
         super().__init__(
             HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence)
         )
+        if pretrained and weights is None and (first_conv_3x3 or in_channels != 3):
+            raise ValueError(
+                "arch.params.pretrained=True: ImageNet's first convolution is 7x7 on 3 channels; "
+                "add arch.params.first_conv_3x3=False arch.params.in_channels=3."
+            )
         self.set_bn_eval = set_bn_eval
         self.pretrained = pretrained
         self.weights = weights

@@ -37,6 +37,12 @@ def arcface_cosines(
     Returns:
         [B, C] in [-1, 1]; the target's angle is kept 4.5e-4 off 0 and pi, where its gradient would
         be infinite.
+
+    Example:
+        >>> import torch
+        >>> z, y = torch.tensor([[1.0, 1.0]]), torch.tensor([0])
+        >>> arcface_cosines(z, torch.eye(2), y, math.pi / 4)  # 45 degrees become 90
+        tensor([[0.0000, 0.7071]])
     """
     normalize = nn.functional.normalize
     targets = normalize(class_weights[labels].double(), dim=-1)

@@ -60,6 +60,10 @@ def cosine(embeddings: Tensor, class_weights: Tensor) -> Tensor:
 
     Returns:
         [B, C] in [-1, 1] up to rounding; 0 for a vector of length 0.
+
+    Example:
+        >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
+        tensor([[0.6000]])
     """
     normalize = nn.functional.normalize
     return normalize(embeddings, dim=-1) @ normalize(class_weights, dim=-1).T

@@ -37,6 +37,11 @@ def poincare_logits(embeddings: Tensor, a_vals: Tensor, p_vals: Tensor, c: float
 
     Returns:
         [B, C].
+
+    Example:
+        >>> z = torch.tensor([[0.5, 0.0]])
+        >>> poincare_logits(z, torch.eye(2), torch.zeros(2, 2), 1.0)
+        tensor([[2.0000, 0.0000]])
     """
     points = riemannian_gradient(project(expmap0(embeddings, c), c), c)
     offsets = expmap0(p_vals, c)

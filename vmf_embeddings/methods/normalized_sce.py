@@ -23,6 +23,11 @@ def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Te
 
     Returns:
         [B, C] in [-beta, beta].
+
+    Example:
+        >>> import torch
+        >>> cosine_logits(torch.tensor([[3.0, 4.0]]), torch.eye(2), torch.tensor(10.0))
+        tensor([[6., 8.]])
     """
     return beta * cosine(embeddings, class_weights)
 

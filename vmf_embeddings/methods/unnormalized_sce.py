@@ -21,6 +21,11 @@ def dot_product_logits(embeddings: Tensor, class_weights: Tensor) -> Tensor:
 
     Returns:
         [B, C].
+
+    Example:
+        >>> import torch
+        >>> dot_product_logits(torch.tensor([[1.0, 2.0]]), torch.eye(2))
+        tensor([[1., 2.]])
     """
     return embeddings @ class_weights.T
 

@@ -24,6 +24,11 @@ def vmf_prediction_logits(z_samples: Tensor, w_samples: Tensor, beta: Tensor) ->
 
     Returns:
         [B, S, C] in [-beta, beta].
+
+    Example:
+        >>> z, w = torch.tensor([[[0.6, 0.8]]]), torch.eye(2)[None, None]
+        >>> vmf_prediction_logits(z, w, torch.tensor(10.0))
+        tensor([[[6., 8.]]])
     """
     return beta * torch.einsum("bsd,bscd->bsc", z_samples, w_samples)
 
@@ -45,6 +50,12 @@ def drawn_cosines(
 
     Returns:
         [B, S, C] in [-1, 1].
+
+    Example:
+        >>> drawn_cosines(torch.eye(3)[:2, None], 1e9 * torch.eye(3)).round(decimals=3).abs()
+        tensor([[[1., 0., 0.]],
+        <BLANKLINE>
+                [[0., 1., 0.]]])
     """
     kappa, mu = VonMisesFisher.split(class_weights)
     dim = mu.shape[-1]
@@ -69,6 +80,10 @@ def reference_drawn_cosines(
 
     Returns:
         [B, S, C] in [-1, 1].
+
+    Example:
+        >>> reference_drawn_cosines(torch.eye(3)[:2, None], torch.eye(3)).shape
+        torch.Size([2, 1, 3])
     """
     kappa, mu = VonMisesFisher.split(class_weights)
     flat = z_samples.flatten(0, 1)
@@ -91,6 +106,12 @@ def expected_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> 
 
     Returns:
         [B, C] in (-beta, beta).
+
+    Example:
+        >>> sure = 1e6 * torch.eye(2)
+        >>> expected_logits(sure, sure, torch.tensor(10.0)).round(decimals=3)
+        tensor([[10.,  0.],
+                [ 0., 10.]])
     """
     geometry = VonMisesFisher()
     return beta * geometry.similarity(geometry.project(embeddings), geometry.project(class_weights))

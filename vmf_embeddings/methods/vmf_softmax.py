@@ -55,6 +55,12 @@ def vmf_softmax_loss(
 
     Returns:
         Mean over the batch in nats, scalar; about log C where all laws are wide.
+
+    Example:
+        >>> w, y = 1e-3 * torch.eye(3), torch.tensor([0, 1])
+        >>> loss = vmf_softmax_loss(w[:2], w, y, torch.tensor(0.1), torch.eye(3)[:2, None])
+        >>> round(loss.item(), 2)  # log 3
+        1.1
     """
     mean_cosine, difference = NORMALIZERS[normalizer]
     dim = embeddings.shape[-1]

@@ -27,6 +27,10 @@ def initial_kappa(confidence: float, dim: int, rule: str = "exact") -> float:
 
     Returns:
         kappa > 0.
+
+    Example:
+        >>> round(initial_kappa(0.4, 128), 2), round(initial_kappa(0.4, 128, "reference"), 2)
+        (60.82, 60.48)
     """
     if not 0 < confidence < 1:
         raise ValueError(f"arch.params.kappa_confidence must lie in (0, 1), got {confidence}.")
@@ -49,6 +53,10 @@ def class_weight_std(confidence: float, dim: int, rule: str = "exact") -> float:
 
     Returns:
         Standard deviation, > 0.
+
+    Example:
+        >>> round(class_weight_std(0.7, 512, "reference"), 2)
+        31.0
     """
     return initial_kappa(confidence, dim, rule) / dim**0.5
 
@@ -64,6 +72,11 @@ def embedding_scale(embeddings: Iterable[Tensor], confidence: float, rule: str =
 
     Returns:
         The factor, > 0.
+
+    Example:
+        >>> unit_rows = torch.eye(3)
+        >>> round(embedding_scale([unit_rows], 0.4) / initial_kappa(0.4, 3), 6)
+        1.0
 
     Raises:
         ValueError: there are no embeddings, or their length is 0 or not finite.
