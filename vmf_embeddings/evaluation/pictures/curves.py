@@ -80,17 +80,27 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
     if keys[0] == "valid_metric":
         _mark_best(axes, history)
-    if keys[0] == "learning_rate":
-        axes.set_yscale("log")
-    if keys[0] == "train_loss" and min(history["train_loss"]) > 0:
-        axes.set_yscale("log" if _spans_decades(history["train_loss"]) else "linear")
+    if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
+        _use_plain_log_scale(axes)
+    if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
+        _use_plain_log_scale(axes)
     if len(keys) == 2:
         _draw_second(axes, history, keys)
 
 
+def _use_plain_log_scale(axes: "Axes") -> None:
+    """A logarithmic axis whose ticks read 0.1, 0.2, 0.5 and not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
 def _spans_decades(values: Sequence[float]) -> bool:
     finite = [value for value in values if math.isfinite(value)]
-    return max(finite) > 30 * min(finite)
+    return min(finite) > 0 and max(finite) > 30 * min(finite)
 
 
 def _mark_best(axes: "Axes", history: History) -> None:

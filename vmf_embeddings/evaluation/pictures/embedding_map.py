@@ -33,7 +33,9 @@ def draw_embedding_map(subject: Subject, seed: int) -> "Figure | None":
     if dim == 3 and compares_directions:
         return draw_sphere(items)
     if dim == 2:
-        return draw_circle(items) if compares_directions else draw_plane(items)
+        curvature = getattr(subject.geometry, "c", None)
+        border = None if curvature is None else curvature**-0.5
+        return draw_circle(items) if compares_directions else draw_plane(items, border)
     return draw_tsne(items, subject.geometry, seed)
 
 
