@@ -1,0 +1,84 @@
+"""Command lines are read, mistakes end with code 2 and a hint, and nothing heavy is loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+from vmf_embeddings.evaluation.arguments import (
+    parse_deterministic_door,
+    parse_evaluate,
+    parse_vmf_door,
+)
+
+
+def test_defaults_and_both_spellings_of_an_option():
+    assert parse_evaluate(["RUN"]).search == "auto"
+    assert parse_evaluate(["RUN"]).recall is None
+    for words in (["--search", "torch"], ["search=torch"], ["--search=torch"]):
+        assert parse_evaluate(["RUN", *words]).search == "torch"
+    options = parse_evaluate(["A", "B", "--recall", "8", "1,2", "--no-pictures", "seed=7"])
+    assert [str(path) for path in options.paths] == ["A", "B"]
+    assert options.recall == (1, 2, 8)
+    assert not options.pictures
+    assert options.seed == 7
+
+
+def test_an_existing_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
+    (tmp_path / "seed=3").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in parse_evaluate(["seed=3"]).paths] == ["seed=3"]
+
+
+def test_the_doors_of_2021_translate_their_words():
+    assert parse_vmf_door(["RUN"]).geometry == "vmf"
+    for word, geometry in {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}.items():
+        assert parse_deterministic_door(["RUN", word]).geometry == geometry
+    assert parse_deterministic_door(["RUN"]).geometry is None
+
+
+@pytest.mark.parametrize(
+    ("parse", "words", "message"),
+    [
+        (parse_evaluate, [], "PATH"),
+        (parse_evaluate, ["RUN", "--serch", "torch"], "did you mean --search"),
+        (parse_evaluate, ["RUN", "serch=torch"], "did you mean --search"),
+        (parse_evaluate, ["RUN", "--search", "fais"], "did you mean faiss"),
+        (parse_evaluate, ["RUN", "--geometry", "cosin"], "did you mean cosine"),
+        (parse_evaluate, ["RUN", "--recall", "0"], "1 or more"),
+        (parse_evaluate, ["RUN", "--samples", "many"], "whole number"),
+        (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
+        (parse_deterministic_door, ["RUN", "hyperbolik"], "did you mean hyperbolic"),
+        (parse_deterministic_door, ["RUN", "l2", "extra"], "extra"),
+        (parse_vmf_door, [], "RUN"),
+    ],
+)
+def test_mistakes_exit_with_two_usage_and_a_hint(parse, words, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(words)
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert "usage:" in said
+    assert message in said
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        "evaluate",
+        "third_party.pytorch_metric_learning.compute_vmf_performance_metrics",
+        "third_party.pytorch_metric_learning.compute_deterministic_performance_metrics",
+    ],
+)
+def test_help_answers_without_loading_anything_heavy(door):
+    code = (
+        "import sys, runpy\n"
+        "sys.argv = ['x', '--help']\n"
+        f"try: runpy.run_module('vmf_embeddings.{door}', run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'numpy', 'faiss', 'sklearn', 'matplotlib', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--recall" in done.stdout

@@ -1,0 +1,158 @@
+"""The whole command on run folders: 2021's lines, files written, exit codes."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.evaluation.runs import make_run, scores_of, strip_meta
+from vmf_embeddings.evaluation.arguments import (
+    parse_deterministic_door,
+    parse_evaluate,
+    parse_vmf_door,
+)
+from vmf_embeddings.evaluation.command import evaluate
+
+NUMBER = r"-?\d+\.\d{4}"
+
+
+def run(parse, *words):
+    return evaluate(parse([str(word) for word in words]))
+
+
+def test_closed_set_prints_the_lines_of_2021(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        make_run(tmp_path / f"s{seed}", {"name": "vmf"}, seed=seed, n_draws=4)
+    assert run(parse_vmf_door, tmp_path, "--no-pictures") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"\nPath {tmp_path}\nSplit: toy_test.npz\n\n=== softmax ===\n")
+    line = re.search(
+        rf"^Mean softmax: acc = ({NUMBER}) \+/- ({NUMBER}), ece = ({NUMBER}) \+/- ({NUMBER})$",
+        out,
+        re.MULTILINE,
+    )
+    found = [scores_of(tmp_path / f"s{seed}")["classification"] for seed in (1, 2, 3)]
+    values = [f["accuracy"] for f in found], [f["ece_l2_equal_mass"] for f in found]
+    error = [np.std(v) / np.sqrt(3) for v in values]
+    expected = 100 * np.mean(values[0]), 100 * error[0], np.mean(values[1]), error[1]
+    assert [float(text) for text in line.groups()] == pytest.approx(expected, abs=5.1e-5)
+
+
+@pytest.mark.parametrize(
+    ("geometry", "parse", "section"),
+    [
+        ("vmf", parse_vmf_door, "sampled_retrieval"),
+        ("cosine", parse_deterministic_door, "retrieval"),
+    ],
+)
+def test_open_set_prints_the_lines_of_2021(tmp_path, capsys, geometry, parse, section):
+    make_run(tmp_path, {"name": geometry}, open_set=True)
+    assert run(parse, tmp_path, "--no-pictures") == 0
+    out = capsys.readouterr().out
+    scores = scores_of(tmp_path)[section]
+    assert "\n=== retrieval ===\n" in out
+    assert f"\nMean Recall@1: acc = {100 * scores['recall@1']:.4f} +/- 0.0000\n" in out
+    assert f"\nMean mAP@R: val = {scores['map@r']:.4f} +/- 0.0000\n" in out
+
+
+def test_2021_folder_with_hyperbolic_embeddings(tmp_path, capsys):
+    folder = strip_meta(make_run(tmp_path, {"name": "poincare", "c": 0.1}, open_set=True))
+    (folder / "main.train.log").write_text("{'c': 0.1}\n")
+    assert run(parse_deterministic_door, folder, "hyperbolic", "--no-pictures") == 0
+    assert "Found c = 0.1" in capsys.readouterr().out
+    from_log = scores_of(folder)["retrieval"]
+    make_run(tmp_path / "new", {"name": "poincare", "c": 0.1}, open_set=True)
+    run(parse_evaluate, tmp_path / "new", "--no-pictures")
+    assert scores_of(tmp_path / "new")["retrieval"] == from_log
+
+
+def test_groups_are_kept_apart_and_said_so(tmp_path, capsys):
+    make_run(tmp_path / "a", {"name": "cosine"})
+    make_run(tmp_path / "b", {"name": "cosine"}, split_hash="other")
+    assert run(parse_evaluate, tmp_path, "--no-pictures") == 0
+    out = capsys.readouterr().out
+    assert out.count("Mean softmax") == 2
+    assert "differ in split hash" in out
+
+
+def test_metrics_of_other_splits_stay_and_json_collects_all(tmp_path):
+    folder = make_run(tmp_path, {"name": "cosine"})
+    make_run(folder, {"name": "cosine"}, split="valid")
+    run(parse_evaluate, folder, "--no-pictures", "--json", tmp_path / "all" / "scores.json")
+    run(parse_evaluate, folder, "--no-pictures", "--split", "valid")
+    assert {"toy_test.npz", "toy_valid.npz"} <= set(
+        json.loads((folder / "metrics.json").read_text())
+    )
+    collected = json.loads((tmp_path / "all" / "scores.json").read_text())["groups"][0]
+    assert collected["n_replications"] == 1
+    mean = collected["means"]["classification"]["accuracy"]["mean"]
+    assert mean == scores_of(folder)["classification"]["accuracy"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_scores_without_value_are_null_in_json(tmp_path):
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    path = folder / "toy_test.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["ids"] = np.arange(len(arrays["ids"]))
+    np.savez(path, **arrays)
+    assert run(parse_evaluate, folder, "--no-pictures") == 0
+    scores = scores_of(folder)
+    assert scores["retrieval"]["map@r"] is None
+    assert scores["retrieval"]["recall@1"] == 0
+    assert scores["n_queries_without_positive"] == len(arrays["ids"])
+
+
+def test_search_backends_give_the_same_numbers(tmp_path):
+    folder = make_run(tmp_path, {"name": "cosine"}, dim=40, open_set=True)
+    found = []
+    for backend in ("torch", "faiss"):
+        run(parse_evaluate, folder, "--no-pictures", f"search={backend}", "--recall", "1", "10")
+        found.append(scores_of(folder)["retrieval"])
+    assert found[0] == found[1]
+    assert "recall@10" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "there is no nowhere"),
+        (["."], "mode=get_embeddings run=."),
+    ],
+)
+def test_what_cannot_be_found_exits_with_two(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert run(parse_evaluate, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_faiss_for_the_poincare_ball_exits_with_two(tmp_path, capsys):
+    make_run(tmp_path, {"name": "poincare", "c": 0.1}, open_set=True)
+    assert run(parse_evaluate, tmp_path, "search=faiss", "--no-pictures") == 2
+    assert "search=torch" in capsys.readouterr().err
+
+
+def test_the_table_fits_eighty_columns(tmp_path, capsys):
+    for seed in (1, 2):
+        make_run(tmp_path / f"s{seed}", {"name": "vmf"}, seed=seed, n_draws=4)
+    run(parse_evaluate, tmp_path, "--no-pictures")
+    out = capsys.readouterr().out
+    table = out[out.index("a_method on") : out.index("Wrote")]
+    assert max(len(line) for line in table.splitlines()) <= 80
+    assert "Brier" in table
+    assert "\x1b" not in out
+
+
+def test_the_door_runs_as_a_program(tmp_path):
+    make_run(tmp_path, {"name": "cosine"})
+    done = subprocess.run(
+        [sys.executable, "-m", "vmf_embeddings.third_party.pytorch_metric_learning."
+         "compute_deterministic_performance_metrics", str(tmp_path), "l2", "--no-pictures"],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Mean softmax: acc = " in done.stdout

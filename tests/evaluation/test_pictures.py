@@ -1,0 +1,133 @@
+"""Pictures are written for every kind of file, beside it, and show what they claim."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tests.evaluation.runs import make_file, make_run
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.pictures import draw_all
+from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.pictures.flat import _spread_apart
+from vmf_embeddings.evaluation.pictures.neighbours import _choose, draw_neighbours
+from vmf_embeddings.evaluation.pictures.reliability import draw_reliability
+from vmf_embeddings.evaluation.scores import score
+from vmf_embeddings.evaluation.subject import Subject, load_subject
+from vmf_embeddings.geometry import from_meta
+
+CSV = (
+    "epoch,train_loss,valid_metric,learning_rate,temperature,kappa\n"
+    "0,2.3,0.1,1.0,1.0,5\n1,1.1,0.5,1.0,0.9,\n2,9.9,0.2,0.5,0.8,6\n2,0.9,0.4,0.5,0.8,6\n"
+)
+
+
+def is_picture(path):
+    return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("geometry", "dim"),
+    [("vmf", 2), ("vmf", 3), ("cosine", 5), ("euclidean", 2), ("poincare", 2), ("poincare", 4)],
+)
+def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
+    meta = {"name": geometry, **({"c": 0.1} if geometry == "poincare" else {})}
+    run = make_run(tmp_path, meta, dim=dim)
+    (run / "metrics.csv").write_text(CSV)
+    options = Options(paths=(run,))
+    subject = load_subject(run / "toy_test.npz", run, options)
+    pictures, notes = draw_all(subject, score(subject, options), options)
+    names = {"training_curves.png", "embedding_map.png", "reliability.png", "neighbours.png"}
+    assert {picture.name for picture in pictures} == names
+    assert all(is_picture(picture) for picture in pictures)
+    assert notes == []
+    assert not list(run.glob("*.tmp"))
+
+
+def test_other_splits_get_their_own_names_and_open_sets_no_reliability(tmp_path):
+    run = make_run(tmp_path, {"name": "cosine"}, split="valid", open_set=True)
+    options = Options(paths=(run,), split="valid")
+    subject = load_subject(run / "toy_valid.npz", run, options)
+    pictures, _ = draw_all(subject, score(subject, options), options)
+    assert {p.name for p in pictures} == {"valid_embedding_map.png", "valid_neighbours.png"}
+
+
+def test_history_keeps_the_last_word_on_an_epoch(tmp_path):
+    (tmp_path / "metrics.csv").write_text(CSV)
+    history = read_history(tmp_path / "metrics.csv")
+    assert history["epoch"] == [0, 1, 2]
+    assert history["train_loss"] == [2.3, 1.1, 0.9]
+    assert math.isnan(history["kappa"][1])
+    assert read_history(tmp_path / "no.csv") == {}
+    (tmp_path / "empty.csv").write_text("epoch,train_loss\n")
+    assert read_history(tmp_path / "empty.csv") == {}
+
+
+def test_curves_show_the_numbers_and_mark_the_first_best_epoch(tmp_path):
+    (tmp_path / "metrics.csv").write_text(CSV)
+    figure = draw_curves(read_history(tmp_path / "metrics.csv"), "title")
+    panels = {axes.get_title("left") or axes.get_title(): axes for axes in figure.axes}
+    assert list(panels["Training loss"].lines[0].get_ydata()) == [2.3, 1.1, 0.9]
+    assert "best 0.5 at epoch 1" in panels["Validation metric"].texts[0].get_text()
+
+
+def test_curves_of_a_run_without_validation_leave_that_panel_out():
+    figure = draw_curves({"epoch": [0, 1], "train_loss": [1.0, -1.0]}, "title")
+    assert len(figure.axes) == 1
+
+
+def test_reliability_points_are_the_bins():
+    confidence = torch.tensor([0.6, 0.7, 0.8, 0.9])
+    figure = draw_reliability(confidence, torch.tensor([1, 0, 1, 1]), "title")
+    points = next(line for line in figure.axes[0].lines if line.get_marker() == "o")
+    assert list(points.get_xdata()) == pytest.approx(confidence.tolist())
+    assert list(points.get_ydata()) == [1, 0, 1, 1]
+    assert "ECE" in figure.axes[0].get_title("left") + figure.axes[0].get_title()
+
+
+def subject_with_misses(tmp_path):
+    file = make_file({"name": "cosine"}, open_set=True)
+    labels = file.ids.copy()
+    labels[:6] = 2  # six items whose neighbours are of class 0
+    file = dataclasses.replace(file, ids=labels)
+    return Subject(tmp_path / "toy_test.npz", tmp_path, file, from_meta({"name": "cosine"}))
+
+
+def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
+    subject, options = subject_with_misses(tmp_path), Options(paths=(tmp_path,))
+    queries, found, wrong = _choose(subject, options)
+    assert 0 < sum(wrong) <= 4
+    assert len(set(queries)) == len(queries) == 8
+    for query, neighbours, is_wrong in zip(queries, found, wrong, strict=True):
+        assert query not in neighbours.tolist()
+        assert (subject.file.ids[neighbours[0]] != subject.file.ids[query]) == is_wrong
+    figure, _ = draw_neighbours(subject, options)
+    marks = [text.get_text() for axes in figure.axes for text in axes.texts]
+    expected = subject.file.ids[found.numpy()] == subject.file.ids[queries][:, None]
+    assert marks == ["✓" if hit else "✗" for hit in expected.flatten()]
+
+
+def test_missing_pictures_are_a_note_not_a_crash(tmp_path):
+    subject = subject_with_misses(tmp_path)
+    paths = [f"{tmp_path}/{i}.png" for i in range(len(subject.file.ids))]
+    subject = dataclasses.replace(
+        subject, file=dataclasses.replace(subject.file, examples=None, paths=paths)
+    )
+    figure, note = draw_neighbours(subject, Options(paths=(tmp_path,)))
+    assert figure is None
+    assert str(tmp_path) in note
+    from PIL import Image
+
+    for path in paths:
+        Image.fromarray(np.zeros((5, 9, 3), np.uint8)).save(path)
+    assert draw_neighbours(subject, Options(paths=(tmp_path,)))[0] is not None
+
+
+def test_names_round_the_circle_do_not_cover_one_another():
+    spread = np.sort(_spread_apart(np.array([0.0, 0.01, 0.02, 3.0, -3.1])))
+    gaps = np.diff(spread, append=spread[0] + 2 * np.pi)
+    assert gaps.min() > 0.12
+    apart = np.array([0.0, 1.0, 2.0])
+    np.testing.assert_array_equal(_spread_apart(apart), apart)

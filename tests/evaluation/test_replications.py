@@ -1,0 +1,68 @@
+"""Averages are over like runs only; the standard error is that of 2021."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evaluation.runs import make_file
+from vmf_embeddings.evaluation.replications import differences, group, mean_and_error
+from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.subject import Subject
+from vmf_embeddings.geometry import from_meta
+
+
+def subject(number=0, geometry=None, **meta):
+    geometry = geometry or {"name": "cosine"}
+    file = make_file(geometry, seed=number, **meta)
+    return Subject(Path(f"r/{number}/toy_test.npz"), Path("r"), file, from_meta(geometry))
+
+
+def scores(value):
+    return Scores({"classification": {"accuracy": value}})
+
+
+def test_mean_and_standard_error_are_those_of_the_values():
+    values = [0.1, 0.4, 0.7, 0.3]
+    mean = mean_and_error(values)
+    assert mean.mean == pytest.approx(np.mean(values))
+    assert mean.standard_error == pytest.approx(np.std(values, ddof=0) / 2)
+    assert mean_and_error([0.5]).standard_error == 0
+    assert mean_and_error([0.5, math.nan]).mean == 0.5
+    assert math.isnan(mean_and_error([math.nan]).mean)
+
+
+def test_seeds_of_one_method_are_one_group():
+    groups = group([subject(n) for n in range(3)], [scores(v) for v in (0.2, 0.4, 0.6)])
+    assert len(groups) == 1
+    assert groups[0].mean("classification", "accuracy").mean == pytest.approx(0.4)
+    assert groups[0].notes() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"split_hash": "other"}, "split hash"),
+        ({"method": "other"}, "method"),
+        ({"dataset": "other"}, "dataset"),
+        ({"geometry": {"name": "euclidean"}}, "geometry"),
+        ({"dim": 4}, "dimensions"),
+    ],
+)
+def test_unlike_runs_are_never_averaged_and_the_difference_is_named(change, field):
+    groups = group([subject(0), subject(1, **change)], [scores(0.2), scores(0.4)])
+    assert [len(g.subjects) for g in groups] == [1, 1]
+    assert differences(groups) == [field]
+
+
+def test_runs_that_share_a_seed_are_no_replications_and_say_so():
+    groups = group([subject(0), subject(0)], [scores(0.2), scores(0.4)])
+    assert len(groups) == 1
+    assert "different seeds" in groups[0].notes()[0]
+
+
+def test_only_scores_that_every_run_has_are_averaged():
+    richer = Scores({"classification": {"accuracy": 0.5, "nll": 1.0}, "retrieval": {"map@r": 1.0}})
+    (one,) = group([subject(0), subject(1)], [richer, scores(0.5)])
+    assert one.sections() == {"classification": ["accuracy"]}

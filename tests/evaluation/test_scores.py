@@ -1,0 +1,96 @@
+"""A file's scores are those of the metrics on its arrays."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import cases, load_golden
+from tests.evaluation.runs import make_file
+from vmf_embeddings.evaluation import scores as module
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.scores import score
+from vmf_embeddings.evaluation.subject import Subject
+from vmf_embeddings.geometry import from_meta
+from vmf_embeddings.metrics import retrieval
+
+OPTIONS = Options(paths=(Path("x"),))
+
+
+def subject_of(file, geometry):
+    return Subject(Path("x/toy_test.npz"), Path("x"), file, from_meta(geometry))
+
+
+@pytest.mark.parametrize(
+    "geometry", [{"name": "cosine"}, {"name": "euclidean"}, {"name": "poincare", "c": 0.1}]
+)
+def test_retrieval_compares_rows_as_the_geometry_does(geometry):
+    file = make_file(geometry)
+    found = score(subject_of(file, geometry), OPTIONS).sections
+    assert set(found) == {"classification", "retrieval"}
+    space = from_meta(geometry)
+    rows = space.project(torch.from_numpy(file.embeddings).double())
+    expected = retrieval(rows, file.ids, similarity=space.similarity, ks=(1, 2, 4, 8))
+    assert found["retrieval"]["map@r"] == pytest.approx(expected.map_at_r, abs=1e-12)
+    assert found["retrieval"]["recall@4"] == expected.recall[4]
+
+
+def test_vmf_is_scored_by_draws_and_by_expected_cosine():
+    file = make_file({"name": "vmf"}, open_set=True)
+    found = score(subject_of(file, {"name": "vmf"}), OPTIONS).sections
+    assert set(found) == {"retrieval", "sampled_retrieval"}
+    again = score(subject_of(file, {"name": "vmf"}), OPTIONS).sections
+    assert found == again
+    other = dataclasses.replace(OPTIONS, seed=5)
+    assert score(subject_of(file, {"name": "vmf"}), other).sections != found
+
+
+def test_draws_of_very_sure_laws_score_as_their_directions():
+    file = make_file({"name": "vmf"}, open_set=True)
+    sure = dataclasses.replace(file, embeddings=1e7 * file.embeddings)
+    found = score(subject_of(sure, {"name": "vmf"}), OPTIONS).sections
+    cosine = score(subject_of(file, {"name": "cosine"}), OPTIONS).sections["retrieval"]
+    assert found["sampled_retrieval"]["recall@1"] == cosine["recall@1"]
+    assert found["sampled_retrieval"]["map@r"] == pytest.approx(cosine["map@r"], abs=1e-3)
+    assert found["retrieval"]["map@r"] == pytest.approx(cosine["map@r"], abs=1e-3)
+
+
+def test_large_closed_sets_are_retrieved_from_only_on_demand(monkeypatch):
+    monkeypatch.setattr(module, "CHEAP_ROWS", 10)
+    monkeypatch.setattr(module, "CHEAP_ROWS_SAMPLED", 10)
+    closed = subject_of(make_file({"name": "vmf"}, n_draws=3), {"name": "vmf"})
+    assert set(score(closed, OPTIONS).sections) == {"classification"}
+    asked = score(closed, dataclasses.replace(OPTIONS, recall=(3,))).sections
+    assert {"recall@1", "recall@3", "map@r"} <= set(asked["retrieval"])
+    assert "sampled_retrieval" in asked
+    opened = subject_of(make_file({"name": "vmf"}, open_set=True), {"name": "vmf"})
+    assert "retrieval" in score(opened, OPTIONS).sections
+
+
+def test_query_and_gallery_of_the_file_are_respected():
+    file = make_file({"name": "cosine"}, open_set=True)
+    is_query = np.arange(len(file.ids)) % 2 == 0
+    split = dataclasses.replace(file, is_query=is_query, is_gallery=~is_query)
+    found = score(subject_of(split, {"name": "cosine"}), OPTIONS).sections["retrieval"]
+    rows = torch.nn.functional.normalize(torch.from_numpy(file.embeddings).double(), dim=1)
+    expected = retrieval(rows, file.ids, metric="ip", is_query=is_query, is_gallery=~is_query)
+    assert found["map@r"] == pytest.approx(expected.map_at_r, abs=1e-12)
+    assert found["map@r"] != retrieval(rows, file.ids, metric="ip").map_at_r
+
+
+def test_golden_classification_through_a_file():
+    data = load_golden("classification_metrics")
+    for case in (c for c in cases(data) if f"{c}/logits" in data):
+        ids = data[f"{case}/ids"]
+        file = dataclasses.replace(
+            make_file({"name": "cosine"}),
+            embeddings=np.zeros((len(ids), 3)) + ids[:, None],
+            ids=ids, logits=data[f"{case}/logits"], examples=None,
+        )  # fmt: skip
+        found = score(subject_of(file, {"name": "cosine"}), OPTIONS).sections["classification"]
+        assert found["accuracy"] == pytest.approx(float(data[f"{case}/acc"]), abs=1e-15)
+        # 1e-6: the reference's softmax is in float32
+        error = float(data[f"{case}/ece_15_p2"])
+        assert found["ece_l2_equal_mass"] == pytest.approx(error, abs=1e-6)

@@ -1,0 +1,70 @@
+"""The geometry comes from the file, 2021's log, or the command line, never from a guess."""
+
+import pytest
+
+from tests.evaluation.runs import make_run, strip_meta
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
+from vmf_embeddings.geometry import Cosine, Poincare, VonMisesFisher
+
+
+def load(folder, **options):
+    return load_subject(folder / "toy_test.npz", folder, Options(paths=(folder,), **options))
+
+
+def test_meta_says_the_geometry(tmp_path):
+    run = make_run(tmp_path, {"name": "poincare", "c": 0.25})
+    assert load(run).geometry == Poincare(0.25)
+    assert load(run, geometry="poincare", curvature=0.25).geometry == Poincare(0.25)
+    assert load(run).title == "a_method on toy (test), 3-D"
+
+
+@pytest.mark.parametrize(
+    ("geometry", "options", "message"),
+    [
+        ({"name": "cosine"}, {"geometry": "euclidean"}, "leave the geometry out"),
+        ({"name": "cosine"}, {"only": "vmf", "geometry": "vmf"}, "compute_deterministic"),
+        ({"name": "vmf"}, {"only": "deterministic"}, "compute_vmf"),
+        ({"name": "vmf"}, {"only": "deterministic", "geometry": "cosine"}, "compute_vmf"),
+        ({"name": "poincare", "c": 0.1}, {"curvature": 0.2}, "leave --curvature out"),
+    ],
+)
+def test_what_contradicts_the_file_is_refused(tmp_path, geometry, options, message):
+    run = make_run(tmp_path, geometry)
+    with pytest.raises(ValueError, match=message):
+        load(run, **options)
+
+
+def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
+    run = strip_meta(make_run(tmp_path, {"name": "cosine"}))
+    with pytest.raises(ValueError, match=r"--geometry cosine\|euclidean\|poincare\|vmf"):
+        load(run)
+    with pytest.raises(ValueError, match=r"l2\|hyperbolic\|none"):
+        load(run, only="deterministic")
+    assert load(run, geometry="cosine").geometry == Cosine()
+    assert load(run, geometry="vmf", only="vmf").geometry == VonMisesFisher()
+    assert load(run, geometry="cosine").title == "cosine embeddings on toy (test), 3-D"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "      c: 1e-05",
+        "[2021-03-01][__main__][INFO] - {'method': {'params': {'c': 1e-05}}, 'seed': 1}",
+    ],
+)
+def test_the_curvature_of_2021_stands_in_the_log(tmp_path, line):
+    run = strip_meta(make_run(tmp_path, {"name": "cosine"}))
+    (run / "main.train.log").write_text(f"epoc: 3\nabc: 7\n{line}\nBest epoch\n")
+    subject = load(run, geometry="poincare")
+    assert subject.geometry == Poincare(1e-5)
+    assert subject.notes == ("Found c = 1e-05",)
+    assert load(run, geometry="poincare", curvature=0.5).geometry == Poincare(0.5)
+
+
+def test_no_curvature_anywhere_is_an_error_that_says_what_to_add(tmp_path):
+    (tmp_path / "main.train.log").write_text("nothing here\n")
+    with pytest.raises(ValueError, match="--curvature"):
+        curvature_from_log(tmp_path)
+    with pytest.raises(ValueError, match="--curvature"):
+        curvature_from_log(tmp_path / "elsewhere")
