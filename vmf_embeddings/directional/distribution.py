@@ -4,13 +4,14 @@ Density C_d(kappa) exp(kappa mu.x) with respect to surface measure on the unit s
 and Jupp 2000, Directional Statistics, section 9.3.2 (https://doi.org/10.1002/9780470316979).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-from .bessel import check_dim, cosine_variance, mean_cosine, widen
+from .bessel import bessel_ratio, check_dim, cosine_variance, expansion, mean_cosine, widen
 from .log_normalizer import log_normalizer, log_normalizer_difference
 from .sampler import sample as draw
 
@@ -63,7 +64,7 @@ class VonMisesFisher(Distribution):
         return VonMisesFisher(loc, concentration, validate_args=False)
 
     def rsample(
-        self, sample_shape: torch.Size = torch.Size(), generator: torch.Generator | None = None
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> Tensor:
         """Draws [*sample_shape, *batch_shape, D] with gradients to `loc` and `concentration`."""
         shape = torch.Size(sample_shape)
@@ -71,7 +72,7 @@ class VonMisesFisher(Distribution):
         return points.reshape(self._extended_shape(shape))
 
     def sample(
-        self, sample_shape: torch.Size = torch.Size(), generator: torch.Generator | None = None
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> Tensor:
         """Draws [*sample_shape, *batch_shape, D] without gradient."""
         with torch.no_grad():
@@ -101,8 +102,9 @@ class VonMisesFisher(Distribution):
     @property
     def variance(self) -> Tensor:
         """Variance of each coordinate [*batch_shape, D]; the coordinates are correlated."""
+        ratio, _ = bessel_ratio(widen(self.concentration).square(), expansion(self.dim))
+        across = ratio.to(self.loc.dtype).unsqueeze(-1)  # A / kappa, that of a tangent coordinate
         along = self.cosine_variance.unsqueeze(-1)
-        across = (1 - along - self.cosine_mean.square().unsqueeze(-1)) / (self.dim - 1)
         return across + (along - across) * self.loc.square()
 
     @property
@@ -141,7 +143,7 @@ class HypersphericalUniform(Distribution):
     def __init__(
         self,
         dim: int,
-        batch_shape: torch.Size = torch.Size(),
+        batch_shape: Sequence[int] = (),
         like: Tensor | None = None,
         validate_args: bool | None = None,
     ) -> None:
@@ -155,7 +157,7 @@ class HypersphericalUniform(Distribution):
         return HypersphericalUniform(self.dim, batch_shape, self._like, validate_args=False)
 
     def sample(
-        self, sample_shape: torch.Size = torch.Size(), generator: torch.Generator | None = None
+        self, sample_shape: Sequence[int] = (), generator: torch.Generator | None = None
     ) -> Tensor:
         """Draws [*sample_shape, *batch_shape, dim]."""
         normals = self._like.new_empty(self._extended_shape(torch.Size(sample_shape)))
