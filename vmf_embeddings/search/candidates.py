@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from vmf_embeddings.search.exact import BLOCK_ELEMENTS, ExactSearch, order_ties
+from vmf_embeddings.search.exact import BLOCK_ELEMENTS, ExactSearch, empty_answer, order_ties
 
 MARGIN = 16  # candidates beyond those asked for
 ROUNDING = 2.0**-24  # unit roundoff of float32
@@ -32,8 +32,12 @@ def torch_candidates(gallery: Tensor, metric: str) -> Fetch:
     step = max(1, 2 * BLOCK_ELEMENTS // len(gallery))
 
     def fetch(queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        found = [(part @ gallery.T - shift).topk(k, dim=1) for part in queries.split(step)]
-        return torch.cat([f.indices for f in found]), torch.cat([f.values for f in found])
+        columns, scores = empty_answer(queries, k, queries.dtype)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            products = queries[part] @ gallery.T
+            scores[part], columns[part] = products.sub_(shift).topk(k, dim=1)
+        return columns, scores
 
     return fetch
 
@@ -91,31 +95,22 @@ class CandidateSearch:
 
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
         """Columns and scores [Q, k] for k <= G; `exclude` [Q] is left out with score -inf."""
-        step = max(1, BLOCK_ELEMENTS // ((k + MARGIN) * queries.shape[1]))
-        blocks = [
-            self._block(part, k, left_out)
-            for part, left_out in zip(queries.split(step), exclude.split(step), strict=True)
-        ]
-        columns, scores, proved = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        if not proved.all():
-            again = ~proved
-            columns[again], scores[again] = self.exact()(queries[again], k, exclude[again])
-        return columns, scores
-
-    def _block(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         n_candidates = min(k + MARGIN, len(self.gallery))
-        columns, rough = self.fetch(queries.float().contiguous(), n_candidates)
-        exact = self._score(queries.double(), columns)
-        exact = exact.masked_fill(columns == exclude[:, None], -torch.inf)
-        columns, exact = order_ties(columns, exact)
-        columns, exact = columns[:, :k], exact[:, :k]
-        if n_candidates == len(self.gallery):
-            return columns, exact, torch.ones_like(exclude, dtype=torch.bool)
-        return (
-            columns,
-            exact,
-            self._is_proved(queries.double(), exact[:, -1], rough[:, -1].double()),
-        )
+        candidates, rough = self.fetch(queries.float().contiguous(), n_candidates)
+        # filled in place: small results kept between large temporaries fragment the heap
+        columns, scores = empty_answer(queries, k)
+        step = max(1, BLOCK_ELEMENTS // 4 // (n_candidates * queries.shape[1]))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            exact = self._score(queries[part].double(), candidates[part])
+            exact = exact.masked_fill(candidates[part] == exclude[part, None], -torch.inf)
+            ordered, exact = order_ties(candidates[part], exact)
+            columns[part], scores[part] = ordered[:, :k], exact[:, :k]
+        if n_candidates < len(self.gallery):
+            again = ~self._is_proved(queries, scores[:, -1], rough[:, -1].double())
+            if again.any():
+                columns[again], scores[again] = self.exact()(queries[again], k, exclude[again])
+        return columns, scores
 
     def _score(self, queries: Tensor, columns: Tensor) -> Tensor:
         """Float64 scores [Q, k] of chosen gallery rows, summed in the same order for every row."""
@@ -130,7 +125,7 @@ class CandidateSearch:
         Any order of summation in float32 errs by at most (D + 8) * 2^-24 * (|q| + |y|)^2, the eight
         for the norms' own rounding.
         """
-        norms = queries.norm(dim=1)
+        norms = queries.double().norm(dim=1)
         bound = (queries.shape[1] + 8) * ROUNDING * (norms + self.largest_norm).square()
         if self.metric == "l2":
             kth_score = (kth_score + norms.square()) / 2

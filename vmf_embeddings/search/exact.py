@@ -81,6 +81,14 @@ def order_ties(columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return columns.gather(1, by_value), values
 
 
+def empty_answer(
+    queries: Tensor, k: int, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Room for columns int64 and scores [Q, k] on the device of the queries."""
+    shape = (len(queries), k)
+    return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=dtype)
+
+
 class ExactSearch:
     """Neighbours in one gallery from float64 similarities of any kind.
 
@@ -97,12 +105,11 @@ class ExactSearch:
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
         """Columns and scores [Q, k] for k <= G; `exclude` [Q] is left out with score -inf."""
         step = max(1, BLOCK_ELEMENTS // len(self.gallery))
-        blocks = [
-            self._block(part, k, left_out)
-            for part, left_out in zip(queries.split(step), exclude.split(step), strict=True)
-        ]
-        columns, scores = zip(*blocks, strict=True)
-        return torch.cat(columns), torch.cat(scores)
+        columns, scores = empty_answer(queries, k)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            columns[part], scores[part] = self._block(queries[part], k, exclude[part])
+        return columns, scores
 
     def _block(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
         scores = self.similarity(queries.double(), self.gallery)
