@@ -130,6 +130,19 @@ def test_what_cannot_be_found_exits_with_two(tmp_path, monkeypatch, capsys, word
     assert message in capsys.readouterr().err
 
 
+def test_a_file_with_nan_is_named_and_exits_with_two(tmp_path, capsys):
+    folder = make_run(tmp_path, {"name": "cosine"})
+    path = folder / "toy_test.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    arrays["embeddings"][3, 1] = np.nan
+    np.savez(path, **arrays)
+    assert run(parse_evaluate, folder, "--no-pictures") == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert "NaN" in said
+
+
 def test_faiss_for_the_poincare_ball_exits_with_two(tmp_path, capsys):
     make_run(tmp_path, {"name": "poincare", "c": 0.1}, open_set=True)
     assert run(parse_evaluate, tmp_path, "search=faiss", "--no-pictures") == 2

@@ -42,8 +42,13 @@ def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
     with pytest.raises(ValueError, match=r"l2\|hyperbolic\|none"):
         load(run, only="deterministic")
     assert load(run, geometry="cosine").geometry == Cosine()
-    assert load(run, geometry="vmf", only="vmf").geometry == VonMisesFisher()
+    with pytest.raises(ValueError, match="no draws.*compute_deterministic"):
+        load(run, geometry="vmf", only="vmf")
     assert load(run, geometry="cosine").title == "cosine embeddings on toy (test), 3-D"
+    drawn = strip_meta(make_run(tmp_path / "vmf", {"name": "vmf"}, n_draws=2))
+    assert load(drawn, geometry="vmf", only="vmf").geometry == VonMisesFisher()
+    with pytest.raises(ValueError, match="several draws.*compute_vmf"):
+        load(drawn, geometry="cosine")
 
 
 @pytest.mark.parametrize(

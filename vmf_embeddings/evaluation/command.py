@@ -12,6 +12,7 @@ from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
 
 LONG_ROWS = 5_000
+SLOW_TO_DRAW = 1_000
 MOST_FILES_DRAWN = 8
 
 
@@ -44,7 +45,10 @@ def _score_all(subjects: Sequence[Subject], options: Options) -> list[Scores]:
         n_rows = len(subject.file.ids)
         if len(subjects) > 1 or n_rows > LONG_ROWS:
             report.progress(f"Scoring {number} of {len(subjects)}: {subject.path} ({n_rows} rows)")
-        scores.append(score(subject, options))
+        try:
+            scores.append(score(subject, options))
+        except ValueError as error:
+            raise ValueError(f"{subject.path}: {error}") from error
     return scores
 
 
@@ -74,6 +78,8 @@ def _draw(groups: Sequence[Group], options: Options) -> list[Path]:
         report.progress(f"Drawing the first run of each group only ({len(pairs)})")
     written = []
     for subject, scores in pairs:
+        if len(subject.file.ids) > SLOW_TO_DRAW:
+            report.progress(f"Drawing {subject.path.parent}")
         pictures, notes = draw_all(subject, scores, options)
         written.extend(pictures)
         for note in notes:

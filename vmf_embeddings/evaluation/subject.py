@@ -74,6 +74,7 @@ def load_subject(path: Path, root: Path, options: Options) -> Subject:
         return Subject(path, root, file, from_meta(described))
     if options.geometry is None:
         raise ValueError(_unknown_geometry(path, root, options))
+    _check_logits(file, options.geometry, path)
     if options.geometry != "poincare":
         return Subject(path, root, file, from_meta({"name": options.geometry}))
     curvature = options.curvature or curvature_from_log(path.parent)
@@ -90,6 +91,19 @@ def _unknown_geometry(path: Path, root: Path, options: Options) -> str:
     return (
         f"{words}Add --geometry {'|'.join(GEOMETRIES)}, or use the door of its method: "
         f"python -m {_VMF_DOOR} {root}, or {door}"
+    )
+
+
+def _check_logits(file: EmbeddingFile, geometry: str, path: Path) -> None:
+    """Refuse the wrong geometry for a file of 2021 where its logits give it away."""
+    if file.logits is None or (file.logits.ndim == 3) == (geometry == "vmf"):
+        return
+    has_draws = file.logits.ndim == 3
+    kind = "several draws per item, as von Mises-Fisher" if has_draws else "no draws, as other"
+    door = _VMF_DOOR if has_draws else _OTHER_DOOR
+    raise ValueError(
+        f"{path} has logits {list(file.logits.shape)}: {kind} methods wrote them in 2021, "
+        f"not {geometry} ones. Use python -m {door} RUN"
     )
 
 
