@@ -18,16 +18,15 @@ from .difference import Kernel, blockwise_difference
 
 FLOAT32_MIN_DIM = 16  # below, float32 would need backward recurrence, whose roundings add up
 FLOAT32_TOLERANCE = 5e-7
-SERIES_BELOW = 0.1  # kappa^2 under which dim 3 uses the series; the next term is below 1e-17 there
+SMALL_DIM_ORDER = 8.0  # for a float32 answer a shorter recurrence will do
+SMALL_DIM_TOLERANCE = 1e-8
+SERIES_BELOW = 0.01  # kappa^2 under which dim 3 uses the series; the next term is below 1e-18
 LOG_SINHC_SERIES = (  # of log(sinh(kappa) / kappa) in powers of kappa^2: 2^(2n-1) B_2n / (n (2n)!)
     1 / 6,
     -1 / 180,
     1 / 2835,
     -1 / 37800,
     1 / 467775,
-    -691 / 3831077250,
-    2 / 127702575,
-    -3617 / 2605132530000,
 )
 
 
@@ -119,8 +118,9 @@ class _ThreeDimensions:
 
 def _log_sinhc(kappa_squared: Tensor) -> Tensor:
     """Logarithm of sinh(kappa) / kappa as a function of kappa^2, analytic through 0."""
-    kappa = kappa_squared.clamp_min(SERIES_BELOW).sqrt()
-    closed = kappa + (-torch.expm1(-2 * kappa) / (2 * kappa)).log()
+    kappa = kappa_squared.clamp_min(SERIES_BELOW).sqrt_()
+    minus_twice = -2 * kappa
+    closed = minus_twice.expm1().div_(minus_twice).log_().add_(kappa)
     series = evaluate(LOG_SINHC_SERIES, kappa_squared.clamp_max(SERIES_BELOW))
     return torch.where(kappa_squared < SERIES_BELOW, series, closed)
 
@@ -129,9 +129,11 @@ def _kernel(dim: int, dtype: torch.dtype) -> Kernel:
     check_dim(dim)
     if dim == 3:
         return _ThreeDimensions()
-    if dtype != torch.float64 and dim >= FLOAT32_MIN_DIM:
+    if dtype == torch.float64:
+        return _Debye(expansion(dim))
+    if dim >= FLOAT32_MIN_DIM:
         return _Debye(expansion(dim, dim / 2 - 1, FLOAT32_TOLERANCE))
-    return _Debye(expansion(dim))
+    return _Debye(expansion(dim, SMALL_DIM_ORDER, SMALL_DIM_TOLERANCE))
 
 
 def log_normalizer_difference(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:
