@@ -32,7 +32,9 @@ def draw_circle(items: Items) -> "Figure":
     axes.plot(np.cos(turn), np.sin(turn), color=MUTED, linewidth=1)
     spread = 1.02 + _RING * np.random.default_rng(0).random(len(items.rows))
     points = items.directions * spread[:, None]
-    axes.scatter(*points.T, c=items.colours[items.numbers], s=7, alpha=0.5, linewidths=0)
+    axes.scatter(
+        *points.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.5, linewidths=0
+    )
     means = unit(items.class_means(items.directions))
     for mean, colour in zip(means, items.colours, strict=True):
         axes.plot([0, mean[0]], [0, mean[1]], color=colour, linewidth=2, solid_capstyle="round")
@@ -60,7 +62,9 @@ def draw_plane(items: Items, border: float | None = None) -> "Figure":
     if border is not None and ends_near:
         turn = np.linspace(0, 2 * np.pi, 361)
         axes.plot(border * np.cos(turn), border * np.sin(turn), color=MUTED, linewidth=1.2)
-    axes.scatter(*items.rows.T, c=items.colours[items.numbers], s=8, alpha=0.5, linewidths=0)
+    axes.scatter(
+        *items.rows.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.5, linewidths=0
+    )
     means = items.class_means(items.rows)
     axes.scatter(*means.T, c=items.colours, s=60, edgecolors=INK, linewidths=1.2, zorder=4)
     for name, mean in zip(items.names or [], means, strict=False):

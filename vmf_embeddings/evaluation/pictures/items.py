@@ -58,6 +58,11 @@ class Items:
             return None
         return [shorten(n) for n in class_labels(self.classes.tolist(), self.class_names)]
 
+    @property
+    def point_size(self) -> float:
+        """Area of a point: larger where there are few."""
+        return float(np.clip(9000 / max(len(self.rows), 1), 4, 24))
+
     def class_means(self, rows: np.ndarray) -> np.ndarray:
         """Mean [C, D] of the rows [N, D] of each class."""
         sums = np.zeros((len(self.classes), rows.shape[1]))

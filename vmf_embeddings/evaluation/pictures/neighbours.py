@@ -102,12 +102,12 @@ def _picture(subject: Subject, row: int) -> np.ndarray:
     """The picture of a row, [H, W] or [H, W, 3] in [0, 1]."""
     if subject.file.examples is not None:
         return _from_example(subject.file.examples[row])
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     assert subject.file.paths is not None
     with Image.open(str(subject.file.paths[row])) as image:
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        return np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+        square = ImageOps.fit(image.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
+        return np.asarray(square, dtype=np.float32) / 255
 
 
 def _from_example(example: np.ndarray) -> np.ndarray:

@@ -78,7 +78,7 @@ def _draw_side(axes: "Axes", items: Items, frame: np.ndarray) -> None:
     alpha = 0.25 + 0.5 * seen[visible, 2].clip(0, 1)
     axes.scatter(
         seen[visible, 0], seen[visible, 1], c=colours[items.numbers[visible]], alpha=alpha,
-        s=_point_size(len(items.rows)), linewidths=0, zorder=3,
+        s=items.point_size, linewidths=0, zorder=3,
     )  # fmt: skip
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=1.2, zorder=4))
     if items.weights is not None:
@@ -88,10 +88,6 @@ def _draw_side(axes: "Axes", items: Items, frame: np.ndarray) -> None:
     for name, place in zip(items.names or [], means, strict=False):
         if place[2] >= 0:
             write_name(axes, name, place + np.array([0, 0.095, 0]))
-
-
-def _point_size(n_points: int) -> float:
-    return float(np.clip(9000 / max(n_points, 1), 4, 22))
 
 
 def _draw_marks(

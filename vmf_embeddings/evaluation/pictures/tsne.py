@@ -35,7 +35,9 @@ def draw_tsne(items: Items, geometry: Geometry, seed: int) -> "Figure":
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.scatter(*places.T, c=items.colours[items.numbers], s=9, alpha=0.65, linewidths=0)
+    axes.scatter(
+        *places.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.65, linewidths=0
+    )
     for number, name in enumerate(items.names or []):
         own = places[items.numbers == number]
         if len(own):
