@@ -17,7 +17,7 @@ from .debye import evaluate
 from .difference import Kernel, blockwise_difference
 
 FLOAT32_MIN_DIM = 16  # below, float32 would need backward recurrence, whose roundings add up
-FLOAT32_TOLERANCE = 5e-7
+FLOAT32_TOLERANCE = 1e-7
 SMALL_DIM_ORDER = 8.0  # for a float32 answer a shorter recurrence will do
 SMALL_DIM_TOLERANCE = 1e-8
 SERIES_BELOW = 0.01  # kappa^2 under which dim 3 uses the series; the next term is below 1e-18
