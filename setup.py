@@ -1,4 +1,4 @@
-"""Packaging: `pip install -e .` from a clone; ranges for libraries, pinned versions are in requirements.lock."""
+"""Packaging: ranges for libraries; the versions last tested are in requirements.lock."""
 
 from setuptools import find_packages, setup
 

@@ -39,7 +39,9 @@ def test_attack_nested_in_a_harmless_node_is_refused():
 
 def test_environment_extends_the_list(monkeypatch):
     monkeypatch.setenv(build.EXTENDED_BY, "collections.Counter")
-    built = build.instantiate("arch", OmegaConf.create({"params": {"_target_": "collections.Counter"}}))
+    built = build.instantiate(
+        "arch", OmegaConf.create({"params": {"_target_": "collections.Counter"}})
+    )
     assert built == {}
 
 

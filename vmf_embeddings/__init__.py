@@ -1,3 +1,3 @@
-"""Learn embeddings on the sphere, in the plane or in hyperbolic space, and measure them honestly."""
+"""Embeddings on the sphere, in the plane, in hyperbolic space: learned, and measured honestly."""
 
 __version__ = "1.0.0"

@@ -188,7 +188,7 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
     elif arch.head.n_classes < n_train:
         raise Refused(
             f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} "
-            f"training classes; say arch.params.n_classes={n_train}, or null to take it from the data set"
+            f"training classes; say arch.params.n_classes={n_train}, or null to let the data set say"
         )
 
 

@@ -1,9 +1,10 @@
 """Lets `import torchvision` succeed beside a torch that lacks torchvision's compiled operators.
 
-torchvision's wheel registers `torchvision::nms` and `torchvision::qnms` from a library that is linked against CUDA. On a
-CPU build of torch that library cannot be loaded, the two operators stay unknown, and the import of torchvision itself
-fails ("operator torchvision::nms does not exist") although data sets, transforms and models need neither of them.
-Defining their schemas first mends that. Where torchvision loads by itself this module does nothing.
+torchvision's wheel registers `torchvision::nms` and `torchvision::qnms` from a library that is
+linked against CUDA. On a CPU build of torch that library cannot be loaded, the two operators stay
+unknown, and the import of torchvision itself fails ("operator torchvision::nms does not exist")
+although data sets, transforms and models need neither of them. Defining their schemas first mends
+that. Where torchvision loads by itself this module does nothing.
 
 Import it before torchvision: `import vmf_embeddings.torchvision_compat  # noqa: F401`.
 """

@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[2]
 MAIN = "vmf_embeddings.main"
 
 
-def command(module: str, *arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess:
+def command(
+    module: str, *arguments: str, cwd: Path, **environment: str
+) -> subprocess.CompletedProcess:
     """`python -m module arguments…` in `cwd`, with the output of both streams as text."""
     return subprocess.run(
         [sys.executable, "-m", module, *arguments],
@@ -25,13 +27,17 @@ def command(module: str, *arguments: str, cwd: Path, **environment: str) -> subp
 def succeeds(module: str, *arguments: str, cwd: Path, **environment: str) -> str:
     """The standard output of a command that must exit with 0."""
     done = command(module, *arguments, cwd=cwd, **environment)
-    assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, (
+        f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     return done.stdout
 
 
 def refused(module: str, *arguments: str, cwd: Path, **environment: str) -> str:
-    """The complaint of a command that must exit with 2, as a user's mistake does, without a trace."""
+    """The complaint of a command that must exit with 2, as for a user's mistake, with no trace."""
     done = command(module, *arguments, cwd=cwd, **environment)
-    assert done.returncode == 2, f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 2, (
+        f"{arguments}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    )
     assert "Traceback" not in done.stderr
     return done.stderr

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .bessel import check_dim
-from .difference import blockwise_difference
+from vmf_embeddings.directional.bessel import check_dim
+from vmf_embeddings.directional.difference import blockwise_difference
 
 
 def mean_cosine_approx(kappa: Tensor, dim: int) -> Tensor:

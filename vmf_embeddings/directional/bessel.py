@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from .debye import correction_coefficients, evaluate
+from vmf_embeddings.directional.debye import correction_coefficients, evaluate
 
 SAFE_ORDER = 20.0  # here ten terms of the expansion leave less than 1e-13
 

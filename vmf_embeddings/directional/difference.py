@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from .bessel import widen
+from vmf_embeddings.directional.bessel import widen
 
 CPU_BLOCK = 2**15  # elements a thread; four float32 temporaries of this size fit a 1 MiB cache
 DEVICE_BLOCK = 2**24

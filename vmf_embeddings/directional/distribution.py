@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-from .bessel import bessel_ratio, check_dim, cosine_variance, expansion, mean_cosine, widen
-from .log_normalizer import log_normalizer, log_normalizer_difference
-from .sampler import sample as draw
+from vmf_embeddings.directional.bessel import (
+    bessel_ratio,
+    check_dim,
+    cosine_variance,
+    expansion,
+    mean_cosine,
+    widen,
+)
+from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
+from vmf_embeddings.directional.sampler import sample as draw
 
 
 class _UnitVector(constraints.Constraint):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from .bessel import mean_cosine, widen
+from vmf_embeddings.directional.bessel import mean_cosine, widen
 
 N_NODES = 14  # with NATS: relative error below 1e-4 everywhere tested, 1e-6 in most places
 NATS = 32.0  # how far g falls below g(theta) before the rest of the tail is neglected

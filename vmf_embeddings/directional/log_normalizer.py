@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .bessel import Expansion, bessel_ratio, check_dim, expansion, widen
-from .debye import evaluate
-from .difference import Kernel, blockwise_difference
+from vmf_embeddings.directional.bessel import Expansion, bessel_ratio, check_dim, expansion, widen
+from vmf_embeddings.directional.debye import evaluate
+from vmf_embeddings.directional.difference import Kernel, blockwise_difference
 
 FLOAT32_MIN_DIM = 16  # below, float32 would need backward recurrence, whose roundings add up
 FLOAT32_TOLERANCE = 1e-7

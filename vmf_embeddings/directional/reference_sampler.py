@@ -13,8 +13,8 @@ import math
 import torch
 from torch import Tensor
 
-from .bessel import check_dim
-from .uniform import sample_sphere_coordinate
+from vmf_embeddings.directional.bessel import check_dim
+from vmf_embeddings.directional.uniform import sample_sphere_coordinate
 
 EPSILON = 1e-7  # 2021's floor under 1 - w^2 and under |e1 - mu|; biases very large kappa
 

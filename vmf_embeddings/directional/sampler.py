@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .bessel import check_dim
-from .gradient import attach_gradient
-from .reference_sampler import reference_cosine, reference_sample
-from .tangent import tangent_points
-from .uniform import sphere_coordinate_like, uniform_like
+from vmf_embeddings.directional.bessel import check_dim
+from vmf_embeddings.directional.gradient import attach_gradient
+from vmf_embeddings.directional.reference_sampler import reference_cosine, reference_sample
+from vmf_embeddings.directional.tangent import tangent_points
+from vmf_embeddings.directional.uniform import sphere_coordinate_like, uniform_like
 
 SAMPLERS = ("exact", "reference")
 

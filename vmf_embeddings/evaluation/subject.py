@@ -71,7 +71,8 @@ def load_subject(path: Path, root: Path, options: Options) -> Subject:
     described = (file.meta or {}).get("geometry")
     if described is not None:
         _check_agreement(described, options, path)
-        return Subject(path, root, file, from_meta(described))
+        notes = (f"Found c = {described['c']:g}",) if "c" in described else ()
+        return Subject(path, root, file, from_meta(described), notes)
     if options.geometry is None:
         raise ValueError(_unknown_geometry(path, root, options))
     _check_logits(file, options.geometry, path)

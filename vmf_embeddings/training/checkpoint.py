@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,17 @@ def _epoch_of(path: Path) -> int:
 
 
 def load_best(run_dir: Path) -> dict[str, Any]:
-    """The best state of the run in `run_dir`."""
-    return load(best_path(run_dir))
+    """The best state of the run in `run_dir`.
+
+    The oldest checkpoints of 2021 lack the scale of the concentrations; their log has it.
+    """
+    state = load(best_path(run_dir))
+    log = run_dir / "main.train.log"
+    if not {"z_kappa_mult", "z_mult"} & state.keys() and log.exists():
+        found = re.findall(r"Set z-(?:kappa-)?mult: ([-+.\deE]+)", log.read_text())
+        if found:
+            state["z_kappa_mult"] = float(found[-1])
+    return state
 
 
 def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:

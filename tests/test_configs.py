@@ -1,0 +1,99 @@
+"""Every printed command composes; every option of every group is what its file says."""
+
+import re
+import shlex
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from vmf_embeddings import build
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "vmf_embeddings" / "conf"
+DOCUMENTS = [ROOT / "README.md", ROOT / "run.sh", *sorted((ROOT / "docs").glob("*.md"))]
+GROUPS = ("arch", "method", "dataset", "sampler", "mode", "optimizer", "trainer", "logger")
+
+
+def printed_commands() -> list[str]:
+    """All `python -m …` of the documentation and of run.sh, continuation lines joined."""
+    found = []
+    for path in DOCUMENTS:
+        text = re.sub(r"\\\n\s*", " ", path.read_text())
+        found += re.findall(r"python -m (vmf_embeddings\.[^\n`#]+)", text)
+    return sorted(set(found))
+
+
+def composed(overrides: list[str]):
+    build.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides)
+
+
+def test_documentation_prints_the_commands_of_2021():
+    text = " ".join(printed_commands())
+    for name in "mnist fashion_mnist cifar10 cifar100 cars196 cub200 sop".split():
+        assert f"dataset={name}" in text
+    assert len(printed_commands()) > 30
+
+
+@pytest.mark.parametrize("line", printed_commands())
+def test_printed_command_composes_or_names_an_existing_script(line):
+    module, *arguments = shlex.split(line.replace("<", "").replace(">", ""))
+    assert find_spec(module) is not None, module
+    if module != "vmf_embeddings.main" or "--help" in arguments:
+        return
+    overrides = [a for a in arguments if a not in ("-m", "--multirun") and "$" not in a]
+    if "-m" in arguments or "--multirun" in arguments:
+        overrides = [a.split(",")[0] for a in overrides]
+    cfg = composed(overrides)
+    for override in overrides:
+        key, value = override.split("=", 1)
+        if "." in key:
+            assert str(OmegaConf.select(cfg, key)).lower() == value.lower()
+
+
+@pytest.mark.parametrize(
+    "path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_experiment_composes_and_opens_with_its_command(path):
+    head = path.read_text().splitlines()[1]
+    assert head.startswith(f"# python -m vmf_embeddings.main experiment={path.stem}")
+    cfg = composed([f"experiment={path.stem}"])
+    if path.stem != "demo":
+        assert path.stem == f"{cfg.dataset.name}_{cfg.method.name}"
+
+
+def test_all_rows_of_2021_are_experiments():
+    vmf = "mnist fashion_mnist cifar10 cifar100 cars196 cub200 sop".split()
+    rows = {f"{name}_vmf_softmax" for name in vmf}
+    rows |= {f"mnist_{m}" for m in "unnormalized_sce hyperbolic_sce normalized_sce arcface".split()}
+    assert rows <= {path.stem for path in (CONF / "experiment").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_is_named_like_its_file_and_says_what_it_is(group):
+    for path in (CONF / group).glob("*.yaml"):
+        assert path.read_text().startswith("# "), path
+        assert OmegaConf.load(path).name == path.stem
+
+
+@pytest.mark.parametrize("group", sorted(build.ALLOWED))
+def test_every_target_is_on_the_list(group):
+    for path in (CONF / group).glob("*.yaml"):
+        node = OmegaConf.load(path)
+        build.check_target(group, node.get("params", node)["_target_"])
+
+
+def test_jobs_of_a_sweep_over_what_2021_left_out_get_folders_of_their_own():
+    names = {
+        build.sweep_folder(f"arch.params.kappa_confidence={kappa},sampler.n_samples={n}")
+        for kappa in (0.4, 0.7)
+        for n in (4, 8)
+    }
+    assert len(names) == 4
+    excluded = OmegaConf.load(CONF / "config.yaml").hydra.job.config.override_dirname.exclude_keys
+    in_the_path = {"name", "dataset", "method", "arch.params.embedding_dim"}
+    assert set(excluded) == in_the_path

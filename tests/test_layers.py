@@ -1,0 +1,89 @@
+"""Who may import whom: the walls of docs/architecture.md hold."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "vmf_embeddings"
+
+# room -> our rooms it may import; libraries it must not import
+MAY = {
+    "directional": set(),
+    "hyperbolic": set(),
+    "search": set(),
+    "metrics": {"search"},
+    "embeddings": set(),
+    "geometry": {"directional", "hyperbolic"},
+    "archs": {"torchvision_compat"},
+    "datasets": {"torchvision_compat"},
+    "samplers": set(),
+    "methods": {"directional", "hyperbolic", "geometry", "archs"},
+    "training": {"methods", "metrics", "search", "geometry", "embeddings"},
+    "extract": {"training", "methods", "metrics", "search", "geometry", "embeddings"},
+    "evaluation": {
+        "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
+    },
+    "evaluate": {"evaluation"},
+    "third_party": {"evaluation", "datasets"},
+}  # fmt: skip
+KNOW_HYDRA = {"main", "build", "command_line", "run_config"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a file imports, at its top or inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            raise AssertionError(f"{path}: relative import")
+    return names
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_file_imports_only_what_its_room_may(path):
+    room = room_of(path)
+    ours = {n.split(".")[1] for n in imports(path) if n.startswith("vmf_embeddings.")}
+    if room in MAY:
+        assert ours - {room} <= MAY[room]
+    if room not in KNOW_HYDRA:
+        assert not {n.split(".")[0] for n in imports(path)} & {"hydra", "omegaconf"}
+
+
+def test_methods_import_of_archs_their_base_alone_and_no_other_method():
+    shared = {"base", "head", "precision"}
+    leaves = {p.stem for p in (PACKAGE / "conf" / "method").glob("*.yaml")}
+    for path in (PACKAGE / "methods").glob("*.py"):
+        for name in imports(path):
+            if name.startswith("vmf_embeddings.archs."):
+                assert name.split(".")[2] == "base", (path, name)
+            if name.startswith("vmf_embeddings.methods.") and path.stem not in shared:
+                assert name.split(".")[2] not in leaves - {path.stem}, (path, name)
+
+
+def test_training_and_evaluation_name_no_method_or_data_set():
+    methods = {p.stem for p in (PACKAGE / "conf" / "method").glob("*.yaml")}
+    for room in ("training", "evaluation", "metrics", "search"):
+        for path in (PACKAGE / room).rglob("*.py"):
+            code = ast.parse(path.read_text())
+            strings = {n.value for n in ast.walk(code) if isinstance(n, ast.Constant)}
+            assert not methods & {s for s in strings if isinstance(s, str)}, path
+
+
+def test_embedding_file_needs_no_torch():
+    assert not any(name.split(".")[0] == "torch" for name in imports(PACKAGE / "embeddings.py"))
+
+
+def test_every_room_is_held_to_a_rule():
+    rooms = {room_of(path) for path in FILES}
+    assert rooms <= MAY.keys() | KNOW_HYDRA | {"__init__", "torchvision_compat"}
