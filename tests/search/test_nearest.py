@@ -91,6 +91,19 @@ def test_the_backends_agree_to_the_index_where_candidates_are_used():
         assert torch.equal(own[0], both[0][0])
 
 
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("dim", [2, 16, 48])
+def test_the_backends_order_neighbours_alike_that_differ_in_the_last_digits_only(dim, metric):
+    """Rows 1e-8 apart: their scores differ by what another order of summation would change."""
+    generator = torch.Generator().manual_seed(dim)
+    centres = torch.randn(400, dim, generator=generator, dtype=torch.float64)
+    noise = torch.randn(2000, dim, generator=generator, dtype=torch.float64)
+    rows = torch.nn.functional.normalize(centres.repeat(5, 1) + 1e-8 * noise, dim=1)
+    own = torch.arange(2000)
+    both = [nearest(rows, rows, 5, metric=metric, exclude=own, backend=b) for b in BACKENDS]
+    assert torch.equal(both[0][0], both[1][0])
+
+
 def test_self_is_left_out_by_index_not_by_rank():
     """Among exact duplicates the query need not come first, yet it alone must be missing."""
     rows = torch.ones(6, 4)

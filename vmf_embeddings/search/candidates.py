@@ -97,19 +97,28 @@ class CandidateSearch:
         """Columns and scores [Q, k] for k <= G; `exclude` [Q] is left out with score -inf."""
         n_candidates = min(k + MARGIN, len(self.gallery))
         candidates, rough = self.fetch(queries.float().contiguous(), n_candidates)
+        columns, scores = self._ordered(queries, candidates, k, exclude)
+        if n_candidates < len(self.gallery):
+            again = ~self._is_proved(queries, scores[:, -1], rough[:, -1].double())
+            if again.any():
+                asked, own = queries[again], exclude[again]
+                candidates, _ = self.exact()(asked, n_candidates, own)
+                columns[again], scores[again] = self._ordered(asked, candidates, k, own)
+        return columns, scores
+
+    def _ordered(
+        self, queries: Tensor, candidates: Tensor, k: int, exclude: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The k best of each row of candidates [Q, n], by float64 scores."""
         # filled in place: small results kept between large temporaries fragment the heap
         columns, scores = empty_answer(queries, k)
-        step = max(1, BLOCK_ELEMENTS // 4 // (n_candidates * queries.shape[1]))
+        step = max(1, BLOCK_ELEMENTS // 4 // (candidates.shape[1] * queries.shape[1]))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             exact = self._score(queries[part].double(), candidates[part])
             exact = exact.masked_fill(candidates[part] == exclude[part, None], -torch.inf)
             ordered, exact = order_ties(candidates[part], exact)
             columns[part], scores[part] = ordered[:, :k], exact[:, :k]
-        if n_candidates < len(self.gallery):
-            again = ~self._is_proved(queries, scores[:, -1], rough[:, -1].double())
-            if again.any():
-                columns[again], scores[again] = self.exact()(queries[again], k, exclude[again])
         return columns, scores
 
     def _score(self, queries: Tensor, columns: Tensor) -> Tensor:

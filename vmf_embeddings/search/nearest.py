@@ -59,13 +59,11 @@ class NearestSearch:
         spares = self.gallery.shape[1] >= FLOAT32_MIN_DIM and (
             k * FLOAT32_MIN_ROWS_PER_NEIGHBOUR <= len(self.gallery)
         )
-        if self._metric is None or not (spares or self._backend == "faiss"):
+        if self._metric is None or not spares:
             return self._exact_search()
         if self._candidates is None:
-            wants_faiss = self._backend == "faiss" or (
-                self._backend == "auto" and importlib.util.find_spec("faiss") is not None
-            )
-            make = faiss_candidates if wants_faiss else torch_candidates
+            has_faiss = importlib.util.find_spec("faiss") is not None
+            make = faiss_candidates if has_faiss and self._backend != "torch" else torch_candidates
             self._candidates = CandidateSearch(self.gallery, self._metric, make, self._exact_search)
         return self._candidates
 
@@ -100,7 +98,9 @@ def nearest(
         metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders
             the neighbours as `similarity` does; faster, and all that faiss can search.
         exclude: [Q] gallery index to leave out per query (the query itself), -1 for none.
-        backend: "torch", "faiss", or "auto": faiss where it is installed and can help, else torch.
+        backend: what finds float32 candidates, where these pay (32 dimensions or more, 64 gallery
+            rows or more per neighbour): "torch", "faiss", or "auto", faiss where it is installed.
+            Elsewhere all three take float64 scores of all rows.
 
     Returns:
         Indices [Q, k] int64, -1 where the gallery has fewer rows, and scores [Q, k] float64,
