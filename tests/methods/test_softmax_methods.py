@@ -193,3 +193,12 @@ def test_hyperbolic_reads_its_class_parameters_from_a_checkpoint_of_2021():
     method.from_reference_checkpoint(checkpoint)
     assert torch.equal(method.a_vals, planes["mlr.a_vals"])
     assert torch.equal(method.p_vals, planes["mlr.p_vals"])
+
+
+def test_hyperbolic_logits_stay_finite_where_an_offset_rounds_onto_the_border():
+    """In float32 tanh(10) is 1, so that nothing is left of 1 - c|p|^2."""
+    x, a, p = (normal(5, 8, seed=s).float().requires_grad_() for s in range(3))
+    far = 10 * torch.nn.functional.normalize(p, dim=-1)
+    cross_entropy(poincare_logits(x, a, far, 1.0), torch.arange(5)).backward()
+    for gradient in (x.grad, a.grad, p.grad):
+        assert torch.isfinite(gradient).all()

@@ -45,7 +45,9 @@ def poincare_logits(embeddings: Tensor, a_vals: Tensor, p_vals: Tensor, c: float
     """
     points = riemannian_gradient(project(expmap0(embeddings, c), c), c)
     offsets = expmap0(p_vals, c)
-    normals = a_vals * (1 - c * offsets.square().sum(-1, keepdim=True))  # carried from 0 to p
+    # carries normals from 0 to p; not 0, where an offset rounded onto the border would lose them
+    room = (1 - c * offsets.square().sum(-1, keepdim=True)).clamp_min(torch.finfo(a_vals.dtype).eps)
+    normals = a_vals * room
     return hyperbolic_logits(points, offsets, normals, c)
 
 

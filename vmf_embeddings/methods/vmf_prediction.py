@@ -61,7 +61,7 @@ def drawn_cosines(
     dim = mu.shape[-1]
     along = (z_samples @ mu.T).clamp(-1, 1)  # rounding may leave [-1, 1]
     across = ((1 - along) * (1 + along)).sqrt()
-    angle = sample_angle(kappa.expand(along.shape), dim, gradient=False, generator=generator)
+    angle = sample_angle(kappa, dim, along.shape[:-1], gradient=False, generator=generator)
     u = sample_sphere_coordinate(
         along.shape, dim - 1, dtype=along.dtype, device=along.device, generator=generator
     )
