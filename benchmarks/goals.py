@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one row of the table per line
 """The goals: workload, peer, what is owed ("must") and where we aim ("stretch")."""
 
 import operator

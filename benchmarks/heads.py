@@ -1,4 +1,4 @@
-"""The other heads, loss and gradients: normalized softmax (H1), hyperbolic softmax (H2), ArcFace."""
+"""Loss and gradients of the other heads: normalized softmax (H1), hyperbolic (H2), ArcFace."""
 
 import torch
 

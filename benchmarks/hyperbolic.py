@@ -1,5 +1,7 @@
 """Distances and nearest neighbours in the Poincare ball (D1)."""
 
+from functools import partial
+
 import torch
 
 from benchmarks import ours, reference_2021
@@ -39,7 +41,7 @@ def main(setting: Setting) -> list[Entry]:
     entries = []
     for make, key in ((distances, "D1 distances"), (neighbours, "D1 neighbours")):
         entry = Entry(f"hyperbolic {make.__name__}", f"n={n}, d={dim}, c={CURVATURE}")
-        makers = {who: lambda who=who: make(who, n, dim, setting.device) for who in BOTH}
+        makers = {who: partial(make, who, n, dim, setting.device) for who in BOTH}
         result = versus(entry, setting, makers)
         entry.check(setting, key, result.ratio("2021", "ours"), why_not(entry, *BOTH))
         entries.append(entry)

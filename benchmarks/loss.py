@@ -1,5 +1,6 @@
 """The vMF softmax loss: whole steps (L1-L5), the loss part alone (L6), a million classes (L9)."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ def steps(setting: Setting) -> list[Entry]:
     for name, (iid_key, key) in STEPS.items():
         shape = shape_of(name, setting.smoke)
         entry = Entry(f"step {name}", f"draws, loss, gradients, B,S,C,D = {shape}")
-        makers = {who: lambda who=who: step(who, shape, setting.device) for who in ("2021", *OURS)}
+        makers = {who: partial(step, who, shape, setting.device) for who in ("2021", *OURS)}
         result = versus(entry, setting, makers)
         if iid_key is not None:
             entry.check(setting, iid_key, result.ratio("2021", "ours iid"))
@@ -88,7 +89,7 @@ def parts(setting: Setting) -> list[Entry]:
         if setting.smoke:
             names = ("2021", "ours exact", "ours approx")
             entry.notes.append("the compiled peer is left out of smoke runs: compiling takes long")
-        makers = {who: lambda who=who: loss_part(who, shape, setting.device) for who in names}
+        makers = {who: partial(loss_part, who, shape, setting.device) for who in names}
         result = versus(entry, setting, makers)
         reason = why_not(entry, "compiled 2021") or "not compiled in a smoke run"
         entry.check(setting, f"L6 {name} time", result.ratio("compiled 2021", "ours exact"), reason)
@@ -134,6 +135,3 @@ def million(setting: Setting) -> Entry:
 def main(setting: Setting) -> list[Entry]:
     """Everything of this family."""
     return [*steps(setting), *parts(setting), million(setting)]
-
-
-__all__ = ["NotAvailable", "loss_part", "main", "step"]

@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,13 @@ def compare(
     units: dict[str, float] | None = None,
     device: str = "cpu",
     limit_s: float = 240.0,
+    shortest: float = SHORTEST,
 ) -> Comparison:
     """Call every case once per round, in an order that turns by one each round.
 
-    A case that raises drops out with its message. Calls shorter than `SHORTEST` are repeated within
-    a round. After three rounds no new one begins once `limit_s` seconds have passed.
+    A case that raises drops out with its message. Calls shorter than `shortest` seconds are
+    repeated within a round. The garbage collector runs between rounds only. After three rounds no
+    new one begins once `limit_s` seconds have passed.
 
     Args:
         cases: name -> function of no arguments; what it returns is dropped.
@@ -88,7 +91,7 @@ def compare(
         try:
             for _ in range(warmup):
                 case()
-            repeats[name] = max(1, round(SHORTEST / max(timer(case, 1), 1e-7))) if warmup else 1
+            repeats[name] = max(1, round(shortest / max(timer(case, 1), 1e-7))) if warmup else 1
         except Exception as error:  # whatever a peer library raises: the others go on
             failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
     names = list(repeats)
@@ -97,29 +100,35 @@ def compare(
     for turn in range(rounds if names else 0):
         if turn >= min(3, rounds) and time.perf_counter() - began > limit_s:
             break
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            taken = timer(cases[name], repeats[name])
-            seconds[name].append(taken / units.get(name, 1.0))
+        with no_garbage_collection():
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                taken = timer(cases[name], repeats[name])
+                seconds[name].append(taken / units.get(name, 1.0))
     return Comparison(seconds, failures)
 
 
-def _seconds(case: Case, repeats: int) -> float:
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Collected before, switched off within."""
     gc.collect()
     gc.disable()
     try:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            case()
-        return (time.perf_counter() - start) / repeats
+        yield
     finally:
         gc.enable()
+
+
+def _seconds(case: Case, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        case()
+    return (time.perf_counter() - start) / repeats
 
 
 def _cuda_seconds(case: Case, repeats: int) -> float:
     import torch
 
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    gc.collect()
     torch.cuda.synchronize()
     start.record()
     for _ in range(repeats):

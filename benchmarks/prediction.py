@@ -1,5 +1,7 @@
 """Class logits of vMF embeddings (H3): two scalars per logit against draws of every class."""
 
+from functools import partial
+
 from benchmarks import ours, reference_2021
 from benchmarks.measure import Case
 from benchmarks.results import Entry, Setting, peaks, quotient, versus, why_not
@@ -31,7 +33,7 @@ def main(setting: Setting) -> list[Entry]:
     for name, real in SHAPES.items():
         shape = setting.size(real, TINY)
         entry = Entry(f"prediction {name}", f"logits, B,S,C,D = {shape}")
-        makers = {who: lambda who=who: predict(who, shape, setting.device) for who in BOTH}
+        makers = {who: partial(predict, who, shape, setting.device) for who in BOTH}
         result = versus(entry, setting, makers)
         reason = why_not(entry, *BOTH)
         entry.check(setting, f"H3 {name}", result.ratio("2021", "ours"), reason)

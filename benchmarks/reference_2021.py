@@ -1,8 +1,8 @@
-"""The algorithms of 2021 as plain baselines, written from their formulas: same tensors, same passes.
+"""The algorithms of 2021 as plain baselines, from their formulas: same tensors, same passes.
 
-Scott, Gallagher, Mozer 2021, https://arxiv.org/abs/2103.15718; sampling after Wood 1994 and Davidson
-et al. 2018 (https://arxiv.org/abs/1804.00891); hyperbolic parts after Ganea et al. 2018
-(https://arxiv.org/abs/1805.09112). Deliberately not clever: whole-batch redraws, [B, S, C] passes,
+Scott, Gallagher, Mozer 2021, https://arxiv.org/abs/2103.15718; sampling after Wood 1994 and
+Davidson et al. 2018 (https://arxiv.org/abs/1804.00891); hyperbolic parts after Ganea et al. 2018
+(https://arxiv.org/abs/1805.09112). Not clever on purpose: whole-batch redraws, [B, S, C] passes,
 log(exp().sum()), [B, S, C, D] class draws, [B, C, D] Mobius sums. One repair: the b of the sampler,
 without which it draws from another law. Nothing in the project imports this file.
 """
@@ -54,7 +54,7 @@ def cosine_by_rejection(kappa: Tensor, dim: int) -> Tensor:
 
 
 def sample(mu: Tensor, kappa: Tensor, n_samples: int) -> Tensor:
-    """Draws [S, .., D] for mu [.., D], kappa [.., 1]: built at e1, carried to mu by a reflection."""
+    """Draws [S, .., D] for mu [.., D], kappa [.., 1]: built at e1, reflected to mu."""
     dim = mu.shape[-1]
     kappa = kappa.expand(n_samples, *kappa.shape)
     w = cosine_by_inversion(kappa) if dim == 3 else cosine_by_rejection(kappa, dim)

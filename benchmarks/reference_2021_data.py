@@ -1,4 +1,4 @@
-"""Reading and training of 2021 as plain baselines: one PIL picture at a time through a DataLoader."""
+"""Reading pictures as in 2021: one PIL picture at a time through a DataLoader."""
 
 from collections.abc import Callable, Iterable
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from benchmarks.goals import TARGETS
-from benchmarks.measure import Case, Comparison, Peak, Ratio, compare, peak_memory
+from benchmarks.measure import SHORTEST, Case, Comparison, Peak, Ratio, compare, peak_memory
 
 
 class NotAvailable(Exception):
@@ -95,7 +95,7 @@ def versus(
     per_call = {name: 1 / factor for name, factor in (scale or {}).items()} | (units or {})
     result = compare(
         cases, setting.rounds, setting.warmup, units=per_call, device=setting.device,
-        limit_s=setting.limit_s,
+        limit_s=setting.limit_s, shortest=0.0 if setting.smoke else SHORTEST,
     )  # fmt: skip
     entry.figures.update(result.as_dict())
     entry.figures.update({name: {"failure": reason} for name, reason in missing.items()})
