@@ -1,8 +1,6 @@
 """People's own images from one table: columns label, path, split; is_query, is_gallery."""
 
-import csv
 import difflib
-import io
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,15 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
+from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
-from vmf_embeddings.datasets.image_files import (
-    ImageFileDataset,
-    Rows,
-    read_utf8,
-    refuse_escapes,
-)
+from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
 
-COLUMNS = ("label", "path", "split")
 SPLIT_WORDS = {
     "train": "train",
     "valid": "valid",
@@ -107,20 +100,17 @@ class CsvTable(ImageFileDataset):
         )
 
     @cached_property
+    def _numbered_lines(self) -> dict[int, dict[str, str]]:
+        return read_lines(self.table)
+
+    @property
     def _lines(self) -> list[dict[str, str]]:
-        reader = csv.DictReader(io.StringIO(read_utf8(self.table), newline=""))
-        check_columns(reader.fieldnames or [], self.table)
-        lines = [_stripped(line) for line in reader if any(line.values())]
-        if not lines:
-            raise ValueError(f"{self.table} has no rows below its header")
-        return lines
+        return list(self._numbered_lines.values())
 
     @cached_property
     def classes(self) -> list[str] | None:
         """Sorted class names; None where all labels are integers, which then number themselves."""
         names = sorted({line["label"] for line in self._lines})
-        if "" in names or not all(line["path"] for line in self._lines):
-            raise ValueError(f"{self.table} has a row with an empty label or path")
         return None if all(_is_integer(name) for name in names) else names
 
     def _class_name(self, label: int) -> str:
@@ -135,19 +125,24 @@ class CsvTable(ImageFileDataset):
         else:
             number = {name: i for i, name in enumerate(self.classes)}
             labels = np.array([number[line["label"]] for line in lines], dtype=np.int64)
-        splits = np.array([self._split_word(i, line["split"]) for i, line in enumerate(lines, 2)])
+        splits = np.array(
+            [self._split_word(i, line["split"]) for i, line in self._numbered_lines.items()]
+        )
         files = [line["path"] for line in lines]
         refuse_escapes(files, str(self.table))
         every = Rows(files, labels, self._root(files[0]), *self._flags())
         present = [name for name in SPLIT_NAMES if name in splits]
-        return {name: every.chosen(splits == name) for name in present}
+        rows = {name: every.chosen(splits == name) for name in present}
+        if "test" in rows:
+            self._check_flags(rows["test"])
+        return rows
 
     def _split_word(self, line_number: int, word: str) -> str:
         plain = word.lower()
         if plain in SPLIT_WORDS:
             return SPLIT_WORDS[plain]
         close = difflib.get_close_matches(plain, SPLIT_WORDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
             f"{self.table} line {line_number}: unknown split {word!r}{hint} "
             f"Known: {', '.join(SPLIT_WORDS)}."
@@ -178,6 +173,16 @@ class CsvTable(ImageFileDataset):
             )
         return np.array([FLAG_WORDS[word] for word in words])
 
+    def _check_flags(self, test: Rows) -> None:
+        """Refuse a test split without a query or without a gallery before work starts."""
+        for column in ("is_query", "is_gallery"):
+            flags = getattr(test, column)
+            if flags is not None and not flags.any():
+                raise ValueError(
+                    f"{self.table}: {column} is false in all {len(flags)} test rows, so nothing "
+                    f"can be retrieved; set it to true in some, or leave the column out"
+                )
+
     def _read_rows(self) -> dict[str, Rows]:
         rows = dict(self.table_rows)
         if "train" in rows and "valid" not in rows:
@@ -190,33 +195,12 @@ class CsvTable(ImageFileDataset):
         return rows
 
 
-def check_columns(header: Sequence[str], source: Path) -> None:
-    """Refuse a table that lacks a column, naming it and what may have been meant.
-
-    Raises:
-        ValueError: with the header that was found.
-    """
-    for column in COLUMNS:
-        if column not in header:
-            close = difflib.get_close_matches(column, header, n=1)
-            hint = f"; did you mean {close[0]!r} to be it?" if close else ""
-            raise ValueError(
-                f"{source} has no column {column!r}{hint} Expected a comma-separated header with "
-                f"{', '.join(COLUMNS)} (and is_query, is_gallery if wanted), got {list(header)}"
-            )
-
-
 def shares_no_class(rows: dict[str, Rows]) -> bool:
     """Whether test, or valid where there is no test, has classes that train lacks, all of them."""
     evaluated = rows.get("test", rows.get("valid"))
     if evaluated is None or "train" not in rows:
         return False
     return not np.isin(evaluated.labels, rows["train"].labels).any()
-
-
-def _stripped(line: dict[str, str | None]) -> dict[str, str]:
-    """The row without blanks around its values; cells that a short row lacks are empty."""
-    return {key: (value or "").strip() for key, value in line.items() if key is not None}
 
 
 def _is_integer(text: str) -> bool:

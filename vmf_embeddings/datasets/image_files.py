@@ -77,6 +77,21 @@ def refuse_escapes(files: Sequence[str], source: str) -> None:
             )
 
 
+def to_rgb(image: Any) -> Any:
+    """A Pillow image as RGB with 8 bits; 16 bits are scaled down, which Pillow itself would clip.
+
+    Raises:
+        ValueError: for pixels with a range of their own (32 bits, floating point).
+    """
+    if image.mode.startswith("I;16"):
+        from PIL import Image
+
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {image.mode} have no fixed range; save it with 8 bits")
+    return image.convert("RGB")
+
+
 class ImageFileSplit(Split):
     """Pictures that are decoded with Pillow when they are asked for."""
 
@@ -118,7 +133,7 @@ class ImageFileSplit(Split):
         path = self.paths[index]
         try:
             with Image.open(path) as image:
-                picture = image.convert("RGB")
+                picture = to_rgb(image)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ValueError(
                 f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
@@ -184,10 +199,11 @@ class ImageFileDataset(Dataset):
             self._labels(name)
             missing = [path for path in rows.paths if not os.path.exists(path)]
             if missing:
+                slashes = " and are written with /, not \\" if "\\" in missing[0] else ""
                 raise FileNotFoundError(
                     f"{len(missing)} of {len(rows.files)} {name} images do not exist; the first is "
-                    f"{missing[0]}. Paths start from {rows.root}; say where the data lie with "
-                    "dataset.params.dataset_path=PATH"
+                    f"{missing[0]}. Paths start from {rows.root}{slashes}; say where the data lie "
+                    "with dataset.params.dataset_path=PATH"
                 )
             empty = [path for path in rows.paths if os.path.getsize(path) == 0]
             if empty:

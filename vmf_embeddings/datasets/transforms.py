@@ -50,7 +50,7 @@ def recipe_named(name: str) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     close = difflib.get_close_matches(str(name), RECIPES, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = f"; did you mean {close[0]!r}?" if close else "."
     raise ValueError(f"unknown dataset.params.augment={name}{hint} Known: {', '.join(RECIPES)}.")
 
 

@@ -1,0 +1,75 @@
+"""The lines of a table of images as text, whoever wrote it: blanks, capitals, `;` and tabs."""
+
+import csv
+import difflib
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from vmf_embeddings.datasets.image_files import read_utf8
+
+COLUMNS = ("label", "path", "split")
+SEPARATORS = (",", ";", "\t")  # spreadsheets write what their language calls a comma
+
+
+def read_lines(table: Path) -> dict[int, dict[str, str]]:
+    """The rows of a table, by the number of their line in the file.
+
+    Values are stripped of blanks around them, names of columns also of capitals. Cells that a short
+    row lacks are empty.
+
+    Args:
+        table: text in UTF-8 with a header.
+
+    Returns:
+        Line number (the header is 1) -> column -> value; label, path and split are never missing.
+
+    Raises:
+        ValueError: naming file and line, if a column is missing or doubled, a row has more values
+            than there are columns or lacks label or path, or there are no rows.
+    """
+    text = read_utf8(table)
+    separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(
+            f"{table} line {reader.line_num}: {error}; is a quote left open?"
+        ) from error
+    header = [name.lower() for name in rows.pop(0)[1]] if rows else []
+    check_columns(header, table)
+    lines = {}
+    for number, values in rows:
+        if any(values[len(header) :]):
+            raise ValueError(
+                f"{table} line {number}: {len(values)} values for {len(header)} columns; put a "
+                f'value that holds {separator!r} between double quotes, "like this"'
+            )
+        if any(values):
+            values += [""] * (len(header) - len(values))
+            lines[number] = dict(zip(header, values, strict=False))
+    if not lines:
+        raise ValueError(f"{table} has no rows below its header")
+    for number, line in lines.items():
+        if not line["label"] or not line["path"]:
+            raise ValueError(f"{table} line {number}: empty label or path")
+    return lines
+
+
+def check_columns(header: Sequence[str], source: Path) -> None:
+    """Refuse a table that lacks a column, naming it and what may have been meant, or has it twice.
+
+    Raises:
+        ValueError: with the header that was found.
+    """
+    for column in COLUMNS:
+        if header.count(column) > 1:
+            raise ValueError(f"{source} has two columns {column!r}; remove one of them")
+        if column not in header:
+            close = difflib.get_close_matches(column, header, n=1)
+            hint = f"; did you mean {close[0]!r} to be it?" if close else "."
+            raise ValueError(
+                f"{source} has no column {column!r}{hint} Expected a comma-separated header with "
+                f"{', '.join(COLUMNS)} (and is_query, is_gallery if wanted), got {list(header)}"
+            )
