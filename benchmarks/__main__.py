@@ -20,7 +20,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 def arguments(typed: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("families", nargs="*", choices=[*FAMILIES, "gpu", []],
-                        metavar="family", help=f"some of {', '.join(FAMILIES)}, gpu; default: all")  # fmt: skip
+                        metavar="family",
+                        help=f"some of {', '.join(FAMILIES)}, gpu; default: all")  # fmt: skip
     parser.add_argument("--rounds", type=int, default=7, help="timed calls of every case")
     parser.add_argument("--warmup", type=int, default=1, help="untimed calls before that")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda where there is one")
@@ -80,6 +81,7 @@ def main(typed: list[str] | None = None) -> int:
     from benchmarks.results import Setting
 
     torch.set_num_threads(1)
+    gc.freeze()  # what the imports made stays: collecting between rounds is cheap then
     gpu = options.device.startswith("cuda")
     if gpu and not torch.cuda.is_available():
         print(f"--device {options.device}: torch sees no GPU here; the same command is ready for "

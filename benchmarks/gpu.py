@@ -47,7 +47,7 @@ def roofline(setting: Setting) -> tuple[Entry, dict[str, float]]:
         "bf16": lambda: half @ half,
         "copy": lambda: target.copy_(big),
     }
-    times = compare(cases, setting.rounds, 2, device=setting.device)
+    times = compare(cases, setting.rounds, 2, device=setting.device, shortest=setting.shortest)
     rates = {name: 2 * n**3 / times.median(name) for name in ("fp32", "TF32", "bf16")}
     rates["copy"] = 2 * big.numel() * 4 / times.median("copy")
     entry = Entry("roofline", f"GEMM {n} x {n} x {n}, copy of {big.numel() * 4 / 2**20:.0f} MB")

@@ -22,6 +22,11 @@ class Setting:
     device: str = "cpu"
     limit_s: float = 240.0
 
+    @property
+    def shortest(self) -> float:
+        """Calls shorter than this many seconds are repeated when timed."""
+        return 0.0 if self.smoke else SHORTEST
+
     def size(self, real: Any, tiny: Any) -> Any:
         """`tiny` in a smoke run, otherwise `real`."""
         return tiny if self.smoke else real
@@ -95,7 +100,7 @@ def versus(
     per_call = {name: 1 / factor for name, factor in (scale or {}).items()} | (units or {})
     result = compare(
         cases, setting.rounds, setting.warmup, units=per_call, device=setting.device,
-        limit_s=setting.limit_s, shortest=0.0 if setting.smoke else SHORTEST,
+        limit_s=setting.limit_s, shortest=setting.shortest,
     )  # fmt: skip
     entry.figures.update(result.as_dict())
     entry.figures.update({name: {"failure": reason} for name, reason in missing.items()})

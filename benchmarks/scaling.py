@@ -169,6 +169,7 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
         axis.set(xscale="log", yscale="log", title=f"{title}: log-log slope (allowed)",
                  xlabel="size, relative to the smallest", ylabel=f"{title}, relative")  # fmt: skip
         axis.grid(True, which="major", alpha=0.3)
-        axis.legend(fontsize=8, frameon=False)
+        if axis.lines:
+            axis.legend(fontsize=8, frameon=False)
     figure.savefig(path, dpi=130)
     pyplot.close(figure)

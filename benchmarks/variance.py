@@ -41,7 +41,9 @@ def cells(name: str, shape: Shape, trained: bool, setting: Setting) -> tuple[Ent
             cases[who] = loss.step(who, shape, setting.device, trained)
         except NotAvailable as reason:
             entry.figures[who] = {"failure": str(reason)}
-    times = compare(cases, setting.rounds, setting.warmup, device=setting.device)
+    times = compare(
+        cases, setting.rounds, setting.warmup, device=setting.device, shortest=setting.shortest
+    )
     entry.figures.update(times.as_dict())
     noise = {who: trace_of_covariance(case, n_seeds) for who, case in cases.items()}
     gains = []
