@@ -2,19 +2,22 @@
 
 import hashlib
 import http.server
+import shlex
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.datasets.archives import cars_files, cub_archive, sop_archive, tar_of
 from vmf_embeddings.datasets.image_list import Cars196, Cub200, StanfordOnlineProducts
 from vmf_embeddings.datasets.prepare.cars196 import CARS196
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
-from vmf_embeddings.datasets.prepare.door import main
+from vmf_embeddings.datasets.prepare.door import main, next_commands
 from vmf_embeddings.datasets.prepare.sop import SOP
 
 DOORS = "vmf_embeddings.third_party.dml_cross_entropy.download_and_process_"
@@ -153,3 +156,11 @@ def test_a_download_must_have_the_published_sum(tmp_path, server, capsys):
 def test_a_missing_page_is_a_failure(tmp_path, server, capsys):
     assert run(SOP, tmp_path / "data", "--url", f"{server[1]}/gone.zip") == 1
     assert "404" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["data", "my cars", "it's, (1) {2}", "2024", "a=b", "~x", "é"])
+def test_the_next_command_reads_any_path_back(name):
+    for command in next_commands(SOP, Path(name))[::2]:
+        words = shlex.split(command.removeprefix("Next: "))
+        [argument] = [word for word in words if word.startswith("dataset.params.dataset_path=")]
+        assert OverridesParser.create().parse_override(argument).value() == name

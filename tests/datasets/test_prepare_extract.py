@@ -1,5 +1,6 @@
 """Archives that attack."""
 
+import io
 import random
 import stat
 import tarfile
@@ -91,3 +92,21 @@ def test_cut_archives_are_named(tmp_path, inside, cut):
     (tmp_path / "a.tgz").write_bytes(whole[:cut])
     with pytest.raises(UserMistake, match=r"a\.tgz is not a whole tar or zip archive"):
         extract(tmp_path / "a.tgz", inside)
+
+
+@pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
+@pytest.mark.parametrize("place", [0.3, 0.5, 0.9])
+def test_damaged_archives_leave_nothing_behind(tmp_path, inside, mode, place):
+    archive = tmp_path / "a.tar"
+    noise = random.Random(0)
+    with tarfile.open(archive, f"w:{mode}") as tar:
+        for i in range(50):
+            info = tarfile.TarInfo(f"{i}.jpg")
+            info.size = 500
+            tar.addfile(info, io.BytesIO(noise.randbytes(500)))
+    damaged = bytearray(archive.read_bytes())
+    damaged[int(place * len(damaged))] ^= 0xFF
+    archive.write_bytes(damaged)
+    with pytest.raises(UserMistake, match="not a whole tar or zip archive"):
+        extract(archive, inside)
+    assert everything_below(inside) == []

@@ -1,6 +1,8 @@
 """The command line of the prepare scripts: PATH [--archive FILE …] [--url ADDRESS …]."""
 
 import argparse
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -45,11 +47,28 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
     for name, images in lists.items():
         n_classes = len({label for _, label in images})
         print(f"{folder / name}.txt: {len(images)} images of {n_classes} classes")
-    print(
-        f"Next: python -m vmf_embeddings.main name={source.config} dataset={source.config} "
-        f"dataset.params.dataset_path={folder} arch=resnet50"
-    )
+    for line in next_commands(source, folder):
+        print(line)
     return 0
+
+
+def next_commands(source: Source, folder: Path) -> list[str]:
+    """What to type once the lists lie in `folder`: a training from scratch, and the paper's row."""
+    where = shlex.quote(f"dataset.params.dataset_path={_hydra_text(str(folder))}")
+    scratch = f"arch=resnet18 arch.params.first_conv_3x3=False name={source.config}"
+    return [
+        f"Next: python -m vmf_embeddings.main dataset={source.config} {where} {scratch}",
+        "or, as in the paper, from ImageNet weights (fetched once, or arch.params.weights=FILE):",
+        f"      python -m vmf_embeddings.main experiment={source.config}_vmf_softmax {where}",
+    ]
+
+
+def _hydra_text(text: str) -> str:
+    """The text as Hydra reads it back on a command line: between quotes where it must be."""
+    if re.fullmatch(r"[A-Za-z./][\w./@%+:-]*", text, re.ASCII):
+        return text
+    escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[str]) -> Lists:
@@ -142,9 +161,10 @@ def _is_complete(source: Source, path: Path) -> bool:
 def _read_whole(source: Source, path: Path) -> Lists:
     absent = [str(path / mark) for mark in source.marks if not (path / mark).is_file()]
     if absent:
-        files = " ".join(download.file for download in source.downloads)
+        files = " ".join(f"FOLDER/{download.file}" for download in source.downloads)
         raise UserMistake(
-            f"{', '.join(absent)} is missing after extraction; expected the content of {files}"
+            f"{', '.join(absent)} is missing after extraction; give all of what was published: "
+            f"--archive {files}"
         )
     lists = source.read(path)
     missing = missing_images(path / source.images, lists)

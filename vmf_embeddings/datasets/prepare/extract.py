@@ -1,5 +1,6 @@
 """Extraction of tar and zip archives from anywhere: nothing is written outside the folder."""
 
+import lzma
 import stat
 import tarfile
 import zipfile
@@ -8,7 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from vmf_embeddings.datasets.prepare.source import UserMistake
 
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error)
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError)
+BLOCK = 1 << 20
 
 
 def extract(archive: Path, folder: Path) -> None:
@@ -31,7 +33,8 @@ def extract(archive: Path, folder: Path) -> None:
             _extract_tar(archive, folder)
     except BROKEN as error:
         raise UserMistake(
-            f"{archive} is not a whole tar or zip archive ({error}): remove it and get it again"
+            f"{archive} is not a whole tar or zip archive ({' '.join(str(error).split())}): "
+            "remove it and get it again"
         ) from error
 
 
@@ -47,9 +50,23 @@ def _extract_tar(archive: Path, folder: Path) -> None:
                 members.append(member)
             else:
                 raise _refusal(archive, f"{member.name!r}, a device or pipe")
+        _read_to_the_end(tar)
         # The standard library's own filter is the second lock; 3.11.0-3.11.3 lack it.
         second_lock = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
         tar.extractall(folder, members=members, **second_lock)
+
+
+def _read_to_the_end(tar: tarfile.TarFile) -> None:
+    """Have a compressed archive checked by its sum: tarfile takes a damaged header for the end.
+
+    Raises:
+        tarfile.ReadError: if what was read so far is not what was packed.
+    """
+    try:
+        while tar.fileobj is not None and tar.fileobj.read(BLOCK):
+            pass
+    except OSError as error:  # of gzip and bz2, and of a disk that cannot be read
+        raise tarfile.ReadError(str(error)) from error
 
 
 def _extract_zip(archive: Path, folder: Path) -> None:
