@@ -117,7 +117,8 @@ def steps(setting: Setting, rates: dict[str, float]) -> list[Entry]:
             makers["2021"] = partial(loss.step, "2021", shape, setting.device)
             if not setting.smoke:
                 makers["compiled 2021"] = partial(compiled_step, shape, setting.device)
-            makers |= {w: partial(linear_softmax, w, shape, setting.device) for w in LINEAR}
+            linear = setting.size(LINEAR, LINEAR[:1])
+            makers |= {w: partial(linear_softmax, w, shape, setting.device) for w in linear}
         result = versus(entry, setting, makers)
         for who, case in made(mine)[0].items():
             if not result.seconds.get(who):

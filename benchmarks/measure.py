@@ -37,6 +37,17 @@ class Comparison:
     seconds: dict[str, list[float]]
     failures: dict[str, str] = field(default_factory=dict)
 
+    def attempt(self, name: str, action: Callable[[str], None]) -> None:
+        """Does it unless the case has failed before; a failure drops the case with its message."""
+        if name in self.failures:
+            return
+        try:
+            action(name)
+        except Exception as error:  # whatever a peer library raises: the others go on
+            lines = str(error).strip().splitlines() or ["no message"]
+            self.failures[name] = f"{type(error).__name__}: {lines[0][:200]}"
+            del self.seconds[name]
+
     def median(self, name: str) -> float:
         return float(np.median(self.seconds[name]))
 
@@ -84,27 +95,31 @@ def compare(
         limit_s: see above.
     """
     timer = _cuda_seconds if device.startswith("cuda") else _seconds
-    units = units or {}
-    failures: dict[str, str] = {}
+    result = Comparison({name: [] for name in cases})
     repeats: dict[str, int] = {}
-    for name, case in cases.items():
-        try:
-            for _ in range(warmup):
-                case()
-            repeats[name] = max(1, round(shortest / max(timer(case, 1), 1e-7))) if warmup else 1
-        except Exception as error:  # whatever a peer library raises: the others go on
-            failures[name] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    names = list(repeats)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+
+    def untimed(name: str) -> None:
+        for _ in range(warmup):
+            cases[name]()
+        repeats[name] = 1
+        if warmup:
+            repeats[name] = max(1, round(shortest / max(timer(cases[name], 1), 1e-7)))
+
+    def timed(name: str) -> None:
+        taken = timer(cases[name], repeats[name]) / (units or {}).get(name, 1.0)
+        result.seconds[name].append(taken)
+
+    names = list(cases)
+    for name in names:
+        result.attempt(name, untimed)
     began = time.perf_counter()
     for turn in range(rounds if names else 0):
         if turn >= min(3, rounds) and time.perf_counter() - began > limit_s:
             break
         with no_garbage_collection():
             for name in names[turn % len(names) :] + names[: turn % len(names)]:
-                taken = timer(cases[name], repeats[name])
-                seconds[name].append(taken / units.get(name, 1.0))
-    return Comparison(seconds, failures)
+                result.attempt(name, timed)
+    return result
 
 
 @contextmanager

@@ -122,8 +122,8 @@ def write_readme(folder: Path) -> None:
              "Written by `python -m benchmarks`. \"2021\" is the algorithm of 2021 "
              "written afresh in `benchmarks/reference_2021.py`, its sampler repaired. Every ratio "
              "is the median of per-round ratios of two functions called in turn in one process on "
-             "one thread. Peak memory is that of one call in a process of its own. A row shows its worst verdict; "
-             "missed rows stay.", "", table(head, goal_rows(found)), ""]  # fmt: skip
+             "one thread. Peak memory is that of one call in a process of its own. A row shows its "
+             "worst verdict; missed rows stay.", "", table(head, goal_rows(found)), ""]  # fmt: skip
     lines += _slopes(found, folder) + _throughput(found)
     lines += ["## Measured on", ""]
     lines += [f"- [{r['family']}]({r['family']}.md): {machine_line(r['machine'])}; "
