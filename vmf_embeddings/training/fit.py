@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import checkpoint, processes
 from vmf_embeddings.training.batches import TrainBatches, sequential_batches
-from vmf_embeddings.training.progress import EpochProgress, duration
+from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.seeding import epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
@@ -74,7 +74,8 @@ def fit(
     records = Records(run_dir, start, settings.trackers, config) if is_main else None
 
     for epoch in range(start, settings.epochs):
-        row = _run_epoch(loop, epoch, best)
+        last_metric = records.rows[-1]["valid_metric"] if records and records.rows else None
+        row = _run_epoch(loop, epoch, best, last_metric)
         is_best = row["valid_metric"] > best["valid_acc"]
         if is_best:
             best = {
@@ -146,30 +147,37 @@ def _assemble(
         optimizer.load_state_dict(state["optimizer_state_dict"])
         schedule.load_state_dict(state["scheduler_state_dict"])
     batches = TrainBatches(
-        train, sampler, seed=settings.seed, rank=rank, world=world, num_workers=settings.num_workers
+        train,
+        sampler,
+        seed=settings.random_seed,
+        rank=rank,
+        world=world,
+        num_workers=settings.num_workers,
     )
     parts = (method, model, optimizer, schedule, batches, valid, dataset.open_set)
     return _Loop(*parts, accelerator, settings)
 
 
-def _run_epoch(loop: _Loop, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
+def _run_epoch(
+    loop: _Loop, epoch: int, best: dict[str, Any], last_metric: float | None
+) -> dict[str, Any]:
     """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
     settings, method = loop.settings, loop.method
     began = time.monotonic()
     stream = 1 + loop.accelerator.process_index
-    seed_everything(epoch_seed(settings.seed, epoch, stream))
+    seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     method.begin_epoch(epoch)
     bar = EpochProgress(
         epoch,
         settings.epochs,
         len(loop.batches),
-        note=_note(loop, best),
+        notes=_notes(loop, best, last_metric),
         enabled=loop.accelerator.is_main_process,
     )
     with bar:
         losses, n_images = _train(loop, epoch, bar)
     train_seconds = time.monotonic() - began
-    seed_everything(epoch_seed(settings.seed, epoch, SHARED_STREAM))
+    seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
     metric = _validate(loop)
     loop.schedule.step(metric)
     return {
@@ -185,7 +193,7 @@ def _run_epoch(loop: _Loop, epoch: int, best: dict[str, Any]) -> dict[str, Any]:
 
 def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
     """Lets the method look at the training data before the first epoch, alike in every process."""
-    seed_everything(epoch_seed(settings.seed, 0, SHARED_STREAM))
+    seed_everything(epoch_seed(settings.random_seed, 0, SHARED_STREAM))
 
     def batches() -> Any:
         order = torch.arange(len(train))
@@ -264,13 +272,14 @@ def _state(
     }
 
 
-def _note(loop: _Loop, best: dict[str, Any]) -> str:
+def _notes(loop: _Loop, best: dict[str, Any], last_metric: float | None) -> list[Note]:
     """What the live line says beside the running loss."""
-    parts = [f"lr {loop.optimizer.param_groups[0]['lr']:g}"]
-    parts += [f"{key} {value:.4g}" for key, value in loop.method.status().items()]
+    notes = [] if last_metric is None else [("validation", f"{last_metric:.4f}")]
+    notes.append(("lr", f"{loop.optimizer.param_groups[0]['lr']:g}"))
+    notes += [(key.replace("_", " "), f"{x:.4g}") for key, x in loop.method.status().items()]
     if best["epoch"] >= 0:
-        parts.append(f"best {best['valid_acc']:.4f} at {best['epoch']}")
-    return ", ".join(parts)
+        notes.append(("best", f"{best['valid_acc']:.4f} at epoch {best['epoch']}"))
+    return notes
 
 
 def _log_epoch(row: dict[str, Any], best: dict[str, Any], epochs: int, mean_seconds: float) -> None:

@@ -5,20 +5,27 @@ import time
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.text import Text
 
 SECONDS_BETWEEN_UPDATES = 0.5
+BAR_WIDTH = 20
+
+Note = tuple[str, str]  # a name, which may be empty, and its value
 
 
 class EpochProgress:
     """The live line of one epoch: how far it is, its loss, and what earlier epochs reached.
 
+    Where the terminal is narrower than the line, it goes on in a second one; nothing is cut off.
+
     Args:
         epoch: from 0.
         epochs: at most so many.
         n_batches: batches of this epoch.
-        note: what does not change within the epoch (validation, learning rate, temperature, best).
+        notes: what does not change within the epoch (validation, learning rate, temperature, best).
         enabled: False writes nothing.
+        console: where to write; standard error if None.
     """
 
     def __init__(
@@ -27,30 +34,21 @@ class EpochProgress:
         epochs: int,
         n_batches: int,
         *,
-        note: str,
+        notes: list[Note],
         enabled: bool,
+        console: Console | None = None,
     ) -> None:
         self.started = self.updated = time.monotonic()
-        self.epochs_left = epochs - epoch - 1
-        console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[left]}"),
-            TextColumn("{task.fields[note]}"),
-            console=console,
-            transient=True,
-            disable=not (enabled and console.is_terminal and sys.stderr.isatty()),
-        )
-        self.task = self.bar.add_task(
-            "", total=n_batches, epoch=epoch, epochs=epochs, note=note, numbers="", left=""
-        )
+        self.epoch, self.epochs, self.n_batches, self.notes = epoch, epochs, n_batches, notes
+        self.console = console or Console(stderr=True)
+        self.live: Live | None = None
+        if enabled and self.console.is_terminal and sys.stderr.isatty():
+            line = self.line(0, [])
+            self.live = Live(line, console=self.console, transient=True, auto_refresh=False)
 
     def __enter__(self) -> "EpochProgress":
-        self.bar.start()
+        if self.live is not None:
+            self.live.start(refresh=True)
         return self
 
     def __exit__(
@@ -59,7 +57,8 @@ class EpochProgress:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.bar.stop()
+        if self.live is not None:
+            self.live.stop()
 
     def due(self) -> bool:
         """Whether it is time for new numbers: the loop reads its loss twice a second only."""
@@ -71,15 +70,35 @@ class EpochProgress:
 
     def show(self, batches_done: int, loss: float, n_images: int) -> None:
         """Updates the line."""
+        if self.live is None:
+            return
         seconds = time.monotonic() - self.started
-        total = self.bar.tasks[0].total or 1
-        left = self.epochs_left * seconds / batches_done * total
-        self.bar.update(
-            self.task,
-            completed=batches_done,
-            numbers=f"loss {loss:.4f}, {n_images / seconds:,.0f} images/s, epoch ends in",
-            left=f"run in {duration(left + seconds / batches_done * (total - batches_done))}",
+        batches_left = (self.epochs - self.epoch) * self.n_batches - batches_done
+        numbers = [
+            ("loss", f"{loss:.4f}"),
+            ("", f"{n_images / seconds:,.0f} images/s"),
+            ("", f"{duration(batches_left * seconds / batches_done)} left"),
+        ]
+        self.live.update(self.line(batches_done, numbers), refresh=True)
+
+    def line(self, batches_done: int, numbers: list[Note]) -> Text:
+        """The line, broken between its parts where the terminal ends."""
+        filled = BAR_WIDTH * batches_done // max(self.n_batches, 1)
+        bar = Text.assemble(
+            ("━" * filled, "green"),
+            ("━" * (BAR_WIDTH - filled), "bright_black"),
+            f" {batches_done}/{self.n_batches}",
         )
+        parts = [Text(f"epoch {self.epoch} / {self.epochs - 1}", "bold"), bar]
+        for name, value in [*numbers, *self.notes]:
+            parts.append(Text.assemble((f"{name} " if name else "", "bright_black"), value))
+        lines = [parts[0]]
+        for part in parts[1:]:
+            if len(lines[-1]) + 2 + len(part) <= self.console.width:
+                lines[-1] = Text("  ").join([lines[-1], part])
+            else:
+                lines.append(part)
+        return Text("\n").join(lines)
 
 
 def duration(seconds: float) -> str:

@@ -3,6 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
+# Accelerate's, but TensorBoard, which is always written
+TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb")
+LEAST = {
+    "mode.epochs": 1,
+    "mode.patience": 1,
+    "mode.plateau_patience": 0,
+    "mode.temp_learning_rate": 0,
+    "trainer.eval_batch_size": 1,
+    "random_seed": 0,
+    "num_workers": 0,
+}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -14,7 +26,7 @@ class Settings:
     plateau_patience: int
     temp_learning_rate: float
     class_weight_decay: str
-    seed: int
+    random_seed: int
     num_workers: int
     eval_batch_size: int
     precision: str
@@ -28,9 +40,14 @@ class Settings:
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))
-        for name in ("epochs", "patience", "eval_batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for tracker in self.trackers:
+            _one_of("logger.trackers", tracker, TRACKERS)
+        for name, least in LEAST.items():
+            _at_least(name, getattr(self, name.rpartition(".")[2]), least)
+        if self.plateau_factor is None or not 0 < self.plateau_factor < 1:
+            raise ValueError(
+                f"mode.plateau_factor must be between 0 and 1, got {self.plateau_factor}"
+            )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Settings":
@@ -48,7 +65,7 @@ class Settings:
                     "class_weight_decay",
                 )
             },
-            seed=config["random_seed"],
+            random_seed=config["random_seed"],
             num_workers=config["num_workers"],
             eval_batch_size=trainer["eval_batch_size"],
             precision=trainer["precision"],
@@ -66,3 +83,8 @@ class Settings:
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+
+
+def _at_least(name: str, value: float | None, least: int) -> None:
+    if value is None or not value >= least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")

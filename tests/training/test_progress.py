@@ -1,0 +1,39 @@
+"""The live line says everything on a terminal of any width, and nothing where there is none."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from vmf_embeddings.training.progress import EpochProgress
+
+NOTES = [("validation", "0.9722"), ("lr", "0.05"), ("best", "0.9815 at epoch 2")]
+
+
+def drawn(width: int, monkeypatch: pytest.MonkeyPatch, *, terminal: bool = True) -> str:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=width)
+    with EpochProgress(3, 12, 60, notes=NOTES, enabled=True, console=console) as bar:
+        bar.show(15, 0.5723, 15 * 130)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("width", [50, 80, 120, 200])
+def test_every_number_is_readable_at_any_width(width, monkeypatch):
+    shown = drawn(width, monkeypatch)
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown)
+    expected = ["epoch 3 / 11", "15/60", "loss 0.5723", "images/s", "left"]
+    for part in [*expected, *(" ".join(note) for note in NOTES)]:
+        assert part in plain
+    assert "…" not in plain
+    assert all(len(line) <= width for line in re.split(r"[\r\n]+", plain))
+
+
+def test_nothing_is_written_where_there_is_no_terminal(monkeypatch):
+    assert drawn(80, monkeypatch, terminal=False) == ""
+
+
+def test_bar_keeps_its_width():
+    bar = EpochProgress(3, 12, 60, notes=[], enabled=False)
+    assert {bar.line(done, []).plain.count("━") for done in (0, 1, 15, 59, 60)} == {20}

@@ -1,0 +1,44 @@
+"""A value that the loop cannot use is refused by its full name before work starts."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from tests.test_configs import CONF
+from vmf_embeddings import build
+from vmf_embeddings.training.settings import Settings
+
+
+def settings(*overrides: str) -> Settings:
+    build.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    return Settings.from_config(config)
+
+
+def test_defaults_are_accepted():
+    assert settings().epochs == 1000
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "mode.epochs=0",
+        "mode.patience=null",
+        "mode.temp_learning_rate=-0.1",
+        "mode.plateau_factor=2",
+        "mode.plateau_factor=null",
+        "trainer.eval_batch_size=0",
+        "random_seed=-1",
+        "random_seed=null",
+        "num_workers=-1",
+        "trainer.precision=bf8",
+        "search=fais",
+        "resume=always",
+        "mode.class_weight_decay=all",
+        "logger.trackers=[wand]",
+    ],
+)
+def test_unusable_value_is_refused_by_its_name(override):
+    with pytest.raises(ValueError, match=override.split("=")[0]):
+        settings(override)
