@@ -5,9 +5,23 @@ import json
 import pytest
 import torch
 
-from vmf_embeddings.geometry import Cosine, Euclidean, Poincare, VonMisesFisher, from_meta
+from vmf_embeddings.geometry import (
+    Cosine,
+    Euclidean,
+    Poincare,
+    PoincareReference,
+    VonMisesFisher,
+    from_meta,
+)
 
-GEOMETRIES = (Euclidean(), Cosine(), Poincare(1e-5), Poincare(1.0), VonMisesFisher())
+GEOMETRIES = (
+    Euclidean(),
+    Cosine(),
+    Poincare(1e-5),
+    Poincare(1.0),
+    PoincareReference(0.5),
+    VonMisesFisher(),
+)
 ids = [f"{g.name}{getattr(g, 'c', '')}" for g in GEOMETRIES]
 
 
@@ -106,7 +120,9 @@ def test_vmf_confidence_counts():
 
 
 def test_unknown_names_and_constants_are_named():
-    with pytest.raises(ValueError, match="'torus'; known are euclidean, cosine, poincare, vmf"):
+    with pytest.raises(
+        ValueError, match="'torus'; known are euclidean, cosine, poincare, poincare-reference, vmf"
+    ):
         from_meta({"name": "torus"})
     with pytest.raises(ValueError, match="poincare does not fit"):
         from_meta({"name": "poincare"})

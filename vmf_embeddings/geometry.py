@@ -16,7 +16,7 @@ from vmf_embeddings import directional, hyperbolic
 
 @dataclass(frozen=True)
 class Geometry:
-    """Base of the four geometries: frozen, compares by value."""
+    """Base of all geometries: frozen, compares by value."""
 
     name: ClassVar[str]
     faiss_metric: ClassVar[Literal["l2", "ip"] | None]
@@ -98,6 +98,26 @@ class Poincare(Geometry):
 
 
 @dataclass(frozen=True)
+class PoincareReference(Geometry):
+    """The Poincare ball with the distance of 2021, whose clip makes far pairs tie; for parity only.
+
+    With c = 1 that moves MAP@R by some 1e-4. `Poincare` is exact.
+    """
+
+    c: float
+    name: ClassVar[str] = "poincare-reference"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """The same points as in `Poincare`."""
+        return Poincare(self.c).project(embeddings)
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Minus the distance of 2021, [Q, G], >= -12.206/sqrt(c)."""
+        return -hyperbolic.reference_distance(queries, gallery, self.c)
+
+
+@dataclass(frozen=True)
 class VonMisesFisher(Geometry):
     """Embeddings are parameters kappa * mu of von Mises-Fisher laws.
 
@@ -132,7 +152,7 @@ class VonMisesFisher(Geometry):
         return kappa, embeddings / kappa[..., None]
 
 
-_GEOMETRIES = {g.name: g for g in (Euclidean, Cosine, Poincare, VonMisesFisher)}
+_GEOMETRIES = {g.name: g for g in (Euclidean, Cosine, Poincare, PoincareReference, VonMisesFisher)}
 
 
 def from_meta(meta: dict[str, Any]) -> Geometry:

@@ -5,7 +5,7 @@ import pytest
 from tests.evaluation.runs import make_run, strip_meta
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
-from vmf_embeddings.geometry import Cosine, Poincare, VonMisesFisher
+from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
 
 
 def load(folder, **options):
@@ -17,6 +17,17 @@ def test_meta_says_the_geometry(tmp_path):
     assert load(run).geometry == Poincare(0.25)
     assert load(run, geometry="poincare", curvature=0.25).geometry == Poincare(0.25)
     assert load(run).title == "a_method on toy (test), 3-D"
+
+
+def test_the_distance_of_2021_may_be_asked_of_any_hyperbolic_file(tmp_path):
+    run = make_run(tmp_path, {"name": "poincare", "c": 0.25})
+    assert load(run, geometry="poincare-reference").geometry == PoincareReference(0.25)
+    strip_meta(run)
+    typed = load(run, geometry="poincare-reference", curvature=0.5)
+    assert typed.geometry == PoincareReference(0.5)
+    cosine = make_run(tmp_path / "cosine", {"name": "cosine"})
+    with pytest.raises(ValueError, match="leave the geometry out"):
+        load(cosine, geometry="poincare-reference")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +48,9 @@ def test_what_contradicts_the_file_is_refused(tmp_path, geometry, options, messa
 
 def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
     run = strip_meta(make_run(tmp_path, {"name": "cosine"}))
-    with pytest.raises(ValueError, match=r"--geometry cosine\|euclidean\|poincare\|vmf"):
+    with pytest.raises(
+        ValueError, match=r"--geometry cosine\|euclidean\|poincare\|poincare-reference\|vmf"
+    ):
         load(run)
     with pytest.raises(ValueError, match=r"l2\|hyperbolic\|none"):
         load(run, only="deterministic")

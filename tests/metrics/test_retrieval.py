@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import cases, load_golden
-from vmf_embeddings.geometry import Cosine, Euclidean, Poincare
-from vmf_embeddings.hyperbolic import reference_distance
+from vmf_embeddings.geometry import Cosine, Euclidean, Poincare, PoincareReference
 from vmf_embeddings.metrics import retrieval
 from vmf_embeddings.metrics import retrieval as retrieval_function
 from vmf_embeddings.metrics.retrieval import _blocks
@@ -98,10 +97,8 @@ def test_hyperbolic_golden(case):
     rows, labels, geometry, _ = golden_rows(case)
     saturates = geometry.c == 1
 
-    def similarity_2021(queries, gallery):
-        return -reference_distance(queries, gallery, geometry.c)
-
-    scores = retrieval(rows, labels, similarity=similarity_2021)
+    reference = PoincareReference(geometry.c)
+    scores = retrieval(rows, labels, similarity=reference.similarity)
     atol_recall = 2 / len(labels) if saturates else 1e-15
     assert_golden(case, scores, atol_recall, 1e-4 if saturates else 1e-12)
     exact = retrieval(rows, labels, similarity=geometry.similarity)

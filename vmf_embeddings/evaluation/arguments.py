@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-GEOMETRIES = ("cosine", "euclidean", "poincare", "vmf")
+GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
 _SEARCHES = ("auto", "torch", "faiss")
 
@@ -147,7 +147,8 @@ def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
                         help="a run folder, a folder of runs, or an .npz")  # fmt: skip
     _add_common(parser)
     parser.add_argument("--geometry", type=_choice(GEOMETRIES), metavar="NAME",
-                        help=f"for files of 2021: {' '.join(GEOMETRIES)}")  # fmt: skip
+                        help=f"for files of 2021: {' '.join(GEOMETRIES)}; poincare-reference is "
+                        "2021's saturating distance, for newer hyperbolic files too")  # fmt: skip
     return _options(parser.parse_args(arguments))
 
 

@@ -24,6 +24,7 @@ _COMPARED = {
     "cosine": "cosine",
     "euclidean": "Euclidean distance",
     "poincare": "distance in the Poincare ball",
+    "poincare-reference": "2021's distance in the Poincare ball",
     "vmf": "expected cosine, no draws",
 }
 TableRow = tuple[str, str, str, str]

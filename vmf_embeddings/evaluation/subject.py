@@ -10,6 +10,7 @@ from vmf_embeddings.evaluation.arguments import GEOMETRIES, Options
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.geometry import Geometry, from_meta
 
+_CURVED = ("poincare", "poincare-reference")
 _LOG_OF_2021 = "main.train.log"
 _VMF_DOOR = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
 _OTHER_DOOR = _VMF_DOOR.replace("compute_vmf", "compute_deterministic")
@@ -72,15 +73,16 @@ def load_subject(path: Path, root: Path, options: Options) -> Subject:
     if described is not None:
         _check_agreement(described, options, path)
         notes = (f"Found c = {described['c']:g}",) if "c" in described else ()
-        return Subject(path, root, file, from_meta(described), notes)
+        chosen = {**described, "name": options.geometry or described.get("name")}
+        return Subject(path, root, file, from_meta(chosen), notes)
     if options.geometry is None:
         raise ValueError(_unknown_geometry(path, root, options))
     _check_logits(file, options.geometry, path)
-    if options.geometry != "poincare":
+    if options.geometry not in _CURVED:
         return Subject(path, root, file, from_meta({"name": options.geometry}))
     curvature = options.curvature or curvature_from_log(path.parent)
     notes = () if options.curvature else (f"Found c = {curvature:g}",)
-    return Subject(path, root, file, from_meta({"name": "poincare", "c": curvature}), notes)
+    return Subject(path, root, file, from_meta({"name": options.geometry, "c": curvature}), notes)
 
 
 def _unknown_geometry(path: Path, root: Path, options: Options) -> str:
@@ -121,7 +123,7 @@ def _check_agreement(described: dict[str, Any], options: Options, path: Path) ->
             f"{path} holds {name} embeddings, not von Mises-Fisher ones: "
             f"use python -m {_OTHER_DOOR} RUN"
         )
-    if options.geometry not in (None, name):
+    if options.geometry not in (None, name, f"{name}-reference"):
         raise ValueError(
             f"{path} says that its embeddings compare as {name}, the command line says "
             f"{options.geometry}. The file was written by the method itself: leave the geometry out"
