@@ -109,17 +109,23 @@ def compare(
         taken = timer(cases[name], repeats[name]) / (units or {}).get(name, 1.0)
         result.seconds[name].append(taken)
 
-    names = list(cases)
-    for name in names:
+    for name in cases:
         result.attempt(name, untimed)
-    began = time.perf_counter()
-    for turn in range(rounds if names else 0):
-        if turn >= min(3, rounds) and time.perf_counter() - began > limit_s:
-            break
+    for order in _turns(list(cases), rounds, limit_s):
         with no_garbage_collection():
-            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            for name in order:
                 result.attempt(name, timed)
     return result
+
+
+def _turns(names: list[str], rounds: int, limit_s: float) -> Iterator[list[str]]:
+    """The order of each round, every case first in its turn; see `compare` for the limit."""
+    began = time.perf_counter()
+    for turn in range(rounds):
+        if turn >= 3 and time.perf_counter() - began > limit_s:
+            return
+        first = turn % max(1, len(names))
+        yield names[first:] + names[:first]
 
 
 @contextmanager
