@@ -22,6 +22,7 @@ def full_file() -> EmbeddingFile:
         logits=RNG.normal(size=(N, S, C)),
         original_ids=np.arange(N) + 100,
         examples=RNG.integers(0, 255, size=(N, 1, 4, 4)).astype(np.uint8),
+        pictures=RNG.integers(0, 255, size=(N, 3, 4, 4)).astype(np.uint8),
         paths=[f"images/{i} ä.jpg" for i in range(N)],
         is_query=np.arange(N) < 5,
         is_gallery=np.arange(N) >= 5,
@@ -40,6 +41,7 @@ def test_every_field_survives_the_round_trip(tmp_path):
         "logits",
         "original_ids",
         "examples",
+        "pictures",
         "paths",
     ):
         np.testing.assert_array_equal(getattr(back, name), getattr(file, name), err_msg=name)

@@ -1,8 +1,8 @@
 """The embedding file: all that a score or a picture needs to know about one split of one run.
 
 An `.npz` with the keys of the 2021 code (`embeddings ids temp weights logits original_ids
-examples`) and, new, `paths`, `is_query`, `is_gallery` and `meta` (one JSON string). Files of 2021
-have no `meta` and still load. Nothing is ever unpickled.
+examples`) and, new, `pictures`, `paths`, `is_query`, `is_gallery` and `meta` (one JSON string).
+Files of 2021 have no `meta` and still load. Nothing is ever unpickled.
 """
 
 import json
@@ -22,6 +22,7 @@ _KEY_OF_FIELD = {
     "logits": "logits",
     "original_ids": "original_ids",
     "examples": "examples",
+    "pictures": "pictures",
     "paths": "paths",
     "is_query": "is_query",
     "is_gallery": "is_gallery",
@@ -32,6 +33,7 @@ _DTYPE_OF_FIELD = {
     "class_weights": np.float32,
     "logits": np.float32,
     "original_ids": np.int64,
+    "pictures": np.uint8,
     "paths": np.str_,
     "is_query": np.bool_,
     "is_gallery": np.bool_,
@@ -50,7 +52,8 @@ class EmbeddingFile:
         class_weights: [C, D] float32, or None where the method has none.
         logits: [N, C] or [N, S, C] (S draws per item) float32; None for open sets.
         original_ids: [N] labels before they were made contiguous; open sets only.
-        examples: [N, ...] the pictures themselves, for small data sets.
+        examples: [N, ...] the pictures as the network saw them, for small data sets.
+        pictures: [N, channels, H, W] uint8, the pictures as they are; where there are no examples.
         paths: [N] file names of the pictures.
         is_query: [N] bool, rows that ask; None means all.
         is_gallery: [N] bool, rows that are searched; None means all.
@@ -65,6 +68,7 @@ class EmbeddingFile:
     logits: np.ndarray | None = None
     original_ids: np.ndarray | None = None
     examples: np.ndarray | None = None
+    pictures: np.ndarray | None = None
     paths: np.ndarray | None = None
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
@@ -94,7 +98,13 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 
 def _check_shapes(file: EmbeddingFile) -> None:
     """Raise ValueError where two arrays of the file contradict each other."""
-    n_dims = {"embeddings": (2,), "ids": (1,), "class_weights": (2,), "logits": (2, 3)}
+    n_dims = {
+        "embeddings": (2,),
+        "ids": (1,),
+        "class_weights": (2,),
+        "logits": (2, 3),
+        "pictures": (4,),
+    }
     for name, allowed in n_dims.items():
         array = getattr(file, name)
         if array is not None and array.ndim not in allowed:

@@ -108,6 +108,7 @@ def _file(
         logits=None if logits is None else _array(logits),
         original_ids=_array(split.original_labels) if dataset.open_set else None,
         examples=_examples(split) if split.examples_to_save else None,
+        pictures=None if split.pictures is None else _array(split.pictures),
         paths=None if split.paths is None else np.array([str(path) for path in split.paths]),
         is_query=None if split.is_query is None else _array(split.is_query),
         is_gallery=None if split.is_gallery is None else _array(split.is_gallery),

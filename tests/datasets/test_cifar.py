@@ -82,6 +82,14 @@ def test_batches_are_reproducible_and_independent_of_the_global_generator(tmp_pa
     assert torch.equal(one["examples"], two["examples"])
 
 
+def test_pictures_are_offered_as_they_are(tmp_path):
+    write_binary(tmp_path, Cifar10)
+    split = cifar(tmp_path).split("test")
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (Cifar10.mean, Cifar10.std))
+    seen = split[5]["examples"] * std + mean
+    assert torch.allclose(seen, split.pictures[5] / 255, atol=1e-6)
+
+
 def test_class_names_are_read(tmp_path):
     write_binary(tmp_path, Cifar10)
     names = [f"thing{i}" for i in range(10)]

@@ -11,6 +11,7 @@ from tests.evaluation.runs import make_file, make_run
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.pictures import draw_all
 from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.pictures.embedding_map import MOST_POINTS, choose_rows
 from vmf_embeddings.evaluation.pictures.flat import _spread_apart
 from vmf_embeddings.evaluation.pictures.neighbours import _choose, draw_neighbours
 from vmf_embeddings.evaluation.pictures.reliability import draw_reliability
@@ -123,6 +124,42 @@ def test_missing_pictures_are_a_note_not_a_crash(tmp_path):
     for path in paths:
         Image.fromarray(np.zeros((5, 9, 3), np.uint8)).save(path)
     assert draw_neighbours(subject, Options(paths=(tmp_path,)))[0] is not None
+
+
+def test_stored_pictures_stand_for_files_and_keep_their_colours(tmp_path):
+    subject = subject_with_misses(tmp_path)
+    n = len(subject.file.ids)
+    pictures = np.random.default_rng(0).integers(0, 256, (n, 3, 4, 4)).astype(np.uint8)
+    file = dataclasses.replace(subject.file, examples=None, pictures=pictures)
+    subject, options = dataclasses.replace(subject, file=file), Options(paths=(tmp_path,))
+    query = _choose(subject, options)[0][0]
+    figure, _ = draw_neighbours(subject, options)
+    shown = figure.axes[0].images[0].get_array()
+    assert np.allclose(shown, pictures[query].transpose(1, 2, 0) / 255)
+
+
+def test_queries_without_another_of_their_class_are_not_drawn(tmp_path):
+    subject, options = subject_with_misses(tmp_path), Options(paths=(tmp_path,))
+    ids = np.arange(len(subject.file.ids))
+    ids[[3, 7]] = 999
+    pair = dataclasses.replace(subject, file=dataclasses.replace(subject.file, ids=ids))
+    assert sorted(_choose(pair, options)[0]) == [3, 7]
+    ids = np.arange(len(ids))
+    alone = dataclasses.replace(subject, file=dataclasses.replace(subject.file, ids=ids))
+    figure, note = draw_neighbours(alone, options)
+    assert figure is None
+    assert "no query shares its class" in note
+
+
+def test_of_many_classes_whole_ones_are_shown():
+    numbers = np.random.default_rng(0).permutation(np.repeat(np.arange(2000), 3))
+    order = choose_rows(numbers, 2000, torch.Generator().manual_seed(0))
+    assert len(set(order.tolist())) == len(order) == MOST_POINTS
+    counts = np.unique(numbers[order], return_counts=True)[1]
+    assert (counts < 3).sum() <= 1
+    few = choose_rows(np.arange(9000) % 5, 5, torch.Generator().manual_seed(0))
+    assert len(set(few.tolist())) == MOST_POINTS
+    assert np.bincount(few % 5).min() > 700
 
 
 def test_names_round_the_circle_do_not_cover_one_another():

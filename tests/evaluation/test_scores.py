@@ -9,6 +9,7 @@ import torch
 
 from tests.conftest import cases, load_golden
 from tests.evaluation.runs import make_file
+from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation import scores as module
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.scores import score
@@ -67,6 +68,15 @@ def test_large_closed_sets_are_retrieved_from_only_on_demand(monkeypatch):
     assert "sampled_retrieval" in asked
     opened = subject_of(make_file({"name": "vmf"}, open_set=True), {"name": "vmf"})
     assert "retrieval" in score(opened, OPTIONS).sections
+
+
+def test_a_closed_set_with_one_row_per_class_has_no_retrieval():
+    file = make_file({"name": "cosine"})
+    first = np.unique(file.ids, return_index=True)[1]
+    single = EmbeddingFile(file.embeddings[first], file.ids[first], logits=file.logits[first])
+    assert set(score(subject_of(single, {"name": "cosine"}), OPTIONS).sections) == {
+        "classification"
+    }
 
 
 def test_query_and_gallery_of_the_file_are_respected():

@@ -70,6 +70,7 @@ class ArraySplit(Split):
         self.images = images
         self.augmentation = augmentation
         self.examples_to_save = examples_to_save
+        self.pictures = None if examples_to_save else images
         channels = images.shape[1]
         mean = [0.0] * channels if mean is None else mean
         std = [1.0] * channels if std is None else std

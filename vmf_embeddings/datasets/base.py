@@ -46,11 +46,15 @@ class Split(torch.utils.data.Dataset, ABC):
         paths: N absolute image paths, or None where images have no file of their own.
         is_query: bool [N] or None. `is_gallery` alike; both or neither.
         in_memory: whether `batch` works.
-        examples_to_save: whether the pictures are small enough to be kept beside their embeddings.
+        examples_to_save: whether the pictures are small enough to be kept beside their embeddings,
+            as the network sees them.
+        pictures: uint8 [N, channels, H, W] as they are, for a look at them; None where they are
+            files, or saved as examples anyway.
     """
 
     in_memory: bool = False
     examples_to_save: bool = False
+    pictures: Tensor | None = None
 
     def __init__(
         self,

@@ -45,7 +45,10 @@ class Scores:
 
 
 def score(subject: Subject, options: Options) -> Scores:
-    """All scores that the file allows and that its size makes cheap; more with `options.recall`."""
+    """All scores that the file allows and that its size makes cheap; more with `options.recall`.
+
+    A closed set with one row per class has no neighbours to score, unless they are asked for.
+    """
     sections: dict[str, dict[str, float]] = {}
     confidence = correct = without = None
     file = subject.file
@@ -89,7 +92,8 @@ def _classification(
 def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> bool:
     is_main_score = subject.file.open_set or subject.file.logits is None
     cheap = len(subject.file.ids) <= cheap_rows
-    return is_main_score or cheap or options.recall is not None
+    has_pairs = len(set(subject.file.ids.tolist())) < len(subject.file.ids)
+    return is_main_score or (cheap and has_pairs) or options.recall is not None
 
 
 def _search_options(subject: Subject, options: Options) -> dict[str, Any]:

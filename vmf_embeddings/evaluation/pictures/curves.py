@@ -78,6 +78,7 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     epochs = history["epoch"]
     marker = "o" if len(epochs) < 3 else None
     axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
+    axes.ticklabel_format(axis="y", useOffset=False)  # 1.0002, not 0.2 with 1e-3+1 in a corner
     if keys[0] == "valid_metric":
         _mark_best(axes, history)
     if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:

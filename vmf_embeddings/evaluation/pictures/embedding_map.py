@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_POINTS = 4000
+FEW_PER_CLASS = 10  # where a random choice leaves fewer of a class, whole classes are chosen
 
 
 def draw_embedding_map(subject: Subject, seed: int) -> "Figure | None":
@@ -39,10 +40,26 @@ def draw_embedding_map(subject: Subject, seed: int) -> "Figure | None":
     return draw_tsne(items, subject.geometry, seed)
 
 
+def choose_rows(numbers: np.ndarray, n_classes: int, generator: torch.Generator) -> np.ndarray:
+    """At most 4000 rows in random order; whole classes, one after another, where they are many.
+
+    Of thousands of classes a random choice would show single rows, and no islands.
+
+    Args:
+        numbers: [N] class of each row, 0..C-1.
+        n_classes: C.
+        generator: of the order of rows or classes.
+    """
+    if MOST_POINTS // n_classes >= FEW_PER_CLASS:
+        return torch.randperm(len(numbers), generator=generator)[:MOST_POINTS].numpy()
+    rank = torch.randperm(n_classes, generator=generator).numpy()
+    return np.argsort(rank[numbers], kind="stable")[:MOST_POINTS]
+
+
 def _items(subject: Subject, seed: int) -> Items:
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(subject.file.ids), generator=generator)[:MOST_POINTS].numpy()
     classes, numbers = np.unique(subject.file.ids, return_inverse=True)
+    order = choose_rows(numbers, len(classes), generator)
     weights = subject.file.class_weights
     if weights is not None and (subject.file.open_set or classes.max() >= len(weights)):
         weights = None  # weights of the training classes say nothing about these

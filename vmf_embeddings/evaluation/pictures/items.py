@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_TOLD_APART = 50  # hues
+
 
 @dataclass(frozen=True)
 class Items:
@@ -74,7 +76,10 @@ class Items:
         """The title with a second line on what is seen."""
         shown = len(self.rows)
         some = "" if shown == self.n_rows else f"{shown} of {self.n_rows} items, "
-        return f"{self.title}\n{some}{len(self.classes)} classes; {words}"
+        n_seen, n_all = len(np.unique(self.numbers)), len(self.classes)
+        seen = f"{n_all}" if n_seen == n_all else f"{n_seen} of {n_all}"
+        alike = " (some in like colours)" if n_seen > MOST_TOLD_APART else ""
+        return f"{self.title}\n{some}{seen} classes{alike}; {words}"
 
 
 def unit(rows: np.ndarray) -> np.ndarray:

@@ -33,15 +33,18 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
     """Eight queries, up to half of them with a wrong first neighbour, each with seven neighbours.
 
     Args:
-        subject: a file with `examples` or with `paths` to pictures that exist.
+        subject: a file with `examples`, `pictures` or `paths` to pictures that exist.
         options: `seed` chooses the queries, `search` finds the neighbours.
 
     Returns:
         The figure or None, and a note where pictures are named but not there.
     """
-    if subject.file.examples is None and subject.file.paths is None:
+    file = subject.file
+    if file.examples is None and file.pictures is None and file.paths is None:
         return None, None
     queries, found, has_miss = _choose(subject, options)
+    if not queries:
+        return None, "No picture of neighbours: no query shares its class with another row"
     try:
         pictures = {i: _picture(subject, i) for i in {*queries, *found.flatten().tolist()} - {-1}}
     except OSError as error:
@@ -73,8 +76,8 @@ def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list
     file = subject.file
     rows = rows_to_compare(subject)
     generator = torch.Generator().manual_seed(options.seed)
-    asked = _mask(file.is_query, len(rows)).nonzero().squeeze(1)
     gallery = _mask(file.is_gallery, len(rows)).nonzero().squeeze(1)
+    asked = _not_alone(file.ids, _mask(file.is_query, len(rows)), gallery)
     asked = asked[torch.randperm(len(asked), generator=generator)[:MOST_SEARCHED]]
     position = torch.full((len(rows),), -1)
     position[gallery] = torch.arange(len(gallery))
@@ -94,6 +97,14 @@ def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list
     return asked[chosen].tolist(), neighbours[chosen], wrong[chosen].tolist()
 
 
+def _not_alone(ids: np.ndarray, is_query: Tensor, gallery: Tensor) -> Tensor:
+    """Queries for which there is something to find: another row of their class in the gallery."""
+    classes = torch.from_numpy(np.unique(ids, return_inverse=True)[1])
+    findable = torch.bincount(classes[gallery], minlength=int(classes.max()) + 1)[classes]
+    findable[gallery] -= 1
+    return (is_query & (findable > 0)).nonzero().squeeze(1)
+
+
 def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
     return torch.ones(n_rows, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
 
@@ -102,11 +113,15 @@ def _picture(subject: Subject, row: int) -> np.ndarray:
     """The picture of a row, [H, W] or [H, W, 3] in [0, 1]."""
     if subject.file.examples is not None:
         return _from_example(subject.file.examples[row])
+    if subject.file.pictures is not None:
+        return _channels_last(subject.file.pictures[row].astype(np.float32) / 255)
     from PIL import Image, ImageOps
 
     assert subject.file.paths is not None
     with Image.open(str(subject.file.paths[row])) as image:
-        square = ImageOps.fit(image.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
+        deep = image.mode.startswith("I;16")  # 16 bits, which Pillow would clip to white
+        shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
+        square = ImageOps.fit(shallow.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
         return np.asarray(square, dtype=np.float32) / 255
 
 
@@ -114,10 +129,14 @@ def _from_example(example: np.ndarray) -> np.ndarray:
     """Stretch a stored picture, [H, W] or [channels, H, W] in any range, to [0, 1]."""
     example = example.astype(np.float32)
     low, high = example.min(), example.max()
-    example = (example - low) / (high - low if high > low else 1)
-    if example.ndim == 2:
-        return example
-    return example[0] if example.shape[0] not in (3, 4) else example[:3].transpose(1, 2, 0)
+    return _channels_last((example - low) / (high - low if high > low else 1))
+
+
+def _channels_last(picture: np.ndarray) -> np.ndarray:
+    """[H, W] or [channels, H, W] as [H, W] where there is no colour, else [H, W, 3]."""
+    if picture.ndim == 2:
+        return picture
+    return picture[0] if picture.shape[0] not in (3, 4) else picture[:3].transpose(1, 2, 0)
 
 
 def _draw_tile(axes: "Axes", picture: np.ndarray, name: str, hit: bool | None) -> None:
