@@ -5,6 +5,7 @@ candidates than asked for are fetched and scored again in float64, and the answe
 where, by the rounding bound, no other row can belong to it; other queries are searched in float64.
 """
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -52,6 +53,8 @@ def faiss_candidates(gallery: Tensor, metric: str) -> Fetch:
     Returns:
         A function of queries [Q, D] float32 and k that gives columns and scores [Q, k].
     """
+    # faiss tells the root logger of every instruction set that it was not built for
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
 
     make = faiss.IndexFlatIP if metric == "ip" else faiss.IndexFlatL2
