@@ -58,14 +58,18 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
-def sweep_folder(overrides: str) -> str:
+def sweep_folder(overrides: str, run: str | None = None) -> str:
     """A folder name for one job of a sweep: its overrides, shortened with a hash where needed.
+
+    Jobs that extract from the folder `run` work in it.
 
     >>> sweep_folder("mode.learning_rate=0.1,random_seed=2")
     'mode.learning_rate=0.1,random_seed=2'
     >>> sweep_folder("arch.params.weights=a/b")
     'arch.params.weights=a_b~23e26aa3'
     """
+    if run:
+        return "."
     safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", overrides)
     if safe == overrides and len(safe) <= LONGEST_FOLDER:
         return safe or "defaults"
@@ -188,17 +192,25 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
     elif arch.head.n_classes < n_train:
         raise Refused(
             f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} "
-            f"training classes; say arch.params.n_classes={n_train}, or null to let the data set say"
+            f"training classes; say arch.params.n_classes={n_train}, or null to let the data "
+            "set say"
         )
 
 
 def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Everything that `training.fit.fit` needs, built and checked."""
+    import torch
+
     from vmf_embeddings.training.checkpoint import last_state
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.training.settings import Settings
 
     plain = OmegaConf.to_container(cfg, resolve=True)
+    if cfg.run is not None:
+        raise Refused(
+            f"run={cfg.run} names a run to extract from: add mode=get_embeddings. Training names "
+            "its folder by name=…"
+        )
     settings = Settings.from_config(plain)
     state = last_state(run_dir, plain) if settings.resume == "auto" else None
     seed_everything(cfg.random_seed)
@@ -207,6 +219,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     make_optimizer: Callable[[list[dict]], Any] = instantiate(
         "optimizer", cfg.optimizer, _partial_=True
     )
+    make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])  # refuses wrong values now
     return {
         "method": method(cfg, data, pretrained=state is None),
         "dataset": data,
@@ -217,6 +230,14 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         "config": plain,
         "state": state,
     }
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """The trained runs that a folder stands for: itself, or where it is a sweep's, its jobs."""
+    if any(folder.glob("model*.pt")):
+        return [folder]
+    jobs = sorted({path.parent for path in folder.rglob("model*.pt")})
+    return jobs or [folder]
 
 
 def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:

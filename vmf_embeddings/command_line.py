@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vmf_embeddings.build import Refused
 
+FLAT = ("mode", "trainer", "logger")  # groups that no constructor checks
 SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 
@@ -23,6 +24,37 @@ def complete(arguments: list[str]) -> list[str]:
     if int(os.environ.get("RANK", "0")) > 0:
         return [*arguments, *SILENT]
     return arguments
+
+
+def refuse_before_composing(arguments: list[str]) -> None:
+    """Refuses what would compose into something else than was meant, such as an empty name.
+
+    Raises:
+        Refused: naming the argument.
+    """
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key.startswith("~") and not key.startswith("~hydra"):
+            raise Refused(f"{argument}: nothing can be taken away here; give {key[1:]} a value")
+        if key == "name" and (value in ("", "null", "None", ".") or ".." in value.split("/")):
+            raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
+        if _is_group(key) and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE):
+            raise Refused(f"{argument}: expected the name of an option; --help lists them")
+
+
+def check_keys(cfg: DictConfig) -> None:
+    """Refuses keys that nothing reads, as in `+mode.epoch=3` or in a file of one's own.
+
+    The keys of other groups are arguments, which whatever they build checks.
+
+    Raises:
+        Refused: naming the key, and one that it may stand for.
+    """
+    choices = HydraConfig.get().runtime.choices
+    known = _keys(_defaults([f"{group}={choices[group]}" for group in FLAT]))
+    for key in _keys(cfg):
+        if key not in known and (key.split(".")[0] in FLAT or key.split(".")[0] not in GROUPS):
+            raise Refused(f"nothing reads {key!r}{_did_you_mean(key, known)}")
 
 
 def check_value_types(cfg: DictConfig) -> None:
@@ -91,7 +123,7 @@ def _fits(value: object, default: object) -> bool:
 
 def explain(error: Exception, arguments: list[str]) -> str:
     """Says what is wrong with a command line that does not compose, and what was meant."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
         guess = _did_you_mean(option, options)
@@ -102,7 +134,10 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if unknown is None:
         return str(error)
     key = unknown.group(1)
-    known = [*_keys(_defaults(_valid_groups(arguments))), *GROUPS]
+    defaults = _defaults(_valid_groups(arguments))
+    known = [*_keys(defaults), *GROUPS]
+    if key.split(".")[0] == "hydra":
+        known = _keys(defaults.hydra, "hydra.")
     return (
         f"there is no {key!r} in this configuration{_did_you_mean(key, known)} "
         "--help lists the groups, --cfg job every key."
@@ -117,11 +152,11 @@ def _valid_groups(arguments: list[str]) -> list[str]:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:
-    """All dotted keys of a configuration."""
+    """All dotted keys of a configuration, but Hydra's and those that say what to build."""
     found = []
     for key in node:
         name = f"{prefix}{key}"
-        if name == "hydra":
+        if name == "hydra" or key == "_target_":
             continue
         found.append(name)
         child = node._get_node(key)
@@ -133,8 +168,10 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
 def _did_you_mean(word: str, known: list[str]) -> str:
     """`; did you mean …?` where something known is close, else a full stop."""
     last = {k.rpartition(".")[2]: k for k in known}
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.7) or [
-        last[m]
-        for m in difflib.get_close_matches(word.rpartition(".")[2], list(last), n=1, cutoff=0.7)
+    end = word.rpartition(".")[2]
+    close = [
+        *difflib.get_close_matches(word, known, n=1, cutoff=0.7),
+        *(last[m] for m in difflib.get_close_matches(end, list(last), n=1, cutoff=0.7)),
+        *(k for k in known if len(word) > 2 and k.startswith(word)),
     ]
     return f"; did you mean {close[0]!r}?" if close else "."

@@ -30,13 +30,15 @@ def train(cfg: DictConfig, run_dir: Path) -> float:
 
 
 def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
-    """Writes the embeddings of the run in `run_dir` beside its checkpoint."""
+    """Writes the embeddings of the run, or of all runs of the sweep, in `run_dir` beside it."""
     from vmf_embeddings import build
     from vmf_embeddings.extract import extract
 
-    with build.refusals():
-        job = build.extraction_job(cfg, run_dir, list(HydraConfig.get().overrides.task))
-    extract(**job)
+    overrides = list(HydraConfig.get().overrides.task)
+    for folder in build.runs_below(run_dir):
+        with build.refusals():
+            job = build.extraction_job(cfg, folder, overrides)
+        extract(**job)
 
 
 MODES = {"train": train, "get_embeddings": get_embeddings}
@@ -47,6 +49,7 @@ def run(cfg: DictConfig) -> float | None:
     """One job: what Hydra calls with each composed configuration."""
     hydra_cfg = HydraConfig.get()
     try:
+        command_line.check_keys(cfg)
         command_line.check_value_types(cfg)
         return MODES[cfg.mode.name](cfg, Path(hydra_cfg.runtime.output_dir))
     except Exception as error:
@@ -65,6 +68,7 @@ def main() -> None:
     sys.argv[1:] = command_line.complete(sys.argv[1:])
     os.environ[WANTS_TRACE] = wants_trace
     try:
+        command_line.refuse_before_composing(sys.argv[1:])
         run()
     except KeyboardInterrupt:
         print(
