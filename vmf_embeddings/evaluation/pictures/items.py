@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_TOLD_APART = 50  # hues
-
 
 @dataclass(frozen=True)
 class Items:
@@ -78,8 +76,7 @@ class Items:
         some = "" if shown == self.n_rows else f"{shown} of {self.n_rows} items, "
         n_seen, n_all = len(np.unique(self.numbers)), len(self.classes)
         seen = f"{n_all}" if n_seen == n_all else f"{n_seen} of {n_all}"
-        alike = " (some in like colours)" if n_seen > MOST_TOLD_APART else ""
-        return f"{self.title}\n{some}{seen} classes{alike}; {words}"
+        return f"{self.title}\n{some}{seen} classes; {words}"
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
