@@ -7,8 +7,8 @@ cd "$(dirname "$0")"
 
 environment() {
   local python=${PYTHON:-python3} wanted
-  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "error: Python 3.11 or newer is needed, $("$python" --version) was found; say which with PYTHON=/path/to/python" >&2
+  "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
+    echo "error: Python 3.11 or newer is needed, but $python says: $("$python" --version 2>&1 | head -1); say which with PYTHON=/path/to/python" >&2
     exit 2
   }
   wanted=$(cksum requirements.txt)
@@ -34,7 +34,8 @@ tests() {
 }
 
 suite() {
-  local data="dataset.params.dataset_path=${DATA:-data}"
+  local folder=${DATA:-data} data="dataset.params.dataset_path=${DATA:-data}"
+  echo "Looking for MNIST in $folder/MNIST/raw and for CIFAR10 in $folder/cifar-10-batches-py; what is missing is downloaded."
 
   python -m vmf_embeddings.main experiment=mnist_unnormalized_sce mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \

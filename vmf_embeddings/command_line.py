@@ -38,6 +38,9 @@ def refuse_before_composing(arguments: list[str]) -> None:
             raise Refused(f"{argument}: nothing can be taken away here; give {key[1:]} a value")
         if key == "name" and (value in ("", "null", "None", ".") or ".." in value.split("/")):
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
+        folder = value.strip("'\"")
+        if key == "run" and folder != "null" and "," not in value and not Path(folder).is_dir():
+            raise Refused(f"{argument}: no checkpoint, for there is no such folder")
         if _is_group(key) and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE):
             raise Refused(f"{argument}: expected the name of an option; --help lists them")
 
@@ -128,6 +131,9 @@ def explain(error: Exception, arguments: list[str]) -> str:
         options = sorted(error.options or [])
         guess = _did_you_mean(option, options)
         return f"{group} has no option {option!r}{guess} It has: {', '.join(options)}."
+    twice = re.search(r"Multiple values for (\S+)\.", str(error))
+    if twice is not None:
+        return f"{twice.group(1)} has one option: say {twice.group(1)}=… once, and without +"
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown is None:
         unknown = re.search(r"Key '([^']+)' is not in struct", str(error))

@@ -13,6 +13,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.embed import embed_split
+from vmf_embeddings.training.seeding import seed_everything
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ def extract(
     written = []
     for name in splits:
         split = dataset.split(name)
+        seed_everything(seed)  # a split's draws do not hang on which others are extracted
         embeddings = embed_split(
             method, split, accelerator, batch_size=batch_size, num_workers=num_workers
         )

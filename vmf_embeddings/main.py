@@ -48,6 +48,9 @@ MODES = {"train": train, "get_embeddings": get_embeddings}
 def run(cfg: DictConfig) -> float | None:
     """One job: what Hydra calls with each composed configuration."""
     hydra_cfg = HydraConfig.get()
+    os.chdir(
+        hydra_cfg.runtime.cwd
+    )  # what a command calls by a relative path lies where it was given
     try:
         command_line.check_keys(cfg)
         command_line.check_value_types(cfg)

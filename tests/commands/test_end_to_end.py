@@ -59,6 +59,14 @@ def test_embedding_file_has_the_keys_of_2021_and_meta(run_dir):
         assert meta["geometry"]["name"] == "vmf"
 
 
+def test_draws_of_a_split_do_not_hang_on_what_else_is_extracted(home, run_dir):
+    with np.load(run_dir / "digits_test.npz") as data:
+        among_all = dict(data)
+    succeeds(MAIN, "mode=get_embeddings", f"run={run_dir}", "hydra.job.chdir=True", cwd=home)
+    with np.load(run_dir / "digits_test.npz") as data:
+        assert all(np.array_equal(among_all[key], data[key]) for key in among_all)
+
+
 def test_metric_script_prints_the_lines_of_2021(home, run_dir):
     printed = succeeds(f"{METRICS}.compute_vmf_performance_metrics", str(run_dir), cwd=home)
     assert re.search(r"Mean softmax: acc = [\d.]+ \+/- 0.0000, ece = [\d.]+ \+/- 0.0000", printed)
@@ -153,6 +161,14 @@ def test_sweep_runs_each_job_in_its_own_folder_and_a_failed_job_spoils_the_exit_
     succeeds(MAIN, *sweep, cwd=tmp_path)
     jobs = list((tmp_path / "vmf_embeddings/sweeps").rglob("last.pt"))
     assert len(jobs) == 2
+    folder = str(jobs[0].parents[1])
+    by_overrides = succeeds(MAIN, *sweep, "mode=get_embeddings", cwd=tmp_path)
+    by_folder = succeeds(MAIN, "mode=get_embeddings", f"run={folder}", cwd=tmp_path)
+    for job in jobs:
+        file = str(job.with_name("digits_test.npz"))
+        assert file in by_overrides
+        assert file in by_folder
+    assert "2 replications" in succeeds("vmf_embeddings.evaluate", folder, cwd=tmp_path)
     failed = command(MAIN, *sweep[:-1], "arch.params.n_classes=10,3", cwd=tmp_path)
     assert failed.returncode == 2
     assert "training classes" in failed.stderr

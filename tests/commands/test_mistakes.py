@@ -26,7 +26,9 @@ TYPOS = {
     "name=a/../../b": "expected a name",
     "mode.learning_rate=-1": "learning rate",
     "random_seed=-1": "random_seed must be at least 0",
-    "run=somewhere": "add mode=get_embeddings",
+    "run=.": "add mode=get_embeddings",
+    "run=somewhere": "there is no such folder",
+    "+method=arcface": "method has one option: say method=… once",
     "dataset.params.dataset_path=x": "there is no 'dataset.params.dataset_path'",
     "trainer.precision=bf8": "trainer.precision is one of no, bf16, fp16",
 }
