@@ -137,6 +137,8 @@ def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
     import hydra.utils
 
     params = node.get("params", node)
+    if not isinstance(params, DictConfig):
+        raise Refused(f"{group}.params: expected keys and their values, got {params!r}")
     if "target" in node or "_target_" not in params:
         raise Refused(
             f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside "
@@ -212,18 +214,19 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
             "its folder by name=…"
         )
     settings = Settings.from_config(plain)
-    state = last_state(run_dir, plain) if settings.resume == "auto" else None
     seed_everything(cfg.random_seed)
     data = dataset(cfg)
     labels = data.split("train").labels
+    sampler = instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed)
     make_optimizer: Callable[[list[dict]], Any] = instantiate(
         "optimizer", cfg.optimizer, _partial_=True
     )
     make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])  # refuses wrong values now
+    state = last_state(run_dir, plain) if settings.resume == "auto" else None
     return {
         "method": method(cfg, data, pretrained=state is None),
         "dataset": data,
-        "sampler": instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed),
+        "sampler": sampler,
         "make_optimizer": make_optimizer,
         "settings": settings,
         "run_dir": run_dir,

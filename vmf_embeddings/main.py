@@ -65,6 +65,9 @@ def run(cfg: DictConfig) -> float | None:
 
 def main() -> None:
     """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(command_line.help_text())
+        return
     os.environ.setdefault(FULL_TRACE, "0")
     wants_trace, os.environ[FULL_TRACE] = os.environ[FULL_TRACE], "1"  # errors reach `report`
     register_resolvers()

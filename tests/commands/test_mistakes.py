@@ -26,6 +26,8 @@ TYPOS = {
     "name=a/../../b": "expected a name",
     "mode.learning_rate=-1": "learning rate",
     "random_seed=-1": "random_seed must be at least 0",
+    "dataset.params=3": "expected keys and their values",
+    "mode.momentum=2": "mode.momentum must be in [0, 1)",
     "run=.": "add mode=get_embeddings",
     "run=somewhere": "there is no such folder",
     "+method=arcface": "method has one option: say method=… once",
@@ -79,3 +81,19 @@ def test_target_outside_the_list_is_refused(tmp_path):
     for target in ("os.system", "torch.load", "vmf_embeddings.archs.base.torch.load"):
         complaint = refused(MAIN, "dataset=digits", f"arch.params._target_={target}", cwd=tmp_path)
         assert "may not be built" in complaint
+
+
+def test_options_of_a_folder_of_ones_own_are_known(tmp_path):
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    text = "defaults: [folder, _self_]\nparams: {dataset_path: nowhere}\n"
+    (tmp_path / "mine" / "dataset" / "own.yaml").write_text(text)
+    own = ["--config-dir=mine", "dataset=own"]
+    assert "nowhere is not a folder" in refused(MAIN, *own, cwd=tmp_path)
+    complaint = refused(MAIN, *own, "dataset.params.image_siz=3", cwd=tmp_path)
+    assert "did you mean 'dataset.params.image_size'?" in complaint
+
+
+def test_sampler_that_cannot_be_filled_is_named_even_where_a_run_lies(tmp_path):
+    short = ["dataset=digits", "mode.epochs=1", "sampler.n_episodes=1", "sampler.n_samples=2"]
+    succeeds(MAIN, *short, cwd=tmp_path)
+    assert "n_classes" in refused(MAIN, *short, "sampler.n_classes=11", cwd=tmp_path)

@@ -20,7 +20,12 @@ def sgd(
 
     Returns:
         The optimizer.
+
+    Raises:
+        ValueError: if a value is out of its range.
     """
+    if not 0.0 <= momentum < 1.0:
+        raise ValueError(f"mode.momentum must be in [0, 1), got {momentum}")
     return torch.optim.SGD(
         params,
         lr=lr,
