@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 setup(
     name="vmf_embeddings",
     version="1.0.0",
-    description="Embeddings on spheres, planes and hyperbolic space: learned, and measured honestly",
+    description="Embeddings on spheres, planes and hyperbolic space, measured honestly",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vmf_embeddings", "vmf_embeddings.*"]),
