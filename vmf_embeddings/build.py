@@ -179,6 +179,7 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
     arch = instantiate("arch", cfg.arch)
     if data is not None:
         _fill_in_classes(arch, data, str(cfg.dataset.name))
+        _try_one_image(arch, data, cfg)
     if pretrained:
         arch.load_pretrained()
     built = instantiate("method", cfg.method, arch=arch)
@@ -197,6 +198,23 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
             f"training classes; say arch.params.n_classes={n_train}, or null to let the data "
             "set say"
         )
+
+
+def _try_one_image(arch: "Arch", data: "Dataset", cfg: DictConfig) -> None:
+    """Refuses a network that cannot take the data set's images, before anything is read."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            arch.eval()(torch.zeros(1, *data.image_shape))
+    except (RuntimeError, ValueError) as error:
+        raise Refused(
+            f"arch={cfg.arch.name} cannot take the images {tuple(data.image_shape)} (channels, "
+            f"height, width) of dataset={cfg.dataset.name}: {error}. Networks of the resnet family "
+            "take gray images with arch.params.in_channels=1, any size with dataset.params."
+            "image_size; n_digit_mnist takes gray 28 x 28 images with arch.params.n_digits=1"
+        ) from error
+    arch.train()
 
 
 def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:

@@ -21,8 +21,7 @@ def configuration_of_run(
     """The run's own arch, method and data set; what the command repeats of them must agree.
 
     Runs of 2021 keep no configuration in their checkpoint: there the folder's
-    `.hydra_train/config.yaml` counts where the command names only `run=PATH`, else the command's
-    own overrides, as in 2021.
+    `.hydra_train/config.yaml` counts, or where that is missing the command's own overrides.
 
     Args:
         cfg: today's composed configuration.
@@ -54,7 +53,7 @@ def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[
         config = json.loads(checkpoint["config"])
         return {key: config[key] for key in (*SELECTS, "random_seed")}
     path = run_dir / ".hydra_train" / "config.yaml"
-    if cfg.run is None or not path.exists():
+    if not path.exists():
         return None
     return _translated(OmegaConf.load(path))
 

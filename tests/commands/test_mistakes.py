@@ -32,7 +32,7 @@ TYPOS = {
     "run=somewhere": "there is no such folder",
     "+method=arcface": "method has one option: say method=… once",
     "dataset.params.dataset_path=x": "there is no 'dataset.params.dataset_path'",
-    "trainer.precision=bf8": "trainer.precision is one of no, bf16, fp16",
+    "trainer.precision=bf8": "trainer.precision is one of no, bf16",
 }
 
 
@@ -97,3 +97,12 @@ def test_sampler_that_cannot_be_filled_is_named_even_where_a_run_lies(tmp_path):
     short = ["dataset=digits", "mode.epochs=1", "sampler.n_episodes=1", "sampler.n_samples=2"]
     succeeds(MAIN, *short, cwd=tmp_path)
     assert "n_classes" in refused(MAIN, *short, "sampler.n_classes=11", cwd=tmp_path)
+
+
+def test_network_that_cannot_take_the_images_is_refused(tmp_path):
+    complaint = refused(MAIN, "dataset=digits", "arch=resnet18", cwd=tmp_path)
+    assert "arch.params.in_channels=1" in complaint
+    assert "(1, 28, 28)" in complaint
+    assert "at least 1" in refused(
+        MAIN, "dataset=digits", "arch.params.embedding_dim=0", cwd=tmp_path
+    )

@@ -67,3 +67,12 @@ def test_sequential_batches_keep_order_and_reach_every_item():
 def test_epoch_seeds_do_not_collide():
     seeds = {epoch_seed(s, e, r) for s in range(20) for e in range(20) for r in range(4)}
     assert len(seeds) == 20 * 20 * 4
+
+
+def test_pass_over_augmented_items_is_the_same_whatever_the_workers():
+    order = torch.arange(7)
+    passes = [
+        torch.cat([b["examples"] for b in sequential_batches(FilesLike(), order, 3, n, seed=4)])
+        for n in (0, 2)
+    ]
+    assert torch.equal(*passes)

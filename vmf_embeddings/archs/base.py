@@ -28,6 +28,12 @@ class HeadSpec:
     init_temp: float = 0.0
     kappa_confidence: float = 0.4
 
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1:
+            raise ValueError(
+                f"arch.params.embedding_dim must be at least 1, got {self.embedding_dim}."
+            )
+
 
 class Arch(nn.Module):
     """Images [B, ch, H, W] -> embeddings [B, D].

@@ -11,6 +11,8 @@ from vmf_embeddings.samplers.base import BatchSampler, positive
 class RandomSampler(BatchSampler):
     """Shuffled batches; the last one may be smaller, as with `DataLoader(shuffle=True)`.
 
+    A single image left over joins the batch before it: alone it has no batch statistics.
+
     Args:
         labels: integer classes [N]; only N matters here.
         batch_size: images per batch, >= 1.
@@ -23,8 +25,16 @@ class RandomSampler(BatchSampler):
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self.labels) // self.batch_size)
+        full, rest = divmod(len(self.labels), self.batch_size)
+        return full + (rest > self._joins(full))
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.from_numpy(self.generator().permutation(len(self.labels)))
-        yield from order.split(self.batch_size)
+        batches = list(order.split(self.batch_size))
+        if len(batches) > len(self):
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from batches
+
+    def _joins(self, full: int) -> int:
+        """How many images left over are too few for a batch of their own."""
+        return 1 if full and self.batch_size > 1 else 0

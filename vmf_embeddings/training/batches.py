@@ -128,7 +128,7 @@ class TrainBatches:
 
 
 def sequential_batches(
-    split: Any, indices: Tensor, batch_size: int, num_workers: int = 0
+    split: Any, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
 ) -> Iterator[Batch]:
     """The given items of a split in order, in batches.
 
@@ -137,19 +137,20 @@ def sequential_batches(
         indices: [n] which items.
         batch_size: items a batch; the last may be smaller.
         num_workers: worker processes for splits that are not in memory.
+        seed: of the augmentation, where the split has one.
 
     Yields:
-        Batches.
+        Batches, the same whatever the number of workers.
     """
     chunks = indices.split(batch_size)
     if split.in_memory:
+        draw = torch.Generator().manual_seed(seed)
         for chunk in chunks:
-            yield split.batch(chunk)
+            yield split.batch(chunk, generator=draw)
         return
-    workers = n_workers(num_workers)
     yield from DataLoader(
-        split,
-        batch_sampler=[chunk.tolist() for chunk in chunks],
-        num_workers=workers,
+        SeededItems(split),
+        batch_sampler=_Plan(lambda: iter(chunks), lambda: seed),
+        num_workers=n_workers(num_workers),
         generator=torch.Generator(),
     )

@@ -126,7 +126,7 @@ def _assemble(
     log.info(
         "Training on %d images of %d classes, validating on %d by %s",
         *(len(train), train.n_classes, len(valid)),
-        "Recall@1 on unseen classes" if dataset.open_set else "accuracy",
+        "Recall@1" if dataset.open_set else "accuracy",
     )
     method.to(accelerator.device)
     if state is None:
@@ -193,11 +193,14 @@ def _run_epoch(
 
 def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
     """Lets the method look at the training data before the first epoch, alike in every process."""
-    seed_everything(epoch_seed(settings.random_seed, 0, SHARED_STREAM))
+    seed = epoch_seed(settings.random_seed, 0, SHARED_STREAM)
+    seed_everything(seed)
 
     def batches() -> Any:
         order = torch.arange(len(train))
-        for batch in sequential_batches(train, order, PREPARE_BATCH_SIZE, settings.num_workers):
+        for batch in sequential_batches(
+            train, order, PREPARE_BATCH_SIZE, settings.num_workers, seed=seed
+        ):
             yield batch["examples"].to(device)
 
     method.prepare(batches, train.class_counts)

@@ -62,7 +62,7 @@ def start(*, cpu: bool = False, precision: str = "no") -> Accelerator:
 
     Args:
         cpu: whether to stay on the processor even where a GPU is present.
-        precision: `no`, `bf16` or `fp16`.
+        precision: `no` or `bf16`.
 
     Returns:
         Accelerate's view of this process.

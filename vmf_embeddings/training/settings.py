@@ -36,7 +36,7 @@ class Settings:
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("trainer.precision", self.precision, ("no", "bf16", "fp16"))
+        _one_of("trainer.precision", self.precision, ("no", "bf16"))
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))

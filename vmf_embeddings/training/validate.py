@@ -1,5 +1,7 @@
 """The number that training selects by: accuracy, or Recall@1 where classes are new."""
 
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
@@ -38,7 +40,7 @@ def validate(
     )
     labels = split.labels.to(embeddings.device)
     if open_set:
-        return recall_at_1(method, embeddings, labels, search)
+        return recall_at_1(method, embeddings, split, search)
     return accuracy(method, embeddings, labels, batch_size)
 
 
@@ -53,18 +55,27 @@ def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
 
 
 @torch.no_grad()
-def recall_at_1(method: Method, embeddings: Tensor, labels: Tensor, search: str) -> float:
-    """Fraction of [N, D] embeddings whose nearest other embedding has the same label [N]."""
+def recall_at_1(method: Method, embeddings: Tensor, split: Any, search: str) -> float:
+    """Fraction of a split's queries whose nearest other gallery row [N, D] has the same label."""
     geometry = method.geometry
-    rows = geometry.project(embeddings)
+    rows, device = geometry.project(embeddings), embeddings.device
+    everything = torch.ones(len(rows), dtype=torch.bool, device=device)
+    queries, gallery = (
+        (everything if mask is None else mask.to(device)).nonzero().squeeze(1)
+        for mask in (split.is_query, split.is_gallery)
+    )
+    place = torch.full((len(rows),), -1, device=device)  # of every row within the gallery
+    place[gallery] = torch.arange(len(gallery), device=device)
     neighbours, _ = nearest(
-        rows,
-        rows,
+        rows[queries],
+        rows[gallery],
         1,
         similarity=geometry.similarity,
         metric=geometry.faiss_metric,
-        exclude=torch.arange(len(rows), device=rows.device),
+        exclude=place[queries],
         backend=search,
     )
-    found = neighbours[:, 0].to(labels.device)
-    return float((labels[found] == labels).float().mean())
+    labels = split.labels.to(device)
+    found = neighbours[:, 0].to(device)
+    hits = (labels[gallery][found] == labels[queries]) & (found >= 0)
+    return int(hits.sum()) / len(queries)
