@@ -14,7 +14,13 @@ from vmf_embeddings import directional
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
 
-KNOBS = {"n_samples": 10, "normalizer": "exact", "vmf_sampler": "exact", "kappa_init": "exact"}
+KNOBS = {
+    "n_samples": 10,
+    "normalizer": "exact",
+    "vmf_sampler": "exact",
+    "kappa_init": "exact",
+    "estimator": "iid",
+}
 
 
 def build(n_classes: int = 5, embedding_dim: int = 3, **knobs: object) -> VMFSoftmax:
@@ -280,3 +286,21 @@ def test_impossible_numbers_are_refused():
         build(embedding_dim=1)
     with pytest.raises(ValueError, match=r"kappa_confidence must lie in \(0, 1\)"):
         VMFSoftmax(TinyArch(use_vmf=True, kappa_confidence=1.0), **KNOBS)
+
+
+def test_antithetic_loss_has_the_expectation_of_the_independent_one():
+    embeddings, labels = 4 * normal(6, 3).float(), torch.arange(6) % 5
+    means, errors = [], []
+    for estimator in ("iid", "antithetic"):
+        method = build(estimator=estimator)
+        torch.manual_seed(1)
+        losses = torch.stack([method.loss(embeddings, labels).detach() for _ in range(600)])
+        means.append(losses.mean())
+        errors.append(losses.var() / 600)
+    assert abs(means[0] - means[1]) < 4 * sum(errors).sqrt()
+
+
+def test_antithetic_draws_are_refused_where_they_do_not_apply():
+    for knobs in ({"n_samples": 3}, {"normalizer": "approx"}, {"vmf_sampler": "reference"}):
+        with pytest.raises(ValueError, match="estimator=antithetic needs"):
+            build(estimator="antithetic", **knobs)

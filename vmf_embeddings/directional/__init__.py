@@ -8,6 +8,7 @@ from vmf_embeddings.directional.approximation import (
 from vmf_embeddings.directional.bessel import cosine_variance, mean_cosine, mean_cosine_inverse
 from vmf_embeddings.directional.distribution import HypersphericalUniform, VonMisesFisher
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
+from vmf_embeddings.directional.partition import mean_log_partition
 from vmf_embeddings.directional.reference_sampler import householder_transform
 from vmf_embeddings.directional.sampler import sample, sample_angle, sample_cosine
 from vmf_embeddings.directional.uniform import sample_sphere_coordinate
@@ -24,6 +25,7 @@ __all__ = [
     "mean_cosine",
     "mean_cosine_approx",
     "mean_cosine_inverse",
+    "mean_log_partition",
     "sample",
     "sample_angle",
     "sample_cosine",

@@ -78,14 +78,30 @@ def bessel_ratio(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor
     Returns:
         A(kappa) / kappa (1/dim at kappa = 0) and J_m / J_order, 1.0 where the plan has no steps.
     """
-    s = (kappa_squared + plan.order**2).sqrt()
+    ratio, factor = ratio_from_root((kappa_squared + plan.order**2).sqrt(), kappa_squared, plan)
+    return ratio, 1.0 if factor is None else factor
+
+
+def ratio_from_root(
+    s: Tensor, kappa_squared: Tensor | None, plan: Expansion
+) -> tuple[Tensor, Tensor | None]:
+    """`bessel_ratio` for callers that have s = sqrt(order^2 + kappa^2) already.
+
+    Args:
+        s: any shape.
+        kappa_squared: same shape; not read where the plan has no steps.
+        plan: from `expansion(dim)`.
+
+    Returns:
+        A(kappa) / kappa, and the factor of the recurrence or None where the plan has no steps.
+    """
     t = s.reciprocal()
     correction = evaluate(plan.slope, t * plan.order, constant=0.5)
     ratio = torch.addcmul((s + plan.order).reciprocal(), t.square(), correction, value=-1)
-    factor: Tensor | float = 1.0
+    factor = None
     for step in plan.steps:
         denominator = kappa_squared * ratio + step
-        factor = denominator * factor
+        factor = denominator if factor is None else denominator * factor
         ratio = denominator.reciprocal()
     return ratio, factor
 
@@ -149,9 +165,7 @@ class _Inverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, target: Tensor, dim: int) -> Tensor:
         kappa = target * (dim - target.square()) / (1 - target.square())
-        for _ in range(
-            8
-        ):  # from Banerjee's start four steps reach rounding; the rest is free margin
+        for _ in range(8):  # from Banerjee's start four steps reach rounding
             step = (mean_cosine(kappa, dim) - target) / cosine_variance(kappa, dim)
             kappa = (kappa - step).clamp_min(0.0)
         ctx.save_for_backward(kappa)

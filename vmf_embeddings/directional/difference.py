@@ -35,6 +35,11 @@ class Kernel(Protocol):
     def slope(self, kappa_squared: Tensor) -> Tensor:
         """The derivative -d log C / d kappa^2 = A(kappa) / (2 kappa)."""
 
+    def difference_and_slope(
+        self, start: tuple[Tensor, ...], delta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`difference`, and `slope` at q + delta, for less than the two apart."""
+
 
 def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
     """Row and column slices that cut a table [rows, columns] into blocks."""

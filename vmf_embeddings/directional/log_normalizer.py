@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vmf_embeddings.directional.bessel import Expansion, bessel_ratio, check_dim, expansion, widen
+from vmf_embeddings.directional.bessel import (
+    Expansion,
+    bessel_ratio,
+    check_dim,
+    expansion,
+    ratio_from_root,
+    widen,
+)
 from vmf_embeddings.directional.debye import evaluate
 from vmf_embeddings.directional.difference import Kernel, blockwise_difference
 
@@ -77,15 +84,33 @@ class _Debye:
         return base, s, (s + plan.order).reciprocal(), s.reciprocal(), constant, kappa_squared
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        base, s1, inverse_sum, inverse_s1, constant, kappa_squared = start
-        plan = self.plan
+        base, *_, kappa_squared = start
+        factor = None
+        if self.plan.steps:
+            factor = bessel_ratio(kappa_squared + delta, self.plan)[1]
+        return self._difference(start, delta, (base + delta).sqrt_(), factor)
+
+    def difference_and_slope(
+        self, start: tuple[Tensor, ...], delta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        base, *_, kappa_squared = start
         s2 = (base + delta).sqrt_()
+        q = kappa_squared + delta if self.plan.steps else None
+        ratio, factor = ratio_from_root(s2, q, self.plan)
+        return self._difference(start, delta, s2, factor), ratio.mul_(0.5)
+
+    def _difference(
+        self, start: tuple[Tensor, ...], delta: Tensor, s2: Tensor, factor: Tensor | None
+    ) -> Tensor:
+        """The difference, given s2 = sqrt(order^2 + kappa_2^2) and the recurrence's factor."""
+        _, s1, inverse_sum, inverse_s1, constant, _ = start
+        plan = self.plan
         rise = (s2 + s1).reciprocal_().mul_(delta)  # s2 - s1 without cancellation
         result = evaluate(plan.value, s2.reciprocal().mul_(plan.order))
         result -= constant
-        if plan.steps:
-            result += bessel_ratio(kappa_squared + delta, plan)[1].log()
-        result.add_(s2.mul_(inverse_s1).log_(), alpha=-0.5)
+        if factor is not None:
+            result += factor.log()
+        result.add_((s2 * inverse_s1).log_(), alpha=-0.5)
         result.add_((rise * inverse_sum).log1p_(), alpha=-plan.order)
         return result.add_(rise)
 
@@ -106,6 +131,11 @@ class _ThreeDimensions:
         kappa_squared, first = start
         return _log_sinhc(kappa_squared + delta).sub_(first)
 
+    def difference_and_slope(
+        self, start: tuple[Tensor, ...], delta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.difference(start, delta), self.slope(start[0] + delta)
+
     def slope(self, kappa_squared: Tensor) -> Tensor:
         # (kappa coth kappa - 1) / (2 kappa^2), whose numerator cancels near 0
         large = kappa_squared.clamp_min(SERIES_BELOW)
@@ -125,7 +155,8 @@ def _log_sinhc(kappa_squared: Tensor) -> Tensor:
     return torch.where(kappa_squared < SERIES_BELOW, series, closed)
 
 
-def _kernel(dim: int, dtype: torch.dtype) -> Kernel:
+def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:
+    """How to evaluate the normaliser of `dim` >= 2 dimensions for answers in `dtype`."""
     check_dim(dim)
     if dim == 3:
         return _ThreeDimensions()
@@ -159,4 +190,4 @@ def log_normalizer_difference(kappa_squared: Tensor, delta: Tensor, dim: int) ->
     >>> round(log_normalizer_difference(q, delta, 128).item(), 4)
     6.9155
     """
-    return blockwise_difference(kappa_squared, delta, _kernel(dim, delta.dtype))
+    return blockwise_difference(kappa_squared, delta, normalizer_kernel(dim, delta.dtype))

@@ -66,11 +66,33 @@ def vmf_softmax_loss(
     dim = embeddings.shape[-1]
     delta = beta.square() + 2 * beta * (directions @ class_weights.T)  # |w + beta z|^2 - |w|^2
     class_terms = difference(class_weights.square().sum(-1), delta, dim).logsumexp(-1).mean(-1)
+    aligned = expected_cosine(embeddings, class_weights[labels], mean_cosine)
+    return (class_terms - beta * aligned).mean()
+
+
+def expected_cosine(
+    embeddings: Tensor, weights: Tensor, mean_cosine: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Expected cosine A(|z|) A(|w|) cos(z, w) of the laws of paired rows.
+
+    Args:
+        embeddings: kappa times mu [B, D].
+        weights: kappa times mu [B, D].
+        mean_cosine: A as a function of concentrations and dimension.
+
+    Returns:
+        [B], in [-1, 1].
+
+    Example:
+        >>> sure = 1e6 * torch.eye(2)
+        >>> expected_cosine(sure, sure, directional.mean_cosine).round(decimals=3)
+        tensor([1., 1.])
+    """
     means = []
-    for vectors in (embeddings, class_weights[labels]):
+    for vectors in (embeddings, weights):
         kappa, mu = VonMisesFisher.split(vectors)
-        means.append(mean_cosine(kappa, dim)[:, None] * mu)
-    return (class_terms - beta * (means[0] * means[1]).sum(-1)).mean()
+        means.append(mean_cosine(kappa, vectors.shape[-1])[:, None] * mu)
+    return (means[0] * means[1]).sum(-1)
 
 
 class VMFSoftmax(Method):
@@ -82,18 +104,37 @@ class VMFSoftmax(Method):
         normalizer: "exact" or "approx" (2021).
         vmf_sampler: "exact" or "reference" (2021: a wrong law between kappa = 11 and 1.5 D).
         kappa_init: "exact" or "reference" (2021), see `vmf_start`.
+        estimator: of the loss: "iid" draws, or "antithetic" pairs with the gradient formed on the
+            way (see `directional.partition`); the same expectation.
     """
 
     wants_vmf = True
 
     def __init__(
-        self, arch: Arch, n_samples: int, normalizer: str, vmf_sampler: str, kappa_init: str
+        self,
+        arch: Arch,
+        n_samples: int,
+        normalizer: str,
+        vmf_sampler: str,
+        kappa_init: str,
+        estimator: str,
     ) -> None:
         super().__init__(arch)
         _check_choice("normalizer", normalizer, NORMALIZERS)
         _check_choice("vmf_sampler", vmf_sampler, PREDICTORS)
         if n_samples < 1:
             raise ValueError(f"method.params.n_samples must be at least 1, got {n_samples}.")
+        _check_choice("estimator", estimator, ("antithetic", "iid"))
+        if estimator == "antithetic" and (n_samples % 2, normalizer, vmf_sampler) != (
+            0,
+            "exact",
+            "exact",
+        ):
+            raise ValueError(
+                "method.params.estimator=antithetic needs an even n_samples and normalizer and "
+                f"vmf_sampler exact, got {n_samples}, {normalizer} and {vmf_sampler}."
+            )
+        self.estimator = estimator
         self.n_samples, self.normalizer = n_samples, normalizer
         self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
         spec = arch.head
@@ -109,10 +150,19 @@ class VMFSoftmax(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by fresh draws."""
+        if self.estimator == "antithetic":
+            return self._antithetic_loss(embeddings, labels)
         directions = self.draw(embeddings, gradient=True)
         return vmf_softmax_loss(
             embeddings, self.head.weight, labels, self.head.beta, directions, self.normalizer
         )
+
+    def _antithetic_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        kappa, mu = VonMisesFisher.split(embeddings)
+        weights, beta = self.head.weight, self.head.beta
+        partition = directional.mean_log_partition(mu, kappa, weights, beta, self.n_samples)
+        aligned = expected_cosine(embeddings, weights[labels], directional.mean_cosine)
+        return partition - beta * aligned.mean()
 
     @full_precision
     def logits(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -173,7 +223,7 @@ class VMFSoftmax(Method):
         self.kappa_scale.fill_(float(scale))
 
 
-def _check_choice(knob: str, value: str, known: dict[str, Any]) -> None:
+def _check_choice(knob: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise ValueError(f"method.params.{knob} must be one of {', '.join(known)}, got {value!r}.")
 
