@@ -13,6 +13,7 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from torch import library
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
@@ -33,7 +34,7 @@ def _compiled_operators_load() -> bool:
 
 def _define_missing_operators() -> None:
     for name in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{name}", _SCHEMA)
+        library.define(f"torchvision::{name}", _SCHEMA)
 
 
 if not _compiled_operators_load():
