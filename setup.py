@@ -28,6 +28,7 @@ setup(
     extras_require={
         "cpu": ["faiss-cpu>=1.9"],
         "gpu": ["faiss-gpu>=1.12"],
+        "native": ["numba>=0.61"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow"],
         "cub": ["gdown"],

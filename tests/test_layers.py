@@ -9,10 +9,11 @@ PACKAGE = Path(__file__).parents[1] / "vmf_embeddings"
 
 # room -> our rooms it may import; libraries it must not import
 MAY = {
-    "directional": set(),
+    "native": set(),
+    "directional": {"native"},
     "hyperbolic": set(),
-    "search": set(),
-    "metrics": {"search"},
+    "search": {"native"},
+    "metrics": {"search", "native"},
     "embeddings": set(),
     "geometry": {"directional", "hyperbolic"},
     "archs": {"torchvision_compat"},
