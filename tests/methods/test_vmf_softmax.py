@@ -11,6 +11,7 @@ import torch
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
 from vmf_embeddings import directional
+from vmf_embeddings.directional.tangent import tangent_points
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
 
@@ -19,7 +20,7 @@ KNOBS = {
     "normalizer": "exact",
     "vmf_sampler": "exact",
     "kappa_init": "exact",
-    "estimator": "iid",
+    "estimator": "auto",
 }
 
 
@@ -272,7 +273,13 @@ def test_a_checkpoint_of_2021_brings_its_scale(key):
 
 
 @pytest.mark.parametrize(
-    "knob, value", [("normalizer", "fast"), ("vmf_sampler", "wood"), ("kappa_init", "big")]
+    "knob, value",
+    [
+        ("normalizer", "fast"),
+        ("vmf_sampler", "wood"),
+        ("kappa_init", "big"),
+        ("estimator", "mirror"),
+    ],
 )
 def test_unknown_choices_list_the_known_ones(knob, value):
     with pytest.raises(ValueError, match=f"method.params.{knob} must be one of .*'{value}'"):
@@ -300,7 +307,37 @@ def test_antithetic_loss_has_the_expectation_of_the_independent_one():
     assert abs(means[0] - means[1]) < 4 * sum(errors).sqrt()
 
 
-def test_antithetic_draws_are_refused_where_they_do_not_apply():
-    for knobs in ({"n_samples": 3}, {"normalizer": "approx"}, {"vmf_sampler": "reference"}):
-        with pytest.raises(ValueError, match="estimator=antithetic needs"):
-            build(estimator="antithetic", **knobs)
+NOT_FOR_PAIRS = ({"n_samples": 3}, {"normalizer": "approx"}, {"vmf_sampler": "reference"})
+
+
+@pytest.mark.parametrize("knobs", NOT_FOR_PAIRS)
+def test_pairs_are_refused_by_name_and_left_by_default_where_they_do_not_apply(knobs):
+    with pytest.raises(ValueError, match="estimator=antithetic needs"):
+        build(estimator="antithetic", **knobs)
+    assert build(**knobs).estimator == "iid"
+
+
+def test_pairs_are_the_default():
+    assert build().estimator == "antithetic"
+    assert VMFSoftmax(TinyArch(use_vmf=True), 4, "exact", "exact", "exact").estimator == (
+        "antithetic"
+    )
+    assert build(estimator="iid").estimator == "iid"
+
+
+def test_independent_loss_equals_the_plain_formula_on_the_same_draws():
+    method = build(5, 20, estimator="iid").double()
+    embeddings, labels = (9 * normal(6, 20)).requires_grad_(), torch.arange(6) % 5
+    leaves = [embeddings, method.head.weight, method.head.tau]
+    torch.manual_seed(1)
+    fused = method.loss(embeddings, labels)
+    torch.manual_seed(1)
+    kappa, mu = VonMisesFisher.split(embeddings)
+    angle = directional.sample_angle(kappa, 20, method.n_samples)
+    normals = torch.empty(6, method.n_samples, 20, dtype=torch.float64).normal_()
+    draws = tangent_points(angle, mu, normals.transpose(0, 1).contiguous()).transpose(0, 1)
+    plain = vmf_softmax_loss(embeddings, method.head.weight, labels, method.head.beta, draws)
+    torch.testing.assert_close(fused, plain, rtol=1e-13, atol=0)
+    gradients = (torch.autograd.grad(loss, leaves) for loss in (fused, plain))
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)

@@ -28,6 +28,7 @@ NORMALIZERS = {
     "approx": (directional.mean_cosine_approx, directional.log_normalizer_difference_approx),
 }
 PREDICTORS = {"exact": drawn_cosines, "reference": reference_drawn_cosines}
+ESTIMATORS = ("auto", "antithetic", "iid")
 
 
 def vmf_softmax_loss(
@@ -104,8 +105,9 @@ class VMFSoftmax(Method):
         normalizer: "exact" or "approx" (2021).
         vmf_sampler: "exact" or "reference" (2021: a wrong law between kappa = 11 and 1.5 D).
         kappa_init: "exact" or "reference" (2021), see `vmf_start`.
-        estimator: of the loss: "iid" draws, or "antithetic" pairs with the gradient formed on the
-            way (see `directional.partition`); the same expectation.
+        estimator: of the loss: "antithetic" pairs of draws, "iid" ones, or "auto": pairs wherever
+            they apply, that is for an even `n_samples` and exact mathematics. The same expectation;
+            pairs have far less variance (see `directional.partition`).
     """
 
     wants_vmf = True
@@ -117,23 +119,24 @@ class VMFSoftmax(Method):
         normalizer: str,
         vmf_sampler: str,
         kappa_init: str,
-        estimator: str,
+        estimator: str = "auto",  # runs of version 0.1 do not name it
     ) -> None:
         super().__init__(arch)
         _check_choice("normalizer", normalizer, NORMALIZERS)
         _check_choice("vmf_sampler", vmf_sampler, PREDICTORS)
         if n_samples < 1:
             raise ValueError(f"method.params.n_samples must be at least 1, got {n_samples}.")
-        _check_choice("estimator", estimator, ("antithetic", "iid"))
-        if estimator == "antithetic" and (n_samples % 2, normalizer, vmf_sampler) != (
-            0,
-            "exact",
-            "exact",
-        ):
+        _check_choice("estimator", estimator, ESTIMATORS)
+        self.exact = normalizer == vmf_sampler == "exact"
+        pairs_apply = self.exact and n_samples % 2 == 0
+        if estimator == "antithetic" and not pairs_apply:
             raise ValueError(
                 "method.params.estimator=antithetic needs an even n_samples and normalizer and "
-                f"vmf_sampler exact, got {n_samples}, {normalizer} and {vmf_sampler}."
+                f"vmf_sampler exact, got {n_samples}, {normalizer} and {vmf_sampler}: say "
+                "method.params.estimator=auto for pairs where they apply, or =iid."
             )
+        if estimator == "auto":
+            estimator = "antithetic" if pairs_apply else "iid"
         self.estimator = estimator
         self.n_samples, self.normalizer = n_samples, normalizer
         self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
@@ -150,17 +153,14 @@ class VMFSoftmax(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by fresh draws."""
-        if self.estimator == "antithetic":
-            return self._antithetic_loss(embeddings, labels)
-        directions = self.draw(embeddings, gradient=True)
-        return vmf_softmax_loss(
-            embeddings, self.head.weight, labels, self.head.beta, directions, self.normalizer
-        )
-
-    def _antithetic_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        kappa, mu = VonMisesFisher.split(embeddings)
         weights, beta = self.head.weight, self.head.beta
-        partition = directional.mean_log_partition(mu, kappa, weights, beta, self.n_samples)
+        if not self.exact:
+            directions = self.draw(embeddings, gradient=True)
+            return vmf_softmax_loss(embeddings, weights, labels, beta, directions, self.normalizer)
+        kappa, mu = VonMisesFisher.split(embeddings)
+        partition = directional.mean_log_partition(
+            mu, kappa, weights, beta, self.n_samples, estimator=self.estimator
+        )
         aligned = expected_cosine(embeddings, weights[labels], directional.mean_cosine)
         return partition - beta * aligned.mean()
 
