@@ -19,7 +19,8 @@ from vmf_embeddings import directional, geometry, hyperbolic, metrics
 from vmf_embeddings.archs.base import Arch, HeadSpec
 from vmf_embeddings.datasets.arrays import ArraySplit
 from vmf_embeddings.datasets.augment import CropFlipOcclude
-from vmf_embeddings.methods import arcface, normalized_sce, vmf_softmax
+from vmf_embeddings.methods import arcface, vmf_softmax
+from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.hyperbolic_sce import poincare_logits
 from vmf_embeddings.samplers.episodic import EpisodicSampler
 
@@ -109,16 +110,11 @@ def mean_cosine(kappa: Tensor, dim: int) -> Tensor:
 
 
 def normalized_loss(z: Tensor, weights: Tensor, labels: Tensor, beta: Tensor) -> Tensor:
-    method = normalized_sce
-    loss = getattr(method, "normalized_loss", None)  # a fused form, where one exists
-    if loss is not None:
-        return loss(z, weights, labels, beta)
-    return nn.functional.cross_entropy(method.cosine_logits(z, weights, beta), labels)
+    return cosine_cross_entropy(z, weights, labels, beta)
 
 
 def arcface_loss(z: Tensor, weights: Tensor, labels: Tensor, beta: Tensor) -> Tensor:
-    cosines = arcface.arcface_cosines(z, weights, labels, 0.5)
-    return nn.functional.cross_entropy(beta * cosines, labels)
+    return arcface.arcface_loss(z, weights, labels, beta, 0.5)
 
 
 def hyperbolic_loss(z: Tensor, a: Tensor, p: Tensor, labels: Tensor, c: float) -> Tensor:

@@ -9,33 +9,52 @@ from torch.nn.functional import cross_entropy
 
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
-from vmf_embeddings.methods.arcface import ArcFace, arcface_cosines
+from vmf_embeddings.methods.arcface import ArcFace, add_margin, arcface_loss
+from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.head import cosine
 from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
 from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits
 
-VARIANTS = {
-    "unnormalized": lambda x, w, y, beta: dot_product_logits(x, w),
-    "normalized": lambda x, w, y, beta: cosine_logits(x, w, beta),
-    "arcface_m0.5": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.5),
-    "arcface_m0.3": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.3),
-    "arcface_set_m_zero": lambda x, w, y, beta: beta * arcface_cosines(x, w, y, 0.0),
+
+def shifted_cosines(x, w, y, margin: float) -> torch.Tensor:
+    """Cosines [B, C], a margin added to the angle of the target class."""
+    cosines = cosine(x.double(), w.double())
+    own = add_margin(cosines.gather(1, y[:, None]), margin)[0]
+    return cosines.scatter(1, y[:, None], own).to(x.dtype)
+
+
+def arcface(margin: float):
+    return (
+        lambda x, w, y, beta: arcface_loss(x, w, y, beta, margin),
+        lambda x, w, y, beta: beta * shifted_cosines(x, w, y, margin),
+    )
+
+
+VARIANTS = {  # loss and logits
+    "unnormalized": (
+        lambda x, w, y, beta: cross_entropy(dot_product_logits(x, w), y),
+        lambda x, w, y, beta: dot_product_logits(x, w),
+    ),
+    "normalized": (cosine_cross_entropy, lambda x, w, y, beta: cosine_logits(x, w, beta)),
+    "arcface_m0.5": arcface(0.5),
+    "arcface_m0.3": arcface(0.3),
+    "arcface_set_m_zero": arcface(0.0),
 }
 
 
 @pytest.mark.parametrize("dtype", (torch.float64, torch.float32))
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_losses_and_gradients_equal_the_reference(golden, variant, dtype):
-    data = golden("sce_losses")
+    data, (loss_of, logits_of) = golden("sce_losses"), VARIANTS[variant]
     for case in cases(data):
         x, w = (torch.tensor(data[f"{case}/{n}"], dtype=dtype) for n in ("x", "weights"))
         tau = torch.tensor(float(data[f"{case}/temp"]), dtype=dtype)
         x.requires_grad_(), w.requires_grad_(), tau.requires_grad_()
         y = torch.tensor(data[f"{case}/targets"])
-        logits = VARIANTS[variant](x, w, y, torch.exp(-tau))
-        loss = cross_entropy(logits, y)
+        loss = loss_of(x, w, y, torch.exp(-tau))
         loss.backward()
+        logits = logits_of(x, w, y, torch.exp(-tau))
         results = {"loss": loss, "train_logits": logits, "grad_x": x.grad, "grad_weights": w.grad}
         if variant != "unnormalized":
             results["grad_temp"] = tau.grad
@@ -75,27 +94,23 @@ def test_cosine_logits_ignore_lengths_and_stay_within_beta():
     torch.testing.assert_close(cosine_logits(w, w, beta).diagonal(), beta.expand(3))
 
 
-def test_margin_adds_to_the_angle_of_the_target_alone():
-    x, w, y = normal(6, 4), normal(3, 4, seed=1), torch.tensor([0, 1, 2, 0, 1, 2])
-    plain, shifted = cosine(x, w), arcface_cosines(x, w, y, 0.4)
-    for i in range(6):
-        for j in range(3):
-            angle = math.acos(plain[i, j]) + (0.4 if j == y[i] else 0.0)
-            assert shifted[i, j].item() == pytest.approx(math.cos(angle), abs=1e-12)
-
-
-def test_arcface_without_margin_is_the_cosine():
-    x, w, y = normal(6, 4), normal(3, 4, seed=1), torch.tensor([0, 1, 2, 0, 1, 2])
-    torch.testing.assert_close(arcface_cosines(x, w, y, 0.0), cosine(x, w))
+def test_margin_adds_to_the_angle():
+    angle = torch.linspace(0.01, math.pi - 0.01, 50, dtype=torch.float64)
+    for margin in (0.0, 0.4, 3.0):
+        cosine = angle.cos().requires_grad_()
+        value, slope = add_margin(cosine, margin)
+        torch.testing.assert_close(value, (angle + margin).cos())
+        torch.testing.assert_close(slope, torch.autograd.grad(value.sum(), cosine)[0])
 
 
 @pytest.mark.parametrize("sign", (1.0, -1.0))
 @pytest.mark.parametrize("dtype", (torch.float32, torch.float64))
 def test_arcface_gradient_is_finite_on_and_opposite_the_class(sign, dtype):
     w = normal(3, 4, dtype=dtype)
-    x = (sign * w).requires_grad_()
-    cross_entropy(64 * arcface_cosines(x, w, torch.arange(3), 0.5), torch.arange(3)).backward()
+    x, beta = (sign * w).requires_grad_(), torch.tensor(64, dtype=dtype)
+    arcface_loss(x, w.requires_grad_(), torch.arange(3), beta, 0.5).backward()
     assert torch.isfinite(x.grad).all()
+    assert torch.isfinite(w.grad).all()
 
 
 def test_arcface_margin_waits_for_the_warm_up():

@@ -5,54 +5,71 @@ easy-margin variant; as compared by Scott et al. 2021, https://arxiv.org/abs/210
 """
 
 import math
+from functools import partial
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.head import ClassHead, cosine
 from vmf_embeddings.methods.precision import full_precision
 
 _CLIP = 1e-7  # keeps sin(theta) off 0, where its gradient is infinite; the value of 2021
 
 
-def arcface_cosines(
-    embeddings: Tensor, class_weights: Tensor, labels: Tensor, margin: float
-) -> Tensor:
-    """Cosines with every class, a margin added to the angle theta of the target.
+def add_margin(cosine: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """The cosine after a margin has been added to the angle theta, and its slope.
 
     cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m)
 
-    Above theta = pi - m the target's value rises again with theta: no easy-margin branch, as in
-    2021. Its cosine is taken in float64, [B, D] numbers only: near +-1 the slope cos/sin magnifies
-    float32's rounding to several percent.
+    Above theta = pi - m the value rises again with theta: no easy-margin branch, as in 2021. Near
+    +-1 the slope cos(m) + sin(m) cos(theta)/sin(theta) is steep: give the cosine in float64.
+
+    Args:
+        cosine: any shape, in [-1, 1].
+        margin: m in radians, >= 0.
+
+    Returns:
+        Two tensors of the shape of `cosine`. The angle is kept 4.5e-4 off 0 and pi, where the slope
+        would be infinite; beyond, the slope is 0.
+
+    Example:
+        >>> import torch
+        >>> [round(x.item(), 4) for x in add_margin(torch.tensor(0.8), math.pi / 2)]
+        [-0.6, 1.3333]
+    """
+    clipped = cosine.clamp(-1 + _CLIP, 1 - _CLIP)
+    sine = ((1 - clipped) * (1 + clipped)).sqrt()  # product form: 1 - t^2 loses half the digits
+    value = clipped * math.cos(margin) - sine * math.sin(margin)
+    slope = math.cos(margin) + clipped / sine * math.sin(margin)
+    return value, slope * (clipped == cosine)
+
+
+def arcface_loss(
+    embeddings: Tensor, class_weights: Tensor, labels: Tensor, beta: Tensor, margin: float
+) -> Tensor:
+    """Mean cross-entropy of scaled cosines, a margin added to the angle of the target class.
 
     Args:
         embeddings: [B, D], any length.
         class_weights: [C, D], any length.
-        labels: target class [B], 0..C-1.
-        margin: m in radians, >= 0.
+        labels: target classes [B], 0..C-1.
+        beta: inverse temperature, > 0, scalar.
+        margin: in radians, >= 0.
 
     Returns:
-        [B, C] in [-1, 1]; the target's angle is kept 4.5e-4 off 0 and pi, where its gradient would
-        be infinite.
+        Scalar in nats.
 
     Example:
         >>> import torch
         >>> z, y = torch.tensor([[1.0, 1.0]]), torch.tensor([0])
-        >>> arcface_cosines(z, torch.eye(2), y, math.pi / 4)  # 45 degrees become 90
-        tensor([[0.0000, 0.7071]])
+        >>> arcface_loss(z, torch.eye(2), y, torch.tensor(1.0), math.pi / 4)  # logits 0, 0.7071
+        tensor(1.1079)
     """
-    normalize = nn.functional.normalize
-    targets = normalize(class_weights[labels].double(), dim=-1)
-    target = (normalize(embeddings.double(), dim=-1) * targets).sum(-1, keepdim=True)
-    target = target.clamp(-1 + _CLIP, 1 - _CLIP)
-    sine = ((1 - target) * (1 + target)).sqrt()  # product form: 1 - t^2 loses half the digits
-    shifted = target * math.cos(margin) - sine * math.sin(margin)
-    return cosine(embeddings, class_weights).scatter(
-        1, labels[:, None], shifted.to(embeddings.dtype)
-    )
+    shift = partial(add_margin, margin=margin)
+    return cosine_cross_entropy(embeddings, class_weights, labels, beta, shift)
 
 
 class ArcFace(Method):
@@ -91,8 +108,7 @@ class ArcFace(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        cosines = arcface_cosines(embeddings, self.head.weight, labels, self.margin)
-        return nn.functional.cross_entropy(self.head.beta * cosines, labels)
+        return arcface_loss(embeddings, self.head.weight, labels, self.head.beta, self.margin)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:

@@ -4,11 +4,12 @@ Wang, Xiang, Cheng, Yuille 2017, "NormFace", https://arxiv.org/abs/1704.06369; t
 Scott et al. 2021, https://arxiv.org/abs/2103.15718.
 """
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.head import ClassHead, cosine
 from vmf_embeddings.methods.precision import full_precision
 
@@ -42,7 +43,7 @@ class NormalizedSCE(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        return nn.functional.cross_entropy(self.logits(embeddings), labels)
+        return cosine_cross_entropy(embeddings, self.head.weight, labels, self.head.beta)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
