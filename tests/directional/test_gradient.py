@@ -6,9 +6,11 @@ import pytest
 import torch
 from scipy.integrate import quad
 
+from vmf_embeddings import native
 from vmf_embeddings.directional import cosine_variance, mean_cosine, sample, sample_cosine
 from vmf_embeddings.directional.gradient import angle_derivative, attach_gradient
-from vmf_embeddings.directional.tangent import tangent_points
+from vmf_embeddings.directional.normals import standard_normals_
+from vmf_embeddings.directional.tangent import random_tangent_points, tangent_points
 
 
 def slow_derivative(angle: float, kappa: float, dim: int) -> float:
@@ -79,13 +81,15 @@ def test_mean_gradient_is_the_variance_of_the_cosine(dim):
     torch.testing.assert_close(ratio, torch.ones_like(ratio), rtol=0, atol=0.02)
 
 
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("dim", [2, 3, 8, 64])
-def test_gradient_of_an_expectation_reaches_mu_and_kappa(dim):
+def test_gradient_of_an_expectation_reaches_mu_and_kappa(dim, dtype):
     """E[a.x] = A(kappa) a.mu, whose gradient along the sphere and in kappa is known."""
     rng = torch.Generator().manual_seed(1)
-    target = torch.randn(dim, generator=rng, dtype=torch.float64)
-    raw = torch.randn(dim, generator=rng, dtype=torch.float64).requires_grad_()
-    kappa = torch.tensor(1.5 * dim, dtype=torch.float64, requires_grad=True)
+    target = torch.randn(dim, generator=rng, dtype=torch.float64).to(dtype)
+    raw = torch.randn(dim, generator=rng, dtype=torch.float64).to(dtype).requires_grad_()
+    kappa = torch.tensor(1.5 * dim, dtype=dtype, requires_grad=True)
     mu = torch.nn.functional.normalize(raw, dim=-1)
     expectation = mean_cosine(kappa, dim) * (mu @ target)
     wanted = torch.autograd.grad(expectation, (raw, kappa), retain_graph=True)
@@ -112,6 +116,25 @@ def test_tangent_points_equal_plain_autograd(dim):
     ours = torch.autograd.grad(found, (angle, mu), upstream)
     theirs = torch.autograd.grad(wanted, (angle, mu), upstream)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.skipif(not native.enabled(), reason="Numba is not installed or switched off")
+@pytest.mark.parametrize("dim", [4, 8, 16, 128])
+def test_compiled_points_are_those_of_the_same_normals(dim):
+    """Dimensions that divide a block, so that vectors and loose numbers share their streams."""
+    rng = torch.Generator().manual_seed(3)
+    mu = torch.nn.functional.normalize(torch.randn(301, dim, generator=rng), dim=-1)
+    angle = 3 * torch.rand(4, 301, generator=rng)
+    upstream = torch.randn(4, 301, dim, generator=rng)
+    mu.requires_grad_(), angle.requires_grad_()
+    normals = standard_normals_(torch.empty(4, 301, dim), torch.Generator().manual_seed(0))
+    wanted = tangent_points(angle, mu, normals)
+    found = random_tangent_points(angle, mu, torch.Generator().manual_seed(0))
+    # 1e-5: a Gaussian that leans far towards mu has little left for the tangent
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
+    ours = torch.autograd.grad(found, (angle, mu), upstream)
+    theirs = torch.autograd.grad(wanted, (angle, mu), upstream)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_stay_finite_at_the_poles():

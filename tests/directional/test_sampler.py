@@ -1,6 +1,7 @@
 """The exact sampler: its law against theory, its vectors, and how it treats its arguments."""
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vmf_embeddings.directional import (
     sample_cosine,
     sample_sphere_coordinate,
 )
+from vmf_embeddings.directional import sampler as module
 
 DIMS = (2, 3, 4, 8, 64, 128, 512, 2048)
 SPREADS = (0.01, 0.1, 0.25, 0.5, 1.0, 3.0, 10.0)  # kappa / (dim - 1)
@@ -97,6 +99,57 @@ def test_vectors_agree_with_scipy():
             assert stats.ks_2samp(*pair).pvalue > 1e-4
 
 
+@cache
+def scipy_draws(dim: int, kappa: float) -> np.ndarray:
+    return stats.vonmises_fisher(unit(dim, dtype=torch.float64).numpy(), kappa).rvs(
+        1500, random_state=1
+    )
+
+
+@pytest.mark.usefixtures("code")
+@pytest.mark.parametrize("dim", [2, 3, 10, 128, 512])
+def test_single_precision_vectors_pass_the_gate(dim):
+    """Along the mean direction, along another, and in the mean, from wide to narrow laws."""
+    mu, axis = (unit(dim, seed=s, dtype=torch.float64) for s in (5, 8))
+    for kappa in (0.1, 1.0, 9.0, 10.0, 11.0, 12.0, 60.0, 700.0, 1e4, 1e6):
+        concentration = torch.tensor(kappa)
+        ours = sample(mu.float(), concentration, 1500, generator=seeded()).double()
+        theirs = torch.from_numpy(scipy_draws(dim, kappa))
+        for function in (lambda x: angles(x, mu), lambda x: x @ axis):
+            assert stats.ks_2samp(function(ours), function(theirs)).pvalue > 1e-4
+        versine = 2 * (angles(ours, mu) / 2).sin().square()
+        deviation = versine.mean() - (1 - mean_cosine(concentration.double(), dim))
+        assert abs(deviation) < 4 * versine.std() / len(versine) ** 0.5
+
+
+def angles(points: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
+    """Angles to mu from both coordinates: near mu the cosine alone has no digits left."""
+    along = points @ mu
+    across = torch.linalg.vector_norm(points - along[:, None] * mu, dim=-1)
+    return torch.atan2(across, along)
+
+
+@pytest.mark.parametrize("dim", [2, 4, 128, 512])
+def test_proposals_drawn_at_once_have_the_same_law(dim):
+    """What devices do that must not be waited for."""
+    for spread in SPREADS:
+        kappa = torch.full((4000,), spread * (dim - 1))
+        parameters = module._proposal(kappa, dim)
+        pair = [
+            draw(*parameters, dim, seeded(seed)).numpy()
+            for seed, draw in enumerate((module._reject_at_once, module._reject_until_accepted))
+        ]
+        assert stats.ks_2samp(*pair).pvalue > 1e-4
+
+
+def test_a_concentration_that_is_not_a_number_ends():
+    kappa = torch.tensor([torch.nan, 1.0])
+    for draw in (module._reject_at_once, module._reject_until_accepted):
+        angle = draw(*module._proposal(kappa, 5), 5, seeded())
+        assert angle.isnan().tolist() == [True, False]
+
+
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("dim", [2, 3, 4, 8, 128])
 def test_tangent_directions_are_uniform(dim):
     mu = torch.eye(dim)[-1]
@@ -108,6 +161,7 @@ def test_tangent_directions_are_uniform(dim):
     torch.testing.assert_close(second, torch.eye(dim - 1).double(), rtol=0, atol=tolerance)
 
 
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("dim", [2, 3, 16, 512])
 @pytest.mark.parametrize("kappa", [0.0, 1.0, 50.0, 1e6])
 def test_draws_are_unit_vectors_at_the_drawn_cosine(dim, kappa):
@@ -121,6 +175,7 @@ def test_draws_are_unit_vectors_at_the_drawn_cosine(dim, kappa):
     torch.testing.assert_close((points * mu).sum(-1), angle.cos(), rtol=0, atol=2e-6)
 
 
+@pytest.mark.usefixtures("code")
 def test_shapes_dtypes_and_broadcasting():
     mu = unit(4, 5, 7)
     assert sample(mu, torch.tensor(3.0), 2).shape == (2, 4, 5, 7)
@@ -133,6 +188,7 @@ def test_shapes_dtypes_and_broadcasting():
         assert sample(mu.to(dtype), torch.ones(4, 5, dtype=dtype), 2).dtype == dtype
 
 
+@pytest.mark.usefixtures("code")
 def test_generator_alone_decides():
     mu, kappa = unit(3, 6), torch.tensor([0.0, 5.0, 500.0])
     first = sample(mu, kappa, 4, generator=seeded(3))
@@ -141,11 +197,24 @@ def test_generator_alone_decides():
     assert (sample(mu, kappa, 4, generator=seeded(4)) != first).any()
 
 
+@pytest.mark.usefixtures("code")
+def test_threads_change_nothing():
+    mu, kappa = unit(2000, 65), torch.linspace(0, 100, 2000)
+    first = sample(mu, kappa, 3, generator=seeded())
+    try:
+        torch.set_num_threads(3)
+        assert torch.equal(sample(mu, kappa, 3, generator=seeded()), first)
+    finally:
+        torch.set_num_threads(1)
+
+
+@pytest.mark.usefixtures("code")
 def test_zero_direction_is_finite_at_zero_concentration():
     points = sample(torch.zeros(2, 5), torch.zeros(2), 3, generator=seeded())
     assert points.isfinite().all()
 
 
+@pytest.mark.usefixtures("code")
 def test_gradient_switch():
     mu, kappa = unit(3, 6).requires_grad_(), torch.ones(3, requires_grad=True)
     for sampler in ("exact", "reference"):

@@ -14,8 +14,8 @@ from vmf_embeddings import native
 
 LANES = 64
 BLOCK = 2**14  # numbers: 64 KB, which stay in the cache
-SMALL_DIM = 16  # below, one projection may leave a visible part of mu: project twice
-_FREE = {"contract", "reassoc", "nsz", "nnan", "ninf"}  # sums in any order
+_REORDER = {"contract", "reassoc", "nsz"}  # sums in any order
+_FINITE = _REORDER | {"nnan", "ninf"}
 
 Floats = NDArray[np.float32]
 Words = NDArray[np.uint32]
@@ -37,7 +37,7 @@ def _rotated(word: np.uint32, by: int) -> np.uint32:
     return np.uint32((word << np.uint32(by)) | (word >> np.uint32(32 - by)))
 
 
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=_FINITE)
 def _log(u: np.float32) -> np.float32:
     """Natural logarithm of a positive number, to float32's rounding."""
     bits = np.uint32(np.float32(u).view(np.uint32) - np.uint32(0x3F3504F3))  # of sqrt(1/2)
@@ -59,7 +59,7 @@ def _log(u: np.float32) -> np.float32:
     return tail + x + exponent * np.float32(0.6931471805599453)
 
 
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=_FINITE)
 def _pairs(out: Floats, state: Words) -> None:
     """Next 2 LANES normal numbers: out[i] and out[LANES + i] are one pair of Box and Muller."""
     for i in range(LANES):
@@ -118,3 +118,51 @@ def fill_normals(out: Floats, seed: int, first: int, end: int) -> None:
     state, spare = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
     for block in range(first, end):
         _fill(out[block * BLOCK : (block + 1) * BLOCK], seed, block, state, spare)
+
+
+@native.compiled(fastmath=_REORDER)
+def _without(vector: Floats, mu: Floats) -> tuple[np.float32, np.float32]:
+    """Takes the part along mu away; returns how much it was, and the squared length of the rest."""
+    along = np.float32(0)
+    for i in range(len(mu)):
+        along += vector[i] * mu[i]
+    rest = np.float32(0)
+    for i in range(len(mu)):
+        vector[i] -= along * mu[i]
+        rest += vector[i] * vector[i]
+    return along, rest
+
+
+@native.compiled(fastmath=_REORDER)
+def fill_tangent_points(
+    points: Floats,
+    mu: Floats,
+    cosine: Floats,
+    sine: Floats,
+    lean: Floats,
+    twice: bool,
+    seed: int,
+    first: int,
+    end: int,
+) -> None:
+    """Fills blocks first .. end - 1 of points [N, D], BLOCK // D rows each, at least one.
+
+    Each point is cosine mu + sine v with v a Gaussian vector, projected once or twice and
+    normalised, and leaves its lean (see `tangent.py`). Row n belongs to mu[n % R], mu [R, D].
+    """
+    state, spare = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
+    dim = points.shape[1]
+    height = max(1, BLOCK // dim)
+    for block in range(first, end):
+        bottom = min((block + 1) * height, len(points))
+        _fill(points[block * height : bottom].reshape(-1), seed, block, state, spare)
+        for row in range(block * height, bottom):
+            point, direction = points[row], mu[row % len(mu)]
+            along, rest = _without(point, direction)
+            if twice:
+                rest = _without(point, direction)[1]
+            scale = np.float32(1) / np.sqrt(rest)
+            lean[row] = along * scale
+            scale *= sine[row]
+            for i in range(dim):
+                point[i] = scale * point[i] + cosine[row] * direction[i]

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from vmf_embeddings import native
+from vmf_embeddings.directional.normals import compiles, new_seed
+
 CPU_BLOCK = 2**16  # numbers a thread, so that the passes over a block stay in the cache
 DEVICE_BLOCK = 2**26
 SMALL_DIM = 16  # below, one projection may leave a visible part of mu: project twice
@@ -31,31 +34,58 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum(-1, keepdim=True)
 
 
+def _project(cosine: Tensor, sine: Tensor, mu: Tensor, normals: Tensor, lean: Tensor) -> None:
+    """Turns Gaussian vectors [S, R, D] into points, a block at a time, and fills in their lean."""
+    for samples, rows in _blocks(normals):
+        tangent, direction = normals[samples, rows], mu[rows]
+        along = _dot(tangent, direction)
+        tangent.addcmul_(along, direction, value=-1)
+        if mu.shape[-1] < SMALL_DIM:
+            tangent.addcmul_(_dot(tangent, direction), direction, value=-1)
+        scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
+        torch.mul(along, scale, out=lean[samples, rows])
+        tangent.mul_(scale.mul_(sine[samples, rows]))
+        tangent.addcmul_(cosine[samples, rows], direction)
+
+
+def _draw(
+    cosine: Tensor, sine: Tensor, mu: Tensor, points: Tensor, lean: Tensor, seed: int
+) -> None:
+    """Draws points [S, R, D] and their lean by compiled code."""
+    from vmf_embeddings.directional import normals_kernel as kernel
+
+    dim = points.shape[-1]
+    columns = (t.detach().contiguous().view(-1).numpy() for t in (cosine, sine, lean))
+    rows = (t.detach().contiguous().view(-1, dim).numpy() for t in (points, mu))
+    fixed = (*rows, *columns, dim < SMALL_DIM, seed)
+    n_blocks = -(-lean.numel() // max(1, kernel.BLOCK // dim))
+    native.in_threads(lambda i, j: kernel.fill_tangent_points(*fixed, i, j), n_blocks, least=4)
+
+
 class _TangentPoint(torch.autograd.Function):
-    """Inputs angle [S, R], mu [R, D], normals [S, R, D] (overwritten by the result)."""
+    """Inputs angle [S, R], mu [R, D], points [S, R, D], seed.
+
+    `points` are overwritten: they come as Gaussian vectors, or unset where a seed is given.
+    """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, angle: Tensor, mu: Tensor, points: Tensor, seed: int | None
+    ) -> Tensor:
         # lean = (g.mu) / |g - (g.mu) mu|: how far each Gaussian leaned towards mu
-        lean = torch.empty(*angle.shape, 1, dtype=normals.dtype, device=normals.device)
+        lean = torch.empty(*angle.shape, 1, dtype=points.dtype, device=points.device)
         sine, cosine = angle.sin().unsqueeze(-1), angle.cos().unsqueeze(-1)
-        for samples, rows in _blocks(normals):
-            tangent, direction = normals[samples, rows], mu[rows]
-            along = _dot(tangent, direction)
-            tangent.addcmul_(along, direction, value=-1)
-            if mu.shape[-1] < SMALL_DIM:
-                tangent.addcmul_(_dot(tangent, direction), direction, value=-1)
-            scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
-            torch.mul(along, scale, out=lean[samples, rows])
-            tangent.mul_(scale.mul_(sine[samples, rows]))
-            tangent.addcmul_(cosine[samples, rows], direction)
-        ctx.mark_dirty(normals)
-        ctx.save_for_backward(normals, mu, sine, cosine, lean)
-        return normals
+        if seed is None:
+            _project(cosine, sine, mu, points, lean)
+        else:
+            _draw(cosine, sine, mu, points, lean, seed)
+        ctx.mark_dirty(points)
+        ctx.save_for_backward(points, mu, sine, cosine, lean)
+        return points
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         points, mu, sine, cosine, lean = ctx.saved_tensors
         grad_angle = torch.empty_like(sine)
         grad_mu = torch.zeros_like(mu) if ctx.needs_input_grad[1] else None
@@ -72,7 +102,7 @@ class _TangentPoint(torch.autograd.Function):
                 moved = outer * (c - lean_here * s)
                 moved.addcmul_(lean_here * across - along, point)
                 grad_mu[rows] += moved.addcmul_(inward, direction).sum(0)
-        return grad_angle.squeeze(-1), grad_mu, None
+        return grad_angle.squeeze(-1), grad_mu, None, None
 
 
 def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
@@ -90,4 +120,27 @@ def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
     >>> [round(c, 3) for c in x.flatten().tolist()]  # cos(1), and sin(1)/sqrt(3) three times
     [0.54, 0.486, 0.486, 0.486]
     """
-    return _TangentPoint.apply(angle, mu, normals)
+    return _TangentPoint.apply(angle, mu, normals, None)
+
+
+def random_tangent_points(
+    angle: Tensor, mu: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Unit vectors at the given angles from mu, in uniform tangent directions.
+
+    Args:
+        angle: in [0, pi], [S, R].
+        mu: unit directions [R, D].
+        generator: source of randomness, on the device of `mu`; None = the global one.
+
+    Returns:
+        [S, R, D], differentiable (once) in `angle` and `mu`.
+
+    >>> x = random_tangent_points(torch.ones(5, 1), torch.eye(1, 4))
+    >>> (x[..., 0] - 0.5403).abs().max() < 1e-4  # cos(1)
+    tensor(True)
+    """
+    points = torch.empty(*angle.shape, mu.shape[-1], dtype=mu.dtype, device=mu.device)
+    if compiles(points):
+        return _TangentPoint.apply(angle, mu, points, new_seed(generator))
+    return tangent_points(angle, mu, points.normal_(generator=generator))
