@@ -65,7 +65,7 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Debye:
+class DebyeKernel:
     """Any dimension. float32 where `plan` needs no recurrence, float64 otherwise."""
 
     plan: Expansion
@@ -118,18 +118,18 @@ class _Debye:
         return bessel_ratio(kappa_squared, self.plan)[0] / 2
 
 
-class _ThreeDimensions:
+class ThreeDimensionsKernel:
     """The sphere in three dimensions: log C = log(kappa / sinh kappa) - log(4 pi)."""
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         return widen(given[:0] if given.dim() else given).dtype
 
     def start(self, kappa_squared: Tensor) -> tuple[Tensor, ...]:
-        return kappa_squared, _log_sinhc(kappa_squared)
+        return kappa_squared, log_sinhc(kappa_squared)
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
         kappa_squared, first = start
-        return _log_sinhc(kappa_squared + delta).sub_(first)
+        return log_sinhc(kappa_squared + delta).sub_(first)
 
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
@@ -146,7 +146,7 @@ class _ThreeDimensions:
         return torch.where(kappa_squared < SERIES_BELOW, series, closed)
 
 
-def _log_sinhc(kappa_squared: Tensor) -> Tensor:
+def log_sinhc(kappa_squared: Tensor) -> Tensor:
     """Logarithm of sinh(kappa) / kappa as a function of kappa^2, analytic through 0."""
     kappa = kappa_squared.clamp_min(SERIES_BELOW).sqrt_()
     minus_twice = -2 * kappa
@@ -159,12 +159,12 @@ def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:
     """How to evaluate the normaliser of `dim` >= 2 dimensions for answers in `dtype`."""
     check_dim(dim)
     if dim == 3:
-        return _ThreeDimensions()
+        return ThreeDimensionsKernel()
     if dtype == torch.float64:
-        return _Debye(expansion(dim))
+        return DebyeKernel(expansion(dim))
     if dim >= FLOAT32_MIN_DIM:
-        return _Debye(expansion(dim, dim / 2 - 1, FLOAT32_TOLERANCE))
-    return _Debye(expansion(dim, SMALL_DIM_ORDER, SMALL_DIM_TOLERANCE))
+        return DebyeKernel(expansion(dim, dim / 2 - 1, FLOAT32_TOLERANCE))
+    return DebyeKernel(expansion(dim, SMALL_DIM_ORDER, SMALL_DIM_TOLERANCE))
 
 
 def log_normalizer_difference(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:

@@ -8,23 +8,24 @@ needs from D dimensions is a sum over draws before it meets the class weights: t
 of all draws instead of three. Antithetic pairs, v and -v at one theta, share them both: half of the
 products again, and far less variance, at the same expectation.
 
-Loss and gradient of a block of images are formed together while its logits are in the cache; of
-the [B, S, C] logits only one block exists at any time.
+Loss and gradient of a block of images are formed together while its logits are at hand; of the
+[B, S, C] logits only one block exists at any time.
 """
 
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.nn import functional
 
-from vmf_embeddings.directional.bessel import widen
+from vmf_embeddings import native
 from vmf_embeddings.directional.difference import Kernel
 from vmf_embeddings.directional.log_normalizer import normalizer_kernel
+from vmf_embeddings.directional.normals import standard_normals_
+from vmf_embeddings.directional.partition_tile import Partition, TorchPartition
 from vmf_embeddings.directional.sampler import sample_angle
 
 ESTIMATORS = ("antithetic", "iid")
 BLOCK = 2**23  # logits a block: 32 MB in float32
-CPU_TILE = 2**15  # logits a tile and thread: its temporaries stay in the cache
-DEVICE_TILE = 2**24
 SMALL_DIM = 16  # below, one projection may leave a visible part of mu: project twice
 
 
@@ -71,13 +72,31 @@ def mean_log_partition(
     batch, dim = mu.shape
     angle = sample_angle(kappa, dim, draws, generator=generator).T
     normals = torch.empty(batch, draws, dim, dtype=mu.dtype, device=mu.device)
-    normals.normal_(generator=generator)
-    kernel = normalizer_kernel(dim, mu.dtype)
-    return _MeanLogPartition.apply(mu, angle, normals, class_weights, beta, kernel, paired)
+    standard_normals_(normals, generator)
+    return _OfLaws.apply(mu, angle, normals, class_weights, beta, paired)
 
 
-class _MeanLogPartition(torch.autograd.Function):
-    """Inputs mu [B, D], angle [B, S], normals [B, S, D], class weights [C, D], beta []."""
+def mean_log_partition_of_draws(draws: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
+    """The same mean over given draws z, with their gradient.
+
+    Args:
+        draws: unit vectors [B, S, D].
+        class_weights: kappa times mu of the classes [C, D], same dtype.
+        beta: inverse temperature, > 0, scalar.
+
+    Returns:
+        Scalar, in nats, differentiable once in all arguments.
+
+    >>> w = 1e-4 * torch.eye(4)
+    >>> value = mean_log_partition_of_draws(torch.eye(4)[:, None], w, torch.tensor(1e-3))
+    >>> round(value.item(), 4)
+    1.3863
+    """
+    return _OfDraws.apply(draws, class_weights, beta)
+
+
+class _OfLaws(torch.autograd.Function):
+    """Inputs mu [B, D], angle [B, S], normals [B, S, D] (overwritten), weights [C, D], beta []."""
 
     @staticmethod
     def forward(
@@ -87,54 +106,69 @@ class _MeanLogPartition(torch.autograd.Function):
         normals: Tensor,
         class_weights: Tensor,
         beta: Tensor,
-        kernel: Kernel,
         paired: bool,
     ) -> Tensor:
         batch, draws, _ = normals.shape
-        work = _Work(class_weights, beta, kernel, paired, 1.0 / (batch * draws * (1 + paired)))
+        share = 1.0 / (batch * draws * (1 + paired))
+        work = _Work(class_weights, beta, paired, share)
         grad_mu, grad_angle = torch.empty_like(mu), torch.empty_like(angle)
-        height = max(1, BLOCK // (draws * len(class_weights)))
-        for rows in torch.arange(batch, device="cpu").split(height):
-            block = slice(int(rows[0]), int(rows[-1]) + 1)
-            grad_mu[block], grad_angle[block] = work.images(mu[block], angle[block], normals[block])
+        for rows in work.blocks(batch, draws + 1):
+            grad_mu[rows], grad_angle[rows] = work.laws(mu[rows], angle[rows], normals[rows])
         ctx.save_for_backward(grad_mu, grad_angle, *work.totals())
-        return work.value.to(mu.dtype)
+        return work.partition.value.to(mu.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_mu, grad_angle, grad_weights, grad_beta = (grad * g for g in ctx.saved_tensors)
-        return grad_mu, grad_angle, None, grad_weights, grad_beta, None, None
+        return grad_mu, grad_angle, None, grad_weights, grad_beta, None
+
+
+class _OfDraws(torch.autograd.Function):
+    """Inputs draws [B, S, D], class weights [C, D], beta []."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, draws: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
+        flat = draws.reshape(-1, draws.shape[-1])
+        work = _Work(class_weights, beta, False, 1.0 / len(flat))
+        grad_draws = torch.empty_like(flat)
+        for rows in work.blocks(len(flat), 1):
+            grad_draws[rows] = work.draws(flat[rows])
+        ctx.save_for_backward(grad_draws.view_as(draws), *work.totals())
+        return work.partition.value.to(draws.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
+        return tuple(grad * g for g in ctx.saved_tensors)
 
 
 class _Work:
-    """Sums over all images, block by block; every gradient is that of the mean."""
+    """Gradients of the class weights and beta, block by block; all are those of the mean."""
 
-    def __init__(
-        self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
-    ) -> None:
-        self.weights, self.beta, self.kernel, self.share = weights, beta, kernel, share
-        self.signs = (1.0, -1.0) if paired else (1.0,)
-        self.kappa_squared = weights.square().sum(-1)
-        self.compute = kernel.compute_dtype(weights)
-        self.start = tuple(t.to(self.compute) for t in kernel.start(widen(self.kappa_squared)))
-        self.q = self.kappa_squared.to(self.compute)
-        self.value = weights.new_zeros((), dtype=self.compute)
-        self.grad_beta = weights.new_zeros((), dtype=self.compute)
-        self.grad_weights = torch.zeros_like(weights)
-        self.probability = weights.new_zeros(len(weights), dtype=self.compute)
-        self.slope = torch.zeros_like(self.probability)
-        on_cpu = weights.device.type == "cpu"
-        self.tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
+    def __init__(self, weights: Tensor, beta: Tensor, paired: bool, share: float) -> None:
+        kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
+        self.beta = beta
+        self.partition = _partition(weights, beta, kernel, paired, share)
+        surplus = self.partition.columns - len(weights)
+        self.n_classes = len(weights)
+        self.weights = functional.pad(weights, (0, 0, 0, surplus)) if surplus else weights
+        self.grad_weights: Tensor | None = None
+        self.along = torch.zeros_like(self.partition.value)
+
+    def blocks(self, length: int, draws: int) -> list[slice]:
+        """Slices of range(length) so that `draws` rows of logits for each fill a block."""
+        height = max(1, BLOCK // (draws * len(self.weights)))
+        return [slice(top, top + height) for top in range(0, length, height)]
 
     def totals(self) -> tuple[Tensor, Tensor]:
         """The gradients of the class weights [C, D] and of beta [], once all images are in."""
-        own = self.kernel.slope(self.q)
-        through = self.slope - own * self.probability  # with respect to |w|^2
-        self.grad_weights.addcmul_(self.weights, (2 * through).to(self.weights.dtype)[:, None])
-        return self.grad_weights, self.grad_beta.to(self.beta.dtype)
+        pull = 2 * self.partition.through.to(self.weights.dtype)
+        grad = self.grad_weights.addcmul_(self.weights, pull[:, None])[: self.n_classes]
+        grad_beta = self.partition.pull + self.along / self.beta
+        return grad, grad_beta.to(self.beta.dtype)
 
-    def images(self, mu: Tensor, angle: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
+    def laws(self, mu: Tensor, angle: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
         """Adds a block of images; `normals` are overwritten.
 
         Args:
@@ -146,78 +180,48 @@ class _Work:
             Gradients of mu [n, D] and of the angles [n, S].
         """
         v, lean = _tangent(normals, mu)
+        points = torch.cat([mu[:, None], v], 1)
         alpha, sigma = angle.cos(), angle.sin()
-        along_mu = mu @ self.weights.T
-        along_v = (v.flatten(0, 1) @ self.weights.T).view(*angle.shape, -1)
-        to_mu, leaned = torch.zeros_like(along_mu), torch.zeros_like(along_mu)
-        by_row = [torch.empty_like(angle) for _ in range(4)]
-        height = max(1, self.tile // along_v[0].numel())
-        for top in range(0, len(mu), height):
-            rows = slice(top, top + height)
-            local = (along_mu[rows], along_v[rows], alpha[rows], sigma[rows], lean[rows])
-            sums = self._tile(*local, to_mu[rows], leaned[rows])
-            for target, part in zip(by_row, sums, strict=True):
-                target[rows] = part
-        # along_v now holds the derivative with respect to v.w
-        flat = along_v.flatten(0, 1)
-        self.grad_weights.addmm_(flat.T, v.flatten(0, 1)).addmm_(to_mu.T, mu)
-        grad_alpha, grad_sigma, outer_mu, outer_v = by_row
-        grad_mu = (to_mu - leaned) @ self.weights
-        grad_mu += torch.einsum("ns,nsd->nd", lean * outer_v - outer_mu, v)
-        grad_mu -= (outer_mu * lean).sum(1, keepdim=True) * mu
-        return grad_mu, alpha * grad_sigma - sigma * grad_alpha
+        table = self._products(points)
+        turn, sums = self.partition.block(table, torch.stack([alpha, sigma, lean], -1))
+        even_mu, odd_mu, odd_v = sums.unbind(-1)
+        self.along += torch.dot(alpha.flatten(), even_mu.flatten())
+        self.along += torch.dot(sigma.flatten(), odd_v.flatten())
+        self._gather(table, points)
+        inward = -sigma * odd_mu  # how the gradient of v moves mu, as v stays tangent
+        parts = torch.cat([(lean * inward).sum(1, keepdim=True), inward + lean * sigma * odd_v], 1)
+        grad_mu = torch.bmm(parts[:, None], points).squeeze(1).addmm_(turn, self.weights)
+        return grad_mu, alpha * odd_v - sigma * even_mu
 
-    def _tile(
-        self,
-        along_mu: Tensor,
-        along_v: Tensor,
-        alpha: Tensor,
-        sigma: Tensor,
-        lean: Tensor,
-        to_mu: Tensor,
-        leaned: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Logits of a tile [t, S, C] and their derivatives; the last two arguments are filled in.
+    def draws(self, points: Tensor) -> Tensor:
+        """Adds draws [n, D], returns their gradients."""
+        table = self._products(points)
+        self.along += self.partition.draws(table)
+        self._gather(table, points)
+        return table @ self.weights
 
-        `along_v` [t, S, C] is overwritten by the derivative with respect to v.w, `to_mu` [t, C] by
-        that with respect to mu.w, `leaned` by the sum of the former weighted with `lean`.
+    def _products(self, points: Tensor) -> Tensor:
+        return (points.flatten(0, -2) @ self.weights.T).view(*points.shape[:-1], -1)
 
-        Returns:
-            [t, S] each: derivatives with respect to cos and sin of the angle, and the inner
-            products of the derivative with respect to v with mu and with v.
-        """
-        a, s = alpha[..., None], sigma[..., None]
-        centre = a * along_mu[:, None]
-        grad_even, grad_odd = None, None
-        for sign in self.signs:
-            cosine = torch.addcmul(centre, s, along_v, value=sign)  # z.w
-            through = self._through(cosine)
-            grad_even = through if grad_even is None else grad_even + through
-            grad_odd = through.clone() if grad_odd is None else grad_odd - through
-        grad_alpha = (grad_even * along_mu[:, None]).sum(-1)
-        grad_sigma = (grad_odd * along_v).sum(-1)
-        torch.sum(grad_even.mul_(a), 1, out=to_mu)
-        to_v = grad_odd.mul_(s)
-        outer_mu = (to_v * along_mu[:, None]).sum(-1)
-        outer_v = (to_v * along_v).sum(-1)
-        torch.sum(to_v * lean[..., None], 1, out=leaned)
-        along_v.copy_(to_v)
-        return grad_alpha, grad_sigma, outer_mu, outer_v
+    def _gather(self, through: Tensor, points: Tensor) -> None:
+        flat, points = through.flatten(0, -2), points.flatten(0, -2)
+        if self.grad_weights is None:
+            self.grad_weights = flat.T @ points
+        else:
+            self.grad_weights.addmm_(flat.T, points)
 
-    def _through(self, cosine: Tensor) -> Tensor:
-        """Derivative [t, S, C] of the mean log partition with respect to z.w, given z.w."""
-        beta = self.beta.to(self.compute)
-        cosine = cosine.to(self.compute)
-        delta = (2 * beta * cosine).add_(beta.square())
-        logits, slope = self.kernel.difference_and_slope(self.start, delta)
-        partition = logits.logsumexp(-1, keepdim=True)
-        self.value += partition.sum() * self.share
-        probability = logits.sub_(partition).exp_().mul_(self.share)
-        self.probability += probability.sum((0, 1))
-        through = probability.mul_(slope)  # with respect to delta
-        self.slope += through.sum((0, 1))
-        self.grad_beta += 2 * (through * cosine.add_(beta)).sum()
-        return through.mul_(2 * beta).to(self.weights.dtype)
+
+def _partition(
+    weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
+) -> Partition:
+    """Machine code where it can be had and knows the normaliser, else PyTorch."""
+    plain = weights.device.type == "cpu" and weights.dtype == torch.float32
+    if plain and native.enabled() and not torch.compiler.is_compiling():
+        from vmf_embeddings.directional.partition_compiled import CompiledPartition, covers
+
+        if covers(kernel):
+            return CompiledPartition(weights, beta, kernel, paired, share)
+    return TorchPartition(weights, beta, kernel, paired, share)
 
 
 def _tangent(normals: Tensor, mu: Tensor) -> tuple[Tensor, Tensor]:

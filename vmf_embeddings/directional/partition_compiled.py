@@ -1,0 +1,117 @@
+"""The log partition of a block of images by machine code: what `partition_kernel` is fed with."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.polynomial import Polynomial
+from torch import Tensor
+
+from vmf_embeddings import native
+from vmf_embeddings.directional import partition_kernel
+from vmf_embeddings.directional.bessel import Expansion
+from vmf_embeddings.directional.difference import Kernel
+from vmf_embeddings.directional.log_normalizer import DebyeKernel, ThreeDimensionsKernel
+from vmf_embeddings.directional.polynomials import fitted, horner
+
+VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
+LANES = 16  # classes are filled up to a multiple of this where the rest would cost much
+NEVER = 1e30  # minus the logit of a class that fills up
+
+
+def covers(kernel: Kernel) -> bool:
+    """Whether the machine code knows this normaliser: dim 3, and those float32 is enough for."""
+    return isinstance(kernel, ThreeDimensionsKernel) or (
+        isinstance(kernel, DebyeKernel) and not kernel.plan.steps
+    )
+
+
+@lru_cache(maxsize=64)
+def _polynomials(plan: Expansion) -> tuple[np.ndarray, np.ndarray]:
+    """U(p) and 1/2 + p V'(p) as polynomials in 2 p - 1, highest power first."""
+    value, slope = Polynomial([0.0, *plan.value]), Polynomial([0.5, *plan.slope])
+
+    def smooth(t: np.ndarray) -> np.ndarray:
+        p = (1 + t) / 2
+        return value(p) + np.log1p(p) / 2
+
+    values = horner(fitted(smooth, VALUE_DEGREE, -1, 1), VALUE_DEGREE)
+    slopes = horner(fitted(lambda t: slope((1 + t) / 2), SLOPE_DEGREE, -1, 1), SLOPE_DEGREE)
+    return np.array(values), np.array(slopes)
+
+
+class CompiledPartition:
+    """See `partition_tile.Partition`; float32 on the CPU."""
+
+    def __init__(
+        self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
+    ) -> None:
+        self.paired, self.share = paired, share
+        three = isinstance(kernel, ThreeDimensionsKernel)
+        few = len(weights) < 64 * LANES and not three
+        self.columns = -(-len(weights) // LANES) * LANES if few else len(weights)
+        squares = np.zeros(self.columns)
+        squares[: len(weights)] = weights.detach().double().square().sum(-1).numpy()
+        laws = _three_laws(squares) if three else _debye_laws(squares, len(weights), kernel.plan)
+        self.laws = (np.float32(beta.item()), three, *laws)
+        self.value = torch.zeros((), dtype=torch.float64)
+        self.pull = torch.zeros((), dtype=torch.float64)
+        self.through = torch.zeros(self.columns)
+
+    def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Partition.block`."""
+        turn, sums = torch.empty_like(table[:, 0]), torch.empty_like(place)
+        arrays = [t.numpy() for t in (table, place, turn, sums)]
+
+        def images(first: int, end: int) -> Any:
+            return partition_kernel.add_images(
+                *arrays, self.paired, np.float32(self.share), *self.laws, first, end
+            )
+
+        self._add(native.in_threads(images, len(table)))
+        return turn, sums
+
+    def draws(self, table: Tensor) -> Tensor:
+        """See `Partition.draws`."""
+        rows, share = table.numpy(), np.float32(self.share)
+
+        def images(first: int, end: int) -> Any:
+            return partition_kernel.add_draws(rows, share, *self.laws, first, end)
+
+        *parts, along = zip(*native.in_threads(images, len(table)), strict=True)
+        self._add(list(zip(*parts, strict=True)))
+        return torch.tensor(sum(along), dtype=torch.float64)
+
+    def _add(self, shares: list[tuple[float, float, np.ndarray]]) -> None:
+        for value, pull, through in shares:
+            self.value += self.share * value
+            self.pull += pull
+            self.through += torch.from_numpy(through).div_(2)
+
+
+Laws = tuple[np.float32, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def _debye_laws(squares: np.ndarray, n_classes: int, plan: Expansion) -> Laws:
+    """Order, polynomials, what is known of every class [5, C], A / kappa [C]; see the kernel."""
+    values, slopes = _polynomials(plan)
+    base = squares + plan.order**2
+    root = np.sqrt(base)
+    t = 2 * plan.order / root - 1
+    start = np.polyval(values.astype(np.float64), t)
+    start[n_classes:] = NEVER
+    inverse = 1 / (plan.order + root)
+    correction = np.polyval(slopes.astype(np.float64), t) / base
+    own = inverse - correction
+    laws = np.stack([base, root, inverse, start, correction]).astype(np.float32)
+    return np.float32(plan.order), values, slopes, laws, own.astype(np.float32), np.empty((3, 0))
+
+
+def _three_laws(squares: np.ndarray) -> Laws:
+    """The same on the sphere of three dimensions."""
+    kernel, q = ThreeDimensionsKernel(), torch.from_numpy(squares)
+    wide = np.stack([t.numpy() for t in (*kernel.start(q), 2 * kernel.slope(q))])
+    own = wide[2].astype(np.float32)
+    none = np.empty(0, np.float32)
+    return np.float32(0), none, none, np.empty((5, 0), np.float32), own, wide

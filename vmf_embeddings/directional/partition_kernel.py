@@ -1,0 +1,315 @@
+"""Machine code for the log partition over von Mises-Fisher classes and its gradient; imports Numba.
+
+The formulas are those of `partition_tile`, three passes over the classes of one draw or pair while
+they are in the cache. Debye's expansion (DLMF 10.41, https://dlmf.nist.gov/10.41) needs one
+logarithm here: with s = sqrt(order^2 + kappa^2), p = order / s and x = (s2 - s1) / (order + s1),
+
+    log C(kappa_1) / C(kappa_2) = s2 - s1 - (order + 1/2) log(1 + x) + U(p2) - U(p1),
+
+where U(p) = V(p) + log(1 + p) / 2 is smooth on [0, 1]: one polynomial for every dimension.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmf_embeddings import native
+from vmf_embeddings.directional.polynomials import EXP_TAIL, LOG_TAIL
+
+Floats = NDArray[np.float32]
+_FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
+_FREE = {"contract", "nsz", "reassoc"}  # sums in any order
+LOG2 = np.float32(np.log(2))
+SERIES_BELOW = 0.01  # kappa^2 under which dim 3 uses the series
+
+
+@native.compiled(fastmath=_FUSED)
+def _log1p(x: np.float32) -> np.float32:
+    """log(1 + x) for x > -1, to float32's rounding."""
+    bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
+    exponent = np.int32(np.int32(bits) >> np.int32(23))
+    scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
+    f = x * scale + (scale - np.float32(1))
+    p = LOG_TAIL[0]
+    for coefficient in LOG_TAIL[1:]:
+        p = p * f + coefficient
+    square = f * f
+    return np.float32(exponent) * LOG2 + (f + square * (f * p - np.float32(0.5)))
+
+
+@native.compiled(fastmath=_FUSED)
+def _exp(x: np.float32) -> np.float32:
+    """exp(x) for x <= 0, to float32's rounding; 0 below e-22, lest products be denormal, thus slow."""
+    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
+    n = shifted - np.float32(12582912)
+    f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = EXP_TAIL[0]
+    for coefficient in EXP_TAIL[1:]:
+        p = p * f + coefficient
+    p = f * f * p + f + np.float32(1)
+    power = np.uint32(np.float32(shifted).view(np.uint32) << np.uint32(23))
+    value = np.uint32(np.float32(p).view(np.uint32) + power).view(np.float32)
+    return np.float32(0) if x < np.float32(-50) else value
+
+
+@native.compiled()
+def _ordered(x: np.float32) -> np.int32:
+    """An integer that orders as x does; maxima of floats are not compiled to vectors."""
+    bits = np.int32(np.float32(x).view(np.int32))
+    return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@native.compiled()
+def _unordered(key: np.int32) -> np.float32:
+    """The x of a key of `_ordered`."""
+    return np.int32(key ^ np.int32((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+# fmt: off
+@native.compiled(fastmath=_FREE)
+def _debye_logits(
+    m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats,
+    logit: Floats, rise: Floats,
+) -> np.float32:
+    # fmt: on
+    """Logits of one draw and the A(kappa_2) / kappa_2 of every class; their maximum."""
+    highest = np.int32(-0x80000000)
+    twice, square = np.float32(2) * beta, beta * beta
+    u0, u1, u2, u3, u4, u5, u6, u7, u8, u9 = (
+        values[0], values[1], values[2], values[3], values[4],
+        values[5], values[6], values[7], values[8], values[9],
+    )
+    g0, g1, g2, g3, g4, g5, g6, g7 = (
+        slopes[0], slopes[1], slopes[2], slopes[3], slopes[4], slopes[5], slopes[6], slopes[7],
+    )
+    steep = order + np.float32(0.5)
+    for c in range(len(logit)):
+        delta = twice * (a * m[c] + s * v[c]) + square
+        s1 = laws[1, c]
+        s2 = np.sqrt(laws[0, c] + delta)
+        upper = s2 + order
+        both = s2 * upper
+        inverse = np.float32(1) / (both * (s1 + s2))
+        step = delta * both * inverse
+        outer = inverse * (s1 + s2)
+        t = outer * upper  # 1 / s2
+        p = np.float32(2) * order * t - np.float32(1)
+        value = u0 * p + u1
+        value = value * p + u2
+        value = value * p + u3
+        value = value * p + u4
+        value = value * p + u5
+        value = value * p + u6
+        value = value * p + u7
+        value = value * p + u8
+        value = value * p + u9
+        correction = g0 * p + g1
+        correction = correction * p + g2
+        correction = correction * p + g3
+        correction = correction * p + g4
+        correction = correction * p + g5
+        correction = correction * p + g6
+        correction = correction * p + g7
+        result = step - steep * _log1p(step * laws[2, c]) + (value - laws[3, c])
+        logit[c] = result
+        rise[c] = laws[4, c] - t * t * correction - step * laws[2, c] * (outer * s2)
+        key = _ordered(result)
+        highest = key if key > highest else highest
+    return _unordered(highest)
+
+
+@native.compiled(fastmath=_FUSED)
+def _log_sinhc(q: float) -> float:
+    """Logarithm of sinh(kappa) / kappa as a function of q = kappa^2."""
+    if q < SERIES_BELOW:
+        return q * (1 / 6 - q * (1 / 180 - q * (1 / 2835 - q * (1 / 37800 - q / 467775))))
+    kappa = np.sqrt(q)
+    return kappa + np.log(-np.expm1(-2 * kappa) / (2 * kappa))
+
+
+@native.compiled(fastmath=_FUSED)
+def _ratio_three(q: float) -> float:
+    """A(kappa) / kappa = (kappa coth kappa - 1) / kappa^2 as a function of q = kappa^2."""
+    if q < SERIES_BELOW:
+        return 1 / 3 - q * (1 / 45 - q * (2 / 945 - q * (1 / 4725 - q * (2 / 93555))))
+    kappa = np.sqrt(q)
+    return (kappa / np.tanh(kappa) - 1) / q
+
+
+# fmt: off
+@native.compiled(fastmath=_FUSED)
+def _three_logits(
+    m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
+    laws: NDArray[np.float64], logit: Floats, rise: Floats,
+) -> np.float32:
+    # fmt: on
+    """The same on the sphere of three dimensions, in float64; laws: kappa^2, log sinhc, A / kappa."""
+    highest = np.float32(-np.inf)
+    wide = np.float64(beta)
+    for c in range(len(logit)):
+        cosine = np.float64(a) * m[c] + np.float64(s) * v[c]
+        q = laws[0, c] + wide * (2 * cosine + wide)
+        logit[c] = _log_sinhc(q) - laws[1, c]
+        rise[c] = _ratio_three(q) - laws[2, c]
+        highest = max(highest, logit[c])
+    return highest
+
+
+@native.compiled(fastmath=_FREE)
+def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
+    """Overwrites the logits by exp(logit - highest) and returns their sum."""
+    total = np.float32(0)
+    for c in range(len(logit)):
+        e = _exp(logit[c] - highest)
+        logit[c] = e
+        total += e
+    return total
+
+
+# fmt: off
+@native.compiled(fastmath=_FREE)
+def _pair(
+    m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
+    e: Floats, rise: Floats, up: np.float32, down: np.float32, own: Floats,
+    to_mu: Floats, turn: Floats, through: Floats, sums: Floats,
+) -> np.float32:
+    # fmt: on
+    """Last pass over z = a mu + s v and a mu - s v; e[0] up and e[1] down are probabilities."""
+    even_mu, odd_mu, odd_v, pull = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    for c in range(len(m)):
+        p, q = e[0, c] * up, e[1, c] * down
+        t, r = p * rise[0, c], q * rise[1, c]
+        through[c] += t + r
+        t += p * own[c]
+        r += q * own[c]
+        even, odd = beta * (t + r), beta * (t - r)
+        even_mu += even * m[c]
+        odd_mu += odd * m[c]
+        odd_v += odd * v[c]
+        pull += even
+        to_v = s * odd
+        v[c] = to_v
+        to_mu[c] += a * even
+        turn[c] += a * even - lean * to_v
+    sums[0], sums[1], sums[2] = even_mu, odd_mu, odd_v
+    return pull
+
+
+# fmt: off
+@native.compiled(fastmath=_FREE)
+def _single(
+    m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
+    e: Floats, rise: Floats, up: np.float32, own: Floats,
+    to_mu: Floats, turn: Floats, through: Floats, sums: Floats,
+) -> np.float32:
+    # fmt: on
+    """Last pass over z = a mu + s v alone."""
+    along_mu, along_v, pull = np.float32(0), np.float32(0), np.float32(0)
+    for c in range(len(m)):
+        p = e[c] * up
+        t = p * rise[c]
+        through[c] += t
+        t = beta * (t + p * own[c])
+        along_mu += t * m[c]
+        along_v += t * v[c]
+        pull += t
+        to_v = s * t
+        v[c] = to_v
+        to_mu[c] += a * t
+        turn[c] += a * t - lean * to_v
+    sums[0], sums[1], sums[2] = along_mu, along_mu, along_v
+    return pull
+
+
+# fmt: off
+@native.compiled()
+def _draw(
+    m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, three: bool,
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats, wide: NDArray[np.float64],
+    e: Floats, rise: Floats,
+) -> tuple[float, np.float32]:
+    # fmt: on
+    """Exponentials and slopes of one draw; its log partition and the factor to probabilities."""
+    if three:
+        highest = _three_logits(m, v, a, s, beta, wide, e, rise)
+    else:
+        highest = _debye_logits(m, v, a, s, beta, order, values, slopes, laws, e, rise)
+    total = _exponentials(e, highest)
+    return np.float64(highest) + np.log(np.float64(total)), np.float32(1) / total
+
+
+# fmt: off
+@native.compiled()
+def add_images(
+    table: Floats, place: Floats, turn: Floats, sums: Floats, paired: bool, share: np.float32,
+    beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
+    laws: Floats, own: Floats, wide: NDArray[np.float64], first: int, end: int,
+) -> tuple[float, float, Floats]:
+    # fmt: on
+    """Images first .. end - 1 of a block, see `Partition.block`.
+
+    Args:
+        table: [n, 1 + S, C], place: [n, S, 3]; turn: [n, C] and sums: [n, S, 3] are filled in.
+        order, values, slopes, laws [5, C], own [C], wide [3, C]: see `partition_compiled`.
+
+    Returns:
+        Sum of log partitions, pull, and through [C] as twice the derivative.
+    """
+    n_classes = table.shape[2]
+    e, rise = np.empty((2, n_classes), np.float32), np.empty((2, n_classes), np.float32)
+    to_mu, through = np.empty(n_classes, np.float32), np.zeros(n_classes, np.float32)
+    value, pull = 0.0, 0.0
+    for i in range(first, end):
+        to_mu[:] = 0
+        turn[i] = 0
+        m = table[i, 0]
+        for j in range(table.shape[1] - 1):
+            v, a, s, lean = table[i, j + 1], place[i, j, 0], place[i, j, 1], place[i, j, 2]
+            log, up = _draw(
+                m, v, a, s, beta, three, order, values, slopes, laws, wide, e[0], rise[0]
+            )
+            value += log
+            if paired:
+                log, down = _draw(
+                    m, v, a, -s, beta, three, order, values, slopes, laws, wide, e[1], rise[1]
+                )
+                value += log
+                pull += _pair(
+                    m, v, a, s, lean, beta, e, rise, up * share, down * share, own,
+                    to_mu, turn[i], through, sums[i, j],
+                )  # fmt: skip
+            else:
+                pull += _single(
+                    m, v, a, s, lean, beta, e[0], rise[0], up * share, own,
+                    to_mu, turn[i], through, sums[i, j],
+                )  # fmt: skip
+        m[:] = to_mu
+    return value, pull, through
+
+
+# fmt: off
+@native.compiled()
+def add_draws(
+    table: Floats, share: np.float32,
+    beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
+    laws: Floats, own: Floats, wide: NDArray[np.float64], first: int, end: int,
+) -> tuple[float, float, Floats, float]:
+    # fmt: on
+    """Rows first .. end - 1 of given draws [n, C], see `Partition.draws`; also their along."""
+    n_classes = table.shape[1]
+    e, rise = np.empty(n_classes, np.float32), np.empty(n_classes, np.float32)
+    nothing, spare = np.zeros(n_classes, np.float32), np.zeros(n_classes, np.float32)
+    through, sums = np.zeros(n_classes, np.float32), np.empty(3, np.float32)
+    value, pull, along = 0.0, 0.0, 0.0
+    a, s = np.float32(0), np.float32(1)
+    for i in range(first, end):
+        v = table[i]
+        log, up = _draw(
+            nothing, v, a, s, beta, three, order, values, slopes, laws, wide, e, rise
+        )
+        value += log
+        pull += _single(
+            nothing, v, a, s, a, beta, e, rise, up * share, own, spare, spare, through, sums
+        )
+        along += sums[2]
+    return value, pull, through, along

@@ -1,0 +1,55 @@
+"""Polynomials for machine code in float32, fitted at Chebyshev nodes to all the digits there are."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.polynomial import Chebyshev, Polynomial
+from numpy.typing import NDArray
+
+Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+def fitted(function: Function, degree: int, low: float, high: float) -> Polynomial:
+    """The interpolation of a smooth function at Chebyshev nodes of [low, high].
+
+    Args:
+        function: elementwise, in float64.
+        degree: of the polynomial.
+        low: lower end of the interval.
+        high: upper end.
+
+    Returns:
+        Polynomial in x itself.
+
+    >>> round(float(fitted(np.exp, 6, -0.5, 0.5)(0.25)), 7) == round(float(np.exp(0.25)), 7)
+    True
+    """
+    series = Chebyshev.interpolate(function, degree, domain=[low, high])
+    return series.convert(kind=Polynomial)
+
+
+def horner(polynomial: Polynomial, degree: int) -> tuple[np.float32, ...]:
+    """The degree + 1 coefficients in the order of Horner's rule, the highest power first."""
+    coefficients = np.zeros(degree + 1, np.float32)
+    coefficients[: len(polynomial.coef)] = polynomial.coef  # trailing zeros have been dropped
+    return tuple(coefficients[::-1])
+
+
+def _log_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(log(1 + x) - x + x^2 / 2) / x^3, by its series near 0."""
+    near = np.abs(x) < 1e-2
+    far = np.where(near, 1.0, x)
+    series = sum((-x) ** n / (n + 3) for n in range(6))
+    return np.where(near, series, (np.log1p(far) - far + far**2 / 2) / far**3)
+
+
+def _exp_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(exp(x) - 1 - x) / x^2, by its series near 0."""
+    near = np.abs(x) < 1e-2
+    far = np.where(near, 1.0, x)
+    series = 1 / 2 + x / 6 + x**2 / 24 + x**3 / 120 + x**4 / 720
+    return np.where(near, series, (np.expm1(far) - far) / far**2)
+
+
+LOG_TAIL = horner(fitted(_log_tail, 8, 0.5**0.5 - 1, 2**0.5 - 1), 8)
+EXP_TAIL = horner(fitted(_exp_tail, 4, -np.log(2) / 2, np.log(2) / 2), 4)
