@@ -266,7 +266,10 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict
     from vmf_embeddings.run_config import configuration_of_run
     from vmf_embeddings.training.checkpoint import load_best
     from vmf_embeddings.training.seeding import seed_everything
+    from vmf_embeddings.training.speed import Speed
 
+    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
+    speed = Speed.from_config(trainer | {"precision": "no"})  # embeddings are written in float32
     checkpoint = load_best(run_dir)
     trained = configuration_of_run(cfg, run_dir, checkpoint, overrides)
     seed_everything(trained.random_seed)
@@ -286,5 +289,5 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict
         "seed": int(trained.random_seed),
         "batch_size": int(cfg.mode.batch_size),
         "num_workers": int(cfg.num_workers),
-        "cpu": bool(cfg.trainer.cpu),
+        "speed": speed,
     }

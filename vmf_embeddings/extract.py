@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training import processes
-from vmf_embeddings.training.embed import embed_split
+from vmf_embeddings.training.embed import embed_split, share_of
 from vmf_embeddings.training.seeding import seed_everything
+from vmf_embeddings.training.speed import Speed
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def extract(
     seed: int,
     batch_size: int,
     num_workers: int,
-    cpu: bool,
+    speed: Speed,
 ) -> list[Path]:
     """Writes `<dataset>_<split>.npz` for each split into the run's folder.
 
@@ -42,24 +42,24 @@ def extract(
         seed: for the file's `meta`.
         batch_size: images a step.
         num_workers: worker processes for image files.
-        cpu: whether to stay on the processor.
+        speed: where and how fast.
 
     Returns:
         The files.
     """
-    accelerator = processes.start(cpu=cpu)
+    accelerator = speed.start()
     if "method_state_dict" in checkpoint:
         method.load_state_dict(checkpoint["method_state_dict"])
     else:
         method.from_reference_checkpoint(checkpoint)
     method.to(accelerator.device).eval()
+    speed.arrange(method.arch)
     written = []
     for name in splits:
         split = dataset.split(name)
         seed_everything(seed)  # a split's draws do not hang on which others are extracted
-        embeddings = embed_split(
-            method, split, accelerator, batch_size=batch_size, num_workers=num_workers
-        )
+        share = share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+        embeddings = embed_split(method, share, accelerator)
         if not accelerator.is_main_process:
             continue
         # the classes of an open set's own test split are not the ones the method has logits for

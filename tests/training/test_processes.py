@@ -18,6 +18,7 @@ class Rows(torch.utils.data.Dataset):
     """Rows in memory."""
 
     in_memory = True
+    device = torch.device("cpu")
 
     def __init__(self):
         draw = torch.Generator().manual_seed(0)

@@ -46,6 +46,7 @@ class Split(torch.utils.data.Dataset, ABC):
         paths: N absolute image paths, or None where images have no file of their own.
         is_query: bool [N] or None. `is_gallery` alike; both or neither.
         in_memory: whether `batch` works.
+        device: where `batch` makes its batches.
         examples_to_save: whether the pictures are small enough to be kept beside their embeddings,
             as the network sees them.
         pictures: uint8 [N, channels, H, W] as they are, for a look at them; None where they are
@@ -53,6 +54,7 @@ class Split(torch.utils.data.Dataset, ABC):
     """
 
     in_memory: bool = False
+    device: torch.device = torch.device("cpu")
     examples_to_save: bool = False
     pictures: Tensor | None = None
 
@@ -105,10 +107,11 @@ class Split(torch.utils.data.Dataset, ABC):
         """A whole batch at once, for splits that live in memory.
 
         Args:
-            indices: int64 [B].
-            generator: source of the augmentation's randomness; torch's default one if None.
+            indices: int64 [B], on any device.
+            generator: source of the augmentation's randomness, on `device`; torch's default one if
+                None.
 
-        Returns:
+        Returns, on `device`:
             `examples` float32 [B, channels, H, W], `ids` int64 [B] and, for open sets,
             `original_ids` int64 [B].
 

@@ -1,6 +1,6 @@
 """Batches of a split: shared among processes, reproducible for every epoch."""
 
-import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from vmf_embeddings.training.seeding import epoch_seed
+from vmf_embeddings.training.threads import usable_cores
 
 Batch = dict[str, Any]
 
 
 def n_workers(wanted: int) -> int:
     """How many worker processes to start: not more than there are cores."""
-    return min(wanted, os.cpu_count() or 1)
+    return min(wanted, usable_cores())
 
 
 class SeededItems(Dataset):
@@ -73,7 +74,8 @@ class TrainBatches:
         self.split, self.sampler, self.seed = split, sampler, seed
         self.rank, self.world = rank, world
         self.current = 0
-        self.loader = None if split.in_memory else self._loader(n_workers(num_workers))
+        self.weights: deque[float] = deque()  # of the batches on their way, first to come first
+        self.loader = None if split.in_memory else self._loader(num_workers)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -91,9 +93,10 @@ class TrainBatches:
         """
         self.current = epoch
         self.sampler.set_epoch(epoch)
+        self.weights.clear()
         batches = self._from_memory() if self.loader is None else iter(self.loader)
         for batch in batches:
-            yield batch, 1.0 if self.world == 1 else self._weight(batch)
+            yield batch, self.weights.popleft()
 
     def _shares(self) -> Iterator[Tensor]:
         for indices in self.sampler:
@@ -102,55 +105,59 @@ class TrainBatches:
                     f"a batch of {len(indices)} images cannot be shared by {self.world} processes: "
                     "draw larger batches or start fewer processes"
                 )
-            yield indices[self.rank :: self.world]
+            mine = indices[self.rank :: self.world]
+            self.weights.append(len(mine) * self.world / len(indices))
+            yield mine
 
     def _from_memory(self) -> Iterator[Batch]:
-        draw = torch.Generator().manual_seed(epoch_seed(self.seed, self.current, 1 + self.rank))
+        draw = torch.Generator(self.split.device)
+        draw.manual_seed(epoch_seed(self.seed, self.current, 1 + self.rank))
         for indices in self._shares():
             yield self.split.batch(indices, generator=draw)
 
-    def _loader(self, workers: int) -> DataLoader:
+    def _loader(self, num_workers: int) -> DataLoader:
         plan = _Plan(self._shares, lambda: epoch_seed(self.seed, self.current, 1 + self.rank))
-        return DataLoader(
-            SeededItems(self.split),
-            batch_sampler=plan,
-            num_workers=workers,
-            generator=torch.Generator(),  # its own, for the seed that a loader draws for itself
-            persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-    def _weight(self, batch: Batch) -> float:
-        mine = torch.tensor(float(len(batch["ids"])))
-        total = mine.clone()
-        torch.distributed.all_reduce(total)
-        return float(mine * self.world / total)
+        return _loader(self.split, plan, num_workers)
 
 
-def sequential_batches(
-    split: Any, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
-) -> Iterator[Batch]:
-    """The given items of a split in order, in batches.
+class SequentialBatches:
+    """The given items of a split in order, in batches, as often as one iterates.
 
     Args:
         split: split to read.
         indices: [n] which items.
         batch_size: items a batch; the last may be smaller.
-        num_workers: worker processes for splits that are not in memory.
+        num_workers: worker processes for splits that are not in memory; they stay from one pass
+            to the next, and change nothing in the batches.
         seed: of the augmentation, where the split has one.
-
-    Yields:
-        Batches, the same whatever the number of workers.
     """
-    chunks = indices.split(batch_size)
-    if split.in_memory:
-        draw = torch.Generator().manual_seed(seed)
-        for chunk in chunks:
-            yield split.batch(chunk, generator=draw)
-        return
-    yield from DataLoader(
+
+    def __init__(
+        self, split: Any, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
+    ) -> None:
+        self.split, self.seed = split, seed
+        self.chunks = indices.split(batch_size)
+        self.loader = None
+        if not split.in_memory:
+            plan = _Plan(lambda: iter(self.chunks), lambda: seed)
+            self.loader = _loader(split, plan, num_workers)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.loader is not None:
+            yield from self.loader
+            return
+        draw = torch.Generator(self.split.device).manual_seed(self.seed)
+        for chunk in self.chunks:
+            yield self.split.batch(chunk, generator=draw)
+
+
+def _loader(split: Any, plan: _Plan, num_workers: int) -> DataLoader:
+    workers = n_workers(num_workers)
+    return DataLoader(
         SeededItems(split),
-        batch_sampler=_Plan(lambda: iter(chunks), lambda: seed),
-        num_workers=n_workers(num_workers),
-        generator=torch.Generator(),
+        batch_sampler=plan,
+        num_workers=workers,
+        generator=torch.Generator(),  # its own, for the seed that a loader draws for itself
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
     )

@@ -11,15 +11,20 @@ import torch
 
 LAST = "last.pt"
 
-# a run may be continued with other values of these: they say how long and where, not what is learnt
+# a run may go on with other values of these: how long, where and how fast, not what is learnt
 FREE_TO_CHANGE = (
     "mode.epochs",
     "mode.patience",
     "dataset.params.dataset_path",
     "dataset.params.download",
     "arch.params.weights",
+    "optimizer.params.fused",
+    "trainer.channels_last",
+    "trainer.compile",
     "trainer.cpu",
+    "trainer.data_on_device",
     "trainer.eval_batch_size",
+    "trainer.threads",
 )
 COMPARED = ("arch", "method", "dataset", "sampler", "optimizer", "mode", "trainer", "random_seed")
 

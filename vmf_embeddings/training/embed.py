@@ -1,26 +1,39 @@
 """Embeddings of a whole split, shared among processes."""
 
+from typing import Any
+
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training.batches import sequential_batches
+from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.processes import gather_rows
 
 
+def share_of(
+    split: Any, accelerator: Accelerator, *, batch_size: int, num_workers: int
+) -> SequentialBatches:
+    """The part of a split that this process embeds: every n-th item of n processes.
+
+    Args:
+        split: split without augmentation.
+        accelerator: says which process this is.
+        batch_size: images a step.
+        num_workers: worker processes for splits that are not in memory.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    return SequentialBatches(split, torch.arange(rank, len(split), world), batch_size, num_workers)
+
+
 @torch.no_grad()
-def embed_split(
-    method: Method, split: object, accelerator: Accelerator, *, batch_size: int, num_workers: int
-) -> Tensor:
+def embed_split(method: Method, batches: SequentialBatches, accelerator: Accelerator) -> Tensor:
     """Embeds every item of a split, in evaluation mode.
 
     Args:
         method: what embeds; its mode is restored afterwards.
-        split: split without augmentation.
+        batches: this process's share, by `share_of`.
         accelerator: device, precision and processes.
-        batch_size: images a step.
-        num_workers: worker processes for splits that are not in memory.
 
     Returns:
         [N, D] float32 on the method's device, on every process, in the order of the split.
@@ -29,10 +42,9 @@ def embed_split(
     was_training = method.training
     method.eval()
     rows = []
-    for batch in sequential_batches(
-        split, torch.arange(rank, len(split), world), batch_size, num_workers
-    ):
+    for batch in batches:
         with accelerator.autocast():
-            rows.append(method.embed(batch["examples"].to(accelerator.device)).float())
+            images = batch["examples"].to(accelerator.device, non_blocking=True)
+            rows.append(method.embed(images).float())
     method.train(was_training)
-    return gather_rows(torch.cat(rows), rank, world, len(split))
+    return gather_rows(torch.cat(rows), rank, world, len(batches.split))

@@ -4,29 +4,23 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training import checkpoint, processes
-from vmf_embeddings.training.batches import TrainBatches, sequential_batches
+from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
-from vmf_embeddings.training.seeding import epoch_seed, seed_everything
+from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.training.validate import validate
 
 log = logging.getLogger(__name__)
-
-SHARED_STREAM = 0  # draws that all processes make alike; process r draws its own from stream 1 + r
-PREPARE_BATCH_SIZE = 256  # 2021's batch for measuring concentrations before training
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -69,7 +63,7 @@ def fit(
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
         log.info("resumed at epoch %d of %d", start, settings.epochs)
-    loop = _assemble(method, dataset, sampler, make_optimizer, settings, state)
+    loop = assemble(method, dataset, sampler, make_optimizer, settings, state)
     is_main = loop.accelerator.is_main_process
     records = Records(run_dir, start, settings.trackers, config) if is_main else None
 
@@ -96,70 +90,8 @@ def fit(
     return best["valid_acc"]
 
 
-@dataclass(frozen=True)
-class _Loop:
-    """What the epochs of one run work with."""
-
-    method: Method
-    model: torch.nn.Module  # the method, wrapped where there are several processes
-    optimizer: Any
-    schedule: ReduceLROnPlateau
-    batches: TrainBatches
-    valid: Any
-    open_set: bool
-    accelerator: Accelerator
-    settings: Settings
-
-
-def _assemble(
-    method: Method,
-    dataset: Any,
-    sampler: Any,
-    make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
-    settings: Settings,
-    state: dict[str, Any] | None,
-) -> _Loop:
-    """Puts the parts on their device, prepared for a first epoch or restored from `state`."""
-    accelerator = processes.start(cpu=settings.cpu, precision=settings.precision)
-    rank, world = accelerator.process_index, accelerator.num_processes
-    train, valid = dataset.split("train", augment=True), dataset.split("valid")
-    log.info(
-        "Training on %d images of %d classes, validating on %d by %s",
-        *(len(train), train.n_classes, len(valid)),
-        "Recall@1" if dataset.open_set else "accuracy",
-    )
-    method.to(accelerator.device)
-    if state is None:
-        _prepare(method, train, settings, accelerator.device)
-    else:
-        method.load_state_dict(state["method_state_dict"])
-    if world > 1:
-        processes.share_batch_statistics(method)
-    groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    model, optimizer = accelerator.prepare(method, make_optimizer(groups))
-    schedule = ReduceLROnPlateau(
-        optimizer.optimizer,
-        mode="max",
-        factor=settings.plateau_factor,
-        patience=settings.plateau_patience,
-    )
-    if state is not None:
-        optimizer.load_state_dict(state["optimizer_state_dict"])
-        schedule.load_state_dict(state["scheduler_state_dict"])
-    batches = TrainBatches(
-        train,
-        sampler,
-        seed=settings.random_seed,
-        rank=rank,
-        world=world,
-        num_workers=settings.num_workers,
-    )
-    parts = (method, model, optimizer, schedule, batches, valid, dataset.open_set)
-    return _Loop(*parts, accelerator, settings)
-
-
 def _run_epoch(
-    loop: _Loop, epoch: int, best: dict[str, Any], last_metric: float | None
+    loop: Loop, epoch: int, best: dict[str, Any], last_metric: float | None
 ) -> dict[str, Any]:
     """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
     settings, method = loop.settings, loop.method
@@ -175,7 +107,7 @@ def _run_epoch(
         enabled=loop.accelerator.is_main_process,
     )
     with bar:
-        losses, n_images = _train(loop, epoch, bar)
+        losses, n_images = train_epoch(loop, epoch, bar)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
     metric = _validate(loop)
@@ -191,22 +123,7 @@ def _run_epoch(
     }
 
 
-def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
-    """Lets the method look at the training data before the first epoch, alike in every process."""
-    seed = epoch_seed(settings.random_seed, 0, SHARED_STREAM)
-    seed_everything(seed)
-
-    def batches() -> Any:
-        order = torch.arange(len(train))
-        for batch in sequential_batches(
-            train, order, PREPARE_BATCH_SIZE, settings.num_workers, seed=seed
-        ):
-            yield batch["examples"].to(device)
-
-    method.prepare(batches, train.class_counts)
-
-
-def _train(loop: _Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int]:
+def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int]:
     """One pass over the epoch's batches.
 
     Returns:
@@ -243,7 +160,7 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
         )
 
 
-def _validate(loop: _Loop) -> float:
+def _validate(loop: Loop) -> float:
     """The validation metric, the same number in every process."""
     metric = validate(
         loop.method,
@@ -251,7 +168,6 @@ def _validate(loop: _Loop) -> float:
         loop.accelerator,
         open_set=loop.open_set,
         batch_size=loop.settings.eval_batch_size,
-        num_workers=loop.settings.num_workers,
         search=loop.settings.search,
     )
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
@@ -259,7 +175,7 @@ def _validate(loop: _Loop) -> float:
 
 
 def _state(
-    loop: _Loop, epoch: int, best: dict[str, float | int], config: dict[str, Any]
+    loop: Loop, epoch: int, best: dict[str, float | int], config: dict[str, Any]
 ) -> dict[str, Any]:
     """All that a checkpoint holds: 2021's keys, and what resuming and extraction need besides."""
     return {
@@ -275,7 +191,7 @@ def _state(
     }
 
 
-def _notes(loop: _Loop, best: dict[str, Any], last_metric: float | None) -> list[Note]:
+def _notes(loop: Loop, best: dict[str, Any], last_metric: float | None) -> list[Note]:
     """What the live line says beside the running loss."""
     notes = [] if last_metric is None else [("validation", f"{last_metric:.4f}")]
     notes.append(("lr", f"{loop.optimizer.param_groups[0]['lr']:g}"))

@@ -5,6 +5,8 @@ import random
 import numpy as np
 import torch
 
+SHARED_STREAM = 0  # draws that all processes make alike; process r draws its own from stream 1 + r
+
 
 def seed_everything(seed: int) -> None:
     """Seeds Python's, NumPy's and torch's generators (on every device).

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from vmf_embeddings.training.speed import Speed
+
 # Accelerate's, but TensorBoard, which is always written
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb")
 LEAST = {
@@ -29,14 +31,12 @@ class Settings:
     random_seed: int
     num_workers: int
     eval_batch_size: int
-    precision: str
-    cpu: bool
+    speed: Speed
     search: str
     resume: str
     trackers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _one_of("trainer.precision", self.precision, ("no", "bf16"))
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))
@@ -68,8 +68,7 @@ class Settings:
             random_seed=config["random_seed"],
             num_workers=config["num_workers"],
             eval_batch_size=trainer["eval_batch_size"],
-            precision=trainer["precision"],
-            cpu=trainer["cpu"],
+            speed=Speed.from_config(trainer),
             search=config["search"],
             resume=config["resume"],
             trackers=tuple(config["logger"]["trackers"]),

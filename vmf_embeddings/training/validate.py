@@ -8,39 +8,37 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.search import nearest
+from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.embed import embed_split
 
 
 def validate(
     method: Method,
-    split: object,
+    batches: SequentialBatches,
     accelerator: Accelerator,
     *,
     open_set: bool,
     batch_size: int,
-    num_workers: int,
     search: str,
 ) -> float:
     """Scores a method on a held-out split.
 
     Args:
         method: trained method.
-        split: validation split.
+        batches: this process's share of the validation split.
         accelerator: device, precision and processes.
         open_set: whether the split's classes are unknown to the method.
-        batch_size: images a step.
-        num_workers: worker processes for splits that are not in memory.
+        batch_size: embeddings a step of prediction.
         search: `auto`, `torch` or `faiss`.
 
     Returns:
         Fraction in [0, 1]: accuracy, or Recall@1 by the method's geometry.
     """
-    embeddings = embed_split(
-        method, split, accelerator, batch_size=batch_size, num_workers=num_workers
-    )
-    labels = split.labels.to(embeddings.device)
+    embeddings = embed_split(method, batches, accelerator)
+    split = batches.split
     if open_set:
         return recall_at_1(method, embeddings, split, search)
+    labels = split.labels.to(embeddings.device)
     return accuracy(method, embeddings, labels, batch_size)
 
 

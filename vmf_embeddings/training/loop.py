@@ -1,0 +1,110 @@
+"""The parts of one run, on their device: what the epochs work with."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.training import processes
+from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
+from vmf_embeddings.training.embed import share_of
+from vmf_embeddings.training.optimizers import restore
+from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
+from vmf_embeddings.training.settings import Settings
+
+log = logging.getLogger(__name__)
+
+PREPARE_BATCH_SIZE = 256  # 2021's batch for measuring concentrations before training
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What the epochs of one run work with."""
+
+    method: Method
+    model: torch.nn.Module  # the method, wrapped where there are several processes
+    optimizer: Any
+    schedule: ReduceLROnPlateau
+    batches: TrainBatches
+    valid: SequentialBatches
+    open_set: bool
+    accelerator: Accelerator
+    settings: Settings
+
+
+def assemble(
+    method: Method,
+    dataset: Any,
+    sampler: Any,
+    make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
+    settings: Settings,
+    state: dict[str, Any] | None,
+) -> Loop:
+    """Puts the parts on their device, prepared for a first epoch or restored from `state`."""
+    speed = settings.speed
+    accelerator = speed.start()
+    rank, world = accelerator.process_index, accelerator.num_processes
+    train, valid = (
+        speed.place(split, accelerator.device)
+        for split in (dataset.split("train", augment=True), dataset.split("valid"))
+    )
+    log.info(
+        "Training on %d images of %d classes, validating on %d by %s",
+        *(len(train), train.n_classes, len(valid)),
+        "Recall@1" if dataset.open_set else "accuracy",
+    )
+    method.to(accelerator.device)
+    if state is None:
+        _prepare(method, train, settings, accelerator.device)
+    else:
+        method.load_state_dict(state["method_state_dict"])
+    if world > 1:
+        processes.share_batch_statistics(method)
+    speed.arrange(method.arch)
+    groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
+    model, optimizer = accelerator.prepare(method, make_optimizer(groups))
+    schedule = ReduceLROnPlateau(
+        optimizer.optimizer,
+        mode="max",
+        factor=settings.plateau_factor,
+        patience=settings.plateau_patience,
+    )
+    if state is not None:
+        restore(optimizer.optimizer, state["optimizer_state_dict"])
+        schedule.load_state_dict(state["scheduler_state_dict"])
+    batches = TrainBatches(
+        train,
+        sampler,
+        seed=settings.random_seed,
+        rank=rank,
+        world=world,
+        num_workers=settings.num_workers,
+    )
+    share = share_of(
+        valid,
+        accelerator,
+        batch_size=settings.eval_batch_size,
+        num_workers=settings.num_workers,
+    )
+    parts = (method, model, optimizer, schedule, batches, share, dataset.open_set)
+    return Loop(*parts, accelerator, settings)
+
+
+def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
+    """Lets the method look at the training data before the first epoch, alike in every process."""
+    seed = epoch_seed(settings.random_seed, 0, SHARED_STREAM)
+    seed_everything(seed)
+
+    def batches() -> Any:
+        order = torch.arange(len(train))
+        for batch in SequentialBatches(
+            train, order, PREPARE_BATCH_SIZE, settings.num_workers, seed=seed
+        ):
+            yield batch["examples"].to(device, non_blocking=True)
+
+    method.prepare(batches, train.class_counts)
