@@ -35,9 +35,26 @@ def test_logits_are_linear_in_flat_space():
     torch.testing.assert_close(hyperbolic_logits(x, p, a, 1e-14), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_gradients_equal_finite_differences():
-    x, p, a = (points(3, 4, 1.0, seed).requires_grad_() for seed in (1, 2, 3))
-    assert torch.autograd.gradcheck(lambda *v: hyperbolic_logits(*v, 1.0), (x, p, a))
+@pytest.mark.parametrize("tile", (1, 2**15))
+@pytest.mark.parametrize("c", (0.01, 1.0))
+def test_gradients_equal_finite_differences(c, tile, monkeypatch):
+    monkeypatch.setattr("vmf_embeddings.hyperbolic.logits.CPU_TILE", tile)
+    x, p, a = (points(rows, 4, c, rows).requires_grad_() for rows in (3, 5, 5))
+    a = a.detach().flip(0).requires_grad_()
+    assert torch.autograd.gradcheck(lambda *v: hyperbolic_logits(*v, c), (x, p, a))
+
+
+def test_float32_gradients_are_those_of_float64():
+    leaves = [points(20, 8, 0.1, seed) for seed in (1, 2, 3)]
+
+    def gradients(dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+        inputs = [leaf.to(dtype).requires_grad_() for leaf in leaves]
+        logits = hyperbolic_logits(*inputs, 0.1)
+        loss = torch.nn.functional.cross_entropy(logits, torch.arange(20))
+        return torch.autograd.grad(loss, inputs)
+
+    for single, exact in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert (single - exact).abs().max() < 1e-4 * exact.abs().max()
 
 
 def test_float32_near_the_border_stays_close_to_float64():
