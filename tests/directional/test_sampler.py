@@ -49,12 +49,14 @@ def assert_moments(versine: torch.Tensor, kappa: torch.Tensor, dim: int) -> None
     assert ((versine.var(0) - variance).abs() < 4 * error).all()
 
 
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("dim", DIMS)
 def test_mean_and_variance_match_theory(dim):
     kappa = torch.tensor([0.0, *(s * (dim - 1) for s in SPREADS), 11.0, 12.0, 1e4, 1e6])
     assert_moments(versines(kappa, dim, 20_000), kappa, dim)
 
 
+@pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("dim", [2, 3, 4, 10, 128, 512])
 def test_distribution_function_matches_theory(dim):
     """Kolmogorov-Smirnov against the numerically integrated density of the angle."""
@@ -72,6 +74,7 @@ def test_distribution_function_matches_theory(dim):
         assert result.pvalue > 1e-4
 
 
+@pytest.mark.usefixtures("code")
 def test_golden_moments_and_quantiles(golden):
     data = golden("vmf_sampler_stats")
     levels = torch.from_numpy(data["quantile_p"])
@@ -142,10 +145,11 @@ def test_proposals_drawn_at_once_have_the_same_law(dim):
         assert stats.ks_2samp(*pair).pvalue > 1e-4
 
 
+@pytest.mark.usefixtures("code")
 def test_a_concentration_that_is_not_a_number_ends():
     kappa = torch.tensor([torch.nan, 1.0])
-    for draw in (module._reject_at_once, module._reject_until_accepted):
-        angle = draw(*module._proposal(kappa, 5), 5, seeded())
+    at_once = module._reject_at_once(*module._proposal(kappa, 5), 5, seeded())
+    for angle in (at_once, sample_angle(kappa, 5, generator=seeded())):
         assert angle.isnan().tolist() == [True, False]
 
 
@@ -198,8 +202,19 @@ def test_generator_alone_decides():
 
 
 @pytest.mark.usefixtures("code")
+def test_angles_do_not_repeat_or_correlate():
+    """One kappa, so that neighbouring angles could only agree through their streams."""
+    rng = seeded()
+    calls = [sample_angle(torch.full((20_000,), 50.0), 64, generator=rng) for _ in range(3)]
+    table = torch.stack([*calls, calls[0].roll(1), calls[0].roll(2), calls[1].roll(3)]).double()
+    for rows in (table, (table - table.mean()).square()):
+        assert (torch.corrcoef(rows) - torch.eye(6)).abs().max() < 5 / 20_000**0.5
+    assert len(calls[0].unique()) > 19_500  # float32 has some 10^7 numbers there
+
+
+@pytest.mark.usefixtures("code")
 def test_threads_change_nothing():
-    mu, kappa = unit(2000, 65), torch.linspace(0, 100, 2000)
+    mu, kappa = unit(5000, 65), torch.linspace(0, 100, 5000)
     first = sample(mu, kappa, 3, generator=seeded())
     try:
         torch.set_num_threads(3)

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import check_dim
 from vmf_embeddings.directional.gradient import attach_gradient
+from vmf_embeddings.directional.normals import compiles, new_seed
 from vmf_embeddings.directional.reference_sampler import reference_cosine, reference_sample
 from vmf_embeddings.directional.tangent import random_tangent_points
 from vmf_embeddings.directional.uniform import sphere_coordinate_like, uniform_like
@@ -31,8 +33,19 @@ def _reject(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tenso
     rounds are drawn at once, and where none is accepted, which happens to one angle in 10^14, a
     proposal stands.
     """
+    if compiles(kappa):
+        return _reject_compiled(kappa, dim, generator)
     draw = _reject_until_accepted if kappa.device.type == "cpu" else _reject_at_once
     return draw(*_proposal(kappa, dim), dim, generator)
+
+
+def _reject_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    from vmf_embeddings.directional.angle_kernel import fill_angles
+
+    angle, seed = torch.empty_like(kappa), new_seed(generator)
+    arrays = angle.numpy(), kappa.detach().numpy()
+    native.in_threads(lambda i, j: fill_angles(*arrays, dim, seed, i, j), len(kappa), least=4096)
+    return angle
 
 
 def _proposal(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,51 @@
+"""Machine code for angles of von Mises-Fisher draws; imports Numba.
+
+The same rejection as in `sampler.py`, one angle after another and in float64. Every angle has its
+own stream: splitmix64 (Steele, Lea, Flood 2014, Fast Splittable Pseudorandom Number Generators,
+https://doi.org/10.1145/2660193.2660195) from a place that (seed, index) decide alone.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vmf_embeddings import native
+
+Floats = NDArray[np.float32]
+
+
+@native.compiled()
+def _mixed(word: np.uint64) -> np.uint64:
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+@native.compiled()
+def _uniform(word: np.uint64) -> float:
+    """In (0, 1), with 53 bits."""
+    return (np.float64(_mixed(word) >> np.uint64(11)) + 0.5) * 2.0**-53
+
+
+@native.compiled()
+def fill_angles(angle: Floats, kappa: Floats, dim: int, seed: int, first: int, end: int) -> None:
+    """Fills entries first .. end - 1 of `angle` [N] for kappa [N]; dim >= 2."""
+    step, m = np.uint64(0x9E3779B97F4A7C15), dim - 1
+    for i in range(first, end):
+        root = math.sqrt(4.0 * kappa[i] * kappa[i] + m * m)
+        mode = 2.0 * kappa[i] / (root + m)
+        word = _mixed(np.uint64(seed) + np.uint64(i) * np.uint64(0xD1342543DE82EF95))
+        while True:
+            x = math.cos(2 * math.pi * _uniform(word + step))
+            if dim > 2:  # a coordinate of a uniform point, by the polar method
+                rest = math.log(_uniform(word + np.uint64(2) * step)) * 2 / (dim - 2)
+                x *= math.sqrt(-math.expm1(rest))
+            v = mode * x
+            log_accept = m * (v / (1 + v) - math.log1p(v))
+            rejected = log_accept < math.log(_uniform(word + np.uint64(3) * step))
+            word += np.uint64(3) * step
+            if not rejected:  # also where kappa is not a number
+                break
+        slope = m / (root + 2.0 * kappa[i]) * (1 - x) / (1 + x)
+        angle[i] = 2 * math.atan(math.sqrt(slope))
