@@ -21,7 +21,7 @@ HEAVY = ("torch", "sklearn", "scipy", "faiss", "pandas", "matplotlib", "torchvis
 
 def call(arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
     """A fresh interpreter; completion finds its line in the environment."""
-    line = "python -m vmf_embeddings.main dataset=mn"
+    line = "vmf_embeddings dataset=mn"
     environment = os.environ | {"COMP_LINE": line, "COMP_POINT": str(len(line))}
     return subprocess.run(
         [sys.executable, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True,

@@ -26,9 +26,11 @@ MAY = {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },
     "evaluate": {"evaluation"},
+    "help": set(),
+    "main": {"help", "app"},
     "third_party": {"evaluation", "datasets"},
 }  # fmt: skip
-KNOW_HYDRA = {"main", "build", "command_line", "run_config"}
+KNOW_HYDRA = {"app", "build", "command_line", "run_config"}
 
 
 def room_of(path: Path) -> str:

@@ -1,9 +1,9 @@
 """What a command line may say: types of its values, and clear words for its mistakes."""
 
-import argparse
 import difflib
 import os
 import re
+import sys
 from pathlib import Path
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -15,8 +15,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vmf_embeddings.build import Refused
+from vmf_embeddings.help import CONF, folders_of_ones_own
 
-CONF = Path(__file__).parent / "conf"
 FLAT = ("mode", "trainer", "logger")  # groups that no constructor checks
 SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
@@ -93,27 +93,9 @@ def _defaults(group_choices: list[str]) -> DictConfig:
 def _own_loader() -> ConfigLoaderImpl:
     """Knows this package's options, and those of the folder given by `--config-dir`."""
     path = create_config_search_path(str(CONF))
-    for folder in _folders_of_ones_own():
+    for folder in folders_of_ones_own(sys.argv[1:]):
         path.prepend("command-line", f"file://{folder}", anchor="schema")
     return ConfigLoaderImpl(path)
-
-
-def _folders_of_ones_own() -> list[Path]:
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config-dir", "-cd")
-    given = parser.parse_known_args()[0].config_dir
-    return [] if given is None else [Path(given).resolve()]
-
-
-def help_text() -> str:
-    """What `--help` says, several times as fast as Hydra, which composes everything to say it."""
-    text = OmegaConf.load(CONF / "config.yaml").hydra.help.template
-    options: dict[str, set[str]] = {}
-    for folder in [CONF, *_folders_of_ones_own()]:
-        for path in folder.glob("*/*.yaml"):
-            options.setdefault(path.parent.name, set()).add(path.stem)
-    lines = [f"{group}: {', '.join(sorted(options[group]))}\n" for group in sorted(options)]
-    return text.replace("$APP_CONFIG_GROUPS", "".join(lines))
 
 
 def _is_group(key: str) -> bool:

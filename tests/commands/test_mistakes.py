@@ -33,6 +33,10 @@ TYPOS = {
     "+method=arcface": "method has one option: say method=… once",
     "dataset.params.dataset_path=x": "there is no 'dataset.params.dataset_path'",
     "trainer.precision=bf8": "trainer.precision is one of no, bf16",
+    "trainer.compile=yes": "trainer.compile expects true or false",
+    "trainer.threads=0": "trainer.threads must be at least 1, or null",
+    "trainer.data_on_device=often": "trainer.data_on_device is one of auto, true, false",
+    "optimizer.params.fused=3": "expects true or false",
 }
 
 
@@ -62,19 +66,37 @@ def test_extraction_without_a_run_says_how_to_train(tmp_path):
     assert "no checkpoint" in complaint
 
 
-def test_help_names_every_group_without_importing_torch(tmp_path):
+def test_help_names_every_group(tmp_path):
     shown = succeeds(MAIN, "--help", cwd=tmp_path)
     for group in "arch method dataset sampler mode optimizer logger trainer experiment".split():
         assert f"\n  {group} " in shown
+
+
+HEAVY = {"torch", "numpy", "sklearn", "scipy", "faiss", "numba", "torchvision", "accelerate"}
+QUICK = {
+    "help": (["vmf_embeddings.main", "--help"], HEAVY | {"hydra", "omegaconf"}),
+    "import": (["vmf_embeddings"], HEAVY | {"hydra", "omegaconf", "yaml"}),
+    "rejected override": (["vmf_embeddings.main", "mode.epoch=3"], HEAVY),
+    "completion": (["vmf_embeddings.main", "-sc", "query=bash"], HEAVY),
+}
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_quick_answer_imports_nothing_slow(name, tmp_path):
+    (module, *arguments), slow = QUICK[name]
     probe = (
-        "import runpy, sys\nsys.argv = ['main', '--help']\n"
-        "try:\n    runpy.run_module('vmf_embeddings.main', run_name='__main__')\n"
-        "except SystemExit:\n    pass\n"
-        "heavy = {'torch', 'sklearn', 'scipy', 'faiss', 'torchvision'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+        f"import runpy, sys\nsys.argv = {['main', *arguments]}\n"
+        f"try:\n    runpy.run_module({module!r}, run_name='__main__')\n"
+        "except (SystemExit, ImportError):\n    pass\n"  # a package cannot be run, only imported
+        f"slow = {slow} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)\n"
     )
     (tmp_path / "probe.py").write_text(probe)
-    assert command("probe", cwd=tmp_path).returncode == 0
+    line = "vmf_embeddings dataset=mn"
+    done = command("probe", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    assert done.returncode == 0, done.stderr
+    if name == "completion":
+        assert "dataset=mnist" in done.stdout
 
 
 def test_target_outside_the_list_is_refused(tmp_path):

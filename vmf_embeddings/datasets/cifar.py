@@ -110,18 +110,21 @@ class Cifar10(ArrayDataset):
         try:
             self._torchvision_class()(str(self.dataset_path), download=True)
         except (OSError, RuntimeError, HTTPException) as error:  # no network, or md5 sums differ
-            return f"the download failed ({' '.join(str(error).split())[:200]})"
+            return f"the download failed ({' '.join(str(error).split())})"
         return "the download brought other files"
 
     def _advice(self, reason: str) -> str:
         python = self._torchvision_class().base_folder
         spoiled = (self.dataset_path / python).is_dir()
+        remedy = "Without network: unpack either version's archive there"
+        if not self.download:
+            fetch = f"dataset={self.name} dataset.params.download=true fetches it"
+            remedy = f"With network: {fetch}. Without: unpack either version's archive there"
         found = "has files that differ from the published ones and" if spoiled else "is missing and"
         return (
             f"{self.title} is not at {self.dataset_path}: {python}/ {found} {self.binary_folder}/ "
             f"lacks one of {', '.join(sum(self.binary_files.values(), ()))}; {reason}. "
-            f"With network: dataset={self.name} dataset.params.download=true fetches it. "
-            "Without: unpack either version's archive there, or say where it is: "
+            f"{remedy}, or say where it is: "
             f"dataset={self.name} dataset.params.dataset_path=PATH."
         )
 

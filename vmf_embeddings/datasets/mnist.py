@@ -95,15 +95,18 @@ class MNIST(ArrayDataset):
         try:
             getattr(datasets, self.title)(str(self.dataset_path), download=True)
         except (OSError, RuntimeError, HTTPException) as error:  # no network, or a broken answer
-            return f"the download failed ({' '.join(str(error).split())[:200]})"
+            return f"the download failed ({' '.join(str(error).split())})"
         return "the download brought other files"
 
     def _advice(self, reason: str) -> str:
         missing = ", ".join(f"{stem}[.gz]" for stem in self._missing())
+        remedy = "Without network: put the four files there"
+        if not self.download:
+            fetch = f"dataset={self.config} dataset.params.download=true fetches it"
+            remedy = f"With network: {fetch}. Without: put the four files there"
         return (
             f"{self.title} is not at {self.folder} (missing: {missing}); {reason}. "
-            f"With network: dataset={self.config} dataset.params.download=true fetches it. "
-            "Without: put the four files there, or say where they are: "
+            f"{remedy}, or say where they are: "
             f"dataset={self.config} dataset.params.dataset_path=PATH, "
             f"where PATH/{self.title}/raw holds them."
         )

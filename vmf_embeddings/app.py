@@ -1,0 +1,118 @@
+"""What a command does: compose a configuration, build what it names, hand it to a mode."""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from vmf_embeddings import command_line
+from vmf_embeddings.build import Refused, register_resolvers
+from vmf_embeddings.help import CONF
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig, run_dir: Path) -> float:
+    """Trains what `cfg` names in `run_dir` and returns the best validation metric."""
+    from vmf_embeddings import build
+    from vmf_embeddings.training.fit import fit
+
+    with build.refusals():
+        job = build.training_job(cfg, run_dir)
+    return fit(**job)
+
+
+def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
+    """Writes the embeddings of the run, or of all runs of the sweep, in `run_dir` beside it."""
+    from vmf_embeddings import build
+    from vmf_embeddings.extract import extract
+
+    overrides = list(HydraConfig.get().overrides.task)
+    for folder in build.runs_below(run_dir):
+        with build.refusals():
+            job = build.extraction_job(cfg, folder, overrides)
+        extract(**job)
+
+
+MODES = {"train": train, "get_embeddings": get_embeddings}
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run(cfg: DictConfig) -> float | None:
+    """One job: what Hydra calls with each composed configuration."""
+    hydra_cfg = HydraConfig.get()
+    os.chdir(
+        hydra_cfg.runtime.cwd
+    )  # what a command calls by a relative path lies where it was given
+    try:
+        command_line.check_keys(cfg)
+        command_line.check_value_types(cfg)
+        return MODES[cfg.mode.name](cfg, Path(hydra_cfg.runtime.output_dir))
+    except Exception as error:
+        _log_to_file(error)
+        if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on
+            print(f"error in job {hydra_cfg.job.num}: {error}", file=sys.stderr)
+            raise
+        sys.exit(report(error))
+
+
+def main() -> None:
+    """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
+    os.environ.setdefault(FULL_TRACE, "0")
+    wants_trace, os.environ[FULL_TRACE] = os.environ[FULL_TRACE], "1"  # errors reach `report`
+    register_resolvers()
+    sys.argv[1:] = command_line.complete(sys.argv[1:])
+    os.environ[WANTS_TRACE] = wants_trace
+    try:
+        command_line.refuse_before_composing(sys.argv[1:])
+        run()
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
+        )
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(report(error))
+
+
+FULL_TRACE = "HYDRA_FULL_ERROR"
+WANTS_TRACE = "VMF_FULL_ERROR"
+
+
+def report(error: Exception) -> int:
+    """Says what went wrong on standard error.
+
+    Returns:
+        The exit code: 2 for a user's mistake, 1 for a failure.
+    """
+    if os.environ.get(WANTS_TRACE) == "1":
+        traceback.print_exception(error)
+    if isinstance(error, Refused):
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        print(f"error: {command_line.explain(error, sys.argv[1:])}", file=sys.stderr)
+        return 2
+    if os.environ.get(WANTS_TRACE) != "1":
+        own = [f for f in traceback.extract_tb(error.__traceback__) if "/hydra/" not in f.filename]
+        print("".join(traceback.format_list(own)), end="", file=sys.stderr)
+    print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+    return 1
+
+
+def _log_to_file(error: Exception) -> None:
+    """Writes an error into the job's log file; the screen gets it from `report`."""
+    record = log.makeRecord(
+        log.name, logging.ERROR, __file__, 0, "%s: %s", (type(error).__name__, error), None
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)
