@@ -11,7 +11,6 @@ import torch
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
 from vmf_embeddings import directional
-from vmf_embeddings.directional.tangent import tangent_points
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
 
@@ -323,21 +322,3 @@ def test_pairs_are_the_default():
         "antithetic"
     )
     assert build(estimator="iid").estimator == "iid"
-
-
-def test_independent_loss_equals_the_plain_formula_on_the_same_draws():
-    method = build(5, 20, estimator="iid").double()
-    embeddings, labels = (9 * normal(6, 20)).requires_grad_(), torch.arange(6) % 5
-    leaves = [embeddings, method.head.weight, method.head.tau]
-    torch.manual_seed(1)
-    fused = method.loss(embeddings, labels)
-    torch.manual_seed(1)
-    kappa, mu = VonMisesFisher.split(embeddings)
-    angle = directional.sample_angle(kappa, 20, method.n_samples)
-    normals = torch.empty(6, method.n_samples, 20, dtype=torch.float64).normal_()
-    draws = tangent_points(angle, mu, normals.transpose(0, 1).contiguous()).transpose(0, 1)
-    plain = vmf_softmax_loss(embeddings, method.head.weight, labels, method.head.beta, draws)
-    torch.testing.assert_close(fused, plain, rtol=1e-13, atol=0)
-    gradients = (torch.autograd.grad(loss, leaves) for loss in (fused, plain))
-    for mine, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-11, atol=1e-13)

@@ -6,9 +6,9 @@ from vmf_embeddings.directional.approximation import (
     mean_cosine_approx,
 )
 from vmf_embeddings.directional.bessel import cosine_variance, mean_cosine, mean_cosine_inverse
+from vmf_embeddings.directional.bound import softmax_bound, softmax_bound_of_draws
 from vmf_embeddings.directional.distribution import HypersphericalUniform, VonMisesFisher
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
-from vmf_embeddings.directional.partition import mean_log_partition
 from vmf_embeddings.directional.reference_sampler import householder_transform
 from vmf_embeddings.directional.sampler import sample, sample_angle, sample_cosine
 from vmf_embeddings.directional.uniform import sample_sphere_coordinate
@@ -25,9 +25,10 @@ __all__ = [
     "mean_cosine",
     "mean_cosine_approx",
     "mean_cosine_inverse",
-    "mean_log_partition",
     "sample",
     "sample_angle",
     "sample_cosine",
     "sample_sphere_coordinate",
+    "softmax_bound",
+    "softmax_bound_of_draws",
 ]

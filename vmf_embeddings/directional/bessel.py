@@ -144,8 +144,22 @@ def cosine_variance(kappa: Tensor, dim: int) -> Tensor:
     0.125
     """
     wide = widen(kappa)
-    q, plan = wide.square(), expansion(dim)
-    s = (q + plan.order**2).sqrt()
+    q = wide.square()
+    ratio, change = ratio_and_change(q, expansion(dim))
+    return (ratio + 2 * q * change).to(kappa.dtype)
+
+
+def ratio_and_change(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor]:
+    """The ratio A(kappa) / kappa and its derivative with respect to kappa^2, free of cancellation.
+
+    Args:
+        kappa_squared: kappa^2, >= 0, any shape, in float64.
+        plan: from `expansion(dim)`.
+
+    Returns:
+        Two of the same shape, the first in (0, 1/dim], the second negative.
+    """
+    s = (kappa_squared + plan.order**2).sqrt()
     t, p = s.reciprocal(), plan.order / s
     correction = evaluate(plan.slope, p, constant=0.5)
     upper = (s + plan.order).reciprocal()
@@ -153,10 +167,10 @@ def cosine_variance(kappa: Tensor, dim: int) -> Tensor:
     # d ratio / dq, by ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
     change = t * (t**3 * (2 * correction + evaluate(plan.curvature, p)) - upper.square()) / 2
     for step in plan.steps:
-        inner = ratio + q * change
-        ratio = (q * ratio + step).reciprocal()
+        inner = ratio + kappa_squared * change
+        ratio = (kappa_squared * ratio + step).reciprocal()
         change = -ratio.square() * inner
-    return (ratio + 2 * q * change).to(kappa.dtype)
+    return ratio, change
 
 
 class _Inverse(torch.autograd.Function):

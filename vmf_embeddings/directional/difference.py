@@ -14,14 +14,20 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from vmf_embeddings.directional.bessel import widen
+from vmf_embeddings.directional.bessel import Expansion, widen
 
 CPU_BLOCK = 2**15  # elements a thread; four float32 temporaries of this size fit a 1 MiB cache
 DEVICE_BLOCK = 2**24
 
 
 class Kernel(Protocol):
-    """One normaliser: all methods are elementwise in plain, differentiable tensor operations."""
+    """One normaliser: all methods are elementwise in plain, differentiable tensor operations.
+
+    Attributes:
+        plan: the expansion it evaluates; None for the closed form in three dimensions.
+    """
+
+    plan: Expansion | None
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         """The precision that `difference` and `slope` need to answer in `given.dtype`."""

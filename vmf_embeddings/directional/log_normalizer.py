@@ -65,7 +65,7 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class DebyeKernel:
+class _Debye:
     """Any dimension. float32 where `plan` needs no recurrence, float64 otherwise."""
 
     plan: Expansion
@@ -118,8 +118,10 @@ class DebyeKernel:
         return bessel_ratio(kappa_squared, self.plan)[0] / 2
 
 
-class ThreeDimensionsKernel:
+class _ThreeDimensions:
     """The sphere in three dimensions: log C = log(kappa / sinh kappa) - log(4 pi)."""
+
+    plan = None
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         return widen(given[:0] if given.dim() else given).dtype
@@ -159,12 +161,12 @@ def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:
     """How to evaluate the normaliser of `dim` >= 2 dimensions for answers in `dtype`."""
     check_dim(dim)
     if dim == 3:
-        return ThreeDimensionsKernel()
+        return _ThreeDimensions()
     if dtype == torch.float64:
-        return DebyeKernel(expansion(dim))
+        return _Debye(expansion(dim))
     if dim >= FLOAT32_MIN_DIM:
-        return DebyeKernel(expansion(dim, dim / 2 - 1, FLOAT32_TOLERANCE))
-    return DebyeKernel(expansion(dim, SMALL_DIM_ORDER, SMALL_DIM_TOLERANCE))
+        return _Debye(expansion(dim, dim / 2 - 1, FLOAT32_TOLERANCE))
+    return _Debye(expansion(dim, SMALL_DIM_ORDER, SMALL_DIM_TOLERANCE))
 
 
 def log_normalizer_difference(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:

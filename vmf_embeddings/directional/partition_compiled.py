@@ -12,19 +12,11 @@ from vmf_embeddings import native
 from vmf_embeddings.directional import partition_kernel
 from vmf_embeddings.directional.bessel import Expansion
 from vmf_embeddings.directional.difference import Kernel
-from vmf_embeddings.directional.log_normalizer import DebyeKernel, ThreeDimensionsKernel
-from vmf_embeddings.directional.polynomials import fitted, horner
+from vmf_embeddings.directional.polynomials import fitted, horner, log_sinhc, ratio_three
 
 VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
 LANES = 16  # classes are filled up to a multiple of this where the rest would cost much
 NEVER = 1e30  # minus the logit of a class that fills up
-
-
-def covers(kernel: Kernel) -> bool:
-    """Whether the machine code knows this normaliser: dim 3, and those float32 is enough for."""
-    return isinstance(kernel, ThreeDimensionsKernel) or (
-        isinstance(kernel, DebyeKernel) and not kernel.plan.steps
-    )
 
 
 @lru_cache(maxsize=64)
@@ -48,12 +40,14 @@ class CompiledPartition:
         self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
     ) -> None:
         self.paired, self.share = paired, share
-        three = isinstance(kernel, ThreeDimensionsKernel)
-        few = len(weights) < 64 * LANES and not three
+        three = kernel.plan is None
+        few = len(weights) < 64 * LANES
         self.columns = -(-len(weights) // LANES) * LANES if few else len(weights)
         squares = np.zeros(self.columns)
-        squares[: len(weights)] = weights.detach().double().square().sum(-1).numpy()
-        laws = _three_laws(squares) if three else _debye_laws(squares, len(weights), kernel.plan)
+        lengths = torch.linalg.vector_norm(weights.detach(), dim=-1)
+        squares[: len(weights)] = lengths.double().square().numpy()
+        n = len(weights)
+        laws = _three_laws(squares, n) if three else _debye_laws(squares, n, kernel.plan)
         self.laws = (np.float32(beta.item()), three, *laws)
         self.value = torch.zeros((), dtype=torch.float64)
         self.pull = torch.zeros((), dtype=torch.float64)
@@ -61,7 +55,7 @@ class CompiledPartition:
 
     def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """See `Partition.block`."""
-        turn, sums = torch.empty_like(table[:, 0]), torch.empty_like(place)
+        turn, sums = torch.empty_like(table[0]), torch.empty_like(place)
         arrays = [t.numpy() for t in (table, place, turn, sums)]
 
         def images(first: int, end: int) -> Any:
@@ -69,7 +63,7 @@ class CompiledPartition:
                 *arrays, self.paired, np.float32(self.share), *self.laws, first, end
             )
 
-        self._add(native.in_threads(images, len(table)))
+        self._add(native.in_threads(images, len(turn)))
         return turn, sums
 
     def draws(self, table: Tensor) -> Tensor:
@@ -90,7 +84,7 @@ class CompiledPartition:
             self.through += torch.from_numpy(through).div_(2)
 
 
-Laws = tuple[np.float32, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+Laws = tuple[np.float32, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def _debye_laws(squares: np.ndarray, n_classes: int, plan: Expansion) -> Laws:
@@ -103,15 +97,15 @@ def _debye_laws(squares: np.ndarray, n_classes: int, plan: Expansion) -> Laws:
     start[n_classes:] = NEVER
     inverse = 1 / (plan.order + root)
     correction = np.polyval(slopes.astype(np.float64), t) / base
-    own = inverse - correction
+    own = (inverse - correction).astype(np.float32)
     laws = np.stack([base, root, inverse, start, correction]).astype(np.float32)
-    return np.float32(plan.order), values, slopes, laws, own.astype(np.float32), np.empty((3, 0))
+    return np.float32(plan.order), values, slopes, laws, own
 
 
-def _three_laws(squares: np.ndarray) -> Laws:
-    """The same on the sphere of three dimensions."""
-    kernel, q = ThreeDimensionsKernel(), torch.from_numpy(squares)
-    wide = np.stack([t.numpy() for t in (*kernel.start(q), 2 * kernel.slope(q))])
-    own = wide[2].astype(np.float32)
-    none = np.empty(0, np.float32)
-    return np.float32(0), none, none, np.empty((5, 0), np.float32), own, wide
+def _three_laws(squares: np.ndarray, n_classes: int) -> Laws:
+    """The same in three dimensions."""
+    kappa, own, none = np.sqrt(squares), ratio_three(squares), np.empty(0, np.float32)
+    start = log_sinhc(squares) - kappa
+    start[n_classes:] = NEVER
+    laws = np.stack([squares, kappa, kappa, start, own]).astype(np.float32)
+    return np.float32(0), none, none, laws, own.astype(np.float32)

@@ -13,13 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmf_embeddings import native
-from vmf_embeddings.directional.polynomials import EXP_TAIL, LOG_TAIL
+from vmf_embeddings.directional.polynomials import EXP_TAIL, LOG_TAIL, RATIO, SINHC
 
 Floats = NDArray[np.float32]
 _FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
 _FREE = {"contract", "nsz", "reassoc"}  # sums in any order
 LOG2 = np.float32(np.log(2))
-SERIES_BELOW = 0.01  # kappa^2 under which dim 3 uses the series
+
+
+@native.compiled(fastmath=_FUSED)
+def _log_of(f: np.float32, exponent: np.int32) -> np.float32:
+    """log((1 + f) 2^exponent) for 1 + f in [sqrt(1/2), sqrt(2)], to float32's rounding."""
+    p = LOG_TAIL[0]
+    for coefficient in LOG_TAIL[1:]:
+        p = p * f + coefficient
+    return np.float32(exponent) * LOG2 + (f + f * f * (f * p - np.float32(0.5)))
 
 
 @native.compiled(fastmath=_FUSED)
@@ -28,17 +36,20 @@ def _log1p(x: np.float32) -> np.float32:
     bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
     exponent = np.int32(np.int32(bits) >> np.int32(23))
     scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
-    f = x * scale + (scale - np.float32(1))
-    p = LOG_TAIL[0]
-    for coefficient in LOG_TAIL[1:]:
-        p = p * f + coefficient
-    square = f * f
-    return np.float32(exponent) * LOG2 + (f + square * (f * p - np.float32(0.5)))
+    return _log_of(x * scale + (scale - np.float32(1)), exponent)
+
+
+@native.compiled(fastmath=_FUSED)
+def _log(x: np.float32) -> np.float32:
+    """log(x) for x > 0, to float32's rounding."""
+    bits = np.uint32(np.float32(x).view(np.uint32) - np.uint32(0x3F3504F3))
+    mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
+    return _log_of(mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23)))
 
 
 @native.compiled(fastmath=_FUSED)
 def _exp(x: np.float32) -> np.float32:
-    """exp(x) for x <= 0, to float32's rounding; 0 below e-22, lest products be denormal, thus slow."""
+    """exp(x) for x <= 0, to float32's rounding; 0 below e^-50: denormal products would be slow."""
     shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
     n = shifted - np.float32(12582912)
     f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
@@ -118,41 +129,37 @@ def _debye_logits(
     return _unordered(highest)
 
 
-@native.compiled(fastmath=_FUSED)
-def _log_sinhc(q: float) -> float:
-    """Logarithm of sinh(kappa) / kappa as a function of q = kappa^2."""
-    if q < SERIES_BELOW:
-        return q * (1 / 6 - q * (1 / 180 - q * (1 / 2835 - q * (1 / 37800 - q / 467775))))
-    kappa = np.sqrt(q)
-    return kappa + np.log(-np.expm1(-2 * kappa) / (2 * kappa))
-
-
-@native.compiled(fastmath=_FUSED)
-def _ratio_three(q: float) -> float:
-    """A(kappa) / kappa = (kappa coth kappa - 1) / kappa^2 as a function of q = kappa^2."""
-    if q < SERIES_BELOW:
-        return 1 / 3 - q * (1 / 45 - q * (2 / 945 - q * (1 / 4725 - q * (2 / 93555))))
-    kappa = np.sqrt(q)
-    return (kappa / np.tanh(kappa) - 1) / q
-
-
 # fmt: off
 @native.compiled(fastmath=_FUSED)
 def _three_logits(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
-    laws: NDArray[np.float64], logit: Floats, rise: Floats,
+    laws: Floats, logit: Floats, rise: Floats,
 ) -> np.float32:
     # fmt: on
-    """The same on the sphere of three dimensions, in float64; laws: kappa^2, log sinhc, A / kappa."""
-    highest = np.float32(-np.inf)
-    wide = np.float64(beta)
+    """The same in three dimensions, where log C = log(kappa / sinh kappa) and A = coth - 1/kappa.
+
+    laws [5, C]: kappa^2, kappa, nothing, log(sinh kappa / kappa) - kappa, A / kappa.
+    """
+    highest = np.int32(-0x80000000)
+    one, twice, square = np.float32(1), np.float32(2) * beta, beta * beta
     for c in range(len(logit)):
-        cosine = np.float64(a) * m[c] + np.float64(s) * v[c]
-        q = laws[0, c] + wide * (2 * cosine + wide)
-        logit[c] = _log_sinhc(q) - laws[1, c]
-        rise[c] = _ratio_three(q) - laws[2, c]
-        highest = max(highest, logit[c])
-    return highest
+        delta = twice * (a * m[c] + s * v[c]) + square
+        q = max(laws[0, c] + delta, np.float32(1e-12))
+        k = np.sqrt(q)
+        e = _exp(np.float32(-2) * k)
+        near, ratio = SINHC[0], RATIO[0]
+        for i in range(1, len(SINHC)):
+            near = near * q + SINHC[i]
+            ratio = ratio * q + RATIO[i]
+        far = _log((one - e) / (k + k))
+        ratio = ratio if q < one else ((one + e) / (one - e) * k - one) / q
+        value = near - k if q < one else far
+        result = delta / (laws[1, c] + k) + (value - laws[3, c])
+        logit[c] = result
+        rise[c] = ratio - laws[4, c]
+        key = _ordered(result)
+        highest = key if key > highest else highest
+    return _unordered(highest)
 
 
 @native.compiled(fastmath=_FREE)
@@ -225,13 +232,13 @@ def _single(
 @native.compiled()
 def _draw(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, three: bool,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats, wide: NDArray[np.float64],
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats,
     e: Floats, rise: Floats,
 ) -> tuple[float, np.float32]:
     # fmt: on
     """Exponentials and slopes of one draw; its log partition and the factor to probabilities."""
     if three:
-        highest = _three_logits(m, v, a, s, beta, wide, e, rise)
+        highest = _three_logits(m, v, a, s, beta, laws, e, rise)
     else:
         highest = _debye_logits(m, v, a, s, beta, order, values, slopes, laws, e, rise)
     total = _exponentials(e, highest)
@@ -243,14 +250,13 @@ def _draw(
 def add_images(
     table: Floats, place: Floats, turn: Floats, sums: Floats, paired: bool, share: np.float32,
     beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
-    laws: Floats, own: Floats, wide: NDArray[np.float64], first: int, end: int,
+    laws: Floats, own: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
     """Images first .. end - 1 of a block, see `Partition.block`.
 
-    Args:
-        table: [n, 1 + S, C], place: [n, S, 3]; turn: [n, C] and sums: [n, S, 3] are filled in.
-        order, values, slopes, laws [5, C], own [C], wide [3, C]: see `partition_compiled`.
+    `turn` [n, C] and `sums` [S, n, 3] are filled in; share, beta and what follows, up to the laws
+    of the classes, come from `partition_compiled`.
 
     Returns:
         Sum of log partitions, pull, and through [C] as twice the derivative.
@@ -262,26 +268,24 @@ def add_images(
     for i in range(first, end):
         to_mu[:] = 0
         turn[i] = 0
-        m = table[i, 0]
-        for j in range(table.shape[1] - 1):
-            v, a, s, lean = table[i, j + 1], place[i, j, 0], place[i, j, 1], place[i, j, 2]
-            log, up = _draw(
-                m, v, a, s, beta, three, order, values, slopes, laws, wide, e[0], rise[0]
-            )
+        m = table[0, i]
+        for j in range(len(table) - 1):
+            v, a, s, lean = table[j + 1, i], place[j, i, 0], place[j, i, 1], place[j, i, 2]
+            log, up = _draw(m, v, a, s, beta, three, order, values, slopes, laws, e[0], rise[0])
             value += log
             if paired:
                 log, down = _draw(
-                    m, v, a, -s, beta, three, order, values, slopes, laws, wide, e[1], rise[1]
+                    m, v, a, -s, beta, three, order, values, slopes, laws, e[1], rise[1]
                 )
                 value += log
                 pull += _pair(
                     m, v, a, s, lean, beta, e, rise, up * share, down * share, own,
-                    to_mu, turn[i], through, sums[i, j],
+                    to_mu, turn[i], through, sums[j, i],
                 )  # fmt: skip
             else:
                 pull += _single(
                     m, v, a, s, lean, beta, e[0], rise[0], up * share, own,
-                    to_mu, turn[i], through, sums[i, j],
+                    to_mu, turn[i], through, sums[j, i],
                 )  # fmt: skip
         m[:] = to_mu
     return value, pull, through
@@ -292,7 +296,7 @@ def add_images(
 def add_draws(
     table: Floats, share: np.float32,
     beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
-    laws: Floats, own: Floats, wide: NDArray[np.float64], first: int, end: int,
+    laws: Floats, own: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats, float]:
     # fmt: on
     """Rows first .. end - 1 of given draws [n, C], see `Partition.draws`; also their along."""
@@ -305,7 +309,7 @@ def add_draws(
     for i in range(first, end):
         v = table[i]
         log, up = _draw(
-            nothing, v, a, s, beta, three, order, values, slopes, laws, wide, e, rise
+            nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise
         )
         value += log
         pull += _single(

@@ -35,12 +35,12 @@ class Partition(Protocol):
         """Adds a block of images; derivatives take the place of the inner products.
 
         Args:
-            table: inner products of every class with mu and the S directions v [n, 1 + S, C],
+            table: inner products of every class with mu and the S directions v [1 + S, n, C],
                 overwritten by the derivatives with respect to them.
-            place: cosine and sine of the draws' angles, and how far v turns with mu [n, S, 3].
+            place: cosine and sine of the angles, and the lean of v (see `tangent`) [S, n, 3].
 
         Returns:
-            How mu acts through z and v together [n, C], and sums over classes [n, S, 3]: with E and
+            How mu acts through z and v together [n, C], and sums over classes [S, n, 3]: with E and
             O the derivatives with respect to z.w, added and subtracted over a pair, E mu.w, O mu.w
             and O v.w.
         """
@@ -61,7 +61,7 @@ class TorchPartition:
     ) -> None:
         self.beta, self.kernel, self.share = beta, kernel, share
         self.signs = (1.0, -1.0) if paired else (1.0,)
-        kappa_squared = weights.square().sum(-1)
+        kappa_squared = torch.linalg.vector_norm(weights, dim=-1).square()
         self.columns = len(weights)
         self.compute = kernel.compute_dtype(weights)
         self.start = tuple(t.to(self.compute) for t in kernel.start(widen(kappa_squared)))
@@ -75,12 +75,12 @@ class TorchPartition:
 
     def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """See `Partition.block`."""
-        turn = torch.empty_like(table[:, 0])
-        sums = torch.empty_like(place)
-        height = max(1, self.tile // place[0, :, 0].numel() // table.shape[-1])
-        for top in range(0, len(table), height):
+        turn, sums = torch.empty_like(table[0]), torch.empty_like(place)
+        height = max(1, self.tile // table[1:, 0].numel())
+        for top in range(0, len(turn), height):
             rows = slice(top, top + height)
-            sums[rows] = self._tile(table[rows, 0], table[rows, 1:], place[rows], turn[rows])
+            local = (table[0, rows], table[1:, rows], place[:, rows])
+            sums[:, rows] = self._tile(*local, turn[rows])
         return turn, sums
 
     def draws(self, table: Tensor) -> Tensor:
@@ -93,20 +93,20 @@ class TorchPartition:
         return along
 
     def _tile(self, along_mu: Tensor, along_v: Tensor, place: Tensor, turn: Tensor) -> Tensor:
-        """A tile of images [t, C], [t, S, C], [t, S, 3]; the first two and `turn` are filled in."""
+        """A tile of images [t, C], [S, t, C], [S, t, 3]; the first two and `turn` are filled in."""
         a, s, lean = place[..., None].unbind(2)
-        centre = a * along_mu[:, None]
+        centre = a * along_mu
         even, odd = None, None
         for sign in self.signs:
             through = self._row(torch.addcmul(centre, s, along_v, value=sign))
             even = through if even is None else even + through
             odd = through.clone() if odd is None else odd - through
-        mu = along_mu[:, None]
-        sums = torch.stack([(even * mu).sum(-1), (odd * mu).sum(-1), (odd * along_v).sum(-1)], -1)
+        both = ((even, along_mu), (odd, along_mu), (odd, along_v))
+        sums = torch.stack([(through * along).sum(-1) for through, along in both], -1)
         torch.mul(odd, s, out=odd)
         along_v.copy_(odd)
-        along_mu.copy_(even.mul_(a).sum(1))
-        torch.sub(along_mu, odd.mul_(lean).sum(1), out=turn)
+        along_mu.copy_(even.mul_(a).sum(0))
+        torch.sub(along_mu, odd.mul_(lean).sum(0), out=turn)
         return sums
 
     def _row(self, cosine: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Polynomials for machine code in float32, fitted at Chebyshev nodes to all the digits there are."""
+"""Polynomials for machine code in float32, interpolated at Chebyshev nodes."""
 
 from collections.abc import Callable
 
@@ -51,5 +51,23 @@ def _exp_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(near, series, (np.expm1(far) - far) / far**2)
 
 
+def log_sinhc(q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(sinh(kappa) / kappa) of q = kappa^2, by its series near 0."""
+    near = q < 1e-2
+    kappa = np.sqrt(np.where(near, 1.0, q))
+    series = q / 6 - q**2 / 180 + q**3 / 2835 - q**4 / 37800
+    return np.where(near, series, kappa + np.log(-np.expm1(-2 * kappa) / (2 * kappa)))
+
+
+def ratio_three(q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A(kappa) / kappa = (kappa coth(kappa) - 1) / kappa^2 of q = kappa^2, by its series near 0."""
+    near = q < 1e-2
+    far = np.where(near, 1.0, q)
+    series = 1 / 3 - q / 45 + 2 * q**2 / 945 - q**3 / 4725 + 2 * q**4 / 93555
+    return np.where(near, series, (np.sqrt(far) / np.tanh(np.sqrt(far)) - 1) / far)
+
+
 LOG_TAIL = horner(fitted(_log_tail, 8, 0.5**0.5 - 1, 2**0.5 - 1), 8)
 EXP_TAIL = horner(fitted(_exp_tail, 4, -np.log(2) / 2, np.log(2) / 2), 4)
+SINHC = horner(fitted(log_sinhc, 5, 0, 1), 5)  # for kappa below 1
+RATIO = horner(fitted(ratio_three, 5, 0, 1), 5)

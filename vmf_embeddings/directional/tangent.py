@@ -144,3 +144,29 @@ def random_tangent_points(
     if compiles(points):
         return _TangentPoint.apply(angle, mu, points, new_seed(generator))
     return tangent_points(angle, mu, points.normal_(generator=generator))
+
+
+def random_tangents_(
+    tangents: Tensor, mu: Tensor, generator: torch.Generator | None = None
+) -> Tensor:
+    """Overwrites `tangents` by uniform unit tangent directions, without gradient.
+
+    Args:
+        tangents: [S, R, D], contiguous.
+        mu: unit directions [R, D].
+        generator: source of randomness, on the device of `mu`; None = the global one.
+
+    Returns:
+        Lean [S, R]: each direction was made from a Gaussian vector, whose part along mu had this
+        length for every unit of the rest; by so much it turns when mu does.
+
+    >>> random_tangents_(torch.empty(2, 3, 4), torch.eye(3, 4)).shape
+    torch.Size([2, 3])
+    """
+    lean = torch.empty(*tangents.shape[:2], 1, dtype=mu.dtype, device=mu.device)
+    cosine, sine = torch.zeros_like(lean), torch.ones_like(lean)
+    if compiles(tangents):
+        _draw(cosine, sine, mu, tangents, lean, new_seed(generator))
+    else:
+        _project(cosine, sine, mu, tangents.normal_(generator=generator), lean)
+    return lean.squeeze(-1)

@@ -23,10 +23,7 @@ from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale
 
 logger = logging.getLogger(__name__)
 
-NORMALIZERS = {
-    "exact": (directional.mean_cosine, directional.log_normalizer_difference),
-    "approx": (directional.mean_cosine_approx, directional.log_normalizer_difference_approx),
-}
+NORMALIZERS = ("exact", "approx")
 PREDICTORS = {"exact": drawn_cosines, "reference": reference_drawn_cosines}
 ESTIMATORS = ("auto", "antithetic", "iid")
 
@@ -63,37 +60,22 @@ def vmf_softmax_loss(
         >>> round(loss.item(), 2)  # log 3
         1.1
     """
-    mean_cosine, difference = NORMALIZERS[normalizer]
-    dim = embeddings.shape[-1]
+    if normalizer == "exact":
+        return directional.softmax_bound_of_draws(
+            embeddings, class_weights, labels, beta, directions
+        )
     delta = beta.square() + 2 * beta * (directions @ class_weights.T)  # |w + beta z|^2 - |w|^2
-    class_terms = difference(class_weights.square().sum(-1), delta, dim).logsumexp(-1).mean(-1)
-    aligned = expected_cosine(embeddings, class_weights[labels], mean_cosine)
-    return (class_terms - beta * aligned).mean()
+    logits = directional.log_normalizer_difference_approx(
+        class_weights.square().sum(-1), delta, embeddings.shape[-1]
+    )
+    aligned = (_approximate_mean(embeddings) * _approximate_mean(class_weights[labels])).sum(-1)
+    return (logits.logsumexp(-1).mean(-1) - beta * aligned).mean()
 
 
-def expected_cosine(
-    embeddings: Tensor, weights: Tensor, mean_cosine: Callable[[Tensor, int], Tensor]
-) -> Tensor:
-    """Expected cosine A(|z|) A(|w|) cos(z, w) of the laws of paired rows.
-
-    Args:
-        embeddings: kappa times mu [B, D].
-        weights: kappa times mu [B, D].
-        mean_cosine: A as a function of concentrations and dimension.
-
-    Returns:
-        [B], in [-1, 1].
-
-    Example:
-        >>> sure = 1e6 * torch.eye(2)
-        >>> expected_cosine(sure, sure, directional.mean_cosine).round(decimals=3)
-        tensor([1., 1.])
-    """
-    means = []
-    for vectors in (embeddings, weights):
-        kappa, mu = VonMisesFisher.split(vectors)
-        means.append(mean_cosine(kappa, vectors.shape[-1])[:, None] * mu)
-    return (means[0] * means[1]).sum(-1)
+def _approximate_mean(vectors: Tensor) -> Tensor:
+    """Mean of the laws [B, D] of kappa times mu [B, D], by the paper's bounds."""
+    kappa, mu = VonMisesFisher.split(vectors)
+    return directional.mean_cosine_approx(kappa, vectors.shape[-1])[:, None] * mu
 
 
 class VMFSoftmax(Method):
@@ -157,12 +139,9 @@ class VMFSoftmax(Method):
         if not self.exact:
             directions = self.draw(embeddings, gradient=True)
             return vmf_softmax_loss(embeddings, weights, labels, beta, directions, self.normalizer)
-        kappa, mu = VonMisesFisher.split(embeddings)
-        partition = directional.mean_log_partition(
-            mu, kappa, weights, beta, self.n_samples, estimator=self.estimator
+        return directional.softmax_bound(
+            embeddings, weights, labels, beta, self.n_samples, estimator=self.estimator
         )
-        aligned = expected_cosine(embeddings, weights[labels], directional.mean_cosine)
-        return partition - beta * aligned.mean()
 
     @full_precision
     def logits(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
