@@ -1,12 +1,20 @@
 """Laws of the distance in the Poincare ball."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from tests.conftest import cases
 from tests.hyperbolic.test_ball import normal, points
-from vmf_embeddings.hyperbolic import distance, distance_ratio, mobius_add, reference_distance
+from vmf_embeddings.hyperbolic import (
+    distance,
+    distance_ratio,
+    mobius_add,
+    project,
+    reference_distance,
+)
 
 CURVATURES = (1e-5, 0.1, 1.0)
 
@@ -32,6 +40,30 @@ def test_distance_does_not_change_under_translation(c):
     x, y, shift = points(8, 3, c, 1), points(9, 3, c, 2), points(1, 3, c, 3)
     moved = distance(mobius_add(shift, x, c), mobius_add(shift, y, c), c)
     torch.testing.assert_close(moved, distance(x, y, c), rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("c", CURVATURES)
+def test_float32_distances_have_all_their_digits(c, monkeypatch):
+    """Also of pairs that a matrix product in float32 or float64 could not tell apart."""
+    monkeypatch.setattr(sys.modules[distance.__module__], "BLOCK", 100)
+    x = points(12, 5, c).float()
+    steps = torch.logspace(-7, 0, 15)[:, None, None] * normal(15, 12, 5, seed=1).float()
+    y = project(torch.cat((x, (x + steps * x.abs()).flatten(0, 1), torch.zeros(1, 5))), c)
+    single, exact = distance(x, y, c), distance(x.double(), y.double(), c)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), exact, rtol=1e-6, atol=0)
+    assert (single.diagonal() == 0).all()
+    assert (distance(y, x, c) - single.T).abs().max() < 1e-6 * single.max()
+
+
+def test_gradient_of_float32_distances_is_that_of_float64():
+    x, y = points(6, 4, 1.0, 1), points(7, 4, 1.0, 2)
+    gradients = []
+    for dtype in (torch.float32, torch.float64):
+        inputs = [leaf.to(dtype).requires_grad_() for leaf in (x, y)]
+        gradients.append(torch.autograd.grad(distance(*inputs, 1.0).sum(), inputs))
+    for single, exact in zip(*gradients, strict=True):
+        torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-5)
 
 
 def test_distance_is_twice_the_euclidean_one_in_flat_space():

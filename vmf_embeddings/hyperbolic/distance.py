@@ -4,9 +4,16 @@ Ganea, Becigneul, Hofmann 2018, https://arxiv.org/abs/1805.09112, equation 2. No
 is built.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
+BLOCK = 2**20  # pairs at a time: 8 MB in float64
+_CLOSE = (
+    2.0**-26
+)  # of |x|^2: what |x-y|^2 must exceed for float64's product to have float32's digits
+_TINY = 1e-30  # its square root has a slope
 _CLIP = 1e-5  # of 2021: artanh's argument stays below 1 - 1e-5
 _DENOMINATOR = 1e-5  # of 2021: added to the denominator of Mobius addition
 
@@ -29,14 +36,16 @@ def distance_ratio(x: Tensor, y: Tensor, c: float) -> Tensor:
         tensor([[0.3333]])
     """
     xx, yy = x.square().sum(-1)[:, None], y.square().sum(-1)
-    squared = (xx + yy - 2 * x @ y.T).clamp_min(0)  # rounding makes it slightly negative for x = y
-    return squared / ((1 - c * xx) * (1 - c * yy))
+    # rounding makes |x-y|^2 slightly negative for x = y
+    squared = torch.addmm(yy, x, y.T, alpha=-2).add_(xx).clamp_min_(0)
+    return squared.mul_(1 / (1 - c * xx)).mul_(1 / (1 - c * yy))
 
 
 def distance(x: Tensor, y: Tensor, c: float) -> Tensor:
     """Geodesic distance arcosh(1 + 2c r) / sqrt(c), r the `distance_ratio`.
 
-    Computed as 2 asinh(sqrt(c r)) / sqrt(c): arcosh near 1 would lose half the digits.
+    Exact to rounding for any pair, 0 for x = y: arcosh near 1 would lose half the digits, and a
+    product in float32 those of close pairs.
 
     Args:
         x: points [Q, D] inside the ball of radius 1/sqrt(c).
@@ -50,8 +59,16 @@ def distance(x: Tensor, y: Tensor, c: float) -> Tensor:
         >>> distance(torch.zeros(1, 2), torch.tensor([[0.5, 0.0]]), 1.0)
         tensor([[1.0986]])
     """
-    between, metric = _differences(x, y, c)
-    return 2 / c**0.5 * (c**0.5 * between / metric.sqrt()).asinh()
+    if x.dtype == torch.float64:
+        between, metric = _differences(x, y, c)
+        return _length(between / metric.sqrt(), c)
+    return torch.cat([_length(root, c) for root in _roots(x, y, c)])
+
+
+def _length(root: Tensor, c: float) -> Tensor:
+    """2 asinh(t) / sqrt(c), t = sqrt(c) root, as log(1 + 2 t (t + sqrt(t^2 + 1)))."""
+    t = c**0.5 * root
+    return ((t.square().add_(1).sqrt() + t) * (2 * t)).log1p() / c**0.5
 
 
 def reference_distance(x: Tensor, y: Tensor, c: float) -> Tensor:
@@ -83,3 +100,25 @@ def _differences(x: Tensor, y: Tensor, c: float) -> tuple[Tensor, Tensor]:
     xx, yy = x.square().sum(-1)[:, None], y.square().sum(-1)
     between = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     return between, (1 - c * xx) * (1 - c * yy)
+
+
+def _roots(x: Tensor, y: Tensor, c: float) -> Iterator[Tensor]:
+    """Square roots of `distance_ratio`, in float32 and with all its digits, by blocks of rows.
+
+    The products are in float64; where even those would cancel, pairs are treated one by one.
+    """
+    left, right = x.double(), y.double()
+    xx, yy = (rows.square().sum(-1, keepdim=True) for rows in (left, right))
+    metric_x, metric_y = 1 - c * xx, 1 - c * yy
+    by_x = torch.cat((-2 * left, xx, torch.ones_like(xx)), -1) / metric_x
+    by_y = torch.cat((right, torch.ones_like(yy), yy), -1) / metric_y
+    close = _CLOSE * xx / metric_x.square()
+    for rows in torch.arange(len(x), device=x.device).split(max(1, BLOCK // max(1, len(y)))):
+        ratio = by_x[rows] @ by_y.T
+        root = ratio.to(x.dtype).clamp_min(_TINY).sqrt()
+        for pairs in (ratio < close[rows]).nonzero().split(BLOCK // x.shape[1] + 1):
+            i, j = pairs.unbind(-1)
+            metric = (metric_x[rows[i]] * metric_y[j]).sqrt()
+            between = torch.linalg.vector_norm(left[rows[i]] - right[j], dim=-1, keepdim=True)
+            root = root.index_put((i, j), (between / metric).squeeze(-1).to(x.dtype))
+        yield root
