@@ -20,8 +20,8 @@ MAY = {
     "datasets": {"torchvision_compat"},
     "samplers": set(),
     "methods": {"directional", "hyperbolic", "geometry", "archs"},
-    "training": {"methods", "metrics", "search", "geometry", "embeddings"},
-    "extract": {"training", "methods", "metrics", "search", "geometry", "embeddings"},
+    "training": {"archs", "methods", "metrics", "search", "geometry", "embeddings"},
+    "extract": {"training", "archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import nn
 
+from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.threads import thread_count
 
@@ -28,7 +28,8 @@ class Speed:
         precision: `no`, or `bf16` for the backbone in bfloat16.
         cpu: whether to stay on the processor even where a GPU is present.
         threads: of this process, >= 1; None = its share of the cores.
-        channels_last: whether the backbone keeps colours together in memory; "auto" = in bfloat16.
+        channels_last: whether the backbone keeps colours together in memory; "auto" =
+            in bfloat16, and for backbones that say it pays.
         compile: whether the backbone is compiled before its first batch.
         data_on_device: whether pictures in memory move to a GPU once: True, False, or "auto" =
             where they take at most a quarter of its free memory.
@@ -71,9 +72,12 @@ class Speed:
         )
         return accelerator
 
-    def arrange(self, arch: nn.Module) -> None:
+    def arrange(self, arch: Arch) -> None:
         """Lays out and compiles a backbone in place; names and values in its state stay."""
-        if self.channels_last is True or (self.channels_last and self.precision == "bf16"):
+        wanted = self.channels_last
+        if wanted == "auto":
+            wanted = self.precision == "bf16" or arch.channels_last_pays
+        if wanted:
             # a convolution brings its images into the layout of its weights
             arch.to(memory_format=torch.channels_last)
         if self.compile:
