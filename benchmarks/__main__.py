@@ -42,6 +42,7 @@ def run_family(family: str, setting, folder: Path) -> bool:
             return _without_gpu(folder)
         folder = folder if setting.smoke else folder.parent  # beside the processor's results
     facts = {"machine": machine.describe(setting.device), "setting": asdict(setting)}
+    print(f"{family} ...", flush=True)
     began = time.perf_counter()
     try:
         entries = importlib.import_module(f"benchmarks.{family}").main(setting)
@@ -52,16 +53,22 @@ def run_family(family: str, setting, folder: Path) -> bool:
         gc.collect()
     facts["seconds"] = time.perf_counter() - began
     path = report.write_family(folder, family, entries, facts)
-    print(f"{family}: {facts['seconds']:.0f} s -> {path}")
+    print(f"{family}: {facts['seconds']:.0f} s -> {path}", flush=True)
     for entry in entries:
         for check in entry.as_dict()["checks"]:
-            print("  ", report.check_text(check))
+            print("  ", report.check_text(check), flush=True)
     return True
 
 
 def _without_gpu(folder: Path) -> bool:
     """Say that the command is ready; figures of an earlier run on a GPU stay."""
-    text = "Not measured: no GPU here. On a machine with one: `python -m benchmarks --device cuda`."
+    text = (
+        "Not measured: no GPU was at hand when these results were written. On a machine with one, "
+        "`python -m benchmarks gpu --device cuda` writes the figures here: the vMF step beside "
+        "2021's, its compiled formula and a plain linear cross-entropy of the same size (torch's, "
+        "and cut-cross-entropy's and Liger's where they are installed), draws, retrieval, loops, "
+        "each with its share of what the device does at best."
+    )
     page = folder / "gpu.md"
     if not page.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -203,7 +203,7 @@ def loops(setting: Setting, rates: dict[str, float]) -> list[Entry]:
         return [entry, mnist]
     batch = 512
     net = Entry("ResNet-50", f"batch {batch} of 3x32x32, bf16, channels_last, compiled")
-    switch = "bf16+channels_last+compile"
+    switch = "bf16+channels_last+fused+compile"
     makers = {f"ours {s}": partial(training.train_step, "resnet50", s, (batch, 3, 32),
                                    setting.device) for s in ("bf16", switch)}  # fmt: skip
     result = versus(net, setting, makers, units=dict.fromkeys(makers, float(batch)))

@@ -17,6 +17,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
+        "cores_allowed": len(os.sched_getaffinity(0)),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "memory_gb": round(_memory_gb(), 1),
         "threads": torch.get_num_threads(),
@@ -32,7 +33,9 @@ def describe(device: str = "cpu") -> dict[str, Any]:
     return facts | {name: version(name) for name in PEERS}
 
 
-PEERS = ("faiss-cpu", "scipy", "pytorch-metric-learning", "torchmetrics", "numba", "triton")
+PEERS = ("torchvision", "accelerate", "hydra-core", "scikit-learn", "faiss-cpu", "scipy",
+         "pytorch-metric-learning", "torchmetrics", "numba", "triton",
+         "cut-cross-entropy", "liger-kernel")  # fmt: skip
 
 
 def version(package: str) -> str:

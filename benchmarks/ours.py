@@ -5,6 +5,8 @@ not measurable.
 """
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ from vmf_embeddings.datasets.augment import CropFlipOcclude
 from vmf_embeddings.methods import arcface, vmf_softmax
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.hyperbolic_sce import poincare_logits
+from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.episodic import EpisodicSampler
+from vmf_embeddings.samplers.random import RandomSampler
+from vmf_embeddings.training import loop, optimizers
+from vmf_embeddings.training.fit import train_epoch
+from vmf_embeddings.training.progress import EpochProgress
+from vmf_embeddings.training.settings import Settings
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf"
 ESTIMATOR_OPTIONS = ("estimator", "draws", "directions", "sampling")
@@ -136,11 +144,9 @@ def hyperbolic_recall(x: Tensor, labels: Tensor, c: float) -> float:
     return metrics.retrieval(x, labels, similarity=ball.similarity, only_recall=True).recall[1]
 
 
-def retrieval(
-    x: Tensor, labels: Tensor, backend: str = "auto", ks: tuple[int, ...] = (1,)
-) -> tuple[float, float]:
-    """R@1 and MAP@R of unit rows."""
-    scores = metrics.retrieval(x, labels, metric="ip", ks=ks, backend=backend)
+def retrieval(x: Tensor, labels: Tensor, ks: tuple[int, ...] = (1,)) -> tuple[float, float]:
+    """R@1 and MAP@R of unit rows; every other score is computed with them."""
+    scores = metrics.retrieval(x, labels, metric="ip", ks=ks)
     return scores.recall[1], scores.map_at_r
 
 
@@ -152,9 +158,9 @@ def retrieval_fields() -> set[str]:
 def marginal_retrieval(z: Tensor, labels: Tensor, n_samples: int) -> tuple[float, float]:
     """The protocol with draws: majority of R@1, mean MAP@R; one draw in memory at a time."""
     law = geometry.VonMisesFisher()
-    draws = [lambda: (law.sample(z, 1)[0] for _ in range(n_samples)) for _ in range(2)]
-    recall = metrics.majority_recall(draws[0](), labels, metric="ip")[1]
-    return recall, metrics.mean_map_at_r(draws[1](), labels, metric="ip")
+    draws = (law.sample(z, 1)[0] for _ in range(n_samples))
+    scores = metrics.marginal_retrieval(draws, labels, metric="ip")
+    return scores.recall[1], scores.map_at_r
 
 
 def episodic_sampler(
@@ -163,6 +169,10 @@ def episodic_sampler(
     return EpisodicSampler(
         labels, n_episodes=n_episodes, n_classes=n_classes, n_samples=n_samples, seed=0
     )
+
+
+def random_sampler(n: int, batch_size: int) -> RandomSampler:
+    return RandomSampler(torch.zeros(n), batch_size=batch_size, seed=0)
 
 
 def array_split(images: np.ndarray, labels: np.ndarray, *, colour: bool) -> ArraySplit:
@@ -186,3 +196,60 @@ def build_arch(name: str, **changes: Any) -> Arch:
 
     module, _, kind = conf("arch", name)["params"]["_target_"].rpartition(".")
     return getattr(importlib.import_module(module), kind)(**(defaults("arch", name) | changes))
+
+
+class _Pictures:
+    """A closed set in memory, the same pictures for training and validation."""
+
+    open_set = False
+
+    def __init__(self, split: ArraySplit) -> None:
+        self.whole = split
+
+    def split(self, name: str, *, augment: bool = False) -> ArraySplit:
+        return self.whole
+
+
+def training_epoch(
+    arch: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    sampler: BatchSampler,
+    trainer: dict[str, Any],
+    fused: bool | None,
+    **changes: Any,
+) -> Callable[[], Any]:
+    """One epoch after another of the project's own loop, with the vMF softmax.
+
+    Args:
+        arch: option of `arch`.
+        images: uint8 [N, channels, H, W]; colour pictures are augmented as CIFAR's.
+        labels: int64 [N].
+        sampler: batches of an epoch.
+        trainer: changes to the keys of `conf/trainer/default.yaml`.
+        fused: `optimizer.params.fused`.
+        changes: settings of the arch.
+    """
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._shared_state = {}  # loops of several precisions in one process: each its own
+    torch.manual_seed(0)
+    n_classes = int(labels.max()) + 1
+    net = build_arch(arch, n_classes=n_classes, use_vmf=True, learn_temp=True, **changes)
+    method = vmf_softmax.VMFSoftmax(net, **defaults("method", "vmf_softmax"))
+    method.prepare = lambda *_: None  # the pass before training is no part of an epoch
+    if images.shape[1] == 3:
+        split = array_split(images.transpose(0, 2, 3, 1).copy(), labels, colour=True)
+    else:
+        split = array_split(images[:, 0], labels, colour=False)
+    mode = conf("mode", "train") | {"random_seed": 0, "num_workers": 0}
+    config = {"mode": mode, "trainer": conf("trainer", "default") | {"threads": 1} | trainer,
+              "search": "auto", "resume": "never", "logger": {"trackers": []},
+              "random_seed": 0, "num_workers": 0}  # fmt: skip
+    optimizer = partial(
+        optimizers.sgd, lr=1e-4, momentum=0.9, nesterov=True, weight_decay=0.0, fused=fused
+    )
+    settings = Settings.from_config(config)
+    parts = loop.assemble(method, _Pictures(split), sampler, optimizer, settings, None)
+    quiet = EpochProgress(0, 1, len(sampler), notes=[], enabled=False)
+    return lambda: train_epoch(parts, 0, quiet)

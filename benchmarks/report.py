@@ -7,8 +7,10 @@ from typing import Any
 from benchmarks.goals import GOALS, TARGETS
 from benchmarks.results import Entry
 
+VERSIONS = ("python", "torch", "numpy", "numba", "scipy", "faiss-cpu", "scikit-learn",
+            "pytorch-metric-learning", "torchmetrics", "triton")  # fmt: skip
 WORST_FIRST = ("missed", "not measurable", "smoke", "met", "stretch")
-MARKS = {"missed": "**missed**", "stretch": "met, stretch too"}
+MARKS = {"missed": "**missed**", "stretch": "stretch met"}
 
 
 def number(value: float | None) -> str:
@@ -77,20 +79,28 @@ def _cell(value: Any) -> str:
 
 
 def check_text(check: dict[str, Any]) -> str:
-    """Key, figure, targets, verdict, reason."""
+    """Key, verdict, and why: "P2 MNIST: met (5.3x ≥ 5x; stretch ≥ 7x)"."""
     target = TARGETS[check["key"]]
-    text = f"{check['key']}: {number(check['value'])}{target.unit if check['value'] else ''}"
-    text += f" (must {target.text(target.must)}"
-    text += f", stretch {target.text(target.stretch)})" if target.stretch is not None else ")"
     verdict = MARKS.get(check["verdict"], check["verdict"])
-    return f"{text} {verdict}" + (f": {check['why']}" if check["why"] else "")
+    if check["value"] is None:
+        return f"{check['key']}: {verdict} ({check['why']}; must {target.text(target.must)})"
+    holds = target.verdict(check["value"])
+    reached = target.stretch if holds == "stretch" else target.must
+    against = target.text(reached)
+    if holds == "missed":
+        against = against.translate(str.maketrans("≥≤", "<>"))
+    text = f"{number(check['value'])}{target.unit} {against}"
+    if target.stretch is not None and holds != "stretch":
+        text += f"; stretch {target.text(target.stretch)}"
+    return f"{check['key']}: {verdict} ({text})"
 
 
 def machine_line(machine: dict[str, Any]) -> str:
     """The machine in one sentence."""
     parts = [f"{machine['cores']} x {machine['cpu']} ({machine['vector_units']})",
-             f"{machine['memory_gb']} GB", f"{machine['threads']} thread",
-             f"torch {machine['torch']}", f"python {machine['python']}",
+             f"{machine['memory_gb']} GB", f"threads {machine['threads']}",
+             *(f"{name} {machine[name]}" for name in VERSIONS
+               if machine.get(name, "not installed") != "not installed"),
              f"load at start {machine['load_at_start'][0]}", str(machine["date"])]  # fmt: skip
     return ", ".join(([machine["gpu"]] if "gpu" in machine else []) + parts)
 
