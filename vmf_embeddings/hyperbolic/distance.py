@@ -107,18 +107,24 @@ def _roots(x: Tensor, y: Tensor, c: float) -> Iterator[Tensor]:
 
     The products are in float64; where even those would cancel, pairs are treated one by one.
     """
-    left, right = x.double(), y.double()
-    xx, yy = (rows.square().sum(-1, keepdim=True) for rows in (left, right))
-    metric_x, metric_y = 1 - c * xx, 1 - c * yy
-    by_x = torch.cat((-2 * left, xx, torch.ones_like(xx)), -1) / metric_x
-    by_y = torch.cat((right, torch.ones_like(yy), yy), -1) / metric_y
-    close = _CLOSE * xx / metric_x.square()
+    by_y, metric_y = _factor(y, c, swap=True)
     for rows in torch.arange(len(x), device=x.device).split(max(1, BLOCK // max(1, len(y)))):
-        ratio = by_x[rows] @ by_y.T
+        by_x, metric_x = _factor(x[rows], c)
+        ratio = by_x @ by_y.T
         root = ratio.to(x.dtype).clamp_min(_TINY).sqrt()
-        for pairs in (ratio < close[rows]).nonzero().split(BLOCK // x.shape[1] + 1):
+        close = _CLOSE * by_x[:, -2:-1] / metric_x  # _CLOSE |x|^2 / (1-c|x|^2)^2
+        for pairs in (ratio < close).nonzero().split(BLOCK // x.shape[1] + 1):
             i, j = pairs.unbind(-1)
-            metric = (metric_x[rows[i]] * metric_y[j]).sqrt()
-            between = torch.linalg.vector_norm(left[rows[i]] - right[j], dim=-1, keepdim=True)
-            root = root.index_put((i, j), (between / metric).squeeze(-1).to(x.dtype))
+            metric = (metric_x[i] * metric_y[j]).sqrt().squeeze(-1)
+            between = torch.linalg.vector_norm(x[rows[i]].double() - y[j].double(), dim=-1)
+            root = root.index_put((i, j), (between / metric).to(x.dtype))
         yield root
+
+
+def _factor(points: Tensor, c: float, swap: bool = False) -> tuple[Tensor, Tensor]:
+    """Rows (-2x, |x|^2, 1), or (x, 1, |x|^2), over 1 - c|x|^2 in float64, and that, [N, 1]."""
+    wide = points.double()
+    squared = wide.square().sum(-1, keepdim=True)
+    metric, one = 1 - c * squared, torch.ones_like(squared)
+    columns = (wide, one, squared) if swap else (-2 * wide, squared, one)
+    return torch.cat(columns, -1).div_(metric), metric
