@@ -9,10 +9,12 @@ The gradient is formed in the forward pass: reparameterised draws, implicitly in
 through the sum over classes by `partition`, in closed form for the second term.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import expansion, ratio_and_change, widen
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import LogPartition
@@ -170,18 +172,52 @@ def _aligned(
 
     With R(q) = A(kappa) / kappa, q = kappa^2, it is beta R(|z|^2) R(|w|^2) z.w: products only.
     """
-    w, plan = class_weights[labels], expansion(z.shape[-1])
-    inner = torch.stack([z.square().sum(-1), w.square().sum(-1), (z * w).sum(-1)])
-    inner = widen(inner)
-    (ratio_z, ratio_w), (change_z, change_w) = ratio_and_change(inner[:2], plan)
-    share = widen(beta) / len(z)
-    both = ratio_z * ratio_w
-    to_both = (share * both).to(z.dtype)[:, None]
-    to_z = (2 * share * inner[2] * change_z * ratio_w).to(z.dtype)[:, None]
-    to_w = (2 * share * inner[2] * change_w * ratio_z).to(z.dtype)[:, None]
     grad_z, grad_weights, grad_beta = grads[:3]
+    plain = z.device.type == "cpu" and z.dtype == class_weights.dtype == torch.float32
+    if plain and native.enabled() and not torch.compiler.is_compiling():
+        mean = _subtract_compiled(z, class_weights, labels, beta, grad_z, grad_weights)
+    else:
+        mean = _subtract(z, class_weights, labels, beta, grad_z, grad_weights)
+    grad_beta -= mean
+    return widen(beta) * mean
+
+
+def _subtract(
+    z: Tensor,
+    class_weights: Tensor,
+    labels: Tensor,
+    beta: Tensor,
+    grad_z: Tensor,
+    grad_weights: Tensor,
+) -> Tensor:
+    w, plan = class_weights[labels], expansion(z.shape[-1])
+    inner = widen(torch.stack([(z * z).sum(-1), (w * w).sum(-1), (z * w).sum(-1)]))
+    (ratio_z, ratio_w), (change_z, change_w) = ratio_and_change(inner[:2], plan)
+    share, both = widen(beta) / len(z), ratio_z * ratio_w
+    twice = 2 * share * inner[2]
+    columns = (share * both, twice * change_z * ratio_w, twice * change_w * ratio_z)
+    to_both, to_z, to_w = (column.to(z.dtype)[:, None] for column in columns)
     grad_z.sub_(to_both * w).sub_(to_z * z)
     grad_weights.index_add_(0, labels, to_both * z + to_w * w, alpha=-1)
-    mean = (both * inner[2]).mean()
-    grad_beta.sub_(mean)
-    return widen(beta) * mean
+    return (both * inner[2]).mean()
+
+
+def _subtract_compiled(
+    z: Tensor,
+    class_weights: Tensor,
+    labels: Tensor,
+    beta: Tensor,
+    grad_z: Tensor,
+    grad_weights: Tensor,
+) -> float:
+    from vmf_embeddings.directional.alignment_kernel import subtract_aligned
+
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_weights):
+        raise IndexError(f"labels must lie in 0..{len(class_weights) - 1}")
+    plan = expansion(z.shape[-1])
+    series = np.array([plan.slope, plan.curvature])
+    inputs = (t.detach().contiguous().numpy() for t in (z, class_weights, labels.long()))
+    outputs = (grad_z.numpy(), grad_weights.numpy())
+    share = beta.item() / len(z)
+    total = subtract_aligned(*inputs, share, plan.order, np.array(plan.steps), series, *outputs)
+    return total / len(z)

@@ -37,12 +37,11 @@ class LogPartition:
             paired: whether each angle and direction v stands for a pair of draws, v and -v.
             share: what one draw counts, 1 / (B S).
         """
-        self.beta, self.n_classes = beta, len(weights)
+        self.n_classes = len(weights)
         self.partition = _partition(weights, beta, paired, share)
         surplus = self.partition.columns - len(weights)
         self.weights = functional.pad(weights, (0, 0, 0, surplus)) if surplus else weights
         self.grad_weights: Tensor | None = None
-        self.along = torch.zeros_like(self.partition.value)
 
     @property
     def value(self) -> Tensor:
@@ -58,7 +57,7 @@ class LogPartition:
         """Those of the class weights [C, D] and of beta [] in float64, once all is added."""
         pull = 2 * self.partition.through.to(self.weights.dtype)
         grad = self.grad_weights.addcmul_(self.weights, pull[:, None])[: self.n_classes]
-        return grad, (self.partition.pull + self.along / self.beta)
+        return grad, self.partition.grad_beta
 
     def add_laws(
         self, mu: Tensor, angle: Tensor, generator: torch.Generator | None
@@ -76,23 +75,18 @@ class LogPartition:
         points = torch.empty(1 + len(angle), *mu.shape, dtype=mu.dtype, device=mu.device)
         points[0] = mu
         lean = random_tangents_(points[1:], mu, generator)
-        alpha, sigma = angle.cos(), angle.sin()
         table = self._products(points)
-        turn, sums = self.partition.block(table, torch.stack([alpha, sigma, lean], -1))
-        even_mu, odd_mu, odd_v = sums.unbind(-1)
-        self.along += (alpha * even_mu + sigma * odd_v).sum()
+        turn, parts, grad_angle = self.partition.block(table, angle, lean)
         self._gather(table, points)
-        inward = -sigma * odd_mu  # how the gradient of v moves mu, as v stays tangent
-        parts = torch.cat([(lean * inward).sum(0, keepdim=True), inward + lean * sigma * odd_v])
         grad_mu = turn @ self.weights
         for factor, point in zip(parts, points, strict=True):
             grad_mu.addcmul_(factor[:, None], point)
-        return grad_mu, alpha * odd_v - sigma * even_mu
+        return grad_mu, grad_angle
 
     def add_draws(self, draws: Tensor, *, out: Tensor) -> None:
         """Adds given draws [n, D], whose gradients [n, D] overwrite `out`."""
         table = self._products(draws)
-        self.along += self.partition.draws(table)
+        self.partition.draws(table)
         self._gather(table, draws)
         torch.mm(table, self.weights, out=out)
 

@@ -1,5 +1,6 @@
 """The log partition of a block of images by machine code: what `partition_kernel` is fed with."""
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -48,39 +49,29 @@ class CompiledPartition:
         squares[: len(weights)] = lengths.double().square().numpy()
         n = len(weights)
         laws = _three_laws(squares, n) if three else _debye_laws(squares, n, kernel.plan)
-        self.laws = (np.float32(beta.item()), three, *laws)
+        self.laws = (np.float32(share), np.float32(beta.item()), three, *laws)
         self.value = torch.zeros((), dtype=torch.float64)
-        self.pull = torch.zeros((), dtype=torch.float64)
+        self.grad_beta = torch.zeros((), dtype=torch.float64)
         self.through = torch.zeros(self.columns)
 
-    def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    def block(self, table: Tensor, angle: Tensor, lean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
-        turn, sums = torch.empty_like(table[0]), torch.empty_like(place)
-        arrays = [t.numpy() for t in (table, place, turn, sums)]
+        grad_angle, turn = angle.clone(), torch.empty_like(table[0])
+        parts = angle.new_empty(len(table), len(turn))
+        tensors = (table, grad_angle, lean.contiguous(), turn, parts)
+        fixed = (*(t.numpy() for t in tensors), self.paired, *self.laws)
+        self._add(len(turn), lambda i, j: partition_kernel.add_images(*fixed, i, j))
+        return turn, parts, grad_angle
 
-        def images(first: int, end: int) -> Any:
-            return partition_kernel.add_images(
-                *arrays, self.paired, np.float32(self.share), *self.laws, first, end
-            )
-
-        self._add(native.in_threads(images, len(turn)))
-        return turn, sums
-
-    def draws(self, table: Tensor) -> Tensor:
+    def draws(self, table: Tensor) -> None:
         """See `Partition.draws`."""
-        rows, share = table.numpy(), np.float32(self.share)
+        fixed = (table.numpy(), *self.laws)
+        self._add(len(table), lambda i, j: partition_kernel.add_draws(*fixed, i, j))
 
-        def images(first: int, end: int) -> Any:
-            return partition_kernel.add_draws(rows, share, *self.laws, first, end)
-
-        *parts, along = zip(*native.in_threads(images, len(table)), strict=True)
-        self._add(list(zip(*parts, strict=True)))
-        return torch.tensor(sum(along), dtype=torch.float64)
-
-    def _add(self, shares: list[tuple[float, float, np.ndarray]]) -> None:
-        for value, pull, through in shares:
+    def _add(self, n_rows: int, work: Callable[[int, int], Any]) -> None:
+        for value, grad_beta, through in native.in_threads(work, n_rows):
             self.value += self.share * value
-            self.pull += pull
+            self.grad_beta += grad_beta
             self.through += torch.from_numpy(through).div_(2)
 
 

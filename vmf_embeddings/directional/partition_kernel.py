@@ -178,8 +178,8 @@ def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
 def _pair(
     m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
     e: Floats, rise: Floats, up: np.float32, down: np.float32, own: Floats,
-    to_mu: Floats, turn: Floats, through: Floats, sums: Floats,
-) -> np.float32:
+    to_mu: Floats, turn: Floats, through: Floats,
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     # fmt: on
     """Last pass over z = a mu + s v and a mu - s v; e[0] up and e[1] down are probabilities."""
     even_mu, odd_mu, odd_v, pull = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
@@ -198,8 +198,7 @@ def _pair(
         v[c] = to_v
         to_mu[c] += a * even
         turn[c] += a * even - lean * to_v
-    sums[0], sums[1], sums[2] = even_mu, odd_mu, odd_v
-    return pull
+    return even_mu, odd_mu, odd_v, pull
 
 
 # fmt: off
@@ -207,8 +206,8 @@ def _pair(
 def _single(
     m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
     e: Floats, rise: Floats, up: np.float32, own: Floats,
-    to_mu: Floats, turn: Floats, through: Floats, sums: Floats,
-) -> np.float32:
+    to_mu: Floats, turn: Floats, through: Floats,
+) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     # fmt: on
     """Last pass over z = a mu + s v alone."""
     along_mu, along_v, pull = np.float32(0), np.float32(0), np.float32(0)
@@ -224,8 +223,7 @@ def _single(
         v[c] = to_v
         to_mu[c] += a * t
         turn[c] += a * t - lean * to_v
-    sums[0], sums[1], sums[2] = along_mu, along_mu, along_v
-    return pull
+    return along_mu, along_mu, along_v, pull
 
 
 # fmt: off
@@ -248,72 +246,74 @@ def _draw(
 # fmt: off
 @native.compiled()
 def add_images(
-    table: Floats, place: Floats, turn: Floats, sums: Floats, paired: bool, share: np.float32,
-    beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
-    laws: Floats, own: Floats, first: int, end: int,
+    table: Floats, angle: Floats, lean: Floats, turn: Floats, parts: Floats, paired: bool,
+    share: np.float32, beta: np.float32, three: bool, order: np.float32, values: Floats,
+    slopes: Floats, laws: Floats, own: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
     """Images first .. end - 1 of a block, see `Partition.block`.
 
-    `turn` [n, C] and `sums` [S, n, 3] are filled in; share, beta and what follows, up to the laws
-    of the classes, come from `partition_compiled`.
+    `turn` [n, C] and `parts` [1 + S, n] are filled in, `angle` is overwritten by its gradient;
+    share, beta and what follows, up to the laws of the classes, come from `partition_compiled`.
 
     Returns:
-        Sum of log partitions, pull, and through [C] as twice the derivative.
+        Sum of log partitions, derivative with respect to beta, and with respect to |w|^2, doubled.
     """
     n_classes = table.shape[2]
     e, rise = np.empty((2, n_classes), np.float32), np.empty((2, n_classes), np.float32)
     to_mu, through = np.empty(n_classes, np.float32), np.zeros(n_classes, np.float32)
-    value, pull = 0.0, 0.0
+    value, grad_beta = 0.0, 0.0
+    law = (three, order, values, slopes, laws)
     for i in range(first, end):
         to_mu[:] = 0
         turn[i] = 0
+        parts[0, i] = 0
         m = table[0, i]
-        for j in range(len(table) - 1):
-            v, a, s, lean = table[j + 1, i], place[j, i, 0], place[j, i, 1], place[j, i, 2]
-            log, up = _draw(m, v, a, s, beta, three, order, values, slopes, laws, e[0], rise[0])
+        for j in range(len(angle)):
+            v, a, s, turned = table[j + 1, i], np.cos(angle[j, i]), np.sin(angle[j, i]), lean[j, i]
+            log, up = _draw(m, v, a, s, beta, *law, e[0], rise[0])
             value += log
             if paired:
-                log, down = _draw(
-                    m, v, a, -s, beta, three, order, values, slopes, laws, e[1], rise[1]
-                )
+                log, down = _draw(m, v, a, -s, beta, *law, e[1], rise[1])
                 value += log
-                pull += _pair(
-                    m, v, a, s, lean, beta, e, rise, up * share, down * share, own,
-                    to_mu, turn[i], through, sums[j, i],
+                even_mu, odd_mu, odd_v, pull = _pair(
+                    m, v, a, s, turned, beta, e, rise, up * share, down * share, own,
+                    to_mu, turn[i], through,
                 )  # fmt: skip
             else:
-                pull += _single(
-                    m, v, a, s, lean, beta, e[0], rise[0], up * share, own,
-                    to_mu, turn[i], through, sums[j, i],
+                even_mu, odd_mu, odd_v, pull = _single(
+                    m, v, a, s, turned, beta, e[0], rise[0], up * share, own,
+                    to_mu, turn[i], through,
                 )  # fmt: skip
+            grad_beta += pull + (a * even_mu + s * odd_v) / beta
+            inward = -s * odd_mu  # how the gradient of v moves mu, as v stays tangent
+            parts[0, i] += turned * inward
+            parts[j + 1, i] = inward + turned * s * odd_v
+            angle[j, i] = a * odd_v - s * even_mu
         m[:] = to_mu
-    return value, pull, through
+    return value, grad_beta, through
 
 
 # fmt: off
 @native.compiled()
 def add_draws(
-    table: Floats, share: np.float32,
-    beta: np.float32, three: bool, order: np.float32, values: Floats, slopes: Floats,
-    laws: Floats, own: Floats, first: int, end: int,
-) -> tuple[float, float, Floats, float]:
+    table: Floats, share: np.float32, beta: np.float32, three: bool, order: np.float32,
+    values: Floats, slopes: Floats, laws: Floats, own: Floats, first: int, end: int,
+) -> tuple[float, float, Floats]:
     # fmt: on
-    """Rows first .. end - 1 of given draws [n, C], see `Partition.draws`; also their along."""
+    """Rows first .. end - 1 of given draws [n, C], see `Partition.draws` and `add_images`."""
     n_classes = table.shape[1]
     e, rise = np.empty(n_classes, np.float32), np.empty(n_classes, np.float32)
     nothing, spare = np.zeros(n_classes, np.float32), np.zeros(n_classes, np.float32)
-    through, sums = np.zeros(n_classes, np.float32), np.empty(3, np.float32)
-    value, pull, along = 0.0, 0.0, 0.0
+    through = np.zeros(n_classes, np.float32)
+    value, grad_beta = 0.0, 0.0
     a, s = np.float32(0), np.float32(1)
     for i in range(first, end):
         v = table[i]
-        log, up = _draw(
-            nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise
-        )
+        log, up = _draw(nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise)
         value += log
-        pull += _single(
-            nothing, v, a, s, a, beta, e, rise, up * share, own, spare, spare, through, sums
+        _, _, along, pull = _single(
+            nothing, v, a, s, a, beta, e, rise, up * share, own, spare, spare, through
         )
-        along += sums[2]
-    return value, pull, through, along
+        grad_beta += pull + along / beta
+    return value, grad_beta, through

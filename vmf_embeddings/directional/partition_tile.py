@@ -21,36 +21,32 @@ class Partition(Protocol):
 
     Attributes:
         value: mean log partition so far [].
-        pull: sum of the derivatives with respect to |w + beta z|^2, times 2 beta [].
+        grad_beta: derivative with respect to beta so far [].
         through: derivative with respect to |w|^2 of every class [C].
         columns: classes of a table; those beyond C have zero weights and count for nothing.
     """
 
     columns: int
     value: Tensor
-    pull: Tensor
+    grad_beta: Tensor
     through: Tensor
 
-    def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    def block(self, table: Tensor, angle: Tensor, lean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Adds a block of images; derivatives take the place of the inner products.
 
         Args:
             table: inner products of every class with mu and the S directions v [1 + S, n, C],
                 overwritten by the derivatives with respect to them.
-            place: cosine and sine of the angles, and the lean of v (see `tangent`) [S, n, 3].
+            angle: angles of the draws [S, n].
+            lean: of the directions v (see `tangent`) [S, n].
 
         Returns:
-            How mu acts through z and v together [n, C], and sums over classes [S, n, 3]: with E and
-            O the derivatives with respect to z.w, added and subtracted over a pair, E mu.w, O mu.w
-            and O v.w.
+            The gradient of mu is the first of these times the class weights [n, C], plus the sum
+            over mu and v of the second times them [1 + S, n]; the third is that of the angles.
         """
 
-    def draws(self, table: Tensor) -> Tensor:
-        """Adds given draws: their inner products z.w [n, C] are overwritten by the derivatives.
-
-        Returns:
-            Sum of derivative times z.w, [].
-        """
+    def draws(self, table: Tensor) -> None:
+        """Adds given draws: their inner products z.w [n, C] are overwritten by the derivatives."""
 
 
 class TorchPartition:
@@ -68,33 +64,39 @@ class TorchPartition:
         # not `kernel.slope`: own and others' slopes are subtracted, so let both round alike
         self.own = kernel.difference_and_slope(self.start, torch.zeros_like(self.start[0]))[1]
         self.value = weights.new_zeros((), dtype=self.compute)
-        self.pull = torch.zeros_like(self.value)
+        self.grad_beta = torch.zeros_like(self.value)
         self.through = weights.new_zeros(len(weights), dtype=self.compute)
         on_cpu = weights.device.type == "cpu"
         self.tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
 
-    def block(self, table: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    def block(self, table: Tensor, angle: Tensor, lean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
-        turn, sums = torch.empty_like(table[0]), torch.empty_like(place)
+        turn, sums = torch.empty_like(table[0]), angle.new_empty(3, *angle.shape)
+        alpha, sigma = angle.cos(), angle.sin()
+        place = torch.stack([alpha, sigma, lean])[..., None]
         height = max(1, self.tile // table[1:, 0].numel())
         for top in range(0, len(turn), height):
             rows = slice(top, top + height)
-            local = (table[0, rows], table[1:, rows], place[:, rows])
-            sums[:, rows] = self._tile(*local, turn[rows])
-        return turn, sums
+            local = (table[0, rows], table[1:, rows], place[:, :, rows])
+            sums[:, :, rows] = self._tile(*local, turn[rows])
+        self.grad_beta += (alpha * sums[0] + sigma * sums[2]).sum() / self.beta
+        return turn, *_parts_and_angle(sums, alpha, sigma, lean)
 
-    def draws(self, table: Tensor) -> Tensor:
+    def draws(self, table: Tensor) -> None:
         """See `Partition.draws`."""
-        along = torch.zeros_like(self.value)
         for rows in table.split(max(1, self.tile // table.shape[-1])):
             through = self._row(rows)
-            along += (through * rows).sum()
+            self.grad_beta += (through * rows).sum() / self.beta
             rows.copy_(through)
-        return along
 
     def _tile(self, along_mu: Tensor, along_v: Tensor, place: Tensor, turn: Tensor) -> Tensor:
-        """A tile of images [t, C], [S, t, C], [S, t, 3]; the first two and `turn` are filled in."""
-        a, s, lean = place[..., None].unbind(2)
+        """A tile of images [t, C], [S, t, C]; they and `turn` are filled in.
+
+        Returns:
+            [3, S, t]: with E and O the derivatives with respect to z.w, added and subtracted over
+            a pair, the sums over classes of E mu.w, O mu.w and O v.w.
+        """
+        a, s, lean = place
         centre = a * along_mu
         even, odd = None, None
         for sign in self.signs:
@@ -102,7 +104,7 @@ class TorchPartition:
             even = through if even is None else even + through
             odd = through.clone() if odd is None else odd - through
         both = ((even, along_mu), (odd, along_mu), (odd, along_v))
-        sums = torch.stack([(through * along).sum(-1) for through, along in both], -1)
+        sums = torch.stack([(through * along).sum(-1) for through, along in both])
         torch.mul(odd, s, out=odd)
         along_v.copy_(odd)
         along_mu.copy_(even.mul_(a).sum(0))
@@ -122,5 +124,15 @@ class TorchPartition:
         through = probability.mul_(slope)
         self.through += through.sum(classes) - own
         through.mul_(2 * beta)
-        self.pull += through.sum()
+        self.grad_beta += through.sum()
         return through.to(cosine.dtype)
+
+
+def _parts_and_angle(
+    sums: Tensor, alpha: Tensor, sigma: Tensor, lean: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The last two results of `Partition.block`, see `TorchPartition._tile` for `sums`."""
+    even_mu, odd_mu, odd_v = sums
+    inward = -sigma * odd_mu  # how the gradient of v moves mu, as v stays tangent
+    parts = torch.cat([(lean * inward).sum(0, keepdim=True), inward + lean * sigma * odd_v])
+    return parts, alpha * odd_v - sigma * even_mu
