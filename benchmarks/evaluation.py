@@ -1,5 +1,7 @@
 """Retrieval scores of embeddings: time, memory, equality with 2021's (E1-E5)."""
 
+import os
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -8,6 +10,7 @@ from benchmarks import ours, peers, reference_2021
 from benchmarks.measure import Case
 from benchmarks.results import Entry, NotAvailable, Setting, peaks, quotient, versus, why_not
 from benchmarks.workloads import balanced_labels, retrieval_set
+from vmf_embeddings import native
 
 MAKERS = ("2021", "PML faiss", "PML CustomKNN", "torchmetrics", "ours")
 SAME = "memory is measured on the processor, real size"
@@ -46,10 +49,19 @@ def evaluate(
     if who == "torchmetrics":
         score = peers.torchmetrics_retrieval()
         return lambda: score(x, labels, n_queries or n)
-    backend = who.removeprefix("ours").strip() or "auto"
-    if backend == "faiss":
-        peers.needed("faiss").omp_set_num_threads(1)
-    return lambda: ours.retrieval(x, labels, backend)
+    compiled = not who.endswith("torch")
+    if compiled and not native.enabled():
+        raise NotAvailable('numba is not installed or switched off: see the row "ours torch"')
+
+    def score() -> tuple[float, float]:
+        before = os.environ.get(native.SWITCH, "1")
+        os.environ[native.SWITCH] = before if compiled else "0"
+        try:
+            return ours.retrieval(x, labels)
+        finally:
+            os.environ[native.SWITCH] = before
+
+    return score
 
 
 def ten_thousand(setting: Setting) -> Entry:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.conftest import cases, load_golden
-from vmf_embeddings.metrics import majority_recall, mean_map_at_r, retrieval
+from vmf_embeddings.metrics import marginal_retrieval, retrieval
 
 GOLDEN = load_golden("vmf_retrieval_metrics")
 
@@ -19,12 +19,9 @@ def test_golden(case):
         torch.stack([scores.rows.first_hit == 1 for scores in single]),
         GOLDEN[f"{case}/correct_per_sample"],
     )
-    assert majority_recall(draws, labels, metric="ip")[1] == pytest.approx(
-        GOLDEN[f"{case}/ref_recall_at_1"], abs=1e-15
-    )
-    assert mean_map_at_r(draws, labels, metric="ip") == pytest.approx(
-        GOLDEN[f"{case}/ref_map_at_r"], abs=1e-12
-    )
+    scores = marginal_retrieval(draws, labels, metric="ip")
+    assert scores.recall[1] == pytest.approx(GOLDEN[f"{case}/ref_recall_at_1"], abs=1e-15)
+    assert scores.map_at_r == pytest.approx(GOLDEN[f"{case}/ref_map_at_r"], abs=1e-12)
 
 
 def test_equal_draws_score_as_one_draw():
@@ -32,8 +29,10 @@ def test_equal_draws_score_as_one_draw():
     rows = torch.randn(40, 4, generator=generator)
     labels = torch.randint(0, 5, (40,), generator=generator)
     one = retrieval(rows, labels, metric="l2", ks=(1, 2))
-    assert majority_recall([rows] * 3, labels, ks=(1, 2), metric="l2") == one.recall
-    assert mean_map_at_r([rows] * 3, labels, metric="l2") == pytest.approx(one.map_at_r)
+    three = marginal_retrieval([rows] * 3, labels, ks=(1, 2), metric="l2")
+    assert three.recall == one.recall
+    for name in ("map_at_r", "r_precision", "mean_average_precision", "mean_reciprocal_rank"):
+        assert getattr(three, name) == pytest.approx(getattr(one, name), abs=1e-15)
 
 
 def test_draws_may_come_one_at_a_time():
@@ -45,12 +44,14 @@ def test_draws_may_come_one_at_a_time():
             made.append(number)
             yield torch.tensor([[0.0], [0.1], [5.0], [5.1]])
 
-    assert majority_recall(draws(), labels, metric="l2") == {1: 1.0}
+    told = []
+    scores = marginal_retrieval(draws(), labels, metric="l2", progress=told.append)
+    assert scores.recall == {1: 1.0}
     assert made == [0, 1, 2]
+    assert told == sorted(told)
+    assert told[-1] == 3
 
 
 def test_no_draw_is_an_error():
     with pytest.raises(ValueError, match="at least one draw"):
-        majority_recall([], [0, 1], metric="l2")
-    with pytest.raises(ValueError, match="at least one draw"):
-        mean_map_at_r([], [0, 1], metric="l2")
+        marginal_retrieval([], [0, 1], metric="l2")

@@ -9,30 +9,45 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import cases, load_golden
+from vmf_embeddings import native
 from vmf_embeddings.geometry import Cosine, Euclidean, Poincare, PoincareReference
 from vmf_embeddings.metrics import retrieval
-from vmf_embeddings.metrics import retrieval as retrieval_function
-from vmf_embeddings.metrics.retrieval import _blocks
 
 
 def slow_scores(rows, labels, ks, is_query, is_gallery):
     """Query by query, neighbour by neighbour, from squared distances."""
     recall, ap, precision, without = {k: [] for k in ks}, [], [], 0
+    whole, reciprocal = [], []
     for i in np.flatnonzero(is_query):
         others = [j for j in np.flatnonzero(is_gallery) if j != i]
         others.sort(key=lambda j: (((rows[i] - rows[j]) ** 2).sum(), j))
         hits = [labels[j] == labels[i] for j in others]
         for k in ks:
             recall[k].append(any(hits[:k]))
+        reciprocal.append(1 / (hits.index(True) + 1) if any(hits) else 0)
         n_relevant = sum(hits)
         if n_relevant == 0:
             without += 1
             continue
+        places = [r for r, hit in enumerate(hits, 1) if hit]
+        whole.append(sum(k / r for k, r in enumerate(places, 1)) / n_relevant)
         top = hits[:n_relevant]
         precision.append(sum(top) / n_relevant)
         ap.append(sum(sum(top[: r + 1]) / (r + 1) for r, hit in enumerate(top) if hit) / n_relevant)
     mean = np.mean if ap else (lambda values: math.nan)
-    return {k: np.mean(v) for k, v in recall.items()}, mean(ap), mean(precision), without
+    means = mean(ap), mean(precision), mean(whole), np.mean(reciprocal)
+    return {k: np.mean(v) for k, v in recall.items()}, means, without
+
+
+@pytest.fixture(autouse=True, params=["compiled", "torch"])
+def both_paths(request):
+    """Every test runs with the compiled kernels and without them."""
+    if request.param == "compiled" and not native.enabled():
+        pytest.skip("numba is not installed or switched off")
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "torch":
+            patch.setenv(native.SWITCH, "0")
+        yield
 
 
 @settings(max_examples=40, deadline=None)
@@ -49,9 +64,10 @@ def test_equals_a_slow_loop_with_ties_singletons_and_masks(seed, n, n_classes, m
     expected = slow_scores(rows, labels, ks, is_query, is_gallery)
     scores = retrieval(rows, labels, metric="l2", ks=ks, is_query=is_query, is_gallery=is_gallery)
     assert scores.recall == pytest.approx(expected[0], abs=1e-15)
-    assert scores.map_at_r == pytest.approx(expected[1], abs=1e-12, nan_ok=True)
-    assert scores.r_precision == pytest.approx(expected[2], abs=1e-12, nan_ok=True)
-    assert scores.n_without_positive == expected[3]
+    found = (scores.map_at_r, scores.r_precision,
+             scores.mean_average_precision, scores.mean_reciprocal_rank)  # fmt: skip
+    assert found == pytest.approx(expected[1], abs=1e-14, nan_ok=True)
+    assert scores.n_without_positive == expected[2]
     assert scores.n_queries == is_query.sum()
 
 
@@ -76,14 +92,13 @@ def assert_golden(case, scores, atol_recall, atol_map):
     assert scores.n_without_positive == GOLDEN[f"{case}/n_rows_without_positive"]
 
 
-@pytest.mark.parametrize("backend", ["torch", "faiss"])
 @pytest.mark.parametrize("case", [c for c in cases(GOLDEN) if "hyperbolic" not in c])
-def test_golden(case, backend):
+def test_golden(case):
     rows, labels, _, metric = golden_rows(case)
-    scores = retrieval(rows, labels, metric=metric, backend=backend)
+    scores = retrieval(rows, labels, metric=metric)
     assert_golden(case, scores, 1e-15, 1e-12)
     np.testing.assert_allclose(
-        scores.rows.average_precision, GOLDEN[f"{case}/ap_per_row"], rtol=0, atol=1e-12
+        scores.rows.average_precision_at_r, GOLDEN[f"{case}/ap_per_row"], rtol=0, atol=1e-12
     )
 
 
@@ -173,20 +188,8 @@ def test_only_recall_gives_the_same_recall():
     whole = retrieval(rows, labels, metric="l2", ks=(1, 3))
     part = retrieval(rows, labels, metric="l2", ks=(1, 3), only_recall=True)
     assert whole.recall == part.recall
+    assert whole.mean_reciprocal_rank == part.mean_reciprocal_rank
     assert math.isnan(part.map_at_r)
-
-
-def test_blocks_hold_every_query_once_and_keep_the_memory_bound(monkeypatch):
-    module = __import__("vmf_embeddings.metrics.retrieval", fromlist=["retrieval"])
-    monkeypatch.setattr(module, "_BLOCK_ELEMENTS", 50)
-    wanted = torch.tensor([3, 60, 1, 1, 7, 49, 7, 7, 7, 7, 7, 1])
-    blocks = list(_blocks(wanted))
-    assert sorted(torch.cat(blocks).tolist()) == list(range(12))
-    assert all(len(b) == 1 or len(b) * int(wanted[b].max()) <= 50 for b in blocks)
-    rows, labels = clustered()
-    small = retrieval_function(rows, labels, metric="l2")
-    monkeypatch.undo()
-    assert small.map_at_r == pytest.approx(retrieval(rows, labels, metric="l2").map_at_r, abs=1e-15)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +199,10 @@ def test_blocks_hold_every_query_once_and_keep_the_memory_bound(monkeypatch):
         ({"ks": (0,)}, "must be 1 or more"),
         ({"is_query": np.zeros(3, bool)}, "0 queries"),
         ({"is_gallery": np.zeros(3)}, "must be bool"),
+        ({"metric": "cosine"}, "unknown"),
+        ({"metric": None}, "got neither"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        retrieval(np.ones((3, 2)), [0, 1, 1], metric="l2", **options)
+        retrieval(np.ones((3, 2)), [0, 1, 1], **{"metric": "l2", **options})

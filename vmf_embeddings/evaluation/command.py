@@ -6,10 +6,12 @@ from pathlib import Path
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.folders import find_embedding_files
+from vmf_embeddings.evaluation.processes import team
 from vmf_embeddings.evaluation.replications import Group, group
 from vmf_embeddings.evaluation.results import summarize, write_beside, write_json
 from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
+from vmf_embeddings.search.ranks import Team
 
 LONG_ROWS = 5_000
 SLOW_TO_DRAW = 1_000
@@ -22,13 +24,21 @@ def evaluate(options: Options) -> int:
     Returns:
         Exit code: 0, or 2 where the arguments or files cannot be used (said on stderr).
     """
-    try:
-        files = find_embedding_files(options.paths, options.split)
-        subjects = [load_subject(file, root, options) for file, root in files.items()]
-        scores = _score_all(subjects, options)
-    except (FileNotFoundError, ValueError, ImportError) as error:
-        report.progress(f"evaluate: {error}")
-        return 2
+    with team() as processes:
+        speaks = processes.rank == 0
+        try:
+            files = find_embedding_files(options.paths, options.split)
+            subjects = [load_subject(file, root, options) for file, root in files.items()]
+            scores = _score_all(subjects, options, processes)
+        except (FileNotFoundError, ValueError, ImportError) as error:
+            if speaks:
+                report.progress(f"evaluate: {error}")
+            return 2
+    return _present(subjects, scores, options) if speaks else 0
+
+
+def _present(subjects: Sequence[Subject], scores: Sequence[Scores], options: Options) -> int:
+    """Print, write and draw; 0."""
     groups = group(subjects, scores)
     for one in groups:
         report.print_group(one, options.samples)
@@ -37,16 +47,17 @@ def evaluate(options: Options) -> int:
     return 0
 
 
-def _score_all(subjects: Sequence[Subject], options: Options) -> list[Scores]:
+def _score_all(subjects: Sequence[Subject], options: Options, processes: Team) -> list[Scores]:
     scores = []
+    speaks = processes.rank == 0
     for number, subject in enumerate(subjects, 1):
-        for note in subject.notes:
+        for note in subject.notes if speaks else ():
             report.say(note)
         n_rows = len(subject.file.ids)
-        if len(subjects) > 1 or n_rows > LONG_ROWS:
+        if speaks and (len(subjects) > 1 or n_rows > LONG_ROWS):
             report.progress(f"Scoring {number} of {len(subjects)}: {subject.path} ({n_rows} rows)")
         try:
-            scores.append(score(subject, options))
+            scores.append(score(subject, options, processes))
         except ValueError as error:
             raise ValueError(f"{subject.path}: {error}") from error
     return scores

@@ -18,6 +18,8 @@ _ROWS = {
     "brier": ("Brier", 1, 4, "squared error of p, 0 to 2"),
     "map@r": ("MAP@R %", 100, 2, "mean average precision at R"),
     "r_precision": ("R-precision %", 100, 2, "own class among R nearest"),
+    "mean_average_precision": ("mAP %", 100, 2, "average precision, all ranks"),
+    "mean_reciprocal_rank": ("MRR", 1, 4, "1 / rank of the first own"),
 }
 # geometry -> what its retrieval compares
 _COMPARED = {

@@ -1,4 +1,4 @@
-"""Scores one embedding file: classification from logits, retrieval from neighbours."""
+"""Scores one embedding file: classification from logits, retrieval from ranks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,18 +8,22 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
+    MarginalScores,
+    RetrievalScores,
     accuracy,
     brier_score,
     expected_calibration_error,
-    majority_recall,
-    mean_map_at_r,
+    marginal_retrieval,
     negative_log_likelihood,
     probabilities,
     retrieval,
 )
+from vmf_embeddings.search import check_backend
+from vmf_embeddings.search.ranks import Team
 
 USUAL_KS = (1, 2, 4, 8)
 # beyond these, a closed set's retrieval is scored only if it is asked for with --recall
@@ -44,11 +48,17 @@ class Scores:
     n_without_positive: int | None = None
 
 
-def score(subject: Subject, options: Options) -> Scores:
+def score(subject: Subject, options: Options, team: Team | None = None) -> Scores:
     """All scores that the file allows and that its size makes cheap; more with `options.recall`.
 
     A closed set with one row per class has no neighbours to score, unless they are asked for.
+
+    Args:
+        subject: the file.
+        options: of the command line.
+        team: processes that share the work; each gets all scores.
     """
+    check_backend(options.search, subject.geometry.faiss_metric)
     sections: dict[str, dict[str, float]] = {}
     confidence = correct = without = None
     file = subject.file
@@ -58,11 +68,11 @@ def score(subject: Subject, options: Options) -> Scores:
         correct = guess == torch.from_numpy(file.ids)
         sections["classification"] = _classification(predicted, file.ids, confidence, correct)
     if _wants_retrieval(subject, options, CHEAP_ROWS):
-        sections["retrieval"], without = _retrieval(subject, options)
+        sections["retrieval"], without = _retrieval(subject, options, team)
     # a law can be drawn from, a point cannot
     draw = getattr(subject.geometry, "sample", None)
     if draw is not None and _wants_retrieval(subject, options, CHEAP_ROWS_SAMPLED):
-        sections["sampled_retrieval"] = _sampled_retrieval(subject, options)
+        sections["sampled_retrieval"] = _sampled_retrieval(subject, options, team)
     return Scores(sections, confidence, correct, without)
 
 
@@ -96,40 +106,53 @@ def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> boo
     return is_main_score or (cheap and has_pairs) or options.recall is not None
 
 
-def _search_options(subject: Subject, options: Options) -> dict[str, Any]:
-    return {
-        "is_query": subject.file.is_query,
-        "is_gallery": subject.file.is_gallery,
-        "backend": options.search,
-    }
-
-
-def _retrieval(subject: Subject, options: Options) -> tuple[dict[str, float], int]:
+def _retrieval(
+    subject: Subject, options: Options, team: Team | None
+) -> tuple[dict[str, float], int]:
+    watch = Progress(f"Ranking {len(subject.file.ids)} rows")
     found = retrieval(
         rows_to_compare(subject),
         subject.file.ids,
         similarity=subject.geometry.similarity,
         metric=subject.geometry.faiss_metric,
-        ks=options.recall or USUAL_KS,
-        **_search_options(subject, options),
+        ks=sorted({1, *(options.recall or USUAL_KS)}),
+        is_query=subject.file.is_query,
+        is_gallery=subject.file.is_gallery,
+        team=team,
+        progress=watch,
     )
-    scores = {f"recall@{k}": value for k, value in found.recall.items()}
-    if 1 not in found.recall:
-        scores["recall@1"] = float((found.rows.first_hit == 1).double().mean())
-    scores |= {"map@r": found.map_at_r, "r_precision": found.r_precision}
-    return scores, found.n_without_positive
+    watch.close()
+    return _named(found), found.n_without_positive
 
 
-def _sampled_retrieval(subject: Subject, options: Options) -> dict[str, float]:
-    """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over fresh draws."""
-    rest = _search_options(subject, options)
+def _sampled_retrieval(subject: Subject, options: Options, team: Team | None) -> dict[str, float]:
+    """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
+    watch = Progress(f"Ranking {options.samples} draws", options.samples)
     generator = torch.Generator().manual_seed(options.seed)
-    ks = sorted({1, *(options.recall or USUAL_KS)})
     draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
-    recall = majority_recall(draws, subject.file.ids, ks=ks, metric="ip", **rest)
-    draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
-    map_at_r = mean_map_at_r(draws, subject.file.ids, metric="ip", **rest)
-    return {**{f"recall@{k}": value for k, value in recall.items()}, "map@r": map_at_r}
+    found = marginal_retrieval(
+        draws,
+        subject.file.ids,
+        metric="ip",
+        ks=sorted({1, *(options.recall or USUAL_KS)}),
+        is_query=subject.file.is_query,
+        is_gallery=subject.file.is_gallery,
+        team=team,
+        progress=watch,
+    )
+    watch.close()
+    return _named(found)
+
+
+def _named(found: RetrievalScores | MarginalScores) -> dict[str, float]:
+    """Scores by their names in metrics.json."""
+    return {
+        **{f"recall@{k}": value for k, value in found.recall.items()},
+        "map@r": found.map_at_r,
+        "r_precision": found.r_precision,
+        "mean_average_precision": found.mean_average_precision,
+        "mean_reciprocal_rank": found.mean_reciprocal_rank,
+    }
 
 
 def _draws(

@@ -11,18 +11,18 @@ from vmf_embeddings.metrics.classification import (
     negative_log_likelihood,
     probabilities,
 )
-from vmf_embeddings.metrics.marginal_retrieval import majority_recall, mean_map_at_r
+from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
 from vmf_embeddings.metrics.retrieval import RetrievalRows, RetrievalScores, retrieval
 
 __all__ = [
+    "MarginalScores",
     "ReliabilityBins",
     "RetrievalRows",
     "RetrievalScores",
     "accuracy",
     "brier_score",
     "expected_calibration_error",
-    "majority_recall",
-    "mean_map_at_r",
+    "marginal_retrieval",
     "negative_log_likelihood",
     "probabilities",
     "reliability_bins",

@@ -4,7 +4,8 @@ Scott et al. 2021, https://arxiv.org/abs/2103.15718: every item is drawn S times
 is compared with draw s of the gallery. Draws arrive one at a time, so memory is that of one draw.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,54 +14,72 @@ from vmf_embeddings.metrics.arrays import Array
 from vmf_embeddings.metrics.retrieval import retrieval
 
 
-def majority_recall(
-    draws: Iterable[Array], labels: Array, *, ks: Sequence[int] = (1,), **options: Any
-) -> dict[int, float]:
-    """Recall@k where a query counts as a hit if more than half of its draws hit; a tie is a miss.
+@dataclass(frozen=True)
+class MarginalScores:
+    """Scores over S draws, as fractions.
+
+    Args:
+        recall: k -> share of queries of which more than half of the draws have a row of their class
+            among the k nearest; a tie is a miss.
+        map_at_r: MAP@R of a draw, averaged over draws; NaN where no query has a positive.
+        r_precision: R-precision, likewise.
+        mean_average_precision: mean average precision over the whole gallery, likewise.
+        mean_reciprocal_rank: likewise.
+    """
+
+    recall: dict[int, float]
+    map_at_r: float
+    r_precision: float
+    mean_average_precision: float
+    mean_reciprocal_rank: float
+
+
+def marginal_retrieval(
+    draws: Iterable[Array],
+    labels: Array,
+    *,
+    ks: Sequence[int] = (1,),
+    progress: Callable[[float], None] | None = None,
+    **options: Any,
+) -> MarginalScores:
+    """Score every draw once: Recall@k by a vote of the draws, the other scores by their mean.
 
     Args:
         draws: S arrays [N, D].
         labels: [N], see `retrieval`.
         ks: the k of Recall@k.
-        options: `similarity` or `metric`, masks and backend, see `retrieval`.
+        progress: told how many draws are done, with the share of the current one.
+        options: `similarity` or `metric`, masks and more, see `retrieval`.
 
     Returns:
-        k -> share of queries, in [0, 1].
+        The scores.
+
+    Raises:
+        ValueError: there is no draw.
 
     >>> good, bad = [[0.0], [0.1], [5.0], [5.1]], [[0.0], [5.0], [0.1], [5.1]]
     >>> labels = [0, 0, 1, 1]
-    >>> majority_recall([good, good, bad], labels, metric="l2"), majority_recall(
-    ...     [good, bad], labels, metric="l2")
-    ({1: 1.0}, {1: 0.0})
+    >>> marginal_retrieval([good, good, bad], labels, metric="l2").recall
+    {1: 1.0}
+    >>> marginal_retrieval([good, bad], labels, metric="l2").recall
+    {1: 0.0}
     """
-    votes: dict[int, torch.Tensor] = {}
-    n_draws = 0
-    for draw in draws:
-        first = retrieval(draw, labels, ks=ks, only_recall=True, **options).rows.first_hit
-        for k in ks:
-            hit = ((first >= 1) & (first <= k)).long()
-            votes[k] = votes[k] + hit if k in votes else hit
-        n_draws += 1
-    if n_draws == 0:
-        raise ValueError("majority_recall needs at least one draw, got none")
-    return {int(k): float((2 * votes[k] > n_draws).double().mean()) for k in ks}
+    tell = progress or (lambda done: None)
+    votes = {int(k): torch.zeros((), dtype=torch.int64) for k in ks}
+    means = []
+    for number, draw in enumerate(draws):
+        found = retrieval(
+            draw, labels, ks=ks, progress=lambda part, n=number: tell(n + part), **options
+        )
+        first = found.rows.first_hit
+        for k in votes:
+            votes[k] = votes[k] + ((first >= 1) & (first <= k))
+        means.append([getattr(found, name) for name in _MEANS])
+    if not means:
+        raise ValueError("retrieval over draws needs at least one draw, got none")
+    recall = {k: float((2 * vote > len(means)).double().mean()) for k, vote in votes.items()}
+    averages = [sum(values) / len(means) for values in zip(*means, strict=True)]
+    return MarginalScores(recall, *averages)
 
 
-def mean_map_at_r(draws: Iterable[Array], labels: Array, **options: Any) -> float:
-    """MAP@R of each draw, averaged over draws.
-
-    Args:
-        draws: S arrays [N, D].
-        labels: [N], see `retrieval`.
-        options: `similarity` or `metric`, masks and backend, see `retrieval`.
-
-    Returns:
-        In [0, 1]; NaN where no query has a positive.
-
-    >>> mean_map_at_r([[[0.0], [0.1], [5.0]], [[0.0], [5.0], [4.9]]], [0, 0, 1], metric="l2")
-    0.5
-    """
-    values = [retrieval(draw, labels, **options).map_at_r for draw in draws]
-    if not values:
-        raise ValueError("mean_map_at_r needs at least one draw, got none")
-    return sum(values) / len(values)
+_MEANS = ("map_at_r", "r_precision", "mean_average_precision", "mean_reciprocal_rank")

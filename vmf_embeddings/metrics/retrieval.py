@@ -1,10 +1,11 @@
-"""Retrieval scores from nearest neighbours: Recall@k, R-precision, MAP@R.
+"""Retrieval scores from ranks: Recall@k, R-precision, MAP@R, mean average precision, MRR.
 
 MAP@R: Musgrave, Belongie, Lim 2020, "A Metric Learning Reality Check",
-https://arxiv.org/abs/2003.08505, section 3.2. Memory is one block of queries times its neighbours.
+https://arxiv.org/abs/2003.08505, section 3.2. Memory is that of a few tiles of scores, and of one
+count for every pair of rows of a class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array
-from vmf_embeddings.search import NearestSearch
-from vmf_embeddings.search.exact import Similarity
+from vmf_embeddings.search.by_class import ByClass, by_class
+from vmf_embeddings.search.exact import Similarity, check_comparison
+from vmf_embeddings.search.ranks import Progress, Team, rows_before
 
 _BLOCK_ELEMENTS = 2**22
 
@@ -23,16 +25,18 @@ class RetrievalRows:
     """Scores of single queries, in the order of the queries.
 
     Args:
-        first_hit: [Q] int64 rank (1 = nearest) of the first neighbour of the query's class; 0 where
-            none was among the neighbours looked at, which are max(ks, n_relevant) of them.
+        first_hit: [Q] int64 rank (1 = nearest) of the first row of the query's class; 0 where
+            there is none.
         n_relevant: [Q] int64 R, gallery rows of the query's class without the query itself.
         r_precision: [Q] share of the class among the R nearest; NaN where R = 0.
-        average_precision: [Q] (1/R) sum_{i<=R} precision@i hit_i; NaN where R = 0.
+        average_precision_at_r: [Q] (1/R) sum_{i<=R} precision@i hit_i; NaN where R = 0.
+        average_precision: [Q] the same sum over the whole gallery; NaN where R = 0.
     """
 
     first_hit: Tensor
     n_relevant: Tensor
     r_precision: Tensor
+    average_precision_at_r: Tensor
     average_precision: Tensor
 
 
@@ -45,6 +49,10 @@ class RetrievalScores:
             class has no other row counts as a miss.
         map_at_r: mean average precision at R over the queries that have one; NaN if none has.
         r_precision: mean R-precision over the same queries.
+        mean_average_precision: mean over the same queries of the average precision over the whole
+            gallery.
+        mean_reciprocal_rank: mean of 1 / rank of the first row of the class, over all queries; 0
+            for a query whose class has no other row, as in Recall@k.
         n_queries: Q.
         n_without_positive: queries whose class has no other row in the gallery.
         rows: the single queries.
@@ -53,6 +61,8 @@ class RetrievalScores:
     recall: dict[int, float]
     map_at_r: float
     r_precision: float
+    mean_average_precision: float
+    mean_reciprocal_rank: float
     n_queries: int
     n_without_positive: int
     rows: RetrievalRows
@@ -67,69 +77,105 @@ def retrieval(
     ks: Sequence[int] = (1,),
     is_query: Array | None = None,
     is_gallery: Array | None = None,
-    backend: str = "auto",
     only_recall: bool = False,
+    team: Team | None = None,
+    progress: Progress | None = None,
 ) -> RetrievalScores:
-    """Score the neighbours of every query among the gallery; no query finds itself.
+    """Rank the rows of every query's class among the gallery; no query finds itself.
+
+    Ranks are those of float64 similarities, ties going to the lowest row number.
 
     Args:
         embeddings: [N, D], projected as the similarity wants them (`Geometry.project`).
         labels: [N] of any kind that can be compared: numbers need not be contiguous, text is fine.
-        similarity: takes [Q, D] and [G, D], gives [Q, G], larger is closer; see `search.nearest`.
-        metric: "ip" or "l2" instead, where it orders the neighbours alike; faster.
+        similarity: takes [Q, D] and [G, D] in float64, gives [Q, G], larger is closer.
+        metric: "ip" or "l2" instead, where it orders the rows alike; faster.
         ks: the k of Recall@k, each >= 1.
         is_query: [N] bool, rows that ask; None = all.
         is_gallery: [N] bool, rows that are searched; None = all. A query that is in the gallery too
-            is left out of its own neighbours by its index.
-        backend: see `search.nearest`.
-        only_recall: look at max(ks) neighbours only; MAP@R and R-precision are then NaN.
+            is left out of its own ranking by its index.
+        only_recall: rank the nearest row of the class only; scores but Recall@k and the mean
+            reciprocal rank are then NaN.
+        team: processes that share the work, see `search.ranks`.
+        progress: told the share of the work done, in (0, 1].
 
     Returns:
         Means and single queries' scores.
 
     Raises:
-        ValueError: shapes that differ, no query, no gallery row, k < 1.
+        ValueError: shapes that differ, no query, no gallery row, k < 1, values that are not finite.
 
     >>> rows = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.6, 0.4]]
     >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", ks=(1, 3))
-    >>> scores.recall, round(scores.map_at_r, 3)
-    ({1: 0.8, 3: 1.0}, 0.8)
+    >>> scores.recall, round(scores.map_at_r, 3), round(scores.mean_average_precision, 3)
+    ({1: 0.8, 3: 1.0}, 0.8, 0.883)
     """
     embeddings = torch.as_tensor(embeddings).detach()
     queries, gallery = _rows(is_query, len(embeddings)), _rows(is_gallery, len(embeddings))
     _check(embeddings, labels, queries, gallery, ks)
-    codes = _codes(labels)
-    n_relevant = _count_relevant(codes, queries, gallery)
-    search = NearestSearch(
-        embeddings[gallery], similarity=similarity, metric=metric, backend=backend
-    )
-    depth = n_relevant.new_zeros(()) if only_recall else n_relevant
-    wanted = torch.maximum(depth, torch.tensor(max(ks))).expand(len(queries))
-    first_hit = torch.zeros_like(n_relevant)
-    r_precision = torch.full((len(queries),), torch.nan, dtype=torch.float64)
-    average_precision = r_precision.clone()
-    position = _positions(gallery, len(embeddings))
-    for block in _blocks(wanted):
-        own = queries[block]
-        found, _ = search(
-            embeddings[own], int(wanted[block].max()), exclude=position[own].to(embeddings.device)
-        )
-        hits = _hits(found.cpu(), codes[own], codes[gallery])
-        first_hit[block] = _first_hit(hits)
-        if not only_recall:
-            r_precision[block], average_precision[block] = _precisions(hits, n_relevant[block])
-    rows = RetrievalRows(first_hit, n_relevant, r_precision, average_precision)
+    check_comparison(metric, similarity)
+    order = by_class(_codes(labels), queries, gallery)
+    rows = _no_scores(order)
+    ranked = rows_before(
+        embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
+        team=team, progress=progress,
+    )  # fmt: skip
+    for first, last, before in ranked:
+        _score(rows, order, first, last, before, only_recall)
     return _means(rows, ks)
 
 
+def _no_scores(order: ByClass) -> RetrievalRows:
+    """The scores of queries that have nothing to find."""
+    unknown = [torch.full((len(order.queries),), torch.nan, dtype=torch.float64) for _ in range(3)]
+    n_relevant = torch.empty_like(order.n_relevant).scatter_(0, order.places, order.n_relevant)
+    return RetrievalRows(torch.zeros_like(n_relevant), n_relevant, *unknown)
+
+
+def _score(
+    rows: RetrievalRows, order: ByClass, first: int, last: int, before: Tensor, only_recall: bool
+) -> None:
+    """Fill in the scores of queries from how many rows come before each of their class [q, n]."""
+    n_relevant, places = order.n_relevant[first:last], order.places[first:last]
+    for r in n_relevant.unique().tolist():
+        if r == 0:
+            continue
+        chosen = (n_relevant == r).nonzero().squeeze(1)
+        for part in chosen.split(max(1, _BLOCK_ELEMENTS // r)):
+            # a query in the gallery stands first in its own class
+            ranks = before[part.to(before.device)][:, -1 if only_recall else -r :].cpu()
+            ranks = ranks + torch.arange(1, ranks.shape[1] + 1)
+            rows.first_hit[places[part]] = ranks[:, 0]
+            if not only_recall:
+                scores = _precisions(ranks)
+                for values, score in zip(
+                    (rows.r_precision, rows.average_precision_at_r, rows.average_precision),
+                    scores, strict=True,
+                ):  # fmt: skip
+                    values[places[part]] = score
+
+
+def _precisions(ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """R-precision, average precision at R and in all [Q], from ranks [Q, R] of the positives."""
+    n_relevant = ranks.shape[1]
+    precision = torch.arange(1, n_relevant + 1, dtype=torch.float64) / ranks
+    found = ranks <= n_relevant
+    return (
+        found.double().mean(1),
+        (precision * found).sum(1) / n_relevant,
+        precision.sum(1) / n_relevant,
+    )
+
+
 def _means(rows: RetrievalRows, ks: Sequence[int]) -> RetrievalScores:
-    recall = {
-        int(k): float(((rows.first_hit >= 1) & (rows.first_hit <= k)).double().mean()) for k in ks
-    }
+    hit = rows.first_hit >= 1
+    reciprocal = torch.where(hit, 1 / rows.first_hit.double(), 0.0)
     return RetrievalScores(
-        recall=recall,
-        map_at_r=float(rows.average_precision.nanmean()),
+        recall={int(k): float((hit & (rows.first_hit <= k)).double().mean()) for k in ks},
+        map_at_r=float(rows.average_precision_at_r.nanmean()),
         r_precision=float(rows.r_precision.nanmean()),
+        mean_average_precision=float(rows.average_precision.nanmean()),
+        mean_reciprocal_rank=float(reciprocal.mean()),
         n_queries=len(rows.first_hit),
         n_without_positive=int((rows.n_relevant == 0).sum()),
         rows=rows,
@@ -152,51 +198,6 @@ def _codes(labels: Array) -> Tensor:
     return torch.from_numpy(np.unique(values, return_inverse=True)[1].reshape(-1))
 
 
-def _count_relevant(codes: Tensor, queries: Tensor, gallery: Tensor) -> Tensor:
-    """R of each query [Q]: gallery rows of its class, itself left out if it is one of them."""
-    per_class = torch.bincount(codes[gallery], minlength=int(codes.max()) + 1)
-    in_gallery = torch.zeros(len(codes), dtype=torch.int64)
-    in_gallery[gallery] = 1
-    return per_class[codes[queries]] - in_gallery[queries]
-
-
-def _positions(gallery: Tensor, n_rows: int) -> Tensor:
-    """Where each row [N] stands in the gallery, -1 where it does not."""
-    position = torch.full((n_rows,), -1)
-    position[gallery] = torch.arange(len(gallery))
-    return position
-
-
-def _blocks(wanted: Tensor) -> Iterator[Tensor]:
-    """Query numbers in blocks of like appetite, so that one large class costs its own rows only."""
-    order = wanted.sort(stable=True).indices
-    start = 0
-    while start < len(order):
-        step = max(1, _BLOCK_ELEMENTS // int(wanted[order[start]]))
-        block = order[start : start + step]
-        # the last row of a block asks for most: cut where that would break the memory bound
-        block = block[: max(1, _BLOCK_ELEMENTS // int(wanted[block[-1]]))]
-        yield block
-        start += len(block)
-
-
-def _hits(found: Tensor, query_codes: Tensor, gallery_codes: Tensor) -> Tensor:
-    """Whether each neighbour [Q, K] is of the query's class; missing neighbours (-1) are not."""
-    return (gallery_codes[found.clamp_min(0)] == query_codes[:, None]) & (found >= 0)
-
-
-def _first_hit(hits: Tensor) -> Tensor:
-    return torch.where(hits.any(1), hits.int().argmax(1) + 1, 0)
-
-
-def _precisions(hits: Tensor, n_relevant: Tensor) -> tuple[Tensor, Tensor]:
-    """R-precision and average precision at R of each query [Q]; 0/0 = NaN where R is 0."""
-    ranks = torch.arange(1, hits.shape[1] + 1)
-    relevant = (hits & (ranks <= n_relevant[:, None])).double()
-    precision = relevant.cumsum(1) / ranks
-    return relevant.sum(1) / n_relevant, (precision * relevant).sum(1) / n_relevant
-
-
 def _check(
     embeddings: Tensor, labels: Array, queries: Tensor, gallery: Tensor, ks: Sequence[int]
 ) -> None:
@@ -209,5 +210,7 @@ def _check(
         raise ValueError(
             f"{len(queries)} queries and {len(gallery)} gallery rows: need some of each"
         )
+    if not torch.isfinite(embeddings).all():
+        raise ValueError("the embeddings hold NaN or infinite values, so nothing is nearest")
     if not ks or min(ks) < 1:
         raise ValueError(f"the k of Recall@k must be 1 or more, got {list(ks)}")

@@ -1,5 +1,5 @@
-"""Exact k nearest neighbours: one function, two backends (torch, faiss), the same answer."""
+"""What is nearest: exact k nearest neighbours (torch, faiss: the same answer), and exact ranks."""
 
-from vmf_embeddings.search.nearest import NearestSearch, nearest
+from vmf_embeddings.search.nearest import NearestSearch, check_backend, nearest
 
-__all__ = ["NearestSearch", "nearest"]
+__all__ = ["NearestSearch", "check_backend", "nearest"]

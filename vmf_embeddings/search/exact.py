@@ -24,6 +24,18 @@ def negative_squared_distance(queries: Tensor, gallery: Tensor) -> Tensor:
 METRICS: dict[str, Similarity] = {"ip": inner_product, "l2": negative_squared_distance}
 
 
+def check_comparison(metric: str | None, similarity: Similarity | None) -> None:
+    """Refuse an unknown metric, or neither a metric nor a similarity.
+
+    Raises:
+        ValueError: either.
+    """
+    if metric is not None and metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)} or None")
+    if metric is None and similarity is None:
+        raise ValueError("what is nearest needs a similarity or a metric, got neither")
+
+
 def first_identical_row(rows: Tensor) -> Tensor | None:
     """For each row the lowest index of a row equal to it, or None where all rows differ.
 
@@ -32,7 +44,7 @@ def first_identical_row(rows: Tensor) -> Tensor | None:
     compared through a 64-bit hash of their bits, matches are confirmed.
 
     Args:
-        rows: [N, D] float64.
+        rows: [N, D].
 
     Returns:
         [N] int64 or None.
@@ -41,7 +53,10 @@ def first_identical_row(rows: Tensor) -> Tensor | None:
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator) * 2 + 1
     factors = factors.to(rows.device)
     hashes = torch.cat(
-        [((block + 0.0).view(torch.int64) * factors).sum(1) for block in rows.split(_HASH_ROWS)]
+        [
+            ((block.double() + 0.0).view(torch.int64) * factors).sum(1)
+            for block in rows.split(_HASH_ROWS)
+        ]
     )
     _, group = hashes.unique(return_inverse=True)
     own = torch.arange(len(rows), device=rows.device)

@@ -10,7 +10,7 @@ from vmf_embeddings.search.candidates import (
     faiss_candidates,
     torch_candidates,
 )
-from vmf_embeddings.search.exact import METRICS, ExactSearch, Similarity
+from vmf_embeddings.search.exact import METRICS, ExactSearch, Similarity, check_comparison
 
 BACKENDS = ("auto", "torch", "faiss")
 # Float32 candidates pay where float64 scores can be spared: not in a few dimensions, where
@@ -118,21 +118,29 @@ def nearest(
 def _check(
     gallery: Tensor, similarity: Similarity | None, metric: str | None, backend: str
 ) -> None:
-    if backend not in BACKENDS:
-        raise ValueError(f"search={backend} is unknown; known: {', '.join(BACKENDS)}")
-    if metric is not None and metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)} or None")
-    if metric is None and similarity is None:
-        raise ValueError("nearest needs a similarity or a metric, got neither")
-    if backend == "faiss":
-        _check_faiss(metric)
+    check_comparison(metric, similarity)
+    check_backend(backend, metric)
     if gallery.ndim != 2:
         raise ValueError(f"gallery must be [G, D], got {list(gallery.shape)}")
     if not torch.isfinite(gallery).all():
         raise ValueError("the gallery holds NaN or infinite values, so nothing is nearest")
 
 
-def _check_faiss(metric: str | None) -> None:
+def check_backend(backend: str, metric: str | None) -> None:
+    """Refuse a backend that is unknown, not installed, or cannot search by this metric.
+
+    Args:
+        backend: "auto", "torch" or "faiss".
+        metric: "ip", "l2", or None for any other similarity.
+
+    Raises:
+        ValueError: the name is unknown, or faiss cannot compare so.
+        ImportError: faiss is not installed.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"search={backend} is unknown; known: {', '.join(BACKENDS)}")
+    if backend != "faiss":
+        return
     if metric is None:
         raise ValueError(
             "faiss compares by inner product or Euclidean distance, not in this geometry; "

@@ -1,0 +1,40 @@
+"""Processes started by `torchrun` that share the scoring; one process otherwise."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vmf_embeddings.search.ranks import Alone, Team
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of torch's default group, as `search.ranks` wants to know them."""
+
+    rank: int
+    size: int
+
+    def add(self, counts: Tensor) -> None:
+        """Sum whole numbers over the processes, in place: every process gets the same."""
+        dist.all_reduce(counts)
+
+
+@contextmanager
+def team() -> Iterator[Team]:
+    """The team that this process belongs to, from the environment that `torchrun` sets."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Alone()
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    # both: counts live where the rows are compared, on a GPU or on the processor
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Group(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
