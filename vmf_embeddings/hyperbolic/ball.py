@@ -40,7 +40,7 @@ def project(x: Tensor, c: float) -> Tensor:
     """
     norm = _norm(x)
     largest = (1 - _BORDER) / c**0.5
-    return torch.where(norm > largest, x / norm * largest, x)
+    return x * torch.where(norm > largest, largest / norm, 1.0)
 
 
 def expmap0(u: Tensor, c: float) -> Tensor:
@@ -59,7 +59,7 @@ def expmap0(u: Tensor, c: float) -> Tensor:
         tensor([0.4621, 0.0000])
     """
     scaled = c**0.5 * _norm(u)
-    return _tanh(scaled) * u / scaled
+    return u * (_tanh(scaled) / scaled)
 
 
 def logmap0(x: Tensor, c: float) -> Tensor:
@@ -77,7 +77,7 @@ def logmap0(x: Tensor, c: float) -> Tensor:
         tensor([0.5000, 0.0000])
     """
     scaled = c**0.5 * _norm(x)
-    return scaled.atanh() * x / scaled
+    return x * (scaled.atanh() / scaled)
 
 
 def mobius_add(x: Tensor, y: Tensor, c: float, denominator_epsilon: float = 0.0) -> Tensor:
