@@ -156,7 +156,7 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(12, 5), layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 6), layout="constrained")
     for entry in entries:
         for curve, data in entry["figures"].items():
             if len(data.get("x", ())) < 2:
@@ -169,7 +169,12 @@ def plot(entries: list[dict[str, Any]], path: Path) -> None:
         axis.set(xscale="log", yscale="log", title=f"{title}: log-log slope (allowed)",
                  xlabel="size, relative to the smallest", ylabel=f"{title}, relative")  # fmt: skip
         axis.grid(True, which="major", alpha=0.3)
-        if axis.lines:
-            axis.legend(fontsize=8, frameon=False)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter("")
+        if axis.lines:  # below the picture, where it covers no curve
+            axis.legend(
+                fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.12)
+            )
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
