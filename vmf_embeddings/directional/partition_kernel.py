@@ -162,7 +162,7 @@ def _three_logits(
     return _unordered(highest)
 
 
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=_FREE, forceinline=True)
 def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
     """Overwrites the logits by exp(logit - highest) and returns their sum."""
     total = np.float32(0)
@@ -174,7 +174,7 @@ def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
 
 
 # fmt: off
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=_FREE, forceinline=True)
 def _pair(
     m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
     e: Floats, rise: Floats, up: np.float32, down: np.float32, own: Floats,
@@ -227,7 +227,7 @@ def _single(
 
 
 # fmt: off
-@native.compiled()
+@native.compiled(forceinline=True)
 def _draw(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, three: bool,
     order: np.float32, values: Floats, slopes: Floats, laws: Floats,
@@ -264,33 +264,35 @@ def add_images(
     to_mu, through = np.empty(n_classes, np.float32), np.zeros(n_classes, np.float32)
     value, grad_beta = 0.0, 0.0
     law = (three, order, values, slopes, laws)
+    e0, e1, rise0, rise1 = e[0], e[1], rise[0], rise[1]
     for i in range(first, end):
-        to_mu[:] = 0
-        turn[i] = 0
+        m, turning = table[0, i], turn[i]
+        for c in range(n_classes):
+            to_mu[c] = turning[c] = 0
         parts[0, i] = 0
-        m = table[0, i]
         for j in range(len(angle)):
             v, a, s, turned = table[j + 1, i], np.cos(angle[j, i]), np.sin(angle[j, i]), lean[j, i]
-            log, up = _draw(m, v, a, s, beta, *law, e[0], rise[0])
+            log, up = _draw(m, v, a, s, beta, *law, e0, rise0)
             value += log
             if paired:
-                log, down = _draw(m, v, a, -s, beta, *law, e[1], rise[1])
+                log, down = _draw(m, v, a, -s, beta, *law, e1, rise1)
                 value += log
                 even_mu, odd_mu, odd_v, pull = _pair(
                     m, v, a, s, turned, beta, e, rise, up * share, down * share, own,
-                    to_mu, turn[i], through,
+                    to_mu, turning, through,
                 )  # fmt: skip
             else:
                 even_mu, odd_mu, odd_v, pull = _single(
-                    m, v, a, s, turned, beta, e[0], rise[0], up * share, own,
-                    to_mu, turn[i], through,
+                    m, v, a, s, turned, beta, e0, rise0, up * share, own,
+                    to_mu, turning, through,
                 )  # fmt: skip
             grad_beta += pull + (a * even_mu + s * odd_v) / beta
             inward = -s * odd_mu  # how the gradient of v moves mu, as v stays tangent
             parts[0, i] += turned * inward
             parts[j + 1, i] = inward + turned * s * odd_v
             angle[j, i] = a * odd_v - s * even_mu
-        m[:] = to_mu
+        for c in range(n_classes):  # a plain loop: `m[:] = to_mu` takes seconds to compile
+            m[c] = to_mu[c]
     return value, grad_beta, through
 
 
