@@ -24,7 +24,7 @@ class Options:
         geometry: one of GEOMETRIES, or None to believe the file.
         curvature: c > 0 of the Poincare ball, or None to believe the file or the log.
         recall: the k of Recall@k, or None for the usual ones.
-        search: backend of the neighbour search.
+        search: what finds neighbours for the pictures; scores are ranks, which need no search.
         samples: draws per item for vMF scores.
         seed: of those draws and of the pictures' choices.
         pictures: whether to draw.
@@ -121,7 +121,7 @@ def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--recall", nargs="+", type=_positive_ints, metavar="K", help="which Recall@K (1 2 4 8)")
     add("--search", type=_choice(_SEARCHES), default="auto", metavar="NAME",
-        help="neighbour search: auto, torch or faiss; same answer (auto)")  # fmt: skip
+        help="what finds the pictures' neighbours: auto, torch or faiss; same answer (auto)")  # fmt: skip
     add("--split", type=_choice(("test", "valid", "train")), default="test", metavar="NAME",
         help="which files to score in folders: test, valid or train (test)")  # fmt: skip
     add("--curvature", type=_positive_float, metavar="C",

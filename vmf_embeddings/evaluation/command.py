@@ -1,5 +1,7 @@
 """The whole command: find files, score them, print, write `metrics.json`, draw."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +36,14 @@ def evaluate(options: Options) -> int:
             if speaks:
                 report.progress(f"evaluate: {error}")
             return 2
-    return _present(subjects, scores, options) if speaks else 0
+    if not speaks:
+        return 0
+    try:
+        return _present(subjects, scores, options)
+    except BrokenPipeError:
+        # whoever read has gone; the interpreter must not try to flush what is left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _present(subjects: Sequence[Subject], scores: Sequence[Scores], options: Options) -> int:

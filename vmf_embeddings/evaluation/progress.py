@@ -1,5 +1,6 @@
 """How far a long scoring is: a live line in a terminal, a plain line now and then elsewhere."""
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -16,15 +17,18 @@ class Progress:
         what: is going on.
         total: the number that means that all is done.
         stream: standard error if None.
+        quiet: whether to say nothing, as all processes but one do.
     """
 
-    def __init__(self, what: str, total: float = 1.0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, what: str, total: float = 1.0, stream: TextIO | None = None, *, quiet: bool = False
+    ) -> None:
         self.what, self.total = what, total
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.started = time.monotonic()
         wait = SECONDS_UNTIL_SHOWN if self.live else SECONDS_BETWEEN_LINES
-        self.due = self.started + wait
+        self.due = math.inf if quiet else self.started + wait
         self.shown = False
 
     def __call__(self, done: float) -> None:

@@ -109,7 +109,7 @@ def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> boo
 def _retrieval(
     subject: Subject, options: Options, team: Team | None
 ) -> tuple[dict[str, float], int]:
-    watch = Progress(f"Ranking {len(subject.file.ids)} rows")
+    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=_is_follower(team))
     found = retrieval(
         rows_to_compare(subject),
         subject.file.ids,
@@ -127,7 +127,7 @@ def _retrieval(
 
 def _sampled_retrieval(subject: Subject, options: Options, team: Team | None) -> dict[str, float]:
     """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
-    watch = Progress(f"Ranking {options.samples} draws", options.samples)
+    watch = Progress(f"Ranking {options.samples} draws", options.samples, quiet=_is_follower(team))
     generator = torch.Generator().manual_seed(options.seed)
     draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
     found = marginal_retrieval(
@@ -142,6 +142,10 @@ def _sampled_retrieval(subject: Subject, options: Options, team: Team | None) ->
     )
     watch.close()
     return _named(found)
+
+
+def _is_follower(team: Team | None) -> bool:
+    return team is not None and team.rank > 0
 
 
 def _named(found: RetrievalScores | MarginalScores) -> dict[str, float]:
