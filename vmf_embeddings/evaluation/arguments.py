@@ -121,7 +121,7 @@ def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--recall", nargs="+", type=_positive_ints, metavar="K", help="which Recall@K (1 2 4 8)")
     add("--search", type=_choice(_SEARCHES), default="auto", metavar="NAME",
-        help="finds the pictures' neighbours: auto, torch or faiss; same answer (auto)")  # fmt: skip
+        help="finds pictures' neighbours: auto, torch or faiss; same answer (auto)")  # fmt: skip
     add("--split", type=_choice(("test", "valid", "train")), default="test", metavar="NAME",
         help="which files to score in folders: test, valid or train (test)")  # fmt: skip
     add("--curvature", type=_positive_float, metavar="C",

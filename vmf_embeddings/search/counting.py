@@ -174,8 +174,8 @@ def _exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     n_slots = low.shape[1]
     if n_slots > MANY:
         ordered = tile.sort(1).values
-        above = tile.shape[1] - torch.searchsorted(ordered, high, right=True)
-        return above, tile.shape[1] - torch.searchsorted(ordered, low)
+        above = tile.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
+        return above, tile.shape[1] - torch.searchsorted(ordered, low.contiguous())
     above = torch.empty(low.shape, dtype=torch.int64, device=tile.device)
     near, found = torch.empty_like(above), torch.empty_like(tile)
     ones = tile.new_ones(tile.shape[1])
