@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
-from vmf_embeddings import directional
+from vmf_embeddings import directional, native
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
 
@@ -322,3 +322,44 @@ def test_pairs_are_the_default():
         "antithetic"
     )
     assert build(estimator="iid").estimator == "iid"
+
+
+@pytest.fixture(params=["torch", "compiled"])
+def code(request, monkeypatch) -> str:
+    """Which code forms the loss."""
+    monkeypatch.setenv(native.SWITCH, "0" if request.param == "torch" else "1")
+    if request.param == "compiled" and not native.enabled():
+        pytest.skip("Numba is not installed")
+    return request.param
+
+
+def loss_and_gradients(loss, method: VMFSoftmax, embeddings: torch.Tensor) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    value = loss(embeddings, torch.arange(len(embeddings)) % 5)
+    leaves = [embeddings, method.head.weight, method.head.tau]
+    return [value, *torch.autograd.grad(value, leaves)]
+
+
+def test_autocast_leaves_the_loss_in_full_precision(code):
+    method, embeddings = build(5, 20), (9 * normal(6, 20)).float().requires_grad_()
+    expected = loss_and_gradients(method.loss, method, embeddings)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = loss_and_gradients(method.loss, method, embeddings)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(got, expected, strict=True))
+
+
+def test_half_precision_embeddings_are_fine(code):
+    method, embeddings = build(5, 20), (9 * normal(6, 20)).bfloat16().requires_grad_()
+    loss, grad, *_ = loss_and_gradients(method.loss, method, embeddings)
+    assert loss.dtype == torch.float32
+    assert grad.dtype == torch.bfloat16
+    assert grad.isfinite().all()
+
+
+def test_torch_compile_leaves_the_loss_as_it_is(code):
+    method, embeddings = build(5, 20), (9 * normal(6, 20)).float().requires_grad_()
+    expected = loss_and_gradients(method.loss, method, embeddings)
+    compiled = torch.compile(method.loss, backend="eager")
+    got = loss_and_gradients(compiled, method, embeddings)
+    for mine, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)

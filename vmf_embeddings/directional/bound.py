@@ -9,6 +9,8 @@ The gradient is formed in the forward pass: reparameterised draws, implicitly in
 through the sum over classes by `partition`, in closed form for the second term.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -66,7 +68,7 @@ def softmax_bound(
         raise ValueError(f"antithetic draws come in pairs: {n_samples} is odd; use iid ones")
     draws = n_samples // 2 if paired else n_samples
     arguments = (embeddings, class_weights, beta, labels, draws, paired, generator)
-    return _OverLaws.apply(*arguments)
+    return _outside_graphs(_OverLaws)(*arguments)
 
 
 def softmax_bound_of_draws(
@@ -89,7 +91,13 @@ def softmax_bound_of_draws(
     >>> round(softmax_bound_of_draws(w[:2], w, y, beta, torch.eye(4)[:2, None]).item(), 4)
     1.3863
     """
-    return _OverDraws.apply(embeddings, class_weights, beta, draws, labels)
+    return _outside_graphs(_OverDraws)(embeddings, class_weights, beta, draws, labels)
+
+
+def _outside_graphs(function: type[torch.autograd.Function]) -> Callable[..., Tensor]:
+    """Its `apply`, for which `torch.compile` leaves its graph: blocks and kernels make none."""
+    compiling = torch.compiler.is_compiling()
+    return torch.compiler.disable(function.apply) if compiling else function.apply
 
 
 class _OverLaws(torch.autograd.Function):
@@ -174,7 +182,7 @@ def _aligned(
     """
     grad_z, grad_weights, grad_beta = grads[:3]
     plain = z.device.type == "cpu" and z.dtype == class_weights.dtype == torch.float32
-    if plain and native.enabled() and not torch.compiler.is_compiling():
+    if plain and native.enabled():
         mean = _subtract_compiled(z, class_weights, labels, beta, grad_z, grad_weights)
     else:
         mean = _subtract(z, class_weights, labels, beta, grad_z, grad_weights)

@@ -22,7 +22,7 @@ from vmf_embeddings.directional.log_normalizer import normalizer_kernel
 from vmf_embeddings.directional.partition_tile import Partition, TorchPartition
 from vmf_embeddings.directional.tangent import random_tangents_
 
-BLOCK = 2**23  # logits a block: 32 MB in float32
+BLOCK = 2**22  # logits a block: 16 MB in float32
 
 
 class LogPartition:
@@ -105,7 +105,7 @@ def _partition(weights: Tensor, beta: Tensor, paired: bool, share: float) -> Par
     """Machine code where it can be had and knows the normaliser, else PyTorch."""
     kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
     plain = weights.device.type == "cpu" and weights.dtype == torch.float32
-    if plain and native.enabled() and not torch.compiler.is_compiling() and _compiles(kernel):
+    if plain and native.enabled() and _compiles(kernel):
         from vmf_embeddings.directional.partition_compiled import CompiledPartition
 
         return CompiledPartition(weights, beta, kernel, paired, share)
