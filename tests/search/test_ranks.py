@@ -1,5 +1,7 @@
 """Counts of nearer rows equal a brute-force float64 count, whatever path takes them."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
@@ -59,9 +61,9 @@ def made(kind, n, dim, generator):
 @pytest.mark.parametrize("kind", ["plain", "copies", "collapsed"])
 @pytest.mark.parametrize(("n_classes", "tile"), [(30, 768), (2, 768), (30, 17), (2, 17)])
 def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
-    """With 2 classes of 75 rows the table and the matrix product are used, with 30 neither."""
+    """With 2 classes of 75 rows lines are sorted and the matrix product is used, with 30 neither."""
     monkeypatch.setattr(ranks, "TILE", tile)
-    monkeypatch.setattr(ranks, "STRIP", 2 * tile)
+    monkeypatch.setattr(ranks, "CROWDED_TILE", tile)
     generator = torch.Generator().manual_seed(n_classes)
     rows = made(kind, 150, 40, generator)
     codes = torch.randint(0, n_classes, (150,), generator=generator)
@@ -93,7 +95,7 @@ def test_a_margin_bounds_what_float32_rounds(metric):
 def test_shares_of_processes_add_up(metric, monkeypatch):
     """Each process counts only its tiles, and the sum is the count of one."""
     monkeypatch.setattr(ranks, "TILE", 16)
-    monkeypatch.setattr(ranks, "STRIP", 32)
+    monkeypatch.setattr(ranks, "CROWDED_TILE", 16)
     generator = torch.Generator().manual_seed(5)
     rows = torch.randn(100, 40, generator=generator)
     codes = torch.randint(0, 20, (100,), generator=generator)
@@ -126,3 +128,25 @@ def test_progress_grows_to_one():
     counted(rows, codes, numbers, numbers, "ip", progress=told.append)
     assert told == sorted(told)
     assert told[-1] == 1
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_nearly_equal_rows_are_ordered_as_exact_arithmetic_orders_them(metric):
+    """Rows that differ by 1e-5 in some coordinates: scores agree in up to ten digits."""
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(1, 40, generator=generator)
+    rows = rows + 1e-5 * torch.randint(0, 2, (34, 40), generator=generator)
+    codes = torch.randint(0, 5, (34,), generator=generator)
+    exact = [[Fraction(float(value)) for value in row] for row in rows]
+
+    def score(i, j):
+        if metric == "ip":
+            return sum(a * b for a, b in zip(exact[i], exact[j], strict=True))
+        return -sum((a - b) ** 2 for a, b in zip(exact[i], exact[j], strict=True))
+
+    expected = {}
+    for q in range(34):
+        others = sorted((j for j in range(34) if j != q), key=lambda j: (-score(q, j), j))
+        own = codes[others] == codes[q]
+        expected[q] = (~own).cumsum(0)[own].tolist()
+    assert counted(rows, codes, torch.arange(34), torch.arange(34), metric) == expected

@@ -6,6 +6,7 @@ again in float64, and equal scores are ordered by row number.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,20 +107,52 @@ def _count_natively(
 ) -> int:
     from vmf_embeddings.search import counting_kernel as kernel
 
+    wanted, judge = _for_kernel(tile, slots, margin, referee)
+    lines = tile.numpy()
+    if slots.most(row, row + len(tile)) <= MANY:
+        return sum(
+            native.in_threads(
+                lambda begin, end: kernel.count(lines, row, column, wanted, judge, begin, end),
+                len(lines), LEAST_LINES,
+            )
+        )  # fmt: skip
+    masked = tile.clone()
+    _mask_own_class(masked, row, column, slots)
+    ordered = masked.numpy()
+
+    def share(begin: int, end: int) -> int:
+        ordered[begin:end].sort(axis=1)
+        return kernel.count_ordered(lines, ordered, row, column, wanted, judge, begin, end)
+
+    return sum(native.in_threads(share, len(lines), LEAST_LINES))
+
+
+def count_turned(
+    tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
+) -> int:
+    """`count_tile` of the transpose: lines are gallery rows `row` + i, columns are queries."""
+    compiled = native.enabled() and not tile.is_cuda
+    few = slots.most(column, column + tile.shape[1]) <= MANY
+    apart = row + len(tile) <= int(slots.low[column])  # the queries' classes begin behind the lines
+    if not (compiled and few and apart):
+        return count_tile(turned(tile), column, row, slots, margin, referee)
+    from vmf_embeddings.search import counting_kernel as kernel
+
+    return kernel.count_columns(
+        tile.numpy(), row, column, *_for_kernel(tile, slots, margin, referee)
+    )
+
+
+def _for_kernel(tile: Tensor, slots: Slots, margin: Tensor, referee: Referee) -> tuple:
+    from vmf_embeddings.search import counting_kernel as kernel
+
     wanted = kernel.Wanted(
         *(getattr(slots, name).numpy() for name in kernel.Wanted._fields[:-1]), margin.numpy()
     )
     rows = tile[:0] if referee.rows is None else referee.rows
-    judge = kernel.Judge(
+    return wanted, kernel.Judge(
         referee.rows is None, referee.squared, rows.numpy(), referee.copies.numpy()
     )
-    lines = tile.numpy()
-    return sum(
-        native.in_threads(
-            lambda begin, end: kernel.count(lines, row, column, wanted, judge, begin, end),
-            len(lines), LEAST_LINES,
-        )
-    )  # fmt: skip
 
 
 def _count_run(
@@ -173,7 +206,8 @@ def _exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]
     """How many scores of each line [I, J] exceed `high` and how many reach `low`, both [I, K]."""
     n_slots = low.shape[1]
     if n_slots > MANY:
-        ordered = tile.sort(1).values
+        lines = tile.contiguous()
+        ordered = lines.sort(1).values if tile.is_cuda else torch.from_numpy(np.sort(lines.numpy()))
         above = tile.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
         return above, tile.shape[1] - torch.searchsorted(ordered, low.contiguous())
     above = torch.empty(low.shape, dtype=torch.int64, device=tile.device)

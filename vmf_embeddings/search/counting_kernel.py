@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 
 from vmf_embeddings import native
 
-FEW = 24  # up to so many slots, a pass for each may be faster than a table
-DENSE = 8  # one score in so many reaches the lowest threshold: then passes are
-CHUNK = 64
+LINES = 8  # that are counted together, column by column
 BLOCK = 16  # lines and columns that are transposed together
 _FREE = {"contract", "reassoc", "nsz"}  # sums in any order; infinities stay
 
 Floats = NDArray[np.floating]
 Numbers = NDArray[np.int64]
+Counts = NDArray[np.int32]
 
 
 class Wanted(NamedTuple):
@@ -97,24 +96,6 @@ def _comes_before(
 
 
 @native.compiled(fastmath=_FREE)
-def _near(scores: Floats, limit: float, found: NDArray[np.int32]) -> int:
-    """Collect where scores reach a limit of their type; returns how many do."""
-    n_found, n_whole = 0, len(scores) - len(scores) % CHUNK
-    for begin in range(0, n_whole, CHUNK):
-        near = np.float32(0)  # a count in float32 takes the lanes of the comparison
-        for j in range(CHUNK):
-            near += np.float32(1) if scores[begin + j] >= limit else np.float32(0)
-        if near > 0:
-            for j in range(begin, begin + CHUNK):
-                found[n_found] = j
-                n_found += scores[j] >= limit
-    for j in range(n_whole, len(scores)):
-        found[n_found] = j
-        n_found += scores[j] >= limit
-    return n_found
-
-
-@native.compiled(fastmath=_FREE)
 def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
     """How many scores reach `low` and how many exceed `high`; both have the scores' type."""
     near, above = np.float32(0), np.float32(0)  # exact below 2^24
@@ -125,90 +106,33 @@ def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
 
 
 @native.compiled()
+def _add(wanted: Wanted, query: int, slot: int, found: int) -> None:
+    """Add what comes before a slot to it and take it from the next: counts are differences."""
+    wanted.count[slot] += found
+    if slot + 1 < wanted.first[query + 1]:
+        wanted.count[slot + 1] -= found
+
+
+@native.compiled()
 def _sweep(
     judge: Judge, wanted: Wanted, scores: Floats, query: int, column: int, bounds: Floats
 ) -> int:
-    """Count the scores of a line for each slot in turn; returns how many scores were too close."""
-    n_checks = previous = 0
-    for slot in range(wanted.first[query], wanted.first[query + 1]):
+    """Count part of a line for each slot, the last first; returns how many scores were close."""
+    n_checks = 0
+    for slot in range(wanted.first[query + 1] - 1, wanted.first[query] - 1, -1):
         if np.isinf(wanted.threshold[slot]):
             continue
         bounds[0] = wanted.threshold[slot] - wanted.margin[query]
         bounds[1] = wanted.threshold[slot] + wanted.margin[query]
         near, found = _exceeding(scores, bounds[0], bounds[1])
+        if near == 0:
+            break  # nor does anything reach the higher thresholds
         if near > found:
             for j in range(len(scores)):
                 if bounds[0] <= scores[j] <= bounds[1]:
                     n_checks += 1
                     found += _comes_before(judge, wanted, scores[j], query, column + j, slot)
-        wanted.count[slot] += found - previous
-        previous = found
-    return n_checks
-
-
-@native.compiled()
-def _tabulate(thresholds: Floats, table: NDArray[np.int32]) -> float:
-    """Cut the thresholds' range into equal bins and note where each bin's thresholds begin.
-
-    A binary search mispredicts every other branch; with a table it takes a quarter of the time.
-
-    Args:
-        thresholds: [n], descending.
-        table: [n_bins + 1], written.
-
-    Returns:
-        Bins per unit of score.
-    """
-    n_bins = len(table) - 1
-    width = thresholds[0] - thresholds[-1]
-    scale = (n_bins - 1) / width if width > 0 else 0.0
-    filled = 0
-    for k in range(len(thresholds)):
-        place = int((thresholds[0] - thresholds[k]) * scale)
-        while filled <= place:
-            table[filled] = k
-            filled += 1
-    table[filled:] = len(thresholds)
-    return scale
-
-
-@native.compiled()
-def _first_not_above(
-    thresholds: Floats, table: NDArray[np.int32], scale: float, limit: float
-) -> int:
-    """Where the first of descending thresholds stands that does not exceed the limit."""
-    if limit >= thresholds[0]:
-        return 0
-    place = min((thresholds[0] - limit) * scale, len(table) - 1.0)
-    k = table[int(place)]
-    while k < len(thresholds) and thresholds[k] > limit:
-        k += 1
-    return k
-
-
-@native.compiled()
-def _count_scores(
-    judge: Judge, wanted: Wanted, scores: Floats, query: int, column: int, first: int,
-    table: NDArray[np.int32], scale: float, found: NDArray[np.int32], bounds: Floats,
-) -> int:  # fmt: skip
-    """Count a part of a line, from the slot `first` on; returns how many were too close."""
-    last, slack = wanted.first[query + 1], wanted.margin[query]
-    thresholds, counts = wanted.threshold[first:last], wanted.count[first:last]
-    bounds[0] = thresholds[-1] - slack
-    n_found = _near(scores, bounds[0], found)
-    if len(thresholds) <= FEW and n_found * DENSE > len(scores):
-        return _sweep(judge, wanted, scores, query, column, bounds)
-    n_checks = 0
-    for j in found[:n_found]:
-        value = np.float64(scores[j])
-        k = _first_not_above(thresholds, table, scale, value + slack)
-        while k < len(thresholds) and thresholds[k] >= value - slack:
-            n_checks += 1
-            if _comes_before(judge, wanted, value, query, column + j, first + k):
-                break
-            k += 1
-        if k < len(thresholds):
-            counts[k] += 1
+        _add(wanted, query, slot, found)
     return n_checks
 
 
@@ -231,31 +155,167 @@ def count(
         How many times two scores were too close.
     """
     n_checks, n_columns = 0, tile.shape[1]
-    bounds, found = np.empty(2, tile.dtype), np.empty(n_columns + 1, np.int32)
+    bounds = np.empty(2, tile.dtype)
     for i in range(begin, end):
         query = row + i
-        first, last = wanted.first[query], wanted.first[query + 1]
-        if first < last and np.isinf(wanted.threshold[first]):
-            first += 1  # nothing comes before the query itself
-        if first == last:
-            continue
-        table = np.empty(2 * (last - first) + 1, np.int32)
-        scale = _tabulate(wanted.threshold[first:last], table)
         left = min(max(wanted.low[query] - column, 0), n_columns)
         right = min(max(wanted.high[query] - column, 0), n_columns)
-        n_checks += _count_scores(
-            judge, wanted, tile[i, :left], query, column, first, table, scale, found, bounds
-        )
-        n_checks += _count_scores(
-            judge,
-            wanted,
-            tile[i, right:],
-            query,
-            column + right,
-            first,
-            table,
-            scale,
-            found,
-            bounds,
-        )
+        n_checks += _sweep(judge, wanted, tile[i, :left], query, column, bounds)
+        n_checks += _sweep(judge, wanted, tile[i, right:], query, column + right, bounds)
+    return n_checks
+
+
+@native.compiled(fastmath=_FREE)
+def _exceeding_columns(
+    tile: Floats, low: Floats, high: Floats, near: Counts, above: Counts
+) -> None:
+    """`_exceeding` for every column [J] of a tile [I, J] and several limits [K, J], added up."""
+    one, none = np.int32(1), np.int32(0)
+    whole = tile.shape[0] // LINES * LINES
+    for i in range(0, whole, LINES):
+        a, b, c, d = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
+        e, f, g, h = tile[i + 4], tile[i + 5], tile[i + 6], tile[i + 7]
+        for k in range(len(low)):
+            limit, n = low[k], near[k]
+            for j in range(len(limit)):
+                n[j] += (
+                    (one if a[j] >= limit[j] else none) + (one if b[j] >= limit[j] else none)
+                    + (one if c[j] >= limit[j] else none) + (one if d[j] >= limit[j] else none)
+                    + (one if e[j] >= limit[j] else none) + (one if f[j] >= limit[j] else none)
+                    + (one if g[j] >= limit[j] else none) + (one if h[j] >= limit[j] else none)
+                )  # fmt: skip
+            limit, n = high[k], above[k]
+            for j in range(len(limit)):
+                n[j] += (
+                    (one if a[j] > limit[j] else none) + (one if b[j] > limit[j] else none)
+                    + (one if c[j] > limit[j] else none) + (one if d[j] > limit[j] else none)
+                    + (one if e[j] > limit[j] else none) + (one if f[j] > limit[j] else none)
+                    + (one if g[j] > limit[j] else none) + (one if h[j] > limit[j] else none)
+                )  # fmt: skip
+    for i in range(whole, tile.shape[0]):
+        for k in range(len(low)):
+            for j in range(tile.shape[1]):
+                near[k, j] += one if tile[i, j] >= low[k, j] else none
+                above[k, j] += one if tile[i, j] > high[k, j] else none
+
+
+@native.compiled()
+def count_columns(tile: Floats, row: int, column: int, wanted: Wanted, judge: Judge) -> int:
+    """`count` of the transpose: columns are queries, lines gallery rows of other classes.
+
+    Args:
+        tile: [I, J] scores of gallery row `row` + i and query `column` + j.
+        row: gallery row of line 0.
+        column: query of column 0.
+        wanted: where to count.
+        judge: for scores that are too close.
+
+    Returns:
+        How many times two scores were too close.
+    """
+    n_columns = tile.shape[1]
+    first = wanted.first[column : column + n_columns + 1]
+    n_slots = np.diff(first).max()
+    low = np.full((n_slots, n_columns), np.inf, tile.dtype)
+    high = low.copy()
+    for j in range(n_columns):
+        slack = wanted.margin[column + j]
+        for slot in range(first[j], first[j + 1]):
+            if not np.isinf(wanted.threshold[slot]):
+                low[slot - first[j], j] = wanted.threshold[slot] - slack
+                high[slot - first[j], j] = wanted.threshold[slot] + slack
+    near, above = np.zeros(low.shape, np.int32), np.zeros(low.shape, np.int32)
+    _exceeding_columns(tile, low, high, near, above)
+    n_checks = 0
+    for k in range(n_slots):
+        for j in range(n_columns):
+            slot, found = first[j] + k, above[k, j]
+            if near[k, j] > found:
+                for i in range(len(tile)):
+                    if low[k, j] <= tile[i, j] <= high[k, j]:
+                        n_checks += 1
+                        found += _comes_before(judge, wanted, tile[i, j], column + j, row + i, slot)
+            if found > 0:
+                _add(wanted, column + j, slot, found)
+    return n_checks
+
+
+@native.compiled()
+def _merge(scores: Floats, limits: Floats, above: Counts, n_steps: int) -> None:
+    """How many of descending scores exceed each of descending limits, four lines at a time.
+
+    There is no branch to predict, and while one line waits for memory the others go on. Behind the
+    last score stands -inf, behind the last limit inf; `above` has room for that.
+    """
+    s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
+    l0, l1, l2, l3 = limits[0], limits[1], limits[2], limits[3]
+    a0, a1, a2, a3 = above[0], above[1], above[2], above[3]
+    n0 = n1 = n2 = n3 = k0 = k1 = k2 = k3 = 0
+    for _ in range(n_steps):
+        a0[k0], a1[k1], a2[k2], a3[k3] = n0, n1, n2, n3
+        e0, e1 = np.int64(s0[n0] > l0[k0]), np.int64(s1[n1] > l1[k1])
+        e2, e3 = np.int64(s2[n2] > l2[k2]), np.int64(s3[n3] > l3[k3])
+        n0, n1, n2, n3 = n0 + e0, n1 + e1, n2 + e2, n3 + e3
+        k0, k1, k2, k3 = k0 + 1 - e0, k1 + 1 - e1, k2 + 1 - e2, k3 + 1 - e3
+
+
+@native.compiled()
+def _resolve(
+    judge: Judge, wanted: Wanted, line: Floats, ordered: Floats, query: int, column: int,
+    above: Counts,
+) -> int:  # fmt: skip
+    """Add what exceeds each limit of a line, and what is too close if it comes before."""
+    n_checks, before, n_columns = 0, 0, len(line)
+    first, last, slack = wanted.first[query], wanted.first[query + 1], wanted.margin[query]
+    thresholds, counts = wanted.threshold[first:last], wanted.count[first:last]
+    for k in range(last - first):
+        found, limit = np.int64(above[k]), thresholds[k]
+        if ordered[found] >= limit - slack:
+            for j in range(n_columns):
+                own = wanted.low[query] <= column + j < wanted.high[query]
+                if limit - slack <= line[j] <= limit + slack and not own:
+                    n_checks += 1
+                    found += _comes_before(judge, wanted, line[j], query, column + j, first + k)
+        counts[k] += found - before
+        before = found
+    return n_checks
+
+
+@native.compiled()
+def count_ordered(
+    tile: Floats, ordered: Floats, row: int, column: int, wanted: Wanted, judge: Judge,
+    begin: int, end: int,
+) -> int:  # fmt: skip
+    """`count` for queries with many slots: each line of scores comes sorted as well.
+
+    Args:
+        tile: [I, J] as for `count`.
+        ordered: the same, rows of the query's own class at -inf, each line ascending.
+        row: query of line 0.
+        column: gallery row of column 0.
+        wanted: where to count.
+        judge: for scores that are too close.
+        begin: first line.
+        end: behind the last.
+
+    Returns:
+        How many times two scores were too close.
+    """
+    n_checks, n_columns = 0, tile.shape[1]
+    n_slots = np.diff(wanted.first[row + begin : row + end + 1]).max()
+    scores = np.full((4, n_columns + 1), -np.inf)
+    limits = np.full((4, n_slots + n_columns + 1), np.inf)
+    above = np.zeros(limits.shape, np.int32)
+    for top in range(begin, end, 4):
+        lines = min(4, end - top)
+        for i in range(lines):
+            query = row + top + i
+            first, last = wanted.first[query], wanted.first[query + 1]
+            scores[i, :n_columns] = ordered[top + i, ::-1]
+            limits[i, : last - first] = wanted.threshold[first:last] + wanted.margin[query]
+            limits[i, last - first : n_slots] = np.inf
+        _merge(scores, limits, above, n_slots + n_columns)
+        for i in range(lines):
+            query = row + top + i
+            n_checks += _resolve(judge, wanted, tile[top + i], scores[i], query, column, above[i])
     return n_checks

@@ -12,17 +12,19 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.search.by_class import ByClass
-from vmf_embeddings.search.counting import Referee, count_tile, turned
+from vmf_embeddings.search.counting import Referee, count_tile, count_turned
 from vmf_embeddings.search.exact import METRICS, Similarity, first_identical_row
 from vmf_embeddings.search.products import Products
 from vmf_embeddings.search.slots import Slots, empty_slots
 
 MOST_SLOTS = 2**24  # held at once: 16 bytes each
 MOST_SCORES = 2**22  # of a similarity, held at once: 32 MiB
-STRIP = 4 * 768  # rows that many tiles in turn are products of
-TILE = 768  # a side: tile and transpose stay in a processor's second cache
+TILE = 768  # a side: the tile stays in a processor's second cache
+CROWDED_TILE = 1920  # where lines are sorted: fewer and longer ones, in buffers that malloc reuses
+STRIP = 4  # tiles in turn that share their rows
 # a share of rounded scores that had to be looked at again, from which float64 products are faster
 MOST_CHECKS = 0.05
+CROWDED = 128  # slots of a query from which some score always lies close to one: float64 at once
 
 Progress = Callable[[float], None]
 
@@ -114,10 +116,12 @@ class _Tiles:
 
     def __init__(self, products: Products, order: ByClass, team: Team) -> None:
         self.products, self.order, self.team = products, order, team
-        self.dtype = products.start_dtype()
+        crowded = len(order.n_slots) > 0 and float(order.n_slots.double().mean()) > CROWDED
+        self.dtype = torch.float64 if crowded else products.start_dtype()
+        self.side = CROWDED_TILE if crowded else TILE
         self.margins = products.margins(order, self.dtype)
         self.strips: list[tuple] = [((), torch.empty(0))] * 2
-        self.room = torch.empty(TILE * TILE, dtype=torch.float64)
+        self.room = torch.empty(self.side**2, dtype=torch.float64)
 
     def most_lines(self) -> int:
         return len(self.order.queries)
@@ -139,19 +143,20 @@ class _Tiles:
         """Count for the queries from `first` to `last`, and tell the share done now and then."""
         self.products.fill(slots, self.order.own[first:last])
         whole = last - first == len(self.order.queries) and self.order.symmetric
+        side, strip = self.side, self.side * STRIP
         places = [
             (row, column)
-            for block in range(first, last, STRIP)
-            for column in range(block if whole else 0, len(self.order.gallery), TILE)
-            for row in range(block, min(block + STRIP, last, column + 1 if whole else last), TILE)
+            for block in range(first, last, strip)
+            for column in range(block if whole else 0, len(self.order.gallery), side)
+            for row in range(block, min(block + strip, last, column + 1 if whole else last), side)
         ][self.team.rank :: self.team.size]
         for number, (row, column) in enumerate(places, 1):
-            block = first + (row - first) // STRIP * STRIP
-            asking = self._strip(self.order.queries[block : min(block + STRIP, last)], asks=True)
-            strip = asking[row - block :][:TILE]
-            other = self._strip(self.order.gallery[column : column + TILE], asks=False)
-            tile = self._room(len(strip), len(other))
-            torch.mm(strip, other.T, out=tile)
+            block = first + (row - first) // strip * strip
+            asking = self._strip(self.order.queries[block : min(block + strip, last)], asks=True)
+            asking = asking[row - block :][:side]
+            other = self._strip(self.order.gallery[column : column + side], asks=False)
+            tile = self._room(len(asking), len(other))
+            torch.mm(asking, other.T, out=tile)
             self._count(tile, row - first, column, slots, first, both=whole and column > row)
             yield number / len(places)
 
@@ -162,7 +167,7 @@ class _Tiles:
         args = slots, margins, self.products.referee
         checks = count_tile(tile, row, column, *args)
         if both:
-            checks += count_tile(turned(tile), column, row, *args)
+            checks += count_turned(tile, row, column, *args)
         if self.dtype == torch.float32 and checks > MOST_CHECKS * tile.numel():
             self.dtype = torch.float64
             self.margins = self.products.margins(self.order, self.dtype)
