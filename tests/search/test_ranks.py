@@ -61,7 +61,7 @@ def made(kind, n, dim, generator):
 @pytest.mark.parametrize("kind", ["plain", "copies", "collapsed"])
 @pytest.mark.parametrize(("n_classes", "tile"), [(30, 768), (2, 768), (30, 17), (2, 17)])
 def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
-    """With 2 classes of 75 rows lines are sorted and the matrix product is used, with 30 neither."""
+    """Classes of 75 rows sort lines and score by a matrix product, small ones do neither."""
     monkeypatch.setattr(ranks, "TILE", tile)
     monkeypatch.setattr(ranks, "CROWDED_TILE", tile)
     generator = torch.Generator().manual_seed(n_classes)

@@ -37,7 +37,7 @@ class Referee:
         assert self.rows is not None
         out = torch.empty(len(left), dtype=torch.float64, device=self.rows.device)
         if native.enabled():
-            from vmf_embeddings.search.counting_kernel import score_pairs
+            from vmf_embeddings.search.pairs_kernel import score_pairs
 
             arrays = [x.numpy() for x in (left, right, out)]
             rows = self.rows.numpy()
@@ -105,14 +105,15 @@ def turned(tile: Tensor) -> Tensor:
 def _count_natively(
     tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
 ) -> int:
-    from vmf_embeddings.search import counting_kernel as kernel
+    from vmf_embeddings.search.counting_kernel import count
+    from vmf_embeddings.search.ordered_kernel import count_ordered
 
     wanted, judge = _for_kernel(tile, slots, margin, referee)
     lines = tile.numpy()
     if slots.most(row, row + len(tile)) <= MANY:
         return sum(
             native.in_threads(
-                lambda begin, end: kernel.count(lines, row, column, wanted, judge, begin, end),
+                lambda begin, end: count(lines, row, column, wanted, judge, begin, end),
                 len(lines), LEAST_LINES,
             )
         )  # fmt: skip
@@ -122,7 +123,7 @@ def _count_natively(
 
     def share(begin: int, end: int) -> int:
         ordered[begin:end].sort(axis=1)
-        return kernel.count_ordered(lines, ordered, row, column, wanted, judge, begin, end)
+        return count_ordered(lines, ordered, row, column, wanted, judge, begin, end)
 
     return sum(native.in_threads(share, len(lines), LEAST_LINES))
 
@@ -136,15 +137,13 @@ def count_turned(
     apart = row + len(tile) <= int(slots.low[column])  # the queries' classes begin behind the lines
     if not (compiled and few and apart):
         return count_tile(turned(tile), column, row, slots, margin, referee)
-    from vmf_embeddings.search import counting_kernel as kernel
+    from vmf_embeddings.search.counting_kernel import count_columns
 
-    return kernel.count_columns(
-        tile.numpy(), row, column, *_for_kernel(tile, slots, margin, referee)
-    )
+    return count_columns(tile.numpy(), row, column, *_for_kernel(tile, slots, margin, referee))
 
 
 def _for_kernel(tile: Tensor, slots: Slots, margin: Tensor, referee: Referee) -> tuple:
-    from vmf_embeddings.search import counting_kernel as kernel
+    from vmf_embeddings.search import pairs_kernel as kernel
 
     wanted = kernel.Wanted(
         *(getattr(slots, name).numpy() for name in kernel.Wanted._fields[:-1]), margin.numpy()
