@@ -77,10 +77,12 @@ def gradients(value, leaves):
     return torch.autograd.grad(value, leaves)
 
 
+@pytest.mark.parametrize("by_images", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("dim", [2, 3, 5, 20, 130])
-def test_equals_the_plain_formula_with_gradients(dim, estimator, noise, monkeypatch):
-    monkeypatch.setattr(partition, "BLOCK", 2 * (S + 1) * C)  # several blocks and tiles
+def test_equals_the_plain_formula_with_gradients(dim, estimator, by_images, noise, monkeypatch):
+    monkeypatch.setattr(partition, "LEAST_IMAGES", 2 if by_images else 9)
+    monkeypatch.setattr(partition, "CPU_BLOCK", 2 * (S + 1) * C)  # several blocks and tiles
     monkeypatch.setattr(partition_tile, "CPU_TILE", S * C)
     (leaves, labels), paired = problem(dim, torch.float64), estimator == "antithetic"
     expected = plain(leaves, labels, *noise(dim), paired)
@@ -94,7 +96,7 @@ def test_equals_the_plain_formula_with_gradients(dim, estimator, noise, monkeypa
 
 @pytest.mark.parametrize("dim", [2, 3, 5, 20, 130])
 def test_given_draws_equal_the_plain_formula_with_gradients(dim, monkeypatch):
-    monkeypatch.setattr(partition, "BLOCK", 4 * C)
+    monkeypatch.setattr(partition, "CPU_BLOCK", 4 * C)
     monkeypatch.setattr(partition_tile, "CPU_TILE", 2 * C)
     leaves, labels = problem(dim, torch.float64)
     draws = torch.nn.functional.normalize(torch.randn(B, S, dim, dtype=torch.float64), dim=-1)
@@ -136,8 +138,11 @@ def test_float32_keeps_its_digits(dim, estimator, noise, code):
         assert (mine - exact).norm() <= 1e-5 * exact.norm()
 
 
+@pytest.mark.parametrize("by_images", [True, False])
 @pytest.mark.parametrize("n_classes", [1, 15, 16, 1023, 1024, 1039])
-def test_any_number_of_classes(n_classes, noise, code):
+def test_any_number_of_classes(n_classes, by_images, noise, code, monkeypatch):
+    if not by_images:
+        monkeypatch.setattr(partition, "CPU_BLOCK", 7 * B * (S + 1))
     noise(20)
     rng = torch.Generator().manual_seed(0)
     (z, _, beta), labels = problem(20, torch.float32)

@@ -19,7 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import expansion, ratio_and_change, widen
 from vmf_embeddings.directional.gradient import angle_derivative
-from vmf_embeddings.directional.partition import LogPartition
+from vmf_embeddings.directional.partition import LogPartition, over_laws
 from vmf_embeddings.directional.sampler import sample_angle
 
 ESTIMATORS = ("antithetic", "iid")
@@ -114,21 +114,18 @@ class _OverLaws(torch.autograd.Function):
         paired: bool,
         generator: torch.Generator | None,
     ) -> Tensor:
-        batch, dim = embeddings.shape
+        dim = embeddings.shape[1]
         kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(SMALLEST_KAPPA)
         mu = embeddings / kappa[:, None]
         angle = sample_angle(kappa, dim, draws, gradient=False, generator=generator)
-        share = 1.0 / (batch * draws * (1 + paired))
-        partition = LogPartition(class_weights, beta, paired, share)
-        grad_mu, grad_angle = torch.empty_like(mu), torch.empty_like(angle)
-        for rows in partition.blocks(batch, draws + 1):
-            part = partition.add_laws(mu[rows], angle[:, rows], generator)
-            grad_mu[rows], grad_angle[:, rows] = part
+        partition, grad_mu, grad_angle, *grads = over_laws(
+            mu, angle, class_weights, beta, paired, generator
+        )
         grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim)).sum(0)
         grad_kappa -= (grad_mu * mu).sum(-1) / kappa  # mu is z / kappa
         grad_embeddings = torch.addcmul(grad_mu / kappa[:, None], grad_kappa[:, None], mu)
-        grads = (grad_embeddings, *partition.gradients())
-        value = partition.value - _aligned(embeddings, class_weights, labels, beta, grads)
+        grads = (grad_embeddings, *grads)
+        value = partition - _aligned(embeddings, class_weights, labels, beta, grads)
         ctx.save_for_backward(*grads)
         return value.to(embeddings.dtype)
 

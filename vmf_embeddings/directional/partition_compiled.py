@@ -54,14 +54,27 @@ class CompiledPartition:
         self.grad_beta = torch.zeros((), dtype=torch.float64)
         self.through = torch.zeros(self.columns)
 
-    def block(self, table: Tensor, angle: Tensor, lean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def block(
+        self, table: Tensor, angle: Tensor, lean: Tensor, logs: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
+        known = logs is not None
+        logs = logs if known else torch.empty(0, 0, 0, dtype=torch.float64)
         grad_angle, turn = angle.clone(), torch.empty_like(table[0])
         parts = angle.new_empty(len(table), len(turn))
-        tensors = (table, grad_angle, lean.contiguous(), turn, parts)
-        fixed = (*(t.numpy() for t in tensors), self.paired, *self.laws)
+        tensors = (table, grad_angle, lean.contiguous(), logs, turn, parts)
+        fixed = (*(t.numpy() for t in tensors), self.paired, known, *self.laws)
         self._add(len(turn), lambda i, j: partition_kernel.add_images(*fixed, i, j))
         return turn, parts, grad_angle
+
+    def logs(self, table: Tensor, angle: Tensor) -> Tensor:
+        """See `Partition.logs`."""
+        logs = torch.empty(1 + self.paired, *angle.shape, dtype=torch.float64)
+        fixed = (table.numpy(), angle.contiguous().numpy(), logs.numpy(), *self.laws)
+        native.in_threads(
+            lambda i, j: partition_kernel.log_partitions(*fixed, i, j), table.shape[1]
+        )
+        return logs
 
     def draws(self, table: Tensor) -> None:
         """See `Partition.draws`."""

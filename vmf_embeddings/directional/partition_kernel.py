@@ -16,6 +16,7 @@ from vmf_embeddings import native
 from vmf_embeddings.directional.polynomials import EXP_TAIL, LOG_TAIL, RATIO, SINHC
 
 Floats = NDArray[np.float32]
+Wide = NDArray[np.float64]
 _FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
 _FREE = {"contract", "nsz", "reassoc"}  # sums in any order
 LOG2 = np.float32(np.log(2))
@@ -93,7 +94,7 @@ def _debye_logits(
     g0, g1, g2, g3, g4, g5, g6, g7 = (
         slopes[0], slopes[1], slopes[2], slopes[3], slopes[4], slopes[5], slopes[6], slopes[7],
     )
-    steep = order + np.float32(0.5)
+    steep, wanted = order + np.float32(0.5), len(rise) > 0
     for c in range(len(logit)):
         delta = twice * (a * m[c] + s * v[c]) + square
         s1 = laws[1, c]
@@ -123,7 +124,8 @@ def _debye_logits(
         correction = correction * p + g7
         result = step - steep * _log1p(step * laws[2, c]) + (value - laws[3, c])
         logit[c] = result
-        rise[c] = laws[4, c] - t * t * correction - step * laws[2, c] * (outer * s2)
+        if wanted:
+            rise[c] = laws[4, c] - t * t * correction - step * laws[2, c] * (outer * s2)
         key = _ordered(result)
         highest = key if key > highest else highest
     return _unordered(highest)
@@ -156,7 +158,8 @@ def _three_logits(
         value = near - k if q < one else far
         result = delta / (laws[1, c] + k) + (value - laws[3, c])
         logit[c] = result
-        rise[c] = ratio - laws[4, c]
+        if len(rise) > 0:
+            rise[c] = ratio - laws[4, c]
         key = _ordered(result)
         highest = key if key > highest else highest
     return _unordered(highest)
@@ -230,34 +233,35 @@ def _single(
 @native.compiled(forceinline=True)
 def _draw(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, three: bool,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats,
-    e: Floats, rise: Floats,
-) -> tuple[float, np.float32]:
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats, e: Floats, rise: Floats,
+) -> tuple[float, float]:
     # fmt: on
-    """Exponentials and slopes of one draw; its log partition and the factor to probabilities."""
+    """Exponentials e and rises of one draw; the log of e's unit, and that of the sum of e."""
     if three:
         highest = _three_logits(m, v, a, s, beta, laws, e, rise)
     else:
         highest = _debye_logits(m, v, a, s, beta, order, values, slopes, laws, e, rise)
-    total = _exponentials(e, highest)
-    return np.float64(highest) + np.log(np.float64(total)), np.float32(1) / total
+    return np.float64(highest), np.log(np.float64(_exponentials(e, highest)))
 
 
 # fmt: off
 @native.compiled()
 def add_images(
-    table: Floats, angle: Floats, lean: Floats, turn: Floats, parts: Floats, paired: bool,
-    share: np.float32, beta: np.float32, three: bool, order: np.float32, values: Floats,
-    slopes: Floats, laws: Floats, own: Floats, first: int, end: int,
+    table: Floats, angle: Floats, lean: Floats, logs: Wide, turn: Floats, parts: Floats,
+    paired: bool, known: bool, share: np.float32, beta: np.float32, three: bool,
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats, own: Floats,
+    first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
     """Images first .. end - 1 of a block, see `Partition.block`.
 
     `turn` [n, C] and `parts` [1 + S, n] are filled in, `angle` is overwritten by its gradient;
     share, beta and what follows, up to the laws of the classes, come from `partition_compiled`.
+    `logs` [1 or 2, S, n] are read where they are `known`.
 
     Returns:
-        Sum of log partitions, derivative with respect to beta, and with respect to |w|^2, doubled.
+        Sum of log partitions unless they are known, derivative with respect to beta, and that with
+        respect to |w|^2, doubled.
     """
     n_classes = table.shape[2]
     e, rise = np.empty((2, n_classes), np.float32), np.empty((2, n_classes), np.float32)
@@ -272,18 +276,26 @@ def add_images(
         parts[0, i] = 0
         for j in range(len(angle)):
             v, a, s, turned = table[j + 1, i], np.cos(angle[j, i]), np.sin(angle[j, i]), lean[j, i]
-            log, up = _draw(m, v, a, s, beta, *law, e0, rise0)
-            value += log
+            unit, log = _draw(m, v, a, s, beta, *law, e0, rise0)
+            if known:
+                log = logs[0, j, i] - unit
+            else:
+                value += unit + log
+            up = share * np.float32(np.exp(-log))
             if paired:
-                log, down = _draw(m, v, a, -s, beta, *law, e1, rise1)
-                value += log
+                unit, log = _draw(m, v, a, -s, beta, *law, e1, rise1)
+                if known:
+                    log = logs[1, j, i] - unit
+                else:
+                    value += unit + log
+                down = share * np.float32(np.exp(-log))
                 even_mu, odd_mu, odd_v, pull = _pair(
-                    m, v, a, s, turned, beta, e, rise, up * share, down * share, own,
+                    m, v, a, s, turned, beta, e, rise, up, down, own,
                     to_mu, turning, through,
                 )  # fmt: skip
             else:
                 even_mu, odd_mu, odd_v, pull = _single(
-                    m, v, a, s, turned, beta, e0, rise0, up * share, own,
+                    m, v, a, s, turned, beta, e0, rise0, up, own,
                     to_mu, turning, through,
                 )  # fmt: skip
             grad_beta += pull + (a * even_mu + s * odd_v) / beta
@@ -294,6 +306,28 @@ def add_images(
         for c in range(n_classes):  # a plain loop: `m[:] = to_mu` takes seconds to compile
             m[c] = to_mu[c]
     return value, grad_beta, through
+
+
+# fmt: off
+@native.compiled()
+def log_partitions(
+    table: Floats, angle: Floats, logs: Wide, share: np.float32, beta: np.float32, three: bool,
+    order: np.float32, values: Floats, slopes: Floats, laws: Floats, own: Floats,
+    first: int, end: int,
+) -> None:
+    # fmt: on
+    """Fills in `logs` [1 or 2, S, n] of images first .. end - 1, see `Partition.logs`."""
+    e, rise = np.empty(table.shape[2], np.float32), np.empty(0, np.float32)  # none is wanted
+    for i in range(first, end):
+        for j in range(len(angle)):
+            a, s = np.cos(angle[j, i]), np.sin(angle[j, i])
+            for k in range(len(logs)):
+                sign = s if k == 0 else -s
+                unit, log = _draw(
+                    table[0, i], table[j + 1, i], a, sign, beta, three,
+                    order, values, slopes, laws, e, rise,
+                )  # fmt: skip
+                logs[k, j, i] = unit + log
 
 
 # fmt: off
@@ -312,10 +346,11 @@ def add_draws(
     a, s = np.float32(0), np.float32(1)
     for i in range(first, end):
         v = table[i]
-        log, up = _draw(nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise)
-        value += log
+        unit, log = _draw(nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise)
+        value += unit + log
+        up = share * np.float32(np.exp(-log))
         _, _, along, pull = _single(
-            nothing, v, a, s, a, beta, e, rise, up * share, own, spare, spare, through
+            nothing, v, a, s, a, beta, e, rise, up, own, spare, spare, through
         )
         grad_beta += pull + along / beta
     return value, grad_beta, through
