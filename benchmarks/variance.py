@@ -66,7 +66,7 @@ def main(setting: Setting) -> list[Entry]:
             entry, found = cells(name, shape_of(name, setting.smoke), trained, setting)
             entries.append(entry)
             gains += found
-    reason = "the antithetic estimator is not there yet; gains of iid stand in the figures"
+    reason = "antithetic pairs did not run; gains of iid stand in the figures"
     worst, middle = (float(f(gains)) if gains else None for f in (np.min, np.median))
     entries[-1].check(setting, "L7 worst cell", worst, reason)
     entries[-1].check(setting, "L7 median cell", middle, reason)

@@ -80,7 +80,7 @@ def _by_images(
     share: float,
     generator: torch.Generator | None,
 ) -> Result:
-    """Blocks of images, each with all classes: two products of all draws with the class weights."""
+    """Blocks of images, each with all classes: two products of draws and class weights."""
     partition = LogPartition(class_weights, beta, paired, share)
     grad_mu, grad_angle = torch.empty_like(mu), torch.empty_like(angle)
     for rows in partition.blocks(len(mu), 1 + len(angle)):
@@ -122,7 +122,7 @@ def _by_classes(
 
 
 def _points(mu: Tensor, draws: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Mean directions [n, D] and uniform tangent directions at it [1 + S, n, D], and their lean [S, n]."""
+    """Mean directions and uniform tangent ones [1 + S, n, D], and the lean of these [S, n]."""
     points = torch.empty(1 + draws, *mu.shape, dtype=mu.dtype, device=mu.device)
     points[0] = mu
     return points, random_tangents_(points[1:], mu, generator)

@@ -10,14 +10,13 @@ from numpy.polynomial import Polynomial
 from torch import Tensor
 
 from vmf_embeddings import native
-from vmf_embeddings.directional import partition_kernel
+from vmf_embeddings.directional import laws_kernel, partition_kernel
 from vmf_embeddings.directional.bessel import Expansion
 from vmf_embeddings.directional.difference import Kernel
-from vmf_embeddings.directional.polynomials import fitted, horner, log_sinhc, ratio_three
+from vmf_embeddings.directional.polynomials import fitted, horner
 
 VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
 LANES = 16  # classes are filled up to a multiple of this where the rest would cost much
-NEVER = 1e30  # minus the logit of a class that fills up
 
 
 @lru_cache(maxsize=64)
@@ -41,15 +40,18 @@ class CompiledPartition:
         self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
     ) -> None:
         self.paired, self.share = paired, share
-        three = kernel.plan is None
         few = len(weights) < 64 * LANES
         self.columns = -(-len(weights) // LANES) * LANES if few else len(weights)
-        squares = np.zeros(self.columns)
-        lengths = torch.linalg.vector_norm(weights.detach(), dim=-1)
-        squares[: len(weights)] = lengths.double().square().numpy()
-        n = len(weights)
-        laws = _three_laws(squares, n) if three else _debye_laws(squares, n, kernel.plan)
-        self.laws = (np.float32(share), np.float32(beta.item()), three, *laws)
+        laws, own = np.empty((5, self.columns), np.float32), np.empty(self.columns, np.float32)
+        rows, plan = weights.detach().contiguous().numpy(), kernel.plan
+        if plan is None:
+            values = slopes = np.empty(0, np.float32)
+            laws_kernel.three_laws(rows, laws, own)
+        else:
+            values, slopes = _polynomials(plan)
+            laws_kernel.debye_laws(rows, plan.order, values, slopes, laws, own)
+        law = (plan is None, np.float32(plan.order if plan else 0), values, slopes, laws, own)
+        self.laws = (np.float32(share), np.float32(beta.item()), *law)
         self.value = torch.zeros((), dtype=torch.float64)
         self.grad_beta = torch.zeros((), dtype=torch.float64)
         self.through = torch.zeros(self.columns)
@@ -86,30 +88,3 @@ class CompiledPartition:
             self.value += self.share * value
             self.grad_beta += grad_beta
             self.through += torch.from_numpy(through).div_(2)
-
-
-Laws = tuple[np.float32, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-def _debye_laws(squares: np.ndarray, n_classes: int, plan: Expansion) -> Laws:
-    """Order, polynomials, what is known of every class [5, C], A / kappa [C]; see the kernel."""
-    values, slopes = _polynomials(plan)
-    base = squares + plan.order**2
-    root = np.sqrt(base)
-    t = 2 * plan.order / root - 1
-    start = np.polyval(values.astype(np.float64), t)
-    start[n_classes:] = NEVER
-    inverse = 1 / (plan.order + root)
-    correction = np.polyval(slopes.astype(np.float64), t) / base
-    own = (inverse - correction).astype(np.float32)
-    laws = np.stack([base, root, inverse, start, correction]).astype(np.float32)
-    return np.float32(plan.order), values, slopes, laws, own
-
-
-def _three_laws(squares: np.ndarray, n_classes: int) -> Laws:
-    """The same in three dimensions."""
-    kappa, own, none = np.sqrt(squares), ratio_three(squares), np.empty(0, np.float32)
-    start = log_sinhc(squares) - kappa
-    start[n_classes:] = NEVER
-    laws = np.stack([squares, kappa, kappa, start, own]).astype(np.float32)
-    return np.float32(0), none, none, laws, own.astype(np.float32)

@@ -13,67 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmf_embeddings import native
-from vmf_embeddings.directional.polynomials import EXP_TAIL, LOG_TAIL, RATIO, SINHC
+from vmf_embeddings.directional.elementary_kernel import exp, log, log1p, ordered, unordered
+from vmf_embeddings.directional.polynomials import RATIO, SINHC
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
-_FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
-_FREE = {"contract", "nsz", "reassoc"}  # sums in any order
-LOG2 = np.float32(np.log(2))
-
-
-@native.compiled(fastmath=_FUSED)
-def _log_of(f: np.float32, exponent: np.int32) -> np.float32:
-    """log((1 + f) 2^exponent) for 1 + f in [sqrt(1/2), sqrt(2)], to float32's rounding."""
-    p = LOG_TAIL[0]
-    for coefficient in LOG_TAIL[1:]:
-        p = p * f + coefficient
-    return np.float32(exponent) * LOG2 + (f + f * f * (f * p - np.float32(0.5)))
-
-
-@native.compiled(fastmath=_FUSED)
-def _log1p(x: np.float32) -> np.float32:
-    """log(1 + x) for x > -1, to float32's rounding."""
-    bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
-    exponent = np.int32(np.int32(bits) >> np.int32(23))
-    scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
-    return _log_of(x * scale + (scale - np.float32(1)), exponent)
-
-
-@native.compiled(fastmath=_FUSED)
-def _log(x: np.float32) -> np.float32:
-    """log(x) for x > 0, to float32's rounding."""
-    bits = np.uint32(np.float32(x).view(np.uint32) - np.uint32(0x3F3504F3))
-    mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
-    return _log_of(mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23)))
-
-
-@native.compiled(fastmath=_FUSED)
-def _exp(x: np.float32) -> np.float32:
-    """exp(x) for x <= 0, to float32's rounding; 0 below e^-50: denormal products would be slow."""
-    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
-    n = shifted - np.float32(12582912)
-    f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
-    p = EXP_TAIL[0]
-    for coefficient in EXP_TAIL[1:]:
-        p = p * f + coefficient
-    p = f * f * p + f + np.float32(1)
-    power = np.uint32(np.float32(shifted).view(np.uint32) << np.uint32(23))
-    value = np.uint32(np.float32(p).view(np.uint32) + power).view(np.float32)
-    return np.float32(0) if x < np.float32(-50) else value
-
-
-@native.compiled()
-def _ordered(x: np.float32) -> np.int32:
-    """An integer that orders as x does; maxima of floats are not compiled to vectors."""
-    bits = np.int32(np.float32(x).view(np.int32))
-    return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
-
-
-@native.compiled()
-def _unordered(key: np.int32) -> np.float32:
-    """The x of a key of `_ordered`."""
-    return np.int32(key ^ np.int32((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+_FUSED = {"contract", "nsz"}  # multiply and add at once
+_FREE = {*_FUSED, "reassoc"}  # sums in any order
 
 
 # fmt: off
@@ -87,10 +33,8 @@ def _debye_logits(
     """Logits of one draw and the A(kappa_2) / kappa_2 of every class; their maximum."""
     highest = np.int32(-0x80000000)
     twice, square = np.float32(2) * beta, beta * beta
-    u0, u1, u2, u3, u4, u5, u6, u7, u8, u9 = (
-        values[0], values[1], values[2], values[3], values[4],
-        values[5], values[6], values[7], values[8], values[9],
-    )
+    u0, u1, u2, u3, u4 = values[0], values[1], values[2], values[3], values[4]
+    u5, u6, u7, u8, u9 = values[5], values[6], values[7], values[8], values[9]
     g0, g1, g2, g3, g4, g5, g6, g7 = (
         slopes[0], slopes[1], slopes[2], slopes[3], slopes[4], slopes[5], slopes[6], slopes[7],
     )
@@ -122,13 +66,13 @@ def _debye_logits(
         correction = correction * p + g5
         correction = correction * p + g6
         correction = correction * p + g7
-        result = step - steep * _log1p(step * laws[2, c]) + (value - laws[3, c])
+        result = step - steep * log1p(step * laws[2, c]) + (value - laws[3, c])
         logit[c] = result
         if wanted:
             rise[c] = laws[4, c] - t * t * correction - step * laws[2, c] * (outer * s2)
-        key = _ordered(result)
+        key = ordered(result)
         highest = key if key > highest else highest
-    return _unordered(highest)
+    return unordered(highest)
 
 
 # fmt: off
@@ -148,21 +92,21 @@ def _three_logits(
         delta = twice * (a * m[c] + s * v[c]) + square
         q = max(laws[0, c] + delta, np.float32(1e-12))
         k = np.sqrt(q)
-        e = _exp(np.float32(-2) * k)
+        e = exp(np.float32(-2) * k)
         near, ratio = SINHC[0], RATIO[0]
         for i in range(1, len(SINHC)):
             near = near * q + SINHC[i]
             ratio = ratio * q + RATIO[i]
-        far = _log((one - e) / (k + k))
+        far = log((one - e) / (k + k))
         ratio = ratio if q < one else ((one + e) / (one - e) * k - one) / q
         value = near - k if q < one else far
         result = delta / (laws[1, c] + k) + (value - laws[3, c])
         logit[c] = result
         if len(rise) > 0:
             rise[c] = ratio - laws[4, c]
-        key = _ordered(result)
+        key = ordered(result)
         highest = key if key > highest else highest
-    return _unordered(highest)
+    return unordered(highest)
 
 
 @native.compiled(fastmath=_FREE, forceinline=True)
@@ -170,7 +114,7 @@ def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
     """Overwrites the logits by exp(logit - highest) and returns their sum."""
     total = np.float32(0)
     for c in range(len(logit)):
-        e = _exp(logit[c] - highest)
+        e = exp(logit[c] - highest)
         logit[c] = e
         total += e
     return total
