@@ -41,7 +41,7 @@ def log(x: np.float32) -> np.float32:
 
 @native.compiled(fastmath=_FUSED)
 def exp(x: np.float32) -> np.float32:
-    """Exponential of x <= 0, to float32's rounding; 0 below e^-50: denormal products would be slow."""
+    """Exponential of x <= 0, to float32's rounding; 0 below e^-50, as denormal numbers are slow."""
     shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
     n = shifted - np.float32(12582912)
     f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)

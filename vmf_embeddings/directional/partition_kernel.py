@@ -30,7 +30,7 @@ def _debye_logits(
     logit: Floats, rise: Floats,
 ) -> np.float32:
     # fmt: on
-    """Logits of one draw and the A(kappa_2) / kappa_2 of every class; their maximum."""
+    """Logits of one draw, how far A / kappa rises to kappa_2 if wanted; the largest logit."""
     highest = np.int32(-0x80000000)
     twice, square = np.float32(2) * beta, beta * beta
     u0, u1, u2, u3, u4 = values[0], values[1], values[2], values[3], values[4]
