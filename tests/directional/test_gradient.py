@@ -145,3 +145,13 @@ def test_gradients_stay_finite_at_the_poles():
     tangent_points(attach_gradient(angle, kappa, 4), mu, normals).sum().backward()
     assert mu.grad.isfinite().all()
     assert kappa.grad.isfinite().all()
+
+
+def test_compiled_derivatives_in_three_dimensions_equal_torchs(monkeypatch):
+    if not native.enabled():
+        pytest.skip("Numba is not installed")
+    kappa = torch.cat((torch.zeros(1), torch.logspace(-6, 6, 40)))
+    angle = torch.linspace(0, 3.1415, 60)[:, None].expand(60, 41).contiguous()
+    found = angle_derivative(angle, kappa, 3)
+    monkeypatch.setenv(native.SWITCH, "0")
+    torch.testing.assert_close(found, angle_derivative(angle, kappa, 3), rtol=2e-6, atol=0)

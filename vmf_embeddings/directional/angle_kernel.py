@@ -1,8 +1,8 @@
-"""Machine code for angles of von Mises-Fisher draws; imports Numba.
+"""Machine code for angles of von Mises-Fisher draws and how they move; imports Numba.
 
-The same rejection as in `sampler.py`, one angle after another and in float64. Every angle has its
-own stream: splitmix64 (Steele, Lea, Flood 2014, Fast Splittable Pseudorandom Number Generators,
-https://doi.org/10.1145/2660193.2660195) from a place that (seed, index) decide alone.
+The same as in `sampler.py` and `gradient.py`, one angle after another and in float64. Every angle
+has its own stream: splitmix64 (Steele, Lea, Flood 2014, Fast Splittable Pseudorandom Number
+Generators, https://doi.org/10.1145/2660193.2660195) from a place that (seed, index) decide alone.
 """
 
 import math
@@ -49,3 +49,26 @@ def fill_angles(angle: Floats, kappa: Floats, dim: int, seed: int, first: int, e
                 break
         slope = m / (root + 2.0 * kappa[i]) * (1 - x) / (1 + x)
         angle[i] = 2 * math.atan(math.sqrt(slope))
+
+
+@native.compiled()
+def fill_angles_three(angle: Floats, kappa: Floats, seed: int, first: int, end: int) -> None:
+    """The same in three dimensions, by the inverse distribution function."""
+    for i in range(first, end):
+        k = max(np.float64(kappa[i]), 1e-20)
+        word = np.uint64(seed) + np.uint64(i) * np.uint64(0xD1342543DE82EF95)
+        versine = -math.log1p(_uniform(_mixed(word)) * math.expm1(-2.0 * k)) / k
+        angle[i] = 2 * math.asin(math.sqrt(min(versine / 2, 1.0)))
+
+
+@native.compiled()
+def fill_derivatives_three(out: Floats, angle: Floats, kappa: Floats) -> None:
+    """In three dimensions, the derivatives [S, N] of angles [S, N] with respect to kappa [N]."""
+    for n in range(len(kappa)):
+        k = max(np.float64(kappa[n]), 1e-6)
+        whole = math.expm1(-2.0 * k)
+        for s in range(len(angle)):
+            half = np.float64(angle[s, n]) / 2
+            versine = max(2 * math.sin(half) ** 2, 1e-30)
+            risen = math.exp(k * (versine - 2)) * math.expm1(-k * versine)
+            out[s, n] = math.tan(half) * (2 * risen / (whole * versine) - 1) / k

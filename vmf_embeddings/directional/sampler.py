@@ -26,25 +26,34 @@ ROUNDS = 30  # 0.34^30 = 1e-14
 DEVICE_BLOCK = 2**20
 
 
-def _reject(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    """Angles [N] for kappa [N], by as many rounds as it takes on the CPU.
+def _draw(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    """Angles [N] for kappa [N]: by inversion in three dimensions, else by rejection.
 
-    Elsewhere waiting for the device to say who is left would cost more than the proposals: all
-    rounds are drawn at once, and where none is accepted, which happens to one angle in 10^14, a
-    proposal stands.
+    On the CPU rejection takes as many rounds as it needs. Elsewhere waiting for the device to say
+    who is left would cost more than the proposals: all rounds are drawn at once, and where none is
+    accepted, which happens to one angle in 10^14, a proposal stands.
     """
     if compiles(kappa):
-        return _reject_compiled(kappa, dim, generator)
+        return _draw_compiled(kappa, dim, generator)
+    if dim == 3:
+        return _invert(kappa, generator)
     draw = _reject_until_accepted if kappa.device.type == "cpu" else _reject_at_once
     return draw(*_proposal(kappa, dim), dim, generator)
 
 
-def _reject_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    from vmf_embeddings.directional.angle_kernel import fill_angles
+def _draw_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    from vmf_embeddings.directional import angle_kernel as kernel
 
     angle, seed = torch.empty_like(kappa), new_seed(generator)
     arrays = angle.numpy(), kappa.detach().numpy()
-    native.in_threads(lambda i, j: fill_angles(*arrays, dim, seed, i, j), len(kappa), least=4096)
+
+    def share(first: int, end: int) -> None:
+        if dim == 3:
+            kernel.fill_angles_three(*arrays, seed, first, end)
+        else:
+            kernel.fill_angles(*arrays, dim, seed, first, end)
+
+    native.in_threads(share, len(kappa), least=4096)
     return angle
 
 
@@ -125,8 +134,7 @@ def sample_angle(
     compute = torch.promote_types(kappa.dtype, torch.float32)
     with torch.no_grad():
         flat = kappa.to(compute).expand(*lead, *kappa.shape).reshape(-1)
-        angle = _invert(flat, generator) if dim == 3 else _reject(flat, dim, generator)
-        angle = angle.reshape(*lead, *kappa.shape)
+        angle = _draw(flat, dim, generator).reshape(*lead, *kappa.shape)
     if gradient and kappa.requires_grad and torch.is_grad_enabled():
         angle = attach_gradient(angle, kappa, dim)
     return angle.to(kappa.dtype)
