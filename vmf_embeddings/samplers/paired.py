@@ -1,4 +1,7 @@
-"""Pairs of batches: shuffled images, and as many drawn by the rarity of their class (the two loaders of GLMC, Du et al. 2023, https://arxiv.org/abs/2305.08661)."""
+"""Shuffled images, and as many partners drawn by the rarity of their class.
+
+The two loaders of GLMC (Du et al. 2023, https://arxiv.org/abs/2305.08661), section 3.
+"""
 
 from collections.abc import Iterator
 from typing import ClassVar
@@ -55,7 +58,7 @@ class PairedSampler(BatchSampler):
         yield from torch.from_numpy(np.concatenate([uniform, weighted], axis=1))
 
     def _weighted(self, rng: np.random.Generator, n: int) -> np.ndarray:
-        """n indices drawn by `probabilities`."""
+        """Indices [n] drawn by `probabilities`."""
         if self.replacement:
             return rng.choice(len(self.labels), n, p=self.probabilities)
         orders = -(-n // len(self.labels))
