@@ -89,3 +89,17 @@ class Arch(nn.Module):
             if prefix == "encoder" and index in self.reference_layers:
                 renamed[f"{self.reference_layers[index]}.{name}"] = tensor
         return renamed
+
+
+def refuse_other_width(embedding_dim: int, n_features: int) -> None:
+    """Makes sure that `arch.params.embedding_dim` is the width of a net without a projection.
+
+    Raises:
+        ValueError: it is another number.
+    """
+    if embedding_dim != n_features:
+        raise ValueError(
+            f"the embeddings of this net are its {n_features} features, without a projection; got "
+            f"arch.params.embedding_dim={embedding_dim}. Say arch.params.embedding_dim="
+            f"{n_features}, or take arch=resnet18 or arch=resnet50, which project to any dimension."
+        )

@@ -1,4 +1,4 @@
-"""Residual networks with a linear projection to D dimensions.
+"""Residual networks of torchvision with a linear projection to D dimensions, or none.
 
 He, Zhang, Ren, Sun 2016, "Deep Residual Learning", https://arxiv.org/abs/1512.03385.
 
@@ -13,15 +13,21 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, HeadSpec, refuse_other_width
 
 logger = logging.getLogger(__name__)
 
 
 class ResNet(Arch):
-    """What ResNet18 and ResNet50 share; `conf/arch/resnet50.yaml` explains each argument."""
+    """What all of them share; `conf/arch/resnet50.yaml` explains each argument."""
 
     depth_name: ClassVar[str]
+    basic_blocks: ClassVar[tuple[int, ...] | None] = None
+    """Basic blocks of each stage, where torchvision has no net (and no weights) of that name."""
+    embeds_features: ClassVar[bool] = False
+    """Whether the features are the embeddings: no projection, D fixed by the net."""
+    zero_init_residual: ClassVar[bool] = True
+    """Whether the last BatchNorm of each block starts at zero, else at one."""
     reference_layers = {
         "0": "trunk.conv1",
         "1": "trunk.bn1",
@@ -54,15 +60,43 @@ class ResNet(Arch):
                 "arch.params.pretrained=True: ImageNet's first convolution is 7x7 on 3 channels; "
                 "add arch.params.first_conv_3x3=False arch.params.in_channels=3."
             )
+        if pretrained and weights is None and self.basic_blocks is not None:
+            raise ValueError(
+                f"arch.params.pretrained=True: torchvision has no ImageNet weights of "
+                f"{self.depth_name}; say arch.params.weights=PATH, or arch.params.pretrained=False."
+            )
         self.set_bn_eval = set_bn_eval
         self.pretrained = pretrained
         self.weights = weights
-        self.trunk = _build_trunk(self.depth_name, first_conv_3x3, in_channels)
-        self.projection = nn.Linear(_width(self.trunk), embedding_dim)
-        nn.init.zeros_(self.projection.bias)
+        self.trunk = self._build_trunk(first_conv_3x3, in_channels)
+        n_features = _take_classifier_off(self.trunk)
+        if self.embeds_features:
+            refuse_other_width(embedding_dim, n_features)
+            self.projection = nn.Identity()
+        else:
+            self.projection = nn.Linear(n_features, embedding_dim)
+            nn.init.zeros_(self.projection.bias)
+
+    def _build_trunk(self, first_conv_3x3: bool, in_channels: int) -> nn.Module:
+        """Torchvision's net, its first convolution as asked for."""
+        import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
+        from torchvision.models import resnet
+
+        knobs = {"zero_init_residual": self.zero_init_residual}
+        if self.basic_blocks is None:
+            trunk = getattr(resnet, self.depth_name)(weights=None, **knobs)
+        else:
+            trunk = resnet.ResNet(resnet.BasicBlock, list(self.basic_blocks), **knobs)
+        shape: dict[str, Any] = {"kernel_size": 7, "stride": 2, "padding": 3}
+        if first_conv_3x3:
+            shape = {"kernel_size": 3, "stride": 1, "padding": 1}
+        if first_conv_3x3 or in_channels != 3:
+            trunk.conv1 = nn.Conv2d(in_channels, 64, bias=False, **shape)
+            nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
+        return trunk
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] -> averaged last maps [B, 512 or 2048]."""
+        """Images [B, in_channels, H, W] -> averaged last maps [B, 512 or 2048], >= 0."""
         return self.trunk(images)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -118,26 +152,11 @@ class ResNet50(ResNet):
     depth_name = "resnet50"
 
 
-def _build_trunk(depth_name: str, first_conv_3x3: bool, in_channels: int) -> nn.Module:
-    """Torchvision's net without its last layer; the last BatchNorm of each block starts at zero."""
-    import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
-    from torchvision.models import resnet
-
-    trunk = getattr(resnet, depth_name)(weights=None, zero_init_residual=True)
-    shape: dict[str, Any] = {"kernel_size": 7, "stride": 2, "padding": 3}
-    if first_conv_3x3:
-        shape = {"kernel_size": 3, "stride": 1, "padding": 1}
-    if first_conv_3x3 or in_channels != 3:
-        trunk.conv1 = nn.Conv2d(in_channels, 64, bias=False, **shape)
-        nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return trunk
-
-
-def _width(trunk: nn.Module) -> int:
-    """Takes the classifier off and says how many features entered it."""
-    width = trunk.fc.in_features
+def _take_classifier_off(trunk: nn.Module) -> int:
+    """Replaces the last layer by nothing; how many features entered it."""
+    n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
-    return width
+    return n_features
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
