@@ -1,4 +1,4 @@
-"""Scores of predicted class probabilities: accuracy, negative log-likelihood, Brier.
+"""Scores of predicted class probabilities: accuracies, F1, negative log-likelihood, Brier.
 
 Predictions may carry S draws per item, as vMF's do; their probability is the mean over draws of the
 softmax (Scott et al. 2021, https://arxiv.org/abs/2103.15718). Everything is computed in float64.
@@ -41,6 +41,77 @@ def accuracy(scores: Array, labels: Array) -> float:
     """
     scores, labels = _pair(scores, labels)
     return float((scores.argmax(1) == labels).double().mean())
+
+
+def top_k_accuracy(scores: Array, labels: Array, k: int) -> float:
+    """Share of rows whose class has one of the k largest scores, in [0, 1].
+
+    Args:
+        scores: [N, C] probabilities or logits; among equal scores the lowest class comes first.
+        labels: [N] in 0..C-1.
+        k: >= 1; all rows are right where k >= C.
+
+    >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], k=2)
+    0.5
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    scores, labels = _pair(scores, labels)
+    own = scores.gather(1, labels[:, None])
+    lower = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    before = ((scores > own) | ((scores == own) & lower)).sum(1)
+    return float((before < k).double().mean())
+
+
+def per_class_accuracy(scores: Array, labels: Array) -> Tensor:
+    """Share [C] of the rows of each class that are predicted right; NaN for a class without rows.
+
+    Args:
+        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        labels: [N] in 0..C-1.
+
+    >>> per_class_accuracy([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]], [0, 0])
+    tensor([0.5000,    nan,    nan], dtype=torch.float64)
+    """
+    scores, labels = _pair(scores, labels)
+    right = labels[scores.argmax(1) == labels]
+    n_classes = scores.shape[1]
+    n_right = torch.bincount(right, minlength=n_classes).double()
+    return n_right / torch.bincount(labels, minlength=n_classes)
+
+
+def macro_accuracy(scores: Array, labels: Array) -> float:
+    """Mean of the accuracies of the classes that have rows, in [0, 1]: every class counts alike.
+
+    Args:
+        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        labels: [N] in 0..C-1.
+
+    >>> macro_accuracy([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], [0, 0, 1, 1])
+    0.75
+    """
+    return float(per_class_accuracy(scores, labels).nanmean())
+
+
+def macro_f1(scores: Array, labels: Array) -> float:
+    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
+
+    van Rijsbergen 1979, "Information Retrieval", chapter 7. Classes that neither have rows nor are
+    predicted are left out; a class without a right prediction has 0.
+
+    Args:
+        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        labels: [N] in 0..C-1.
+
+    >>> macro_f1([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 0, 0, 1])
+    0.42857142857142855
+    """
+    scores, labels = _pair(scores, labels)
+    guess, n_classes = scores.argmax(1), scores.shape[1]
+    right = torch.bincount(labels[guess == labels], minlength=n_classes).double()
+    # every wrong row is a false positive of one class and a false negative of another
+    both = torch.bincount(torch.cat([guess, labels]), minlength=n_classes)
+    return float((2 * right / both)[both > 0].mean())
 
 
 def negative_log_likelihood(predicted: Array, labels: Array) -> float:
