@@ -12,6 +12,7 @@ MAY = {
     "native": set(),
     "directional": {"native"},
     "hyperbolic": set(),
+    "distillation": set(),
     "search": {"native"},
     "metrics": {"search", "native"},
     "embeddings": set(),
@@ -19,7 +20,7 @@ MAY = {
     "archs": {"torchvision_compat"},
     "datasets": {"torchvision_compat"},
     "samplers": set(),
-    "methods": {"directional", "hyperbolic", "geometry", "archs"},
+    "methods": {"directional", "hyperbolic", "distillation", "geometry", "archs"},
     "training": {"archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "extract": {"training", "archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "evaluation": {
