@@ -30,7 +30,7 @@ demo() {
 }
 
 tests() {
-  OMP_NUM_THREADS=1 python -m pytest "$@"
+  OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 8 "$@"
 }
 
 suite() {

@@ -35,6 +35,6 @@ setup(
         "joblib": ["hydra-joblib-launcher>=1.2"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "optuna": ["hydra-optuna-sweeper>=1.3", "sqlalchemy<2"],
-        "tests": ["pytest>=8", "hypothesis>=6.100", "mpmath>=1.3"],
+        "tests": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mpmath>=1.3"],
     },
 )
