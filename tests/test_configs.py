@@ -14,7 +14,17 @@ from vmf_embeddings import build
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "vmf_embeddings" / "conf"
 DOCUMENTS = [ROOT / "README.md", ROOT / "run.sh", *sorted((ROOT / "docs").glob("*.md"))]
-GROUPS = ("arch", "method", "dataset", "sampler", "mode", "optimizer", "trainer", "logger")
+GROUPS = (
+    "arch",
+    "method",
+    "dataset",
+    "sampler",
+    "mode",
+    "optimizer",
+    "schedule",
+    "trainer",
+    "logger",
+)
 
 
 def printed_commands() -> list[str]:

@@ -27,6 +27,7 @@ ALLOWED = {
         "vmf_embeddings.training.optimizers.",
         "torch.optim.",
     ),
+    "schedule": ("vmf_embeddings.training.schedules.",),
 }
 FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
 EXTENDED_BY = "VMF_ALLOW_TARGETS"
@@ -240,12 +241,17 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         "optimizer", cfg.optimizer, _partial_=True
     )
     make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])  # refuses wrong values now
-    state = last_state(run_dir, plain) if settings.resume == "auto" else None
+    schedule = instantiate("schedule", cfg.schedule)
+    state = None
+    if settings.resume == "auto":
+        identity = data.split("train").identity
+        state = last_state(run_dir, plain, identity, same_length=schedule.needs_length)
     return {
         "method": method(cfg, data, pretrained=state is None),
         "dataset": data,
         "sampler": sampler,
         "make_optimizer": make_optimizer,
+        "schedule": schedule,
         "settings": settings,
         "run_dir": run_dir,
         "config": plain,

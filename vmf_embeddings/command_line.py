@@ -103,7 +103,7 @@ def _is_group(key: str) -> bool:
 
 
 GROUPS = (
-    "arch method dataset sampler mode optimizer logger trainer experiment".split()  # noqa: SIM905
+    "arch method dataset sampler mode optimizer schedule logger trainer experiment".split()  # noqa: SIM905
 )
 
 

@@ -10,7 +10,7 @@ from vmf_embeddings.build import Refused
 
 # keys of the command that say where and how to extract, not what was trained
 ABOUT_EXTRACTION = ("mode", "run", "name", "split", "search", "resume", "num_workers", "trainer")
-ABOUT_TRAINING = ("sampler", "optimizer", "logger", "random_seed", "experiment", "hydra")
+ABOUT_TRAINING = ("sampler", "optimizer", "schedule", "logger", "random_seed", "experiment", "hydra")
 MAY_MOVE = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
 SELECTS = ("arch", "method", "dataset")
 

@@ -57,7 +57,7 @@ def test_kill_between_best_and_last_leaves_the_run_consistent(tmp_path):
 
 def test_half_written_file_is_never_taken_for_a_checkpoint(tmp_path):
     (tmp_path / ".last.pt.part").write_bytes(b"half")
-    assert checkpoint.last_state(tmp_path, {}) is None
+    assert checkpoint.last_state(tmp_path, {}, "a") is None
 
 
 def test_other_configuration_is_refused_but_more_epochs_are_not(tmp_path):
@@ -69,3 +69,34 @@ def test_other_configuration_is_refused_but_more_epochs_are_not(tmp_path):
         checkpoint.refuse_other_configuration(
             tmp_path, stored, {"mode": {"epochs": 3, "learning_rate": 0.2}, "name": "a"}
         )
+
+
+def test_curve_of_another_length_is_refused(tmp_path):
+    stored = {"mode": {"epochs": 3}, "schedule": {"name": "cosine"}}
+    checkpoint.save(tmp_path / "last.pt", state(0, 0) | {"config": json.dumps(stored)})
+    longer = stored | {"mode": {"epochs": 9}}
+    assert checkpoint.last_state(tmp_path, longer, "a")["epoch"] == 0
+    with pytest.raises(ValueError, match=r"mode\.epochs was 3, now 9"):
+        checkpoint.last_state(tmp_path, longer, "a", same_length=True)
+
+
+def test_run_begun_before_there_was_a_choice_goes_on_as_it_was(tmp_path):
+    stored = json.dumps({"mode": {"learning_rate": 0.1}, "random_seed": 1})
+    now = {"mode": {"learning_rate": 0.1, "select": "valid"}, "random_seed": 1}
+    now["schedule"] = {"name": "plateau", "params": {"factor": 0.5}}
+    checkpoint.refuse_other_configuration(tmp_path, stored, now)
+    with pytest.raises(ValueError, match=r"mode\.select was 'valid', now 'test'"):
+        checkpoint.refuse_other_configuration(tmp_path, stored, now | {"mode": {"select": "test"}})
+    with pytest.raises(ValueError, match=r"schedule\.name was 'plateau', now 'cosine'"):
+        checkpoint.refuse_other_configuration(
+            tmp_path, stored, now | {"schedule": {"name": "cosine"}}
+        )
+
+
+def test_other_training_images_are_refused(tmp_path):
+    checkpoint.save(tmp_path / "last.pt", state(0, 0) | {"train_identity": "f00d" * 16})
+    assert checkpoint.last_state(tmp_path, {}, "f00d" * 16)["epoch"] == 0
+    with pytest.raises(ValueError, match="f00df00df00d.*beefbeefbeef"):
+        checkpoint.last_state(tmp_path, {}, "beef" * 16)
+    checkpoint.save(tmp_path / "last.pt", state(0, 0))  # of a run that did not say
+    assert checkpoint.last_state(tmp_path, {}, "beef" * 16)["epoch"] == 0

@@ -32,6 +32,9 @@ class BatchSampler(ABC):
     @abstractmethod
     def __iter__(self) -> Iterator[Tensor]: ...
 
+    def configure(self, *, n_epochs: int) -> None:  # noqa: B027 - most samplers need nothing
+        """Told once, before the first epoch, how many there will be. Default: nothing."""
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch, >= 0, whose batches come next."""
         self.epoch = epoch

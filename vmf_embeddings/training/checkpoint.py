@@ -26,7 +26,12 @@ FREE_TO_CHANGE = (
     "trainer.eval_batch_size",
     "trainer.threads",
 )
-COMPARED = ("arch", "method", "dataset", "sampler", "optimizer", "mode", "trainer", "random_seed")
+COMPARED = (
+    *("arch", "method", "head", "loss", "feature_scaling", "dataset", "sampler"),
+    *("optimizer", "schedule", "mode", "trainer", "random_seed"),
+)
+# what runs did that began before there was a choice
+SINCE = {"mode.select": "valid", "schedule.name": "plateau", "feature_scaling.name": "none"}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -131,36 +136,72 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
             path.unlink()
 
 
-def last_state(run_dir: Path, config: dict[str, Any]) -> dict[str, Any] | None:
+def last_state(
+    run_dir: Path, config: dict[str, Any], identity: str, *, same_length: bool = False
+) -> dict[str, Any] | None:
     """The state that an earlier run of the same configuration left in `run_dir`, if any.
 
+    Args:
+        run_dir: the run's folder.
+        config: today's configuration.
+        identity: of today's training split.
+        same_length: whether other `mode.epochs` would change what is learnt.
+
     Raises:
-        ValueError: if the folder holds a run of another configuration.
+        ValueError: if the folder holds a run of another configuration, or on other images.
     """
     if not (run_dir / LAST).exists():
         return None
     state = load(run_dir / LAST)
-    refuse_other_configuration(run_dir, state["config"], config)
+    refuse_other_configuration(run_dir, state["config"], config, same_length=same_length)
+    refuse_other_images(run_dir, state, identity)
     return state
 
 
-def refuse_other_configuration(run_dir: Path, stored: str, config: dict[str, Any]) -> None:
+def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> None:
+    """Makes sure that a run's checkpoint meets the training images that it was made with.
+
+    Args:
+        run_dir: the run's folder, for the message.
+        state: a checkpoint of it; those of older runs do not say their images and pass.
+        identity: of today's training split.
+
+    Raises:
+        ValueError: with both identities.
+    """
+    then = state.get("train_identity", identity)
+    if then != identity:
+        raise ValueError(
+            f"{run_dir} was trained on other images (identity {then[:12]}) than the training split "
+            f"of this command has (identity {identity[:12]}): give the data set's settings and "
+            "files of that run, or another folder with name=…"
+        )
+
+
+def refuse_other_configuration(
+    run_dir: Path, stored: str, config: dict[str, Any], *, same_length: bool = False
+) -> None:
     """Makes sure that a run is continued with the configuration it was begun with.
 
     Args:
         run_dir: the run's folder, for the message.
         stored: JSON of the configuration in the run's checkpoint.
         config: today's configuration.
+        same_length: whether `mode.epochs` must be the same too.
 
     Raises:
         ValueError: naming each difference.
     """
     then, now = flatten(json.loads(stored)), flatten(json.loads(json.dumps(config)))
+    groups = {key.split(".")[0] for key in then}
     keys = [
         k
         for k in sorted(then.keys() | now.keys())
-        if k.split(".")[0] in COMPARED and k not in FREE_TO_CHANGE
+        if k.split(".")[0] in COMPARED
+        and (k not in FREE_TO_CHANGE or (same_length and k == "mode.epochs"))
+        and (k.split(".")[0] in groups or k in SINCE)
     ]
+    then = SINCE | then
     changed = [k for k in keys if then.get(k) != now.get(k)]
     if changed:
         words = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])

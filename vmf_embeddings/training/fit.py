@@ -16,6 +16,7 @@ from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
+from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.training.validate import validate
@@ -36,18 +37,20 @@ def fit(
     run_dir: Path,
     config: dict[str, Any],
     state: dict[str, Any] | None = None,
+    schedule: Schedule | None = None,
 ) -> float:
     """Trains until the epochs are used up or the validation metric has long stopped growing.
 
     Args:
         method: what to train, in place.
-        dataset: gives the splits `train` and `valid`.
+        dataset: gives the splits `train`, and `valid` or `test` to select by.
         sampler: global batches of the training split.
         make_optimizer: from parameter groups to an optimizer.
         settings: the loop's own settings.
         run_dir: folder for checkpoints and records.
         config: the whole configuration, kept in the checkpoints.
         state: last state of an interrupted run to go on from; None begins anew.
+        schedule: how the learning rates move; None = not at all.
 
     Returns:
         The best validation metric, a fraction in [0, 1].
@@ -56,6 +59,7 @@ def fit(
         NonFiniteLoss: if the loss stops being a number.
     """
     start = 0 if state is None else state["epoch"] + 1
+    metric_of = f"{settings.select}_metric"
     best = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
     if state is not None:
         best = state["best_epoch"]
@@ -63,24 +67,24 @@ def fit(
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
         log.info("resumed at epoch %d of %d", start, settings.epochs)
-    loop = assemble(method, dataset, sampler, make_optimizer, settings, state)
+    loop = assemble(method, dataset, sampler, make_optimizer, settings, state, schedule)
     is_main = loop.accelerator.is_main_process
     records = Records(run_dir, start, settings.trackers, config) if is_main else None
 
     for epoch in range(start, settings.epochs):
-        last_metric = records.rows[-1]["valid_metric"] if records and records.rows else None
+        last_metric = records.rows[-1][metric_of] if records and records.rows else None
         row = _run_epoch(loop, epoch, best, last_metric)
-        is_best = row["valid_metric"] > best["valid_acc"]
+        is_best = row[metric_of] > best["valid_acc"]
         if is_best:
             best = {
                 "epoch": epoch,
                 "train_loss": row["train_loss"],
-                "valid_acc": row["valid_metric"],
+                "valid_acc": row[metric_of],
             }
         if records is not None:
             records.add(row)
             checkpoint.keep(run_dir, _state(loop, epoch, best, config), is_best=is_best)
-            _log_epoch(row, best, settings.epochs, records.mean_seconds())
+            _log_epoch(row, best, settings, records.mean_seconds())
         if settings.is_over(epoch, best["epoch"]):
             break
     log.info("Best epoch: %s", best)
@@ -111,12 +115,12 @@ def _run_epoch(
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
     metric = _validate(loop)
-    loop.schedule.step(metric)
+    loop.schedule.end_epoch(metric)
     return {
         "epoch": epoch,
         "train_loss": float(losses.mean()),
-        "valid_metric": metric,
-        "learning_rate": loop.schedule.get_last_lr()[0],
+        f"{settings.select}_metric": metric,
+        "learning_rate": loop.optimizer.param_groups[0]["lr"],
         **method.status(),
         "images_per_second": n_images / train_seconds,
         "seconds": time.monotonic() - began,
@@ -135,6 +139,7 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
     losses = torch.zeros(len(loop.batches), device=device)
     n_images = 0
     for step, (batch, weight) in enumerate(loop.batches.epoch(epoch)):
+        loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         loss = loop.model(on_device)
         loop.accelerator.backward(loss * weight)
@@ -181,6 +186,8 @@ def _state(
     return {
         "epoch": epoch,
         "best_epoch": dict(best),
+        "selected_on": loop.settings.select,
+        "train_identity": loop.batches.split.identity,
         "arch_state_dict": loop.method.arch.state_dict(),
         "optimizer_state_dict": loop.optimizer.state_dict(),
         "scheduler_state_dict": loop.schedule.state_dict(),
@@ -201,17 +208,22 @@ def _notes(loop: Loop, best: dict[str, Any], last_metric: float | None) -> list[
     return notes
 
 
-def _log_epoch(row: dict[str, Any], best: dict[str, Any], epochs: int, mean_seconds: float) -> None:
+def _log_epoch(
+    row: dict[str, Any], best: dict[str, Any], settings: Settings, mean_seconds: float
+) -> None:
     """One line in the form of 2021, and what a reader wants to know besides."""
+    epochs, selected_on = settings.epochs, settings.select
+    metric = {"valid": "Validation Accuracy", "test": "Test Accuracy"}[selected_on]
     parts = [
         f"Train Loss: {row['train_loss']:.4f}",
-        f"Validation Accuracy: {row['valid_metric']:.4f}",
+        f"{metric}: {row[f'{selected_on}_metric']:.4f}",
         f"Temp: {row.get('temperature', 1.0):.4f}",
         f"Z-Kappa-Mult: {row.get('kappa_scale', 1.0):.4f}",
         f"Learning Rate: {row['learning_rate']:g}",
         f"{row['images_per_second']:,.0f} images/s",
         f"{duration((epochs - 1 - row['epoch']) * mean_seconds)} left",
-        f"best {best['valid_acc']:.4f} at epoch {best['epoch']}",
+        f"best {best['valid_acc']:.4f} at epoch {best['epoch']}"
+        + (", chosen on test" if selected_on == "test" else ""),
     ]
     if "kappa" in row:
         parts.insert(4, f"Kappa: {row['kappa']:.4g}")

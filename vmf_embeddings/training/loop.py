@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import share_of
 from vmf_embeddings.training.optimizers import restore
+from vmf_embeddings.training.schedules import Constant, Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
 
@@ -29,9 +29,9 @@ class Loop:
     method: Method
     model: torch.nn.Module  # the method, wrapped where there are several processes
     optimizer: Any
-    schedule: ReduceLROnPlateau
+    schedule: Schedule
     batches: TrainBatches
-    valid: SequentialBatches
+    valid: SequentialBatches  # of the split to select by
     open_set: bool
     accelerator: Accelerator
     settings: Settings
@@ -44,20 +44,27 @@ def assemble(
     make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
     settings: Settings,
     state: dict[str, Any] | None,
+    schedule: Schedule | None = None,
 ) -> Loop:
-    """Puts the parts on their device, prepared for a first epoch or restored from `state`."""
+    """Puts the parts on their device, prepared for a first epoch or restored from `state`.
+
+    Without a schedule the learning rates stay as they are.
+    """
     speed = settings.speed
     accelerator = speed.start()
     rank, world = accelerator.process_index, accelerator.num_processes
     train, valid = (
         speed.place(split, accelerator.device)
-        for split in (dataset.split("train", augment=True), dataset.split("valid"))
+        for split in (dataset.split("train", augment=True), dataset.split(settings.select))
     )
     log.info(
         "Training on %d images of %d classes, validating on %d by %s",
         *(len(train), train.n_classes, len(valid)),
         "Recall@1" if dataset.open_set else "accuracy",
     )
+    if settings.select == "test":
+        log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
+    sampler.configure(n_epochs=settings.epochs)
     method.to(accelerator.device)
     if state is None:
         _prepare(method, train, settings, accelerator.device)
@@ -68,12 +75,8 @@ def assemble(
     speed.arrange(method.arch)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(method, make_optimizer(groups))
-    schedule = ReduceLROnPlateau(
-        optimizer.optimizer,
-        mode="max",
-        factor=settings.plateau_factor,
-        patience=settings.plateau_patience,
-    )
+    schedule = schedule or Constant("epoch", 0, None)
+    schedule.attach(optimizer.optimizer, settings.epochs, len(sampler))
     if state is not None:
         restore(optimizer.optimizer, state["optimizer_state_dict"])
         schedule.load_state_dict(state["scheduler_state_dict"])

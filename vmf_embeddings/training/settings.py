@@ -10,7 +10,6 @@ TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "track
 LEAST = {
     "mode.epochs": 1,
     "mode.patience": 1,
-    "mode.plateau_patience": 0,
     "mode.temp_learning_rate": 0,
     "trainer.eval_batch_size": 1,
     "random_seed": 0,
@@ -24,10 +23,9 @@ class Settings:
 
     epochs: int
     patience: int
-    plateau_factor: float
-    plateau_patience: int
     temp_learning_rate: float
     class_weight_decay: str
+    select: str
     random_seed: int
     num_workers: int
     eval_batch_size: int
@@ -40,14 +38,11 @@ class Settings:
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))
+        _one_of("mode.select", self.select, ("valid", "test"))
         for tracker in self.trackers:
             _one_of("logger.trackers", tracker, TRACKERS)
         for name, least in LEAST.items():
             _at_least(name, getattr(self, name.rpartition(".")[2]), least)
-        if self.plateau_factor is None or not 0 < self.plateau_factor < 1:
-            raise ValueError(
-                f"mode.plateau_factor must be between 0 and 1, got {self.plateau_factor}"
-            )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Settings":
@@ -59,10 +54,9 @@ class Settings:
                 for key in (
                     "epochs",
                     "patience",
-                    "plateau_factor",
-                    "plateau_patience",
                     "temp_learning_rate",
                     "class_weight_decay",
+                    "select",
                 )
             },
             random_seed=config["random_seed"],
