@@ -182,10 +182,10 @@ def _faiss_sees_gpu() -> bool:
 
 def loops(setting: Setting, rates: dict[str, float]) -> list[Entry]:
     """Augmentation in images/s, MNIST steps/s, ResNet-50 as a share of the bf16 GEMM rate."""
-    from vmf_embeddings.datasets.augment import CropFlipOcclude
+    from vmf_embeddings.datasets.augment import Augmentation
 
     n = setting.size(4096, 16)
-    move = CropFlipOcclude(pad=4, occlusion=8)
+    move = Augmentation(occlusion=8)
     images = torch.randint(256, (n, 3, 32, 32), device=setting.device, dtype=torch.uint8)
     entry = Entry("CIFAR augmentation", f"{n} pictures at once, resident")
     makers = {"ours": lambda: lambda: move.after_normalising(

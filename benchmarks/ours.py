@@ -20,7 +20,7 @@ from benchmarks.results import NotAvailable
 from vmf_embeddings import directional, geometry, hyperbolic, metrics
 from vmf_embeddings.archs.base import Arch, HeadSpec
 from vmf_embeddings.datasets.arrays import ArraySplit
-from vmf_embeddings.datasets.augment import CropFlipOcclude
+from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.methods import arcface, vmf_softmax
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.hyperbolic_sce import poincare_logits
@@ -184,7 +184,7 @@ def array_split(images: np.ndarray, labels: np.ndarray, *, colour: bool) -> Arra
         extra = {
             "mean": (0.4914, 0.4822, 0.4465),
             "std": (0.2470, 0.2435, 0.2616),
-            "augmentation": CropFlipOcclude(pad=4, occlusion=8),
+            "augmentation": Augmentation(occlusion=8),
         }
     ids = torch.from_numpy(labels)
     return ArraySplit(pixels, ids, identity="", n_classes=int(labels.max()) + 1, **extra)

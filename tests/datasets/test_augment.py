@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from vmf_embeddings.datasets.augment import CropFlipOcclude, random_crop_flip, random_occlusion
+from vmf_embeddings.datasets.augment import Augmentation, random_crop_flip, random_occlusion
 
 PAD = 4
 
@@ -94,7 +94,7 @@ def test_occlusion_hides_all_channels_alike_and_nothing_else():
 @pytest.mark.parametrize("step", ["before_normalising", "after_normalising"])
 def test_a_generator_decides_everything(step):
     images = torch.rand(16, 3, 32, 32, generator=seeded())
-    apply = getattr(CropFlipOcclude(), step)
+    apply = getattr(Augmentation(occlusion=8), step)
     first = apply(images.clone(), seeded(1))
     torch.manual_seed(5)
     assert torch.equal(apply(images.clone(), seeded(1)), first)
@@ -105,6 +105,6 @@ def test_a_generator_decides_everything(step):
 def test_it_runs_where_the_images_are():
     images = torch.rand(16, 3, 32, 32, device="cuda")
     generator = torch.Generator("cuda").manual_seed(0)
-    augment = CropFlipOcclude()
+    augment = Augmentation(occlusion=8)
     moved = augment.before_normalising(images, generator)
     assert augment.after_normalising(moved, generator).device == images.device

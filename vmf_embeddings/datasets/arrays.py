@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.datasets.augment import CropFlipOcclude
+from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.datasets.base import SPLIT_SEED, Dataset, Split, identity_of
 
 VALID_SHARE = 0.15
@@ -53,7 +53,7 @@ class ArraySplit(Split):
         class_names: Sequence[str] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
-        augmentation: CropFlipOcclude | None = None,
+        augmentation: Augmentation | None = None,
         examples_to_save: bool = False,
     ) -> None:
         super().__init__(
@@ -85,11 +85,8 @@ class ArraySplit(Split):
         """See `Split.batch`."""
         indices = indices.to(self.device, non_blocking=True)
         images = self.images.index_select(0, indices)  # eight times as fast as images[indices]
-        if self.augmentation is None:
-            examples = self._normalised(images)
-        else:
-            moved = self.augmentation.before_normalising(images, generator)
-            examples = self.augmentation.after_normalising(self._normalised(moved), generator)
+        views = [self._view(images, generator) for _ in range(self.views)]
+        examples = views[0] if self.views == 1 else torch.stack(views, 1)
         batch = {"examples": examples, "ids": self.labels.index_select(0, indices)}
         if self.open_set:
             batch["original_ids"] = self.original_labels.index_select(0, indices)
@@ -112,8 +109,14 @@ class ArraySplit(Split):
         return moved
 
     def example(self, index: int) -> Tensor:
-        """One image, float32 [channels, H, W]; augmented from torch's default generator."""
+        """See `Split.example`; augmented from torch's default generator."""
         return self.batch(torch.tensor([index]))["examples"][0]
+
+    def _view(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        if self.augmentation is None:
+            return self._normalised(images)
+        moved = self.augmentation.before_normalising(images, generator)
+        return self.augmentation.after_normalising(self._normalised(moved), generator)
 
     def _normalised(self, images: Tensor) -> Tensor:
         if self._plain:
@@ -126,7 +129,7 @@ class ArrayDataset(Dataset):
 
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
-    augmentation: CropFlipOcclude | None = None
+    augmentation: Augmentation | None = None
     examples_to_save: bool = True
     class_names: Sequence[str] | None = None
 
@@ -134,10 +137,17 @@ class ArrayDataset(Dataset):
     def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
         """Images uint8 [N, channels, H, W] and labels int64 [N] of a part, "train" or "test"."""
 
+    def pool(self, *, augment: bool = False) -> Split:
+        """The whole official training part, in the order of its files."""
+        key = ("pool", augment)
+        if key not in self._splits:
+            self._splits[key] = self._make_split("pool", augment)
+        return self._splits[key]
+
     def _selection(self, name: str) -> tuple[Tensor, np.ndarray, np.ndarray]:
         """Images and labels of the part that holds split `name`, and its positions there."""
         images, labels = self._read("test" if name == "test" else "train")
-        if name == "test":
+        if name in ("test", "pool"):
             return images, labels, np.arange(len(labels))
         train, valid = stratified_holdout(labels, VALID_SHARE)
         return images, labels, train if name == "train" else valid

@@ -5,18 +5,29 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vmf_embeddings.datasets.autoaugment import random_policies
 
-def random_crop_flip(images: Tensor, pad: int, generator: torch.Generator | None = None) -> Tensor:
-    """Shift every picture by up to `pad` pixels with reflected borders, and mirror half of them.
 
-    Equal in law to `RandomCrop(size, padding=pad, padding_mode="reflect")` and
-    `RandomHorizontalFlip()` per picture: the (2 pad + 1)^2 offsets are equally likely. One gather
-    does all of it, without a padded copy.
+def random_crop_flip(
+    images: Tensor,
+    pad: int,
+    generator: torch.Generator | None = None,
+    *,
+    border: str = "reflect",
+    flip: bool = True,
+) -> Tensor:
+    """Shift every picture by up to `pad` pixels, and mirror half of them.
+
+    Equal in law to `RandomCrop(size, padding=pad, padding_mode=…)` and `RandomHorizontalFlip()` per
+    picture: the (2 pad + 1)^2 offsets are equally likely. One gather does all of it, without a
+    padded copy.
 
     Args:
         images: [B, channels, H, W], any dtype, pad < min(H, W).
         pad: pixels added at each side, >= 0.
         generator: on the device of `images`; torch's default one if None.
+        border: what comes in from outside: the picture's own reflection (`reflect`) or 0 (`black`).
+        flip: whether to mirror.
 
     Returns:
         Same shape and dtype.
@@ -27,13 +38,44 @@ def random_crop_flip(images: Tensor, pad: int, generator: torch.Generator | None
     def offsets() -> Tensor:
         return torch.randint(0, 2 * pad + 1, (n, 1), generator=generator, device=device) - pad
 
-    rows = _reflect(torch.arange(height, device=device) + offsets(), height)
-    columns = _reflect(torch.arange(width, device=device) + offsets(), width)
-    mirrored = torch.randint(0, 2, (n, 1), generator=generator, device=device, dtype=torch.bool)
-    columns = torch.where(mirrored, columns.flip(1), columns)
-    source = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, height * width)
-    pixels = images.reshape(n, channels, height * width)
-    return pixels.gather(2, source.expand(-1, channels, -1)).view(n, channels, height, width)
+    rows = torch.arange(height, device=device) + offsets()
+    columns = torch.arange(width, device=device) + offsets()
+    if flip:
+        half = torch.randint(0, 2, (n, 1), generator=generator, device=device, dtype=torch.bool)
+        columns = torch.where(half, columns.flip(1), columns)
+    source = _reflect(rows, height)[:, :, None] * width + _reflect(columns, width)[:, None, :]
+    source = source.view(n, 1, height * width).expand(-1, channels, -1)
+    moved = images.reshape(n, channels, height * width).gather(2, source)
+    moved = moved.view(n, channels, height, width)
+    if border == "reflect":
+        return moved
+    outside = _outside(rows, height)[:, :, None] | _outside(columns, width)[:, None, :]
+    return moved.masked_fill_(outside[:, None], 0)
+
+
+def random_cutout(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
+    """Set a square of every picture to 0; its centre is any pixel, so that it may hang over.
+
+    Cutout of DeVries & Taylor 2017 (https://arxiv.org/abs/1708.04552), with one hole.
+
+    Args:
+        images: [B, channels, H, W], any dtype.
+        size: side of the square in pixels, even.
+        generator: on the device of `images`; torch's default one if None.
+
+    Returns:
+        A copy.
+    """
+    n, _, height, width = images.shape
+    device = images.device
+
+    def hidden(length: int) -> Tensor:
+        centre = torch.randint(0, length, (n, 1), generator=generator, device=device)
+        distance = torch.arange(length, device=device) - centre
+        return (distance >= -(size // 2)) & (distance < size // 2)
+
+    square = hidden(height)[:, :, None] & hidden(width)[:, None, :]
+    return images.masked_fill(square[:, None], 0)
 
 
 def random_occlusion(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
@@ -62,19 +104,56 @@ def random_occlusion(images: Tensor, size: int, generator: torch.Generator | Non
 
 
 @dataclass(frozen=True)
-class CropFlipOcclude:
-    """Training augmentation of small colour pictures: shift, mirror, (normalise,) occlude."""
+class Augmentation:
+    """Training augmentation of small pictures in memory, as uint8 before normalising and after it.
+
+    Attributes:
+        pad: largest shift, pixels >= 0.
+        border: what a shift brings in, see `random_crop_flip`.
+        flip: whether half of the pictures are mirrored.
+        autoaugment: whether each picture gets one of AutoAugment's 25 policies for CIFAR10.
+        cutout: side of the square that is blackened before normalising; 0 = none.
+        occlusion: side of the square that is set to the mean colour after normalising; 0 = none.
+    """
 
     pad: int = 4
-    occlusion: int = 8
+    border: str = "reflect"
+    flip: bool = True
+    autoaugment: bool = False
+    cutout: int = 0
+    occlusion: int = 0
 
     def before_normalising(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Shifted and mirrored [B, channels, H, W]."""
-        return random_crop_flip(images, self.pad, generator)
+        """Shifted, mirrored, distorted and blackened uint8 [B, channels, H, W]."""
+        images = random_crop_flip(images, self.pad, generator, border=self.border, flip=self.flip)
+        if self.autoaugment:
+            images = random_policies(images, generator)
+        return random_cutout(images, self.cutout, generator) if self.cutout else images
 
     def after_normalising(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """Occluded in place [B, channels, H, W]; the value 0 is the mean colour here."""
-        return random_occlusion(images, self.occlusion, generator)
+        return random_occlusion(images, self.occlusion, generator) if self.occlusion else images
+
+
+AUGMENTATIONS: dict[str, Augmentation | None] = {
+    "none": None,
+    "shift": Augmentation(pad=2, border="black", flip=False),
+    "crop_flip": Augmentation(border="black"),
+    "balms": Augmentation(border="black", autoaugment=True, cutout=16),
+    "cifar": Augmentation(occlusion=8),
+}
+
+
+def augmentation_named(name: str) -> Augmentation | None:
+    """The augmentation of that name, or a ValueError that lists the names."""
+    if name not in AUGMENTATIONS:
+        known = ", ".join(AUGMENTATIONS)
+        raise ValueError(f"unknown dataset.params.augment={name}. Known: {known}.")
+    return AUGMENTATIONS[name]
+
+
+def _outside(index: Tensor, length: int) -> Tensor:
+    return (index < 0) | (index >= length)
 
 
 def _reflect(index: Tensor, length: int) -> Tensor:

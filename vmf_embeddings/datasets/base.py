@@ -1,8 +1,10 @@
 """What every data set offers: a check before work starts, and immutable splits."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import torch
@@ -51,9 +53,11 @@ class Split(torch.utils.data.Dataset, ABC):
             as the network sees them.
         pictures: uint8 [N, channels, H, W] as they are, for a look at them; None where they are
             files, or saved as examples anyway.
+        views: pictures made of one image; more than 1 adds a dimension, see `with_views`.
     """
 
     in_memory: bool = False
+    views: int = 1
     device: torch.device = torch.device("cpu")
     examples_to_save: bool = False
     pictures: Tensor | None = None
@@ -92,7 +96,18 @@ class Split(torch.utils.data.Dataset, ABC):
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """One image as the network wants it, float32 [channels, H, W]."""
+        """One image as the network wants it, float32 [channels, H, W] or [views, channels, H, W]."""
+
+    def with_views(self, views: int) -> Self:
+        """A copy whose images come as several pictures, each with its own random transform.
+
+        Args:
+            views: V >= 1. With V > 1 an item's `examples` are [V, channels, H, W], and a batch's
+                [B, V, channels, H, W]; with V = 1 there is no such dimension.
+        """
+        copied = copy.copy(self)
+        copied.views = views
+        return copied
 
     def __getitem__(self, index: int) -> dict[str, Tensor | int]:
         item: dict[str, Tensor | int] = {
@@ -129,10 +144,12 @@ class Dataset(ABC):
         open_set: whether validation and test are retrieval instead of classification.
         image_shape: (channels, H, W) of an item's `examples`.
         margin_warmup_epochs: ArcFace keeps its margin at 0 before this epoch, >= 0.
+        views: pictures that augmented training makes of one image, see `Split.with_views`.
     """
 
     name: str
     open_set: bool = False
+    views: int = 1
     image_shape: tuple[int, int, int]
 
     def __init__(self, *, margin_warmup_epochs: int) -> None:
@@ -164,5 +181,22 @@ class Dataset(ABC):
             raise ValueError(f"unknown split {name!r}; known: {', '.join(SPLIT_NAMES)}")
         key = (name, augment)
         if key not in self._splits:
-            self._splits[key] = self._make_split(name, augment)
+            split = self._make_split(name, augment)
+            many = augment and name == "train" and self.views != 1
+            self._splits[key] = split.with_views(self.views) if many else split
         return self._splits[key]
+
+    def pool(self, *, augment: bool = False) -> Split:
+        """All images that may be trained on: train, and valid where it was cut from it.
+
+        Args:
+            augment: as for `split`.
+        """
+        return self.split("train", augment=augment)
+
+
+def check_views(views: int) -> int:
+    """The number itself, if it is one of pictures per image."""
+    if type(views) is not int or views < 1:
+        raise ValueError(f"dataset.params.views must be a whole number >= 1, got {views!r}")
+    return views

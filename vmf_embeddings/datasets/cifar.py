@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.arrays import ArrayDataset
-from vmf_embeddings.datasets.augment import CropFlipOcclude
+from vmf_embeddings.datasets.augment import AUGMENTATIONS
 
 PIXELS = 3 * 32 * 32
 
@@ -47,11 +47,12 @@ class Cifar10(ArrayDataset):
     """32x32 colour pictures, normalised; training shifts, mirrors and occludes them."""
 
     name = "cifar10"
+    config = "cifar10"
     title = "CIFAR10"  # torchvision's class
     image_shape = (3, 32, 32)
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
-    augmentation = CropFlipOcclude(pad=4, occlusion=8)
+    augmentation = AUGMENTATIONS["cifar"]
     examples_to_save = False  # 123 MB as float32; a quarter of it as uint8 pictures
     n_label_bytes = 1
     n_known_classes = 10
@@ -118,14 +119,14 @@ class Cifar10(ArrayDataset):
         spoiled = (self.dataset_path / python).is_dir()
         remedy = "Without network: unpack either version's archive there"
         if not self.download:
-            fetch = f"dataset={self.name} dataset.params.download=true fetches it"
+            fetch = f"dataset={self.config} dataset.params.download=true fetches it"
             remedy = f"With network: {fetch}. Without: unpack either version's archive there"
         found = "has files that differ from the published ones and" if spoiled else "is missing and"
         return (
             f"{self.title} is not at {self.dataset_path}: {python}/ {found} {self.binary_folder}/ "
             f"lacks one of {', '.join(sum(self.binary_files.values(), ()))}; {reason}. "
             f"{remedy}, or say where it is: "
-            f"dataset={self.name} dataset.params.dataset_path=PATH."
+            f"dataset={self.config} dataset.params.dataset_path=PATH."
         )
 
     def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
@@ -159,6 +160,7 @@ class Cifar100(Cifar10):
     """As CIFAR10, with 100 (fine) classes."""
 
     name = "cifar100"
+    config = "cifar100"
     title = "CIFAR100"
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)

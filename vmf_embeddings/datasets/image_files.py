@@ -123,7 +123,7 @@ class ImageFileSplit(Split):
         self.transform = transform
 
     def example(self, index: int) -> Tensor:
-        """One picture, float32 [3, H, W].
+        """One picture, float32 [3, H, W], or several of it, [views, 3, H, W]; decoded once.
 
         Raises:
             ValueError: naming the file, where it cannot be decoded.
@@ -138,7 +138,9 @@ class ImageFileSplit(Split):
             raise ValueError(
                 f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
             ) from error
-        return self.transform(picture)
+        if self.views == 1:
+            return self.transform(picture)
+        return torch.stack([self.transform(picture) for _ in range(self.views)])
 
 
 class ImageFileDataset(Dataset):
