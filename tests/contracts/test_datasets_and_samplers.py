@@ -27,17 +27,29 @@ def target_and_knobs(node):
     return getattr(import_module(module), name), node
 
 
+def dataset_node(path):
+    """A data set's yaml; where its defaults list names another one, that one's object inside."""
+    node = yaml.safe_load(path.read_text())
+    for inner in node.pop("defaults", ["_self_"]):
+        if inner != "_self_":
+            ((place, option),) = inner.items()
+            target, knobs = target_and_knobs(dataset_node(path.with_stem(option))["params"])
+            node["params"][place.removeprefix("/dataset@params.")] = target(**knobs)
+    return node
+
+
 def test_all_groups_are_there():
     assert {path.stem for path in DATASETS} >= {
         *("mnist", "fashion_mnist", "cifar10", "cifar100", "cars196", "cub200", "sop"),
         *("digits", "digits_open", "folder", "csv"),
+        *("long_tailed", "cifar10_lt", "cifar100_lt", "mnist_lt", "digits_lt"),
     }
     assert {path.stem for path in SAMPLERS} >= {"episodic", "random"}
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=name_of)
 def test_dataset_yaml_is_the_signature_of_its_target(path):
-    config = yaml.safe_load(path.read_text())
+    config = dataset_node(path)
     assert set(config) == {"name", "params"}
     assert config["name"] == path.stem
     target, knobs = target_and_knobs(config["params"])
@@ -61,6 +73,7 @@ def test_sampler_yaml_is_the_signature_of_its_target(path):
     assert all(p.default is p.empty for p in parameters.values()), "defaults live in the yaml"
     sampler = target(torch.arange(400) // 20, **knobs, seed=0)
     assert isinstance(sampler, BatchSampler)
+    sampler.configure(n_epochs=5)
     batches = list(sampler)
     assert len(batches) == len(sampler)
     assert all(batch.dtype == torch.int64 and batch.max() < 400 for batch in batches)
@@ -72,5 +85,5 @@ def test_yaml_opens_with_its_purpose_and_explains_every_knob(path):
     assert first.startswith("# ")
     for line in lines:
         key = line.split(":")[0].strip()
-        if key not in ("name", "params", "_target_"):
+        if key not in ("name", "params", "_target_", "defaults", "- _self_"):
             assert "  # " in line, f"{path.name}: {key} has no comment"

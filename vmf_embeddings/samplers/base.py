@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ class BatchSampler(ABC):
         labels: integer classes [N] of the split.
         seed: >= 0.
     """
+
+    balances: ClassVar[bool] = False
+    """Whether batches are closer to all classes alike than to the classes of the data."""
 
     def __init__(self, labels: Tensor, *, seed: int) -> None:
         self.labels = torch.as_tensor(labels).cpu().numpy()
@@ -58,3 +62,20 @@ def positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"sampler.{name} must be >= 1, got {value}")
+
+
+def n_batches(n: int, batch_size: int) -> int:
+    """How many batches `in_batches` makes of n images."""
+    full, rest = divmod(n, batch_size)
+    return full + (rest > (full > 0 and batch_size > 1))
+
+
+def in_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Splits indices [n] into batches, the last of them smaller where n is no multiple.
+
+    A single image left over joins the batch before it: alone it has no batch statistics.
+    """
+    batches = list(order.split(batch_size))
+    if len(batches) > n_batches(len(order), batch_size):
+        batches[-2:] = [torch.cat(batches[-2:])]
+    yield from batches
