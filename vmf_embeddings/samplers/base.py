@@ -23,6 +23,9 @@ class BatchSampler(ABC):
     balances: ClassVar[bool] = False
     """Whether batches are closer to all classes alike than to the classes of the data."""
 
+    pairs: ClassVar[bool] = False
+    """Whether a batch consists of two halves whose rows belong together."""
+
     def __init__(self, labels: Tensor, *, seed: int) -> None:
         self.labels = torch.as_tensor(labels).cpu().numpy()
         if self.labels.ndim != 1 or self.labels.size == 0:

@@ -32,7 +32,6 @@ class PairedSampler(BatchSampler):
     """
 
     pairs: ClassVar[bool] = True
-    """Whether a batch consists of two halves whose rows belong together."""
 
     def __init__(
         self, labels: Tensor, *, batch_size: int, power: float, replacement: bool, seed: int
