@@ -20,18 +20,23 @@ MAY = {
     "archs": {"torchvision_compat"},
     "datasets": {"torchvision_compat"},
     "samplers": set(),
-    "methods": {"directional", "hyperbolic", "distillation", "geometry", "archs"},
+    "heads": {"geometry"},
+    "losses": set(),
+    "methods": {
+        "directional", "hyperbolic", "distillation", "geometry", "archs", "heads", "losses",
+    },
     "training": {"archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "extract": {"training", "archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },
+    "virtual_distribution": {"distillation", "evaluation", "methods", "metrics", "training"},
     "evaluate": {"evaluation"},
     "help": set(),
     "main": {"help", "app"},
     "third_party": {"evaluation", "datasets"},
 }  # fmt: skip
-KNOW_HYDRA = {"app", "build", "command_line", "run_config"}
+KNOW_HYDRA = {"app", "build", "command_line", "run_config", "trained"}
 
 
 def room_of(path: Path) -> str:

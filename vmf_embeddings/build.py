@@ -1,8 +1,10 @@
 """From configuration nodes to objects, behind a list of what a configuration may build."""
 
 import contextlib
+import functools
 import hashlib
 import importlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -17,10 +19,15 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
     from vmf_embeddings.methods.base import Method
 
+log = logging.getLogger(__name__)
+
 # what each group may build: our own room, and a few names of libraries
 ALLOWED = {
     "arch": ("vmf_embeddings.archs.",),
     "method": ("vmf_embeddings.methods.",),
+    "head": ("vmf_embeddings.heads.",),
+    "loss": ("vmf_embeddings.losses.",),
+    "feature_scaling": ("vmf_embeddings.methods.feature_scaling.",),
     "dataset": ("vmf_embeddings.datasets.",),
     "sampler": ("vmf_embeddings.samplers.",),
     "optimizer": (
@@ -130,7 +137,7 @@ def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
     Args:
         group: config group, a key of `ALLOWED`.
         node: `{name, params: {_target_, …}}`, or flat `{name, _target_, …}`.
-        **runtime: arguments that no configuration can hold.
+        **runtime: arguments that no configuration can hold; they stand in for keys of their name.
 
     Returns:
         What the target returns.
@@ -147,7 +154,8 @@ def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
         )
     for target in _targets(params):
         check_target(group, target)
-    values = {key: params[key] for key in params if key != "name" or params is not node}
+    given = {*runtime, *(("name",) if params is node else ())}
+    values = {key: params[key] for key in params if key not in given}
     return hydra.utils.instantiate(values, _convert_="all", **runtime)
 
 
@@ -183,10 +191,87 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
         _try_one_image(arch, data, cfg)
     if pretrained:
         arch.load_pretrained()
-    built = instantiate("method", cfg.method, arch=arch)
+    built = _method_of(cfg.method, cfg, arch)
+    built.feature_scaling = instantiate("feature_scaling", cfg.feature_scaling)
     if data is not None:
-        built.configure(margin_warmup_epochs=data.margin_warmup_epochs)
+        built.configure(
+            margin_warmup_epochs=data.margin_warmup_epochs, n_epochs=cfg.mode.get("epochs")
+        )
+        if built.feature_scaling is not None:
+            built.feature_scaling.prepare(data.split("train").class_counts)
     return built
+
+
+def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
+    """The method of a node around `arch`; a student among its knobs is made around the same one."""
+    params = node.get("params", node)
+    if "student" in params:
+        student = functools.partial(_method_of, params.student, cfg)
+        return instantiate("method", node, arch=arch, student=student)
+    if not _takes_head_and_loss(node):
+        return instantiate("method", node, arch=arch)
+    head, loss = instantiate("head", cfg.head, _partial_=True), instantiate("loss", cfg.loss)
+    return instantiate("method", node, arch=arch, head=head, loss=loss)
+
+
+def _takes_head_and_loss(node: DictConfig) -> bool:
+    """Whether a method, or the student among its knobs, takes what head= and loss= make."""
+    params = node.get("params", node)
+    if "student" in params:
+        return _takes_head_and_loss(params.student)
+    target = str(params.get("_target_", ""))
+    if target:
+        check_target("method", target)
+    return bool(target) and getattr(_resolve(target), "wants_head_and_loss", False)
+
+
+def _refuse_unread_groups(cfg: DictConfig) -> None:
+    """Refuses a head or a loss that the command names beside a method that reads neither."""
+    if _takes_head_and_loss(cfg.method):
+        return
+    for group in _named("head", "loss"):
+        raise Refused(
+            f"method={cfg.method.name} has a head and a loss of its own and reads no {group}: "
+            f"leave {group} out, or say method=classifier, which takes both"
+        )
+
+
+def _named(*groups: str) -> list[str]:
+    """Which of the groups the command line names, by option or by a key."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    keys = {override.split("=", 1)[0].lstrip("+~").split(".")[0] for override in overrides}
+    return [group for group in groups if group in keys]
+
+
+def warn_of_contradictions(built: "Method", sampler: Any) -> None:
+    """Says in the log where two choices undo or repeat each other."""
+    if built.uses_prior and getattr(sampler, "balances", False):
+        log.warning(
+            "the loss adds the log frequency of the classes, and the sampler draws classes alike: "
+            "the frequent ones are held back twice, and the rare ones will be predicted too "
+            "often. Use one of them: a loss without a prior such as loss=ce, or sampler=random"
+        )
+
+
+def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None:
+    """Refuses batches whose form the method does not take.
+
+    Raises:
+        Refused: with the words to type.
+    """
+    missing = []
+    if built.wants_pairs and not getattr(sampler, "pairs", False):
+        missing.append("sampler=paired")
+    if built.views != data.views:
+        missing.append(f"dataset.params.views={built.views}")
+    if missing:
+        partners = " and pairs of images" if built.wants_pairs else ""
+        raise Refused(
+            f"method={built.name} trains on {built.views} view{'s' * (built.views > 1)} of every "
+            f"image{partners}; add {' '.join(missing)} to the command"
+        )
 
 
 def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
@@ -222,6 +307,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     """Everything that `training.fit.fit` needs, built and checked."""
     import torch
 
+    from vmf_embeddings import trained
     from vmf_embeddings.training.checkpoint import last_state
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.training.settings import Settings
@@ -246,8 +332,13 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     if settings.resume == "auto":
         identity = data.split("train").identity
         state = last_state(run_dir, plain, identity, same_length=schedule.needs_length)
+    _refuse_unread_groups(cfg)
+    built = method(cfg, data, pretrained=state is None)
+    trained.give_teacher(built, cfg, data)
+    refuse_other_batches(built, sampler, data)
+    warn_of_contradictions(built, sampler)
     return {
-        "method": method(cfg, data, pretrained=state is None),
+        "method": built,
         "dataset": data,
         "sampler": sampler,
         "make_optimizer": make_optimizer,

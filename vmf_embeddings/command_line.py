@@ -18,6 +18,7 @@ from vmf_embeddings.build import Refused
 from vmf_embeddings.help import CONF, folders_of_ones_own
 
 FLAT = ("mode", "trainer", "logger")  # groups that no constructor checks
+BY_EPOCHS = ("optimizer.params.rho",)  # a number, or a list of them; whatever it builds checks
 SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 
@@ -76,7 +77,7 @@ def check_value_types(cfg: DictConfig) -> None:
             continue
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
         wanted = _kind(default)
-        if wanted is not None and not _fits(value, default):
+        if wanted is not None and key not in BY_EPOCHS and not _fits(value, default):
             raise Refused(f"{key} expects {wanted} (default: {default}), got {value!r}")
 
 
@@ -103,7 +104,8 @@ def _is_group(key: str) -> bool:
 
 
 GROUPS = (
-    "arch method dataset sampler mode optimizer schedule logger trainer experiment".split()  # noqa: SIM905
+    "arch method head loss feature_scaling dataset sampler mode optimizer schedule "  # noqa: SIM905
+    "logger trainer experiment".split()
 )
 
 

@@ -10,9 +10,19 @@ from vmf_embeddings.build import Refused
 
 # keys of the command that say where and how to extract, not what was trained
 ABOUT_EXTRACTION = ("mode", "run", "name", "split", "search", "resume", "num_workers", "trainer")
-ABOUT_TRAINING = ("sampler", "optimizer", "schedule", "logger", "random_seed", "experiment", "hydra")
+ABOUT_TRAINING = (
+    "sampler",
+    "optimizer",
+    "schedule",
+    "logger",
+    "random_seed",
+    "experiment",
+    "hydra",
+)
 MAY_MOVE = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
-SELECTS = ("arch", "method", "dataset")
+OF_OLDER_RUNS = {"head": "linear", "loss": "ce", "feature_scaling": "none"}  # before these groups
+SELECTS = ("arch", "method", "dataset", *OF_OLDER_RUNS)
+CONF = Path(__file__).parent / "conf"
 
 
 def configuration_of_run(
@@ -51,6 +61,7 @@ def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[
     """What decides what the run computes; None where only the command can say it."""
     if "config" in checkpoint:
         config = json.loads(checkpoint["config"])
+        config = {group: _option(group, name) for group, name in OF_OLDER_RUNS.items()} | config
         return {key: config[key] for key in (*SELECTS, "random_seed")}
     path = run_dir / ".hydra_train" / "config.yaml"
     if not path.exists():
@@ -60,13 +71,18 @@ def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[
 
 def _translated(old: DictConfig) -> dict[str, Any]:
     """A configuration of 2021 in today's form: the same names and values, with today's targets."""
-    conf = Path(__file__).parent / "conf"
     new: dict[str, Any] = {"random_seed": old.get("random_seed", 1234)}
     for group in SELECTS:
-        node = OmegaConf.load(conf / group / f"{old[group].name}.yaml")
-        known = {k: v for k, v in (old[group].get("params") or {}).items() if k in node.params}
-        new[group] = OmegaConf.to_container(OmegaConf.merge(node, {"params": known}))
+        of_run = old.get(group, {"name": OF_OLDER_RUNS.get(group)})
+        node = _option(group, of_run["name"])
+        known = {k: v for k, v in (of_run.get("params") or {}).items() if k in node["params"]}
+        new[group] = node | {"params": node["params"] | known}
     return new
+
+
+def _option(group: str, name: str) -> dict[str, Any]:
+    """What the file of a group's option says."""
+    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
 
 
 def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_dir: Path) -> None:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ import yaml
 import vmf_embeddings
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.geometry import from_meta
+from vmf_embeddings.heads.linear import LinearHead
+from vmf_embeddings.losses.ce import CrossEntropy
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf" / "method"
 NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(CONF.glob("*.yaml"))}
 B, C, D = 24, 5, 3
+EPOCHS = 60
 every_method = pytest.mark.parametrize("name", NODES)
 
 
@@ -24,15 +28,23 @@ def method_class(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
+def knobs_of(name: str) -> dict:
+    """What the yaml says, and what the groups head= and loss= bring."""
+    knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
+    if method_class(name).wants_head_and_loss:
+        knobs |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
+    return knobs
+
+
 def build(name: str, *, learn_temp: bool = True):
     """The method with the knobs of its yaml on a tiny backbone, prepared as before a training."""
     torch.manual_seed(0)
-    target = method_class(name)
-    knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
+    target, knobs = method_class(name), knobs_of(name)
     head = {"use_vmf": target.wants_vmf, "learn_temp": learn_temp, "init_temp": -2.0}
     method = target(TinyArch(C, D, **head), **knobs)
-    method.configure(margin_warmup_epochs=0)
+    method.configure(margin_warmup_epochs=0, n_epochs=EPOCHS)
     method.prepare(lambda: images().split(16), torch.bincount(labels()))
+    method.begin_epoch(EPOCHS // 2)
     return method
 
 
@@ -44,12 +56,19 @@ def labels() -> torch.Tensor:
     return torch.arange(B) % C
 
 
+def batch(name: str) -> dict[str, torch.Tensor]:
+    """A training batch of as many views as the method asks for."""
+    views = method_class(name).views
+    examples = torch.stack([images()] * views, 1) if views > 1 else images()
+    return {"examples": examples, "ids": labels()}
+
+
 @every_method
 def test_yaml_names_its_file_and_exactly_the_knobs_of_the_constructor(name):
     node, target = NODES[name], method_class(name)
     assert node["name"] == name
-    knobs = [p for p in inspect.signature(target).parameters if p != "arch"]
-    assert set(knobs) == set(node["params"]) - {"_target_"}
+    knobs = {p for p in inspect.signature(target).parameters if p != "arch"}
+    assert knobs == set(knobs_of(name))
     assert build(name).name == target.__module__.rpartition(".")[2]
 
 
@@ -101,12 +120,11 @@ def test_loss_depends_on_the_labels(name):
 def test_training_lowers_the_loss(name):
     method = build(name)
     optimizer = torch.optim.SGD(method.param_groups(1e-3), lr=0.1, momentum=0.9)
-    batch = {"examples": images(), "ids": labels()}
     losses = []
-    for epoch in range(60):
+    for epoch in range(EPOCHS):
         method.begin_epoch(epoch)
         optimizer.zero_grad()
-        loss = method(batch)
+        loss = method(batch(name))
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
@@ -119,7 +137,7 @@ def test_groups_are_a_partition_and_every_parameter_gets_a_gradient(name):
     grouped = [p for group in method.param_groups(0.1) for p in group["params"]]
     assert len(grouped) == len({id(p) for p in grouped})
     assert {id(p) for p in grouped} == {id(p) for p in method.parameters()}
-    method({"examples": images(), "ids": labels()}).backward()
+    method(batch(name)).backward()
     for key, parameter in method.named_parameters():
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
@@ -180,8 +198,7 @@ def test_mathematics_stays_in_float32_under_autocast(name):
 
 @every_method
 def test_a_wrong_vmf_flag_is_refused_with_the_words_to_type(name):
-    target = method_class(name)
-    knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
+    target, knobs = method_class(name), knobs_of(name)
     wanted = target.wants_vmf
     with pytest.raises(ValueError) as error:
         target(TinyArch(C, D, use_vmf=not wanted), **knobs)

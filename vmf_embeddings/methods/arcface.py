@@ -96,7 +96,7 @@ class ArcFace(Method):
         """The margin of the present epoch in radians."""
         return self.m if self.epoch >= (self.margin_warmup_epochs or 0) else 0.0
 
-    def configure(self, *, margin_warmup_epochs: int) -> None:
+    def configure(self, *, margin_warmup_epochs: int, n_epochs: int | None = None) -> None:
         """Takes the data set's warm-up unless the configuration gave one."""
         if self.margin_warmup_epochs is None:
             self.margin_warmup_epochs = margin_warmup_epochs

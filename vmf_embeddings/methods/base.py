@@ -7,10 +7,11 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.head import ClassHead
 from vmf_embeddings.methods.precision import widen
 
-DECAY_RULES = ("none", "reference")
+DECAY_RULES = ("none", "reference", "all")
 
 
 class Method(nn.Module):
@@ -25,6 +26,15 @@ class Method(nn.Module):
     wants_vmf: ClassVar[bool] = False
     """Whether the class weights are von Mises-Fisher parameters (`arch.params.use_vmf=True`)."""
 
+    views: ClassVar[int] = 1
+    """How many views of every image a training batch holds; above 1, they are its second axis."""
+
+    wants_pairs: ClassVar[bool] = False
+    """Whether the two halves of a training batch must be partners, row by row."""
+
+    wants_head_and_loss: ClassVar[bool] = False
+    """Whether the constructor takes `head` and `loss`, made from the groups head= and loss=."""
+
     def __init__(self, arch: Arch) -> None:
         super().__init__()
         if arch.head.use_vmf != self.wants_vmf:
@@ -35,6 +45,7 @@ class Method(nn.Module):
             )
         self.arch = arch
         self.head: ClassHead | None = None
+        self.feature_scaling: FeatureScaling | None = None
 
     @property
     def name(self) -> str:
@@ -55,6 +66,10 @@ class Method(nn.Module):
         """Embeddings [B, D] -> logits [B, C] or [B, S, C], temperature applied, or None."""
         raise NotImplementedError
 
+    def raw_logits(self, embeddings: Tensor) -> Tensor | None:
+        """Embeddings [B, D] -> `logits` before any adjustment to the class frequencies."""
+        return self.logits(embeddings)
+
     def predict(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> class probabilities [B, C], averaged over S if there are samples."""
         logits = self.logits(embeddings)
@@ -62,6 +77,11 @@ class Method(nn.Module):
             raise ValueError(f"method={self.name} has no classes to predict.")
         probabilities = logits.softmax(-1)
         return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
+
+    @property
+    def backbones(self) -> list[Arch]:
+        """Every backbone that runs in a training step."""
+        return [self.arch]
 
     @property
     def geometry(self) -> Geometry:
@@ -78,6 +98,11 @@ class Method(nn.Module):
         """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
         return next(self.parameters()).new_ones(()) if self.head is None else self.head.temperature
 
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the loss adds the log frequency of the classes to the logits."""
+        return False
+
     def status(self) -> dict[str, float]:
         """Numbers worth a progress line. Waits for the device: call it once per epoch."""
         if self.head is None or self.head.tau is None:
@@ -86,11 +111,22 @@ class Method(nn.Module):
 
     # hooks of the training
 
-    def configure(self, *, margin_warmup_epochs: int) -> None:  # noqa: B027 - most methods need nothing
-        """Takes what the data set knows and the method needs; called once. Default: nothing.
+    wants_teacher: ClassVar[bool] = False
+    """Whether a training step needs the trained method of `teacher_run`, through `learn_from`."""
+    teacher_run: str | None = None
+
+    def learn_from(self, teacher: "Method") -> None:
+        """Takes a trained method to learn from, before a training."""
+        raise NotImplementedError
+
+    def configure(  # noqa: B027 - most methods need nothing
+        self, *, margin_warmup_epochs: int, n_epochs: int | None = None
+    ) -> None:
+        """Takes what data set and loop know and the method needs; called once. Default: nothing.
 
         Args:
             margin_warmup_epochs: epochs during which an additive margin stays 0 on this data set.
+            n_epochs: epochs of the whole training; None where there is none.
         """
 
     def prepare(  # noqa: B027 - most methods need nothing
@@ -109,11 +145,38 @@ class Method(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar."""
-        return self.loss(self.embed(batch["examples"]), batch["ids"])
+        labels = batch["ids"]
+        return self.loss(self.scaled(self.embed(batch["examples"]), labels), labels)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The same as `training_step`; a module's forward is what data-parallel wrappers wrap."""
+    def scaled(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D] as the loss of a training step sees them, by `feature_scaling`.
+
+        Args:
+            embeddings: [B, D].
+            labels: classes [B], or shares of the classes [B, C].
+
+        Returns:
+            [B, D]; the embeddings themselves without feature scaling, and in evaluation mode.
+        """
+        if self.feature_scaling is None or not self.training:
+            return embeddings
+        return self.feature_scaling(embeddings, labels)
+
+    def perturb_loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Batch -> the loss whose gradient says where a sharpness-aware optimizer looks, scalar.
+
+        Default: the loss of the training step.
+        """
         return self.training_step(batch)
+
+    def forward(self, batch: dict[str, Tensor], *, perturb: bool = False) -> Tensor:
+        """The same as `training_step`; a module's forward is what data-parallel wrappers wrap.
+
+        Args:
+            batch: see `training_step`.
+            perturb: whether to give `perturb_loss` instead.
+        """
+        return self.perturb_loss(batch) if perturb else self.training_step(batch)
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
         """Parameters that never decay, beside biases and other vectors. Default: none."""
@@ -127,7 +190,8 @@ class Method(nn.Module):
         Args:
             temp_learning_rate: learning rate of tau, >= 0; tau has neither momentum nor decay.
             class_weight_decay: "none" (class weights do not decay: their length means something),
-                or "reference" (they do, as they did in 2021 through a mistaken name).
+                "reference" (they do, as they did in 2021 through a mistaken name), or "all" (so
+                do biases, scales and BatchNorm, as where nobody forms groups).
 
         Returns:
             Groups that hold every trainable parameter exactly once; empty groups are left out.
@@ -137,22 +201,26 @@ class Method(nn.Module):
                 f"class_weight_decay must be one of {DECAY_RULES}, got {class_weight_decay!r}."
             )
         tau = None if self.head is None else self.head.tau
-        still = {id(p) for p in self.undecayed_parameters()}
-        if class_weight_decay == "none":
-            still.add(id(self.class_weights))
         parameters = [p for p in self.parameters() if p.requires_grad and p is not tau]
+        still = self._undecayed(parameters, class_weight_decay)
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if p.ndim > 1 and id(p) not in still]},
-            {
-                "params": [p for p in parameters if p.ndim <= 1 or id(p) in still],
-                "weight_decay": 0.0,
-            },
+            {"params": [p for p in parameters if id(p) not in still]},
+            {"params": [p for p in parameters if id(p) in still], "weight_decay": 0.0},
         ]
         if isinstance(tau, nn.Parameter):
             constants = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
             groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
         _assert_partition(groups, self)
         return [group for group in groups if group["params"]]
+
+    def _undecayed(self, parameters: list[nn.Parameter], class_weight_decay: str) -> set[int]:
+        """Which parameters never decay, by their ids."""
+        if class_weight_decay == "all":
+            return set()
+        still = [*self.undecayed_parameters(), *(p for p in parameters if p.ndim <= 1)]
+        if class_weight_decay == "none":
+            still.append(self.class_weights)
+        return {id(p) for p in still}
 
     # checkpoints of 2021
 

@@ -1,0 +1,1 @@
+"""Heads: from embeddings to the logits of the classes; one file per head."""

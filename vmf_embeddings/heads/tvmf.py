@@ -1,0 +1,61 @@
+"""The t-vMF classifier: cosines through a similarity with heavy tails.
+
+Kobayashi 2021, "T-vMF Similarity for Regularizing Intra-Class Feature Distribution", CVPR,
+equation 6, https://openaccess.thecvf.com/content/CVPR2021/html/Kobayashi_T-vMF_Similarity_for_Regularizing_Intra-Class_Feature_Distribution_CVPR_2021_paper.html.
+"""
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.heads.cosine import CosineHead
+
+
+def tvmf_similarity(cosine: Tensor, kappa: Tensor | float) -> Tensor:
+    """The t-vMF similarity (1 + c) / (1 + kappa (1 - c)) - 1 of a cosine c.
+
+    It leads from -1 at c = -1 to 1 at c = 1, is the cosine itself for kappa = 0, and is increasing
+    for kappa > -1/2 only. Its slope is 1 + 2 kappa at c = 1 and the inverse of that at c = -1. It
+    is formed as (c - kappa (1 - c)) / (1 + kappa (1 - c)), which takes no 1 from a number near 1.
+
+    Args:
+        cosine: any shape, in [-1, 1].
+        kappa: > -1/2; concentration: the larger, the closer to the class weight counts as similar.
+
+    Returns:
+        The shape of `cosine`, in [-1, 1].
+
+    Example:
+        >>> tvmf_similarity(torch.tensor([-1.0, 0.0, 0.9, 1.0]), 16.0)
+        tensor([-1.0000, -0.9412, -0.2692,  1.0000])
+    """
+    spread = kappa * (1 - cosine)
+    return (cosine - spread) / (1 + spread)
+
+
+class TVMFHead(CosineHead):
+    """Logits of the t-vMF similarity with every class, plus a bias, under a scale.
+
+    Args:
+        n_classes: C.
+        dim: D.
+        kappa: concentration, > -0.5.
+        bias: as in `CosineHead`.
+        scale: as in `CosineHead`.
+    """
+
+    kappa: Tensor
+
+    def __init__(
+        self, n_classes: int, dim: int, kappa: float, bias: bool, scale: float | None
+    ) -> None:
+        if not kappa > -0.5:
+            raise ValueError(
+                f"head.params.kappa must be > -0.5, where the similarity stops growing with the "
+                f"cosine, got {kappa}."
+            )
+        super().__init__(n_classes, dim, bias, scale)
+        self.register_buffer("kappa", torch.tensor(float(kappa)))
+
+    def similarity(self, cosines: Tensor) -> Tensor:
+        """Cosines [B, C] -> t-vMF similarities [B, C]."""
+        return tvmf_similarity(cosines, self.kappa)

@@ -1,0 +1,1 @@
+"""Losses: from the logits of a batch to a number; one file per loss."""

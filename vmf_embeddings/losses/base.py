@@ -1,0 +1,108 @@
+"""What every loss on logits offers; the counts of the training classes, where it needs them."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+class Loss(nn.Module):
+    """Scaled logits [B, C] and labels -> mean loss in nats.
+
+    A new one writes a pure function and a `forward` that hands it `class_counts` and the knobs.
+    What a loss knows of the class sizes acts in training alone: predictions come from the head.
+    """
+
+    needs_counts: ClassVar[bool] = False
+    """Whether it needs the number of training images of every class."""
+    uses_prior: ClassVar[bool] = False
+    """Whether it adds the log frequency of the classes to the logits."""
+    wants_cosine_head: ClassVar[bool] = False
+    """Whether it works on bounded similarities, whose `scale` it then dictates."""
+
+    scale: float = 1.0
+    """What the head multiplies its similarities by, where `wants_cosine_head`."""
+
+    class_counts: Tensor | None
+
+    def __init__(self) -> None:
+        super().__init__()
+        empty = torch.zeros(0, dtype=torch.long) if self.needs_counts else None
+        self.register_buffer("class_counts", empty)
+        self.epoch = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the loss is the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
+    def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
+        """The mean loss of a batch.
+
+        Args:
+            logits: [B, C], scale applied.
+            labels: classes [B] in 0..C-1, or the share of every class [B, C], rows sum to 1.
+            features: what the head was given [B, D], for the losses that look at it.
+
+        Returns:
+            Scalar in nats.
+        """
+        raise NotImplementedError
+
+    def prepare(self, class_counts: Tensor) -> None:
+        """Takes the images per class [C] of the training split; they stay in the checkpoint.
+
+        Raises:
+            ValueError: a class has no image, so that its weight or prior would be infinite.
+        """
+        if not self.needs_counts:
+            return
+        if class_counts.numel() == 0 or not bool((class_counts > 0).all()):
+            empty = (class_counts <= 0).nonzero().flatten().tolist()
+            raise ValueError(
+                f"loss={self.name} needs at least one training image of every class; classes "
+                f"{empty[:10]} have none. Choose a smaller imbalance, or loss=ce."
+            )
+        self.class_counts = class_counts.to(self.class_counts.device, torch.long).clone()
+
+    @property
+    def counts(self) -> Tensor:
+        """Images per class [C].
+
+        Raises:
+            ValueError: `prepare` has not been called.
+        """
+        if self.class_counts is None or self.class_counts.numel() == 0:
+            raise ValueError(
+                f"loss={self.name} needs the class counts of the training split: call "
+                "prepare(class_counts) before the first batch."
+            )
+        return self.class_counts
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Told before every epoch, counted from 0."""
+        self.epoch = epoch
+
+    def for_prediction(self, logits: Tensor) -> Tensor:
+        """Logits [B, C] -> those whose softmax are this loss's probabilities. Default: the same."""
+        return logits
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Makes room for the counts of a checkpoint: before `prepare` there is none."""
+        counts = state.get(f"{prefix}class_counts")
+        if counts is not None and self.class_counts is not None:
+            self.class_counts = torch.empty_like(counts, device=self.class_counts.device)
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def shares(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Labels [B] as shares of the classes [B, C]; labels that are shares already stay so.
+
+    Example:
+        >>> shares(torch.tensor([1, 0]), 3, torch.float32)
+        tensor([[0., 1., 0.],
+                [1., 0., 0.]])
+    """
+    if labels.is_floating_point():
+        return labels.to(dtype)
+    return nn.functional.one_hot(labels, n_classes).to(dtype)

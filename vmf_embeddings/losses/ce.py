@@ -1,0 +1,14 @@
+"""Cross-entropy: the loss of every other, without any knowledge of class sizes."""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vmf_embeddings.losses.base import Loss
+
+
+class CrossEntropy(Loss):
+    """Mean negative log probability of the label."""
+
+    def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
+        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        return cross_entropy(logits, labels)
