@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ class BatchSampler(ABC):
 
     balances: ClassVar[bool] = False
     """Whether batches are closer to all classes alike than to the classes of the data."""
+    learns: ClassVar[bool] = False
+    """Whether its law follows the training, step by step: `meta.py` says what that asks for."""
 
     pairs: ClassVar[bool] = False
     """Whether a batch consists of two halves whose rows belong together."""
@@ -50,11 +52,11 @@ class BatchSampler(ABC):
         """A fresh generator for this epoch."""
         return np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """What `load_state_dict` needs to give the same batches."""
         return {"epoch": self.epoch, "seed": self.seed}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go to the epoch and seed of a saved state."""
         self.epoch = int(state["epoch"])
         self.seed = int(state["seed"])

@@ -22,8 +22,7 @@ class ClassAwareSampler(BatchSampler):
 
     Each class that comes gives `n_samples` images in a row. A list that is exhausted is shuffled
     again, so an image can come twice in a batch where its class is small. Both kinds of lists go on
-    from one epoch to the next. Yet nothing is remembered: every class comes once in a pass over the
-    classes, so the number of a pass tells how many images each class has given before.
+    from one epoch to the next, and yet nothing is remembered: see `images_in_turn`.
 
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.
@@ -54,36 +53,45 @@ class ClassAwareSampler(BatchSampler):
         return n_batches(self.n_images, self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        per_epoch = -(
-            -self.n_images // self.n_samples
-        )  # what the last class gives too much is lost
-        classes, passes = self._visits(self.epoch * per_epoch, per_epoch)
-        turns = passes[:, None] * self.n_samples + np.arange(self.n_samples)
-        order = self.classes.image(
-            np.repeat(classes, self.n_samples), self._numbers(classes, turns).ravel()
-        )
+        n_visits = -(-self.n_images // self.n_samples)  # what the last one gives too much is lost
+        order = images_in_turn(
+            self.classes, self.n_samples, self.epoch * n_visits, n_visits, seed=self.seed
+        ).ravel()
         yield from in_batches(torch.from_numpy(order[: self.n_images]), self.batch_size)
 
-    def _visits(self, first: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Visits first .. first + n - 1 to a class: which class [n], in which pass [n]."""
-        n_classes = len(self.classes)
-        passes, places = np.divmod(np.arange(first, first + n), n_classes)
-        orders = shuffles((self.seed, 0), n_classes, passes[0], passes[-1] + 1)
-        return orders[passes - passes[0], places], passes
 
-    def _numbers(self, classes: np.ndarray, turns: np.ndarray) -> np.ndarray:
-        """Which of its images each class [n] gives in its turns [n, n_samples], counted from 0."""
-        numbers = np.empty_like(turns)
-        visits = np.argsort(classes, kind="stable")
-        bounds = np.searchsorted(classes[visits], np.arange(len(self.classes) + 1))
-        for k, size in enumerate(self.classes.counts):
-            mine = visits[bounds[k] : bounds[k + 1]]
-            if len(mine):
-                passes, places = np.divmod(turns[mine], size)
-                first = passes[0, 0]
-                orders = shuffles((self.seed, 1, k), size, first, passes[-1, -1] + 1)
-                numbers[mine] = orders[passes - first, places]
-        return numbers
+def images_in_turn(
+    classes: Classes, n_samples: int, first: int, n: int, *, seed: int
+) -> np.ndarray:
+    """What visits first .. first + n - 1 to a class give.
+
+    A visit is a function of its number: every class comes once in a pass over the classes, so
+    the pass tells how many images it has given before.
+
+    Args:
+        classes: to go through in shuffled passes.
+        n_samples: images a visit gives, >= 1.
+        first: >= 0.
+        n: >= 1.
+        seed: >= 0, names the sequence.
+
+    Returns:
+        Indices [n, n_samples].
+    """
+    passes, places = np.divmod(np.arange(first, first + n), len(classes))
+    orders = shuffles((seed, 0), len(classes), passes[0], passes[-1] + 1)
+    visited = orders[passes - passes[0], places]
+    turns = passes[:, None] * n_samples + np.arange(n_samples)
+    visits = np.argsort(visited, kind="stable")
+    bounds = np.searchsorted(visited[visits], np.arange(len(classes) + 1))
+    numbers = np.empty_like(turns)
+    for k, size in enumerate(classes.counts):
+        mine = visits[bounds[k] : bounds[k + 1]]
+        if len(mine):
+            rounds, places = np.divmod(turns[mine], size)
+            orders = shuffles((seed, 1, k), size, rounds[0, 0], rounds[-1, -1] + 1)
+            numbers[mine] = orders[rounds - rounds[0, 0], places]
+    return classes.image(visited[:, None], numbers)
 
 
 def shuffles(key: tuple[int, ...], n: int, first: int, last: int) -> np.ndarray:

@@ -8,6 +8,7 @@ class Classes:
 
     Args:
         labels: integer classes [N] in 0..C-1, each with at least one image.
+        images: the indices [N] that the labels belong to; None = 0..N-1.
 
     Attributes:
         counts: [C] images per class, >= 1.
@@ -16,7 +17,7 @@ class Classes:
         ValueError: a class below the largest has no image: there is nothing to draw from.
     """
 
-    def __init__(self, labels: np.ndarray) -> None:
+    def __init__(self, labels: np.ndarray, images: np.ndarray | None = None) -> None:
         if labels.min() < 0:
             raise ValueError(f"expected labels in 0..C-1, got {labels.min()}")
         self.counts = np.bincount(labels)
@@ -27,7 +28,8 @@ class Classes:
                 f"{empty[0]}), and this sampler draws a class before an image. Take a split that "
                 "leaves every class an image, or sampler=random."
             )
-        self._members = np.argsort(labels, kind="stable")
+        order = np.argsort(labels, kind="stable")
+        self._members = order if images is None else images[order]
         self._starts = np.cumsum(self.counts) - self.counts
 
     def __len__(self) -> int:
