@@ -96,7 +96,7 @@ class Split(torch.utils.data.Dataset, ABC):
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """One image as the network wants it, float32 [channels, H, W] or [views, channels, H, W]."""
+        """One image as the network wants it, float32 [channels, H, W]; [views, …] where several."""
 
     def with_views(self, views: int) -> Self:
         """A copy whose images come as several pictures, each with its own random transform.

@@ -78,9 +78,9 @@ class Folder(ImageFileDataset):
         children = _subfolders(root)
         words = [name for name in children if name.lower() in SPLIT_WORDS]
         if "train" in children and len(words) > 1:
-            found = {SPLIT_WORDS[word.lower()]: _classes(root, word) for word in words}
+            found = {SPLIT_WORDS[word.lower()]: pictures_by_class(root, word) for word in words}
         else:
-            found = {"": _classes(root, "")}
+            found = {"": pictures_by_class(root, "")}
         if not any(found.values()):
             raise ValueError(
                 f"no pictures in class folders below {root}: expected {root}/<class>/<picture> "
@@ -126,7 +126,7 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _classes(root: Path, split: str) -> dict[str, list[str]]:
+def pictures_by_class(root: Path, split: str) -> dict[str, list[str]]:
     """Class -> sorted picture paths below `root`; pictures may lie in folders of their own."""
     classes = {}
     for name in _subfolders(root / split):

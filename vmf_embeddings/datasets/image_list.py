@@ -20,11 +20,13 @@ from vmf_embeddings.datasets.transforms import IMAGENET_MEAN, IMAGENET_STD
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
 
 
-def read_list(path: Path) -> tuple[list[str], np.ndarray]:
-    """Lines `relative/path,label`, split at the last comma; blank lines are skipped.
+def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.ndarray]:
+    """Lines `relative/path,label`, split at the last separator; blank lines are skipped.
 
     Args:
         path: the list file, UTF-8.
+        separator: a comma; or None for any white space, as `str.rsplit` has it, where paths may
+            hold spaces of their own, and a leading / means the folder of the data set.
 
     Returns:
         N paths and labels int64 [N].
@@ -32,22 +34,25 @@ def read_list(path: Path) -> tuple[list[str], np.ndarray]:
     Raises:
         ValueError: naming file and line, if a line is not of that form or none is left.
     """
+    shown = "," if separator else " "
     files, labels = [], []
     for number, line in enumerate(read_utf8(path).split("\n"), start=1):
         if not line.strip():
             continue
-        file, _, label = line.rpartition(",")
+        *rest, label = line.rsplit(separator, 1)
+        file = "".join(rest)
         try:
             labels.append(int(label))
         except ValueError:
             raise ValueError(
-                f"{path} line {number}: expected relative/path,integer-label, got {line!r}"
+                f"{path} line {number}: expected relative/path{shown}integer-label, got {line!r}"
             ) from None
-        files.append(file)
-        if not file:
-            raise ValueError(f"{path} line {number}: no path before the comma in {line!r}")
+        files.append(file if separator else file.lstrip("/ "))
+        if not files[-1]:
+            what = "comma" if separator else "label"
+            raise ValueError(f"{path} line {number}: no path before the {what} in {line!r}")
     if not files:
-        raise ValueError(f"{path} lists no images; expected lines relative/path,label")
+        raise ValueError(f"{path} lists no images; expected lines relative/path{shown}label")
     return files, np.array(labels, dtype=np.int64)
 
 

@@ -1,4 +1,4 @@
-"""Any closed set with its training split thinned to a long tail, the same images in every process."""
+"""Any closed set with its training split thinned to a long tail, the same in every process."""
 
 import logging
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from vmf_embeddings.datasets.thinning import (
 
 log = logging.getLogger(__name__)
 
-VALIDATION = ("own", "unchosen", "test")
+VALIDATION = ("own", "unchosen", "none")
 VALID_SHARE = 0.15  # of a class, for validation=unchosen
 
 
@@ -32,8 +32,8 @@ class LongTailed(Dataset):
     - `unchosen`: all that may be trained on is thinned, as in the published benchmarks, and 15% of
       each class is taken from the images that were not chosen, or as many as there are. A class
       all of whose images are trained on has none there.
-    - `test`: all that may be trained on is thinned, and the epoch is chosen on the TEST set, as in
-      many originals. Numbers are optimistic then.
+    - `none`: all that may be trained on is thinned and nothing validates; for mode.select=test,
+      which chooses the epoch on the test set as many originals do.
 
     Args:
         of: a closed set, or a whole node of the group, {name, params}, whose params became one.
@@ -43,7 +43,7 @@ class LongTailed(Dataset):
             class can give what the profile asks for. Classes with fewer images give all of them.
         subset: which images: `ldam`, `glmc` or `seeded`, see `thinning`.
         subset_seed: for `seeded`, >= 0; not the run's seed, so that runs share their images.
-        validation: `own`, `unchosen` or `test`.
+        validation: `own`, `unchosen` or `none`.
         balanced_test: whether test (and own validation) keep equally many images of every class:
             as many as the smallest has.
         views: pictures of one training image, see `Split.with_views`.
@@ -95,12 +95,6 @@ class LongTailed(Dataset):
         log.info("%s: %d training images, by class %s", self.name, counts.sum(), shown)
         if self.validation == "unchosen":
             self._refuse_poor_validation()
-        if self.validation == "test":
-            log.warning(
-                "%s: validation=test chooses the best epoch on the test set, as the original did; "
-                "its numbers are optimistic. validation=own or unchosen keeps test apart",
-                self.name,
-            )
 
     @cached_property
     def members(self) -> list[np.ndarray]:
@@ -141,8 +135,11 @@ class LongTailed(Dataset):
             return _part(self._source(augment=augment), self.chosen)
         if name == "valid" and self.validation == "unchosen":
             return _part(self._source(augment=augment), self.unchosen)
-        if name == "valid" and self.validation == "test":
-            return self.split("test", augment=augment)
+        if name == "valid" and self.validation == "none":
+            raise ValueError(
+                f"{self.name} has no validation split with dataset.params.validation=none; add "
+                "mode.select=test, or use dataset.params.validation=own or unchosen"
+            )
         whole = self.of.split(name, augment=augment)
         return _balanced(whole) if self.balanced_test else whole
 
@@ -152,7 +149,8 @@ class LongTailed(Dataset):
             raise ValueError(
                 f"dataset.params.validation=unchosen has no images of {lacking} of "
                 f"{len(self.unchosen)} classes, because all of theirs are trained on; use "
-                "dataset.params.validation=own, or test as the original did"
+                "dataset.params.validation=own, or validation=none with mode.select=test as the "
+                "originals did"
             )
 
 

@@ -2,16 +2,20 @@
 
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vmf_embeddings.datasets.augment import random_occlusion
+from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
+from vmf_embeddings.datasets.autoaugment import FILL
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# of ImageNet's RGB values in [0, 1]; a row of the axes is a channel
+COLOUR_VARIANCES = (0.2175, 0.0188, 0.0045)
+COLOUR_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 ENLARGE = 256 / 224  # pictures are resized to this times the size of the final crop
 
 
@@ -21,20 +25,39 @@ class Recipe:
 
     Attributes:
         squash: resize to a square, whatever the aspect ratio; otherwise the short side is resized.
+        resize_first: whether training crops from the resized picture, colours changed before; else
+            it crops from the whole picture, and colours change after.
         jitter: largest change of brightness, contrast, saturation and hue; None leaves colours
             alone.
-        ratio: range of aspect ratios of the random crop, which covers 16% to 100% of the picture.
+        scale: range of the share of the picture that the random crop covers.
+        ratio: range of its aspect ratios.
         crop: "random_resized", "shifted" (centre crop, moved by up to an eighth) or "centre".
-        occlusion: side of a square that is set to the mean colour, as a share of the image; 0 =
-            none.
+        border: what "shifted" brings in: "reflect" or "constant" (black).
+        autoaugment: whether a policy for CIFAR10 is drawn, see `autoaugment`.
+        grey: probability of losing all colour.
+        blur: probability of a Gaussian blur with a standard deviation of 0.1 to 2 pixels.
+        lighting: standard deviation of the shift along ImageNet's colour axes; 0 = none.
+        cutout: side of a black square that may hang over, as a share of the image; 0 = none.
+        occlusion: side of a square inside that is set to the mean colour, likewise.
     """
 
     squash: bool = False
+    resize_first: bool = True
     jitter: tuple[float, float, float, float] | None = None
+    scale: tuple[float, float] = (0.16, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     crop: str = "random_resized"
+    border: str = "reflect"
+    autoaugment: bool = False
+    grey: float = 0.0
+    blur: float = 0.0
+    lighting: float = 0.0
+    cutout: float = 0.0
     occlusion: float = 0.0
 
+
+_JITTER = (0.4, 0.4, 0.4, 0.0)
+_INAT = Recipe(resize_first=False, scale=(0.08, 1.0))
 
 RECIPES = {
     "none": Recipe(crop="centre"),
@@ -42,6 +65,12 @@ RECIPES = {
     "cars": Recipe(squash=True, jitter=(0.3, 0.3, 0.3, 0.1), ratio=(1.0, 1.0)),
     "sop": Recipe(squash=True),
     "cifar": Recipe(crop="shifted", occlusion=0.25),
+    "crop_flip": Recipe(crop="shifted", border="constant"),
+    "balms": Recipe(crop="shifted", border="constant", autoaugment=True, cutout=0.5),
+    "inat": _INAT,
+    "decoupling": replace(_INAT, jitter=_JITTER),
+    "tvmf": replace(_INAT, jitter=_JITTER, lighting=0.1),
+    "glmc": replace(_INAT, jitter=_JITTER, grey=0.2, blur=0.5),
 }
 
 
@@ -63,6 +92,54 @@ class Occlusion:
     def __call__(self, image: Tensor) -> Tensor:
         """The occluded copy, same shape."""
         return random_occlusion(image[None], self.size)[0]
+
+
+@dataclass(frozen=True)
+class Cutout:
+    """Blackens a square of a picture [channels, H, W] before it is normalised."""
+
+    size: int
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The blackened copy, same shape."""
+        return random_cutout(image[None], self.size)[0]
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """Shifts a picture's colour along the axes in which ImageNet's colours vary.
+
+    Krizhevsky et al. 2012 (https://doi.org/10.1145/3065386), section 4.1: c + P (a * l), where the
+    three a are normal, and P and l are eigenvectors and eigenvalues of RGB covariances in [0, 1].
+
+    Attributes:
+        std: standard deviation of a.
+    """
+
+    std: float
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """The shifted copy of [3, H, W]; values may leave [0, 1]."""
+        weights = self.std * torch.randn(3) * torch.tensor(COLOUR_VARIANCES)
+        return image + (torch.tensor(COLOUR_AXES) @ weights).view(3, 1, 1)
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Blurs a Pillow image by a Gaussian of random width, or leaves it alone."""
+
+    probability: float
+    sigma: tuple[float, float] = (0.1, 2.0)  # pixels
+
+    def __call__(self, image: Any) -> Any:
+        """The blurred copy, or the image itself."""
+        from PIL import ImageFilter
+
+        chance, position = torch.rand(2).tolist()
+        if chance >= self.probability:
+            return image
+        low, high = self.sigma
+        return image.filter(ImageFilter.GaussianBlur(low + (high - low) * position))
 
 
 def build_transform(
@@ -91,34 +168,57 @@ def build_transform(
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision import transforms
 
+    random = augment and recipe.crop != "centre"
     larger = image_size if recipe.crop == "shifted" else round(image_size * ENLARGE)
-    steps: list[Any] = [transforms.Resize((larger, larger) if recipe.squash else larger)]
-    if augment and recipe.crop != "centre":
-        steps += _random_steps(recipe, image_size)
+    steps: list[Any] = []
+    if recipe.resize_first or not random:
+        steps.append(transforms.Resize((larger, larger) if recipe.squash else larger))
+    if random:
+        colours = _colour_steps(recipe)
+        crop = _crop_steps(recipe, image_size)
+        steps += colours + crop if recipe.resize_first else crop + colours
+        if recipe.autoaugment:
+            policy = transforms.AutoAugmentPolicy.CIFAR10
+            steps.append(transforms.AutoAugment(policy, fill=[int(FILL)] * 3))
     else:
         steps.append(transforms.CenterCrop(image_size))
-    steps += [transforms.ToTensor(), transforms.Normalize(tuple(mean), tuple(std))]
-    if augment and recipe.occlusion:
+    steps.append(transforms.ToTensor())
+    if random and recipe.lighting:
+        steps.append(Lighting(recipe.lighting))
+    if random and recipe.cutout:
+        steps.append(Cutout(round(image_size * recipe.cutout)))
+    steps.append(transforms.Normalize(tuple(mean), tuple(std)))
+    if random and recipe.occlusion:
         steps.append(Occlusion(max(1, round(image_size * recipe.occlusion))))
     return transforms.Compose(steps)
 
 
-def _random_steps(recipe: Recipe, image_size: int) -> list[Any]:
+def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
+    from torchvision import transforms
+
+    steps: list[Any] = []
+    if recipe.crop == "random_resized":
+        steps.append(
+            transforms.RandomResizedCrop(image_size, scale=recipe.scale, ratio=recipe.ratio)
+        )
+    else:
+        shift = {"padding": image_size // 8, "padding_mode": recipe.border}
+        steps.append(transforms.CenterCrop(image_size))
+        steps.append(transforms.RandomCrop(image_size, **shift))
+    steps.append(transforms.RandomHorizontalFlip())
+    return steps
+
+
+def _colour_steps(recipe: Recipe) -> list[Any]:
     from torchvision import transforms
 
     steps: list[Any] = []
     if recipe.jitter is not None:
         steps.append(transforms.ColorJitter(*recipe.jitter))
-    if recipe.crop == "random_resized":
-        steps.append(
-            transforms.RandomResizedCrop(image_size, scale=(0.16, 1.0), ratio=recipe.ratio)
-        )
-    else:
-        steps.append(transforms.CenterCrop(image_size))
-        steps.append(
-            transforms.RandomCrop(image_size, padding=image_size // 8, padding_mode="reflect")
-        )
-    steps.append(transforms.RandomHorizontalFlip())
+    if recipe.grey:
+        steps.append(transforms.RandomGrayscale(recipe.grey))
+    if recipe.blur:
+        steps.append(Blur(recipe.blur))
     return steps
 
 

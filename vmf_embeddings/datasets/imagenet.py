@@ -1,0 +1,104 @@
+"""ImageNet from its folders (Russakovsky et al. 2015, https://arxiv.org/abs/1409.0575)."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.datasets.base import check_views
+from vmf_embeddings.datasets.folder import pictures_by_class
+from vmf_embeddings.datasets.holdout import check_share, hold_out_images
+from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
+
+TEST_FOLDERS = ("val_dir", "val")  # the official validation part, sorted into class folders
+
+
+class ImageNet(ImageFileDataset):
+    """`PATH/train/<class>/<picture>` and `PATH/val/<class>/<picture>`; the latter is test.
+
+    Args:
+        dataset_path: the folder, relative to the current directory.
+        valid_share: fraction of train that becomes valid; 0 = no validation split.
+        image_size: see `ImageFileDataset`, as for the rest.
+        augment: name of the training recipe.
+        mean: per channel.
+        std: per channel.
+        views: pictures of one training image, see `Split.with_views`.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    name = "imagenet"
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        valid_share: float,
+        image_size: int,
+        augment: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        views: int,
+        margin_warmup_epochs: int,
+    ) -> None:
+        super().__init__(
+            dataset_path,
+            image_size=image_size,
+            augment=augment,
+            mean=mean,
+            std=std,
+            margin_warmup_epochs=margin_warmup_epochs,
+        )
+        if valid_share:
+            check_share("valid_share", valid_share)
+        self.valid_share = valid_share
+        self.views = check_views(views)
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Sorted names of the folders in train; the position is the class."""
+        return sorted(self.pictures["train"])
+
+    @cached_property
+    def pictures(self) -> dict[str, dict[str, list[str]]]:
+        """Split -> class -> sorted paths below `dataset_path`."""
+        root = self.dataset_path
+        test = next((name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+        if test is None or not (root / "train").is_dir():
+            raise FileNotFoundError(
+                f"{root} has no folders train and {' or '.join(TEST_FOLDERS)}; expected "
+                f"{root}/train/<class>/<picture>. Say where ImageNet lies with "
+                "dataset=imagenet dataset.params.dataset_path=PATH"
+            )
+        found = {"train": pictures_by_class(root, "train"), "test": pictures_by_class(root, test)}
+        for name, classes in found.items():
+            if not classes:
+                raise ValueError(
+                    f"{root} has no {name} pictures in class folders; ImageNet's validation "
+                    f"pictures must be sorted into {root}/val/<class>/"
+                )
+        strange = sorted(found["test"].keys() - found["train"].keys())
+        if strange:
+            raise ValueError(
+                f"{root}/{test} has {len(strange)} class folders that train lacks, the first is "
+                f"{strange[0]}"
+            )
+        return found
+
+    def _class_name(self, label: int) -> str:
+        return self.class_names[label]
+
+    def _read_rows(self) -> dict[str, Rows]:
+        rows = {split: self._rows(classes) for split, classes in self.pictures.items()}
+        if self.valid_share:
+            held_out = hold_out_images(rows["train"].labels, self.valid_share)
+            rows["valid"] = rows["train"].chosen(held_out)
+            rows["train"] = rows["train"].chosen(~held_out)
+        return rows
+
+    def _rows(self, classes: dict[str, list[str]]) -> Rows:
+        number = {name: i for i, name in enumerate(self.class_names)}
+        files = [file for name in sorted(classes) for file in classes[name]]
+        labels = [number[name] for name in sorted(classes) for _ in classes[name]]
+        return Rows(files, np.array(labels, dtype=np.int64), self.dataset_path)

@@ -1,0 +1,156 @@
+"""Closed sets from list files with lines `path label`: ImageNet-LT, Places-LT, iNaturalist.
+
+ImageNet-LT and Places-LT: Liu et al. 2019, https://arxiv.org/abs/1904.05160. iNaturalist: Van Horn
+et al. 2018, https://arxiv.org/abs/1707.06642.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from vmf_embeddings.datasets.base import check_views
+from vmf_embeddings.datasets.holdout import check_share, hold_out_images
+from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+from vmf_embeddings.datasets.image_list import read_list
+
+
+class LabelledLists(ImageFileDataset):
+    """A list file per split; the last word of a line is the class, the rest is the path.
+
+    Args:
+        dataset_path: folder that the lists' paths start from, relative to the current directory; a
+            leading / of a path is dropped.
+        train_list: file below `dataset_path`, or a path of its own; as for the other lists.
+        valid_list: likewise; None holds out `valid_share` of train.
+        test_list: likewise.
+        valid_share: fraction of train that becomes valid where there is no such list, images of
+            every class; 0 = no validation split.
+        image_size: see `ImageFileDataset`, as for the rest.
+        augment: name of the training recipe.
+        mean: per channel.
+        std: per channel.
+        views: pictures of one training image, see `Split.with_views`.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    name = "image_list"
+    sizes: ClassVar[Mapping[str, int]] = {}  # images that the published lists have
+    n_published_classes: int | None = None
+    source = "lines are `path label`"  # where lists come from, for messages
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        train_list: str,
+        valid_list: str | None,
+        test_list: str,
+        valid_share: float,
+        image_size: int,
+        augment: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        views: int,
+        margin_warmup_epochs: int,
+    ) -> None:
+        super().__init__(
+            dataset_path,
+            image_size=image_size,
+            augment=augment,
+            mean=mean,
+            std=std,
+            margin_warmup_epochs=margin_warmup_epochs,
+        )
+        if valid_share:
+            check_share("valid_share", valid_share)
+        self.lists = {"train": train_list, "valid": valid_list, "test": test_list}
+        self.valid_share = valid_share
+        self.views = check_views(views)
+
+    def _read_rows(self) -> dict[str, Rows]:
+        rows = {name: self._read(name, file) for name, file in self.lists.items() if file}
+        self._refuse_shared_images(rows)
+        if "valid" not in rows and self.valid_share:
+            held_out = hold_out_images(rows["train"].labels, self.valid_share)
+            rows["valid"] = rows["train"].chosen(held_out)
+            rows["train"] = rows["train"].chosen(~held_out)
+        return rows
+
+    def _read(self, name: str, file: str) -> Rows:
+        path = self._path(file)
+        files, labels = read_list(path, separator=None)
+        refuse_escapes(files, str(path))
+        self._compare(path, f"{name} images", len(files), self.sizes.get(name))
+        n_classes = len(np.unique(labels))
+        if name == "train":
+            self._compare(path, "classes", n_classes, self.n_published_classes)
+        return Rows(files, labels, self.dataset_path)
+
+    def _path(self, file: str) -> Path:
+        places = [self.dataset_path / file, Path(file).expanduser()]
+        for path in places:
+            if path.is_file():
+                return path
+        raise FileNotFoundError(
+            f"{places[0]} does not exist; {self.source}. Say where the data lie with "
+            "dataset.params.dataset_path=PATH, and how the lists are called with "
+            "dataset.params.train_list=FILE, valid_list and test_list"
+        )
+
+    def _compare(self, path: Path, what: str, found: int, published: int | None) -> None:
+        if published is not None and found != published:
+            others = [name for name, size in self.sizes.items() if size == found]
+            hint = f"; that many are in the {others[0]} list" if others else ""
+            raise ValueError(
+                f"{path} has {found} {what}, and {self.name} has {published}{hint}. For lists of "
+                "your own use dataset=image_list"
+            )
+
+    def _refuse_shared_images(self, rows: Mapping[str, Rows]) -> None:
+        """Refuse images that are in two splits: a validation list may be the test list's copy."""
+        for one, other in combinations(rows, 2):
+            shared = set(rows[one].files) & set(rows[other].files)
+            if shared:
+                raise ValueError(
+                    f"{self.lists[one]} and {self.lists[other]} share {len(shared)} images, such "
+                    f"as {min(shared)}: {one} and {other} must be apart. Without a validation list "
+                    "of its own: dataset.params.valid_list=null"
+                )
+
+
+class ImageNetLT(LabelledLists):
+    """1,000 classes with 1,280 to 5 training images; class numbers do not follow frequency."""
+
+    name = "imagenet_lt"
+    sizes: ClassVar[Mapping[str, int]] = {"train": 115_846, "valid": 20_000, "test": 50_000}
+    n_published_classes = 1000
+    source = "the lists come with https://arxiv.org/abs/1904.05160, the images are ImageNet's"
+
+
+class PlacesLT(LabelledLists):
+    """365 scenes with 4,980 to 5 training images (first version of the lists)."""
+
+    name = "places_lt"
+    sizes: ClassVar[Mapping[str, int]] = {"train": 62_500, "valid": 7_300, "test": 36_500}
+    n_published_classes = 365
+    source = "the lists come with https://arxiv.org/abs/1904.05160, the images are Places365's"
+
+
+class INat2018(LabelledLists):
+    """8,142 species with 1,000 to 2 training images; the official validation part is test."""
+
+    name = "inat2018"
+    sizes: ClassVar[Mapping[str, int]] = {"train": 437_513, "test": 24_426}
+    n_published_classes = 8142
+    source = "python -m vmf_embeddings.datasets.prepare.inaturalist PATH makes it"
+
+
+class INat2019(INat2018):
+    """1,010 species; the official validation part is test."""
+
+    name = "inat2019"
+    sizes: ClassVar[Mapping[str, int]] = {"train": 265_213, "test": 3_030}
+    n_published_classes = 1010

@@ -1,0 +1,81 @@
+"""Lists of iNaturalist 2018 and 2019 from their official JSON files.
+
+Van Horn et al. 2018, https://arxiv.org/abs/1707.06642; the files train2018.json and val2018.json
+(likewise 2019) come from https://github.com/visipedia/inat_comp and are kept where they are.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vmf_embeddings.datasets.prepare.source import UserMistake
+
+PARTS = ("train", "val")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the lists of a year beside its JSON files.
+
+    Args:
+        arguments: without the program's name; `sys.argv[1:]` if None.
+
+    Returns:
+        Exit code: 0, or 2 where the command must change.
+    """
+    parser = argparse.ArgumentParser(description="List the images of iNaturalist 2018 or 2019.")
+    parser.add_argument("path", metavar="PATH", help="folder with trainYEAR.json and valYEAR.json")
+    parser.add_argument("--year", type=int, default=2018, choices=(2018, 2019))
+    options = parser.parse_args(arguments)
+    folder = Path(options.path)
+    try:
+        for part in PARTS:
+            rows = read_json(folder / f"{part}{options.year}.json")
+            target = folder / f"iNaturalist{options.year % 100}_{part}.txt"
+            write_list(target, rows)
+            print(f"{target}: {len(rows)} images of {len({label for _, label in rows})} classes")
+    except UserMistake as mistake:
+        print(f"error: {mistake}", file=sys.stderr)
+        return 2
+    print(
+        f"Next: python -m vmf_embeddings.main dataset=inat{options.year} "
+        f"dataset.params.dataset_path={folder} arch=resnet50 arch.params.first_conv_3x3=False"
+    )
+    return 0
+
+
+def read_json(path: Path) -> list[tuple[str, int]]:
+    """(path of the image, category) of every annotation, in the file's order.
+
+    Args:
+        path: a JSON object with `images` (id, file_name) and `annotations` (image_id, category_id).
+
+    Raises:
+        UserMistake: if the file is missing or of another form.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        files = {image["id"]: image["file_name"] for image in content["images"]}
+        return [(files[row["image_id"]], int(row["category_id"])) for row in content["annotations"]]
+    except FileNotFoundError:
+        raise UserMistake(
+            f"{path} does not exist; unpack {path.name}.tar.gz of the competition there"
+        ) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserMistake(
+            f"{path}: expected images with id and file_name, and annotations with image_id and "
+            f"category_id, as the competition's files have them ({error!r})"
+        ) from error
+
+
+def write_list(path: Path, rows: Sequence[tuple[str, int]]) -> None:
+    """Write lines `path label`, to a temporary name first."""
+    temporary = path.with_suffix(".txt.part")
+    temporary.write_text("".join(f"{file} {label}\n" for file, label in rows), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
