@@ -29,6 +29,7 @@ setup(
         "cpu": ["faiss-cpu>=1.9"],
         "gpu": ["faiss-gpu>=1.12"],
         "native": ["numba>=0.61"],
+        "sam": ["pytorch-optimizer>=4.1,<5"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow"],
         "cub": ["gdown"],

@@ -9,7 +9,9 @@ import torch.multiprocessing as mp
 from torch import nn
 
 from vmf_embeddings.training.batches import TrainBatches
+from vmf_embeddings.training.optimizers import sharpness_aware
 from vmf_embeddings.training.processes import gather_rows, share_batch_statistics, start
+from vmf_embeddings.training.step import step_for
 
 ROWS = 7  # an odd batch: the two shares differ in size
 
@@ -53,8 +55,10 @@ class Net(nn.Module):
         )
         self.norm = nn.BatchNorm1d(4)
 
-    def forward(self, batch):
-        logits = self.norm(self.layers(batch["examples"]))
+    def forward(self, batch, *, perturb=False):
+        logits = self.layers(batch["examples"])
+        if not perturb:  # a first pass may leave parameters out
+            logits = self.norm(logits)
         return nn.functional.cross_entropy(logits, batch["ids"])
 
 
@@ -74,6 +78,24 @@ def gradients(rank, world):
     }
 
 
+def after_sharpness_aware_steps(rank, world):
+    net = Net().double()
+    accelerator = start(cpu=True)
+    if world > 1:
+        share_batch_statistics(net)
+    optimizer = sharpness_aware(
+        [{"params": list(net.parameters())}], base="sgd", rho=0.5, adaptive=False,
+        batch_statistics="once", lr=0.1, momentum=0.9, nesterov=False, betas=(0.9, 0.999),
+        weight_decay=0.0, fused=True,
+    )  # fmt: skip
+    step = step_for(*accelerator.prepare(net, optimizer), accelerator)
+    batches = TrainBatches(Rows(), OneBatch(), seed=0, rank=rank, world=world)
+    for epoch in range(2):
+        for batch, weight in batches.epoch(epoch):
+            step(batch | {"examples": batch["examples"].double()}, weight)
+    return {name: value.double() for name, value in net.state_dict().items()}
+
+
 def one_of_two(rank, port, folder):
     os.environ.update(
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
@@ -82,12 +104,12 @@ def one_of_two(rank, port, folder):
     torch.set_num_threads(1)
     result = gradients(rank, 2)
     rows = gather_rows(torch.arange(rank, 5, 2) * 10, rank, 2, 5)
-    torch.save((result, rows), f"{folder}/{rank}.pt")
+    torch.save((result, rows, after_sharpness_aware_steps(rank, 2)), f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
 def alone(_, folder):
-    torch.save(gradients(0, 1), f"{folder}/alone.pt")
+    torch.save((gradients(0, 1), after_sharpness_aware_steps(0, 1)), f"{folder}/alone.pt")
 
 
 @pytest.fixture(scope="module")
@@ -102,9 +124,17 @@ def results(tmp_path_factory):
 
 
 def test_gradients_and_batch_statistics_are_those_of_one_process(results):
-    expected = torch.load(results / "alone.pt")
+    expected = torch.load(results / "alone.pt")[0]
     for rank in (0, 1):
-        got, _ = torch.load(results / f"{rank}.pt")
+        got = torch.load(results / f"{rank}.pt")[0]
+        for name, value in expected.items():
+            torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
+
+
+def test_sharpness_aware_steps_are_those_of_one_process(results):
+    expected = torch.load(results / "alone.pt")[1]
+    for rank in (0, 1):
+        got = torch.load(results / f"{rank}.pt")[2]
         for name, value in expected.items():
             torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
 

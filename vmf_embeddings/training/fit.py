@@ -134,18 +134,15 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
         The losses [n_batches] on the CPU, mean over processes, and the number of images of all
         processes.
     """
-    device, optimizer = loop.accelerator.device, loop.optimizer
+    device = loop.accelerator.device
     loop.model.train()
+    loop.step.begin_epoch(epoch)
     losses = torch.zeros(len(loop.batches), device=device)
     n_images = 0
     for step, (batch, weight) in enumerate(loop.batches.epoch(epoch)):
         loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        loss = loop.model(on_device)
-        loop.accelerator.backward(loss * weight)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses[step] = loss.detach() * weight
+        losses[step] = loop.step(on_device, weight)
         n_images += len(batch["ids"]) * loop.accelerator.num_processes
         if bar.due():
             _refuse_non_finite(losses, epoch)

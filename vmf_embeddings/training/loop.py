@@ -12,10 +12,12 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import share_of
+from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import restore
 from vmf_embeddings.training.schedules import Constant, Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.step import Step, step_for
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ class Loop:
     method: Method
     model: torch.nn.Module  # the method, wrapped where there are several processes
     optimizer: Any
+    step: Step
     schedule: Schedule
     batches: TrainBatches
     valid: SequentialBatches  # of the split to select by
@@ -58,9 +61,10 @@ def assemble(
         for split in (dataset.split("train", augment=True), dataset.split(settings.select))
     )
     log.info(
-        "Training on %d images of %d classes, validating on %d by %s",
+        "Training on %d images of %d classes, validating on %d by %s; training images %s",
         *(len(train), train.n_classes, len(valid)),
         "Recall@1" if dataset.open_set else "accuracy",
+        train.identity,
     )
     if settings.select == "test":
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
@@ -80,6 +84,7 @@ def assemble(
     if state is not None:
         restore(optimizer.optimizer, state["optimizer_state_dict"])
         schedule.load_state_dict(state["scheduler_state_dict"])
+        sampler.load_state_dict(state["sampler_state_dict"])
     batches = TrainBatches(
         train,
         sampler,
@@ -94,7 +99,12 @@ def assemble(
         batch_size=settings.eval_batch_size,
         num_workers=settings.num_workers,
     )
-    parts = (method, model, optimizer, schedule, batches, share, dataset.open_set)
+    step = (
+        MetaStep(model, optimizer, accelerator, sampler)
+        if sampler.learns
+        else step_for(model, optimizer, accelerator)
+    )
+    parts = (method, model, optimizer, step, schedule, batches, share, dataset.open_set)
     return Loop(*parts, accelerator, settings)
 
 

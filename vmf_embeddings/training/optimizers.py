@@ -43,6 +43,65 @@ def sgd(
     )
 
 
+def sharpness_aware(
+    params: Iterable[Any],
+    *,
+    base: str,
+    rho: float | list[list[float]],
+    adaptive: bool,
+    batch_statistics: str,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    betas: tuple[float, float],
+    weight_decay: float,
+    fused: bool | None,
+) -> torch.optim.Optimizer:
+    """SAM or ASAM (`sharpness.py`) around `sgd` or AdamW.
+
+    Args:
+        params: parameters, or groups of them with values of their own.
+        base: "sgd" or "adamw".
+        rho: radius, >= 0, or pairs [from epoch, radius].
+        adaptive: whether the radius scales with the weights (ASAM).
+        batch_statistics: "once" or "twice".
+        lr: learning rate of `base`, > 0.
+        momentum: of sgd, in [0, 1).
+        nesterov: of sgd.
+        betas: of adamw.
+        weight_decay: of `base`, >= 0; it acts on the weights themselves, not on the perturbed ones.
+        fused: of `base`.
+
+    Raises:
+        ValueError: if a value is out of its range, or pytorch-optimizer is not installed.
+    """
+    if base not in ("sgd", "adamw"):
+        raise ValueError(f"optimizer.params.base is one of sgd, adamw; got {base!r}")
+    try:
+        from vmf_embeddings.training.sharpness import SharpnessAware
+    except ModuleNotFoundError as error:
+        if error.name != "pytorch_optimizer":
+            raise
+        raise ValueError(
+            "a sharpness-aware optimizer needs pytorch-optimizer, which is not installed: "
+            "pip install 'pytorch-optimizer>=4.1,<5'"
+        ) from error
+    if base == "sgd":
+        plain: torch.optim.Optimizer = sgd(
+            params,
+            lr=lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            fused=fused,
+        )
+    else:
+        plain = torch.optim.AdamW(
+            params, lr=lr, betas=tuple(betas), weight_decay=weight_decay, fused=fused
+        )
+    return SharpnessAware(plain, rho, adaptive=adaptive, batch_statistics=batch_statistics)
+
+
 def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Loads what a checkpoint holds, and keeps today's way of working: fused or not, memory layout.
 

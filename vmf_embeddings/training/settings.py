@@ -37,7 +37,7 @@ class Settings:
     def __post_init__(self) -> None:
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
-        _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference"))
+        _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference", "all"))
         _one_of("mode.select", self.select, ("valid", "test"))
         for tracker in self.trackers:
             _one_of("logger.trackers", tracker, TRACKERS)
