@@ -42,7 +42,19 @@ def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
         extract(**job)
 
 
-MODES = {"train": train, "get_embeddings": get_embeddings}
+def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
+    """Measures the virtual examples of the run, or of all runs of the sweep, in `run_dir`."""
+    from vmf_embeddings import build, trained
+    from vmf_embeddings.virtual_distribution.run import virtual_distribution
+
+    overrides = list(HydraConfig.get().overrides.task)
+    for folder in build.runs_below(run_dir):
+        with build.refusals():
+            job = trained.virtual_distribution_job(cfg, folder, overrides)
+        virtual_distribution(**job)
+
+
+MODES = {"train": train, "get_embeddings": get_embeddings, "virtual_dist": virtual_dist}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")

@@ -28,9 +28,21 @@ def method_class(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
+def student_of(name: str) -> str | None:
+    """The method that the yaml wraps, where it wraps one."""
+    defaults = [each for each in NODES[name].get("defaults", []) if isinstance(each, dict)]
+    return next((d[k] for d in defaults for k in d if k == "/method@params.student"), None)
+
+
+def make(name: str, arch: TinyArch):
+    return method_class(name)(arch, **knobs_of(name))
+
+
 def knobs_of(name: str) -> dict:
-    """What the yaml says, and what the groups head= and loss= bring."""
+    """What the yaml says, a student among it, and what the groups head= and loss= bring."""
     knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
+    if student_of(name) is not None:
+        knobs["student"] = lambda arch: make(student_of(name), arch)
     if method_class(name).wants_head_and_loss:
         knobs |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
     return knobs
@@ -39,9 +51,11 @@ def knobs_of(name: str) -> dict:
 def build(name: str, *, learn_temp: bool = True):
     """The method with the knobs of its yaml on a tiny backbone, prepared as before a training."""
     torch.manual_seed(0)
-    target, knobs = method_class(name), knobs_of(name)
+    target = method_class(name)
     head = {"use_vmf": target.wants_vmf, "learn_temp": learn_temp, "init_temp": -2.0}
-    method = target(TinyArch(C, D, **head), **knobs)
+    method = make(name, TinyArch(C, D, **head))
+    if target.wants_teacher:
+        method.learn_from(build("unnormalized_sce"))
     method.configure(margin_warmup_epochs=0, n_epochs=EPOCHS)
     method.prepare(lambda: images().split(16), torch.bincount(labels()))
     method.begin_epoch(EPOCHS // 2)
@@ -141,7 +155,7 @@ def test_groups_are_a_partition_and_every_parameter_gets_a_gradient(name):
     for key, parameter in method.named_parameters():
         assert parameter.grad is not None, key
         assert torch.isfinite(parameter.grad).all(), key
-        if key != "arch.hidden.bias":  # BatchNorm takes it out again
+        if not key.endswith("arch.hidden.bias"):  # BatchNorm takes it out again
             assert parameter.grad.abs().max() > 0, key
 
 
@@ -198,11 +212,10 @@ def test_mathematics_stays_in_float32_under_autocast(name):
 
 @every_method
 def test_a_wrong_vmf_flag_is_refused_with_the_words_to_type(name):
-    target, knobs = method_class(name), knobs_of(name)
-    wanted = target.wants_vmf
+    wanted = method_class(name).wants_vmf
     with pytest.raises(ValueError) as error:
-        target(TinyArch(C, D, use_vmf=not wanted), **knobs)
+        make(name, TinyArch(C, D, use_vmf=not wanted))
     assert str(error.value) == (
-        f"method={name} needs arch.params.use_vmf={wanted}, got {not wanted}; "
+        f"method={student_of(name) or name} needs arch.params.use_vmf={wanted}, got {not wanted}; "
         f"add arch.params.use_vmf={wanted} to the command."
     )

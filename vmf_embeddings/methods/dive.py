@@ -1,0 +1,222 @@
+"""DiVE: any method learns from its labels and from the virtual examples of a frozen teacher.
+
+He, Wu, Wei 2021, "Distilling Virtual Examples for Long-tailed Recognition", ICCV,
+https://arxiv.org/abs/2103.15042.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.distillation import distillation_divergence
+from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.precision import full_precision
+
+
+class Teacher:
+    """A trained method in evaluation mode, without gradients.
+
+    It is no Module, so that it is in nobody's state, parameter groups or training mode.
+    """
+
+    def __init__(self, method: Method) -> None:
+        self.method = method.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> raw logits [B, C] or [B, S, C]."""
+        return self.method.raw_logits(self.method.embed(images))
+
+
+class DiVE(Method):
+    """(1 - a) times the student's own loss plus a tau^2 KL(teacher's virtual examples || student).
+
+    The divergence compares raw logits; what the student's loss adds to them, such as the log
+    frequency of the classes, stays in that loss. For everything but training the student speaks:
+    embeddings, logits and checkpoints are its own, and need no teacher.
+
+    Args:
+        arch: the student's backbone.
+        student: makes the student from its backbone.
+        teacher: folder of the run to learn from, for messages; `learn_from` takes its method.
+        temperature: tau > 0, that softens teacher and student.
+        power: p > 0, of the teacher's probabilities; 0.5 doubles its temperature, 1 leaves it.
+        weight: a in [0, 1]; 0 = the student's own loss alone, 1 = the divergence alone.
+        student_temperature: > 0, of the student alone; None = `temperature`. The factor tau^2 stays
+            the square of `temperature`.
+    """
+
+    wants_teacher = True
+
+    def __init__(
+        self,
+        arch: Arch,
+        student: Callable[[Arch], Method],
+        teacher: str | None,
+        temperature: float,
+        power: float,
+        weight: float,
+        student_temperature: float | None,
+    ) -> None:
+        _check(temperature, power, weight, student_temperature)
+        nn.Module.__init__(self)  # not Method's: the backbone is registered once, as the student's
+        self.head = self.feature_scaling = None
+        self.student = student(arch)
+        if type(self.student).training_step is not Method.training_step:
+            raise ValueError(
+                f"method=dive cannot teach method={self.student.name}, which has a training step "
+                "of its own; choose a student that learns from single pictures and their labels, "
+                "as in method@method.params.student=classifier."
+            )
+        self.tau, self.power, self.weight = temperature, power, weight
+        self.student_tau = student_temperature
+        self.teacher_run = teacher
+        self._teacher: Teacher | None = None
+
+    def learn_from(self, teacher: Method) -> None:
+        """Takes the teacher, which stays as it is; called before a training.
+
+        Raises:
+            ValueError: it has no logits, or tells other classes apart.
+        """
+        mine, its = (method.arch.head.n_classes for method in (self.student, teacher))
+        if mine != its:
+            raise ValueError(
+                f"the teacher {self.teacher_run} tells {its} classes apart, this student {mine}; "
+                "choose a teacher of the same data set, or the same arch.params.n_classes."
+            )
+        teacher.to(next(self.parameters()).device)
+        self._teacher = Teacher(teacher)
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar.
+
+        Teacher and student see the same pictures.
+
+        Raises:
+            ValueError: `learn_from` was not called.
+        """
+        images, labels = batch["examples"], batch["ids"]
+        embeddings = self.scaled(self.embed(images), labels)
+        supervised = self.loss(embeddings, labels)
+        if self.weight == 0:
+            return supervised
+        if self._teacher is None:
+            raise ValueError("method=dive trains with a teacher: call learn_from before.")
+        distilled = self.distillation(embeddings, self._teacher.logits(images))
+        return (1 - self.weight) * supervised + self.weight * distilled
+
+    @full_precision
+    def distillation(self, embeddings: Tensor, teacher_logits: Tensor) -> Tensor:
+        """tau^2 times the mean divergence of the student from the teacher, scalar.
+
+        Args:
+            embeddings: the student's [B, D].
+            teacher_logits: raw [B, C] or [B, S, C].
+        """
+        own = self.student.raw_logits(embeddings)
+        tau, student_tau = self.tau, self.student_tau
+        return tau**2 * distillation_divergence(own, teacher_logits, tau, self.power, student_tau)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Takes the teacher along to another device or dtype, although it is no part of this."""
+        if self._teacher is not None:
+            self._teacher.method._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    # everything else is the student's
+
+    @property
+    def arch(self) -> Arch:
+        """The student's backbone."""
+        return self.student.arch
+
+    @property
+    def backbones(self) -> list[Arch]:
+        """The student's, and the teacher's where there is one."""
+        return self.student.backbones + (self._teacher.method.backbones if self._teacher else [])
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> the student's embeddings [B, D]."""
+        return self.student.embed(images)
+
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D], labels [B] -> the student's own loss in nats, scalar."""
+        return self.student.loss(embeddings, labels)
+
+    def logits(self, embeddings: Tensor) -> Tensor | None:
+        """Embeddings [B, D] -> the student's logits."""
+        return self.student.logits(embeddings)
+
+    def raw_logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> the student's raw logits."""
+        return self.student.raw_logits(embeddings)
+
+    @property
+    def geometry(self) -> Geometry:
+        """The student's."""
+        return self.student.geometry
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """The student's [C, D], or None."""
+        return self.student.class_weights
+
+    @property
+    def temperature(self) -> Tensor:
+        """The student's, scalar; not the tau of the distillation."""
+        return self.student.temperature
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether the student's loss adds the log frequency of the classes."""
+        return self.student.uses_prior
+
+    def status(self) -> dict[str, float]:
+        """The student's."""
+        return self.student.status()
+
+    def configure(self, **known: Any) -> None:
+        """Hands on what data set and training know."""
+        self.student.configure(**known)
+
+    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+        """Hands on the training data."""
+        self.student.prepare(batches, class_counts)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Hands on the epoch."""
+        self.student.begin_epoch(epoch)
+
+    def undecayed_parameters(self) -> list[nn.Parameter]:
+        """The student's."""
+        return self.student.undecayed_parameters()
+
+    def param_groups(
+        self, temp_learning_rate: float, class_weight_decay: str = "none"
+    ) -> list[dict[str, Any]]:
+        """The student's; the teacher is in none."""
+        return self.student.param_groups(temp_learning_rate, class_weight_decay)
+
+    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Loads a student of 2021."""
+        self.student.from_reference_checkpoint(checkpoint)
+
+
+def _check(
+    temperature: float, power: float, weight: float, student_temperature: float | None
+) -> None:
+    """Refuses knobs out of their range."""
+    positive = {"temperature": temperature, "power": power}
+    if student_temperature is not None:
+        positive["student_temperature"] = student_temperature
+    for key, value in positive.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"method.params.{key} must be a number > 0, got {value}")
+    if not 0 <= weight <= 1:
+        raise ValueError(f"method.params.weight must be in [0, 1], got {weight}")

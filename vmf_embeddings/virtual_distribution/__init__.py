@@ -1,0 +1,1 @@
+"""The virtual-example distribution of a run: measured, printed, written and drawn."""

@@ -1,0 +1,116 @@
+"""Bars of virtual examples per group of classes, and curves over all classes.
+
+As in the paper on DiVE (https://arxiv.org/abs/2103.15042): the training images beside one network
+at several temperatures, or beside several networks.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vmf_embeddings.evaluation.pictures.style import COLOURS, INK, MUTED, new_figure, shorten
+from vmf_embeddings.virtual_distribution.distribution import Groups, Series
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_MOST_MARKERS = 30  # classes; more run together
+
+
+def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool) -> "Figure":
+    """Means per group as bars, and below all classes as curves.
+
+    Args:
+        title: of the whole picture.
+        groups: of the classes; their training images are drawn in gray.
+        series: of virtual examples, at least one.
+        ordered: whether the series are steps of one quantity, light to dark, and not kinds.
+    """
+    n_bars = 1 + len(series)
+    figure = new_figure(max(6.4, 1.6 + 0.46 * n_bars * len(groups.sizes())), 7.6)
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    top, bottom = figure.subplots(2, 1, height_ratios=(1.15, 1))
+    colours = _shades(len(series)) if ordered else list(COLOURS[: len(series)])
+    _draw_bars(top, groups, series, colours)
+    _draw_classes(bottom, groups, series, colours)
+    handles, labels = top.get_legend_handles_labels()
+    columns = 1 if max(map(len, labels)) > 30 else min(len(labels), 5)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    return figure
+
+
+def _shades(n: int) -> list[tuple[float, ...]]:
+    """From a light to a dark blue."""
+    from matplotlib import colormaps
+
+    return [tuple(colormaps["GnBu"](x)) for x in np.linspace(0.42, 0.98, n)]
+
+
+def _draw_bars(
+    axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
+) -> None:
+    sizes = groups.sizes()
+    rows = [("training images", groups.train_counts, "#c3c9cf")]
+    rows += [(s.label, s.counts, c) for s, c in zip(series, colours, strict=True)]
+    width = 0.84 / len(rows)
+    for number, (label, counts, colour) in enumerate(rows):
+        means = list(groups.means(counts).values())
+        x = np.arange(len(sizes)) - 0.42 + (number + 0.5) * width
+        bars = axes.bar(x, means, 0.92 * width, color=colour, label=shorten(label, 60))
+        labels = [f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}" for mean in means]
+        axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
+    uniform = float(groups.train_counts.double().mean())
+    axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=0.9)
+    axes.text(
+        1, uniform, f"uniform {uniform:.4g}", transform=axes.get_yaxis_transform(),
+        ha="right", va="bottom", fontsize=8, color=MUTED,
+    )  # fmt: skip
+    ranges = groups.thresholds.ranges()
+    names = [
+        f"{name}-shot: {ranges[name]} images\n{size} class{'es' if size > 1 else ''}"
+        for name, size in sizes.items()
+    ]
+    axes.set_xticks(range(len(sizes)), names, color=INK)
+    axes.grid(False, axis="x")
+    axes.margins(y=0.12)
+    axes.set_ylabel("mean per class")
+    axes.set_title("Virtual examples by group of classes")
+
+
+def _draw_classes(
+    axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
+) -> None:
+    """Every class, the most frequent first, the training images as a step behind."""
+    order = torch.argsort(groups.train_counts, descending=True, stable=True)
+    rank = np.arange(1, len(order) + 1)
+    own = groups.train_counts[order].double().numpy()
+    edges = np.arange(len(order) + 1) + 0.5
+    lowest = min(float(s.counts.min()) for s in series)
+    floor = 0.7 * max(min(lowest, own[own > 0].min()), 1e-2)
+    axes.set_yscale("log")
+    axes.stairs(np.maximum(own, floor), edges, baseline=floor, fill=True, color="#dfe3e7")
+    marker = "o" if len(order) <= _MOST_MARKERS else None
+    for each, colour in zip(series, colours, strict=True):
+        axes.plot(
+            rank, each.counts[order], color=colour, linewidth=1.8, marker=marker, markersize=4
+        )
+    uniform = own.mean()
+    axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=0.9)
+    _mark_groups(axes, groups)
+    axes.set_xlim(0.5, len(order) + 0.5)
+    axes.set_ylim(bottom=floor)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("class, the most frequent first")
+    axes.set_ylabel("images, log scale")
+    axes.set_title("… and class by class")
+
+
+def _mark_groups(axes: "Axes", groups: Groups) -> None:
+    """A thin line where one group ends and the next begins."""
+    ends = np.cumsum(list(groups.sizes().values()))[:-1]
+    for end in ends:
+        axes.axvline(end + 0.5, color=MUTED, linewidth=0.8, linestyle=":")

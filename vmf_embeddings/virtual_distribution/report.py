@@ -1,0 +1,107 @@
+"""A virtual-example distribution printed as a table, and written as JSON and CSV."""
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vmf_embeddings.evaluation.results import write_json
+from vmf_embeddings.metrics.shots import GROUPS
+from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening
+from vmf_embeddings.virtual_distribution.suggestion import Suggestion
+
+SCHEMA = 1
+
+
+def table(groups: Groups, series: Sequence[Series]) -> list[str]:
+    """Lines of a table: the mean per class in every group, and the largest over the smallest."""
+    sizes, ranges = groups.sizes(), groups.thresholds.ranges()
+    heads = [f"{name} {ranges[name]}" for name in sizes] + ["largest/smallest"]
+    rows = [("classes", [str(size) for size in sizes.values()] + [""])]
+    rows += [
+        (
+            each.label,
+            [f"{mean:.1f}" for mean in groups.means(each.counts).values()] + [_spread(each.counts)],
+        )
+        for each in [Series("training images", groups.train_counts), *series]
+    ]
+    first = max(len(label) for label, _ in rows)
+    widths = [max(len(head), 9) for head in heads]
+
+    def line(label: str, cells: Sequence[str]) -> str:
+        columns = [f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)]
+        return f"  {label:<{first}}   {'   '.join(columns)}".rstrip()
+
+    return [line("mean per class", heads)] + [line(label, cells) for label, cells in rows]
+
+
+def _spread(counts: Tensor) -> str:
+    """The largest over the smallest; nothing where a class has none."""
+    smallest = float(counts.min())
+    return f"{float(counts.max()) / smallest:.4g}" if smallest > 0 else "-"
+
+
+def write_table(
+    path: Path, groups: Groups, series: Sequence[Series], class_names: Sequence[str] | None
+) -> Path:
+    """One line per class: its training images, and its virtual examples at every softening."""
+    stream = io.StringIO()
+    sheet = csv.writer(stream, lineterminator="\n")
+    sheet.writerow(["class", "name", "group", "train_count", *(each.label for each in series)])
+    group = groups.thresholds.group(groups.train_counts).tolist()
+    for number, count in enumerate(groups.train_counts.tolist()):
+        name = class_names[number] if class_names else ""
+        values = [f"{float(each.counts[number]):.6g}" for each in series]
+        sheet.writerow([number, name, GROUPS[group[number]], count, *values])
+    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part.write_text(stream.getvalue())
+    os.replace(part, path)
+    return path
+
+
+def write_numbers(
+    path: Path,
+    about: dict[str, Any],
+    groups: Groups,
+    measured: dict[Softening, Tensor],
+    suggestion: Suggestion,
+    compared: Sequence[Series],
+) -> Path:
+    """All numbers as JSON.
+
+    Args:
+        path: file to write.
+        about: what they are numbers of: run, data set, training images.
+        groups: of the classes.
+        measured: virtual examples per class [C].
+        suggestion: the temperature to distil with.
+        compared: virtual examples of other runs, at temperature 1.
+    """
+    ranges = groups.thresholds.ranges()
+    content = {
+        "schema": SCHEMA,
+        **about,
+        "n_images": int(groups.train_counts.sum()),
+        "n_classes": len(groups.train_counts),
+        "groups": {
+            name: {"train_images": ranges[name], "n_classes": size}
+            for name, size in groups.sizes().items()
+        },
+        "training_images": _numbers(groups, groups.train_counts),
+        "virtual_examples": [
+            {"temperature": each.temperature, "power": each.power, **_numbers(groups, counts)}
+            for each, counts in measured.items()
+        ],
+        "suggested_temperature": suggestion.temperature,
+        "compared": [{"run": each.label, **_numbers(groups, each.counts)} for each in compared],
+    }
+    write_json(path, content)
+    return path
+
+
+def _numbers(groups: Groups, counts: Tensor) -> dict[str, Any]:
+    return {"means": groups.means(counts), "per_class": counts.tolist()}

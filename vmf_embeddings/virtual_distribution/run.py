@@ -1,0 +1,88 @@
+"""Measures a run's virtual examples; prints them, writes and draws them beside the run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vmf_embeddings.evaluation.pictures.style import save, styled
+from vmf_embeddings.evaluation.report import print_written, say
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.metrics import Thresholds
+from vmf_embeddings.training.embed import share_of
+from vmf_embeddings.training.seeding import seed_everything
+from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening, measure
+from vmf_embeddings.virtual_distribution.picture import draw
+from vmf_embeddings.virtual_distribution.report import table, write_numbers, write_table
+from vmf_embeddings.virtual_distribution.suggestion import suggest
+
+PLAIN = Softening(1.0)  # what runs are compared at
+
+
+def virtual_distribution(
+    runs: dict[str, Method],
+    dataset: Any,
+    wanted: Sequence[Softening],
+    thresholds: Thresholds,
+    run_dir: Path,
+    seed: int,
+    batch_size: int,
+    num_workers: int,
+    speed: Speed,
+) -> None:
+    """Measures, prints and writes `virtual_examples.json`, `.csv` and `.png` into the run's folder.
+
+    Args:
+        runs: trained methods by their folders, the run itself first; the others are compared with
+            it at temperature 1, as drawn in `virtual_examples_runs.png`.
+        dataset: whose training images, under the transforms of tests, are looked at.
+        wanted: how to soften the run's predictions.
+        thresholds: of the groups of classes.
+        run_dir: folder to write to.
+        seed: of predictions that draw.
+        batch_size: images a step.
+        num_workers: worker processes for image files.
+        speed: where and how fast.
+    """
+    accelerator = speed.start()
+    split = dataset.split("train")
+    share = share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+
+    def of(method: Method, softenings: Sequence[Softening]) -> dict[Softening, Tensor]:
+        method.to(accelerator.device).eval()
+        speed.arrange(method.arch)
+        seed_everything(seed)  # a run's draws do not hang on which others are looked at
+        return measure(method, share, accelerator, softenings, batch_size)
+
+    (_, own), *others = runs.items()
+    measured = of(own, list(dict.fromkeys([*wanted, PLAIN])))
+    compared = [Series(name, of(method, [PLAIN])[PLAIN]) for name, method in others]
+    if not accelerator.is_main_process:
+        return
+    groups = Groups(split.class_counts.cpu(), thresholds)
+    kept = {each: measured[each] for each in wanted}
+    suggestion = suggest(groups, kept)
+    series = [Series(str(each), counts) for each, counts in kept.items()]
+    say(f"Virtual examples of {run_dir} on the {len(split)} training images of {dataset.name}")
+    for line in table(groups, [*series, *compared]):
+        say(line)
+    say(suggestion.words)
+    about = {"run": str(run_dir), "dataset": dataset.name, "train_identity": split.identity}
+    path = run_dir / "virtual_examples.json"
+    written = [
+        write_numbers(path, about, groups, kept, suggestion, compared),
+        write_table(path.with_suffix(".csv"), groups, series, split.class_names),
+        _draw(path.with_suffix(".png"), f"{dataset.name}, {run_dir.name}", groups, series, True),
+    ]
+    if compared:
+        beside = [Series(str(run_dir), measured[PLAIN]), *compared]
+        picture = path.with_name("virtual_examples_runs.png")
+        written.append(_draw(picture, f"{dataset.name}, tau=1", groups, beside, False))
+    print_written(written)
+
+
+def _draw(path: Path, title: str, groups: Groups, series: Sequence[Series], ordered: bool) -> Path:
+    with styled():
+        return save(draw(title, groups, series, ordered=ordered), path)
