@@ -58,7 +58,8 @@ class TrainBatches:
         seed: the run's seed.
         rank: this process.
         world: number of processes.
-        num_workers: worker processes for splits that are not in memory.
+        num_workers: worker processes for splits that are not in memory; none where the sampler
+            learns from step to step, for they draw ahead.
     """
 
     def __init__(
@@ -75,7 +76,8 @@ class TrainBatches:
         self.rank, self.world = rank, world
         self.current = 0
         self.weights: deque[float] = deque()  # of the batches on their way, first to come first
-        self.loader = None if split.in_memory else self._loader(num_workers)
+        ahead = 0 if sampler.learns else num_workers
+        self.loader = None if split.in_memory else self._loader(ahead)
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -104,6 +106,11 @@ class TrainBatches:
                 raise ValueError(
                     f"a batch of {len(indices)} images cannot be shared by {self.world} processes: "
                     "draw larger batches or start fewer processes"
+                )
+            if self.sampler.pairs and len(indices) % (2 * self.world):
+                raise ValueError(
+                    f"{len(indices) // 2} pairs of images cannot be shared evenly by {self.world} "
+                    "processes: let their number divide sampler.batch_size"
                 )
             mine = indices[self.rank :: self.world]
             self.weights.append(len(mine) * self.world / len(indices))
