@@ -62,21 +62,30 @@ def refusals() -> Iterator[None]:
 
 def register_resolvers() -> None:
     """Registers what `conf/config.yaml` uses to name folders."""
-    OmegaConf.register_new_resolver("run_folder", lambda run, usual: run or usual, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
-def sweep_folder(overrides: str, run: str | None = None) -> str:
+def run_folder(run: str | None, usual: str, stage: str | None = None) -> str:
+    """Where a command works: in its `usual` folder, in that of `run`, or in the run's `stage`.
+
+    >>> run_folder(None, "runs/a"), run_folder("runs/b", "runs/a"), run_folder("b", "a", "crt")
+    ('runs/a', 'runs/b', 'b/crt')
+    """
+    return usual if not run else f"{run}/{stage}" if stage else run
+
+
+def sweep_folder(overrides: str, run: str | None = None, stage: str | None = None) -> str:
     """A folder name for one job of a sweep: its overrides, shortened with a hash where needed.
 
-    Jobs that extract from the folder `run` work in it.
+    Jobs that extract from the folder `run` work in it; those of a second stage differ.
 
     >>> sweep_folder("mode.learning_rate=0.1,random_seed=2")
     'mode.learning_rate=0.1,random_seed=2'
     >>> sweep_folder("arch.params.weights=a/b")
     'arch.params.weights=a_b~23e26aa3'
     """
-    if run:
+    if run and not stage:
         return "."
     safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", overrides)
     if safe == overrides and len(safe) <= LONGEST_FOLDER:
@@ -253,6 +262,11 @@ def warn_of_contradictions(built: "Method", sampler: Any) -> None:
             "the frequent ones are held back twice, and the rare ones will be predicted too "
             "often. Use one of them: a loss without a prior such as loss=ce, or sampler=random"
         )
+    if built.feature_scaling is not None and not built.reads_length:
+        log.warning(
+            "feature_scaling changes nothing here: the logits are cosines, which do not hang on "
+            "the length of an embedding. Use head=linear, or leave feature_scaling out"
+        )
 
 
 def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None:
@@ -262,7 +276,7 @@ def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None
         Refused: with the words to type.
     """
     missing = []
-    if built.wants_pairs and not getattr(sampler, "pairs", False):
+    if built.wants_pairs and not sampler.pairs:
         missing.append("sampler=paired")
     if built.views != data.views:
         missing.append(f"dataset.params.views={built.views}")

@@ -1,6 +1,6 @@
 """What every head offers: logits of the classes from embeddings, and a scale for them."""
 
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,8 @@ class Head(nn.Module):
     bias: Tensor | None
     """[C], or None."""
     has_learned_scale: bool = False
+    reads_length: ClassVar[bool] = True
+    """Whether the logits hang on how long an embedding is."""
 
     def __init__(self, n_classes: int, dim: int) -> None:
         super().__init__()

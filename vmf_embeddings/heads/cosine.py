@@ -56,6 +56,8 @@ class CosineHead(Head):
         scale: a number > 0, or None = softplus(s) + 1 with a learned s that starts at 0.
     """
 
+    reads_length = False
+
     raw_scale: Tensor | None
     fixed_scale: Tensor | None
 

@@ -54,7 +54,7 @@ class TVMFHead(CosineHead):
                 f"cosine, got {kappa}."
             )
         super().__init__(n_classes, dim, bias, scale)
-        self.register_buffer("kappa", torch.tensor(float(kappa)))
+        self.register_buffer("kappa", torch.tensor(kappa, dtype=torch.float64))
 
     def similarity(self, cosines: Tensor) -> Tensor:
         """Cosines [B, C] -> t-vMF similarities [B, C]."""

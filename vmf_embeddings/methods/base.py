@@ -1,12 +1,12 @@
 """The method: a backbone, class parameters and an objective; what is trained and checkpointed."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
-from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.head import ClassHead
 from vmf_embeddings.methods.precision import widen
@@ -46,6 +46,7 @@ class Method(nn.Module):
         self.arch = arch
         self.head: ClassHead | None = None
         self.feature_scaling: FeatureScaling | None = None
+        self.backbone_rests = False
 
     @property
     def name(self) -> str:
@@ -97,6 +98,11 @@ class Method(nn.Module):
     def temperature(self) -> Tensor:
         """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
         return next(self.parameters()).new_ones(()) if self.head is None else self.head.temperature
+
+    @property
+    def reads_length(self) -> bool:
+        """Whether the loss hangs on how long embeddings are, not on their direction alone."""
+        return not isinstance(self.geometry, Cosine)
 
     @property
     def uses_prior(self) -> bool:
@@ -177,6 +183,24 @@ class Method(nn.Module):
             perturb: whether to give `perturb_loss` instead.
         """
         return self.perturb_loss(batch) if perturb else self.training_step(batch)
+
+    def freeze_backbone(self, *, statistics: bool) -> None:
+        """Lets the backbone learn no more, for a second stage of training.
+
+        Args:
+            statistics: whether it also stays in evaluation mode from now on, so that its batch
+                statistics do not move; otherwise they drift, as in the code of several papers.
+        """
+        self.arch.requires_grad_(False)
+        self.backbone_rests = statistics
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but a backbone that rests stays in evaluation mode."""
+        super().train(mode)
+        if self.backbone_rests:
+            self.arch.eval()
+        return self
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
         """Parameters that never decay, beside biases and other vectors. Default: none."""

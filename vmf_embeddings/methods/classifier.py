@@ -40,6 +40,14 @@ class Classifier(Method):
         self, arch: Arch, head: Callable[..., Head], loss: Loss, posthoc_tau: float
     ) -> None:
         super().__init__(arch)
+        if not posthoc_tau >= 0:
+            raise ValueError(f"method.params.posthoc_tau must be >= 0, got {posthoc_tau}.")
+        if arch.head.learn_temp or arch.head.init_temp:
+            log.warning(
+                "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: the "
+                "scale of its logits is that of head=…, as head.params.scale",
+                self.name,
+            )
         n_classes = known_classes(arch.head)
         self.classifier = head(n_classes=n_classes, dim=arch.head.embedding_dim)
         self.objective = loss
@@ -68,11 +76,6 @@ class Classifier(Method):
 
     @full_precision
     def raw_logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> logits [B, C] of the head alone, scaled."""
-        return self.classifier(embeddings)
-
-    @full_precision
-    def raw_logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C] of the head, scaled."""
         return self.classifier(embeddings)
 
@@ -80,6 +83,11 @@ class Classifier(Method):
     def geometry(self) -> Geometry:
         """The head's: cosine where it looks at angles, else Euclidean."""
         return self.classifier.geometry
+
+    @property
+    def reads_length(self) -> bool:
+        """Whether the head's logits hang on how long embeddings are."""
+        return self.classifier.reads_length
 
     @property
     def class_weights(self) -> Tensor | None:

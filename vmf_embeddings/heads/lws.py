@@ -1,0 +1,38 @@
+"""Learnable weight scaling: the classifier of a first stage under one new number per class.
+
+Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", section 4,
+https://arxiv.org/abs/1910.09217.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.heads.linear import LinearHead
+
+
+class LWSHead(LinearHead):
+    """Logits s_k (w_k . f + b_k) with w and b of another head, which stay; only s is learned.
+
+    It belongs to a second stage, which hands it the classifier of the first by `take_weights`.
+
+    Args:
+        n_classes: C.
+        dim: D.
+        bias: whether there is a b; it is scaled too.
+    """
+
+    def __init__(self, n_classes: int, dim: int, bias: bool) -> None:
+        super().__init__(n_classes, dim, bias)
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+        self.scales = nn.Parameter(torch.ones(n_classes))
+
+    def reset(self) -> None:
+        """Draws w and b as in `LinearHead`; the scales become 1."""
+        super().reset()
+        if "scales" in self._parameters:
+            nn.init.ones_(self.scales)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> [B, C]."""
+        return self.scales * super().logits(embeddings)

@@ -1,0 +1,84 @@
+"""Class-balanced loss: cross-entropy or focal loss, weighted by effective numbers.
+
+Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples",
+https://arxiv.org/abs/1901.05555.
+"""
+
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from vmf_embeddings.losses.base import Loss
+from vmf_embeddings.losses.focal import focal_loss, focal_of
+from vmf_embeddings.losses.weights import (
+    effective_number_weights,
+    weighted_cross_entropy,
+    weighted_mean,
+)
+
+
+def class_balanced_loss(
+    logits: Tensor, labels: Tensor, class_counts: Tensor, beta: float, gamma: float
+) -> Tensor:
+    """Focal loss or, for gamma = 0, cross-entropy; weighted by class, over the sum of weights.
+
+    The weight multiplies the loss: the p of the focal factor stays a probability.
+
+    Args:
+        logits: [B, C].
+        labels: [B] in 0..C-1, or shares [B, C].
+        class_counts: images per class [C], >= 1.
+        beta: of the effective number, in [0, 1).
+        gamma: of the focal factor, >= 0.
+
+    Returns:
+        Scalar in nats.
+
+    Example:
+        >>> import torch
+        >>> z, y = torch.zeros(1, 2), torch.tensor([0])
+        >>> class_balanced_loss(z, y, torch.tensor([5, 1]), beta=0.9, gamma=0.0)  # log 2
+        tensor(0.6931)
+    """
+    weights = effective_number_weights(class_counts, beta).to(logits.dtype)
+    if gamma == 0:
+        return weighted_cross_entropy(logits, labels, weights)
+    return weighted_mean(focal_of(-log_softmax(logits, -1), gamma), labels, weights)
+
+
+class ClassBalanced(Loss):
+    """Weighted cross-entropy or focal loss; the weights may begin late ("deferred").
+
+    Args:
+        beta: of the effective number, in [0, 1).
+        gamma: focal exponent, >= 0; 0 = cross-entropy.
+        start_epoch: epoch, from 0, from which on the weights act.
+    """
+
+    needs_counts = True
+
+    def __init__(self, beta: float, gamma: float, start_epoch: int) -> None:
+        super().__init__()
+        check_beta(beta)
+        if not gamma >= 0:
+            raise ValueError(f"loss.params.gamma must be >= 0, got {gamma}.")
+        check_epoch("start_epoch", start_epoch)
+        self.beta, self.gamma, self.start_epoch = beta, gamma, start_epoch
+
+    def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
+        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        counts = self.counts
+        if self.epoch < self.start_epoch:
+            return focal_loss(logits, labels, self.gamma)
+        return class_balanced_loss(logits, labels, counts, self.beta, self.gamma)
+
+
+def check_beta(beta: float) -> None:
+    """Refuses a beta of the effective number outside [0, 1)."""
+    if not 0 <= beta < 1:
+        raise ValueError(f"loss.params.beta must be in [0, 1), as 0.9999, got {beta}.")
+
+
+def check_epoch(knob: str, epoch: int | None) -> None:
+    """Refuses an epoch below 0; None is none."""
+    if epoch is not None and epoch < 0:
+        raise ValueError(f"loss.params.{knob} counts epochs from 0, got {epoch}.")
