@@ -2,7 +2,7 @@
 
 Mixup (Zhang et al. 2018, https://arxiv.org/abs/1710.09412) and CutMix (Yun et al. 2019,
 https://arxiv.org/abs/1905.04899), paired as in GLMC (Du et al. 2023,
-https://arxiv.org/abs/2305.08661, section 3.1). What is random is drawn from torch's default
+https://arxiv.org/abs/2305.08661, section 3). What is random is drawn from torch's default
 generator on the CPU, so that no step waits for the device; what is large stays on the device.
 """
 
