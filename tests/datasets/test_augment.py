@@ -5,7 +5,14 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from vmf_embeddings.datasets.augment import Augmentation, random_crop_flip, random_occlusion
+from vmf_embeddings.datasets.augment import (
+    AUGMENTATIONS,
+    Augmentation,
+    augmentation_named,
+    random_crop_flip,
+    random_cutout,
+    random_occlusion,
+)
 
 PAD = 4
 
@@ -89,6 +96,66 @@ def test_occlusion_hides_all_channels_alike_and_nothing_else():
     occluded = random_occlusion(images, 8, seeded())
     assert torch.equal(occluded[:, 0] == 0, occluded[:, 2] == 0)
     assert torch.equal(occluded[occluded != 0], before[occluded != 0])
+
+
+def test_a_black_border_is_torchvisions_and_its_offsets_are_equally_likely():
+    import vmf_embeddings.torchvision_compat  # noqa: F401, I001
+    from torchvision.transforms import functional
+
+    picture = torch.arange(1, 37, dtype=torch.int32).view(1, 6, 6)
+    padded = functional.pad(picture, 2)
+    crops = [padded[:, t : t + 6, left : left + 6] for t in range(5) for left in range(5)]
+    number = {crop.numpy().tobytes(): i for i, crop in enumerate(crops)}
+    assert len(number) == 25
+    moved = random_crop_flip(picture.expand(2500, 1, 6, 6), 2, seeded(), border="black", flip=False)
+    counts = np.bincount([number[image.numpy().tobytes()] for image in moved], minlength=25)
+    assert chisquare(counts).pvalue > 1e-3
+
+
+def test_a_black_border_is_mirrored_with_the_picture():
+    images = torch.ones(400, 3, 6, 6, dtype=torch.uint8)
+    moved = random_crop_flip(images, 2, seeded(), border="black")
+    assert torch.equal(moved[:, 0], moved[:, 2])
+    left, right = (moved[:, 0, :, column].amax(1) == 0 for column in (0, -1))
+    assert not (left & right).any()
+    assert abs(int(left.sum()) - int(right.sum())) < 6 * 400**0.5
+
+
+def test_cutout_is_a_square_around_any_pixel_clipped_at_the_border():
+    """Every pixel is the centre equally often, which no square inside has."""
+    hidden = random_cutout(torch.ones(20_000, 2, 6, 6, dtype=torch.uint8), 4, seeded()) == 0
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    hidden = hidden[:, 0]
+    reference = {}
+    for row in range(6):
+        for column in range(6):
+            mask = torch.zeros(6, 6, dtype=torch.bool)
+            mask[max(0, row - 2) : row + 2, max(0, column - 2) : column + 2] = True
+            reference[mask.numpy().tobytes()] = 6 * row + column
+    assert len(reference) == 36
+    counts = np.bincount([reference[mask.numpy().tobytes()] for mask in hidden], minlength=36)
+    assert chisquare(counts).pvalue > 1e-3
+
+
+def test_cutout_leaves_its_argument_and_the_other_pixels_alone():
+    images = torch.randint(1, 256, (16, 3, 32, 32), dtype=torch.uint8, generator=seeded())
+    before = images.clone()
+    cut = random_cutout(images, 16, seeded())
+    assert torch.equal(images, before)
+    assert torch.equal(cut[cut != 0], before[cut != 0])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_named_augmentation_keeps_shape_type_and_reproducibility(name):
+    augmentation = augmentation_named(name)
+    if augmentation is None:
+        return
+    images = torch.randint(0, 256, (12, 3, 32, 32), dtype=torch.uint8, generator=seeded())
+    first, again = (augmentation.before_normalising(images, seeded(4)) for _ in range(2))
+    assert first.shape == images.shape
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, again)
+    assert not torch.equal(first, images)
 
 
 @pytest.mark.parametrize("step", ["before_normalising", "after_normalising"])

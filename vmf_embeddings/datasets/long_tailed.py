@@ -113,7 +113,7 @@ class LongTailed(Dataset):
             raise ValueError(
                 f"imbalance_factor={self.imbalance_factor} leaves {(counts == 0).sum()} of "
                 f"{len(counts)} classes of {self.of.name} without training images: the first class "
-                f"has {n_max}; give at most dataset.params.imbalance_factor={n_max}"
+                f"has {n_max}; give a dataset.params.imbalance_factor below {n_max}"
             )
         return [places[:count] for places, count in zip(members, counts.tolist(), strict=True)]
 
