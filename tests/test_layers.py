@@ -36,7 +36,7 @@ MAY = {
     "main": {"help", "app"},
     "third_party": {"evaluation", "datasets"},
 }  # fmt: skip
-KNOW_HYDRA = {"app", "build", "command_line", "run_config", "trained"}
+KNOW_HYDRA = {"app", "build", "command_line", "run_config", "second_stage", "trained"}
 
 
 def room_of(path: Path) -> str:

@@ -42,6 +42,48 @@ def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
         extract(**job)
 
 
+def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Trains a head on the frozen backbone of `cfg.run`; returns the best validation metric."""
+    from vmf_embeddings import build, second_stage
+    from vmf_embeddings.training.fit import fit
+
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
+    with build.refusals():
+        job = second_stage.finetuning_job(cfg, run_dir, overrides)
+    return fit(**job)
+
+
+def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Chooses among heads that need no training, on the backbone of `cfg.run`."""
+    from vmf_embeddings import build, second_stage
+    from vmf_embeddings.training.posthoc import choose
+
+    variants = {
+        "tau_norm": second_stage.tau_norms,
+        "maxnorm": second_stage.maximal_norms,
+        "ncm": second_stage.class_means,
+    }[cfg.mode.name]
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
+    with build.refusals():
+        job = second_stage.posthoc_job(cfg, run_dir, overrides, variants)
+    return choose(**job)
+
+
+def both_stages(cfg: DictConfig, run_dir: Path) -> float:
+    """Trains, then takes the second stage of `cfg.stages` on the outcome; resumes within either."""
+    from vmf_embeddings import build, second_stage
+
+    with build.refusals():  # before anything is trained
+        second = second_stage.composed(cfg, run_dir)
+    folder = run_dir / second.mode.stage
+    log.info("Stage 1 of 2, in %s", run_dir)
+    train(cfg, run_dir)
+    log.info("Stage 2 of 2: %s, in %s", " ".join(cfg.stages.second), folder)
+    return MODES[second.mode.name](second, folder, list(cfg.stages.second))
+
+
 def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
     """Measures the virtual examples of the run, or of all runs of the sweep, in `run_dir`."""
     from vmf_embeddings import build, trained
@@ -54,7 +96,17 @@ def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
         virtual_distribution(**job)
 
 
-MODES = {"train": train, "get_embeddings": get_embeddings, "virtual_dist": virtual_dist}
+MODES = {
+    "train": train,
+    "get_embeddings": get_embeddings,
+    "virtual_dist": virtual_dist,
+    "finetune": finetune,
+    "crt": finetune,
+    "lws": finetune,
+    "tau_norm": posthoc,
+    "maxnorm": posthoc,
+    "ncm": posthoc,
+}
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -67,7 +119,10 @@ def run(cfg: DictConfig) -> float | None:
     try:
         command_line.check_keys(cfg)
         command_line.check_value_types(cfg)
-        return MODES[cfg.mode.name](cfg, Path(hydra_cfg.runtime.output_dir))
+        run_dir = Path(hydra_cfg.runtime.output_dir)
+        if cfg.get("stages"):
+            return both_stages(cfg, run_dir)
+        return MODES[cfg.mode.name](cfg, run_dir)
     except Exception as error:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on

@@ -83,12 +83,16 @@ def check_value_types(cfg: DictConfig) -> None:
 
 def _defaults(group_choices: list[str]) -> DictConfig:
     """The configuration with nothing but its group options chosen."""
-    groups = [o for o in group_choices if _is_group(o.split("=")[0])]
+    return composed([o for o in group_choices if _is_group(o.split("=")[0])])
+
+
+def composed(overrides: list[str]) -> DictConfig:
+    """What a command with these overrides would compose, Hydra's own node included."""
     if GlobalHydra.instance().is_initialized():
         loader = GlobalHydra.instance().config_loader()
     else:
         loader = _own_loader()
-    return loader.load_configuration("config", groups, run_mode=RunMode.RUN)
+    return loader.load_configuration("config", overrides, run_mode=RunMode.RUN)
 
 
 def _own_loader() -> ConfigLoaderImpl:
@@ -105,7 +109,7 @@ def _is_group(key: str) -> bool:
 
 GROUPS = (
     "arch method head loss feature_scaling dataset sampler mode optimizer schedule "  # noqa: SIM905
-    "logger trainer experiment".split()
+    "logger trainer stages experiment".split()
 )
 
 
