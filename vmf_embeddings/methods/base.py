@@ -35,6 +35,11 @@ class Method(nn.Module):
     wants_head_and_loss: ClassVar[bool] = False
     """Whether the constructor takes `head` and `loss`, made from the groups head= and loss=."""
 
+    wants_teacher: ClassVar[bool] = False
+    """Whether a training step needs the trained method of `teacher_run`, through `learn_from`."""
+
+    teacher_run: str | None = None
+
     def __init__(self, arch: Arch) -> None:
         super().__init__()
         if arch.head.use_vmf != self.wants_vmf:
@@ -116,10 +121,6 @@ class Method(nn.Module):
         return {"temperature": float(self.temperature.detach())}
 
     # hooks of the training
-
-    wants_teacher: ClassVar[bool] = False
-    """Whether a training step needs the trained method of `teacher_run`, through `learn_from`."""
-    teacher_run: str | None = None
 
     def learn_from(self, teacher: "Method") -> None:
         """Takes a trained method to learn from, before a training."""

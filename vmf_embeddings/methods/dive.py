@@ -38,7 +38,8 @@ class DiVE(Method):
 
     The divergence compares raw logits; what the student's loss adds to them, such as the log
     frequency of the classes, stays in that loss. For everything but training the student speaks:
-    embeddings, logits and checkpoints are its own, and need no teacher.
+    embeddings, logits and checkpoints are its own and need no teacher. The backbone has two names
+    in them, its own and that within the student; it is one.
 
     Args:
         arch: the student's backbone.
@@ -64,9 +65,10 @@ class DiVE(Method):
         student_temperature: float | None,
     ) -> None:
         _check(temperature, power, weight, student_temperature)
-        nn.Module.__init__(self)  # not Method's: the backbone is registered once, as the student's
-        self.head = self.feature_scaling = None
-        self.student = student(arch)
+        own = student(arch)
+        self.wants_vmf = own.wants_vmf
+        super().__init__(arch)
+        self.student = own
         if type(self.student).training_step is not Method.training_step:
             raise ValueError(
                 f"method=dive cannot teach method={self.student.name}, which has a training step "
@@ -132,14 +134,9 @@ class DiVE(Method):
     # everything else is the student's
 
     @property
-    def arch(self) -> Arch:
-        """The student's backbone."""
-        return self.student.arch
-
-    @property
     def backbones(self) -> list[Arch]:
         """The student's, and the teacher's where there is one."""
-        return self.student.backbones + (self._teacher.method.backbones if self._teacher else [])
+        return [self.arch, *(self._teacher.method.backbones if self._teacher else [])]
 
     def embed(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> the student's embeddings [B, D]."""
@@ -163,6 +160,11 @@ class DiVE(Method):
         return self.student.geometry
 
     @property
+    def classifier(self) -> nn.Module | None:
+        """The student's head, where it is one of `head=`."""
+        return getattr(self.student, "classifier", None)
+
+    @property
     def class_weights(self) -> Tensor | None:
         """The student's [C, D], or None."""
         return self.student.class_weights
@@ -171,6 +173,11 @@ class DiVE(Method):
     def temperature(self) -> Tensor:
         """The student's, scalar; not the tau of the distillation."""
         return self.student.temperature
+
+    @property
+    def reads_length(self) -> bool:
+        """Whether the student's loss hangs on how long embeddings are."""
+        return self.student.reads_length
 
     @property
     def uses_prior(self) -> bool:

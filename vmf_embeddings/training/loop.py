@@ -76,7 +76,8 @@ def assemble(
         method.load_state_dict(state["method_state_dict"])
     if world > 1:
         processes.share_batch_statistics(method)
-    speed.arrange(method.arch)
+    for arch in method.backbones:
+        speed.arrange(arch)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(method, make_optimizer(groups))
     schedule = schedule or Constant("epoch", 0, None)

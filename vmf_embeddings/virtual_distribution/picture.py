@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vmf_embeddings.evaluation.pictures.style import COLOURS, INK, MUTED, new_figure, shorten
+from vmf_embeddings.evaluation.pictures.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    PAPER,
+    new_figure,
+    shorten,
+)
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_KINDS = [colour for colour in COLOURS if colour not in ("#94a4a2", "#717581")]  # gray is taken
 _MOST_MARKERS = 30  # classes; more run together
 
 
@@ -30,14 +38,18 @@ def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool)
         ordered: whether the series are steps of one quantity, light to dark, and not kinds.
     """
     n_bars = 1 + len(series)
-    figure = new_figure(max(6.4, 1.6 + 0.46 * n_bars * len(groups.sizes())), 7.6)
+    figure = new_figure(max(8.0, 1.6 + 0.44 * n_bars * len(groups.sizes())), 7.6)
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
     top, bottom = figure.subplots(2, 1, height_ratios=(1.15, 1))
-    colours = _shades(len(series)) if ordered else list(COLOURS[: len(series)])
+    colours = (
+        _shades(len(series)) if ordered else [_KINDS[i % len(_KINDS)] for i in range(len(series))]
+    )
     _draw_bars(top, groups, series, colours)
     _draw_classes(bottom, groups, series, colours)
     handles, labels = top.get_legend_handles_labels()
-    columns = 1 if max(map(len, labels)) > 30 else min(len(labels), 5)
+    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # lines come first
+    per_line = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, labels))))
+    columns = min(max(1, per_line), len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
     return figure
 
@@ -61,13 +73,10 @@ def _draw_bars(
         x = np.arange(len(sizes)) - 0.42 + (number + 0.5) * width
         bars = axes.bar(x, means, 0.92 * width, color=colour, label=shorten(label, 60))
         labels = [f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}" for mean in means]
-        axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
-    uniform = float(groups.train_counts.double().mean())
-    axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=0.9)
-    axes.text(
-        1, uniform, f"uniform {uniform:.4g}", transform=axes.get_yaxis_transform(),
-        ha="right", va="bottom", fontsize=8, color=MUTED,
-    )  # fmt: skip
+        texts = axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
+        for text in texts:  # readable where the line of uniform counts runs behind
+            text.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
+    _draw_uniform(axes, groups)
     ranges = groups.thresholds.ranges()
     names = [
         f"{name}-shot: {ranges[name]} images\n{size} class{'es' if size > 1 else ''}"
@@ -91,14 +100,15 @@ def _draw_classes(
     lowest = min(float(s.counts.min()) for s in series)
     floor = 0.7 * max(min(lowest, own[own > 0].min()), 1e-2)
     axes.set_yscale("log")
-    axes.stairs(np.maximum(own, floor), edges, baseline=floor, fill=True, color="#dfe3e7")
+    axes.stairs(
+        np.maximum(own, floor), edges, baseline=floor, fill=True, color="#dfe3e7", zorder=0.5
+    )
     marker = "o" if len(order) <= _MOST_MARKERS else None
     for each, colour in zip(series, colours, strict=True):
         axes.plot(
             rank, each.counts[order], color=colour, linewidth=1.8, marker=marker, markersize=4
         )
-    uniform = own.mean()
-    axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=0.9)
+    _draw_uniform(axes, groups)
     _mark_groups(axes, groups)
     axes.set_xlim(0.5, len(order) + 0.5)
     axes.set_ylim(bottom=floor)
@@ -107,6 +117,13 @@ def _draw_classes(
     axes.set_xlabel("class, the most frequent first")
     axes.set_ylabel("images, log scale")
     axes.set_title("… and class by class")
+
+
+def _draw_uniform(axes: "Axes", groups: Groups) -> None:
+    """The limit of large temperatures: every class the same."""
+    uniform = float(groups.train_counts.double().mean())
+    label = f"uniform: {uniform:.4g} each"
+    axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=1.1, label=label)
 
 
 def _mark_groups(axes: "Axes", groups: Groups) -> None:

@@ -58,7 +58,7 @@ def virtual_distribution(
 
     (_, own), *others = runs.items()
     measured = of(own, list(dict.fromkeys([*wanted, PLAIN])))
-    compared = [Series(name, of(method, [PLAIN])[PLAIN]) for name, method in others]
+    compared = [Series(_short(name), of(method, [PLAIN])[PLAIN]) for name, method in others]
     if not accelerator.is_main_process:
         return
     groups = Groups(split.class_counts.cpu(), thresholds)
@@ -77,10 +77,15 @@ def virtual_distribution(
         _draw(path.with_suffix(".png"), f"{dataset.name}, {run_dir.name}", groups, series, True),
     ]
     if compared:
-        beside = [Series(str(run_dir), measured[PLAIN]), *compared]
+        beside = [Series(_short(run_dir), measured[PLAIN]), *compared]
         picture = path.with_name("virtual_examples_runs.png")
         written.append(_draw(picture, f"{dataset.name}, tau=1", groups, beside, False))
     print_written(written)
+
+
+def _short(run: Path | str) -> str:
+    """The end of a run's path: method, dimension and name."""
+    return "/".join(Path(run).resolve().parts[-3:])
 
 
 def _draw(path: Path, title: str, groups: Groups, series: Sequence[Series], ordered: bool) -> Path:
