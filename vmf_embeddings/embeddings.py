@@ -57,8 +57,8 @@ class EmbeddingFile:
         paths: [N] file names of the pictures.
         is_query: [N] bool, rows that ask; None means all.
         is_gallery: [N] bool, rows that are searched; None means all.
-        meta: schema, dataset, split, split_hash, open_set, method, geometry, seed, …; None in
-            files of 2021.
+        meta: schema, dataset, split, split_hash, train_identity, train_class_counts [C], open_set,
+            method, geometry, seed, …; None in files of 2021.
     """
 
     embeddings: np.ndarray

@@ -55,6 +55,7 @@ def extract(
     method.to(accelerator.device).eval()
     speed.arrange(method.arch)
     written = []
+    trained_on = _trained_on(dataset.split("train"), checkpoint)
     for name in splits:
         split = dataset.split(name)
         seed_everything(seed)  # a split's draws do not hang on which others are extracted
@@ -76,6 +77,7 @@ def extract(
             "seed": seed,
             "epoch": int(checkpoint["epoch"]),
             "class_names": split.class_names,
+            **trained_on,
             "versions": {package: version(package) for package in ("torch", "numpy")},
         }
         path = run_dir / f"{dataset.name}_{name}.npz"
@@ -84,6 +86,22 @@ def extract(
         written.append(path)
     accelerator.wait_for_everyone()
     return written
+
+
+def _trained_on(train: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Meta on the training pictures: which, by the checkpoint if it knows, and how many a class.
+
+    Counts are those of the training split itself, and None where that is another one by now.
+    """
+    known = checkpoint.get("train_identity", train.identity)
+    if known != train.identity:
+        log.warning(
+            "The run was trained on other pictures (%.12s…) than the training split now holds "
+            "(%.12s…): the files will not know how many each class had",
+            known, train.identity,
+        )  # fmt: skip
+    counts = train.class_counts.tolist() if known == train.identity else None
+    return {"train_identity": known, "train_class_counts": counts}
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ import numpy as np
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 
 N_PER_CLASS, N_CLASSES = 12, 3
+LONG_TAIL = {"train_identity": "cafe" * 16, "train_class_counts": [500, 60, 5]}
 
 
 def make_file(geometry, *, dim=3, seed=0, open_set=False, n_draws=None, **meta) -> EmbeddingFile:

@@ -22,6 +22,8 @@ def test_defaults_and_both_spellings_of_an_option():
     assert options.recall == (1, 2, 8)
     assert not options.pictures
     assert options.seed == 7
+    assert parse_evaluate(["A", "few_below=9", "many_above=50"]).thresholds.most_of_few == 8
+    assert parse_evaluate(["A", "--few-max-inclusive"]).thresholds.ranges()["few"] == "<= 20"
 
 
 def test_an_existing_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
@@ -48,6 +50,8 @@ def test_the_doors_of_2021_translate_their_words():
         (parse_evaluate, ["RUN", "--recall", "0"], "1 or more"),
         (parse_evaluate, ["RUN", "--samples", "many"], "whole number"),
         (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
+        (parse_evaluate, ["RUN", "few_below=102"], "few-shot and many-shot at once"),
+        (parse_vmf_door, ["RUN", "few_belo=9"], "did you mean --few-below"),
         (parse_deterministic_door, ["RUN", "hyperbolik"], "did you mean hyperbolic"),
         (parse_deterministic_door, ["RUN", "l2", "extra"], "extra"),
         (parse_vmf_door, [], "RUN"),

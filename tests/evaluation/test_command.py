@@ -1,5 +1,6 @@
 """The whole command on run folders: 2021's lines, files written, exit codes."""
 
+import csv
 import json
 import re
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.evaluation.runs import make_run, scores_of, strip_meta
+from tests.evaluation.runs import LONG_TAIL, make_run, scores_of, strip_meta
 from vmf_embeddings.evaluation.arguments import (
     parse_deterministic_door,
     parse_evaluate,
@@ -69,13 +70,78 @@ def test_2021_folder_with_hyperbolic_embeddings(tmp_path, capsys):
     assert scores_of(tmp_path / "new")["retrieval"] == from_log
 
 
-def test_groups_are_kept_apart_and_said_so(tmp_path, capsys):
-    make_run(tmp_path / "a", {"name": "cosine"})
-    make_run(tmp_path / "b", {"name": "cosine"}, split_hash="other")
-    assert run(parse_evaluate, tmp_path, "--no-pictures") == 0
+@pytest.mark.parametrize(
+    ("key", "field", "words"),
+    [
+        ("split_hash", "split hash", "hold embeddings of different pictures"),
+        ("train_identity", "train identity", "were trained on different pictures"),
+    ],
+)
+def test_runs_on_different_pictures_are_refused_unless_apart(tmp_path, capsys, key, field, words):
+    make_run(tmp_path / "a", {"name": "cosine"}, **{**LONG_TAIL, key: "one"})
+    # another method: it would not be averaged with the first, but compared
+    make_run(tmp_path / "b", {"name": "cosine"}, **{**LONG_TAIL, key: "two"}, method="other")
+    assert run(parse_evaluate, tmp_path, "--no-pictures") == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert words in said.err
+    assert "--apart" in said.err
+    assert not list(tmp_path.rglob("metrics.json"))
+    assert run(parse_evaluate, tmp_path, "--no-pictures", "--apart") == 0
     out = capsys.readouterr().out
     assert out.count("Mean softmax") == 2
-    assert "differ in split hash" in out
+    assert f"differ in {field}" in out
+
+
+def test_long_tails_are_scored_by_groups_of_classes(tmp_path, capsys):
+    folder = make_run(tmp_path, {"name": "cosine"}, **LONG_TAIL)
+    assert run(parse_evaluate, folder, "--no-pictures", "--many-above", "400") == 0
+    out = capsys.readouterr().out
+    table = out[out.index("a_method on") : out.index("Wrote")]
+    assert "many > 400, medium 20 to 400, few < 20" in table
+    assert max(len(line) for line in table.splitlines()) <= 80
+    shots = scores_of(folder)["shots"]
+    assert shots["train_pictures"] == {"many": "> 400", "medium": "20 to 400", "few": "< 20"}
+    with open(folder / "per_class.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["group"] for row in rows] == ["many", "medium", "few"]
+    assert [row["train_count"] for row in rows] == ["500", "60", "5"]
+    assert {row["test_count"] for row in rows} == {"12"}
+    for row in rows:
+        assert float(row["accuracy"]) == pytest.approx(shots[row["group"]], abs=1e-6)
+        assert f"{100 * shots[row['group']]:.2f}  mean of 1 class, sampling error" in table
+
+
+def test_groups_of_classes_are_averaged_over_replications(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, **LONG_TAIL)
+    run(parse_evaluate, tmp_path, "--no-pictures", "--json", tmp_path / "all.json")
+    values = [scores_of(tmp_path / f"s{seed}")["shots"]["few"] for seed in (1, 2, 3)]
+    mean, error = 100 * np.mean(values), 100 * np.std(values) / np.sqrt(3)
+    line = re.search(r"Few-shot accuracy % +(\S+) \+/- (\S+)", capsys.readouterr().out)
+    assert [float(text) for text in line.groups()] == pytest.approx([mean, error], abs=5.1e-3)
+    collected = json.loads((tmp_path / "all.json").read_text())["groups"][0]["means"]["shots"]
+    assert set(collected) == {"many", "medium", "few"}
+    assert collected["few"]["mean"] == pytest.approx(np.mean(values))
+
+
+def test_groups_without_a_class_are_left_out_and_said_so(tmp_path, capsys):
+    counts = {**LONG_TAIL, "train_class_counts": [5000, 500, 200]}
+    folder = make_run(tmp_path, {"name": "cosine"}, **counts)
+    run(parse_evaluate, folder, "--no-pictures")
+    out = capsys.readouterr().out
+    assert "there is no class with few training pictures" in out
+    assert "Few-shot" not in out
+    assert "few" not in scores_of(folder)["shots"]
+
+
+@pytest.mark.parametrize("counts", [None, [60, 60, 60], [60, 50, 40]])
+def test_even_or_unknown_training_counts_make_no_groups(tmp_path, capsys, counts):
+    folder = make_run(tmp_path, {"name": "cosine"}, train_class_counts=counts)
+    run(parse_evaluate, folder, "--no-pictures")
+    assert "training pictures" not in capsys.readouterr().out
+    assert "shots" not in scores_of(folder)
+    assert not (folder / "per_class.csv").exists()
 
 
 def test_metrics_of_other_splits_stay_and_json_collects_all(tmp_path):

@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from tests.evaluation.runs import make_file
-from vmf_embeddings.evaluation.replications import differences, group, mean_and_error
+from vmf_embeddings.evaluation.replications import (
+    differences,
+    group,
+    mean_and_error,
+    refuse_unlike,
+)
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import from_meta
@@ -44,6 +49,7 @@ def test_seeds_of_one_method_are_one_group():
     ("change", "field"),
     [
         ({"split_hash": "other"}, "split hash"),
+        ({"train_identity": "other"}, "train identity"),
         ({"method": "other"}, "method"),
         ({"dataset": "other"}, "dataset"),
         ({"geometry": {"name": "euclidean"}}, "geometry"),
@@ -54,6 +60,15 @@ def test_unlike_runs_are_never_averaged_and_the_difference_is_named(change, fiel
     groups = group([subject(0), subject(1, **change)], [scores(0.2), scores(0.4)])
     assert [len(g.subjects) for g in groups] == [1, 1]
     assert differences(groups) == [field]
+
+
+def test_only_files_that_say_so_are_of_other_pictures():
+    refuse_unlike([subject(0), subject(1)])
+    refuse_unlike([subject(0, train_identity="a"), subject(1), subject(2, train_identity="a")])
+    refuse_unlike([subject(0, split_hash="a"), subject(1, split_hash="b", dataset="other")])
+    refuse_unlike([subject(0, split_hash="a"), subject(1, split_hash="b", split="valid")])
+    with pytest.raises(ValueError, match=r"r/0/.* and r/2/.* trained on different .*a.* and b"):
+        refuse_unlike([subject(0, train_identity="a"), subject(1), subject(2, train_identity="b")])
 
 
 def test_runs_that_share_a_seed_are_no_replications_and_say_so():

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from vmf_embeddings.metrics import Thresholds
 
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
@@ -29,6 +32,10 @@ class Options:
         seed: of those draws and of the pictures' choices.
         pictures: whether to draw.
         json: where all results go besides the run folders.
+        many_above: classes with more training pictures are many-shot ones.
+        few_below: classes with fewer are few-shot ones.
+        few_max_inclusive: whether a class with exactly `few_below` is a few-shot one too.
+        apart: whether files that cannot be compared are scored one by one instead of refused.
         only: "vmf" or "deterministic": what a door of 2021 accepts; None accepts both.
     """
 
@@ -42,7 +49,18 @@ class Options:
     seed: int = 1234
     pictures: bool = True
     json: Path | None = None
+    many_above: int = 100
+    few_below: int = 20
+    few_max_inclusive: bool = False
+    apart: bool = False
     only: str | None = None
+
+    @property
+    def thresholds(self) -> "Thresholds":
+        """Where the groups of classes begin and end; imports torch."""
+        from vmf_embeddings.metrics import Thresholds
+
+        return Thresholds(self.many_above, self.few_below, self.few_max_inclusive)
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,8 +89,9 @@ class Parser(argparse.ArgumentParser):
         for argument in arguments:
             name = re.match(r"([a-z_]+)=", argument)
             if name and not Path(argument).exists():
-                argument = "--" + argument.replace("_", "-", 1)
-                if name[1].replace("_", "-") not in self.options():
+                option = name[1].replace("_", "-")
+                argument = f"--{option}{argument[name.end(1) :]}"
+                if option not in self.options():
                     self.error(f"unknown argument {name[1]}={self._suggestion(name[1])}")
             spelled.append(argument)
         return spelled
@@ -131,6 +150,14 @@ def _add_common(parser: Parser) -> None:
     add("--seed", type=int, default=1234, metavar="N", help="seed of those draws (1234)")
     add("--no-pictures", dest="pictures", action="store_false", help="scores only")
     add("--json", type=Path, metavar="PATH", help="write all results to this file too")
+    add("--many-above", type=_positive_int, default=100, metavar="N",
+        help="long tails: many-shot classes have more training pictures (100)")  # fmt: skip
+    add("--few-below", type=_positive_int, default=20, metavar="N",
+        help="long tails: few-shot classes have fewer training pictures (20)")  # fmt: skip
+    add("--few-max-inclusive", action="store_true",
+        help="long tails: few-shot classes may have N training pictures themselves")  # fmt: skip
+    add("--apart", action="store_true",
+        help="score runs on different training or test pictures one by one")  # fmt: skip
 
 
 def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
@@ -149,7 +176,7 @@ def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("--geometry", type=_choice(GEOMETRIES), metavar="NAME",
                         help=f"for files of 2021: {' '.join(GEOMETRIES)}; poincare-reference is "
                         "2021's saturating distance, for newer hyperbolic files too")  # fmt: skip
-    return _options(parser.parse_args(arguments))
+    return _options(parser, parser.parse_args(arguments))
 
 
 def parse_vmf_door(arguments: Sequence[str] | None = None) -> Options:
@@ -163,7 +190,8 @@ def parse_vmf_door(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("paths", nargs=1, type=Path, metavar="RUN",
                         help="a run folder, or a folder of runs: its replications")  # fmt: skip
     _add_common(parser)
-    return _options(parser.parse_args(arguments), geometry="vmf", only="vmf")
+    values = parser.parse_args(arguments)
+    return _options(parser, values, geometry="vmf", only="vmf")
 
 
 def parse_deterministic_door(arguments: Sequence[str] | None = None) -> Options:
@@ -183,11 +211,16 @@ def parse_deterministic_door(arguments: Sequence[str] | None = None) -> Options:
     values = parser.parse_args(arguments)
     geometry = GEOMETRY_OF_2021.get(values.norm)
     del values.norm
-    return _options(values, geometry=geometry, only="deterministic")
+    return _options(parser, values, geometry=geometry, only="deterministic")
 
 
-def _options(values: argparse.Namespace, **fixed: str | None) -> Options:
+def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) -> Options:
     fields = {**vars(values), **fixed}
+    if values.few_below + values.few_max_inclusive > values.many_above + 1:
+        parser.error(
+            f"classes cannot be few-shot and many-shot at once: --few-below {values.few_below} "
+            f"reaches beyond --many-above {values.many_above}"
+        )
     fields["paths"] = tuple(fields["paths"])
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))

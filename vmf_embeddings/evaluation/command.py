@@ -9,8 +9,13 @@ from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.folders import find_embedding_files
 from vmf_embeddings.evaluation.processes import team
-from vmf_embeddings.evaluation.replications import Group, group
-from vmf_embeddings.evaluation.results import summarize, write_beside, write_json
+from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike
+from vmf_embeddings.evaluation.results import (
+    summarize,
+    write_beside,
+    write_json,
+    write_per_class,
+)
 from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.search.ranks import Team
@@ -31,6 +36,8 @@ def evaluate(options: Options) -> int:
         try:
             files = find_embedding_files(options.paths, options.split)
             subjects = [load_subject(file, root, options) for file, root in files.items()]
+            if not options.apart:
+                refuse_unlike(subjects)
             scores = _score_all(subjects, options, processes)
         except (FileNotFoundError, ValueError, ImportError) as error:
             if speaks:
@@ -82,6 +89,8 @@ def _write(groups: Sequence[Group], options: Options) -> list[Path]:
         for one in groups:
             for subject, scores in zip(one.subjects, one.scores, strict=True):
                 written.append(write_beside(subject, scores, options))
+                if scores.shots is not None:
+                    written.append(write_per_class(subject, scores.shots))
         if options.pictures:
             written.extend(_draw(groups, options))
     except OSError as error:

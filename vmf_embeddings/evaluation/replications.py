@@ -10,7 +10,14 @@ import numpy as np
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 
-_FIELDS = ("dataset", "split", "split hash", "method", "geometry", "dimensions")
+_FIELDS = (
+    "dataset", "split", "split hash", "train identity", "method", "geometry", "dimensions"
+)  # fmt: skip
+# meta key -> what it is a hash of; what runs must share to be compared at all
+_SHARED = {
+    "train_identity": "were trained on different pictures (train identity",
+    "split_hash": "hold embeddings of different pictures (split hash",
+}
 
 
 @dataclass(frozen=True)
@@ -74,10 +81,34 @@ def kind_of(subject: Subject) -> tuple[str, ...]:
         subject.dataset,
         subject.split,
         str(subject.meta("split_hash")),
+        str(subject.meta("train_identity")),
         str(subject.meta("method")),
         json.dumps(subject.geometry.to_meta(), sort_keys=True),
         str(subject.file.embeddings.shape[1]),
     )
+
+
+def refuse_unlike(subjects: Sequence[Subject]) -> None:
+    """Make sure that files of one data set and split are of the same pictures.
+
+    What a file does not say (those of 2021, and older ones of this code) is not held against it.
+
+    Raises:
+        ValueError: naming two files that differ, how, and what to type.
+    """
+    first: dict[tuple[str, ...], Subject] = {}
+    for subject in subjects:
+        for key, words in _SHARED.items():
+            value = subject.meta(key)
+            if value is None:
+                continue
+            other = first.setdefault((key, subject.dataset, subject.split), subject)
+            if other.meta(key) != value:
+                raise ValueError(
+                    f"{other.path} and {subject.path} {words} {other.meta(key)[:12]}… and "
+                    f"{value[:12]}…), so their scores cannot be compared or averaged. Evaluate "
+                    "runs with the same dataset.params, or add --apart to score each by itself"
+                )
 
 
 def group(subjects: Sequence[Subject], scores: Sequence[Scores]) -> list[Group]:

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
+from vmf_embeddings.metrics.shots import GROUPS
 
 # score -> what the table calls it, its scale, its digits, its meaning
 _ROWS = {
     "accuracy": ("Accuracy %", 100, 2, "right class predicted"),
+    "top_5_accuracy": ("Top-5 accuracy %", 100, 2, "right class among the 5 likeliest"),
+    "macro_accuracy": ("Macro accuracy %", 100, 2, "mean over classes of theirs"),
+    "macro_f1": ("Macro F1 %", 100, 2, "mean over classes of their F1"),
     "ece_l2_equal_mass": ("ECE, L2 equal-mass", 1, 4, "calibration error as in 2021"),
     "ece_l1_equal_mass": ("ECE, L1 equal-mass", 1, 4, "mean gap, 15 bins of like mass"),
     "ece_l1_equal_width": ("ECE, L1 equal-width", 1, 4, "the usual calibration error"),
@@ -86,7 +90,7 @@ def print_group(group: Group, samples: int) -> None:
         for section, names in group.sections().items()
     ]
     _print_table(f"{title}: {caption}", blocks, with_error=n_runs > 1)
-    for note in [*group.notes(), *_notes_on_queries(group)]:
+    for note in [*group.notes(), *_notes_on_shots(group), *_notes_on_queries(group)]:
         say(f"Note: {note}.")
 
 
@@ -95,7 +99,17 @@ def _section_title(section: str, group: Group, samples: int) -> str:
         return f"Retrieval, marginalised over {samples} draws (as 2021)"
     if section == "retrieval":
         return f"Retrieval by {_COMPARED[group.subjects[0].geometry.name]}"
+    shots = group.scores[0].shots
+    if section == "shots" and shots is not None:
+        ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
+        return f"Classes by training pictures: {', '.join(ranges)}"
     return "Classification and calibration"
+
+
+def _notes_on_shots(group: Group) -> list[str]:
+    shots = group.scores[0].shots
+    empty = [name for name in GROUPS if shots is not None and name not in shots.groups]
+    return [f"there is no class with {name} training pictures to score" for name in empty]
 
 
 def _notes_on_queries(group: Group) -> list[str]:
@@ -113,12 +127,27 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         k = name.removeprefix("recall@")
         label, scale, digits = f"Recall@{k} %", 100, 2
         meaning = "own class nearest" if k == "1" else f"own class among the {k} nearest"
+    elif section == "shots":
+        label, scale, digits = f"{name.capitalize()}-shot accuracy %", 100, 2
+        meaning = _meaning_of_shots(group, name)
     else:
         label, scale, digits, meaning = _ROWS[name]
     if math.isnan(value.mean):
         return label, "-", "", meaning
     error = f"{scale * value.standard_error:.{digits}f}"
     return label, f"{scale * value.mean:.{digits}f}", error, meaning
+
+
+def _meaning_of_shots(group: Group, name: str) -> str:
+    shots = group.scores[0].shots
+    if shots is None:
+        return ""
+    score = shots.groups[name]
+    classes = f"mean of {score.n_classes} class{'es' if score.n_classes > 1 else ''}"
+    error = 100 * score.standard_error
+    if len(group.subjects) > 1 or math.isnan(error):
+        return classes
+    return f"{classes}, sampling error {error:.2f}"
 
 
 def _print_table(
@@ -132,7 +161,7 @@ def _print_table(
         say(f"  {heading}")
         for label, value, error, meaning in rows:
             middle = f"{value:>9}" + (f" +/- {error:<7}" if with_error else "")
-            say(f"    {label:<20}{middle}  {meaning}")
+            say(f"    {label:<22}{middle}  {meaning}")
 
 
 def _print_rich(title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_error: bool) -> None:
@@ -145,7 +174,7 @@ def _print_rich(title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_e
     console.print(f"[bold]{title}[/bold]")
     for heading, rows in blocks:
         table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("Score", no_wrap=True, min_width=20)
+        table.add_column("Score", no_wrap=True, min_width=22)
         table.add_column("Mean", justify="right", no_wrap=True, min_width=8, style="bold cyan")
         if with_error:
             table.add_column("± SE", justify="right", no_wrap=True, min_width=6)

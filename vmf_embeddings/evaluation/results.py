@@ -1,5 +1,7 @@
-"""Writes scores as JSON: `metrics.json` beside the embeddings, and all of them where asked for."""
+"""Writes scores: `metrics.json` and `per_class.csv` beside the embeddings; all where asked for."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -11,6 +13,7 @@ from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
+from vmf_embeddings.metrics import ShotScores
 
 SCHEMA = 1
 
@@ -29,10 +32,13 @@ def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, An
     sections = {name: dict(section) for name, section in scores.sections.items()}
     if "sampled_retrieval" in sections:
         sections["sampled_retrieval"] |= {"n_samples": options.samples, "seed": options.seed}
+    if scores.shots is not None:
+        sections["shots"] |= _describe_shots(scores.shots)
     return {
         "dataset": subject.dataset,
         "split": subject.split,
         "split_hash": subject.meta("split_hash"),
+        "train_identity": subject.meta("train_identity"),
         "open_set": subject.file.open_set,
         "method": subject.meta("method"),
         "geometry": subject.geometry.to_meta(),
@@ -45,6 +51,33 @@ def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, An
         "temperature": subject.file.temperature,
         **sections,
     }
+
+
+def _describe_shots(shots: ShotScores) -> dict[str, Any]:
+    """What the accuracies of the groups are accuracies of."""
+    groups = shots.groups.items()
+    return {
+        "standard_error": {name: group.standard_error for name, group in groups},
+        "n_classes": {name: group.n_classes for name, group in groups},
+        "train_pictures": shots.thresholds.ranges(),
+    }
+
+
+def write_per_class(subject: Subject, shots: ShotScores) -> Path:
+    """Write one line per class into `per_class.csv`, for other splits than test with a prefix."""
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(["class", "name", "train_count", "test_count", "accuracy", "group"])
+    names = subject.class_names or []
+    columns = shots.train_counts, shots.test_counts, shots.accuracy
+    rows = zip(*(column.tolist() for column in columns), shots.group_names, strict=True)
+    for number, (train, test, accuracy, group) in enumerate(rows):
+        name = names[number] if number < len(names) else ""
+        share = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
+        table.writerow([number, name, train, test, share, group])
+    path = subject.path.parent / f"{subject.prefix}per_class.csv"
+    _replace(path, stream.getvalue())
+    return path
 
 
 def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
@@ -73,10 +106,15 @@ def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write under a temporary name and rename; NaN and infinity become null."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(path, json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file under a temporary name and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+        temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

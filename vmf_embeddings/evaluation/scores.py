@@ -14,13 +14,18 @@ from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
     MarginalScores,
     RetrievalScores,
+    ShotScores,
     accuracy,
     brier_score,
     expected_calibration_error,
+    macro_accuracy,
+    macro_f1,
     marginal_retrieval,
     negative_log_likelihood,
     probabilities,
     retrieval,
+    shot_scores,
+    top_k_accuracy,
 )
 from vmf_embeddings.search import check_backend
 from vmf_embeddings.search.ranks import Team
@@ -29,6 +34,7 @@ USUAL_KS = (1, 2, 4, 8)
 # beyond these, a closed set's retrieval is scored only if it is asked for with --recall
 CHEAP_ROWS = 20_000
 CHEAP_ROWS_SAMPLED = 3_000
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -36,16 +42,18 @@ class Scores:
     """The numbers of one file, as fractions, errors in nats or as named.
 
     Args:
-        sections: "classification", "retrieval", "sampled_retrieval" -> name -> value.
+        sections: "classification", "shots", "retrieval", "sampled_retrieval" -> name -> value.
         confidence: [N] largest predicted probability, or None without logits.
         correct: [N] whether the prediction was right, or None.
         n_without_positive: queries whose class has no other row; None where nothing was retrieved.
+        shots: what the section of that name comes from; None unless the run was long-tailed.
     """
 
     sections: dict[str, dict[str, float]]
     confidence: Tensor | None = field(default=None, repr=False)
     correct: Tensor | None = field(default=None, repr=False)
     n_without_positive: int | None = None
+    shots: ShotScores | None = field(default=None, repr=False)
 
 
 def score(subject: Subject, options: Options, team: Team | None = None) -> Scores:
@@ -60,27 +68,40 @@ def score(subject: Subject, options: Options, team: Team | None = None) -> Score
     """
     check_backend(options.search, subject.geometry.faiss_metric)
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = without = None
+    confidence = correct = without = shots = None
     file = subject.file
     if file.logits is not None and not file.open_set:
         predicted = probabilities(file.logits)
         confidence, guess = predicted.max(1)
         correct = guess == torch.from_numpy(file.ids)
         sections["classification"] = _classification(predicted, file.ids, confidence, correct)
+        if subject.long_tailed:
+            shots = _shots(subject, predicted, options)
+            sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(subject, options, CHEAP_ROWS):
         sections["retrieval"], without = _retrieval(subject, options, team)
     # a law can be drawn from, a point cannot
     draw = getattr(subject.geometry, "sample", None)
     if draw is not None and _wants_retrieval(subject, options, CHEAP_ROWS_SAMPLED):
         sections["sampled_retrieval"] = _sampled_retrieval(subject, options, team)
-    return Scores(sections, confidence, correct, without)
+    return Scores(sections, confidence, correct, without, shots)
 
 
 def rows_to_compare(subject: Subject) -> Tensor:
-    """The file's embeddings, projected in float64, on the fastest device that can do so."""
+    """The file's embeddings, projected in float64, on the fastest device that can do so.
+
+    Rows that the geometry compares as they are stay in float32, which loses nothing of them.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = torch.from_numpy(subject.file.embeddings).to(device).double()
-    return subject.geometry.project(rows)
+    rows = torch.from_numpy(subject.file.embeddings).to(device)
+    project = subject.geometry.project
+    if project(rows[:1]).data_ptr() == rows.data_ptr():
+        return rows
+    # by blocks: a copy in float64 of the rows before projection would double the memory
+    projected = torch.empty(rows.shape, dtype=torch.float64, device=device)
+    for target, part in zip(projected.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True):
+        target.copy_(project(part.double()))
+    return projected
 
 
 def _classification(
@@ -89,14 +110,35 @@ def _classification(
     def error(norm: int, binning: str) -> float:
         return expected_calibration_error(confidence, correct, norm=norm, binning=binning)
 
+    # with five classes or fewer the five best are all
+    top_5 = predicted.shape[1] > 5
     return {
         "accuracy": accuracy(predicted, labels),
+        **({"top_5_accuracy": top_k_accuracy(predicted, labels, 5)} if top_5 else {}),
+        "macro_accuracy": macro_accuracy(predicted, labels),
+        "macro_f1": macro_f1(predicted, labels),
         "ece_l2_equal_mass": error(2, "equal_mass"),
         "ece_l1_equal_mass": error(1, "equal_mass"),
         "ece_l1_equal_width": error(1, "equal_width"),
         "nll": negative_log_likelihood(predicted, labels),
         "brier": brier_score(predicted, labels),
     }
+
+
+def _shots(subject: Subject, predicted: Tensor, options: Options) -> ShotScores:
+    """Scores of the classes with many, some and few training pictures.
+
+    A network may tell apart more classes than it was shown: those had no picture.
+    """
+    counts = torch.zeros(predicted.shape[1], dtype=torch.int64)
+    known = torch.tensor(subject.train_counts)
+    if len(known) > len(counts):
+        raise ValueError(
+            f"train_class_counts has {len(known)} classes, the logits {len(counts)}: write the "
+            "file again with mode=get_embeddings"
+        )
+    counts[: len(known)] = known
+    return shot_scores(predicted, subject.file.ids, counts, options.thresholds)
 
 
 def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> bool:

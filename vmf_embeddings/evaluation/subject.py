@@ -51,10 +51,26 @@ class Subject:
         return str(self.meta("split") or split_of(self.path))
 
     @property
+    def prefix(self) -> str:
+        """What names of files beside this one begin with, so that splits stay apart."""
+        return "" if self.split == "test" else f"{self.split}_"
+
+    @property
     def title(self) -> str:
         """One line for tables and pictures."""
         method = self.meta("method") or f"{self.geometry.name} embeddings"
         return f"{method} on {self.dataset} ({self.split}), {self.file.embeddings.shape[1]}-D"
+
+    @property
+    def train_counts(self) -> list[int] | None:
+        """Training pictures [C] of each class, where the file knows them."""
+        return self.meta("train_class_counts")
+
+    @property
+    def long_tailed(self) -> bool:
+        """Whether the largest class was trained on at least twice the pictures of the smallest."""
+        counts = self.train_counts
+        return counts is not None and max(counts) >= 2 * min(counts)
 
     @property
     def class_names(self) -> list[str] | None:

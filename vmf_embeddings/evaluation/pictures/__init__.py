@@ -25,7 +25,7 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
     Returns:
         The pictures written, and notes on what could not be drawn.
     """
-    prefix = "" if subject.split == "test" else f"{subject.split}_"
+    prefix = subject.prefix
     folder, written = subject.path.parent, []
     notes: list[str] = []
     with styled():
