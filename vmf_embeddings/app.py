@@ -27,6 +27,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float:
 
     with build.refusals():
         job = build.training_job(cfg, run_dir)
+        build.refuse_what_cannot_learn(job)
     return fit(**job)
 
 
@@ -51,6 +52,7 @@ def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None)
         overrides = list(HydraConfig.get().overrides.task)
     with build.refusals():
         job = second_stage.finetuning_job(cfg, run_dir, overrides)
+        build.refuse_what_cannot_learn(job)
     return fit(**job)
 
 

@@ -336,6 +336,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     seed_everything(cfg.random_seed)
     data = dataset(cfg)
     labels = data.split("train").labels
+    data.split(settings.select)  # refuses now where the data set has no such split
     sampler = instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed)
     make_optimizer: Callable[[list[dict]], Any] = instantiate(
         "optimizer", cfg.optimizer, _partial_=True
@@ -362,6 +363,17 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
         "config": plain,
         "state": state,
     }
+
+
+def refuse_what_cannot_learn(job: dict[str, Any]) -> None:
+    """Refuses a training job whose sampler learns where nothing teaches it."""
+    import torch
+
+    from vmf_embeddings.training.meta_step import refuse_what_cannot_be_judged
+
+    if job["sampler"].learns:
+        any_optimizer = job["make_optimizer"]([{"params": [torch.zeros(1, requires_grad=True)]}])
+        refuse_what_cannot_be_judged(job["method"], any_optimizer)
 
 
 def runs_below(folder: Path) -> list[Path]:

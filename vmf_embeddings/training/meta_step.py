@@ -34,8 +34,7 @@ class MetaStep(Step):
         sampler: one that `learns`: `batch_size` slots stand first in its batches.
 
     Raises:
-        ValueError: the method has no head and loss of its own, the backbone is not frozen, the
-            optimizer is not SGD, or processes cannot share the batch evenly.
+        ValueError: see `refuse_what_cannot_be_judged`; or processes cannot share a batch evenly.
     """
 
     def __init__(
@@ -44,7 +43,8 @@ class MetaStep(Step):
         super().__init__(model, optimizer, accelerator)
         self.sampler = sampler
         self.method = accelerator.unwrap_model(model)
-        _refuse_what_cannot_be_judged(self.method, optimizer.optimizer, sampler, accelerator)
+        refuse_what_cannot_be_judged(self.method, optimizer.optimizer)
+        _refuse_uneven_shares(sampler, accelerator.num_processes)
 
     def __call__(self, batch: Batch, weight: float) -> Tensor:
         """Updates the weights by the slots, and the sampler by what they did; see `Step`."""
@@ -135,9 +135,13 @@ def _rates(optimizer: torch.optim.SGD) -> dict[int, float]:
     }
 
 
-def _refuse_what_cannot_be_judged(
-    method: Any, optimizer: Any, sampler: Any, accelerator: Accelerator
-) -> None:
+def refuse_what_cannot_be_judged(method: Any, optimizer: torch.optim.Optimizer) -> None:
+    """Makes sure that a sampler that learns has something to learn from.
+
+    Raises:
+        ValueError: the method has no head and loss of its own, its backbone is not frozen, or the
+            optimizer is not SGD.
+    """
     if not getattr(method, "wants_head_and_loss", False):
         raise ValueError(
             "this sampler learns from a head and its loss: add method=classifier "
@@ -146,14 +150,16 @@ def _refuse_what_cannot_be_judged(
     if any(p.requires_grad for p in method.arch.parameters()):
         raise ValueError(
             "this sampler learns in the second stage, on a frozen backbone: add mode=finetune "
-            "run=FOLDER"
+            "run=FOLDER, the folder of a run by mode=train"
         )
     if not isinstance(optimizer, torch.optim.SGD):
         raise ValueError(
             f"this sampler looks ahead by a step of SGD, got {type(optimizer).__name__}: add "
             "optimizer=sgd"
         )
-    world = accelerator.num_processes
+
+
+def _refuse_uneven_shares(sampler: Any, world: int) -> None:
     if sampler.batch_size % world or sampler.meta_batch_size % world:
         raise ValueError(
             f"sampler.batch_size={sampler.batch_size} and sampler.meta_batch_size="
