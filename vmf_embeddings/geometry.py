@@ -90,7 +90,7 @@ class Poincare(Geometry):
 
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """-|x-y|^2 / ((1-c|x|^2)(1-c|y|^2)), [Q, G]: the order of distances without arcosh."""
-        return -hyperbolic.distance_ratio(queries, gallery, self.c)
+        return hyperbolic.distance_ratio(queries, gallery, self.c).neg_()
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Geodesic distance [Q, G] of points of the ball."""

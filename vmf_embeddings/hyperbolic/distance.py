@@ -35,10 +35,8 @@ def distance_ratio(x: Tensor, y: Tensor, c: float) -> Tensor:
         >>> distance_ratio(torch.zeros(1, 2), torch.tensor([[0.5, 0.0]]), 1.0)
         tensor([[0.3333]])
     """
-    xx, yy = x.square().sum(-1)[:, None], y.square().sum(-1)
-    # rounding makes |x-y|^2 slightly negative for x = y
-    squared = torch.addmm(yy, x, y.T, alpha=-2).add_(xx).clamp_min_(0)
-    return squared.mul_(1 / (1 - c * xx)).mul_(1 / (1 - c * yy))
+    ratio = _factor(x, c)[0] @ _factor(y, c, swap=True)[0].T
+    return ratio.clamp_min_(0)  # rounding makes |x-y|^2 slightly negative for x = y
 
 
 def distance(x: Tensor, y: Tensor, c: float) -> Tensor:
@@ -107,9 +105,9 @@ def _roots(x: Tensor, y: Tensor, c: float) -> Iterator[Tensor]:
 
     The products are in float64; where even those would cancel, pairs are treated one by one.
     """
-    by_y, metric_y = _factor(y, c, swap=True)
+    by_y, metric_y = _factor(y.double(), c, swap=True)
     for rows in torch.arange(len(x), device=x.device).split(max(1, BLOCK // max(1, len(y)))):
-        by_x, metric_x = _factor(x[rows], c)
+        by_x, metric_x = _factor(x[rows].double(), c)
         ratio = by_x @ by_y.T
         root = ratio.to(x.dtype).clamp_min(_TINY).sqrt()
         close = _CLOSE * by_x[:, -2:-1] / metric_x  # _CLOSE |x|^2 / (1-c|x|^2)^2
@@ -122,9 +120,8 @@ def _roots(x: Tensor, y: Tensor, c: float) -> Iterator[Tensor]:
 
 
 def _factor(points: Tensor, c: float, swap: bool = False) -> tuple[Tensor, Tensor]:
-    """Rows (-2x, |x|^2, 1), or (x, 1, |x|^2), over 1 - c|x|^2 in float64, and that, [N, 1]."""
-    wide = points.double()
-    squared = wide.square().sum(-1, keepdim=True)
+    """Rows (-2x, |x|^2, 1), or (x, 1, |x|^2), over 1 - c|x|^2, and that, [N, 1]."""
+    squared = points.square().sum(-1, keepdim=True)
     metric, one = 1 - c * squared, torch.ones_like(squared)
-    columns = (wide, one, squared) if swap else (-2 * wide, squared, one)
+    columns = (points, one, squared) if swap else (-2 * points, squared, one)
     return torch.cat(columns, -1).div_(metric), metric
