@@ -169,9 +169,10 @@ def test_a_generator_decides_everything(step):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_it_runs_where_the_images_are():
-    images = torch.rand(16, 3, 32, 32, device="cuda")
+@pytest.mark.parametrize("name", ["shift", "crop_flip", "balms", "cifar"])
+def test_it_runs_where_the_images_are(name):
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8, device="cuda")
     generator = torch.Generator("cuda").manual_seed(0)
-    augment = Augmentation(occlusion=8)
+    augment = augmentation_named(name)
     moved = augment.before_normalising(images, generator)
-    assert augment.after_normalising(moved, generator).device == images.device
+    assert augment.after_normalising(moved.float(), generator).device == images.device

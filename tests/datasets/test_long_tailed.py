@@ -6,6 +6,7 @@ import torch
 
 from tests.datasets.pictures import draw
 from tests.datasets.test_cifar import write_binary
+from tests.datasets.test_mnist import REAL, write_mnist
 from vmf_embeddings.datasets.cifar import Cifar10
 from vmf_embeddings.datasets.digits import Digits, DigitsOpen
 from vmf_embeddings.datasets.folder import Folder
@@ -16,6 +17,7 @@ from vmf_embeddings.datasets.long_tailed_sets import (
     Cifar10LT,
     Cifar100LT,
     DigitsLT,
+    MnistLT,
 )
 
 KNOBS = {
@@ -142,6 +144,33 @@ def test_a_balanced_test_set_has_equally_many_images_of_every_class():
 def test_digits_lt_has_many_medium_and_few_shot_classes():
     counts = digits_lt().split("train").class_counts.tolist()
     assert counts == [118, 84, 60, 43, 31, 22, 16, 11, 8, 5]
+
+
+def mnist_lt(root, **changes):
+    knobs = {"download": False, "augment": "none", "balanced_test": True} | KNOBS
+    return MnistLT(root, **knobs | changes)
+
+
+def test_mnist_holds_validation_out_before_it_is_thinned(tmp_path):
+    write_mnist(tmp_path, n_train=400)
+    data = mnist_lt(tmp_path, imbalance_factor=17)
+    data.check()
+    assert data.split("train").class_counts.tolist() == [
+        int(34 * 17 ** (-k / 9)) for k in range(10)
+    ]
+    assert data.split("valid").class_counts.tolist() == [6] * 10
+    assert data.split("test").class_counts.tolist() == [5] * 10
+    with pytest.raises(FileNotFoundError, match="dataset=mnist_lt dataset.params.dataset_path"):
+        mnist_lt(tmp_path / "nowhere").check()
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs 10,000 real digits")
+def test_real_digits_at_imbalance_100():
+    data = mnist_lt(REAL, imbalance_factor=100)
+    counts = data.split("train").class_counts.tolist()
+    assert counts == [620, 371, 222, 133, 80, 48, 28, 17, 10, 6]
+    assert data.split("valid").class_counts.tolist() == [109] * 10
+    assert data.split("test").class_counts.tolist() == [134] * 10
 
 
 def test_cifar_is_thinned_over_all_of_its_official_training_part(tmp_path):
