@@ -27,6 +27,7 @@ def train(cfg: DictConfig, run_dir: Path) -> float:
 
     with build.refusals():
         job = build.training_job(cfg, run_dir)
+        build.refuse_second_stages(job["method"])
         build.refuse_what_cannot_learn(job)
     return fit(**job)
 

@@ -254,6 +254,15 @@ def _named(*groups: str) -> list[str]:
     return [group for group in groups if group in keys]
 
 
+def refuse_second_stages(built: "Method") -> None:
+    """Refuses to train from nothing what belongs to the second stage of a trained run."""
+    if built.second_stage is not None:
+        raise Refused(
+            f"this head needs the features or the classifier of a trained run: train with another "
+            f"head, then say mode={built.second_stage} run=RUN_FOLDER"
+        )
+
+
 def warn_of_contradictions(built: "Method", sampler: Any) -> None:
     """Says in the log where two choices undo or repeat each other."""
     if built.uses_prior and getattr(sampler, "balances", False):

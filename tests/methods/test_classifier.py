@@ -198,6 +198,17 @@ def test_scaling_the_features_of_a_cosine_head_is_said_to_do_nothing(caplog):
         assert ("feature_scaling changes nothing" in caplog.text) is warned
 
 
+@pytest.mark.parametrize("name", ("lws", "ncm"))
+def test_heads_of_a_second_stage_are_not_trained_from_nothing(name):
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.load(CONF / "head" / f"{name}.yaml")
+    method = classifier(build.instantiate("head", node, _partial_=True))
+    with pytest.raises(build.Refused, match=f"say mode={name} run=RUN_FOLDER"):
+        build.refuse_second_stages(method)
+    build.refuse_second_stages(classifier())
+
+
 # from the configuration
 
 

@@ -26,6 +26,8 @@ class Head(nn.Module):
     has_learned_scale: bool = False
     reads_length: ClassVar[bool] = True
     """Whether the logits hang on how long an embedding is."""
+    second_stage: ClassVar[str | None] = None
+    """The mode that hands it what it needs of a trained run; None = it can be trained at once."""
 
     def __init__(self, n_classes: int, dim: int) -> None:
         super().__init__()

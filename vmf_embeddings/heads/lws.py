@@ -21,6 +21,8 @@ class LWSHead(LinearHead):
         bias: whether there is a b; it is scaled too.
     """
 
+    second_stage = "lws"
+
     def __init__(self, n_classes: int, dim: int, bias: bool) -> None:
         super().__init__(n_classes, dim, bias)
         for parameter in self.parameters():

@@ -51,6 +51,8 @@ class NCMHead(Head):
         distance: "l2" = minus the squared distance, "dot" = dot product over D.
     """
 
+    second_stage = "ncm"
+
     centroids: Tensor
     center: Tensor
     is_fitted: Tensor

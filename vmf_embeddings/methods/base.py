@@ -110,6 +110,11 @@ class Method(nn.Module):
         return not isinstance(self.geometry, Cosine)
 
     @property
+    def second_stage(self) -> str | None:
+        """The mode that must follow the training of something else; None = train it at once."""
+        return None
+
+    @property
     def uses_prior(self) -> bool:
         """Whether the loss adds the log frequency of the classes to the logits."""
         return False

@@ -100,6 +100,11 @@ class Classifier(Method):
         return 1 / self.classifier.scale.to(next(self.arch.parameters()))
 
     @property
+    def second_stage(self) -> str | None:
+        """The mode that the head wants, where it needs a trained run."""
+        return self.classifier.second_stage
+
+    @property
     def uses_prior(self) -> bool:
         """Whether the loss adds the log frequency of the classes."""
         return self.objective.uses_prior

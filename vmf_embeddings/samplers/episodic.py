@@ -25,6 +25,8 @@ class EpisodicSampler(BatchSampler):
         seed: >= 0.
     """
 
+    balances = True
+
     def __init__(
         self, labels: Tensor, *, n_episodes: int, n_classes: int, n_samples: int, seed: int
     ) -> None:
