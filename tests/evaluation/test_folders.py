@@ -22,6 +22,13 @@ def test_every_subfolder_with_a_file_of_the_split_counts_once(tmp_path):
     assert list(find_embedding_files([tmp_path], "valid")) == [tmp_path / "seed0" / "toy_valid.npz"]
 
 
+def test_second_stages_below_a_run_are_no_replications_of_it(tmp_path):
+    runs = [touch(tmp_path / f"seed{n}" / "toy_test.npz") for n in range(2)]
+    stage = touch(tmp_path / "seed0" / "crt" / "toy_test.npz")
+    assert list(find_embedding_files([tmp_path], "test")) == runs
+    assert list(find_embedding_files([stage.parent], "test")) == [stage]
+
+
 def test_a_file_may_be_named_directly_whatever_it_is_called(tmp_path):
     file = touch(tmp_path / "anything.npz")
     assert list(find_embedding_files([file], "test")) == [file]

@@ -7,8 +7,9 @@ from pathlib import Path
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     """Embedding files of one split, each with the argument that it was found under.
 
-    A folder stands for every `<dataset>_<split>.npz` in it and in its subfolders: each is one
-    replication. Hidden folders (Hydra's) are left out. A file that two arguments reach counts once.
+    A folder stands for every `<dataset>_<split>.npz` in it, or where it has none in its subfolders:
+    each is one replication. So a run is scored without the second stages in its subfolders. Hidden
+    folders (Hydra's) are left out. A file that two arguments reach counts once.
 
     Args:
         paths: folders or `.npz` files.
@@ -36,11 +37,7 @@ def _below(path: Path, split: str) -> list[Path]:
     pattern = f"*_{split}.npz"
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: expected a run folder or an .npz file")
-    files = [
-        file
-        for file in sorted(path.rglob(pattern))
-        if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
+    files = _nearest(path, pattern)
     if not files:
         others = sorted({file.name for file in path.rglob("*.npz")})
         instead = f" (there is {', '.join(others[:5])}; see --split)" if others else ""
@@ -49,6 +46,13 @@ def _below(path: Path, split: str) -> list[Path]:
             f"  python -m vmf_embeddings.main mode=get_embeddings run={path}"
         )
     return files
+
+
+def _nearest(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder itself, else those of its subfolders by the same rule."""
+    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    own = [path for path in entries if path.is_file() and path.match(pattern)]
+    return own or [file for path in entries if path.is_dir() for file in _nearest(path, pattern)]
 
 
 def dataset_of(file: Path) -> str:

@@ -53,6 +53,7 @@ def draw_curves(history: History, title: str) -> "Figure":
     panels = {
         "Training loss": ("train_loss",),
         "Validation metric": ("valid_metric",),
+        "Test metric, selected by": ("test_metric",),
         "Learning rate": ("learning_rate",),
         "Temperature and concentration": ("temperature", "kappa"),
     }
@@ -79,8 +80,8 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     marker = "o" if len(epochs) < 3 else None
     axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
     axes.ticklabel_format(axis="y", useOffset=False)  # 1.0002, not 0.2 with 1e-3+1 in a corner
-    if keys[0] == "valid_metric":
-        _mark_best(axes, history)
+    if keys[0].endswith("_metric"):
+        _mark_best(axes, history, keys[0])
     if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
         _use_plain_log_scale(axes)
     if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
@@ -104,8 +105,8 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return min(finite) > 0 and max(finite) > 30 * min(finite)
 
 
-def _mark_best(axes: "Axes", history: History) -> None:
-    values = history["valid_metric"]
+def _mark_best(axes: "Axes", history: History, key: str) -> None:
+    values = history[key]
     best = max(
         range(len(values)), key=lambda i: (values[i] if math.isfinite(values[i]) else -1, -i)
     )
