@@ -76,6 +76,7 @@ def extract(
             "geometry": method.geometry.to_meta(),
             "seed": seed,
             "epoch": int(checkpoint["epoch"]),
+            "selected_on": checkpoint.get("selected_on", "valid"),  # as before there was a choice
             "class_names": split.class_names,
             **trained_on,
             "versions": {package: version(package) for package in ("torch", "numpy")},

@@ -135,6 +135,13 @@ def test_groups_without_a_class_are_left_out_and_said_so(tmp_path, capsys):
     assert "few" not in scores_of(folder)["shots"]
 
 
+@pytest.mark.parametrize(("split", "flatters"), [("test", True), ("valid", False), (None, False)])
+def test_scores_of_the_split_that_chose_the_epoch_are_labelled(tmp_path, capsys, split, flatters):
+    run(parse_evaluate, make_run(tmp_path, {"name": "cosine"}, selected_on=split), "--no-pictures")
+    assert ("best on test" in capsys.readouterr().out) == flatters
+    assert scores_of(tmp_path)["selected_on"] == split
+
+
 @pytest.mark.parametrize("counts", [None, [60, 60, 60], [60, 50, 40]])
 def test_even_or_unknown_training_counts_make_no_groups(tmp_path, capsys, counts):
     folder = make_run(tmp_path, {"name": "cosine"}, train_class_counts=counts)

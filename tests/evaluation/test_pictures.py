@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.runs import make_file, make_run
+from tests.evaluation.runs import LONG_TAIL, make_file, make_run
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.pictures import draw_all
+from vmf_embeddings.evaluation.pictures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.pictures.embedding_map import MOST_POINTS, choose_rows
 from vmf_embeddings.evaluation.pictures.flat import _spread_apart
@@ -18,6 +19,7 @@ from vmf_embeddings.evaluation.pictures.reliability import draw_reliability
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.geometry import from_meta
+from vmf_embeddings.metrics import shot_scores
 
 CSV = (
     "epoch,train_loss,valid_metric,learning_rate,temperature,kappa\n"
@@ -86,6 +88,42 @@ def test_reliability_points_are_the_bins():
     assert list(points.get_xdata()) == pytest.approx(confidence.tolist())
     assert list(points.get_ydata()) == [1, 0, 1, 1]
     assert "ECE" in figure.axes[0].get_title("left") + figure.axes[0].get_title()
+
+
+def test_classes_of_a_long_tail_are_drawn_beside_their_file(tmp_path):
+    run = make_run(tmp_path, {"name": "cosine"}, split="valid", dim=2, **LONG_TAIL)
+    options = Options(paths=(run,), split="valid")
+    subject = load_subject(run / "toy_valid.npz", run, options)
+    pictures, _ = draw_all(subject, score(subject, options), options)
+    assert is_picture(tmp_path / "valid_per_class.png")
+    assert tmp_path / "valid_per_class.png" in pictures
+
+
+@pytest.mark.parametrize("n_classes", [4, 70])
+def test_classes_stand_by_their_training_pictures_with_the_means_of_their_groups(n_classes):
+    rng = np.random.default_rng(0)
+    counts = rng.permutation(np.geomspace(400, 3, n_classes).astype(int))
+    labels = np.repeat(np.arange(n_classes), 10)
+    guess = np.where(rng.random(len(labels)) < 0.7, labels, (labels + 1) % n_classes)
+    shots = shot_scores(np.eye(n_classes)[guess], labels, counts)
+    axes, behind = draw_class_ranks(shots, "title", None).axes
+    points = [line.get_xydata() for line in axes.lines if line.get_marker() == "o"]
+    ranks, shown = np.concatenate(points).T
+    expected = 100 * shots.accuracy.numpy()[np.argsort(-counts, kind="stable")]
+    assert ranks.tolist() == list(range(1, n_classes + 1))
+    assert shown == pytest.approx(expected)
+    steps = behind.patches[0].get_data().values
+    assert steps.tolist() == sorted(counts.tolist(), reverse=True)
+    said = [text.get_text() for text in axes.texts]
+    assert said == [f"{n}\n{100 * g.accuracy:.1f} %" for n, g in shots.groups.items()]
+
+
+def test_running_mean_skips_classes_that_were_not_scored():
+    labels = np.repeat(np.arange(1, 70), 2)  # class 0, the largest, has no row
+    shots = shot_scores(np.eye(70)[labels], labels, np.arange(200, 130, -1))
+    axes = draw_class_ranks(shots, "title", None).axes[0]
+    line = next(line for line in axes.lines if "running" in str(line.get_label()))
+    assert line.get_ydata().tolist() == [100] * 70
 
 
 def subject_with_misses(tmp_path):

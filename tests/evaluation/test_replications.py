@@ -50,6 +50,7 @@ def test_seeds_of_one_method_are_one_group():
     [
         ({"split_hash": "other"}, "split hash"),
         ({"train_identity": "other"}, "train identity"),
+        ({"selected_on": "test"}, "selected on"),
         ({"method": "other"}, "method"),
         ({"dataset": "other"}, "dataset"),
         ({"geometry": {"name": "euclidean"}}, "geometry"),

@@ -38,6 +38,49 @@ def test_retrieval_compares_rows_as_the_geometry_does(geometry):
     assert found["retrieval"]["recall@4"] == expected.recall[4]
 
 
+@pytest.mark.parametrize("geometry", [{"name": "cosine"}, {"name": "euclidean"}, {"name": "vmf"}])
+@pytest.mark.parametrize("dim", [3, 40])
+def test_rows_score_as_if_all_were_projected_in_float64(monkeypatch, geometry, dim):
+    monkeypatch.setattr(module, "_BLOCK_ROWS", 7)
+    file = make_file(geometry, dim=dim)
+    file.embeddings[20:24] = file.embeddings[0]  # ties
+    subject, space = subject_of(file, geometry), from_meta(geometry)
+    rows = space.project(torch.from_numpy(file.embeddings).double())
+    torch.testing.assert_close(module.rows_to_compare(subject).double(), rows, rtol=0, atol=0)
+    expected = retrieval(rows, file.ids, metric=space.faiss_metric, ks=(1, 2, 4, 8))
+    found = module.score(subject, OPTIONS).sections["retrieval"]
+    assert found["map@r"] == expected.map_at_r
+    assert found["mean_average_precision"] == expected.mean_average_precision
+    assert [found[f"recall@{k}"] for k in (1, 2, 4, 8)] == list(expected.recall.values())
+
+
+def test_rows_that_are_compared_as_they_are_are_not_copied():
+    file = make_file({"name": "euclidean"})
+    rows = module.rows_to_compare(subject_of(file, {"name": "euclidean"}))
+    assert rows.dtype == torch.float32
+    if not rows.is_cuda:
+        assert rows.data_ptr() == file.embeddings.ctypes.data
+
+
+def test_closed_sets_have_macro_scores_and_top_5_where_it_says_something():
+    found = score(subject_of(make_file({"name": "cosine"}), {"name": "cosine"}), OPTIONS).sections
+    assert {"macro_accuracy", "macro_f1"} <= set(found["classification"])
+    assert "top_5_accuracy" not in found["classification"]  # three classes
+    assert found["classification"]["macro_accuracy"] == pytest.approx(
+        found["classification"]["accuracy"]  # as many rows of each class
+    )
+
+
+def test_classes_that_the_network_was_never_shown_are_few_shot_ones():
+    file = make_file({"name": "cosine"}, train_class_counts=[500, 60])
+    found = score(subject_of(file, {"name": "cosine"}), OPTIONS)
+    assert found.shots.train_counts.tolist() == [500, 60, 0]
+    assert set(found.sections["shots"]) == {"many", "medium", "few"}
+    longer = make_file({"name": "cosine"}, train_class_counts=[500, 60, 5, 4])
+    with pytest.raises(ValueError, match="4 classes, the logits 3"):
+        score(subject_of(longer, {"name": "cosine"}), OPTIONS)
+
+
 def test_vmf_is_scored_by_draws_and_by_expected_cosine():
     file = make_file({"name": "vmf"}, open_set=True)
     found = score(subject_of(file, {"name": "vmf"}), OPTIONS).sections
@@ -96,7 +139,7 @@ def test_golden_classification_through_a_file():
         ids = data[f"{case}/ids"]
         file = dataclasses.replace(
             make_file({"name": "cosine"}),
-            embeddings=np.zeros((len(ids), 3)) + ids[:, None],
+            embeddings=np.random.default_rng(0).normal(size=(len(ids), 3)),
             ids=ids, logits=data[f"{case}/logits"], examples=None,
         )  # fmt: skip
         found = score(subject_of(file, {"name": "cosine"}), OPTIONS).sections["classification"]

@@ -11,7 +11,8 @@ from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 
 _FIELDS = (
-    "dataset", "split", "split hash", "train identity", "method", "geometry", "dimensions"
+    "dataset", "split", "split hash", "train identity", "selected on", "method", "geometry",
+    "dimensions",
 )  # fmt: skip
 # meta key -> what it is a hash of; what runs must share to be compared at all
 _SHARED = {
@@ -82,6 +83,7 @@ def kind_of(subject: Subject) -> tuple[str, ...]:
         subject.split,
         str(subject.meta("split_hash")),
         str(subject.meta("train_identity")),
+        subject.selected_on,
         str(subject.meta("method")),
         json.dumps(subject.geometry.to_meta(), sort_keys=True),
         str(subject.file.embeddings.shape[1]),

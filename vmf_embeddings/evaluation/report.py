@@ -1,5 +1,6 @@
 """What evaluation prints: the lines of 2021, then a table."""
 
+import itertools
 import math
 import shutil
 import sys
@@ -90,7 +91,8 @@ def print_group(group: Group, samples: int) -> None:
         for section, names in group.sections().items()
     ]
     _print_table(f"{title}: {caption}", blocks, with_error=n_runs > 1)
-    for note in [*group.notes(), *_notes_on_shots(group), *_notes_on_queries(group)]:
+    notes = _notes_on_selection(group), _notes_on_shots(group), _notes_on_queries(group)
+    for note in [*group.notes(), *itertools.chain(*notes)]:
         say(f"Note: {note}.")
 
 
@@ -104,6 +106,16 @@ def _section_title(section: str, group: Group, samples: int) -> str:
         ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
         return f"Classes by training pictures: {', '.join(ranges)}"
     return "Classification and calibration"
+
+
+def _notes_on_selection(group: Group) -> list[str]:
+    subject = group.subjects[0]
+    if subject.meta("selected_on") is None or subject.selected_on != subject.split:
+        return []
+    return [
+        f"best on {subject.split}: the epoch was chosen by the split that is scored here, "
+        "which flatters these scores"
+    ]
 
 
 def _notes_on_shots(group: Group) -> list[str]:

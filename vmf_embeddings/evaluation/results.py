@@ -44,6 +44,7 @@ def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, An
         "geometry": subject.geometry.to_meta(),
         "seed": subject.meta("seed"),
         "epoch": subject.meta("epoch"),
+        "selected_on": subject.meta("selected_on"),
         "n_rows": len(subject.file.ids),
         "n_classes": len(set(subject.file.ids.tolist())),
         "n_queries_without_positive": scores.n_without_positive,

@@ -62,6 +62,11 @@ class Subject:
         return f"{method} on {self.dataset} ({self.split}), {self.file.embeddings.shape[1]}-D"
 
     @property
+    def selected_on(self) -> str:
+        """The split whose metric chose the epoch; files that do not say were chosen on valid."""
+        return str(self.meta("selected_on") or "valid")
+
+    @property
     def train_counts(self) -> list[int] | None:
         """Training pictures [C] of each class, where the file knows them."""
         return self.meta("train_class_counts")

@@ -1,8 +1,9 @@
-"""Pictures of one run, beside its embeddings: curves, map, reliability, neighbours."""
+"""Pictures of one run, beside its embeddings: curves, map, reliability, classes, neighbours."""
 
 from pathlib import Path
 
 from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.pictures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.pictures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.pictures.neighbours import draw_neighbours
@@ -19,7 +20,7 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
 
     Args:
         subject: the file.
-        scores: its scores, for the reliability diagram.
+        scores: its scores, for the reliability diagram and the classes.
         options: `seed` chooses the items that are shown.
 
     Returns:
@@ -35,6 +36,10 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
         if scores.confidence is not None and scores.correct is not None:
             figures[f"{prefix}reliability.png"] = draw_reliability(
                 scores.confidence, scores.correct, subject.title
+            )
+        if scores.shots is not None:
+            figures[f"{prefix}per_class.png"] = draw_class_ranks(
+                scores.shots, subject.title, subject.class_names
             )
         figures[f"{prefix}neighbours.png"], note = draw_neighbours(subject, options)
         notes.extend([note] if note else [])

@@ -9,7 +9,6 @@ from vmf_embeddings.evaluation.pictures.flat import draw_circle, draw_plane
 from vmf_embeddings.evaluation.pictures.items import Items
 from vmf_embeddings.evaluation.pictures.sphere import draw_sphere
 from vmf_embeddings.evaluation.pictures.tsne import draw_tsne
-from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.evaluation.subject import Subject
 
 if TYPE_CHECKING:
@@ -60,11 +59,12 @@ def _items(subject: Subject, seed: int) -> Items:
     generator = torch.Generator().manual_seed(seed)
     classes, numbers = np.unique(subject.file.ids, return_inverse=True)
     order = choose_rows(numbers, len(classes), generator)
+    chosen = torch.from_numpy(subject.file.embeddings[order]).double()
     weights = subject.file.class_weights
     if weights is not None and (subject.file.open_set or classes.max() >= len(weights)):
         weights = None  # weights of the training classes say nothing about these
     return Items(
-        rows=rows_to_compare(subject).cpu().numpy()[order],
+        rows=subject.geometry.project(chosen).numpy(),
         numbers=numbers[order],
         classes=classes,
         class_names=subject.class_names,

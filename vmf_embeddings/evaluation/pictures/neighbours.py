@@ -82,7 +82,7 @@ def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list
     position = torch.full((len(rows),), -1)
     position[gallery] = torch.arange(len(gallery))
     search = NearestSearch(
-        rows[gallery],
+        rows if file.is_gallery is None else rows[gallery],
         similarity=subject.geometry.similarity,
         metric=subject.geometry.faiss_metric,
         backend=options.search,

@@ -1,0 +1,66 @@
+"""Embedding files know what their run was trained on, and evaluation groups the classes by it."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from tests.test_configs import CONF
+from vmf_embeddings import build
+from vmf_embeddings.embeddings import load_embeddings
+from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.evaluation.scores import score
+from vmf_embeddings.evaluation.subject import load_subject
+from vmf_embeddings.extract import extract
+from vmf_embeddings.training.speed import Speed
+
+SPEED = Speed(
+    precision="no", cpu=True, threads=1, channels_last=False, compile=False, data_on_device=False
+)
+
+
+@pytest.fixture(scope="module")
+def untrained():
+    """A long-tailed data set and a method that has learnt nothing."""
+    build.register_resolvers()
+    said = ["dataset=digits_lt", "method=classifier", "arch=n_digit_mnist"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [*said, "arch.params.embedding_dim=4"])
+    dataset = build.dataset(cfg)
+    return dataset, build.method(cfg, dataset, pretrained=False)
+
+
+def extracted(untrained, folder, **said):
+    dataset, method = untrained
+    checkpoint = {"method_state_dict": method.state_dict(), "epoch": 3, **said}
+    (path,) = extract(
+        method, dataset, checkpoint, ("test",), folder, method_name="classifier", seed=1,
+        batch_size=256, num_workers=0, speed=SPEED,
+    )  # fmt: skip
+    return path
+
+
+def test_counts_are_those_of_the_training_split_itself(untrained, tmp_path):
+    train = untrained[0].split("train")
+    path = extracted(untrained, tmp_path, train_identity=train.identity, selected_on="test")
+    meta = load_embeddings(path).meta
+    assert meta["train_class_counts"] == train.labels.bincount().tolist()
+    assert meta["train_identity"] == train.identity
+    assert meta["selected_on"] == "test"
+    options = Options(paths=(path,), many_above=60, few_below=10)
+    found = score(load_subject(path, path, options), options).shots
+    assert found.train_counts.tolist() == meta["train_class_counts"]
+    assert sum(group.n_classes for group in found.groups.values()) == 10
+
+
+def test_checkpoints_that_do_not_know_are_of_the_split_of_today(untrained, tmp_path):
+    meta = load_embeddings(extracted(untrained, tmp_path)).meta
+    assert meta["train_identity"] == untrained[0].split("train").identity
+    assert meta["selected_on"] == "valid"
+
+
+def test_counts_are_unknown_where_the_run_saw_other_pictures(untrained, tmp_path, caplog):
+    path = extracted(untrained, tmp_path, train_identity="f" * 64)
+    meta = load_embeddings(path).meta
+    assert (meta["train_identity"], meta["train_class_counts"]) == ("f" * 64, None)
+    assert "trained on other pictures (ffffffffffff…)" in caplog.text
+    options = Options(paths=(path,))
+    assert score(load_subject(path, path, options), options).shots is None
