@@ -8,7 +8,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from tests.commands.run import MAIN, refused
 from tests.test_configs import CONF
 from vmf_embeddings import build, trained
 from vmf_embeddings.build import Refused
@@ -94,7 +93,7 @@ def test_a_resumed_student_ends_with_the_weights_of_an_uninterrupted_one(home, t
     ("said", "complaint"),
     (
         ("dataset.params.imbalance_factor=10", "was trained on other images"),
-        ("dataset.params.subset=glmc", "was trained on other images"),
+        ("dataset.params.subset=glmc", "the teacher .* what it saw of theirs would leak"),
         ("arch.params.n_classes=12", "tells 10 classes apart, this student 12"),
         ("method.params.teacher=nowhere", "no such folder"),
         ("method.params.teacher=null", r"add method.params.teacher=RUN"),
@@ -113,12 +112,6 @@ def test_a_teacher_of_another_image_shape_is_refused(home):
     dataset.image_shape = (1, 32, 32)
     with pytest.raises(Refused, match=r"on images \(1, 28, 28\) .* here they are \(1, 32, 32\)"):
         trained.refuse_other_images(run, dataset, "the teacher")
-
-
-def test_the_command_line_refuses_with_exit_code_2(home):
-    taught = ("method=dive", f"method.params.teacher={home / 'teacher'}")
-    complaint = refused(MAIN, *SHORT, *taught, "dataset.params.subset=glmc", cwd=home)
-    assert "the teacher" in complaint and "leak" in complaint
 
 
 def test_virtual_examples_of_a_run_are_printed_written_and_drawn(home, capsys):
