@@ -113,6 +113,7 @@ def test_geometry_and_class_weights_are_the_head_s():
     assert method.class_weights is method.classifier.weight
     assert classifier().status() == {} and classifier().temperature == 1
     assert method.status()["temperature"] == pytest.approx(1 / 1.6931, rel=1e-4)
+    assert classifier(cosine, ldam()).status()["temperature"] == pytest.approx(1 / 30)
 
 
 def test_a_fresh_build_restores_a_run_with_its_counts_and_scale():

@@ -23,7 +23,8 @@ class Head(nn.Module):
     """[C, D], or None where the head has no class weights in the space of the embeddings."""
     bias: Tensor | None
     """[C], or None."""
-    has_learned_scale: bool = False
+    has_scale: ClassVar[bool] = False
+    """Whether logits are multiplied by a scale, learned or fixed."""
     reads_length: ClassVar[bool] = True
     """Whether the logits hang on how long an embedding is."""
     second_stage: ClassVar[str | None] = None

@@ -56,6 +56,7 @@ class CosineHead(Head):
         scale: a number > 0, or None = softplus(s) + 1 with a learned s that starts at 0.
     """
 
+    has_scale = True
     reads_length = False
 
     raw_scale: Tensor | None
@@ -78,11 +79,6 @@ class CosineHead(Head):
             uniform_(self.bias, self.dim)
         if self.raw_scale is not None:
             nn.init.zeros_(self.raw_scale)
-
-    @property
-    def has_learned_scale(self) -> bool:
-        """Whether the scale is a parameter."""
-        return self.raw_scale is not None
 
     @property
     def scale(self) -> Tensor:

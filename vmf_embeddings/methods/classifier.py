@@ -110,8 +110,8 @@ class Classifier(Method):
         return self.objective.uses_prior
 
     def status(self) -> dict[str, float]:
-        """The temperature, where it is learned."""
-        if not self.classifier.has_learned_scale:
+        """The temperature, where the head has one."""
+        if not self.classifier.has_scale:
             return {}
         return {"temperature": float(self.temperature.detach())}
 
