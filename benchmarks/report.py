@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.goals import GOALS, TARGETS
+from benchmarks.goals import GOALS, REASONS, TARGETS
 from benchmarks.results import Entry
 
 VERSIONS = ("python", "torch", "numpy", "numba", "scipy", "faiss-cpu", "scikit-learn",
@@ -134,13 +134,19 @@ def write_readme(folder: Path) -> None:
              "is the median of per-round ratios of two functions called in turn in one process on "
              "one thread. Peak memory is that of one call in a process of its own. A row shows its "
              "worst verdict; missed rows stay.", "", table(head, goal_rows(found)), ""]  # fmt: skip
-    lines += _slopes(found, folder) + _throughput(found)
+    lines += _reasons(found) + _slopes(found, folder) + _throughput(found)
     lines += ["## Measured on", ""]
     lines += [f"- [{r['family']}]({r['family']}.md): {machine_line(r['machine'])}; "
               f"{r['seconds']:.0f} s" for r in found]  # fmt: skip
     lines += ["", "GPU: " + ("[gpu.md](gpu.md)" if (folder / "gpu.md").exists() else
               "not measured; `python -m benchmarks gpu --device cuda` is ready.")]  # fmt: skip
     _write(folder / "README.md", "\n".join(lines))
+
+
+def _reasons(found: list[dict[str, Any]]) -> list[str]:
+    missed = [cells[0] for cells in goal_rows(found) if cells[-1] == MARKS["missed"]]
+    lines = [f"- {goal}: {REASONS[goal]}" for goal in missed if goal in REASONS]
+    return ["## Why rows are missed", "", *lines, ""] if lines else []
 
 
 def _entries(found: list[dict[str, Any]], family: str) -> list[dict[str, Any]]:
@@ -159,6 +165,8 @@ def _slopes(found: list[dict[str, Any]], folder: Path) -> list[str]:
              MARKS.get(d["verdict"], d["verdict"])]
             for e in entries for curve, d in e["figures"].items()]  # fmt: skip
     notes = [f"- {note}" for e in entries for note in e["notes"]]
+    notes += [f"- {row[0]}: {REASONS[row[0]]}" for row in rows
+              if row[-1] == MARKS["missed"] and row[0] in REASONS]  # fmt: skip
     head = ["curve", "log-log slope", "allowed", "range", ""]
     return ["## Scaling laws", "", table(head, rows), "", *notes, "", "![](scaling.png)", ""]
 
