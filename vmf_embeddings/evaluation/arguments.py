@@ -155,7 +155,7 @@ def _add_common(parser: Parser) -> None:
     add("--few-below", type=_positive_int, default=20, metavar="N",
         help="long tails: few-shot classes have fewer training pictures (20)")  # fmt: skip
     add("--few-max-inclusive", action="store_true",
-        help="long tails: few-shot classes may have N training pictures themselves")  # fmt: skip
+        help="long tails: count classes with exactly --few-below as few-shot")  # fmt: skip
     add("--apart", action="store_true",
         help="score runs on different training or test pictures one by one")  # fmt: skip
 
