@@ -1,5 +1,6 @@
 """Second stages leave the backbone as it is to the last bit, and choose what they say."""
 
+import functools
 import json
 
 import pytest
@@ -18,7 +19,7 @@ FIRST = [
     *("sampler=random", "sampler.batch_size=64", "schedule=cosine", "mode.epochs=1"),
     *("mode.learning_rate=0.1", "mode.momentum=0.9"),
 ]
-SHORT = ["mode.epochs=2", "sampler.batch_size=64", "trainer.cpu=true", "trainer.threads=1"]
+SHORT = ["mode.epochs=1", "sampler.batch_size=64", "trainer.cpu=true", "trainer.threads=1"]
 STAGES = 'stages.second=["mode=finetune","mode.epochs=1","sampler.batch_size=64"]'
 
 
@@ -46,6 +47,12 @@ def second(kind, run, *overrides, into=None):
     return checkpoint.load_best(folder), folder
 
 
+@pytest.fixture(scope="module")
+def learnt(run):
+    """From a kind of second stage to what `second` gives for it, trained once."""
+    return functools.cache(lambda kind: second(kind, run, *SHORT))
+
+
 def part(state, prefix):
     found = {k: v for k, v in state["method_state_dict"].items() if k.startswith(prefix)}
     assert found
@@ -56,16 +63,25 @@ def differing(a, b):
     return {name for name in a if not torch.equal(a[name], b[name])}
 
 
+@pytest.mark.parametrize("kind", ["finetune", "crt", "lws", "tau_norm", "maxnorm", "ncm"])
+def test_command_works_in_a_folder_of_its_own_below_the_run(kind):
+    build.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", [f"mode={kind}", "run=a/b"], return_hydra_config=True)
+    assert cfg.hydra.run.dir == f"a/b/{kind}"
+    assert (cfg.method.name, cfg.sampler.name) == ("classifier", "class_aware")
+
+
 @pytest.mark.parametrize("kind", ["finetune", "crt", "lws"])
-def test_backbone_is_the_runs_to_the_last_bit_and_the_head_learns(kind, run):
+def test_backbone_is_the_runs_to_the_last_bit_and_the_head_learns(kind, run, learnt):
     first = checkpoint.load_best(run)
-    state, folder = second(kind, run, *SHORT)
+    state, folder = learnt(kind)
     assert not differing(part(first, "arch."), part(state, "arch."))
     heads = part(state, "classifier.")
     at_once = checkpoint.load(folder / "last.pt")
-    learnt = {"finetune": 2, "crt": 2, "lws": 1}[kind]  # weights and a scale, a bias; scales
+    expected = {"finetune": 2, "crt": 2, "lws": 1}[kind]  # weights and a scale, a bias; scales
     n_learnt = sum(len(g["params"]) for g in at_once["optimizer_state_dict"]["param_groups"])
-    assert n_learnt == learnt
+    assert n_learnt == expected
     if kind == "lws":
         own = part(first, "classifier.")
         assert not differing(own, heads)
@@ -120,14 +136,13 @@ def test_class_means_are_those_of_the_training_embeddings(run):
     assert scores.shape == (len(split), 10)
 
 
-def test_second_stage_resumes_and_refuses_another_configuration(run):
-    state, folder = second("crt", run, *SHORT, into="resumed")
-    checkpoint.load(folder / "last.pt")
+def test_second_stage_resumes_and_refuses_another_configuration(run, learnt):
+    state, folder = learnt("crt")
     before = (folder / "last.pt").read_bytes()
-    second("crt", run, *SHORT, into="resumed")  # has ended: nothing is trained again
+    second("crt", run, *SHORT)  # has ended: nothing is trained again
     assert (folder / "last.pt").read_bytes() == before
     with pytest.raises(Refused, match=r"mode\.learning_rate was 0\.2, now 0\.3"):
-        second("crt", run, *SHORT, "mode.learning_rate=0.3", into="resumed")
+        second("crt", run, *SHORT, "mode.learning_rate=0.3")
     assert json.loads(state["config"])["run"] == str(run)
 
 
@@ -157,8 +172,8 @@ def test_unusable_command_is_refused_with_what_to_type(overrides, words, run, tm
         app.MODES[cfg.mode.name](cfg, tmp_path, given)
 
 
-def test_head_without_class_weights_to_rescale_is_refused(run):
-    _, folder = second("finetune", run, *SHORT, into="cosine")
+def test_head_without_class_weights_to_rescale_is_refused(learnt):
+    _, folder = learnt("finetune")
     with pytest.raises(Refused, match="no linear classifier"):
         second("tau_norm", folder)
 
