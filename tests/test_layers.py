@@ -22,8 +22,12 @@ MAY = {
     "samplers": set(),
     "heads": {"geometry"},
     "losses": set(),
+    "miners": set(),
+    "criteria": {"geometry", "miners"},
+    "flows": set(),
     "methods": {
         "directional", "hyperbolic", "distillation", "geometry", "archs", "heads", "losses",
+        "criteria", "miners", "flows",
     },
     "training": {"archs", "methods", "metrics", "search", "geometry", "embeddings"},
     "extract": {"training", "archs", "methods", "metrics", "search", "geometry", "embeddings"},

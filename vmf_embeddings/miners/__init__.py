@@ -1,0 +1,1 @@
+"""Miners: triplets of a batch for criteria that compare three embeddings."""
