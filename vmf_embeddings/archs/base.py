@@ -1,7 +1,7 @@
 """What every backbone offers: features, embeddings and the settings of the head on top of it."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -36,11 +36,22 @@ class HeadSpec:
 
 
 class Arch(nn.Module):
-    """Images [B, ch, H, W] -> embeddings [B, D].
+    """Images [B, ch, H, W] -> features [B, F] -> embeddings [B, D].
 
     A constructor builds the net with random numbers only. Weights that have to be read or
     downloaded come with `load_pretrained`, which is called when a fresh training begins and not
     where a checkpoint is loaded anyway.
+
+    Args:
+        head: settings of the head.
+        normalize: whether embeddings have length 1.
+        set_bn_eval: whether every BatchNorm2d keeps its running statistics fixed and uses them in
+            training too; its scales and shifts are learned all the same.
+
+    Attributes:
+        n_features: F.
+        projection: the embedding layer, features [B, F] -> [B, D]; an `nn.Identity` where the
+            features are the embeddings. Everything else is the backbone.
     """
 
     channels_last_pays: ClassVar[bool] = False
@@ -49,17 +60,50 @@ class Arch(nn.Module):
     reference_layers: ClassVar[dict[str, str]] = {}
     """Place in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
 
-    def __init__(self, head: HeadSpec) -> None:
+    n_features: int
+    projection: nn.Module
+
+    def __init__(
+        self, head: HeadSpec, *, normalize: bool = False, set_bn_eval: bool = False
+    ) -> None:
         super().__init__()
         self.head = head
+        self.normalize = normalize
+        self.set_bn_eval = set_bn_eval
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> what enters the last projection [B, F]."""
+        """Images [B, ch, H, W] -> pooled features, which enter the embedding layer [B, F]."""
         raise NotImplementedError
 
+    def project(self, features: Tensor) -> Tensor:
+        """Features [B, F] -> embeddings [B, D], of length 1 with `normalize` (then in float32)."""
+        embeddings = self.projection(features)
+        if not self.normalize:
+            return embeddings
+        wide = torch.promote_types(embeddings.dtype, torch.float32)
+        return nn.functional.normalize(embeddings.to(wide), dim=-1)
+
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> embeddings [B, D], not normalised."""
-        raise NotImplementedError
+        """Images [B, ch, H, W] -> embeddings [B, D]; `project` of `features`."""
+        return self.project(self.features(images))
+
+    def embedding_parameters(self) -> list[nn.Parameter]:
+        """Parameters of the embedding layer; empty where the features are the embeddings."""
+        return list(self.projection.parameters())
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """All other parameters: with `embedding_parameters` a partition."""
+        own = {id(p) for p in self.embedding_parameters()}
+        return [p for p in self.parameters() if id(p) not in own]
+
+    def train(self, mode: bool = True) -> Self:
+        """As usual, but with `set_bn_eval` every BatchNorm2d stays in evaluation mode."""
+        super().train(mode)
+        if self.set_bn_eval:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
     def load_pretrained(self) -> None:  # noqa: B027 - most backbones have nothing to load
         """Loads weights from a file or the network if the settings ask for it. Default: nothing."""

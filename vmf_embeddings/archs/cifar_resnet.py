@@ -83,6 +83,7 @@ class _Stages(Arch):
     def __init__(
         self,
         head: HeadSpec,
+        normalize: bool,
         in_channels: int,
         stem: int,
         widths: tuple[int, ...],
@@ -90,8 +91,10 @@ class _Stages(Arch):
         shortcut: Callable[[int, int, int], nn.Module],
         bottleneck: bool,
     ) -> None:
-        super().__init__(head)
+        super().__init__(head, normalize=normalize)
         refuse_other_width(head.embedding_dim, widths[-1])
+        self.n_features = widths[-1]
+        self.projection = nn.Identity()
         self.stem = nn.Sequential(
             nn.Conv2d(in_channels, stem, 3, padding=1, bias=False), nn.BatchNorm2d(stem), nn.ReLU()
         )
@@ -109,10 +112,6 @@ class _Stages(Arch):
     def features(self, images: Tensor) -> Tensor:
         """Images [B, in_channels, H, W] of any size -> averaged last maps [B, D], >= 0."""
         return self.blocks(self.stem(images)).mean((2, 3))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] -> embeddings [B, D], which are the features."""
-        return self.features(images)
 
 
 class ThinResNet(_Stages):
@@ -133,6 +132,7 @@ class ThinResNet(_Stages):
         depth: int,
         width: int,
         in_channels: int,
+        normalize: bool,
     ) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"arch.params.depth must be 6 n + 2 (8, 14, 20, 32, …), got {depth}.")
@@ -140,6 +140,7 @@ class ThinResNet(_Stages):
             raise ValueError(f"arch.params.width must be at least 1, got {width}.")
         super().__init__(
             HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            normalize,
             in_channels,
             stem=width,
             widths=(width, 2 * width, 4 * width),
@@ -165,6 +166,7 @@ class CifarResNet(_Stages):
         kappa_confidence: float,
         depth: int,
         in_channels: int,
+        normalize: bool,
     ) -> None:
         if depth not in DEEP:
             raise ValueError(f"arch.params.depth must be one of {sorted(DEEP)}, got {depth}.")
@@ -173,6 +175,7 @@ class CifarResNet(_Stages):
         first = 256 if bottleneck else 64
         super().__init__(
             HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            normalize,
             in_channels,
             stem=64,
             widths=(first, 2 * first, 4 * first, 8 * first),

@@ -33,11 +33,13 @@ class NDigitMnist(Arch):
         learn_temp: bool,
         init_temp: float,
         kappa_confidence: float,
+        normalize: bool,
     ) -> None:
         if n_digits < 1:
             raise ValueError(f"arch.params.n_digits must be at least 1, got {n_digits}.")
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence)
+            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            normalize=normalize,
         )
         self.n_digits = n_digits
         self.conv1 = nn.Conv2d(1, 6, 5, padding=2)
@@ -46,7 +48,8 @@ class NDigitMnist(Arch):
         self.bn2 = nn.BatchNorm2d(16)
         self.hidden = nn.Linear(16 * 7 * 7 * n_digits, 120)
         self.bn3 = nn.BatchNorm1d(120)
-        self.projection = nn.Linear(120, embedding_dim)
+        self.n_features = 120
+        self.projection = nn.Linear(self.n_features, embedding_dim)
         for layer in (self.conv1, self.conv2, self.hidden, self.projection):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -63,10 +66,6 @@ class NDigitMnist(Arch):
         maps = nn.functional.max_pool2d(self.bn1(self.conv1(images)), 2).relu()
         maps = nn.functional.max_pool2d(self.bn2(self.conv2(maps)), 2).relu()
         return self.bn3(self.hidden(maps.flatten(1))).relu()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 1, 28, 28 * n_digits] -> embeddings [B, D]."""
-        return self.projection(self.features(images))
 
     @torch.no_grad()
     def init_class_weights(self, weight: Tensor) -> None:

@@ -6,16 +6,14 @@ The nets are torchvision's. With `first_conv_3x3` (for 32x32 pictures) the first
 with stride 1; the stride-2 max-pooling stays, as in the code behind Scott et al. 2021, https://arxiv.org/abs/2103.15718.
 """
 
-import logging
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, HeadSpec, refuse_other_width
-
-logger = logging.getLogger(__name__)
+from vmf_embeddings.archs.pooling import pool_named
+from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
 
 
 class ResNet(Arch):
@@ -51,9 +49,13 @@ class ResNet(Arch):
         first_conv_3x3: bool,
         weights: str | None,
         in_channels: int,
+        pool: str,
+        normalize: bool,
     ) -> None:
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence)
+            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            normalize=normalize,
+            set_bn_eval=set_bn_eval,
         )
         if pretrained and weights is None and (first_conv_3x3 or in_channels != 3):
             raise ValueError(
@@ -65,16 +67,16 @@ class ResNet(Arch):
                 f"arch.params.pretrained=True: torchvision has no ImageNet weights of "
                 f"{self.depth_name}; say arch.params.weights=PATH, or arch.params.pretrained=False."
             )
-        self.set_bn_eval = set_bn_eval
         self.pretrained = pretrained
         self.weights = weights
         self.trunk = self._build_trunk(first_conv_3x3, in_channels)
-        n_features = _take_classifier_off(self.trunk)
+        self.trunk.avgpool = pool_named(pool)
+        self.n_features = take_classifier_off(self.trunk)
         if self.embeds_features:
-            refuse_other_width(embedding_dim, n_features)
+            refuse_other_width(embedding_dim, self.n_features)
             self.projection = nn.Identity()
         else:
-            self.projection = nn.Linear(n_features, embedding_dim)
+            self.projection = nn.Linear(self.n_features, embedding_dim)
             nn.init.zeros_(self.projection.bias)
 
     def _build_trunk(self, first_conv_3x3: bool, in_channels: int) -> nn.Module:
@@ -96,21 +98,8 @@ class ResNet(Arch):
         return trunk
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] -> averaged last maps [B, 512 or 2048], >= 0."""
+        """Images [B, in_channels, H, W] -> pooled last maps [B, 512 or 2048], >= 0."""
         return self.trunk(images)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] -> embeddings [B, D]."""
-        return self.projection(self.features(images))
-
-    def train(self, mode: bool = True) -> Self:
-        """As usual, but with `set_bn_eval` every BatchNorm2d keeps its running statistics fixed."""
-        super().train(mode)
-        if self.set_bn_eval:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
     def load_pretrained(self) -> None:
         """Loads `weights` (a torchvision state dict) if given, else ImageNet's if `pretrained`.
@@ -121,23 +110,15 @@ class ResNet(Arch):
             size.
         """
         if self.weights is not None:
-            self._load_trunk(_read_state(Path(self.weights)), self.weights)
+            self._load_trunk(read_state(Path(self.weights)), self.weights)
         elif self.pretrained:
-            self._load_trunk(_imagenet_state(self.depth_name), "torchvision's ImageNet weights")
+            self._load_trunk(imagenet_state(self.depth_name), "torchvision's ImageNet weights")
 
     def _load_trunk(self, state: dict[str, Tensor], source: str) -> None:
-        own = self.trunk.state_dict()
-        # files from old versions of torch lack the batch counters; they are not needed
-        missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-        wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-        if missing or wrong:
-            raise ValueError(
-                f"{source} does not hold this {self.depth_name}: {len(missing)} tensors missing, "
-                f"{len(wrong)} of another shape (first: {(missing + wrong)[0]}). ImageNet "
-                f"weights need arch.params.first_conv_3x3=False and arch.params.in_channels=3."
-            )
-        self.trunk.load_state_dict({k: state.get(k, v) for k, v in own.items()})
-        logger.info("Loaded %s from %s", self.depth_name, source)
+        hint = (
+            "ImageNet weights need arch.params.first_conv_3x3=False and arch.params.in_channels=3."
+        )
+        put_in(self.trunk, state, name=self.depth_name, source=source, hint=hint)
 
 
 class ResNet18(ResNet):
@@ -152,35 +133,8 @@ class ResNet50(ResNet):
     depth_name = "resnet50"
 
 
-def _take_classifier_off(trunk: nn.Module) -> int:
+def take_classifier_off(trunk: nn.Module) -> int:
     """Replaces the last layer by nothing; how many features entered it."""
     n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
     return n_features
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict from a .safetensors or a torch file; nothing in the file is executed."""
-    if not path.is_file():
-        raise FileNotFoundError(f"arch.params.weights={path}: no such file.")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _imagenet_state(depth_name: str) -> dict[str, Tensor]:
-    """ImageNet weights of 2021 as torchvision has them, from torch.hub's cache or the network."""
-    import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
-    from torchvision.models import get_model_weights
-
-    weights = get_model_weights(depth_name).IMAGENET1K_V1
-    try:
-        return weights.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"arch.params.pretrained=True: {weights.url} is neither in torch.hub's cache nor can "
-            f"it be downloaded ({error}). Fetch it on a machine with network and add "
-            f"arch.params.weights=PATH."
-        ) from error

@@ -1,0 +1,73 @@
+"""Weights that a backbone starts from: reading files, fetching ImageNet's, putting them in."""
+
+import logging
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """A state dict from a .safetensors or a torch file; nothing in the file is executed.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"arch.params.weights={path}: no such file.")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def imagenet_state(model: str) -> dict[str, Tensor]:
+    """ImageNet weights of 2021 as torchvision has them, from torch.hub's cache or the network.
+
+    Args:
+        model: torchvision's name of the net.
+
+    Raises:
+        FileNotFoundError: they can be had from neither.
+    """
+    import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
+    from torchvision.models import get_model_weights
+
+    weights = get_model_weights(model).IMAGENET1K_V1
+    try:
+        return weights.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"arch.params.pretrained=True: {weights.url} is neither in torch.hub's cache nor can "
+            f"it be downloaded ({error}). Fetch it on a machine with network and add "
+            f"arch.params.weights=PATH."
+        ) from error
+
+
+def put_in(net: nn.Module, state: dict[str, Tensor], *, name: str, source: str, hint: str) -> None:
+    """Loads all of a net from a state that may hold more, such as a classifier.
+
+    Args:
+        net: what is filled.
+        state: name -> tensor.
+        name: of the net, for messages.
+        source: where the state comes from, for messages.
+        hint: what to type where the state does not fit.
+
+    Raises:
+        ValueError: tensors are missing, or have another shape.
+    """
+    own = net.state_dict()
+    # files from old versions of torch lack the batch counters; they are not needed
+    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if missing or wrong:
+        raise ValueError(
+            f"{source} does not hold this {name}: {len(missing)} tensors missing, "
+            f"{len(wrong)} of another shape (first: {(missing + wrong)[0]}). {hint}"
+        )
+    net.load_state_dict({k: state.get(k, v) for k, v in own.items()})
+    logger.info("Loaded %s from %s", name, source)
