@@ -38,11 +38,11 @@ class Miner(ABC):
             T >= 0 triplets on the device of the embeddings.
 
         Raises:
-            ValueError: shapes do not fit.
+            ValueError: shapes do not fit, or nothing is there.
         """
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
             raise ValueError(
-                f"expected embeddings [B, D] and labels [B], got {tuple(embeddings.shape)} and "
+                f"expected embeddings [B, D] and labels [B] with B >= 1, got {tuple(embeddings.shape)} and "
                 f"{tuple(labels.shape)}"
             )
         return self.mine(embeddings.double(), labels[:, None] == labels, generator)

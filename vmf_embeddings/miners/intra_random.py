@@ -19,6 +19,6 @@ class IntraRandomMiner(Miner):
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
         """See `Miner.mine`."""
         rows = torch.arange(len(same), device=same.device)
-        first_of_class = same.byte().argmax(1) == rows if len(same) else same.any(1)
+        first_of_class = same.byte().argmax(1) == rows
         members = same[choose(first_of_class.expand(len(same), -1), generator)]
         return Triplets(*(choose(members, generator) for _ in range(3)))

@@ -15,7 +15,7 @@ class RandomMiner(Miner):
         partners = others(same)
         n_negatives = (~same).sum(1)
         ends = (partners.sum(1) * n_negatives).cumsum(0)
-        number = distinct(int(ends[-1]) if len(same) else 0, len(same), same, generator)
+        number = distinct(int(ends[-1]), len(same), same, generator)
         anchor = torch.searchsorted(ends, number, right=True)
         place = number - torch.cat([ends.new_zeros(1), ends])[anchor]
         width = n_negatives[anchor]
@@ -28,4 +28,4 @@ class RandomMiner(Miner):
 
 def _columns(allowed: Tensor) -> Tensor:
     """In each row of bool [B, B] the allowed columns in order, then the others."""
-    return (~allowed).byte().argsort(1, stable=True)
+    return (~allowed).byte().argsort(dim=1, stable=True)
