@@ -108,7 +108,7 @@ def _is_group(key: str) -> bool:
 
 
 GROUPS = (
-    "arch method head loss feature_scaling dataset sampler mode optimizer schedule "  # noqa: SIM905
+    "arch method head loss criterion miner feature_scaling dataset sampler mode optimizer schedule "  # noqa: SIM905
     "logger trainer stages experiment".split()
 )
 

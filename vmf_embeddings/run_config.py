@@ -20,7 +20,13 @@ ABOUT_TRAINING = (
     "hydra",
 )
 MAY_MOVE = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
-OF_OLDER_RUNS = {"head": "linear", "loss": "ce", "feature_scaling": "none"}  # before these groups
+OF_OLDER_RUNS = {  # from before these groups
+    "head": "linear",
+    "loss": "ce",
+    "criterion": "proxy_anchor",
+    "miner": "none",
+    "feature_scaling": "none",
+}
 SELECTS = ("arch", "method", "dataset", *OF_OLDER_RUNS)
 CONF = Path(__file__).parent / "conf"
 

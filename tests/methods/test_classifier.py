@@ -250,5 +250,5 @@ def test_naming_a_head_or_a_loss_beside_a_method_that_has_its_own_is_refused(mon
     with pytest.raises(
         build.Refused, match=f"method=arcface .* reads no {group}: leave {group} out"
     ):
-        build._refuse_unread_groups(composed("method=arcface"))
-    build._refuse_unread_groups(composed("method=classifier"))
+        build.refuse_unread_groups(composed("method=arcface"))
+    build.refuse_unread_groups(composed("method=classifier"))

@@ -9,9 +9,8 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.parameter_groups import parameter_groups
 from vmf_embeddings.methods.precision import widen
-
-DECAY_RULES = ("none", "reference", "all")
 
 
 class Method(nn.Module):
@@ -34,6 +33,9 @@ class Method(nn.Module):
 
     wants_head_and_loss: ClassVar[bool] = False
     """Whether the constructor takes `head` and `loss`, made from the groups head= and loss=."""
+
+    wants_criterion: ClassVar[bool] = False
+    """Whether it takes `criterion` and `miner`, made from the groups criterion= and miner=."""
 
     wants_teacher: ClassVar[bool] = False
     """Whether a training step needs the trained method of `teacher_run`, through `learn_from`."""
@@ -108,6 +110,11 @@ class Method(nn.Module):
     def reads_length(self) -> bool:
         """Whether the loss hangs on how long embeddings are, not on their direction alone."""
         return not isinstance(self.geometry, Cosine)
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether `logits` are not None; a method without is validated by Recall@1 on any data."""
+        return True
 
     @property
     def second_stage(self) -> str | None:
@@ -212,10 +219,19 @@ class Method(nn.Module):
         """Parameters that never decay, beside biases and other vectors. Default: none."""
         return []
 
+    def learning_rates(self) -> list[dict[str, Any]]:
+        """Groups of parameters with rates of their own. Default: none.
+
+        Returns:
+            Dicts with `params` and either `lr`, or `lr_factor`, which multiplies the learning rate
+            of the run; also `weight_decay` where it differs.
+        """
+        return []
+
     def param_groups(
         self, temp_learning_rate: float, class_weight_decay: str = "none"
     ) -> list[dict[str, Any]]:
-        """Splits the parameters for an optimizer: decayed, undecayed and a learned temperature.
+        """Splits the parameters for an optimizer: decayed, undecayed, with rates of their own.
 
         Args:
             temp_learning_rate: learning rate of tau, >= 0; tau has neither momentum nor decay.
@@ -226,31 +242,7 @@ class Method(nn.Module):
         Returns:
             Groups that hold every trainable parameter exactly once; empty groups are left out.
         """
-        if class_weight_decay not in DECAY_RULES:
-            raise ValueError(
-                f"class_weight_decay must be one of {DECAY_RULES}, got {class_weight_decay!r}."
-            )
-        tau = None if self.head is None else self.head.tau
-        parameters = [p for p in self.parameters() if p.requires_grad and p is not tau]
-        still = self._undecayed(parameters, class_weight_decay)
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in parameters if id(p) not in still]},
-            {"params": [p for p in parameters if id(p) in still], "weight_decay": 0.0},
-        ]
-        if isinstance(tau, nn.Parameter):
-            constants = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-            groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
-        _assert_partition(groups, self)
-        return [group for group in groups if group["params"]]
-
-    def _undecayed(self, parameters: list[nn.Parameter], class_weight_decay: str) -> set[int]:
-        """Which parameters never decay, by their ids."""
-        if class_weight_decay == "all":
-            return set()
-        still = [*self.undecayed_parameters(), *(p for p in parameters if p.ndim <= 1)]
-        if class_weight_decay == "none":
-            still.append(self.class_weights)
-        return {id(p) for p in still}
+        return parameter_groups(self, temp_learning_rate, class_weight_decay)
 
     # checkpoints of 2021
 
@@ -286,9 +278,3 @@ def copy_reference(target: Tensor, state: dict[str, Tensor], name: str) -> None:
             f"{name} is {list(state[name].shape)} in the checkpoint, here {list(target.shape)}."
         )
     target.data.copy_(state[name].reshape(target.shape))
-
-
-def _assert_partition(groups: list[dict[str, Any]], module: nn.Module) -> None:
-    grouped = [p for group in groups for p in group["params"]]
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    assert sorted(map(id, grouped)) == sorted(map(id, trainable))

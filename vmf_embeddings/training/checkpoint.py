@@ -27,7 +27,8 @@ FREE_TO_CHANGE = (
     "trainer.threads",
 )
 COMPARED = (
-    *("arch", "method", "head", "loss", "feature_scaling", "dataset", "sampler"),
+    *("arch", "method", "head", "loss", "criterion", "miner", "feature_scaling"),
+    *("dataset", "sampler"),
     *("optimizer", "schedule", "mode", "trainer", "random_seed"),
 )
 # what runs did that began before there was a choice

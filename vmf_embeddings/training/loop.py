@@ -63,7 +63,7 @@ def assemble(
     log.info(
         "Training on %d images of %d classes, validating on %d by %s; training images %s",
         *(len(train), train.n_classes, len(valid)),
-        "Recall@1" if dataset.open_set else "accuracy",
+        "Recall@1" if dataset.open_set or not method.has_logits else "accuracy",
         train.identity,
     )
     if settings.select == "test":

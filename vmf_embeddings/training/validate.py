@@ -36,7 +36,7 @@ def validate(
     """
     embeddings = embed_split(method, batches, accelerator)
     split = batches.split
-    if open_set:
+    if open_set or not method.has_logits:
         return recall_at_1(method, embeddings, split, search)
     labels = split.labels.to(embeddings.device)
     return accuracy(method, embeddings, labels, batch_size)

@@ -1,0 +1,35 @@
+"""From configuration nodes to objects: the one room that knows Hydra's nodes and all others."""
+
+from vmf_embeddings.build.checks import (
+    refuse_other_batches,
+    refuse_second_stages,
+    refuse_what_cannot_learn,
+    warn_of_contradictions,
+)
+from vmf_embeddings.build.folders import register_resolvers, run_folder, runs_below, sweep_folder
+from vmf_embeddings.build.jobs import extraction_job, training_job
+from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
+from vmf_embeddings.build.refused import Refused, refusals
+from vmf_embeddings.build.targets import ALLOWED, EXTENDED_BY, check_target, instantiate
+
+__all__ = [
+    "ALLOWED",
+    "EXTENDED_BY",
+    "Refused",
+    "check_target",
+    "dataset",
+    "extraction_job",
+    "instantiate",
+    "method",
+    "refusals",
+    "refuse_other_batches",
+    "refuse_second_stages",
+    "refuse_unread_groups",
+    "refuse_what_cannot_learn",
+    "register_resolvers",
+    "run_folder",
+    "runs_below",
+    "sweep_folder",
+    "training_job",
+    "warn_of_contradictions",
+]

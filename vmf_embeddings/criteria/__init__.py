@@ -1,0 +1,1 @@
+"""Criteria of deep metric learning: embeddings and labels of a batch -> a number."""

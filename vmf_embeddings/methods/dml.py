@@ -1,0 +1,85 @@
+"""Deep metric learning: a criterion of one's choice on the embeddings, fed by a miner or not.
+
+What the benchmark of Roth et al. 2020, "Revisiting Training Strategies and Generalization
+Performance in Deep Metric Learning", varies: https://arxiv.org/abs/2002.08473.
+"""
+
+import logging
+from typing import Any
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.criteria.base import Criterion
+from vmf_embeddings.geometry import Cosine, Geometry
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.miners.base import Miner, Triplets
+
+log = logging.getLogger(__name__)
+
+
+class DML(Method):
+    """Embeddings under a criterion, compared by the criterion's geometry.
+
+    Args:
+        arch: the backbone. Its temperature is not read: scales are the criterion's.
+        criterion: on embeddings and labels; its parameters are made here.
+        miner: chooses triplets of a batch, by what the embeddings are now; None = none does.
+    """
+
+    wants_criterion = True
+
+    def __init__(self, arch: Arch, criterion: Criterion, miner: Miner | None) -> None:
+        super().__init__(arch)
+        criterion.check_miner(miner)
+        if arch.head.learn_temp or arch.head.init_temp:
+            log.warning(
+                "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
+                "are knobs of the criterion",
+                self.name,
+            )
+        criterion.build(known_classes(arch.head), arch.head.embedding_dim)
+        self.criterion = criterion
+        self.miner = miner
+
+    @full_precision
+    def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
+        """Embeddings [B, D], labels [B], what else the criterion wants to know -> mean, scalar."""
+        rows = self._rows(embeddings)
+        return self.criterion(rows, labels, self._mined(rows, labels), **context)
+
+    def _rows(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] as criterion and miner see them: unit vectors under a cosine."""
+        if self.criterion.normalizes or not isinstance(self.geometry, Cosine):
+            return embeddings
+        return nn.functional.normalize(embeddings, dim=-1)
+
+    def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
+        """Triplets of the batch, by torch's own generator, which the loop seeds per epoch."""
+        return None if self.miner is None else self.miner(rows, labels)
+
+    @full_precision
+    def logits(self, embeddings: Tensor) -> Tensor | None:
+        """Embeddings [B, D] -> logits [B, C] by the proxies; None where there are none."""
+        return self.criterion.logits(self._rows(embeddings))
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the criterion has proxies to predict classes by."""
+        return self.criterion.has_logits
+
+    @property
+    def geometry(self) -> Geometry:
+        """The criterion's."""
+        return self.criterion.geometry
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """The proxies [C, D], or None."""
+        return self.criterion.class_weights
+
+    def learning_rates(self) -> list[dict[str, Any]]:
+        """The criterion's."""
+        return self.criterion.learning_rates()
