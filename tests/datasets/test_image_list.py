@@ -7,13 +7,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, default_collate
 
+from tests.datasets.benchmarks import build
 from tests.datasets.pictures import draw
-from vmf_embeddings.datasets.image_list import (
-    Cars196,
-    Cub200,
-    StanfordOnlineProducts,
-    read_list,
-)
+from vmf_embeddings.datasets.image_list import read_list
 
 CLASSES = {"train": range(0, 12), "val": range(12, 16), "test": range(40, 52)}
 
@@ -33,7 +29,7 @@ def write_lists(root, images, n_images=3):
 
 
 def cub(path, image_size=32):
-    return Cub200(path, image_size=image_size, margin_warmup_epochs=0)
+    return build("cub200", path, image_size=image_size)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +91,7 @@ def test_the_folder_or_its_parent_may_be_named(root):
 
 def test_sop_paths_start_in_the_folder_of_its_archive(tmp_path):
     write_lists(tmp_path, tmp_path / "Stanford_Online_Products")
-    data = StanfordOnlineProducts(tmp_path, image_size=16, margin_warmup_epochs=0)
+    data = build("sop", tmp_path, image_size=16)
     data.check()
     assert data.name == "stanfordonlineproducts"
     start = str(tmp_path / "Stanford_Online_Products" / "pictures")
@@ -110,12 +106,10 @@ def test_identity_hangs_on_the_lists_alone(root, tmp_path):
     assert cub(other).split("test").identity != cub(root).split("test").identity
 
 
-@pytest.mark.parametrize(
-    ("kind", "config"), [(Cars196, "cars196"), (Cub200, "cub200"), (StanfordOnlineProducts, "sop")]
-)
-def test_a_missing_list_is_named_with_what_to_type(tmp_path, kind, config):
+@pytest.mark.parametrize("config", ["cars196", "cub200", "sop"])
+def test_a_missing_list_is_named_with_what_to_type(tmp_path, config):
     with pytest.raises(FileNotFoundError) as caught:
-        kind(tmp_path, image_size=32, margin_warmup_epochs=0).check()
+        build(config, tmp_path).check()
     message = str(caught.value)
     assert str(tmp_path / "train.txt") in message
     assert f"download_and_process_{config} {tmp_path}" in message
@@ -184,7 +178,7 @@ def test_grey_palette_and_transparent_pictures_become_rgb(tmp_path):
     for i, mode in enumerate(["L", "P", "RGBA", "1", "I;16", "CMYK"]):
         path = tmp_path / f"{i}.{'tif' if mode == 'CMYK' else 'png'}"
         Image.new(mode, (20, 10)).save(path)
-        lines.append(f"{path.name},{i}")
+        lines.append(f"{path.name},{40 + i}")
     (tmp_path / "test.txt").write_text("\n".join(lines))
     split = cub(tmp_path).split("test")
     assert all(split[i]["examples"].shape == (3, 32, 32) for i in range(len(split)))

@@ -14,7 +14,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.datasets.archives import cars_files, cub_archive, sop_archive, tar_of
-from vmf_embeddings.datasets.image_list import Cars196, Cub200, StanfordOnlineProducts
+from tests.datasets.benchmarks import build
 from vmf_embeddings.datasets.prepare.cars196 import CARS196
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
 from vmf_embeddings.datasets.prepare.door import main, next_commands
@@ -45,18 +45,18 @@ def server(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "kind", "make", "folder"),
+    ("source", "make", "folder"),
     [
-        (CARS196, Cars196, cars_files, ""),
-        (CUB200, Cub200, lambda folder: [cub_archive(folder / "c.tgz")], "CUB_200_2011"),
-        (SOP, StanfordOnlineProducts, lambda folder: [sop_archive(folder / "s.zip")], ""),
+        (CARS196, cars_files, ""),
+        (CUB200, lambda folder: [cub_archive(folder / "c.tgz")], "CUB_200_2011"),
+        (SOP, lambda folder: [sop_archive(folder / "s.zip")], ""),
     ],
     ids=lambda value: getattr(value, "config", None),
 )
-def test_an_archive_becomes_a_data_set(tmp_path, capsys, source, kind, make, folder):
+def test_an_archive_becomes_a_data_set(tmp_path, capsys, source, make, folder):
     path = tmp_path / "new" / "data"
     assert run(source, path, "--archive", *make(tmp_path)) == 0
-    kind(path / folder, image_size=32, margin_warmup_epochs=0).check()
+    build(source.config, path / folder).check()
     told = capsys.readouterr().out
     assert f"dataset={source.config} dataset.params.dataset_path={path / folder}" in told
     assert not list(path.rglob("*.part"))

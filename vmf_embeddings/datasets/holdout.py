@@ -5,7 +5,7 @@ import numpy as np
 from vmf_embeddings.datasets.base import SPLIT_SEED
 
 
-def hold_out_images(labels: np.ndarray, share: float) -> np.ndarray:
+def hold_out_images(labels: np.ndarray, share: float, seed: int | None = SPLIT_SEED) -> np.ndarray:
     """Choose images so that every class gives its share, and every class keeps at least one.
 
     Shares are rounded so that the total is right even where classes have three images: a class
@@ -14,6 +14,7 @@ def hold_out_images(labels: np.ndarray, share: float) -> np.ndarray:
     Args:
         labels: integers [N].
         share: fraction to hold out, in (0, 1).
+        seed: of the draw; None draws nothing and takes images at equal distances in each class.
 
     Returns:
         bool [N], True where held out.
@@ -21,19 +22,22 @@ def hold_out_images(labels: np.ndarray, share: float) -> np.ndarray:
     Raises:
         ValueError: if nothing can be held out.
     """
-    rng = np.random.default_rng(SPLIT_SEED)
+    shuffled = np.arange if seed is None else np.random.default_rng(seed).permutation
     held_out = np.zeros(len(labels), dtype=bool)
-    order = rng.permutation(len(labels))
+    order = shuffled(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     members = np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
     owed = 0.5
-    for i in rng.permutation(len(members)):
+    for i in shuffled(len(members)):
         if len(members[i]) < 2:
             continue
         owed += share * len(members[i])
         most = min(len(members[i]) - 1, int(np.ceil(share * len(members[i]))))
         given = min(int(owed), most)
-        held_out[members[i][:given]] = True
+        places = np.arange(given) + 0.0
+        if seed is None:
+            places = (places + 0.5) * len(members[i]) / max(given, 1)
+        held_out[members[i][places.astype(int)]] = True
         owed -= given
     if not held_out.any():
         raise ValueError(
@@ -43,12 +47,13 @@ def hold_out_images(labels: np.ndarray, share: float) -> np.ndarray:
     return held_out
 
 
-def hold_out_classes(labels: np.ndarray, share: float) -> np.ndarray:
+def hold_out_classes(labels: np.ndarray, share: float, seed: int | None = SPLIT_SEED) -> np.ndarray:
     """Choose whole classes, at least one, and leave at least one.
 
     Args:
         labels: integers [N].
         share: fraction of the classes to hold out, in (0, 1).
+        seed: of the draw; None draws nothing and takes the last classes.
 
     Returns:
         bool [N], True where held out.
@@ -60,7 +65,9 @@ def hold_out_classes(labels: np.ndarray, share: float) -> np.ndarray:
     if len(classes) < 2:
         raise ValueError(f"cannot hold out whole classes: there is only {len(classes)}")
     count = min(max(1, round(share * len(classes))), len(classes) - 1)
-    chosen = np.random.default_rng(SPLIT_SEED).choice(classes, count, replace=False)
+    if seed is None:
+        return np.isin(labels, classes[-count:])
+    chosen = np.random.default_rng(seed).choice(classes, count, replace=False)
     return np.isin(labels, chosen)
 
 

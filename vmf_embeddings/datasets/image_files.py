@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
-from vmf_embeddings.datasets.transforms import build_transform, check_normalisation, recipe_named
+from vmf_embeddings.datasets.normalisation import check_normalisation
+from vmf_embeddings.datasets.transforms import build_transform, recipe_named
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ class ImageFileDataset(Dataset):
         mean: per channel, subtracted from values in [0, 1].
         std: per channel, divides them.
         margin_warmup_epochs: see `Dataset`.
+        bgr: whether the network wants blue first.
     """
 
     def __init__(
@@ -165,6 +167,7 @@ class ImageFileDataset(Dataset):
         mean: Sequence[float],
         std: Sequence[float],
         margin_warmup_epochs: int,
+        bgr: bool = False,
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
         if image_size < 1:
@@ -173,8 +176,14 @@ class ImageFileDataset(Dataset):
         self.dataset_path = Path(dataset_path).expanduser()
         self.image_size = image_size
         self.recipe = recipe_named(augment)
+        if self.recipe.size not in (None, image_size):
+            raise ValueError(
+                f"dataset.params.augment={augment} is for pictures of {self.recipe.size} pixels, "
+                f"got {image_size}; add dataset.params.image_size={self.recipe.size}"
+            )
         self.mean = mean
         self.std = std
+        self.bgr = bgr
         self.image_shape = (3, image_size, image_size)
 
     @abstractmethod
@@ -250,6 +259,7 @@ class ImageFileDataset(Dataset):
                 augment=augment,
                 mean=self.mean,
                 std=self.std,
+                bgr=self.bgr,
             ),
             identity=identity_of([self.name, name, "\n".join(rows.files), rows.labels]),
             n_classes=len(classes),

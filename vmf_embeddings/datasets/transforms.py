@@ -10,9 +10,8 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
 from vmf_embeddings.datasets.autoaugment import FILL
+from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, TurnChannels
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 # of ImageNet's RGB values in [0, 1]; a row of the axes is a channel
 COLOUR_VARIANCES = (0.2175, 0.0188, 0.0045)
 COLOUR_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
@@ -31,10 +30,15 @@ class Recipe:
             alone.
         scale: range of the share of the picture that the random crop covers.
         ratio: range of its aspect ratios.
-        crop: "random_resized", "shifted" (centre crop, moved by up to an eighth) or "centre".
+        crop: "random_resized", "shifted" (centre crop, moved by up to an eighth), "random" (a part
+            of the resized picture) or "centre".
+        resize: what pictures are resized to instead of 8/7 of `image_size`, in pixels, where it
+            lies between the two.
+        size: the only `image_size` that goes with the recipe; None = any.
         border: what "shifted" brings in: "reflect" or "constant" (black).
         autoaugment: whether a policy for CIFAR10 is drawn, see `autoaugment`.
         grey: probability of losing all colour.
+        grey_first: whether that comes before the jitter.
         blur: probability of a Gaussian blur with a standard deviation of 0.1 to 2 pixels.
         lighting: standard deviation of the shift along ImageNet's colour axes; 0 = none.
         cutout: side of a black square that may hang over, as a share of the image; 0 = none.
@@ -47,9 +51,12 @@ class Recipe:
     scale: tuple[float, float] = (0.16, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     crop: str = "random_resized"
+    resize: int | None = None
+    size: int | None = None
     border: str = "reflect"
     autoaugment: bool = False
     grey: float = 0.0
+    grey_first: bool = False
     blur: float = 0.0
     lighting: float = 0.0
     cutout: float = 0.0
@@ -58,6 +65,7 @@ class Recipe:
 
 _JITTER = (0.4, 0.4, 0.4, 0.0)
 _INAT = Recipe(resize_first=False, scale=(0.08, 1.0))
+_BASE = replace(_INAT, resize=256)
 
 RECIPES = {
     "none": Recipe(crop="centre"),
@@ -71,6 +79,11 @@ RECIPES = {
     "decoupling": replace(_INAT, jitter=_JITTER),
     "tvmf": replace(_INAT, jitter=_JITTER, lighting=0.1),
     "glmc": replace(_INAT, jitter=_JITTER, grey=0.2, blur=0.5),
+    "base": _BASE,
+    "big": replace(_BASE, size=256),
+    "adv": replace(_BASE, jitter=(0.2,) * 4, grey=0.2, grey_first=True),
+    "red": Recipe(crop="random", resize=256),
+    "eval": Recipe(crop="centre", resize=256),
 }
 
 
@@ -149,6 +162,7 @@ def build_transform(
     augment: bool,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
+    bgr: bool = False,
 ) -> Callable[[Any], Tensor]:
     """Transform of a PIL image of any size, in RGB.
 
@@ -161,6 +175,7 @@ def build_transform(
         augment: the training version; otherwise resize and cut out the centre.
         mean: per channel, of values in [0, 1].
         std: per channel, > 0.
+        bgr: whether the channels are turned round after that.
 
     Returns:
         A picklable callable that gives float32 [3, image_size, image_size].
@@ -169,7 +184,7 @@ def build_transform(
     from torchvision import transforms
 
     random = augment and recipe.crop != "centre"
-    larger = image_size if recipe.crop == "shifted" else round(image_size * ENLARGE)
+    larger = _size_before_crop(recipe, image_size)
     steps: list[Any] = []
     if recipe.resize_first or not random:
         steps.append(transforms.Resize((larger, larger) if recipe.squash else larger))
@@ -188,9 +203,19 @@ def build_transform(
     if random and recipe.cutout:
         steps.append(Cutout(round(image_size * recipe.cutout)))
     steps.append(transforms.Normalize(tuple(mean), tuple(std)))
+    if bgr:
+        steps.append(TurnChannels())
     if random and recipe.occlusion:
         steps.append(Occlusion(max(1, round(image_size * recipe.occlusion))))
     return transforms.Compose(steps)
+
+
+def _size_before_crop(recipe: Recipe, image_size: int) -> int:
+    if recipe.crop == "shifted":
+        return image_size
+    usual = round(image_size * ENLARGE)
+    fits = recipe.resize is not None and image_size <= recipe.resize <= usual
+    return recipe.resize if fits else usual
 
 
 def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
@@ -201,6 +226,8 @@ def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
         steps.append(
             transforms.RandomResizedCrop(image_size, scale=recipe.scale, ratio=recipe.ratio)
         )
+    elif recipe.crop == "random":
+        steps.append(transforms.RandomCrop(image_size))
     else:
         shift = {"padding": image_size // 8, "padding_mode": recipe.border}
         steps.append(transforms.CenterCrop(image_size))
@@ -216,16 +243,7 @@ def _colour_steps(recipe: Recipe) -> list[Any]:
     if recipe.jitter is not None:
         steps.append(transforms.ColorJitter(*recipe.jitter))
     if recipe.grey:
-        steps.append(transforms.RandomGrayscale(recipe.grey))
+        steps.insert(0 if recipe.grey_first else 1, transforms.RandomGrayscale(recipe.grey))
     if recipe.blur:
         steps.append(Blur(recipe.blur))
     return steps
-
-
-def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
-    """Refuse means and standard deviations that are not three numbers, the latter positive."""
-    if len(mean) != 3 or len(std) != 3 or not (torch.tensor(list(std)) > 0).all():
-        raise ValueError(
-            "dataset.params.mean and dataset.params.std need three numbers each, std > 0; "
-            f"got mean={list(mean)}, std={list(std)}"
-        )

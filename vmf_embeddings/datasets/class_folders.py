@@ -1,0 +1,85 @@
+"""Published folders of CUB200, Cars196 and Stanford Online Products, without list files."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.datasets.folder import SUFFIXES
+from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
+from vmf_embeddings.datasets.prepare.sop import read_table
+from vmf_embeddings.datasets.prepare.source import UserMistake
+
+
+def first_and_second_half(root: Path, names: list[str]) -> dict[str, Rows]:
+    """The first half of the classes for train, the second for test.
+
+    Args:
+        root: folder that holds `images/<class>/<picture>`.
+        names: the class folders in the order of their numbers.
+
+    Returns:
+        Rows per split; within a class pictures are sorted by name, case-sensitive.
+
+    Raises:
+        ValueError: a class has no pictures.
+    """
+    half = len(names) // 2
+    files: dict[str, list[str]] = {"train": [], "test": []}
+    labels: dict[str, list[int]] = {"train": [], "test": []}
+    for label, name in enumerate(names):
+        split = "train" if label < half else "test"
+        pictures = _pictures(root / "images" / name)
+        if not pictures:
+            raise ValueError(
+                f"no pictures in {root / 'images' / name}; expected files that end in "
+                f"{' '.join(SUFFIXES)}"
+            )
+        files[split] += [f"images/{name}/{picture}" for picture in pictures]
+        labels[split] += [label] * len(pictures)
+    return {
+        split: Rows(files[split], np.array(labels[split], dtype=np.int64), root) for split in files
+    }
+
+
+def class_folders(root: Path) -> list[str]:
+    """Sorted names of the folders in `root/images`, case-sensitive; none if there is no such."""
+    if not (root / "images").is_dir():
+        return []
+    with os.scandir(root / "images") as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def _pictures(folder: Path) -> list[str]:
+    """Sorted picture names; what macOS leaves beside them (`._…`) is passed over."""
+    return sorted(
+        name
+        for name in os.listdir(folder)
+        if name.lower().endswith(SUFFIXES) and "._" not in name and not name.startswith(".")
+    )
+
+
+def ebay_tables(tables: Path, images: Path) -> dict[str, Rows]:
+    """Train and test of Stanford Online Products from `Ebay_train.txt` and `Ebay_test.txt`.
+
+    Args:
+        tables: folder of the tables.
+        images: folder that their paths start from.
+
+    Raises:
+        FileNotFoundError: a table is missing.
+        ValueError: a line is malformed.
+    """
+    parts = {}
+    for split in ("train", "test"):
+        path = tables / f"Ebay_{split}.txt"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; it lies beside Ebay_train.txt")
+        try:
+            lines = read_table(path)
+        except UserMistake as error:
+            raise ValueError(str(error)) from error
+        files = [file for file, _ in lines]
+        refuse_escapes(files, str(path))
+        parts[split] = Rows(files, np.array([i for _, i in lines], dtype=np.int64), images)
+    return parts

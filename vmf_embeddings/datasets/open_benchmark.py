@@ -1,0 +1,151 @@
+"""What the benchmarks of retrieval share: classes of their own in test, and a choice of validation.
+
+Protocols: Song et al. 2016, https://arxiv.org/abs/1511.06452 (no validation), Roth et al. 2020,
+"Revisiting Training Strategies", https://arxiv.org/abs/2002.08473 (validation by class or by
+sample), Scott et al. 2021, https://arxiv.org/abs/2103.15718 (held-out classes).
+"""
+
+import os
+from abc import abstractmethod
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
+from vmf_embeddings.datasets.normalisation import normalisation_named
+
+VALIDATIONS = ("by_class", "by_sample", "none")
+
+
+class OpenBenchmark(ImageFileDataset):
+    """Image files whose test classes are new; subclasses say how they are found.
+
+    Args:
+        dataset_path: where the data lie, relative to the current directory.
+        validation: what becomes valid: whole classes of train ("by_class"), images of every class
+            ("by_sample"), or nothing ("none").
+        valid_share: fraction of train that becomes valid, in (0, 1); None = the published classes,
+            with "by_class" alone.
+        valid_seed: of the draw; None draws nothing and takes the last classes, or images at equal
+            distances in each class. It is unused where `valid_share` is None.
+        image_size: side of the square that the network sees, in pixels.
+        augment: name of the training recipe, see `transforms.RECIPES`.
+        normalisation: "imagenet", "clip" or "bninception", see `normalisation`.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    open_set = True
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        validation: str,
+        valid_share: float | None,
+        valid_seed: int | None,
+        image_size: int,
+        augment: str,
+        normalisation: str,
+        margin_warmup_epochs: int,
+    ) -> None:
+        known = normalisation_named(normalisation)
+        super().__init__(
+            dataset_path,
+            image_size=image_size,
+            augment=augment,
+            mean=known.mean,
+            std=known.std,
+            bgr=known.bgr,
+            margin_warmup_epochs=margin_warmup_epochs,
+        )
+        if validation not in VALIDATIONS:
+            raise ValueError(
+                f"dataset.params.validation must be one of {', '.join(VALIDATIONS)}, got "
+                f"{validation!r}"
+            )
+        if valid_share is not None:
+            check_share("valid_share", valid_share)
+        elif validation == "by_sample":
+            raise ValueError(
+                "dataset.params.validation=by_sample needs a share of each class, such as "
+                "dataset.params.valid_share=0.2"
+            )
+        self.validation = validation
+        self.valid_share = valid_share
+        self.valid_seed = valid_seed
+
+    @abstractmethod
+    def _read_parts(self) -> dict[str, Rows]:
+        """Rows of train and test; where train is published in two parts, also valid."""
+
+    def _published(self, train: Rows) -> np.ndarray:
+        """Which rows of train belong to the published validation classes, bool [N]."""
+        raise ValueError(
+            f"{self.name} has no published validation classes; say how many to hold out, such as "
+            "dataset.params.valid_share=0.15"
+        )
+
+    def _read_rows(self) -> dict[str, Rows]:
+        parts = self._read_parts()
+        if self.validation != "by_class" or self.valid_share is not None:
+            parts = self._divided(_joined(parts), parts["test"])
+        elif "valid" not in parts:
+            held_out = self._published(parts["train"])
+            parts = _cut(parts["train"], held_out, parts["test"])
+        _refuse_overlap(parts, classes=self.validation == "by_class")
+        return parts
+
+    def _divided(self, train: Rows, test: Rows) -> dict[str, Rows]:
+        """Train cut as `validation` says, whatever the order in which images were found."""
+        if self.validation == "none":
+            return {"train": train, "test": test}
+        train = _sorted(train)
+        hold_out = hold_out_classes if self.validation == "by_class" else hold_out_images
+        return _cut(train, hold_out(train.labels, self.valid_share, self.valid_seed), test)
+
+
+def _joined(parts: dict[str, Rows]) -> Rows:
+    """Train with valid, where that is a part of its own."""
+    train, valid = parts["train"], parts.get("valid")
+    if valid is None:
+        return train
+    labels = np.concatenate([train.labels, valid.labels])
+    return _sorted(Rows(train.files + valid.files, labels, train.root))
+
+
+def _sorted(rows: Rows) -> Rows:
+    """Rows by class, and by the name of the file within it."""
+    key = [
+        (label, os.path.basename(file), file)
+        for label, file in zip(rows.labels.tolist(), rows.files, strict=True)
+    ]
+    order = sorted(range(len(key)), key=key.__getitem__)
+    return Rows([rows.files[i] for i in order], rows.labels[order], rows.root)
+
+
+def _cut(train: Rows, held_out: np.ndarray, test: Rows) -> dict[str, Rows]:
+    return {"train": train.chosen(~held_out), "valid": train.chosen(held_out), "test": test}
+
+
+def _refuse_overlap(parts: dict[str, Rows], *, classes: bool) -> None:
+    """Refuse images that are in two splits, and with `classes`, classes that are.
+
+    Raises:
+        ValueError: naming the splits and an image or a class.
+    """
+    for one, other in combinations(parts, 2):
+        images = set(parts[one].paths) & set(parts[other].paths)
+        shared = np.intersect1d(parts[one].labels, parts[other].labels)
+        if images:
+            raise ValueError(
+                f"{one} and {other} share {len(images)} images, such as {min(images)}; every image "
+                "may stand in one split only"
+            )
+        if len(shared) and (classes or "test" in (one, other)):
+            raise ValueError(
+                f"{one} and {other} share {len(shared)} classes, such as {shared[0]}; here test "
+                "classes are new ones. For a set whose classes are shared use dataset=csv or "
+                "dataset=image_list"
+            )
