@@ -48,3 +48,24 @@ def test_classes_go_whole_and_some_stay(labels, share):
     assert gone
     assert kept
     assert not gone & kept
+
+
+@given(labels, shares)
+def test_without_a_draw_the_last_classes_go_and_images_lie_apart(labels, share):
+    labels = np.concatenate([labels, [0, 1] * 20])
+    held_out = hold_out_classes(labels, share, None)
+    assert labels[held_out].min() > labels[~held_out].max()
+    images = hold_out_images(labels, share, None)
+    for label in np.unique(labels):
+        mine = images[labels == label]
+        places = np.flatnonzero(mine)
+        gaps = np.diff(places)
+        assert len(places) < len(mine)
+        assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_another_seed_draws_others():
+    labels = np.repeat(np.arange(20), 10)
+    for hold_out in (hold_out_classes, hold_out_images):
+        one, other = hold_out(labels, 0.3, 1), hold_out(labels, 0.3, 2)
+        assert one.sum() == other.sum() == 60 and (one != other).any()
