@@ -39,7 +39,7 @@ def test_defaults_are_accepted():
         "trainer.data_on_device=often",
         "search=fais",
         "resume=always",
-        "mode.class_weight_decay=all",
+        "mode.class_weight_decay=most",
         "logger.trackers=[wand]",
     ],
 )
