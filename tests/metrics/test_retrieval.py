@@ -183,6 +183,34 @@ def test_query_in_gallery_never_finds_itself_but_others_do():
     assert scores.n_without_positive == 2
 
 
+@pytest.mark.parametrize("k", [1, 3, 1000])
+def test_precision_within_a_cutoff_equals_a_slow_loop(k):
+    rows, labels = clustered()
+    labels[0] = 99  # alone
+    found = retrieval(rows, labels, metric="l2", cutoffs=(k, "class_size"))
+    order = torch.cdist(rows, rows).fill_diagonal_(torch.inf).argsort(1)[:, :-1]
+    hits = (labels[order] == labels[:, None]).double()
+    summands = hits * hits.cumsum(1) / torch.arange(1, len(rows))
+    n_relevant = hits.sum(1)
+    expected = summands[:, :k].sum(1) / n_relevant
+    assert found.map_within(k) == pytest.approx(float(expected.nanmean()), abs=1e-14)
+    reference = summands[:, :k].sum(1) / (n_relevant + 1)
+    assert found.map_within_reference(k) == pytest.approx(float(reference.mean()), abs=1e-14)
+    own = [
+        float(s[: int(r) + 1].sum() / (r + 1)) for s, r in zip(summands, n_relevant, strict=True)
+    ]
+    assert found.map_within_reference("class_size") == pytest.approx(np.mean(own), abs=1e-14)
+
+
+def test_a_wide_cutoff_is_the_whole_gallery_and_changes_no_other_score():
+    rows, labels = clustered()
+    plain, wide = (retrieval(rows, labels, metric="l2", cutoffs=c) for c in ((), (1000,)))
+    assert wide.map_within(1000) == pytest.approx(plain.mean_average_precision, abs=1e-14)
+    assert (wide.recall, wide.map_at_r, wide.r_precision, wide.mean_average_precision) == (
+        plain.recall, plain.map_at_r, plain.r_precision, plain.mean_average_precision
+    )  # fmt: skip
+
+
 def test_only_recall_gives_the_same_recall():
     rows, labels = clustered()
     whole = retrieval(rows, labels, metric="l2", ks=(1, 3))
@@ -201,6 +229,9 @@ def test_only_recall_gives_the_same_recall():
         ({"is_gallery": np.zeros(3)}, "must be bool"),
         ({"metric": "cosine"}, "unknown"),
         ({"metric": None}, "got neither"),
+        ({"cutoffs": (0,)}, "got 0"),
+        ({"cutoffs": ("r",)}, "got 'r'"),
+        ({"cutoffs": (5,), "only_recall": True}, "leave only_recall out"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):

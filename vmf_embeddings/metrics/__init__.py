@@ -1,4 +1,4 @@
-"""Scores: arrays in, floats out. Retrieval, classification, groups of classes, calibration."""
+"""Scores: arrays in, floats out. `evaluate` has those of metric learning in one call."""
 
 from vmf_embeddings.metrics.calibration import (
     ReliabilityBins,
@@ -15,11 +15,27 @@ from vmf_embeddings.metrics.classification import (
     probabilities,
     top_k_accuracy,
 )
+from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
+from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
 from vmf_embeddings.metrics.retrieval import RetrievalRows, RetrievalScores, retrieval
 from vmf_embeddings.metrics.shots import ShotScore, ShotScores, Thresholds, shot_scores
+from vmf_embeddings.metrics.spectrum import log_spectrum, rho_spectrum, singular_values
+from vmf_embeddings.metrics.spread import (
+    ClassDistances,
+    Concentration,
+    alignment,
+    class_distances,
+    concentration,
+    concentrations,
+    uniformity,
+)
 
 __all__ = [
+    "ClassDistances",
+    "ClusterScores",
+    "Concentration",
+    "EmbeddingScores",
     "MarginalScores",
     "ReliabilityBins",
     "RetrievalRows",
@@ -28,8 +44,16 @@ __all__ = [
     "ShotScores",
     "Thresholds",
     "accuracy",
+    "alignment",
     "brier_score",
+    "class_distances",
+    "cluster_scores",
+    "concentration",
+    "concentrations",
+    "evaluate",
     "expected_calibration_error",
+    "kmeans",
+    "log_spectrum",
     "macro_accuracy",
     "macro_f1",
     "marginal_retrieval",
@@ -38,6 +62,9 @@ __all__ = [
     "probabilities",
     "reliability_bins",
     "retrieval",
+    "rho_spectrum",
     "shot_scores",
+    "singular_values",
     "top_k_accuracy",
+    "uniformity",
 ]

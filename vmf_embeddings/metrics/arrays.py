@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 Array = Tensor | np.ndarray | Sequence
+_BLOCK_ROWS = 4096
 
 
 def as_float64(values: Array) -> Tensor:
@@ -20,3 +22,19 @@ def as_labels(values: Array) -> Tensor:
     if labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
         raise ValueError(f"labels must be integers [N], got {labels.dtype} {list(labels.shape)}")
     return labels.long()
+
+
+def as_codes(values: Array) -> Tensor:
+    """Classes [N] of any kind that can be compared, text too, as numbers from 0 without gaps."""
+    known = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return torch.from_numpy(np.unique(known, return_inverse=True)[1].reshape(-1))
+
+
+def as_unit_rows(values: Array) -> Tensor:
+    """Embeddings [N, D] as float64 rows of length 1 on their own device; zeros stay zeros."""
+    rows = torch.as_tensor(values).detach()
+    unit = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
+    # by blocks: a copy in float64 of the rows before that would double the memory
+    for target, part in zip(unit.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True):
+        target.copy_(normalize(part.double(), dim=-1))
+    return unit

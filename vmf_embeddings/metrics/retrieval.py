@@ -6,17 +6,18 @@ count for every pair of rows of a class.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.metrics.arrays import Array
+from vmf_embeddings.metrics.arrays import Array, as_codes
 from vmf_embeddings.search.by_class import ByClass, by_class
 from vmf_embeddings.search.exact import Similarity, check_comparison
 from vmf_embeddings.search.ranks import Progress, Team, rows_before
 
+Cutoff = int | Literal["class_size"]
 _BLOCK_ELEMENTS = 2**22
 
 
@@ -31,6 +32,8 @@ class RetrievalRows:
         r_precision: [Q] share of the class among the R nearest; NaN where R = 0.
         average_precision_at_r: [Q] (1/R) sum_{i<=R} precision@i hit_i; NaN where R = 0.
         average_precision: [Q] the same sum over the whole gallery; NaN where R = 0.
+        average_precision_within: cutoff k -> [Q] the same sum over the k nearest, still over R;
+            "class_size" stands for k = R + 1, the class with the query.
     """
 
     first_hit: Tensor
@@ -38,6 +41,7 @@ class RetrievalRows:
     r_precision: Tensor
     average_precision_at_r: Tensor
     average_precision: Tensor
+    average_precision_within: dict[Cutoff, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,23 @@ class RetrievalScores:
     n_without_positive: int
     rows: RetrievalRows
 
+    def map_within(self, cutoff: Cutoff) -> float:
+        """Mean over queries that have a positive of (1/R) sum_{i<=k} precision@i hit_i, in [0, 1].
+
+        k = 1000 is mAP@1000; where R > k it stays below 1 even for a perfect ranking.
+        """
+        return float(self.rows.average_precision_within[cutoff].nanmean())
+
+    def map_within_reference(self, cutoff: Cutoff) -> float:
+        """The same sum over R + 1, as if a query had to find itself; singletons count 0.
+
+        So do the programs of Roth et al. 2020 and 2022 (https://arxiv.org/abs/2002.08473,
+        https://arxiv.org/abs/2203.08547), whose perfect ranking scores R / (R + 1): their mAP@1000
+        with k = 1000, their mAP_c with "class_size". For figures to be compared with theirs.
+        """
+        share = self.rows.n_relevant.double() / (self.rows.n_relevant + 1)
+        return float((self.rows.average_precision_within[cutoff] * share).nan_to_num().mean())
+
 
 def retrieval(
     embeddings: Array,
@@ -77,6 +98,7 @@ def retrieval(
     ks: Sequence[int] = (1,),
     is_query: Array | None = None,
     is_gallery: Array | None = None,
+    cutoffs: Sequence[Cutoff] = (),
     only_recall: bool = False,
     team: Team | None = None,
     progress: Progress | None = None,
@@ -94,6 +116,7 @@ def retrieval(
         is_query: [N] bool, rows that ask; None = all.
         is_gallery: [N] bool, rows that are searched; None = all. A query that is in the gallery too
             is left out of its own ranking by its index.
+        cutoffs: the k of `map_within`, each >= 1, or "class_size".
         only_recall: rank the nearest row of the class only; scores but Recall@k and the mean
             reciprocal rank are then NaN.
         team: processes that share the work, see `search.ranks`.
@@ -103,19 +126,24 @@ def retrieval(
         Means and single queries' scores.
 
     Raises:
-        ValueError: shapes that differ, no query, no gallery row, k < 1, values that are not finite.
+        ValueError: shapes that differ, no query, no gallery row, k < 1, values that are not finite,
+            or cutoffs beside `only_recall`.
 
     >>> rows = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.6, 0.4]]
     >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", ks=(1, 3))
     >>> scores.recall, round(scores.map_at_r, 3), round(scores.mean_average_precision, 3)
     ({1: 0.8, 3: 1.0}, 0.8, 0.883)
+    >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", cutoffs=(2,))
+    >>> round(scores.map_within(2), 3), round(scores.map_within_reference(2), 3)
+    (0.8, 0.467)
     """
     embeddings = torch.as_tensor(embeddings).detach()
     queries, gallery = _rows(is_query, len(embeddings)), _rows(is_gallery, len(embeddings))
     _check(embeddings, labels, queries, gallery, ks)
+    _check_cutoffs(cutoffs, only_recall)
     check_comparison(metric, similarity)
-    order = by_class(_codes(labels), queries, gallery)
-    rows = _no_scores(order)
+    order = by_class(as_codes(labels), queries, gallery)
+    rows = _no_scores(order, cutoffs)
     ranked = rows_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
         team=team, progress=progress,
@@ -125,11 +153,13 @@ def retrieval(
     return _means(rows, ks)
 
 
-def _no_scores(order: ByClass) -> RetrievalRows:
+def _no_scores(order: ByClass, cutoffs: Sequence[Cutoff]) -> RetrievalRows:
     """The scores of queries that have nothing to find."""
-    unknown = [torch.full((len(order.queries),), torch.nan, dtype=torch.float64) for _ in range(3)]
+    unknown = torch.full((len(order.queries),), torch.nan, dtype=torch.float64)
     n_relevant = torch.empty_like(order.n_relevant).scatter_(0, order.places, order.n_relevant)
-    return RetrievalRows(torch.zeros_like(n_relevant), n_relevant, *unknown)
+    within = {cutoff: unknown.clone() for cutoff in cutoffs}
+    usual = [unknown.clone() for _ in range(3)]
+    return RetrievalRows(torch.zeros_like(n_relevant), n_relevant, *usual, within)
 
 
 def _score(
@@ -147,24 +177,20 @@ def _score(
             ranks = ranks + torch.arange(1, ranks.shape[1] + 1)
             rows.first_hit[places[part]] = ranks[:, 0]
             if not only_recall:
-                scores = _precisions(ranks)
-                for values, score in zip(
-                    (rows.r_precision, rows.average_precision_at_r, rows.average_precision),
-                    scores, strict=True,
-                ):  # fmt: skip
-                    values[places[part]] = score
+                _score_class(rows, places[part], ranks)
 
 
-def _precisions(ranks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """R-precision, average precision at R and in all [Q], from ranks [Q, R] of the positives."""
+def _score_class(rows: RetrievalRows, places: Tensor, ranks: Tensor) -> None:
+    """Fill in the scores of queries at `places` [q] from the ranks [q, R] of their positives."""
     n_relevant = ranks.shape[1]
     precision = torch.arange(1, n_relevant + 1, dtype=torch.float64) / ranks
     found = ranks <= n_relevant
-    return (
-        found.double().mean(1),
-        (precision * found).sum(1) / n_relevant,
-        precision.sum(1) / n_relevant,
-    )
+    rows.r_precision[places] = found.double().mean(1)
+    rows.average_precision_at_r[places] = (precision * found).sum(1) / n_relevant
+    rows.average_precision[places] = precision.sum(1) / n_relevant
+    for cutoff, values in rows.average_precision_within.items():
+        most = n_relevant + 1 if cutoff == "class_size" else cutoff
+        values[places] = (precision * (ranks <= most)).sum(1) / n_relevant
 
 
 def _means(rows: RetrievalRows, ks: Sequence[int]) -> RetrievalScores:
@@ -193,11 +219,6 @@ def _rows(mask: Array | None, n_rows: int) -> Tensor:
     return mask.cpu().nonzero().squeeze(1)
 
 
-def _codes(labels: Array) -> Tensor:
-    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    return torch.from_numpy(np.unique(values, return_inverse=True)[1].reshape(-1))
-
-
 def _check(
     embeddings: Tensor, labels: Array, queries: Tensor, gallery: Tensor, ks: Sequence[int]
 ) -> None:
@@ -214,3 +235,11 @@ def _check(
         raise ValueError("the embeddings hold NaN or infinite values, so nothing is nearest")
     if not ks or min(ks) < 1:
         raise ValueError(f"the k of Recall@k must be 1 or more, got {list(ks)}")
+
+
+def _check_cutoffs(cutoffs: Sequence[Cutoff], only_recall: bool) -> None:
+    if only_recall and cutoffs:
+        raise ValueError("cutoffs need all ranks of a class: leave only_recall out")
+    for cutoff in cutoffs:
+        if cutoff != "class_size" and (isinstance(cutoff, str) or cutoff < 1):
+            raise ValueError(f'a cutoff is a whole number >= 1 or "class_size", got {cutoff!r}')

@@ -1,0 +1,172 @@
+"""Clusters of embeddings and how well they fit the classes: k-means, NMI, pairwise F1.
+
+k-means by faiss (https://arxiv.org/abs/1702.08734). NMI: normalised by the mean of the entropies
+(Vinh, Epps, Bailey 2010, https://jmlr.org/papers/v11/vinh10a.html, "NMI_sum"). F1 over pairs of
+rows: Manning, Raghavan, Schuetze 2008, https://nlp.stanford.edu/IR-book, section 16.3.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.metrics.arrays import Array, as_codes
+
+# rows x classes beyond which k-means takes minutes (SOP's test split: 6.8e8)
+MOST_PAIRS = 150_000_000
+
+
+@dataclass(frozen=True)
+class ClusterScores:
+    """How well an assignment of rows to clusters fits their classes.
+
+    Args:
+        nmi: mutual information of cluster and class over the mean of their entropies, in [0, 1];
+            1 where both are a single group.
+        f1: 2 TP / (pairs of one class + pairs of one cluster), TP = pairs of one class in one
+            cluster; in [0, 1], NaN where no class and no cluster has two rows.
+        precision: TP / pairs of one cluster; NaN where there is none.
+        recall: TP / pairs of one class; NaN where there is none.
+    """
+
+    nmi: float
+    f1: float
+    precision: float
+    recall: float
+
+
+def cluster_scores(clusters: Array, labels: Array) -> ClusterScores:
+    """Compare clusters with classes; both may be numbered in any way.
+
+    Args:
+        clusters: [N] cluster of each row.
+        labels: [N] class of each row.
+
+    Returns:
+        The scores, exact whatever N: pairs are counted by cells of the contingency table.
+
+    Raises:
+        ValueError: no row, or lengths that differ.
+
+    >>> cluster_scores([7, 7, 3, 3], ["a", "a", "b", "b"]).nmi
+    1.0
+    >>> scores = cluster_scores([0, 0, 0, 1], [0, 0, 1, 1])
+    >>> round(scores.f1, 3), round(scores.precision, 3), scores.recall
+    (0.4, 0.333, 0.5)
+    """
+    if len(clusters) != len(labels) or len(labels) == 0:
+        raise ValueError(
+            f"{len(clusters)} clusters and {len(labels)} labels: need one of each for every row"
+        )
+    cluster, label = as_codes(clusters), as_codes(labels)
+    n_labels = int(label.max()) + 1
+    cells = torch.unique(cluster * n_labels + label, return_counts=True)[1]
+    by_cluster, by_label = torch.bincount(cluster), torch.bincount(label)
+    true, found, wanted = (_pairs(counts) for counts in (cells, by_cluster, by_label))
+    return ClusterScores(
+        nmi=_normalized_information(*(_entropy(c) for c in (cells, by_cluster, by_label))),
+        f1=_ratio(2 * true, found + wanted),
+        precision=_ratio(true, found),
+        recall=_ratio(true, wanted),
+    )
+
+
+def kmeans(
+    embeddings: Array,
+    n_clusters: int,
+    *,
+    spherical: bool = False,
+    n_iterations: int = 20,
+    seed: int = 1234,
+) -> tuple[Tensor, Tensor]:
+    """Cluster rows by faiss, starting from rows drawn by `seed`; no row is left out.
+
+    Args:
+        embeddings: [N, D]; float32 is what faiss computes in. Of length 1 where `spherical`.
+        n_clusters: k, from 1 to N.
+        spherical: whether centroids have length 1 and rows go to the largest cosine; otherwise
+            rows go to the nearest centroid by Euclidean distance.
+        n_iterations: of Lloyd's algorithm, >= 1; 20 in the literature's programs.
+        seed: of the start.
+
+    Returns:
+        Cluster [N] int64 and centroids [k, D] float32. Given a seed, rows and a version of faiss,
+        the same whatever the number of threads up to rounding of its sums.
+
+    Raises:
+        ImportError: faiss is not installed.
+        ValueError: k is not in 1..N, or a value is not finite.
+    """
+    rows = np.ascontiguousarray(torch.as_tensor(embeddings).detach().cpu().numpy(), np.float32)
+    if rows.ndim != 2 or not 1 <= n_clusters <= len(rows):
+        raise ValueError(f"k-means needs rows [N, D] and 1 <= k <= N, got {rows.shape} and k = "
+                         f"{n_clusters}")  # fmt: skip
+    if not np.isfinite(rows).all():
+        raise ValueError("the embeddings hold NaN or infinite values, so they cannot be clustered")
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            "k-means (NMI, F1) needs faiss: pip install faiss-cpu, or leave nmi out of metrics="
+        ) from error
+    plan = faiss.Clustering(rows.shape[1], n_clusters)
+    plan.niter, plan.seed, plan.spherical = n_iterations, seed, spherical
+    # every row counts, and small clusters are no reason for a warning
+    plan.min_points_per_centroid, plan.max_points_per_centroid = 1, len(rows)
+    index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(rows.shape[1])
+    plan.train(rows, index)
+    centroids = faiss.vector_to_array(plan.centroids).reshape(n_clusters, -1)
+    clusters = index.search(rows, 1)[1][:, 0]
+    return torch.from_numpy(clusters), torch.from_numpy(centroids.copy())
+
+
+def some_classes(labels: Array, most_pairs: int | None = MOST_PAIRS, seed: int = 1234) -> Tensor:
+    """Rows of as many whole classes, drawn at random, as keep rows x classes within `most_pairs`.
+
+    Whole classes, because k-means over half of each class would be another problem: that of
+    classes half as large.
+
+    Args:
+        labels: [N].
+        most_pairs: rows times classes at most, >= 1 (one class is always taken); None for all.
+        seed: of the draw.
+
+    Returns:
+        Ascending row numbers; all of them where they are few enough.
+
+    >>> some_classes(["a", "a", "b", "b", "c", "c"], most_pairs=8).shape
+    torch.Size([4])
+    """
+    codes = as_codes(labels)
+    counts = torch.bincount(codes)
+    n_classes = torch.arange(1, len(counts) + 1)
+    if most_pairs is None or len(codes) * len(counts) <= most_pairs:
+        return torch.arange(len(codes))
+    order = torch.randperm(len(counts), generator=torch.Generator().manual_seed(seed))
+    n_taken = max(1, int((counts[order].cumsum(0) * n_classes <= most_pairs).sum()))
+    return torch.isin(codes, order[:n_taken]).nonzero().squeeze(1)
+
+
+def _pairs(counts: Tensor) -> int:
+    """Pairs of rows within groups of these sizes, a whole number."""
+    return int((counts * (counts - 1)).sum()) // 2
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _entropy(counts: Tensor) -> float:
+    """Entropy in nats of the shares of groups of these sizes."""
+    share = counts[counts > 0].double() / counts.sum()
+    return float(-(share * share.log()).sum())
+
+
+def _normalized_information(joint: float, cluster: float, label: float) -> float:
+    """2 I / (H + H') with I = H + H' - H(joint); 1 where there is nothing to tell apart."""
+    if cluster + label == 0:
+        return 1.0
+    # rounding may leave a trace below 0 or above 1
+    return min(1.0, max(0.0, 2 * (cluster + label - joint) / (cluster + label)))

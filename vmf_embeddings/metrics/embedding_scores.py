@@ -1,0 +1,217 @@
+"""All scores of metric learning of one set of embeddings, in both spaces: `evaluate`.
+
+The spaces of Roth et al. 2020 (https://arxiv.org/abs/2002.08473): rows as the network gives them,
+by Euclidean distance, and rows of length 1, by cosine. Where a network normalises its embeddings
+the two agree.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.metrics.arrays import Array, as_codes, as_unit_rows
+from vmf_embeddings.metrics.clustering import MOST_PAIRS, cluster_scores, kmeans, some_classes
+from vmf_embeddings.metrics.retrieval import Cutoff, RetrievalScores, retrieval
+from vmf_embeddings.metrics.spectrum import log_spectrum, rho_spectrum, singular_values
+from vmf_embeddings.metrics.spread import alignment, class_distances, concentration, uniformity
+
+METRICS = ("recall", "nmi", "map", "spectrum", "spread")
+SPACES = ("as_output", "normalised")
+KS = (1, 2, 4, 8, 10)
+CUTOFFS: tuple[Cutoff, ...] = (1000, "class_size")
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What NMI and F1 were taken over.
+
+    Args:
+        n_rows: rows that were clustered.
+        n_clusters: k of k-means, the number of their classes.
+        n_rows_in_all: rows there are.
+        n_classes_in_all: classes there are.
+        seed: of the start of k-means, and of the draw of classes where not all rows were clustered.
+    """
+
+    n_rows: int
+    n_clusters: int
+    n_rows_in_all: int
+    n_classes_in_all: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class EmbeddingScores:
+    """Scores by space and name; `docs/metrics.md` defines each.
+
+    Args:
+        as_output: of the rows as they are, by Euclidean distance.
+        normalised: of the rows at length 1, by cosine; what `spread` gives stands only here.
+        clustering: what NMI and F1 were taken over; None where they were not asked for.
+        log_spectra: space -> logarithm of the share of each singular value, largest first; empty
+            where the spectrum was not asked for.
+    """
+
+    as_output: dict[str, float]
+    normalised: dict[str, float]
+    clustering: Clustering | None = None
+    log_spectra: dict[str, list[float]] = field(default_factory=dict)
+
+    def space(self, name: str) -> dict[str, float]:
+        """The scores of a space of SPACES."""
+        return getattr(self, name)
+
+
+def evaluate(
+    features: Array,
+    labels: Array,
+    *,
+    metrics: Sequence[str] = METRICS,
+    ks: Sequence[int] = KS,
+    is_query: Array | None = None,
+    is_gallery: Array | None = None,
+    most_pairs: int | None = MOST_PAIRS,
+    seed: int = 1234,
+    retrieved: Mapping[str, RetrievalScores] | None = None,
+) -> EmbeddingScores:
+    """Score embeddings by everything that the literature of metric learning reports.
+
+    Args:
+        features: [N, D] embeddings as the network gives them.
+        labels: [N] classes of any kind that can be compared.
+        metrics: which of METRICS: "recall" (Recall@k), "map" (MAP@R, mAP, mAP@1000 in both
+            normalisations, mAP_c), "nmi" (NMI and pairwise F1 of k-means, as many clusters as
+            classes), "spectrum" (rho), "spread" (distances in and between classes, concentration,
+            uniformity, alignment).
+        ks: the k of Recall@k.
+        is_query: [N] bool, rows that ask; None = all. Recall and MAP only.
+        is_gallery: [N] bool, rows that are searched; None = all. Recall and MAP only.
+        most_pairs: NMI and F1 take whole classes, drawn at random, up to this many rows x classes;
+            None takes all rows.
+        seed: of that draw and of the start of k-means.
+        retrieved: space -> its retrieval with CUTOFFS, where that is known already.
+
+    Returns:
+        The scores, as fractions, nats or as `docs/metrics.md` says.
+
+    Raises:
+        ValueError: an unknown name of a metric; what `retrieval` and `kmeans` refuse.
+        ImportError: "nmi" without faiss.
+
+    >>> rows = [[3.0, 0.1], [1.0, 0.0], [0.0, 1.0], [0.1, 2.0]]
+    >>> scores = evaluate(rows, ["cat", "cat", "dog", "dog"], metrics=["recall", "spread"], ks=[1])
+    >>> scores.as_output, scores.normalised["recall@1"], round(scores.normalised["intra"], 4)
+    ({'recall@1': 0.75}, 1.0, 0.0009)
+    """
+    check_metrics(metrics)
+    rows = spaces(features)
+    found: dict[str, dict[str, float]] = {name: {} for name in SPACES}
+    for name in SPACES if {"recall", "map"} & set(metrics) else ():
+        hits = (retrieved or {}).get(name) or retrieve(
+            rows[name], labels, name, ks=ks, is_query=is_query, is_gallery=is_gallery
+        )
+        found[name] |= {f"recall@{k}": hits.recall[k] for k in ks} if "recall" in metrics else {}
+        found[name] |= _precision(hits) if "map" in metrics else {}
+    clustering, spectra = None, {}
+    if "nmi" in metrics:
+        clustering = _add_clusters(found, rows, labels, most_pairs, seed)
+    if "spectrum" in metrics:
+        spectra = _add_spectra(found, rows)
+    if "spread" in metrics:
+        found["normalised"] |= _spread(rows["normalised"], labels)
+    return EmbeddingScores(**found, clustering=clustering, log_spectra=spectra)
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Refuse unknown names of metrics.
+
+    Raises:
+        ValueError: naming them and the known ones.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ValueError(f"metrics {', '.join(unknown)} unknown; known: {', '.join(METRICS)}")
+
+
+def spaces(features: Array) -> dict[str, Tensor]:
+    """Rows [N, D] in each space of SPACES; those at length 1 are float64.
+
+    Raises:
+        ValueError: no matrix, or values that are not finite.
+    """
+    rows = torch.as_tensor(features).detach()
+    rows = rows if rows.is_floating_point() else rows.double()
+    if rows.ndim != 2 or not torch.isfinite(rows).all():
+        raise ValueError(
+            f"embeddings must be finite numbers [N, D], got {list(rows.shape)}"
+            + (" with NaN or infinite values" if rows.ndim == 2 else "")
+        )
+    return {"as_output": rows, "normalised": as_unit_rows(rows)}
+
+
+def retrieve(rows: Tensor, labels: Array, space: str, **options: object) -> RetrievalScores:
+    """Rank in a space of SPACES, with CUTOFFS; `options` are those of `retrieval`."""
+    metric = "l2" if space == "as_output" else "ip"
+    return retrieval(rows, labels, metric=metric, cutoffs=CUTOFFS, **options)
+
+
+def _precision(found: RetrievalScores) -> dict[str, float]:
+    """Scores that take all ranks of a class."""
+    return {
+        "map@r": found.map_at_r,
+        "mean_average_precision": found.mean_average_precision,
+        "map_at_1000": found.map_within(1000),
+        "map_at_1000_reference": found.map_within_reference(1000),
+        "map_c_reference": found.map_within_reference("class_size"),
+    }
+
+
+def _add_clusters(
+    found: dict[str, dict[str, float]],
+    rows: Mapping[str, Tensor],
+    labels: Array,
+    most_pairs: int | None,
+    seed: int,
+) -> Clustering:
+    """Put NMI and F1 into each space; k-means is spherical where rows have length 1."""
+    codes = as_codes(labels)
+    chosen = some_classes(codes, most_pairs, seed)
+    n_clusters = len(codes[chosen].unique())
+    for name in SPACES:
+        some = rows[name][chosen.to(rows[name].device)]
+        clusters, _ = kmeans(some, n_clusters, spherical=name == "normalised", seed=seed)
+        scores = cluster_scores(clusters, codes[chosen])
+        found[name] |= {"nmi": scores.nmi, "f1": scores.f1}
+    return Clustering(len(chosen), n_clusters, len(codes), int(codes.max()) + 1, seed)
+
+
+def _add_spectra(
+    found: dict[str, dict[str, float]], rows: Mapping[str, Tensor]
+) -> dict[str, list[float]]:
+    """Put rho into each space; its modes are the ones that figures were published for."""
+    spectra = {}
+    for name in SPACES:
+        values = singular_values(rows[name])
+        spectra[name] = log_spectrum(values).tolist()
+        found[name]["rho@1"] = rho_spectrum(values)
+        if len(values) > 1:
+            found[name]["rho@2"] = rho_spectrum(values, 2)
+        found[name]["rho_rev@-1"] = rho_spectrum(values, -1, reading="rev")
+    return spectra
+
+
+def _spread(unit_rows: Tensor, labels: Array) -> dict[str, float]:
+    """What only directions have."""
+    distances, kappa = class_distances(unit_rows, labels), concentration(unit_rows, labels)
+    return {
+        "intra": distances.intra,
+        "inter": distances.inter,
+        "pi_ratio": distances.ratio,
+        "concentration_mean": kappa.mean,
+        "concentration_variance": kappa.variance,
+        "concentration_relative_variance": kappa.relative_variance,
+        "uniformity_g2": uniformity(unit_rows),
+        "alignment": alignment(unit_rows, labels),
+    }
