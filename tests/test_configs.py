@@ -19,6 +19,7 @@ GROUPS = (
     "method",
     "head",
     "loss",
+    "miner",
     "feature_scaling",
     "dataset",
     "sampler",

@@ -44,7 +44,10 @@ def test_all_groups_are_there():
         *("digits", "digits_open", "folder", "csv"),
         *("long_tailed", "cifar10_lt", "cifar100_lt", "mnist_lt", "digits_lt"),
     }
-    assert {path.stem for path in SAMPLERS} >= {"episodic", "random"}
+    assert {path.stem for path in SAMPLERS} >= {
+        *("episodic", "random", "class_random", "m_per_class", "class_uniform"),
+        *("greedy_coreset", "d2_coreset", "fid_batchmatch", "disthist_batchmatch"),
+    }
 
 
 @pytest.mark.parametrize("path", DATASETS, ids=name_of)
@@ -71,9 +74,13 @@ def test_sampler_yaml_is_the_signature_of_its_target(path):
     parameters = inspect.signature(target).parameters
     assert set(knobs) | {"labels", "seed"} == set(parameters)
     assert all(p.default is p.empty for p in parameters.values()), "defaults live in the yaml"
-    sampler = target(torch.arange(400) // 20, **knobs, seed=0)
+    sampler = target(torch.arange(400) // 5, **knobs, seed=0)
     assert isinstance(sampler, BatchSampler)
     sampler.configure(n_epochs=5)
+    if sampler.needs_embeddings:
+        with pytest.raises(ValueError, match="chooses by embeddings"):
+            next(iter(sampler))
+        sampler.renew(torch.randn(400, 8, generator=torch.Generator().manual_seed(0)))
     batches = list(sampler)
     assert len(batches) == len(sampler)
     assert all(batch.dtype == torch.int64 and batch.max() < 400 for batch in batches)

@@ -22,6 +22,11 @@ class Miner(ABC):
     nobody to be compared with makes none.
     """
 
+    @property
+    def name(self) -> str:
+        """The name of the miner is the name of its file."""
+        return type(self).__module__.rpartition(".")[2]
+
     @torch.no_grad()
     def __call__(
         self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None
@@ -42,8 +47,8 @@ class Miner(ABC):
         """
         if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
             raise ValueError(
-                f"expected embeddings [B, D] and labels [B] with B >= 1, got {tuple(embeddings.shape)} and "
-                f"{tuple(labels.shape)}"
+                "expected embeddings [B, D] and labels [B] with B >= 1, got "
+                f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
             )
         return self.mine(embeddings.double(), labels[:, None] == labels, generator)
 

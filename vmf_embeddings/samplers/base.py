@@ -28,6 +28,10 @@ class BatchSampler(ABC):
     pairs: ClassVar[bool] = False
     """Whether a batch consists of two halves whose rows belong together."""
 
+    needs_embeddings: ClassVar[bool] = False
+    """Whether it chooses by embeddings: then before each epoch it is given, by
+    `renew(embeddings [N, D])`, those of its images as they are now."""
+
     def __init__(self, labels: Tensor, *, seed: int) -> None:
         self.labels = torch.as_tensor(labels).cpu().numpy()
         if self.labels.ndim != 1 or self.labels.size == 0:
@@ -67,6 +71,20 @@ def positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"sampler.{name} must be >= 1, got {value}")
+
+
+def n_groups(batch_size: int, n_samples: int) -> int:
+    """How many groups of `n_samples` images of a class make up a batch.
+
+    Raises:
+        ValueError: not a whole number.
+    """
+    positive(batch_size=batch_size, n_samples=n_samples)
+    if batch_size % n_samples:
+        raise ValueError(
+            f"sampler.batch_size={batch_size} must be a multiple of sampler.n_samples={n_samples}"
+        )
+    return batch_size // n_samples
 
 
 def n_batches(n: int, batch_size: int) -> int:

@@ -48,3 +48,17 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
             rows.append(method.embed(images).float())
     method.train(was_training)
     return gather_rows(torch.cat(rows), rank, world, len(batches.split))
+
+
+def renew(
+    sampler: Any, method: Method, batches: SequentialBatches, accelerator: Accelerator
+) -> None:
+    """Gives a sampler the embeddings of the training images as they are now.
+
+    Args:
+        sampler: one that `needs_embeddings`.
+        method: what embeds; rows are projected as its geometry compares them.
+        batches: this process's share of the training images without augmentation, by `share_of`.
+        accelerator: device, precision and processes, all of which give the sampler the same rows.
+    """
+    sampler.renew(method.geometry.project(embed_split(method, batches, accelerator)))

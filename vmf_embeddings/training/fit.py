@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training.embed import renew
 from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
@@ -100,6 +101,8 @@ def _run_epoch(
     """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
     settings, method = loop.settings, loop.method
     began = time.monotonic()
+    if loop.stored is not None:
+        renew(loop.batches.sampler, method, loop.stored, loop.accelerator)
     stream = 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     method.begin_epoch(epoch)

@@ -35,6 +35,7 @@ class Loop:
     schedule: Schedule
     batches: TrainBatches
     valid: SequentialBatches  # of the split to select by
+    stored: SequentialBatches | None  # training images, for a sampler that needs embeddings
     open_set: bool
     accelerator: Accelerator
     settings: Settings
@@ -94,19 +95,23 @@ def assemble(
         world=world,
         num_workers=settings.num_workers,
     )
-    share = share_of(
-        valid,
-        accelerator,
-        batch_size=settings.eval_batch_size,
-        num_workers=settings.num_workers,
-    )
+    share = _share(valid, accelerator, settings)
+    stored = None
+    if sampler.needs_embeddings:
+        plain = speed.place(dataset.split("train"), accelerator.device)
+        stored = _share(plain, accelerator, settings)
     step = (
         MetaStep(model, optimizer, accelerator, sampler)
         if sampler.learns
         else step_for(model, optimizer, accelerator)
     )
-    parts = (method, model, optimizer, step, schedule, batches, share, dataset.open_set)
+    parts = (method, model, optimizer, step, schedule, batches, share, stored, dataset.open_set)
     return Loop(*parts, accelerator, settings)
+
+
+def _share(split: Any, accelerator: Accelerator, settings: Settings) -> SequentialBatches:
+    batch_size, num_workers = settings.eval_batch_size, settings.num_workers
+    return share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
 
 
 def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:

@@ -1,0 +1,89 @@
+"""Batches whose mean, spread and distances are like those of a larger random part of the images.
+
+Roth et al. 2020, "Revisiting Training Strategies and Generalization Performance in Deep Metric
+Learning", section 4.2 (matching of distance distributions), https://arxiv.org/abs/2002.08473.
+"""
+
+import functools
+
+import numpy as np
+from torch import Tensor
+
+from vmf_embeddings.samplers.matching import Matching
+from vmf_embeddings.samplers.stored import StoredSampler
+
+N_BINS = 50
+
+
+class DistHistBatchMatchSampler(StoredSampler):
+    """Of `n_candidates` batches, the one with the least `histogram_costs` towards its pool.
+
+    Args:
+        labels: see `StoredSampler`.
+        batch_size: see `StoredSampler`.
+        n_samples: see `Matching`.
+        pool_size: see `Matching`.
+        n_candidates: batches to choose from, >= 1.
+        histogram_weight: see `histogram_costs`, >= 0.
+        seed: >= 0.
+    """
+
+    balances = True
+
+    def __init__(
+        self,
+        labels: Tensor,
+        *,
+        batch_size: int,
+        n_samples: int,
+        pool_size: int,
+        n_candidates: int,
+        histogram_weight: float,
+        seed: int,
+    ) -> None:
+        sizes = {"batch_size": batch_size, "n_samples": n_samples, "pool_size": pool_size}
+        super().__init__(labels, **sizes, seed=seed)
+        if not 0 <= histogram_weight < np.inf:
+            raise ValueError(f"sampler.histogram_weight must be >= 0, got {histogram_weight}")
+        self.matching = Matching(self.partners, **sizes, n_candidates=n_candidates)
+        self.costs = functools.partial(histogram_costs, weight=histogram_weight)
+
+    def batch(self, rng: np.random.Generator) -> np.ndarray:
+        """See `StoredSampler.batch`."""
+        return self.matching.batch(rng, self.points, self.costs)
+
+
+def histogram_costs(points: np.ndarray, candidates: np.ndarray, *, weight: float) -> np.ndarray:
+    """|m - m_c| + |s - s_c| + 2 weight W of some points and all: means, deviations, distances.
+
+    W is the earth mover's distance between the histograms of pairwise distances, in equal bins over
+    the range of all of them. The code of 2020 adds it in both directions, which is twice the same,
+    and takes it between the heights of the bins as if they were distances.
+
+    Args:
+        points: float64 [n, D], n >= 2.
+        candidates: rows of `points`, int64 [K, m], m >= 2.
+        weight: >= 0.
+
+    Returns:
+        [K], >= 0.
+
+    >>> histogram_costs(np.array([[0.0], [2.0], [4.0]]), np.array([[0, 2]]), weight=0.0).round(3)
+    array([0.367])
+    """
+    lengths = np.square(points).sum(1)
+    squared = lengths[:, None] + lengths - 2 * points @ points.T
+    distances = np.sqrt(np.maximum(squared, 0))
+    of_all = distances[np.triu_indices(len(points), 1)]
+    edges = np.linspace(of_all.min(), of_all.max(), N_BINS + 1)
+    first, second = np.triu_indices(candidates.shape[1], 1)
+    all_shares = np.histogram(of_all, edges)[0] / len(of_all)
+    moved = [
+        np.histogram(distances[rows[first], rows[second]], edges)[0] / len(first) - all_shares
+        for rows in candidates
+    ]
+    earth = np.abs(np.cumsum(moved, axis=1)).sum(1) * (edges[1] - edges[0])
+    chosen = points[candidates]
+    means = np.linalg.norm(chosen.mean(1) - points.mean(0), axis=1)
+    deviations = np.linalg.norm(chosen.std(1) - points.std(0), axis=1)
+    return means + deviations + 2 * weight * earth
