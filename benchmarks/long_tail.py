@@ -55,7 +55,7 @@ STRENGTH = "feature_scaling.params.strength=0.5"
 ROWS = (
     Row("ce", "cross-entropy"),
     Row("balanced_softmax", "balanced softmax", ("loss=balanced_softmax",)),
-    Row("ldam_drw", "LDAM-DRW", ("head=cosine", "loss=ldam", "loss.params.drw_epoch=32")),
+    Row("ldam_drw", "LDAM-DRW", ("head=cosine", "loss=ldam", "loss.params.drw_epoch=24")),
     Row("cosine", "cosine head", ("head=cosine",)),
     Row("tvmf", "t-vMF, one stage", ("head=tvmf_k16",)),
     Row("tvmf", "t-vMF, two stages", ("head=tvmf_k16", "stages=imbalance", SECOND),
