@@ -8,6 +8,7 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
+from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.training.batches import TrainBatches
 from vmf_embeddings.training.optimizers import sharpness_aware
 from vmf_embeddings.training.processes import gather_rows, share_batch_statistics, start
@@ -31,16 +32,11 @@ class Rows(torch.utils.data.Dataset):
         return {"examples": self.x[indices], "ids": self.y[indices]}
 
 
-class OneBatch:
+class OneBatch(BatchSampler):
     """All rows at once."""
-
-    learns = False
 
     def __len__(self):
         return 1
-
-    def set_epoch(self, epoch):
-        pass
 
     def __iter__(self):
         yield torch.arange(ROWS)
@@ -70,7 +66,7 @@ def gradients(rank, world):
     if world > 1:
         share_batch_statistics(net)
     model = accelerator.prepare(net)
-    batches = TrainBatches(Rows(), OneBatch(), seed=0, rank=rank, world=world)
+    batches = TrainBatches(Rows(), OneBatch(Rows().y, seed=0), seed=0, rank=rank, world=world)
     for batch, weight in batches.epoch(0):
         batch["examples"] = batch["examples"].double()
         accelerator.backward(model(batch) * weight)
@@ -91,7 +87,7 @@ def after_sharpness_aware_steps(rank, world):
         weight_decay=0.0, fused=True,
     )  # fmt: skip
     step = step_for(*accelerator.prepare(net, optimizer), accelerator)
-    batches = TrainBatches(Rows(), OneBatch(), seed=0, rank=rank, world=world)
+    batches = TrainBatches(Rows(), OneBatch(Rows().y, seed=0), seed=0, rank=rank, world=world)
     for epoch in range(2):
         for batch, weight in batches.epoch(epoch):
             step(batch | {"examples": batch["examples"].double()}, weight)
