@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.geometry import Cosine, Geometry
-from vmf_embeddings.miners.base import Miner, Triplets
+from vmf_embeddings.miners.base import Triplets
+
+VARIANTS = ("standard", "reference")
 
 
 class Criterion(nn.Module):
@@ -33,12 +35,15 @@ class Criterion(nn.Module):
         """The name of the criterion is the name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
-    def build(self, n_classes: int, dim: int) -> None:  # noqa: B027 - most have no parameters
+    def build(  # noqa: B027 - most have no parameters
+        self, n_classes: int, dim: int, n_features: int | None = None
+    ) -> None:
         """Makes the parameters; called once, before training or a checkpoint. Default: none.
 
         Args:
             n_classes: C, of the training split.
             dim: D, length of an embedding.
+            n_features: F, width of what enters the backbone's last layer, where it is known.
         """
 
     def forward(
@@ -84,21 +89,22 @@ class Criterion(nn.Module):
         """
         return []
 
-    def check_miner(self, miner: Miner | None) -> None:
-        """Makes sure that it works with a miner, or without.
+    def check_miner(self, miner: str | None) -> None:
+        """Makes sure that it works with a miner.
+
+        Args:
+            miner: its name; None = without.
 
         Raises:
             ValueError: naming those that fit.
         """
-        if miner is None or self.allowed_miners is None:
+        if miner is None or self.allowed_miners is None or miner in self.allowed_miners:
             return
-        name = type(miner).__module__.rpartition(".")[2]
-        if name not in self.allowed_miners:
-            fitting = " or ".join(("none", *self.allowed_miners))
-            raise ValueError(
-                f"criterion={self.name} does not work on the triplets of miner={name}: say "
-                f"miner={fitting}, or a criterion on triplets such as criterion=margin"
-            )
+        fitting = " or ".join(("none", *self.allowed_miners))
+        raise ValueError(
+            f"criterion={self.name} does not work on the triplets of miner={miner}: say "
+            f"miner={fitting}, or a criterion on triplets such as criterion=margin"
+        )
 
 
 def drawn_proxies(*shape: int) -> nn.Parameter:

@@ -14,7 +14,7 @@ from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.head import known_classes
-from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.precision import full_precision, widen
 from vmf_embeddings.miners.base import Miner, Triplets
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,15 @@ class DML(Method):
 
     def __init__(self, arch: Arch, criterion: Criterion, miner: Miner | None) -> None:
         super().__init__(arch)
-        criterion.check_miner(miner)
+        criterion.check_miner(None if miner is None else miner.name)
         if arch.head.learn_temp or arch.head.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
                 "are knobs of the criterion",
                 self.name,
             )
-        criterion.build(known_classes(arch.head), arch.head.embedding_dim)
+        n_features = getattr(arch, "n_features", None)
+        criterion.build(known_classes(arch.head), arch.head.embedding_dim, n_features)
         self.criterion = criterion
         self.miner = miner
 
@@ -49,6 +50,15 @@ class DML(Method):
         """Embeddings [B, D], labels [B], what else the criterion wants to know -> mean, scalar."""
         rows = self._rows(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
+
+    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+        """As usual; features go along to a criterion that wants them."""
+        if not self.criterion.wants_features:
+            return super().training_step(batch)
+        labels = batch["ids"]
+        features = widen(self.arch.features(batch["examples"]))
+        embeddings = self.scaled(widen(self.arch.project(features)), labels)
+        return self.loss(embeddings, labels, features=features)
 
     def _rows(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] as criterion and miner see them: unit vectors under a cosine."""

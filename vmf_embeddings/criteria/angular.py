@@ -1,0 +1,80 @@
+"""Angular loss: the angle at which a negative sees anchor and positive, beside the n-pair loss.
+
+Wang, Zhou, Wen, Liu, Lin 2017, "Deep Metric Learning with Angular Loss", equations 7 and 8,
+https://arxiv.org/abs/1708.01682.
+"""
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+
+from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.criteria.comparisons import partners
+from vmf_embeddings.criteria.npair import mean_length, npair
+from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
+from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.miners.base import Triplets
+
+
+def angular(
+    embeddings: Tensor, labels: Tensor, positive: Tensor, counts: Tensor, alpha: float
+) -> Tensor:
+    """Mean of log(1 + sum exp(4 tan^2(alpha) (a + p).n - 2 (1 + tan^2(alpha)) a.p)).
+
+    Args:
+        embeddings: [B, D], of length 1.
+        labels: [B].
+        positive: row [B] of the own class.
+        counts: bool [B], which rows are anchors.
+        alpha: upper bound of the angle at the negative, in degrees.
+
+    Returns:
+        Scalar; 0 without anchors.
+
+    Example:
+        >>> import torch
+        >>> x, y = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0, 1])
+        >>> angular(x, y, torch.tensor([1, 0, 0]), y == 0, 45.0)  # log(1 + exp(-4))
+        tensor(0.0181)
+    """
+    squared_tangent = math.tan(math.radians(alpha)) ** 2
+    partner = embeddings[positive]
+    near = (embeddings * partner).sum(-1, keepdim=True)
+    exponent = 4 * squared_tangent * (embeddings + partner) @ embeddings.T
+    exponent = exponent - 2 * (1 + squared_tangent) * near
+    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), counts)
+
+
+class Angular(Criterion):
+    """N-pair loss of the embeddings and angular loss of their directions, on the same pairs.
+
+    Args:
+        alpha: in degrees, between 0 and 90.
+        angular_weight: >= 0, of the angular part.
+        l2_weight: >= 0, of the mean length of the embeddings.
+    """
+
+    allowed_miners = ("npair",)
+    geometry = Euclidean()
+
+    def __init__(self, alpha: float, angular_weight: float, l2_weight: float) -> None:
+        super().__init__()
+        if not 0 < alpha < 90:
+            raise ValueError(f"criterion.params.alpha is in (0, 90) degrees, got {alpha}.")
+        at_least(0, angular_weight=angular_weight, l2_weight=l2_weight)
+        self.alpha, self.angular_weight, self.l2_weight = alpha, angular_weight, l2_weight
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Embeddings [B, D] of any length, labels [B] -> scalar."""
+        pairs = partners(labels, triplets)
+        unit = nn.functional.normalize(embeddings, dim=-1)
+        loss = npair(embeddings, labels, *pairs)
+        loss = loss + self.angular_weight * angular(unit, labels, *pairs, self.alpha)
+        return loss + self.l2_weight * mean_length(embeddings)

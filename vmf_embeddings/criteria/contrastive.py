@@ -1,0 +1,74 @@
+"""Contrastive loss: positives closer than one margin, negatives further than another.
+
+Hadsell, Chopra, LeCun 2006, "Dimensionality Reduction by Learning an Invariant Mapping",
+http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf, here with distances, not squares.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of
+from vmf_embeddings.criteria.comparisons import compared_pairs, distances
+from vmf_embeddings.miners.base import Triplets
+
+REFERENCE_EPSILON = 1e-6  # which torch's PairwiseDistance adds to every coordinate
+
+
+def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]) -> Tensor:
+    """Mean of [d - m+] over positive pairs and of [m- - d] over negative ones, where positive.
+
+    Args:
+        positive: distances [P].
+        negative: distances [N].
+        margins: m+ and m-.
+
+    Returns:
+        Scalar; a mean of nothing is 0.
+
+    Example:
+        >>> contrastive(torch.tensor([0.5, 0.7]), torch.tensor([0.8, 1.6]), (0.0, 1.0))
+        tensor(0.7000)
+    """
+    pull, push = (positive - margins[0]).relu(), (margins[1] - negative).relu()
+    return pull.sum() / max(1, len(pull)) + push.sum() / max(1, len(push))
+
+
+class Contrastive(Criterion):
+    """Contrastive loss over a miner's pairs, or over all of the batch.
+
+    Args:
+        pos_margin: distance up to which positives are left alone, >= 0.
+        neg_margin: distance from which on negatives are, > 0.
+        variant: "standard", or "reference", which adds 1e-6 to every difference of coordinates.
+    """
+
+    takes = "triplets"
+    allowed_miners = None
+
+    def __init__(self, pos_margin: float, neg_margin: float, variant: str) -> None:
+        super().__init__()
+        at_least(0, pos_margin=pos_margin, neg_margin=neg_margin)
+        one_of("variant", variant, VARIANTS)
+        self.margins, self.variant = (pos_margin, neg_margin), variant
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar."""
+        pairs = compared_pairs(labels, triplets)
+        if self.variant == "reference":
+            found = [_shifted_distance(embeddings[a], embeddings[b]) for a, b in pairs]
+        else:
+            matrix = distances(embeddings)
+            found = [matrix[a, b] for a, b in pairs]
+        return contrastive(*found, self.margins)
+
+
+def _shifted_distance(one: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(one - other + REFERENCE_EPSILON, dim=-1)

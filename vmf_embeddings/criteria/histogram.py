@@ -1,0 +1,84 @@
+"""Histogram loss: the probability that a negative pair is more alike than a positive one.
+
+Ustinova, Lempitsky 2016, "Learning Deep Embeddings with Histogram Loss", equations 1 to 5,
+https://arxiv.org/abs/1611.00822.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import Criterion
+from vmf_embeddings.miners.base import Triplets
+
+
+def soft_histogram(values: Tensor, weights: Tensor, n_nodes: int) -> Tensor:
+    """Mean of triangular bumps around each value: a histogram with a gradient.
+
+    Args:
+        values: [P] in [-1, 1].
+        weights: [P] >= 0.
+        n_nodes: R >= 2, evenly from -1 to 1.
+
+    Returns:
+        [R], sums to 1; zeros where the weights are.
+
+    Example:
+        >>> soft_histogram(torch.tensor([0.5, -1.0]), torch.ones(2), 3)
+        tensor([0.5000, 0.2500, 0.2500])
+    """
+    place = (values.clamp(-1, 1) + 1) * (n_nodes - 1) / 2
+    left = place.detach().floor().clamp_max(n_nodes - 2).long()
+    share = place - left
+    empty = values.new_zeros(n_nodes)
+    total = empty.index_add(0, left, (1 - share) * weights)
+    total = total.index_add(0, left + 1, share * weights)
+    return total / weights.sum().clamp_min(1)
+
+
+def histogram(cosine: Tensor, labels: Tensor, n_nodes: int) -> Tensor:
+    """Sum over nodes r of h-(r) times the sum of h+ up to r.
+
+    Args:
+        cosine: of all pairs of the batch [B, B].
+        labels: [B].
+        n_nodes: R, nodes of the histograms on [-1, 1].
+
+    Returns:
+        Scalar in [0, 1].
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+        >>> histogram(x @ x.T, torch.tensor([0, 0, 1]), 101)
+        tensor(1.)
+    """
+    row, column = torch.triu_indices(*cosine.shape, offset=1, device=cosine.device)
+    values, same = cosine[row, column], (labels[row] == labels[column]).to(cosine)
+    positive = soft_histogram(values, same, n_nodes)
+    negative = soft_histogram(values, 1 - same, n_nodes)
+    return (negative * positive.cumsum(0)).sum()
+
+
+class Histogram(Criterion):
+    """All pairs of the batch.
+
+    Args:
+        n_nodes: R >= 2.
+    """
+
+    def __init__(self, n_nodes: int) -> None:
+        super().__init__()
+        if n_nodes < 2:
+            raise ValueError(f"criterion.params.n_nodes must be >= 2, got {n_nodes}.")
+        self.n_nodes = n_nodes
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar."""
+        return histogram(embeddings @ embeddings.T, labels, self.n_nodes)

@@ -1,0 +1,94 @@
+"""Margin loss: positives within a learned radius, negatives beyond it.
+
+Wu, Manmatha, Smola, Krahenbuhl 2017, "Sampling Matters in Deep Embedding Learning", equations 7
+and 8, https://arxiv.org/abs/1706.07567.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, own_rate
+from vmf_embeddings.criteria.comparisons import all_triplets, compared_pairs, distances
+from vmf_embeddings.miners.base import Triplets
+
+REFERENCE_EPSILON = 1e-8  # which published code adds to squared distances
+
+
+def margin_terms(
+    positive: Tensor, negative: Tensor, betas: tuple[Tensor, Tensor], margin: float
+) -> tuple[Tensor, Tensor]:
+    """[d - beta + m] of positive pairs and [beta - d + m] of negative ones, where positive.
+
+    Args:
+        positive: distances [P].
+        negative: distances [N].
+        betas: radius of the anchor's class, [P] and [N].
+        margin: m.
+
+    Returns:
+        [P] and [N], >= 0.
+
+    Example:
+        >>> terms = margin_terms(*torch.tensor([[1.5], [1.3]]), 2 * (torch.tensor([1.2]),), 0.2)
+        >>> [round(float(t), 6) for t in terms]
+        [0.5, 0.1]
+    """
+    return (positive - betas[0] + margin).relu(), (betas[1] - negative + margin).relu()
+
+
+class Margin(Criterion):
+    """Margin loss with a radius per class; `conf/criterion/margin.yaml` explains each knob."""
+
+    takes = "triplets"
+    allowed_miners = None
+
+    def __init__(
+        self,
+        margin: float,
+        beta: float,
+        learn_beta: bool,
+        beta_lr: float | None,
+        nu: float,
+        variant: str,
+    ) -> None:
+        super().__init__()
+        at_least(0, beta_lr=beta_lr, nu=nu)
+        at_least(0, above=True, beta=beta)
+        one_of("variant", variant, VARIANTS)
+        self.margin, self.first_beta, self.learn_beta = margin, beta, learn_beta
+        self.beta_lr, self.nu, self.variant = beta_lr, nu, variant
+        self.beta: Tensor
+
+    def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
+        """Makes the radius of every class [C], a parameter or a constant."""
+        beta = torch.full((n_classes,), float(self.first_beta))
+        if self.learn_beta:
+            self.beta = nn.Parameter(beta)
+        else:
+            self.register_buffer("beta", beta)
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar: sum over the number of terms above 0."""
+        matrix, by_triplet = distances(embeddings), self.variant == "reference"
+        if by_triplet:
+            triplets = triplets or all_triplets(labels)
+            matrix = (matrix.square() + REFERENCE_EPSILON).sqrt()
+        pairs = compared_pairs(labels, triplets)
+        betas = tuple(self.beta[labels[anchor]] for anchor, _ in pairs)
+        terms = margin_terms(*(matrix[a, b] for a, b in pairs), betas, self.margin)
+        active = [term > 0 for term in terms]
+        count = (active[0] | active[1]).sum() if by_triplet else sum(a.sum() for a in active)
+        total = sum(term.sum() for term in terms) + self.nu * betas[0].sum()
+        return total / count.clamp_min(1)
+
+    def learning_rates(self) -> list[dict[str, Any]]:
+        """The radii's."""
+        return own_rate(self.beta, lr=self.beta_lr) if self.learn_beta else []

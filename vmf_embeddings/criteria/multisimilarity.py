@@ -1,0 +1,96 @@
+"""Multi-similarity: pairs mined and weighted by how they compare with the others of an anchor.
+
+Wang, Han, Huang, Dong, Scott 2019, "Multi-Similarity Loss with General Pair Weighting", equations
+6, 7 and 12, https://arxiv.org/abs/1904.06627.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of
+from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
+from vmf_embeddings.miners.base import Triplets, others
+
+
+def informative_pairs(
+    cosine: Tensor, labels: Tensor, epsilon: float | None
+) -> tuple[Tensor, Tensor]:
+    """Positives less alike than the nearest negative, negatives more than the furthest positive.
+
+    Args:
+        cosine: of all pairs [B, B].
+        labels: [B].
+        epsilon: slack of both comparisons; None = all pairs.
+
+    Returns:
+        Masks of positives and negatives [B, B], anchors in rows.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
+        >>> masks = informative_pairs(x @ x.T, torch.tensor([0, 0, 1]), 0.1)
+        >>> masks[1].int()
+        tensor([[0, 0, 0],
+                [0, 0, 1],
+                [0, 0, 0]], dtype=torch.int32)
+    """
+    same = labels[:, None] == labels
+    positives = others(same)
+    if epsilon is None:
+        return positives, ~same
+    infinity = torch.inf
+    furthest = cosine.masked_fill(~positives, infinity).amin(1, keepdim=True)
+    nearest = cosine.masked_fill(same, -infinity).amax(1, keepdim=True)
+    return positives & (cosine - epsilon < nearest), ~same & (cosine + epsilon > furthest)
+
+
+def multisimilarity(
+    cosine: Tensor, masks: tuple[Tensor, Tensor], alpha: float, beta: float, base: float
+) -> Tensor:
+    """log(1 + sum exp(-alpha (s - base))) / alpha + log(1 + sum exp(beta (s - base))) / beta.
+
+    Args:
+        cosine: of all pairs [B, B].
+        masks: positives and negatives [B, B], anchors in rows.
+        alpha: > 0, of the positives.
+        beta: > 0, of the negatives.
+        base: cosine from which pairs are measured.
+
+    Returns:
+        One for each anchor [B].
+
+    Example:
+        >>> x, y = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), torch.tensor([0, 0, 1])
+        >>> multisimilarity(x @ x.T, informative_pairs(x @ x.T, y, None), 2.0, 40.0, 0.5)
+        tensor([0.3192, 0.6787, 0.4600])
+    """
+    pull = log1p_sum_exp(-alpha * (cosine - base), masks[0]) / alpha
+    return pull + log1p_sum_exp(beta * (cosine - base), masks[1]) / beta
+
+
+class MultiSimilarity(Criterion):
+    """All pairs of the batch; `conf/criterion/multisimilarity.yaml` explains each knob."""
+
+    def __init__(
+        self, alpha: float, beta: float, base: float, epsilon: float | None, variant: str
+    ) -> None:
+        super().__init__()
+        at_least(0, above=True, alpha=alpha, beta=beta)
+        one_of("variant", variant, VARIANTS)
+        self.scales, self.epsilon, self.variant = (alpha, beta, base), epsilon, variant
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar."""
+        cosine = embeddings @ embeddings.T
+        masks = informative_pairs(cosine.detach(), labels, self.epsilon)
+        losses = multisimilarity(cosine, masks, *self.scales)
+        if self.variant == "standard":
+            return losses.mean()
+        return mean_of(losses, masks[0].any(1) & masks[1].any(1))

@@ -1,0 +1,60 @@
+"""Proxy NCA: the own proxy nearer than the others, by softmax of squared distances.
+
+Movshovitz-Attias, Toshev, Leung, Ioffe, Singh 2017, "No Fuss Distance Metric Learning using
+Proxies", equation 3, https://arxiv.org/abs/1703.07464; with the own proxy in the denominator too,
+Teh, DeVries, Taylor 2020, "ProxyNCA++", https://arxiv.org/abs/2004.01113.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import at_least, one_of
+from vmf_embeddings.criteria.proxy_anchor import ProxyCriterion, cosines, of_own_class
+from vmf_embeddings.criteria.sums import log_sum_exp
+
+DENOMINATORS = ("others", "all")
+
+
+def proxy_nca(cosine: Tensor, labels: Tensor, scale: float, denominator: str) -> Tensor:
+    """Mean of d(x, p_y) + log sum exp(-d(x, p)), d = |s x - s p|^2 of unit vectors.
+
+    Args:
+        cosine: of embeddings and proxies [B, C], C >= 2.
+        labels: [B].
+        scale: s > 0, length that both are brought to.
+        denominator: the sum is over "others", the proxies of other classes, or over "all".
+
+    Returns:
+        Scalar in nats; below 0 too under "others".
+
+    Example:
+        >>> proxy_nca(torch.eye(2), torch.tensor([0, 1]), 1.0, "others")
+        tensor(-2.)
+    """
+    near = 2 * scale**2 * (cosine - 1)  # -|s x - s p|^2
+    own = of_own_class(labels, cosine.shape[1])
+    counted = torch.ones_like(own) if denominator == "all" else ~own
+    return (log_sum_exp(near, counted) - near.gather(1, labels[:, None]).squeeze(1)).mean()
+
+
+class ProxyNCA(ProxyCriterion):
+    """Proxy NCA; `conf/criterion/proxy_nca.yaml` explains each knob."""
+
+    def __init__(self, scale: float, denominator: str, lr_factor: float) -> None:
+        super().__init__(lr_factor)
+        at_least(0, above=True, scale=scale)
+        one_of("denominator", denominator, DENOMINATORS)
+        self.scale, self.denominator = scale, denominator
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+    ) -> Tensor:
+        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
+        cosine = cosines(embeddings, self.proxies)
+        return proxy_nca(cosine, labels, self.scale, self.denominator)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> minus squared distances to the proxies [B, C]."""
+        return 2 * self.scale**2 * (cosines(embeddings, self.proxies) - 1)

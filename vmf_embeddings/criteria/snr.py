@@ -1,0 +1,86 @@
+"""Signal-to-noise ratio: how large the variance of a difference is beside that of the anchor.
+
+Yuan, Deng, Tang, Tang, Chen 2019, "Signal-to-Noise Ratio: A Robust Distance Metric for Deep Metric
+Learning", equations 4 and 7, https://arxiv.org/abs/1904.02616.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.criteria.comparisons import all_triplets, distances
+from vmf_embeddings.miners.base import Triplets
+
+
+def noise_ratios(embeddings: Tensor) -> Tensor:
+    """Variance over the coordinates of a - b, over that of a.
+
+    Args:
+        embeddings: [B, D], D >= 2.
+
+    Returns:
+        [B, B], anchors in rows, >= 0.
+
+    Example:
+        >>> import torch
+        >>> noise_ratios(torch.tensor([[1.0, -1.0], [2.0, -2.0]]))
+        tensor([[0.0000, 1.0000],
+                [0.2500, 0.0000]])
+    """
+    centred = embeddings - embeddings.mean(-1, keepdim=True)
+    signal = centred.square().sum(-1, keepdim=True)
+    return distances(centred).square() / signal.clamp_min(1e-12)  # constant rows have no signal
+
+
+def snr(embeddings: Tensor, triplets: Triplets, margin: float, reg_lambda: float) -> Tensor:
+    """Mean of [v_ap - v_an + m] over the triplets where it is positive, + lambda mean|sum a|.
+
+    Args:
+        embeddings: [B, D].
+        triplets: [T] each.
+        margin: m.
+        reg_lambda: lambda, >= 0: weight of how far the coordinates of the anchors are from mean 0.
+
+    Returns:
+        Scalar.
+
+    Example:
+        >>> import torch
+        >>> x, i = torch.tensor([[1.0, -1.0], [2.0, -2.0], [1.0, -1.5]]), torch.tensor
+        >>> snr(x, Triplets(i([0]), i([1]), i([2])), 0.2, 0.0)
+        tensor(1.1375)
+    """
+    ratios = noise_ratios(embeddings)
+    anchor, positive, negative = triplets
+    hinge = (ratios[anchor, positive] - ratios[anchor, negative] + margin).relu()
+    loss = hinge.sum() / (hinge > 0).sum().clamp_min(1)
+    uneven = embeddings[anchor].sum(-1).abs().sum() / max(1, len(anchor))
+    return loss + reg_lambda * uneven
+
+
+class SNR(Criterion):
+    """Triplets of a miner, or all, compared by noise-to-signal ratios.
+
+    Args:
+        margin: of the ratios, >= 0.
+        reg_lambda: >= 0, see `snr`.
+    """
+
+    takes = "triplets"
+    allowed_miners = None
+
+    def __init__(self, margin: float, reg_lambda: float) -> None:
+        super().__init__()
+        at_least(0, margin=margin, reg_lambda=reg_lambda)
+        self.margin, self.reg_lambda = margin, reg_lambda
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar."""
+        return snr(embeddings, triplets or all_triplets(labels), self.margin, self.reg_lambda)

@@ -1,0 +1,68 @@
+"""Normalised softmax: cross-entropy of cosines with one vector per class over a temperature.
+
+Zhai, Wu 2019, "Classification is a Strong Baseline for Deep Metric Learning",
+https://arxiv.org/abs/1811.12649.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.criteria.base import Criterion, at_least, own_rate
+from vmf_embeddings.criteria.proxy_anchor import cosines
+
+
+class ClassMap(Criterion):
+    """Base of the criteria with class vectors as of a linear layer: U(-1, 1) / sqrt(D).
+
+    Args:
+        class_lr: learning rate of the class vectors, >= 0; None = that of the run.
+    """
+
+    normalizes = True
+    proxies: Tensor
+    """[C, D], of any length."""
+
+    def __init__(self, class_lr: float | None) -> None:
+        super().__init__()
+        at_least(0, class_lr=class_lr)
+        self.class_lr = class_lr
+        self.register_parameter("proxies", None)
+
+    def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
+        """Draws the class vectors."""
+        self.proxies = nn.Parameter((2 * torch.rand(n_classes, dim) - 1) / dim**0.5)
+
+    @property
+    def class_weights(self) -> Tensor:
+        """The class vectors [C, D]."""
+        return self.proxies
+
+    def learning_rates(self) -> list[dict[str, Any]]:
+        """The class vectors'."""
+        return own_rate(self.proxies, lr=self.class_lr)
+
+
+class Softmax(ClassMap):
+    """Cross-entropy of cosines over a temperature.
+
+    Args:
+        temperature: > 0.
+        class_lr: see `ClassMap`.
+    """
+
+    def __init__(self, temperature: float, class_lr: float | None) -> None:
+        super().__init__(class_lr)
+        at_least(0, above=True, temperature=temperature)
+        self.temperature = temperature
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+    ) -> Tensor:
+        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
+        return nn.functional.cross_entropy(self.logits(embeddings), labels)
+
+    def logits(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> cosines over the temperature [B, C]."""
+        return cosines(embeddings, self.proxies) / self.temperature

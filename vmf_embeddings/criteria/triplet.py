@@ -1,0 +1,61 @@
+"""Triplet loss: a positive is nearer than a negative by a margin, in squared distance.
+
+Schroff, Kalenichenko, Philbin 2015, "FaceNet", equation 2, https://arxiv.org/abs/1503.03832.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.criteria.comparisons import all_triplets, distances
+from vmf_embeddings.miners.base import Triplets
+
+
+def triplet(embeddings: Tensor, triplets: Triplets, margin: float) -> Tensor:
+    """Mean of [|a - p|^2 - |a - n|^2 + m] where positive, over all triplets.
+
+    Args:
+        embeddings: [B, D].
+        triplets: [T] each.
+        margin: m.
+
+    Returns:
+        Scalar; 0 without triplets.
+
+    Example:
+        >>> import torch
+        >>> x, i = torch.tensor([[0.0], [1.0], [0.5]]), torch.tensor
+        >>> triplet(x, Triplets(i([0]), i([1]), i([2])), 0.2)
+        tensor(0.9500)
+    """
+    squared = distances(embeddings).square()
+    anchor, positive, negative = triplets
+    hinge = (squared[anchor, positive] - squared[anchor, negative] + margin).relu()
+    return hinge.sum() / max(1, len(anchor))
+
+
+class TripletCriterion(Criterion):
+    """Triplet loss over a miner's triplets, or over all of the batch.
+
+    Args:
+        margin: m, of squared distances, >= 0.
+    """
+
+    takes = "triplets"
+    allowed_miners = None
+
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        at_least(0, margin=margin)
+        self.margin = margin
+
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: Triplets | None = None,
+        **context: Any,
+    ) -> Tensor:
+        """Unit embeddings [B, D], labels [B] -> scalar."""
+        return triplet(embeddings, triplets or all_triplets(labels), self.margin)
