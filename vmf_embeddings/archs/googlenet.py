@@ -1,0 +1,71 @@
+"""GoogLeNet of torchvision, with BatchNorm, and a linear projection to D dimensions.
+
+Szegedy et al. 2015, "Going Deeper with Convolutions", https://arxiv.org/abs/1409.4842.
+"""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.pooling import pool_named
+from vmf_embeddings.archs.resnet import take_classifier_off
+from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
+
+
+class GoogLeNet(Arch):
+    """Nine inception blocks, 1024 features; `conf/arch/googlenet.yaml` explains each argument.
+
+    The auxiliary classifiers are left out. Pictures are normalised as for every other net of
+    ImageNet, and taken to the range of -1 to 1 that torchvision's weights were trained on.
+    """
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        n_classes: int | None,
+        use_vmf: bool,
+        learn_temp: bool,
+        init_temp: float,
+        kappa_confidence: float,
+        set_bn_eval: bool,
+        pretrained: bool,
+        weights: str | None,
+        pool: str,
+        normalize: bool,
+    ) -> None:
+        super().__init__(
+            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            normalize=normalize,
+            set_bn_eval=set_bn_eval,
+        )
+        import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
+        from torchvision.models import googlenet
+
+        self.pretrained = pretrained
+        self.weights = weights
+        knobs = {"aux_logits": False, "transform_input": True, "init_weights": True}
+        self.trunk = googlenet(weights=None, **knobs)
+        self.trunk.avgpool = pool_named(pool)
+        self.trunk.dropout = nn.Identity()
+        self.n_features = take_classifier_off(self.trunk)
+        self.projection = nn.Linear(self.n_features, embedding_dim)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] from about 32 pixels on -> pooled last maps [B, 1024], >= 0."""
+        return self.trunk(images)
+
+    def load_pretrained(self) -> None:
+        """Loads `weights` (a torchvision state dict) if given, else ImageNet's if `pretrained`.
+
+        Raises:
+            FileNotFoundError: the file does not exist, or ImageNet's weights cannot be downloaded.
+            ValueError: the file does not hold this network.
+        """
+        if self.weights is not None:
+            state, source = read_state(Path(self.weights)), self.weights
+        elif self.pretrained:
+            state, source = imagenet_state("googlenet"), "torchvision's ImageNet weights"
+        else:
+            return
+        put_in(self.trunk, state, name="googlenet", source=source, hint="Take torchvision's file.")
