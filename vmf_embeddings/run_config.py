@@ -68,11 +68,19 @@ def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[
     if "config" in checkpoint:
         config = json.loads(checkpoint["config"])
         config = {group: _option(group, name) for group, name in OF_OLDER_RUNS.items()} | config
-        return {key: config[key] for key in (*SELECTS, "random_seed")}
+        nodes = {group: _completed(group, config[group]) for group in SELECTS}
+        return nodes | {"random_seed": config["random_seed"]}
     path = run_dir / ".hydra_train" / "config.yaml"
     if not path.exists():
         return None
     return _translated(OmegaConf.load(path))
+
+
+def _completed(group: str, node: dict[str, Any]) -> dict[str, Any]:
+    """A run's node, and what its option has got since; the defaults of new keys change nothing."""
+    if "params" not in node or not (CONF / group / f"{node['name']}.yaml").is_file():
+        return node
+    return node | {"params": _option(group, node["name"])["params"] | node["params"]}
 
 
 def _translated(old: DictConfig) -> dict[str, Any]:

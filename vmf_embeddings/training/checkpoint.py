@@ -32,7 +32,12 @@ COMPARED = (
     *("optimizer", "schedule", "mode", "trainer", "random_seed"),
 )
 # what runs did that began before there was a choice
-SINCE = {"mode.select": "valid", "schedule.name": "plateau", "feature_scaling.name": "none"}
+SINCE = {
+    **{"mode.select": "valid", "schedule.name": "plateau", "feature_scaling.name": "none"},
+    **{"arch.params.pool": "avg", "arch.params.normalize": False},
+    **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
+    **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
+}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
