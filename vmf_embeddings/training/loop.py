@@ -13,7 +13,7 @@ from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import share_of
 from vmf_embeddings.training.meta_step import MetaStep
-from vmf_embeddings.training.optimizers import restore
+from vmf_embeddings.training.optimizers import grouped, restore
 from vmf_embeddings.training.schedules import Constant, Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
@@ -80,7 +80,7 @@ def assemble(
     for arch in method.backbones:
         speed.arrange(arch)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    model, optimizer = accelerator.prepare(method, make_optimizer(groups))
+    model, optimizer = accelerator.prepare(method, grouped(make_optimizer, groups))
     schedule = schedule or Constant("epoch", 0, None)
     schedule.attach(optimizer.optimizer, settings.epochs, len(sampler))
     if state is not None:

@@ -1,6 +1,6 @@
 """Optimizers whose torch constructor refuses what a sweep over its arguments would ask for."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -100,6 +100,31 @@ def sharpness_aware(
             params, lr=lr, betas=tuple(betas), weight_decay=weight_decay, fused=fused
         )
     return SharpnessAware(plain, rho, adaptive=adaptive, batch_statistics=batch_statistics)
+
+
+def grouped(
+    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+    groups: list[dict[str, Any]],
+) -> torch.optim.Optimizer:
+    """An optimizer whose groups learn at the rates that a method asks for.
+
+    Args:
+        make_optimizer: from groups to an optimizer with the run's learning rate.
+        groups: by `Method.param_groups`; an `lr_factor`, >= 0, multiplies the run's rate.
+
+    Returns:
+        The optimizer; its groups know their rates as `lr` alone.
+
+    Example:
+        >>> groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr_factor": 50}]
+        >>> optimizer = grouped(lambda g: torch.optim.Adam(g, lr=0.5), groups)
+        >>> optimizer.param_groups[0]["lr"]
+        25.0
+    """
+    optimizer = make_optimizer(groups)
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_factor", 1.0)
+    return optimizer
 
 
 def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
