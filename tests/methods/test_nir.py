@@ -13,6 +13,8 @@ from tests.flows.golden import flow_of, ours
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, cosines
+from vmf_embeddings.criteria.proxy_nca import ProxyNCA
+from vmf_embeddings.criteria.soft_triple import SoftTriple
 from vmf_embeddings.flows import ConditionalFlow, negative_log_likelihood
 from vmf_embeddings.methods.nir import NIR, own_proxies
 
@@ -26,6 +28,14 @@ KNOBS = {
 
 def anchor() -> ProxyAnchor:
     return ProxyAnchor(32, 32, 0.1, -0.1, average="samples", lr_factor=2000)
+
+
+def nca() -> ProxyNCA:
+    return ProxyNCA(3.0, "others", lr_factor=50)
+
+
+def centres() -> SoftTriple:
+    return SoftTriple(3, margin=0.01, gamma=0.1, scale=8.0, reg_weight=0.2, lr_factor=1)
 
 
 def nir(n_classes: int = C, dim: int = D, criterion=None, miner=None, **knobs) -> NIR:
@@ -167,11 +177,19 @@ def test_an_unlikely_batch_overflows_neither_loss_nor_gradient():
     assert loss.isfinite() and x.grad.isfinite().all() and x.grad.abs().max() > 0
 
 
-def test_the_flow_sees_unit_vectors_of_any_backbone():
-    method = nir()
-    method.arch.normalize = False
+@pytest.mark.parametrize("criterion", (anchor, nca, centres), ids=lambda f: f.__name__)
+def test_any_criterion_with_proxies_takes_a_flow_and_length_means_nothing(criterion):
+    method = nir(criterion=criterion())
     x = rows()
-    torch.testing.assert_close(method.flow_nll(7 * x, LABELS), method.flow_nll(x, LABELS))
+    loss = method.loss(x, LABELS)
+    loss.backward()
+    own = method.criterion(x, LABELS).item()
+    nll = method.flow_nll(x, LABELS)
+    assert loss.item() == pytest.approx(nll.exp().mean().item() + 0.01 * own, rel=1e-12)
+    assert (method.criterion.proxies.grad != 0).any()
+    method.arch.normalize = False
+    torch.testing.assert_close(method.loss(7 * x, LABELS), loss)
+    torch.testing.assert_close(method.logits(7 * x), method.logits(x))
 
 
 def test_noise_and_draws_of_rows_are_for_training_alone():

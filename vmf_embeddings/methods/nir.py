@@ -27,7 +27,7 @@ class NIR(Method):
     `conf/method/nir.yaml` explains each knob.
 
     Args:
-        arch: the backbone; the flow sees unit vectors, whether it gives such or not.
+        arch: the backbone; both terms see unit vectors, whether it gives such or not.
         criterion: any with `proxies`.
         miner: None; proxy criteria look at the whole batch.
         flow: knobs of `ConditionalFlow` but its dimension.
@@ -72,7 +72,7 @@ class NIR(Method):
         )
         criterion.check_miner(None if miner is None else miner.name)
         dim = arch.head.embedding_dim
-        criterion.build(known_classes(arch.head), dim)
+        criterion.build(known_classes(arch.head), dim, getattr(arch, "n_features", None))
         if getattr(criterion, "proxies", None) is None:
             raise ValueError(
                 f"method=nir regularises around the proxies of its criterion, and criterion="
@@ -89,28 +89,32 @@ class NIR(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> weighted sum of both terms, scalar."""
+        rows = self._rows(embeddings)
         if self.flow is None:
-            proxy_term = self.criterion(embeddings, labels)
+            proxy_term = self.criterion(rows, labels)
             self._terms.add(proxy_loss=proxy_term)
             return self.w_align * proxy_term
-        for_flow, for_proxies = self._share.branch(embeddings)
+        for_flow, for_proxies = self._share.branch(rows)
         proxy_term = self.criterion(for_proxies, labels)
         nll = self.flow_nll(for_flow, labels)
         self._terms.add(flow_nll=nll.mean(), proxy_loss=proxy_term)
         flow_term = flow_objective(nll, embeddings.shape[1], self.flow_objective)
         return self.w_flow * flow_term + self.w_align * proxy_term
 
-    def flow_nll(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def _rows(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] of length 1, which those of most backbones are made to be here."""
+        return embeddings if self.arch.normalize else nn.functional.normalize(embeddings, dim=-1)
+
+    def flow_nll(self, x: Tensor, labels: Tensor) -> Tensor:
         """How unlikely the flow finds rows around the proxies of their classes.
 
         Args:
-            embeddings: [B, D].
+            x: [B, D], of length 1.
             labels: [B].
 
         Returns:
             Nats [B], without D/2 log(2 pi); [round(pair_perc B)] in training, of rows drawn.
         """
-        x = embeddings if self.arch.normalize else nn.functional.normalize(embeddings, dim=-1)
         if self.training and self.pair_perc < 1:
             n_seen = max(1, round(self.pair_perc * len(x)))
             drawn = torch.randperm(len(x), device=x.device)[:n_seen]
@@ -123,7 +127,7 @@ class NIR(Method):
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> the criterion's logits [B, C]."""
-        return self.criterion.logits(embeddings)
+        return self.criterion.logits(self._rows(embeddings))
 
     @property
     def has_logits(self) -> bool:
