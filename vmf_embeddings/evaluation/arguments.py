@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
+# groups of scores beside the usual ones; `metrics.embedding_scores` computes them
+METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 _SEARCHES = ("auto", "torch", "faiss")
 
 
@@ -26,6 +28,8 @@ class Options:
         split: "test", "valid" or "train": which files are looked for in folders.
         geometry: one of GEOMETRIES, or None to believe the file.
         curvature: c > 0 of the Poincare ball, or None to believe the file or the log.
+        metrics: of METRICS, what is scored in both spaces beside the usual scores.
+        nmi_all_rows: whether NMI and F1 take all rows however many there are.
         recall: the k of Recall@k, or None for the usual ones.
         search: what finds neighbours for the pictures; scores are ranks, which need no search.
         samples: draws per item for vMF scores.
@@ -43,6 +47,8 @@ class Options:
     split: str = "test"
     geometry: str | None = None
     curvature: float | None = None
+    metrics: tuple[str, ...] = ()
+    nmi_all_rows: bool = False
     recall: tuple[int, ...] | None = None
     search: str = "auto"
     samples: int = 10
@@ -102,7 +108,7 @@ class Parser(argparse.ArgumentParser):
         return f"; did you mean --{near[0]}?" if near else ""
 
 
-def _choice(known: Sequence[str]) -> Callable[[str], str]:
+def choice(known: Sequence[str]) -> Callable[[str], str]:
     """An argparse type that accepts the known words and suggests the nearest one."""
 
     def read(word: str) -> str:
@@ -126,6 +132,13 @@ def _positive_ints(word: str) -> list[int]:
     return [_positive_int(part) for part in word.split(",")]
 
 
+def _metrics(word: str) -> list[str]:
+    """Names from `nmi`, `nmi,map`, `[nmi,map]` or `all`."""
+    names = [name.strip() for name in word.strip("[]").split(",") if name.strip()]
+    known = choice((*METRICS, "all"))
+    return [name for given in names for name in (METRICS if known(given) == "all" else [given])]
+
+
 def _positive_float(word: str) -> float:
     try:
         value = float(word)
@@ -138,17 +151,23 @@ def _positive_float(word: str) -> float:
 
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
+    add("--metrics", nargs="+", type=_metrics, metavar="NAME", default=[],
+        help=f"scores of metric learning beside the usual ones: {' '.join(METRICS)}, or all; "
+        "also as metrics=[nmi,map] (docs/metrics.md)")  # fmt: skip
+    add("--nmi-all-rows", action="store_true",
+        help="NMI and F1 over all rows, also where rows x classes pass 150 million")  # fmt: skip
     add("--recall", nargs="+", type=_positive_ints, metavar="K", help="which Recall@K (1 2 4 8)")
-    add("--search", type=_choice(_SEARCHES), default="auto", metavar="NAME",
+    add("--search", type=choice(_SEARCHES), default="auto", metavar="NAME",
         help="finds pictures' neighbours: auto, torch or faiss; same answer (auto)")  # fmt: skip
-    add("--split", type=_choice(("test", "valid", "train")), default="test", metavar="NAME",
+    add("--split", type=choice(("test", "valid", "train")), default="test", metavar="NAME",
         help="which files to score in folders: test, valid or train (test)")  # fmt: skip
     add("--curvature", type=_positive_float, metavar="C",
         help="c of the Poincare ball, for files of 2021")  # fmt: skip
     add("--samples", type=_positive_int, default=10, metavar="S",
         help="draws per item for the sampled vMF scores (10)")  # fmt: skip
     add("--seed", type=int, default=1234, metavar="N", help="seed of those draws (1234)")
-    add("--no-pictures", dest="pictures", action="store_false", help="scores only")
+    add("--pictures", action=argparse.BooleanOptionalAction, default=True,
+        help="draw, or scores only; neighbours need the pictures at hand (draw)")  # fmt: skip
     add("--json", type=Path, metavar="PATH", help="write all results to this file too")
     add("--many-above", type=_positive_int, default=100, metavar="N",
         help="long tails: many-shot classes have more training pictures (100)")  # fmt: skip
@@ -173,7 +192,7 @@ def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH",
                         help="a run folder, a folder of runs, or an .npz")  # fmt: skip
     _add_common(parser)
-    parser.add_argument("--geometry", type=_choice(GEOMETRIES), metavar="NAME",
+    parser.add_argument("--geometry", type=choice(GEOMETRIES), metavar="NAME",
                         help=f"for files of 2021: {' '.join(GEOMETRIES)}; poincare-reference is "
                         "2021's saturating distance, for newer hyperbolic files too")  # fmt: skip
     return _options(parser, parser.parse_args(arguments))
@@ -204,7 +223,7 @@ def parse_deterministic_door(arguments: Sequence[str] | None = None) -> Options:
     )
     parser.add_argument("paths", nargs=1, type=Path, metavar="RUN",
                         help="a run folder, or a folder of runs: its replications")  # fmt: skip
-    parser.add_argument("norm", nargs="?", type=_choice(tuple(GEOMETRY_OF_2021)), metavar="NORM",
+    parser.add_argument("norm", nargs="?", type=choice(tuple(GEOMETRY_OF_2021)), metavar="NORM",
                         help="how embeddings compare: l2 (cosine), hyperbolic, none (Euclidean); "
                         "files of this version know it themselves")  # fmt: skip
     _add_common(parser)
@@ -222,6 +241,8 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
             f"reaches beyond --many-above {values.many_above}"
         )
     fields["paths"] = tuple(fields["paths"])
+    asked = {name for names in fields["metrics"] for name in names}
+    fields["metrics"] = tuple(name for name in METRICS if name in asked)
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))
     return Options(**fields)

@@ -25,6 +25,22 @@ _ROWS = {
     "r_precision": ("R-precision %", 100, 2, "own class among R nearest"),
     "mean_average_precision": ("mAP %", 100, 2, "average precision, all ranks"),
     "mean_reciprocal_rank": ("MRR", 1, 4, "1 / rank of the first own"),
+    "map_at_1000": ("mAP@1000 %", 100, 2, "within 1000, over R"),
+    "map_at_1000_reference": ("mAP@1000 reference %", 100, 2, "over R + 1, as in NIR's tables"),
+    "map_c_reference": ("mAP_c reference %", 100, 2, "within R + 1, not MAP@R"),
+    "nmi": ("NMI %", 100, 2, "k-means against classes"),
+    "f1": ("F1 of pairs %", 100, 2, "same cluster, same class"),
+    "rho@1": ("rho", 1, 4, "spectral decay, nats"),
+    "rho@2": ("rho, largest dropped", 1, 4, "without the first direction"),
+    "rho_rev@-1": ("rho, reversed", 1, 4, "KL(spectrum || uniform)"),
+    "intra": ("Distance in classes", 1, 4, "1 - cosine of two rows"),
+    "inter": ("Distance of classes", 1, 4, "1 - cosine of two class means"),
+    "pi_ratio": ("pi", 1, 4, "in classes over of classes"),
+    "concentration_mean": ("kappa of classes", 1, 2, "mean concentration"),
+    "concentration_variance": ("kappa, variance", 1, 2, "over classes"),
+    "concentration_relative_variance": ("kappa, relative var.", 1, 4, "variance over mean^2"),
+    "uniformity_g2": ("Uniformity G2", 1, 4, "mean exp(-2 |x - y|^2)"),
+    "alignment": ("Alignment", 1, 4, "mean |x - y|^2 in classes"),
 }
 # geometry -> what its retrieval compares
 _COMPARED = {
@@ -33,6 +49,10 @@ _COMPARED = {
     "poincare": "distance in the Poincare ball",
     "poincare-reference": "2021's distance in the Poincare ball",
     "vmf": "expected cosine, no draws",
+}
+_SPACES = {
+    "as_output": "Embeddings as output, by Euclidean distance",
+    "normalised": "Embeddings at length 1, by cosine",
 }
 TableRow = tuple[str, str, str, str]
 
@@ -91,14 +111,16 @@ def print_group(group: Group, samples: int) -> None:
         for section, names in group.sections().items()
     ]
     _print_table(f"{title}: {caption}", blocks, with_error=n_runs > 1)
-    notes = _notes_on_selection(group), _notes_on_shots(group), _notes_on_queries(group)
-    for note in [*group.notes(), *itertools.chain(*notes)]:
+    notes = (_notes_on_selection, _notes_on_shots, _notes_on_queries, _notes_on_clusters)
+    for note in [*group.notes(), *itertools.chain(*(find(group) for find in notes))]:
         say(f"Note: {note}.")
 
 
 def _section_title(section: str, group: Group, samples: int) -> str:
     if section == "sampled_retrieval":
         return f"Retrieval, marginalised over {samples} draws (as 2021)"
+    if section in _SPACES:
+        return _SPACES[section]
     if section == "retrieval":
         return f"Retrieval by {_COMPARED[group.subjects[0].geometry.name]}"
     shots = group.scores[0].shots
@@ -133,6 +155,18 @@ def _notes_on_queries(group: Group) -> list[str]:
     ]
 
 
+def _notes_on_clusters(group: Group) -> list[str]:
+    spaces = group.scores[0].spaces
+    found = None if spaces is None else spaces.clustering
+    if found is None or found.n_rows == found.n_rows_in_all:
+        return []
+    return [
+        f"NMI and F1 over {found.n_rows:,} of {found.n_rows_in_all:,} rows, whole classes drawn "
+        f"by seed {found.seed} ({found.n_clusters:,} of {found.n_classes_in_all:,}); "
+        "--nmi-all-rows takes all, as published figures do"
+    ]
+
+
 def _row(group: Group, section: str, name: str) -> TableRow:
     value = group.mean(section, name)
     if name.startswith("recall@"):
@@ -146,8 +180,13 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         label, scale, digits, meaning = _ROWS[name]
     if math.isnan(value.mean):
         return label, "-", "", meaning
-    error = f"{scale * value.standard_error:.{digits}f}"
-    return label, f"{scale * value.mean:.{digits}f}", error, meaning
+    error = _figure(scale * value.standard_error, digits)
+    return label, _figure(scale * value.mean, digits), error, meaning
+
+
+def _figure(value: float, digits: int) -> str:
+    """A number as the table shows it; one too long for its column by its power of ten."""
+    return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
 def _meaning_of_shots(group: Group, name: str) -> str:

@@ -29,11 +29,17 @@ def write_beside(subject: Subject, scores: Scores, options: Options) -> Path:
 
 def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, Any]:
     """The scores of one file with what they are scores of."""
-    sections = {name: dict(section) for name, section in scores.sections.items()}
+    sections: dict[str, dict[str, Any]] = {
+        name: dict(section) for name, section in scores.sections.items()
+    }
     if "sampled_retrieval" in sections:
         sections["sampled_retrieval"] |= {"n_samples": options.samples, "seed": options.seed}
     if scores.shots is not None:
         sections["shots"] |= _describe_shots(scores.shots)
+    if scores.spaces is not None and scores.spaces.clustering is not None:
+        sections["clustering"] = vars(scores.spaces.clustering)
+    if scores.spaces is not None and scores.spaces.log_spectra:
+        sections["log_spectra"] = scores.spaces.log_spectra
     return {
         "dataset": subject.dataset,
         "split": subject.split,

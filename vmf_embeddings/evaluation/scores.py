@@ -1,6 +1,6 @@
 """Scores one embedding file: classification from logits, retrieval from ranks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.progress import Progress
+from vmf_embeddings.evaluation.spaces import is_follower, own_space, score_spaces, space_ks
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
@@ -27,6 +28,8 @@ from vmf_embeddings.metrics import (
     shot_scores,
     top_k_accuracy,
 )
+from vmf_embeddings.metrics.clustering import check_faiss
+from vmf_embeddings.metrics.embedding_scores import CUTOFFS, SPACES, EmbeddingScores
 from vmf_embeddings.search import check_backend
 from vmf_embeddings.search.ranks import Team
 
@@ -42,11 +45,13 @@ class Scores:
     """The numbers of one file, as fractions, errors in nats or as named.
 
     Args:
-        sections: "classification", "shots", "retrieval", "sampled_retrieval" -> name -> value.
+        sections: "classification", "shots", "retrieval", "sampled_retrieval", "as_output",
+            "normalised" -> name -> value.
         confidence: [N] largest predicted probability, or None without logits.
         correct: [N] whether the prediction was right, or None.
         n_without_positive: queries whose class has no other row; None where nothing was retrieved.
         shots: what the section of that name comes from; None unless the run was long-tailed.
+        spaces: what the last two sections come from; None unless metrics were named.
     """
 
     sections: dict[str, dict[str, float]]
@@ -54,6 +59,7 @@ class Scores:
     correct: Tensor | None = field(default=None, repr=False)
     n_without_positive: int | None = None
     shots: ShotScores | None = field(default=None, repr=False)
+    spaces: EmbeddingScores | None = field(default=None, repr=False)
 
 
 def score(subject: Subject, options: Options, team: Team | None = None) -> Scores:
@@ -67,8 +73,10 @@ def score(subject: Subject, options: Options, team: Team | None = None) -> Score
         team: processes that share the work; each gets all scores.
     """
     check_backend(options.search, subject.geometry.faiss_metric)
+    if "nmi" in options.metrics:
+        check_faiss()
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = without = shots = None
+    confidence = correct = found = shots = spaces = None
     file = subject.file
     if file.logits is not None and not file.open_set:
         predicted = probabilities(file.logits)
@@ -79,12 +87,17 @@ def score(subject: Subject, options: Options, team: Team | None = None) -> Score
             shots = _shots(subject, predicted, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(subject, options, CHEAP_ROWS):
-        sections["retrieval"], without = _retrieval(subject, options, team)
+        found = _retrieval(subject, options, team)
+        sections["retrieval"] = _named(found, _usual_ks(options))
     # a law can be drawn from, a point cannot
     draw = getattr(subject.geometry, "sample", None)
     if draw is not None and _wants_retrieval(subject, options, CHEAP_ROWS_SAMPLED):
         sections["sampled_retrieval"] = _sampled_retrieval(subject, options, team)
-    return Scores(sections, confidence, correct, without, shots)
+    if options.metrics:
+        spaces = score_spaces(subject, options, team, found)
+        sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
+    without = None if found is None else found.n_without_positive
+    return Scores(sections, confidence, correct, without, shots, spaces)
 
 
 def rows_to_compare(subject: Subject) -> Tensor:
@@ -148,52 +161,53 @@ def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> boo
     return is_main_score or (cheap and has_pairs) or options.recall is not None
 
 
-def _retrieval(
-    subject: Subject, options: Options, team: Team | None
-) -> tuple[dict[str, float], int]:
-    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=_is_follower(team))
+def _usual_ks(options: Options) -> list[int]:
+    return sorted({1, *(options.recall or USUAL_KS)})
+
+
+def _retrieval(subject: Subject, options: Options, team: Team | None) -> RetrievalScores:
+    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=is_follower(team))
+    # ranks that a space of metrics= needs too are taken once
+    shared = own_space(subject) is not None and {"recall", "map"} & set(options.metrics)
     found = retrieval(
         rows_to_compare(subject),
         subject.file.ids,
         similarity=subject.geometry.similarity,
         metric=subject.geometry.faiss_metric,
-        ks=sorted({1, *(options.recall or USUAL_KS)}),
+        ks=sorted({*_usual_ks(options), *space_ks(options)}),
         is_query=subject.file.is_query,
         is_gallery=subject.file.is_gallery,
+        cutoffs=CUTOFFS if shared else (),
         team=team,
         progress=watch,
     )
     watch.close()
-    return _named(found), found.n_without_positive
+    return found
 
 
 def _sampled_retrieval(subject: Subject, options: Options, team: Team | None) -> dict[str, float]:
     """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
-    watch = Progress(f"Ranking {options.samples} draws", options.samples, quiet=_is_follower(team))
+    watch = Progress(f"Ranking {options.samples} draws", options.samples, quiet=is_follower(team))
     generator = torch.Generator().manual_seed(options.seed)
     draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
     found = marginal_retrieval(
         draws,
         subject.file.ids,
         metric="ip",
-        ks=sorted({1, *(options.recall or USUAL_KS)}),
+        ks=_usual_ks(options),
         is_query=subject.file.is_query,
         is_gallery=subject.file.is_gallery,
         team=team,
         progress=watch,
     )
     watch.close()
-    return _named(found)
+    return _named(found, _usual_ks(options))
 
 
-def _is_follower(team: Team | None) -> bool:
-    return team is not None and team.rank > 0
-
-
-def _named(found: RetrievalScores | MarginalScores) -> dict[str, float]:
+def _named(found: RetrievalScores | MarginalScores, ks: Sequence[int]) -> dict[str, float]:
     """Scores by their names in metrics.json."""
     return {
-        **{f"recall@{k}": value for k, value in found.recall.items()},
+        **{f"recall@{k}": found.recall[k] for k in ks},
         "map@r": found.map_at_r,
         "r_precision": found.r_precision,
         "mean_average_precision": found.mean_average_precision,

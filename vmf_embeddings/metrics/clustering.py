@@ -105,12 +105,9 @@ def kmeans(
                          f"{n_clusters}")  # fmt: skip
     if not np.isfinite(rows).all():
         raise ValueError("the embeddings hold NaN or infinite values, so they cannot be clustered")
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            "k-means (NMI, F1) needs faiss: pip install faiss-cpu, or leave nmi out of metrics="
-        ) from error
+    check_faiss()
+    import faiss
+
     plan = faiss.Clustering(rows.shape[1], n_clusters)
     plan.niter, plan.seed, plan.spherical = n_iterations, seed, spherical
     # every row counts, and small clusters are no reason for a warning
@@ -120,6 +117,16 @@ def kmeans(
     centroids = faiss.vector_to_array(plan.centroids).reshape(n_clusters, -1)
     clusters = index.search(rows, 1)[1][:, 0]
     return torch.from_numpy(clusters), torch.from_numpy(centroids.copy())
+
+
+def check_faiss() -> None:
+    """Raise ImportError, with what to type, where faiss is not installed."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "k-means (NMI, F1) needs faiss: pip install faiss-cpu, or leave nmi out of metrics="
+        ) from error
 
 
 def some_classes(labels: Array, most_pairs: int | None = MOST_PAIRS, seed: int = 1234) -> Tensor:

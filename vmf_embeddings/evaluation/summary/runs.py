@@ -1,0 +1,152 @@
+"""Finds scored runs by their `metrics.json`, and names what their replications share."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vmf_embeddings.evaluation.summary.arguments import SummaryOptions
+
+# what tells replications apart in the names of folders: random_seed=3, name_s3, name-seed3
+_SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
+# scores of how embeddings lie, which may be taken from another split
+_STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
+_SHARED = {"train_identity": "trained on", "split_hash": "scored on"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One scored run.
+
+    Args:
+        folder: where its `metrics.json` lies.
+        label: names its recipe; replications share it.
+        dataset: of its embedding file.
+        seed: of the run, or None.
+        scores: name -> value; NaN where it has none.
+    """
+
+    folder: Path
+    label: str
+    dataset: str
+    seed: int | None
+    scores: dict[str, float]
+
+
+def find_runs(options: SummaryOptions) -> list[Run]:
+    """All scored runs below the paths, in the order of the paths, then by name.
+
+    Raises:
+        FileNotFoundError: there is no such path, or no scores of the split below it.
+        ValueError: two runs of one data set were trained or scored on different pictures.
+    """
+    found: dict[Path, dict[str, Any]] = {}
+    for path in options.paths:
+        below = dict(_entries(path, options.split))
+        if not below:
+            raise FileNotFoundError(
+                f"no scores of the split {options.split} below {path}. Score the runs first:\n"
+                f"  python -m vmf_embeddings.evaluate {path} metrics=all --split {options.split}"
+            )
+        found |= {folder: entry for folder, entry in below.items() if folder not in found}
+    _refuse_unlike(found)
+    labels = _labels(found)
+    runs = [_run(folder, labels[folder], entry, options) for folder, entry in found.items()]
+    return [_with_structure(run, options) for run in runs]
+
+
+def _entries(path: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Folders below a path with what `metrics.json` says of a split."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no {path}: expected a run folder or a folder of runs")
+    for folder, folders, files in os.walk(path):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "metrics.json" in files:
+            entry = _entry(Path(folder), split)
+            if entry is not None:
+                yield Path(folder), entry
+
+
+def _entry(folder: Path, split: str) -> dict[str, Any] | None:
+    """What the `metrics.json` of a folder says of a split, None where it says nothing."""
+    try:
+        content = json.loads((folder / "metrics.json").read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{folder / 'metrics.json'} is not JSON ({error})") from error
+    files = [entry for name, entry in content.items() if name.endswith(".npz")]
+    return next((entry for entry in files if entry.get("split") == split), None)
+
+
+def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
+    first: dict[tuple[str, str], tuple[Path, str]] = {}
+    for folder, entry in found.items():
+        for key, words in _SHARED.items():
+            value = entry.get(key)
+            if value is None:
+                continue
+            other, known = first.setdefault((key, entry["dataset"]), (folder, value))
+            if known != value:
+                raise ValueError(
+                    f"{other} and {folder} were {words} different pictures of {entry['dataset']} "
+                    f"({key} {known[:12]}… and {value[:12]}…): summarize them one by one"
+                )
+
+
+def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
+    """What to call the runs: parts of their path that differ and are no seed; else the method."""
+    parts = {folder: [_SEED.sub("", part).strip(",") for part in folder.parts] for folder in found}
+    shared = os.path.commonprefix(list(parts.values())) if len(parts) > 1 else []
+    if len(parts) == 1:
+        shared = next(iter(parts.values()))[:-1]
+    labels = {}
+    for folder, own in parts.items():
+        rest = [part for part in own[len(shared) :] if part and part != found[folder]["dataset"]]
+        labels[folder] = "/".join(rest) or found[folder].get("method") or folder.name
+    return labels
+
+
+def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOptions) -> Run:
+    """Scores of a file: Recall@k and MAP@R by its geometry, the others of the chosen space."""
+    own = entry.get("retrieval") or entry.get("sampled_retrieval") or {}
+    scores = {**entry.get(options.space, {}), **_of_directions(entry), **own}
+    scores |= {f"classification.{name}": v for name, v in entry.get("classification", {}).items()}
+    return Run(folder, label, entry["dataset"], entry.get("seed"), _numbers(scores))
+
+
+def _of_directions(entry: dict[str, Any]) -> dict[str, Any]:
+    """What stands in the section of rows at length 1 alone, whatever space is chosen."""
+    normalised = entry.get("normalised", {})
+    return {k: v for k, v in normalised.items() if _STRUCTURE.match(k) and k[:3] != "rho"}
+
+
+def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
+    return {k: math.nan if v is None else float(v) for k, v in scores.items()}
+
+
+def _with_structure(run: Run, options: SummaryOptions) -> Run:
+    """The run with how embeddings of another split lie, where that was asked for."""
+    if options.structure_split in (None, options.split):
+        return run
+    entry = _entry(run.folder, str(options.structure_split))
+    if entry is None:
+        raise FileNotFoundError(
+            f"{run.folder}/metrics.json has no scores of {options.structure_split}; add them:\n"
+            f"  python -m vmf_embeddings.main mode=get_embeddings run={run.folder} split=all\n"
+            f"  python -m vmf_embeddings.evaluate {run.folder} metrics=[spectrum,spread] "
+            f"--split {options.structure_split} --no-pictures"
+        )
+    other = _run(run.folder, run.label, entry, options).scores
+    kept = {k: v for k, v in run.scores.items() if not _STRUCTURE.match(k)}
+    return replace(run, scores=kept | {k: v for k, v in other.items() if _STRUCTURE.match(k)})
+
+
+def recipes(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by label, in the order of their first run."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.label, []).append(run)
+    return found
