@@ -41,6 +41,10 @@ def test_defaults_are_accepted():
         "resume=always",
         "mode.class_weight_decay=most",
         "logger.trackers=[wand]",
+        "mode.warmup_epochs=-1",
+        "mode.evaluate_on=[all]",
+        "mode.evaluate_k=[0]",
+        "mode.evaluate_k=[]",
     ],
 )
 def test_unusable_value_is_refused_by_its_name(override):

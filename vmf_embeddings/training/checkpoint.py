@@ -15,6 +15,8 @@ LAST = "last.pt"
 FREE_TO_CHANGE = (
     "mode.epochs",
     "mode.patience",
+    "mode.evaluate_on",
+    "mode.evaluate_k",
     "dataset.params.dataset_path",
     "dataset.params.download",
     "arch.params.weights",
@@ -33,7 +35,8 @@ COMPARED = (
 )
 # what runs did that began before there was a choice
 SINCE = {
-    **{"mode.select": "valid", "schedule.name": "plateau", "feature_scaling.name": "none"},
+    **{"mode.select": "valid", "mode.warmup_epochs": 0},
+    **{"schedule.name": "plateau", "feature_scaling.name": "none"},
     **{"arch.params.pool": "avg", "arch.params.normalize": False},
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},

@@ -13,14 +13,14 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import checkpoint
-from vmf_embeddings.training.embed import renew
+from vmf_embeddings.training.embed import embed_split, renew
 from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
-from vmf_embeddings.training.validate import validate
+from vmf_embeddings.training.validate import score
 
 log = logging.getLogger(__name__)
 
@@ -117,12 +117,13 @@ def _run_epoch(
         losses, n_images = train_epoch(loop, epoch, bar)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
-    metric = _validate(loop)
+    metric, watched = _validate(loop)
     loop.schedule.end_epoch(metric)
     return {
         "epoch": epoch,
         "train_loss": float(losses.mean()),
         f"{settings.select}_metric": metric,
+        **watched,
         "learning_rate": loop.optimizer.param_groups[0]["lr"],
         **method.status(),
         "images_per_second": n_images / train_seconds,
@@ -139,6 +140,8 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
     """
     device = loop.accelerator.device
     loop.model.train()
+    for parameter in loop.late:
+        parameter.requires_grad_(epoch >= loop.settings.warmup_epochs)
     loop.step.begin_epoch(epoch)
     losses = torch.zeros(len(loop.batches), device=device)
     n_images = 0
@@ -165,18 +168,16 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
         )
 
 
-def _validate(loop: Loop) -> float:
-    """The validation metric, the same number in every process."""
-    metric = validate(
-        loop.method,
-        loop.valid,
-        loop.accelerator,
-        open_set=loop.open_set,
-        batch_size=loop.settings.eval_batch_size,
-        search=loop.settings.search,
-    )
+def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
+    """The metric to choose by, the same number in every process, and the scores to look at."""
+    settings, method, split = loop.settings, loop.method, loop.valid.split
+    how = {"batch_size": settings.eval_batch_size, "search": settings.search}
+    rows = embed_split(method, loop.valid, loop.accelerator)
+    metric = score(method, rows, split, open_set=loop.open_set, **how)
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
-    return float(broadcast(shared))
+    known = {settings.select: rows}
+    watched = loop.watch.scores(method, loop.accelerator, known=known, **how)
+    return float(broadcast(shared)), watched
 
 
 def _state(
@@ -227,4 +228,13 @@ def _log_epoch(
     ]
     if "kappa" in row:
         parts.insert(4, f"Kappa: {row['kappa']:.4g}")
+    parts += _watched(row, selected_on)
     log.info("[Epoch %d / %d] => %s", row["epoch"], epochs - 1, ", ".join(parts))
+
+
+def _watched(row: dict[str, Any], selected_on: str) -> list[str]:
+    """What the line says of the scores by `mode.evaluate_on`."""
+    scores = {key: f"{key} {value:.4f}" for key, value in row.items() if "/" in key}
+    chosen = [text for key, text in scores.items() if key.startswith(f"{selected_on}/")]
+    others = [text for text in scores.values() if text not in chosen]
+    return chosen + ([f"not used for the choice: {', '.join(others)}"] if others else [])

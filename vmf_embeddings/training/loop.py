@@ -12,6 +12,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import share_of
+from vmf_embeddings.training.evaluate_on import Watch
 from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import grouped, restore
 from vmf_embeddings.training.schedules import Constant, Schedule
@@ -36,6 +37,8 @@ class Loop:
     batches: TrainBatches
     valid: SequentialBatches  # of the split to select by
     stored: SequentialBatches | None  # training images, for a sampler that needs embeddings
+    watch: Watch  # what is scored besides
+    late: list[torch.nn.Parameter]  # of the backbone, which learn after the warm-up
     open_set: bool
     accelerator: Accelerator
     settings: Settings
@@ -69,6 +72,12 @@ def assemble(
     )
     if settings.select == "test":
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
+    if settings.evaluate_on:
+        log.info(
+            "Also scoring %s after every epoch (mode.evaluate_on), for the records alone: the best "
+            "epoch is chosen on %s",
+            *(", ".join(settings.evaluate_on), settings.select),
+        )
     sampler.configure(n_epochs=settings.epochs)
     method.to(accelerator.device)
     if state is None:
@@ -79,6 +88,7 @@ def assemble(
         processes.share_batch_statistics(method)
     for arch in method.backbones:
         speed.arrange(arch)
+    late = _late_parameters(method, settings.warmup_epochs, world)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(method, grouped(make_optimizer, groups))
     schedule = schedule or Constant("epoch", 0, None)
@@ -96,6 +106,13 @@ def assemble(
         num_workers=settings.num_workers,
     )
     share = _share(valid, accelerator, settings)
+    shares = {
+        name: share
+        if name == settings.select
+        else _share(speed.place(dataset.split(name), accelerator.device), accelerator, settings)
+        for name in settings.evaluate_on
+    }
+    watch = Watch(shares, settings.evaluate_k, dataset.open_set)
     stored = None
     if sampler.needs_embeddings:
         plain = speed.place(dataset.split("train"), accelerator.device)
@@ -105,8 +122,31 @@ def assemble(
         if sampler.learns
         else step_for(model, optimizer, accelerator)
     )
-    parts = (method, model, optimizer, step, schedule, batches, share, stored, dataset.open_set)
-    return Loop(*parts, accelerator, settings)
+    parts = (method, model, optimizer, step, schedule, batches, share, stored, watch, late)
+    return Loop(*parts, dataset.open_set, accelerator, settings)
+
+
+def _late_parameters(method: Method, warmup_epochs: int, world: int) -> list[torch.nn.Parameter]:
+    """The backbones' parameters that wait for the end of the warm-up; none where there is none.
+
+    Raises:
+        ValueError: nothing else learns, or there are several processes, which share all gradients.
+    """
+    if not warmup_epochs:
+        return []
+    if world > 1:
+        raise ValueError(
+            f"mode.warmup_epochs={warmup_epochs} freezes the backbone at first, which {world} "
+            "processes cannot share: start one, or say mode.warmup_epochs=0"
+        )
+    backbones = [p for arch in method.backbones for p in arch.backbone_parameters()]
+    late = [p for p in backbones if p.requires_grad]
+    if len(late) == sum(p.requires_grad for p in method.parameters()):
+        raise ValueError(
+            f"mode.warmup_epochs={warmup_epochs} leaves nothing to learn: this network has no "
+            "embedding layer and the objective no parameters; say mode.warmup_epochs=0"
+        )
+    return late
 
 
 def _share(split: Any, accelerator: Accelerator, settings: Settings) -> SequentialBatches:

@@ -1,6 +1,8 @@
 """What the training loop itself wants to know, checked when it is read."""
 
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from vmf_embeddings.training.speed import Speed
@@ -10,6 +12,7 @@ TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "track
 LEAST = {
     "mode.epochs": 1,
     "mode.patience": 1,
+    "mode.warmup_epochs": 0,
     "mode.temp_learning_rate": 0,
     "trainer.eval_batch_size": 1,
     "random_seed": 0,
@@ -33,14 +36,28 @@ class Settings:
     search: str
     resume: str
     trackers: tuple[str, ...] = ()
+    warmup_epochs: int = 0
+    evaluate_on: tuple[str, ...] = ()
+    evaluate_k: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference", "all"))
         _one_of("mode.select", self.select, ("valid", "test"))
+        for split in self.evaluate_on:
+            _one_of("mode.evaluate_on", split, ("train", "valid", "test"))
+        if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
+            raise ValueError(
+                f"mode.evaluate_k: expected numbers >= 1 as in [1,2,4], got {list(self.evaluate_k)}"
+            )
         for tracker in self.trackers:
             _one_of("logger.trackers", tracker, TRACKERS)
+            if tracker not in sys.modules and find_spec(tracker) is None:
+                raise ValueError(
+                    f"logger.trackers: {tracker} is not installed: pip install {tracker}, or "
+                    "leave out logger="
+                )
         for name, least in LEAST.items():
             _at_least(name, getattr(self, name.rpartition(".")[2]), least)
 
@@ -57,8 +74,11 @@ class Settings:
                     "temp_learning_rate",
                     "class_weight_decay",
                     "select",
+                    "warmup_epochs",
                 )
             },
+            evaluate_on=tuple(mode["evaluate_on"]),
+            evaluate_k=tuple(mode["evaluate_k"]),
             random_seed=config["random_seed"],
             num_workers=config["num_workers"],
             eval_batch_size=trainer["eval_batch_size"],

@@ -1,21 +1,19 @@
 """The number that training selects by: accuracy, or Recall@1 where classes are new."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.search import nearest
-from vmf_embeddings.training.batches import SequentialBatches
-from vmf_embeddings.training.embed import embed_split
 
 
-def validate(
+def score(
     method: Method,
-    batches: SequentialBatches,
-    accelerator: Accelerator,
+    embeddings: Tensor,
+    split: Any,
     *,
     open_set: bool,
     batch_size: int,
@@ -25,8 +23,8 @@ def validate(
 
     Args:
         method: trained method.
-        batches: this process's share of the validation split.
-        accelerator: device, precision and processes.
+        embeddings: [N, D] of the split, by `embed_split`.
+        split: held-out split.
         open_set: whether the split's classes are unknown to the method.
         batch_size: embeddings a step of prediction.
         search: `auto`, `torch` or `faiss`.
@@ -34,8 +32,6 @@ def validate(
     Returns:
         Fraction in [0, 1]: accuracy, or Recall@1 by the method's geometry.
     """
-    embeddings = embed_split(method, batches, accelerator)
-    split = batches.split
     if open_set or not method.has_logits:
         return recall_at_1(method, embeddings, split, search)
     labels = split.labels.to(embeddings.device)
@@ -52,9 +48,27 @@ def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
     return float(torch.stack(right).sum()) / len(labels)
 
 
-@torch.no_grad()
 def recall_at_1(method: Method, embeddings: Tensor, split: Any, search: str) -> float:
     """Fraction of a split's queries whose nearest other gallery row [N, D] has the same label."""
+    return recall_at((1,), method, embeddings, split, search)[0]
+
+
+@torch.no_grad()
+def recall_at(
+    ks: Sequence[int], method: Method, embeddings: Tensor, split: Any, search: str
+) -> list[float]:
+    """Fractions of a split's queries with their label among the k nearest other gallery rows.
+
+    Args:
+        ks: each >= 1; more than there are candidates means all of them.
+        method: whose geometry compares.
+        embeddings: [N, D] of the split.
+        split: with `labels` and, where not all rows do both, `is_query` and `is_gallery`.
+        search: `auto`, `torch` or `faiss`.
+
+    Returns:
+        One fraction in [0, 1] for each k.
+    """
     geometry = method.geometry
     rows, device = geometry.project(embeddings), embeddings.device
     everything = torch.ones(len(rows), dtype=torch.bool, device=device)
@@ -67,13 +81,13 @@ def recall_at_1(method: Method, embeddings: Tensor, split: Any, search: str) -> 
     neighbours, _ = nearest(
         rows[queries],
         rows[gallery],
-        1,
+        min(max(ks), len(gallery)),
         similarity=geometry.similarity,
         metric=geometry.faiss_metric,
         exclude=place[queries],
         backend=search,
     )
     labels = split.labels.to(device)
-    found = neighbours[:, 0].to(device)
-    hits = (labels[gallery][found] == labels[queries]) & (found >= 0)
-    return int(hits.sum()) / len(queries)
+    found = neighbours.to(device)
+    hits = (labels[gallery][found] == labels[queries][:, None]) & (found >= 0)
+    return [int(hits[:, :k].any(1).sum()) / len(queries) for k in ks]
