@@ -181,3 +181,26 @@ def test_unusable_value_is_refused_by_its_name(name, override):
     key = override.split("=")[0].rpartition(".")[2]
     with pytest.raises(Exception, match=key):
         option(name, override)
+
+
+def test_milestones_of_metric_learning_are_those_of_torch_for_every_group():
+    """A rate for each group, as on SOP: a fifth from epochs 140 and 230 of 300 on."""
+    ours, theirs = (
+        torch.optim.Adam(
+            [
+                {"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate}
+                for rate in (1e-5, 4e-2, 1e-5)
+            ]
+        )
+        for _ in range(2)
+    )
+    schedule = MultiStep("epoch", 0, None, [140, 230], 0.2)
+    schedule.attach(ours, 300, 3)
+    reference = torch.optim.lr_scheduler.MultiStepLR(theirs, [140, 230], gamma=0.2)
+    for epoch in range(300):
+        for step in range(3):
+            schedule.begin_step(epoch, step)
+        rates = [[group["lr"] for group in o.param_groups] for o in (ours, theirs)]
+        assert rates[0] == pytest.approx(rates[1], rel=1e-12)
+        theirs.step()
+        reference.step()

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from vmf_embeddings.training.trackers import start
+
 Row = dict[str, float | int]
 
 
@@ -35,7 +37,7 @@ class Records:
             lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
             self.rows = [row for row in lines if row["epoch"] < n_epochs]
         self.board = SummaryWriter(run_dir / "tensorboard", purge_step=n_epochs)
-        self.trackers = [_start(name, run_dir, config or {}) for name in trackers]
+        self.trackers = [start(name, run_dir, config or {}) for name in trackers]
 
     def add(self, row: Row) -> None:
         """Appends one epoch and writes both files."""
@@ -57,25 +59,6 @@ class Records:
         self.board.close()
         for tracker in self.trackers:
             tracker.finish()
-
-
-def _start(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
-    """An Accelerate tracker, begun."""
-    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
-    kinds = {
-        str(kind).rpartition(".")[2].lower(): made for kind, made in LOGGER_TYPE_TO_CLASS.items()
-    }
-    if name not in kinds:
-        raise ValueError(f"logger.trackers: {name!r} is none of {', '.join(sorted(kinds))}")
-    made = kinds[name]
-    tracker = (
-        made(run_dir.name, str(run_dir)) if made.requires_logging_directory else made(run_dir.name)
-    )
-    if hasattr(tracker, "start"):
-        tracker.start()
-    tracker.store_init_configuration(config)
-    return tracker
 
 
 def _replace(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.trackers import WANDB_MODES
 
 # Accelerate's, but TensorBoard, which is always written
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb")
@@ -65,6 +66,7 @@ class Settings:
     def from_config(cls, config: dict[str, Any]) -> "Settings":
         """Reads the settings from a composed configuration."""
         mode, trainer = config["mode"], config["trainer"]
+        _one_of("logger.mode", config["logger"].get("mode", "auto"), WANDB_MODES)
         return cls(
             **{
                 key: mode[key]
