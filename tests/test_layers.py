@@ -36,6 +36,7 @@ MAY = {
     },
     "virtual_distribution": {"distillation", "evaluation", "methods", "metrics", "training"},
     "evaluate": {"evaluation"},
+    "summarize": {"evaluation"},
     "help": set(),
     "main": {"help", "app"},
     "third_party": {"evaluation", "datasets"},

@@ -29,6 +29,7 @@ def extract(
     batch_size: int,
     num_workers: int,
     speed: Speed,
+    objective: dict[str, str] | None = None,
 ) -> list[Path]:
     """Writes `<dataset>_<split>.npz` for each split into the run's folder.
 
@@ -43,6 +44,7 @@ def extract(
         batch_size: images a step.
         num_workers: worker processes for image files.
         speed: where and how fast.
+        objective: for the file's `meta`: what the method was put together from, group -> option.
 
     Returns:
         The files.
@@ -73,6 +75,7 @@ def extract(
             "split_hash": split.identity,
             "open_set": bool(dataset.open_set),
             "method": method_name,
+            "objective": objective,
             "geometry": method.geometry.to_meta(),
             "seed": seed,
             "epoch": int(checkpoint["epoch"]),

@@ -6,10 +6,13 @@ import sys
 import pytest
 
 from vmf_embeddings.evaluation.arguments import (
+    METRICS,
     parse_deterministic_door,
     parse_evaluate,
     parse_vmf_door,
 )
+from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+from vmf_embeddings.metrics import embedding_scores
 
 
 def test_defaults_and_both_spellings_of_an_option():
@@ -24,6 +27,27 @@ def test_defaults_and_both_spellings_of_an_option():
     assert options.seed == 7
     assert parse_evaluate(["A", "few_below=9", "many_above=50"]).thresholds.most_of_few == 8
     assert parse_evaluate(["A", "--few-max-inclusive"]).thresholds.ranges()["few"] == "<= 20"
+
+
+def test_metrics_are_named_in_any_spelling_and_order():
+    assert parse_evaluate(["RUN"]).metrics == ()
+    for words in (
+        ["metrics=[map,nmi]"], ["metrics=nmi,map"], ["--metrics", "map", "nmi"],
+        ["--metrics=[nmi,map]"], ["--metrics", "[nmi,map]", "map"],
+    ):  # fmt: skip
+        assert parse_evaluate(["RUN", *words]).metrics == ("nmi", "map")
+    assert parse_evaluate(["RUN", "metrics=all"]).metrics == METRICS
+    assert parse_evaluate(["RUN", "metrics=[]"]).metrics == ()
+    assert parse_vmf_door(["RUN", "metrics=[spread]"]).metrics == ("spread",)
+    assert METRICS == embedding_scores.METRICS
+    assert parse_evaluate(["RUN", "--pictures"]).pictures
+
+
+def test_summaries_read_their_words():
+    options = parse_summarize(["A", "B", "structure_split=train", "--out", "X", "--no-pictures"])
+    assert [str(path) for path in options.paths] == ["A", "B"]
+    assert (options.split, options.structure_split, str(options.out)) == ("test", "train", "X")
+    assert not options.pictures
 
 
 def test_an_existing_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
@@ -50,6 +74,10 @@ def test_the_doors_of_2021_translate_their_words():
         (parse_evaluate, ["RUN", "--recall", "0"], "1 or more"),
         (parse_evaluate, ["RUN", "--samples", "many"], "whole number"),
         (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
+        (parse_evaluate, ["RUN", "metrics=[nmj]"], "known: recall nmi map spectrum spread all"),
+        (parse_evaluate, ["RUN", "metrics=[nmj]"], "did you mean nmi"),
+        (parse_summarize, [], "PATH"),
+        (parse_summarize, ["RUN", "--space", "cosine"], "known: normalised as_output"),
         (parse_evaluate, ["RUN", "few_below=102"], "few-shot and many-shot at once"),
         (parse_vmf_door, ["RUN", "few_belo=9"], "did you mean --few-below"),
         (parse_deterministic_door, ["RUN", "hyperbolik"], "did you mean hyperbolic"),
@@ -70,6 +98,7 @@ def test_mistakes_exit_with_two_usage_and_a_hint(parse, words, message, capsys):
     "door",
     [
         "evaluate",
+        "summarize",
         "third_party.pytorch_metric_learning.compute_vmf_performance_metrics",
         "third_party.pytorch_metric_learning.compute_deterministic_performance_metrics",
     ],
@@ -85,4 +114,4 @@ def test_help_answers_without_loading_anything_heavy(door):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "--recall" in done.stdout
+    assert "RUN" in done.stdout or "PATH" in done.stdout

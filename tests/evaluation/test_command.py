@@ -9,13 +9,14 @@ import sys
 import numpy as np
 import pytest
 
-from tests.evaluation.runs import LONG_TAIL, make_run, scores_of, strip_meta
+from tests.evaluation.runs import LONG_TAIL, make_file, make_run, scores_of, strip_meta
 from vmf_embeddings.evaluation.arguments import (
     parse_deterministic_door,
     parse_evaluate,
     parse_vmf_door,
 )
 from vmf_embeddings.evaluation.command import evaluate
+from vmf_embeddings.metrics import evaluate as evaluate_arrays
 
 NUMBER = r"-?\d+\.\d{4}"
 
@@ -178,6 +179,92 @@ def test_scores_without_value_are_null_in_json(tmp_path):
     assert scores["retrieval"]["map@r"] is None
     assert scores["retrieval"]["recall@1"] == 0
     assert scores["n_queries_without_positive"] == len(arrays["ids"])
+
+
+ALL = "metrics=[recall,nmi,map,spectrum,spread]"
+
+
+def test_metrics_are_scored_in_both_spaces_beside_the_usual_ones(tmp_path, capsys):
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    run(parse_evaluate, folder, "--no-pictures")
+    plain, plain_out = scores_of(folder), capsys.readouterr().out
+    assert run(parse_evaluate, folder, "--no-pictures", ALL) == 0
+    scores, out = scores_of(folder), capsys.readouterr().out
+    assert {key: scores[key] for key in plain} == plain
+    for line in plain_out.splitlines():
+        assert line in out
+    added = {"as_output", "normalised", "clustering", "log_spectra"}
+    assert set(scores) - set(plain) == added
+    file = make_file({"name": "cosine"}, open_set=True)
+    expected = evaluate_arrays(file.embeddings, file.ids)
+    assert scores["as_output"] == pytest.approx(expected.as_output, rel=1e-12)
+    assert scores["normalised"] == pytest.approx(expected.normalised, rel=1e-12)
+    assert scores["normalised"]["recall@1"] == scores["retrieval"]["recall@1"]
+    assert scores["clustering"]["n_clusters"] == 3
+    assert len(scores["log_spectra"]["as_output"]) == 3
+    table = out[out.index("a_method on") : out.index("Wrote")]
+    assert max(len(line) for line in table.splitlines()) <= 80
+    line = re.search(r"mAP@1000 reference % +(\S+)", table)
+    assert float(line[1]) == pytest.approx(
+        100 * expected.as_output["map_at_1000_reference"], abs=5e-3
+    )
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "vmf", "poincare"])
+def test_metrics_do_not_depend_on_the_geometry(tmp_path, geometry):
+    constants = {"c": 0.1} if geometry == "poincare" else {}
+    folder = make_run(tmp_path, {"name": geometry, **constants}, open_set=True)
+    run(parse_evaluate, folder, "--no-pictures", "metrics=[recall,map]", "--recall", "3")
+    file = make_file({"name": "cosine"}, open_set=True)
+    expected = evaluate_arrays(file.embeddings, file.ids, metrics=["recall", "map"], ks=[3])
+    assert scores_of(folder)["as_output"] == pytest.approx(expected.as_output, rel=1e-12)
+    assert scores_of(folder)["normalised"] == pytest.approx(expected.normalised, rel=1e-12)
+
+
+def test_metrics_are_averaged_over_replications_with_standard_errors(tmp_path, capsys):
+    for seed in (1, 2, 3):
+        make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, open_set=True)
+    run(
+        parse_evaluate, tmp_path, "--no-pictures", "metrics=[spread]", "--json", tmp_path / "a.json"
+    )
+    values = [scores_of(tmp_path / f"s{seed}")["normalised"]["pi_ratio"] for seed in (1, 2, 3)]
+    line = re.search(r"\n +pi +(\S+) \+/- (\S+)", capsys.readouterr().out)
+    mean, error = np.mean(values), np.std(values) / np.sqrt(3)
+    assert [float(text) for text in line.groups()] == pytest.approx([mean, error], abs=5.1e-5)
+    collected = json.loads((tmp_path / "a.json").read_text())["groups"][0]["means"]["normalised"]
+    assert collected["pi_ratio"]["standard_error"] == pytest.approx(error)
+
+
+def test_rows_left_out_of_k_means_are_said_so(tmp_path, capsys, monkeypatch):
+    from vmf_embeddings.evaluation import spaces
+
+    monkeypatch.setattr(spaces, "MOST_PAIRS", 50)
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    run(parse_evaluate, folder, "--no-pictures", "metrics=nmi")
+    assert "NMI and F1 over 24 of 36 rows" in capsys.readouterr().out
+    assert scores_of(folder)["clustering"]["n_clusters"] == 2
+    run(parse_evaluate, folder, "--no-pictures", "metrics=nmi", "--nmi-all-rows")
+    assert "NMI and F1 over" not in capsys.readouterr().out
+    assert scores_of(folder)["clustering"]["n_clusters"] == 3
+
+
+def test_without_faiss_nmi_exits_with_two_before_work(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    assert run(parse_evaluate, folder, "--no-pictures", "metrics=nmi") == 2
+    assert "pip install faiss-cpu" in capsys.readouterr().err
+
+
+def test_runs_of_other_objectives_are_not_replications(tmp_path, capsys):
+    for name in ("margin", "triplet"):
+        make_run(
+            tmp_path / name, {"name": "cosine"}, objective={"criterion": name, "miner": "none"}
+        )
+    run(parse_evaluate, tmp_path, "--no-pictures")
+    out = capsys.readouterr().out
+    assert "a_method criterion=margin on toy" in out
+    assert "they differ in objective" in out
+    assert scores_of(tmp_path / "margin")["objective"] == {"criterion": "margin", "miner": "none"}
 
 
 def test_search_backends_give_the_same_numbers(tmp_path):

@@ -164,6 +164,14 @@ def test_missing_pictures_are_a_note_not_a_crash(tmp_path):
     assert draw_neighbours(subject, Options(paths=(tmp_path,)))[0] is not None
 
 
+def test_a_file_without_pictures_is_a_note(tmp_path):
+    subject = subject_with_misses(tmp_path)
+    bare = dataclasses.replace(subject, file=dataclasses.replace(subject.file, examples=None))
+    figure, note = draw_neighbours(bare, Options(paths=(tmp_path,)))
+    assert figure is None
+    assert "holds neither pictures nor where they lie" in note
+
+
 def test_stored_pictures_stand_for_files_and_keep_their_colours(tmp_path):
     subject = subject_with_misses(tmp_path)
     n = len(subject.file.ids)

@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.build.checks import refuse_other_batches, warn_of_contradictions
-from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
+from vmf_embeddings.build.parts import dataset, method, objective, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused
 from vmf_embeddings.build.targets import instantiate
 
@@ -86,6 +86,7 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict
         "splits": splits,
         "run_dir": run_dir,
         "method_name": str(trained.method.name),
+        "objective": objective(trained),
         "seed": int(trained.random_seed),
         "batch_size": int(cfg.mode.batch_size),
         "num_workers": int(cfg.num_workers),

@@ -80,6 +80,12 @@ def _reads(node: DictConfig, flag: str) -> bool:
     return bool(target) and getattr(resolve(target), flag, False)
 
 
+def objective(cfg: DictConfig) -> dict[str, str] | None:
+    """The options of the groups that the method reads, group -> name; None where it reads none."""
+    read = [groups for flag, (groups, _) in READ_WITH.items() if _reads(cfg.method, flag)]
+    return {group: str(cfg[group].name) for groups in read for group in groups} or None
+
+
 def refuse_unread_groups(cfg: DictConfig) -> None:
     """Refuses groups that the command names beside a method that does not read them.
 

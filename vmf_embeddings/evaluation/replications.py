@@ -11,8 +11,8 @@ from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 
 _FIELDS = (
-    "dataset", "split", "split hash", "train identity", "selected on", "method", "geometry",
-    "dimensions",
+    "dataset", "split", "split hash", "train identity", "selected on", "method", "objective",
+    "geometry", "dimensions",
 )  # fmt: skip
 # meta key -> what it is a hash of; what runs must share to be compared at all
 _SHARED = {
@@ -85,6 +85,7 @@ def kind_of(subject: Subject) -> tuple[str, ...]:
         str(subject.meta("train_identity")),
         subject.selected_on,
         str(subject.meta("method")),
+        json.dumps(subject.meta("objective"), sort_keys=True),
         json.dumps(subject.geometry.to_meta(), sort_keys=True),
         str(subject.file.embeddings.shape[1]),
     )

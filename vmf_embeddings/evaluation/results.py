@@ -47,6 +47,7 @@ def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, An
         "train_identity": subject.meta("train_identity"),
         "open_set": subject.file.open_set,
         "method": subject.meta("method"),
+        "objective": subject.meta("objective"),
         "geometry": subject.geometry.to_meta(),
         "seed": subject.meta("seed"),
         "epoch": subject.meta("epoch"),
@@ -83,7 +84,7 @@ def write_per_class(subject: Subject, shots: ShotScores) -> Path:
         share = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
         table.writerow([number, name, train, test, share, group])
     path = subject.path.parent / f"{subject.prefix}per_class.csv"
-    _replace(path, stream.getvalue())
+    write_text(path, stream.getvalue())
     return path
 
 
@@ -96,6 +97,7 @@ def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
                 "dataset": group.subjects[0].dataset,
                 "split": group.subjects[0].split,
                 "method": group.subjects[0].meta("method"),
+                "objective": group.subjects[0].meta("objective"),
                 "n_replications": len(group.subjects),
                 "means": {
                     section: {name: vars(group.mean(section, name)) for name in names}
@@ -114,10 +116,10 @@ def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write under a temporary name and rename; NaN and infinity become null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(path, json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
 
 
-def _replace(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write a file under a temporary name and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

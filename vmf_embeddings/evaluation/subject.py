@@ -59,6 +59,9 @@ class Subject:
     def title(self) -> str:
         """One line for tables and pictures."""
         method = self.meta("method") or f"{self.geometry.name} embeddings"
+        objective = self.meta("objective") or {}
+        parts = [f"{group}={name}" for group, name in objective.items() if name != "none"]
+        method = " ".join([method, *parts])
         return f"{method} on {self.dataset} ({self.split}), {self.file.embeddings.shape[1]}-D"
 
     @property

@@ -37,18 +37,24 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
         options: `seed` chooses the queries, `search` finds the neighbours.
 
     Returns:
-        The figure or None, and a note where pictures are named but not there.
+        The figure or None, and a note why there is none.
     """
     file = subject.file
     if file.examples is None and file.pictures is None and file.paths is None:
-        return None, None
+        return None, (
+            f"No picture of neighbours: {subject.path.name} holds neither pictures nor where they "
+            "lie; write it again with mode=get_embeddings"
+        )
     queries, found, has_miss = _choose(subject, options)
     if not queries:
         return None, "No picture of neighbours: no query shares its class with another row"
     try:
         pictures = {i: _picture(subject, i) for i in {*queries, *found.flatten().tolist()} - {-1}}
     except OSError as error:
-        return None, f"No picture of neighbours: {error}"
+        return None, (
+            f"No picture of neighbours: {error}; where the data set has moved, write the file "
+            "again with mode=get_embeddings run=RUN dataset.params.dataset_path=PATH"
+        )
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
     share = f"{sum(has_miss)} of these {len(queries)} queries with a wrong first neighbour"
     figure.suptitle(f"{subject.title}\n{share}", x=0.01, ha="left", fontsize=11, color=INK)

@@ -1,0 +1,178 @@
+"""Summaries: tables over recipes, correlations over runs, pictures, mistakes."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+from vmf_embeddings.evaluation.summary.command import summarize
+from vmf_embeddings.evaluation.summary.correlation import line, matrix, pearson
+from vmf_embeddings.evaluation.summary.pictures import draw_correlations, draw_structure
+from vmf_embeddings.evaluation.summary.runs import Run, find_runs
+from vmf_embeddings.evaluation.summary.table import table
+
+STRUCTURE = ("rho@1", "rho@2", "pi_ratio", "intra", "inter", "uniformity_g2")
+
+
+def write(folder, hits, *, split="test", dataset="toy", seed=0, **meta):
+    """A `metrics.json` whose measures of structure are known functions of Recall@1."""
+    structure = dict(zip(STRUCTURE, (1 - hits, hits**2, 2 - hits, 0.5, hits, 0.1), strict=True))
+    entry = {
+        "dataset": dataset, "split": split, "method": "a_method", "seed": seed,
+        "split_hash": "abc" * 20, "train_identity": None,
+        "retrieval": {"recall@1": hits, "map@r": hits / 2},
+        "as_output": {"nmi": 0.1, "rho@1": 0.9}, "normalised": {"nmi": hits / 3, **structure},
+        **meta,
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "metrics.json"
+    content = json.loads(path.read_text()) if path.exists() else {"schema": 1}
+    path.write_text(json.dumps(content | {f"{dataset}_{split}.npz": entry}))
+
+
+def write_two_recipes(root):
+    for recipe, start in (("margin", 0.6), ("softmax", 0.5)):
+        for seed in (1, 2, 3):
+            write(root / "toy" / "dml" / f"{recipe}_s{seed}", start + 0.01 * seed, seed=seed)
+
+
+def run(*words):
+    return summarize(parse_summarize([str(word) for word in words]))
+
+
+def found(*words):
+    return find_runs(parse_summarize([str(word) for word in words]))
+
+
+def test_the_table_has_means_and_errors_of_recipes_best_first(tmp_path, capsys):
+    write_two_recipes(tmp_path / "runs")
+    assert run(tmp_path / "runs", "--out", tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert "6 runs of 2 recipes" in out
+    first, second = (line.split() for line in out.splitlines() if "±" in line and "." in line)
+    error = 100 * np.std([0.61, 0.62, 0.63]) / math.sqrt(3)
+    assert first[:4] == ["margin", "3", f"62.00±{error:.2f}", f"31.00±{error / 2:.2f}"]
+    assert second[0] == "softmax"
+    with open(tmp_path / "out" / "recipes.csv", newline="") as stream:
+        rows = {(r["recipe"], r["score"]): r for r in csv.DictReader(stream)}
+    assert float(rows["margin", "recall@1"]["mean"]) == pytest.approx(0.62)
+    assert float(rows["margin", "recall@1"]["standard_error"]) == pytest.approx(error / 100)
+    assert rows["softmax", "nmi"]["n"] == "3"
+    with open(tmp_path / "out" / "runs.csv", newline="") as stream:
+        single = list(csv.DictReader(stream))
+    assert [float(row["recall@1"]) for row in single] == [0.61, 0.62, 0.63, 0.51, 0.52, 0.53]
+    assert {row["seed"] for row in single} == {"1", "2", "3"}
+    for name in ("structure.png", "correlations.png"):
+        assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_recipes_are_what_paths_share_without_their_seeds(tmp_path):
+    jobs = "experiment=demo,method=dml,random_seed={}"
+    for seed in (1, 2):
+        write(tmp_path / "sweep" / jobs.format(seed), 0.5)
+        write(tmp_path / "sweep" / f"random_seed={seed},criterion=npair", 0.5)
+        write(tmp_path / "sweep" / f"pa-seed{seed}", 0.5)
+    labels = {r.label for r in found(tmp_path / "sweep")}
+    assert labels == {"experiment=demo,method=dml", "criterion=npair", "pa"}
+    assert {r.label for r in found(tmp_path / "sweep" / "pa-seed1")} == {"pa"}
+    for seed in (1, 2):
+        write(tmp_path / "plain" / f"random_seed={seed}", 0.5)
+    assert {r.label for r in found(tmp_path / "plain")} == {"a_method"}
+
+
+def test_structure_may_be_that_of_another_split_and_space_is_chosen(tmp_path, capsys):
+    write(tmp_path / "a", 0.5)
+    write(tmp_path / "a", 0.9, split="train")
+    (own,) = found(tmp_path)
+    assert (own.scores["recall@1"], own.scores["rho@1"]) == (0.5, 0.5)
+    (other,) = found(tmp_path, "--structure-split", "train")
+    assert (other.scores["recall@1"], other.scores["nmi"]) == (0.5, 0.5 / 3)
+    assert other.scores["rho@1"] == pytest.approx(0.1)
+    (raw,) = found(tmp_path, "--space", "as_output")
+    assert (raw.scores["rho@1"], raw.scores["nmi"], raw.scores["pi_ratio"]) == (0.9, 0.1, 1.5)
+    assert run(tmp_path, "--structure-split", "valid") == 2
+    assert "--split valid" in capsys.readouterr().err
+
+
+def runs_of(**columns):
+    names = list(columns)
+    rows = zip(*columns.values(), strict=True)
+    return [
+        Run(None, f"r{i % 2}", "toy", i, dict(zip(names, row, strict=True)))
+        for i, row in enumerate(rows)
+    ]
+
+
+def test_pearson_and_line_equal_an_independent_fit_and_know_their_limits():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 20))
+    assert pearson(x, y) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-14)
+    assert pearson(3 * x - 1, -2 * y) == pytest.approx(-pearson(x, y), abs=1e-14)
+    assert line(x, y) == pytest.approx(tuple(np.polyfit(x, y, 1)), abs=1e-12)
+    assert pearson(x, 2 * x + 1) == pytest.approx(1)
+    assert math.isnan(pearson(x[:2], y[:2]))
+    assert math.isnan(pearson(x, np.full(20, 0.1)))
+    x[3] = math.nan
+    kept = np.arange(20) != 3
+    assert pearson(x, y) == pytest.approx(np.corrcoef(x[kept], y[kept])[0, 1], abs=1e-14)
+
+
+def test_structure_shows_every_run_and_its_correlation():
+    hits = [0.5, 0.6, 0.9, 0.7]
+    runs = runs_of(**{"recall@1": hits, "rho@1": [4.0, 3.0, 2.5, 1.0], "pi_ratio": [1.0] * 4})
+    decay, ratio = draw_structure(runs, "title").axes
+    points = [line.get_xydata() for line in decay.lines if line.get_linestyle() == "None"]
+    shown = np.concatenate(points)
+    shown = shown[shown[:, 0].argsort()]
+    np.testing.assert_allclose(shown, [[1.0, 70], [2.5, 90], [3.0, 60], [4.0, 50]])
+    r = np.corrcoef([4, 3, 2.5, 1], hits)[0, 1]
+    assert decay.get_title() == f"r = −{-r:.2f}"
+    assert ratio.get_title() == "r is undefined"
+    assert draw_structure(runs[:2], "title") is None
+
+
+def test_correlations_stand_below_the_diagonal_and_skip_what_nobody_has():
+    runs = runs_of(**{
+        "recall@1": [0.5, 0.6, 0.7], "nmi": [0.1, 0.2, 0.3], "rho@1": [3.0, 2.0, math.inf],
+        "map@r": [0.3, 0.2, 0.4],
+    })  # fmt: skip
+    axes = draw_correlations(runs, "title").axes[0]
+    assert [text.get_text() for text in axes.texts] == [".50", "1.00", ".50"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["MAP@R", "NMI"]
+    assert draw_correlations(runs[:2], "title") is None
+    found = matrix(runs, ["recall@1", "nmi", "rho@1"])
+    assert found[0, 1] == pytest.approx(1)
+    assert np.isnan(found[2]).all()
+
+
+def test_runs_without_the_scores_are_listed_and_the_command_is_named(tmp_path, capsys):
+    for number in range(3):
+        write(tmp_path / f"run{number}", 0.5, normalised={}, as_output={})
+    assert run(tmp_path, "--out", tmp_path / "out") == 0
+    said = capsys.readouterr()
+    assert "3 of these runs lack scores" in said.out
+    assert "metrics=all" in said.out
+    assert "No structure.png" in said.err
+    assert "rho" not in table(found(tmp_path))[0]
+
+
+@pytest.mark.parametrize("key", ["split_hash", "train_identity"])
+def test_runs_on_different_pictures_are_refused(tmp_path, capsys, key):
+    write(tmp_path / "a", 0.5, **{key: "one"})
+    write(tmp_path / "b", 0.5, **{key: "two"})
+    assert run(tmp_path) == 2
+    assert "different pictures of toy" in capsys.readouterr().err
+    assert not (tmp_path / "summary").exists()
+
+
+def test_what_cannot_be_found_exits_with_two(tmp_path, capsys):
+    assert run(tmp_path / "nowhere") == 2
+    assert "there is no" in capsys.readouterr().err
+    assert run(tmp_path) == 2
+    assert f"vmf_embeddings.evaluate {tmp_path} metrics=all" in capsys.readouterr().err
+    (tmp_path / "metrics.json").write_text("{")
+    assert run(tmp_path) == 2
+    assert "is not JSON" in capsys.readouterr().err

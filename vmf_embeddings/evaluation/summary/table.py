@@ -1,0 +1,120 @@
+"""Tables over runs: one line per recipe, and all scores of all runs as CSV."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmf_embeddings.evaluation.replications import Mean, mean_and_error
+from vmf_embeddings.evaluation.results import write_text
+from vmf_embeddings.evaluation.summary.runs import Run, recipes
+
+LONGEST_LABEL = 28
+
+
+@dataclass(frozen=True)
+class Score:
+    """How a score is shown.
+
+    Args:
+        name: its key in metrics.json.
+        title: what its column is called.
+        scale: what it is multiplied with.
+        digits: behind the point.
+    """
+
+    name: str
+    title: str
+    scale: float = 1
+    digits: int = 3
+
+
+SCORES = (
+    Score("recall@1", "R@1", 100, 2),
+    Score("map@r", "MAP@R", 100, 2),
+    Score("map_at_1000", "mAP@1000", 100, 2),
+    Score("nmi", "NMI", 100, 2),
+    Score("f1", "F1", 100, 2),
+    Score("rho@1", "rho"),
+    Score("pi_ratio", "pi"),
+)
+
+
+def table(runs: Sequence[Run]) -> list[str]:
+    """One line per recipe of one data set, highest Recall@1 first, without columns nobody has."""
+    known = [score for score in SCORES if any(score.name in run.scores for run in runs)]
+    groups = recipes(runs)
+    rows = []
+    for label, own in groups.items():
+        means = [mean_of(own, score.name) for score in known]
+        first = means[0].mean if means else math.nan
+        cells = [_cell(mean, score) for mean, score in zip(means, known, strict=True)]
+        rows.append((first, [label, str(len(own)), *cells]))
+    rows.sort(key=lambda row: -math.inf if math.isnan(row[0]) else row[0], reverse=True)
+    lines = [["recipe", "runs", *(score.title for score in known)], *(row for _, row in rows)]
+    return _aligned(lines)
+
+
+def mean_of(runs: Sequence[Run], name: str) -> Mean:
+    """Mean and standard error over runs of one score."""
+    return mean_and_error([run.scores.get(name, math.nan) for run in runs])
+
+
+def _cell(mean: Mean, score: Score) -> str:
+    if math.isnan(mean.mean):
+        return "-"
+    text = f"{score.scale * mean.mean:.{score.digits}f}"
+    error = f"±{score.scale * mean.standard_error:.{score.digits}f}"
+    return text + (error if mean.n > 1 else "")
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    lines = [[_shortened(line[0]), *line[1:]] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([line[0].ljust(widths[0]),
+                   *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))])
+        for line in lines
+    ]  # fmt: skip
+
+
+def _shortened(label: str) -> str:
+    """The end of a label that is too long: there names of runs differ."""
+    return label if len(label) <= LONGEST_LABEL else "…" + label[1 - LONGEST_LABEL :]
+
+
+def write_runs(runs: Sequence[Run], path: Path) -> Path:
+    """Write all scores of all runs as they are, one line per run."""
+    names = sorted({name for run in runs for name in run.scores})
+    rows = [
+        [run.dataset, run.label, run.seed, run.folder,
+         *(_number(run.scores.get(name, math.nan)) for name in names)]
+        for run in runs
+    ]  # fmt: skip
+    return _write(path, [["dataset", "recipe", "seed", "folder", *names], *rows])
+
+
+def write_recipes(runs: Sequence[Run], path: Path) -> Path:
+    """Write means and standard errors of all scores, one line per recipe and score."""
+    rows: list[list[object]] = [["dataset", "recipe", "score", "mean", "standard_error", "n"]]
+    for dataset in dict.fromkeys(run.dataset for run in runs):
+        for label, own in recipes([run for run in runs if run.dataset == dataset]).items():
+            for name in dict.fromkeys(name for run in own for name in run.scores):
+                mean = mean_of(own, name)
+                numbers = _number(mean.mean), _number(mean.standard_error), mean.n
+                rows.append([dataset, label, name, *numbers])
+    return _write(path, rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.9g}" if math.isfinite(value) else ""
+
+
+def _write(path: Path, rows: Sequence[Sequence[object]]) -> Path:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, stream.getvalue())
+    return path

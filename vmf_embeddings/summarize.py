@@ -1,0 +1,17 @@
+"""The door `python -m vmf_embeddings.summarize PATH…`: one table over many scored runs."""
+
+import sys
+
+from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+
+
+def main() -> int:
+    """Read the arguments first: the rest imports matplotlib, which takes a second."""
+    options = parse_summarize()
+    from vmf_embeddings.evaluation.summary.command import summarize
+
+    return summarize(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
