@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import VARIANTS, at_least, one_of
-from vmf_embeddings.criteria.proxy_anchor import cosines
 from vmf_embeddings.criteria.softmax import ClassMap
 
 REFERENCE_RANGE = (1e-10, 1 - 1e-10)  # which published code clamps cosines to
@@ -55,8 +54,8 @@ class ArcFace(ClassMap):
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
-        cosine, column = cosines(embeddings, self.proxies), labels[:, None]
+        """Unit embeddings [B, D], labels [B] -> scalar in nats."""
+        cosine, column = self.cosines(embeddings), labels[:, None]
         if self.variant == "reference":
             cosine = cosine.clamp(*REFERENCE_RANGE)
             own = (cosine.gather(1, column).acos() + self.angular_margin).cos()
@@ -66,5 +65,5 @@ class ArcFace(ClassMap):
         return nn.functional.cross_entropy(logits, labels)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> scaled cosines [B, C]."""
-        return self.scale * cosines(embeddings, self.proxies)
+        """Unit embeddings [B, D] -> scaled cosines [B, C]."""
+        return self.scale * self.cosines(embeddings)

@@ -70,6 +70,12 @@ class Criterion(nn.Module):
         """Embeddings [B, D] -> logits of the training classes [B, C]; None where it has none."""
         return None
 
+    def rows(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] of any length as `forward`, `logits` and miners want them."""
+        if self.normalizes or not isinstance(self.geometry, Cosine):
+            return embeddings
+        return nn.functional.normalize(embeddings, dim=-1)
+
     @property
     def has_logits(self) -> bool:
         """Whether `logits` are not None."""

@@ -39,7 +39,7 @@ def proxy_anchor_nca(
         tensor(3.2400)
     """
     own = of_own_class(labels, cosine.shape[1])
-    counts = own.sum(0)[labels]
+    counts = own.sum(0)[labels].to(cosine)
     pull = log1p_sum_exp(counts.log()[:, None] - alphas[0] * (cosine - deltas[0]), own)
     push = log1p_sum_exp(alphas[1] * (cosine - deltas[1]), ~own)
     return (pull + push).mean()

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import Criterion, at_least, own_rate
-from vmf_embeddings.criteria.proxy_anchor import cosines
 
 
 class ClassMap(Criterion):
@@ -20,7 +19,6 @@ class ClassMap(Criterion):
         class_lr: learning rate of the class vectors, >= 0; None = that of the run.
     """
 
-    normalizes = True
     proxies: Tensor
     """[C, D], of any length."""
 
@@ -33,6 +31,10 @@ class ClassMap(Criterion):
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
         """Draws the class vectors."""
         self.proxies = nn.Parameter((2 * torch.rand(n_classes, dim) - 1) / dim**0.5)
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """Unit embeddings [B, D] -> cosines with the class vectors [B, C]."""
+        return embeddings @ nn.functional.normalize(self.proxies, dim=-1).T
 
     @property
     def class_weights(self) -> Tensor:
@@ -60,9 +62,9 @@ class Softmax(ClassMap):
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
+        """Unit embeddings [B, D], labels [B] -> scalar in nats."""
         return nn.functional.cross_entropy(self.logits(embeddings), labels)
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> cosines over the temperature [B, C]."""
-        return cosines(embeddings, self.proxies) / self.temperature
+        """Unit embeddings [B, D] -> cosines over the temperature [B, C]."""
+        return self.cosines(embeddings) / self.temperature

@@ -7,11 +7,11 @@ Performance in Deep Metric Learning", varies: https://arxiv.org/abs/2002.08473.
 import logging
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.criteria.base import Criterion
-from vmf_embeddings.geometry import Cosine, Geometry
+from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.head import known_classes
 from vmf_embeddings.methods.precision import full_precision, widen
@@ -48,7 +48,7 @@ class DML(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """Embeddings [B, D], labels [B], what else the criterion wants to know -> mean, scalar."""
-        rows = self._rows(embeddings)
+        rows = self.criterion.rows(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
@@ -60,12 +60,6 @@ class DML(Method):
         embeddings = self.scaled(widen(self.arch.project(features)), labels)
         return self.loss(embeddings, labels, features=features)
 
-    def _rows(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] as criterion and miner see them: unit vectors under a cosine."""
-        if self.criterion.normalizes or not isinstance(self.geometry, Cosine):
-            return embeddings
-        return nn.functional.normalize(embeddings, dim=-1)
-
     def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
         """Triplets of the batch, by torch's own generator, which the loop seeds per epoch."""
         return None if self.miner is None else self.miner(rows, labels)
@@ -73,7 +67,7 @@ class DML(Method):
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> logits [B, C] by the proxies; None where there are none."""
-        return self.criterion.logits(self._rows(embeddings))
+        return self.criterion.logits(self.criterion.rows(embeddings))
 
     @property
     def has_logits(self) -> bool:

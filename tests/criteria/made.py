@@ -1,0 +1,31 @@
+"""Criteria as the command line builds them, for the tests."""
+
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+import vmf_embeddings
+from vmf_embeddings import build
+from vmf_embeddings.criteria.base import Criterion
+
+CONF = Path(vmf_embeddings.__file__).parent / "conf" / "criterion"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+N_CLASSES, DIM, N_FEATURES = 6, 8, 5
+
+
+def node(name: str, **knobs: object) -> OmegaConf:
+    """A yaml with other knobs, and the options among its defaults in their places."""
+    found = OmegaConf.load(CONF / f"{name}.yaml")
+    for default in found.pop("defaults", []):
+        if default != "_self_":
+            ((key, option),) = default.items()
+            found.params[key.rpartition(".")[2]] = node(option)
+    found.params.update(knobs)
+    return found
+
+
+def made(name: str, n_classes: int = N_CLASSES, dim: int = DIM, **knobs: object) -> Criterion:
+    """A criterion with its parameters, in float64."""
+    criterion = build.instantiate("criterion", node(name, **knobs))
+    criterion.build(n_classes, dim, N_FEATURES)
+    return criterion.double()

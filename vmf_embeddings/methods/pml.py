@@ -1,0 +1,201 @@
+"""Any loss of pytorch-metric-learning by the name of its class, with its miners and distances.
+
+Musgrave, Belongie, Lim 2020, "PyTorch Metric Learning", https://arxiv.org/abs/2008.09164. The
+library is an extra and is imported when the method is built.
+"""
+
+import difflib
+import importlib
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import Cosine, Euclidean, Geometry
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.precision import full_precision
+
+LIBRARY = "pytorch_metric_learning"
+PLACES = ("losses", "miners", "distances", "regularizers", "reducers")
+GEOMETRIES = ("auto", "cosine", "euclidean")
+Spec = str | dict[str, Any] | None
+
+
+class PML(Method):
+    """Embeddings under a loss of pytorch-metric-learning; `conf/method/pml.yaml` has the knobs.
+
+    Args:
+        arch: the backbone.
+        loss: name of a class, or `{class: name, argument: value, …}`; values may be such again.
+        miner: the same; None = the whole batch.
+        distance: the same, for loss and miner; None = what each of them takes.
+        regularizer: the same, of the embeddings.
+        reducer: the same, of the loss.
+        lr_factor: learning rate of the loss's parameters over that of the run, >= 0.
+        geometry: how embeddings are compared afterwards.
+    """
+
+    def __init__(
+        self,
+        arch: Arch,
+        loss: Spec,
+        miner: Spec,
+        distance: Spec,
+        regularizer: Spec,
+        reducer: Spec,
+        lr_factor: float,
+        geometry: str,
+    ) -> None:
+        super().__init__(arch)
+        if not lr_factor >= 0:
+            raise ValueError(f"method.params.lr_factor must be >= 0, got {lr_factor}.")
+        if geometry not in GEOMETRIES:
+            raise ValueError(
+                f"method.params.geometry is one of {', '.join(GEOMETRIES)}; got {geometry!r}."
+            )
+        sizes = {
+            "num_classes": known_classes(arch.head),
+            "embedding_size": arch.head.embedding_dim,
+        }
+        build = Builder(sizes)
+        extras = {"distance": distance, "embedding_regularizer": regularizer, "reducer": reducer}
+        self.objective = build("losses", loss, **extras)
+        self.miner = build("miners", miner, distance=distance)
+        self.lr_factor = lr_factor
+        self._geometry = {"cosine": Cosine(), "euclidean": Euclidean()}.get(
+            geometry, geometry_of(self.objective)
+        )
+
+    @full_precision
+    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Embeddings [B, D], labels [B] -> the library's loss, scalar."""
+        mined = None if self.miner is None else self.miner(embeddings.detach(), labels)
+        return self.objective(embeddings, labels, mined)
+
+    @full_precision
+    def logits(self, embeddings: Tensor) -> Tensor | None:
+        """Embeddings [B, D] -> what the loss compares classes by [B, C]; None without classes."""
+        if not self.has_logits:
+            return None
+        logits = self.objective.get_logits(embeddings)
+        return logits if self.objective.distance.is_inverted else -logits
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether the loss has class vectors."""
+        return hasattr(self.objective, "get_logits")
+
+    @property
+    def geometry(self) -> Geometry:
+        """As asked for; by itself, cosine where the loss brings embeddings to length 1."""
+        return self._geometry
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """The loss's proxies, or its transposed W, [C, D]; None where it has neither."""
+        size = (known_classes(self.arch.head), self.arch.head.embedding_dim)
+        proxies, matrix = (getattr(self.objective, name, None) for name in ("proxies", "W"))
+        found = proxies if matrix is None else matrix.T
+        return found if isinstance(found, Tensor) and tuple(found.shape) == size else None
+
+    def learning_rates(self) -> list[dict[str, Any]]:
+        """The loss's parameters, `lr_factor` times the run's rate; they do not decay."""
+        parameters = list(self.objective.parameters())
+        group = {"params": parameters, "lr_factor": self.lr_factor, "weight_decay": 0.0}
+        return [group] if parameters else []
+
+
+def geometry_of(loss: nn.Module) -> Geometry:
+    """Cosine where a loss normalises the embeddings it compares, else Euclidean."""
+    distance = getattr(loss, "distance", None)
+    return Cosine() if getattr(distance, "normalize_embeddings", True) else Euclidean()
+
+
+class Builder:
+    """Makes objects of the library from names and arguments.
+
+    Args:
+        sizes: `num_classes` and `embedding_size`, for constructors that insist on them.
+
+    Raises:
+        ValueError: the library is not installed, or has no such class, or refuses an argument.
+    """
+
+    def __init__(self, sizes: dict[str, int]) -> None:
+        self.sizes = sizes
+        try:
+            self.places = {name: importlib.import_module(f"{LIBRARY}.{name}") for name in PLACES}
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != LIBRARY:
+                raise
+            raise ValueError(
+                "method=pml needs pytorch-metric-learning, which is not installed: "
+                "pip install 'pytorch-metric-learning>=2.8,<3'"
+            ) from error
+
+    def __call__(self, place: str, spec: Spec, **extras: Spec) -> nn.Module | None:
+        """The object of a spec; `extras` are specs of arguments that it does not name itself."""
+        if spec is None:
+            return None
+        name, arguments = self._read(place, spec)
+        target = self._find(place, name)
+        given = {key: value for key, value in extras.items() if value is not None}
+        arguments = {k: self._value(k, v) for k, v in (given | arguments).items()}
+        try:
+            return target(**self._sizes_for(target, arguments), **arguments)
+        except (TypeError, AssertionError, ValueError) as error:
+            words = str(error) or f"it refuses {', '.join(arguments) or 'to be built so'}"
+            raise ValueError(f"{name} of pytorch-metric-learning: {words}") from error
+
+    def _read(self, place: str, spec: Spec) -> tuple[str, dict[str, Any]]:
+        if isinstance(spec, str):
+            return spec, {}
+        if isinstance(spec, dict) and isinstance(spec.get("class"), str):
+            return spec["class"], {k: v for k, v in spec.items() if k != "class"}
+        raise ValueError(
+            f"method.params ({place}): expected the name of a class or {{class: name, argument: "
+            f"value}}, got {spec!r}."
+        )
+
+    def _find(self, place: str, name: str) -> type[nn.Module]:
+        known = _classes(self.places[place])
+        if name in known:
+            return known[name]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        guess = f"did you mean {' or '.join(close)}?" if close else f"it has {', '.join(known)}."
+        raise ValueError(f"pytorch-metric-learning has no {name!r} among its {place}; {guess}")
+
+    def _value(self, key: str, value: Any) -> Any:
+        """An argument: built where it is a spec itself, as in `distance: LpDistance`."""
+        place = next((p for w, p in _HOLDS.items() if key == w or key.endswith(f"_{w}")), None)
+        if isinstance(value, dict) and "class" in value and place is None:
+            place = next(
+                (p for p in PLACES if value["class"] in _classes(self.places[p])), "losses"
+            )
+        if place is None or not isinstance(value, str | dict):
+            return value
+        return self(place, value)
+
+    def _sizes_for(self, target: type, arguments: dict[str, Any]) -> dict[str, int]:
+        """Sizes that a constructor insists on and that nobody named."""
+        wanted = inspect.signature(target).parameters
+        insists = {k for k, p in wanted.items() if p.default is p.empty}
+        return {k: v for k, v in self.sizes.items() if k in insists and k not in arguments}
+
+
+# arguments of the library that hold one of its objects
+_HOLDS = {
+    "loss": "losses",
+    "miner": "miners",
+    "distance": "distances",
+    "regularizer": "regularizers",
+    "reducer": "reducers",
+}
+
+
+def _classes(module: Any) -> dict[str, type[nn.Module]]:
+    """The modules that a part of the library offers, by name."""
+    found = inspect.getmembers(module, inspect.isclass)
+    return {name: thing for name, thing in found if issubclass(thing, nn.Module)}
