@@ -20,9 +20,9 @@ def test_golden(case):
     stored = torch.from_numpy(GOLDEN[f"{case}/singular_values"])
     torch.testing.assert_close(values, stored, rtol=1e-5, atol=0)
     for mode, reading, key in (
-        (1, "nir", "rho_spectrum@1_torch"), (-1, "nir", "rho_spectrum@-1_torch"),
-        (2, "rev", "rho_spectrum@2_torch"), (1, "rev", "rho_exact_all"),
-        (2, "nir", "rho_exact_skip_first"),
+        (1, "NIR", "rho_spectrum@1_torch"), (-1, "NIR", "rho_spectrum@-1_torch"),
+        (2, "REV", "rho_spectrum@2_torch"), (1, "REV", "rho_exact_all"),
+        (2, "NIR", "rho_exact_skip_first"),
     ):  # fmt: skip
         if f"{case}/{key}" in GOLDEN:
             found = rho_spectrum(values, mode, reading)
@@ -36,7 +36,7 @@ def test_the_sines_have_their_known_decay():
     values = singular_values(sines()[0])
     assert rho_spectrum(values) == pytest.approx(0.000798283, rel=5e-6)
     assert rho_spectrum(values, 2) == pytest.approx(0.000449996, rel=5e-6)
-    assert rho_spectrum(values, -1, reading="rev") == pytest.approx(0.000800901, rel=5e-6)
+    assert rho_spectrum(values, -1, reading="REV") == pytest.approx(0.000800901, rel=5e-6)
 
 
 def test_equals_an_independent_divergence():
@@ -46,7 +46,7 @@ def test_equals_an_independent_divergence():
         uniform = [1 / len(kept)] * len(kept)
         forward, back = entropy(uniform, kept), entropy(kept, uniform)
         assert rho_spectrum(values, mode) == pytest.approx(forward, abs=1e-13)
-        rev = rho_spectrum(values, mode, reading="rev")
+        rev = rho_spectrum(values, mode, reading="REV")
         assert rev == pytest.approx(back if mode < 0 else forward, abs=1e-13)
 
 
@@ -63,7 +63,7 @@ def test_even_spectra_have_none_and_lost_directions_have_infinite_decay():
     assert rho_spectrum(torch.tensor([9.0, 2.0, 2.0]), 2) == pytest.approx(0, abs=1e-15)
     flat = torch.tensor([2.0, 1.0, 0.0])
     assert math.isinf(rho_spectrum(flat))
-    assert rho_spectrum(flat, -1, reading="rev") < math.log(3)
+    assert rho_spectrum(flat, -1, reading="REV") < math.log(3)
     decays = [rho_spectrum(torch.tensor([a, 1.0, 1.0])) for a in (1, 2, 5, 50)]
     assert decays == sorted(decays)
 
@@ -72,7 +72,7 @@ def test_mode_zero_is_zero_for_one_reading_and_the_whole_spectrum_for_the_other(
     values = singular_values(clustered()[0])
     assert rho_spectrum(values, 0) == 0
     with pytest.raises(ValueError, match="log_spectrum"):
-        rho_spectrum(values, 0, reading="rev")
+        rho_spectrum(values, 0, reading="REV")
     assert float(log_spectrum(values).exp().sum()) == pytest.approx(1)
 
 

@@ -198,7 +198,7 @@ def _add_spectra(
         found[name]["rho@1"] = rho_spectrum(values)
         if len(values) > 1:
             found[name]["rho@2"] = rho_spectrum(values, 2)
-        found[name]["rho_rev@-1"] = rho_spectrum(values, -1, reading="rev")
+        found[name]["rho_rev@-1"] = rho_spectrum(values, -1, reading="REV")
     return spectra
 
 

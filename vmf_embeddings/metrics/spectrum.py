@@ -35,7 +35,7 @@ def singular_values(embeddings: Array) -> Tensor:
     return torch.linalg.svdvals(rows)
 
 
-def rho_spectrum(values: Tensor, mode: int = 1, reading: Literal["nir", "rev"] = "nir") -> float:
+def rho_spectrum(values: Tensor, mode: int = 1, reading: Literal["NIR", "REV"] = "NIR") -> float:
     """Divergence between the uniform law and the shares of the singular values, in nats.
 
     The |mode| - 1 largest values are dropped and the others, s, sum to 1. Small rho = many
@@ -44,7 +44,7 @@ def rho_spectrum(values: Tensor, mode: int = 1, reading: Literal["nir", "rev"] =
     Args:
         values: [n] singular values, largest first.
         mode: m; 1 takes all values, 2 drops the largest. |m| - 1 < n.
-        reading: what other modes mean. "nir": the sign is ignored, and 0 gives 0. "rev": a
+        reading: what other modes mean. "NIR": the sign is ignored, and 0 gives 0. "REV": a
             negative mode turns the divergence round, KL(s || uniform); 0 is refused, for it stands
             for the whole spectrum there (`log_spectrum`).
 
@@ -52,16 +52,16 @@ def rho_spectrum(values: Tensor, mode: int = 1, reading: Literal["nir", "rev"] =
         KL(uniform || s) >= 0; infinite where a value is 0. KL(s || uniform) is at most log n.
 
     Raises:
-        ValueError: nothing is left, the reading is unknown, or mode 0 under "rev".
+        ValueError: nothing is left, the reading is unknown, or mode 0 under "REV".
 
     >>> rho_spectrum(torch.tensor([1.0, 1.0, 1.0]))
     0.0
     >>> round(rho_spectrum(torch.tensor([5.0, 3.0, 1.0]), mode=2), 4)
     0.1438
     """
-    if reading not in ("nir", "rev"):
-        raise ValueError(f"reading={reading!r} is unknown; known: nir, rev")
-    if mode == 0 and reading == "rev":
+    if reading not in ("NIR", "REV"):
+        raise ValueError(f"reading={reading!r} is unknown; known: NIR, REV")
+    if mode == 0 and reading == "REV":
         raise ValueError("mode 0 is the whole spectrum, no number: use log_spectrum")
     # NIR's program slices from -1 at mode 0: one value, which is uniform by itself
     kept = values.double()[abs(mode) - 1 :]
@@ -69,7 +69,7 @@ def rho_spectrum(values: Tensor, mode: int = 1, reading: Literal["nir", "rev"] =
         raise ValueError(f"mode {mode} drops all of the {len(values)} singular values")
     log_share = (kept / kept.sum()).log()
     log_uniform = -torch.log(kept.new_tensor(float(len(kept))))
-    if reading == "rev" and mode < 0:
+    if reading == "REV" and mode < 0:
         terms = torch.special.xlogy(log_share.exp(), log_share.exp())
         return max(0.0, float(terms.sum() - log_uniform))
     return max(0.0, float(log_uniform - log_share.mean()))
