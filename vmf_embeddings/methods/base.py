@@ -228,6 +228,10 @@ class Method(nn.Module):
         """
         return []
 
+    def all_class_weights(self) -> list[Tensor]:
+        """What `class_weight_decay` speaks of. Default: `class_weights`, where there are any."""
+        return [] if self.class_weights is None else [self.class_weights]
+
     def param_groups(
         self, temp_learning_rate: float, class_weight_decay: str = "none"
     ) -> list[dict[str, Any]]:

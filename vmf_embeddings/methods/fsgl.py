@@ -241,10 +241,9 @@ class FSGL(Method):
         """The weight of the plain classifier."""
         return {"alpha": self.alpha}
 
-    def _undecayed(self, parameters: list[nn.Parameter], class_weight_decay: str) -> set[int]:
-        """Both classifiers alike."""
-        still = super()._undecayed(parameters, class_weight_decay)
-        return still | {id(self.fc.weight)} if class_weight_decay == "none" else still
+    def all_class_weights(self) -> list[Tensor]:
+        """Those of both classifiers."""
+        return [self.fc.weight, self.fc_cb.weight]
 
 
 def _above_zero(knob: str, value: float) -> float:

@@ -47,7 +47,7 @@ def _undecayed(
         return set()
     still = [*method.undecayed_parameters(), *(p for p in parameters if p.ndim <= 1)]
     if class_weight_decay == "none":
-        still.append(method.class_weights)
+        still += method.all_class_weights()
     return {id(p) for p in still}
 
 
