@@ -120,6 +120,18 @@ def test_opposite_and_equal_points_are_safe(name, dim):
         assert rows and all(is_valid(name, y, *row) for row in rows)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_generator_on_the_cpu_makes_the_same_triplets_on_a_gpu(name):
+    x, y = batch([0, 0, 0, 1, 1, 1, 2, 2, 3, 4])
+    here = miner(name)(x, y, generator(1))
+    there = miner(name)(x.cuda(), y.cuda(), generator(1))
+    assert all(b.is_cuda and torch.equal(a, b.cpu()) for a, b in zip(here, there, strict=True))
+    rng = torch.Generator("cuda").manual_seed(1)
+    rows = torch.stack(miner(name)(x.cuda(), y.cuda(), rng)).T.tolist()
+    assert rows and all(is_valid(name, y, *row) for row in rows)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_shapes_that_do_not_fit_are_refused(name):
     with pytest.raises(ValueError, match="expected embeddings"):

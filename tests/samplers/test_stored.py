@@ -16,6 +16,7 @@ from vmf_embeddings.samplers.fid_batchmatch import FidBatchMatchSampler, frechet
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler, k_center_greedy
 from vmf_embeddings.samplers.matching import Matching
 from vmf_embeddings.samplers.partners import Partners
+from vmf_embeddings.samplers.stored import SquaredDistances
 
 N, D = 90, 5
 LABELS = torch.arange(N) % 9
@@ -107,6 +108,17 @@ def test_an_epoch_picks_from_all_images(name):
         drawn.set_epoch(epoch)
         seen |= {i for batch in drawn for i in batch[:4].tolist()}
     assert len(seen) == N
+
+
+def test_distances_by_products_are_those_by_differences():
+    rows = points().numpy().astype(np.float64)
+    rows = np.concatenate([rows, rows[:3], 1e-3 * rows])
+    distances = SquaredDistances(rows)
+    for i in range(0, len(rows), 10):
+        expected = np.square(rows - rows[i]).sum(1)
+        assert distances[i] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert distances[i][i] == 0
+    assert distances[0][N] == 0  # the same point again
 
 
 def slow_k_center(rows, first, k):

@@ -7,7 +7,7 @@ times a Gaussian density: the code of Roth et al. 2020, https://arxiv.org/abs/20
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.stored import StoredSampler, squared_distances
+from vmf_embeddings.samplers.stored import SquaredDistances, StoredSampler
 
 JITTER = 1e-6  # of the mean variance, added to each: with few images the covariance is singular
 
@@ -72,9 +72,9 @@ def d2_coreset(rng: np.random.Generator, points: np.ndarray, k: int, power: floa
     log_density = -0.5 * np.square(np.linalg.solve(root, centred.T)).sum(0)
     start = root @ rng.standard_normal(len(root))
     picks = [int(np.square(centred - start).sum(1).argmin())]
-    spread = np.zeros(len(points))
+    distances, spread = SquaredDistances(points), np.zeros(len(points))
     while len(picks) < k:
-        spread += squared_distances(points, picks[-1])
+        spread += distances[picks[-1]]
         probabilities = d2_probabilities(log_density, spread, np.array(picks), power)
         picks.append(int(rng.choice(len(points), p=probabilities)))
     return np.array(picks)

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vmf_embeddings.samplers.base import positive
-from vmf_embeddings.samplers.stored import StoredSampler, squared_distances
+from vmf_embeddings.samplers.stored import SquaredDistances, StoredSampler
 
 SOFTENED_PERCENTILE = 97
 
@@ -76,12 +76,13 @@ def k_center_greedy(
     Returns:
         int64 [k], all different, in the order of picking.
     """
+    distances = SquaredDistances(points)
     picks = [int(rng.integers(len(points)))]
     left = np.ones(len(points), dtype=bool)
     nearest = np.full(len(points), np.inf)
     while len(picks) < k:
         left[picks[-1]] = False
-        nearest = np.minimum(nearest, squared_distances(points, picks[-1]))
+        nearest = np.minimum(nearest, distances[picks[-1]])
         bound = np.percentile(nearest[left], percentile)
         candidates = np.flatnonzero(left & (nearest >= bound))
         picks.append(int(rng.choice(candidates)))

@@ -14,6 +14,8 @@ from torch import Tensor
 from vmf_embeddings.samplers.base import BatchSampler, n_groups
 from vmf_embeddings.samplers.partners import Partners
 
+ROUNDING = 1e-12  # of the longest squared length: what is below is rounding of float32 and of sums
+
 
 class StoredSampler(BatchSampler):
     """Draws a batch from a random part of the images, its pool, by their embeddings.
@@ -87,6 +89,20 @@ class StoredSampler(BatchSampler):
         return np.concatenate([picks, others.ravel()])
 
 
-def squared_distances(points: np.ndarray, row: int) -> np.ndarray:
-    """Squared Euclidean distances [n] of all points [n, D] from one of them."""
-    return np.square(points - points[row]).sum(1)
+class SquaredDistances:
+    """Squared Euclidean distances among points, a row at a time.
+
+    By inner products: a product with a vector costs less than the differences do.
+
+    Args:
+        points: float64 [n, D].
+    """
+
+    def __init__(self, points: np.ndarray) -> None:
+        self.points, self.lengths = points, np.square(points).sum(1)
+        self.rounding = ROUNDING * self.lengths.max()
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Distances [n] from one of the points, >= 0; 0 where two are equal."""
+        squared = self.lengths + self.lengths[row] - 2 * self.points @ self.points[row]
+        return np.where(squared > self.rounding, squared, 0.0)
