@@ -45,7 +45,7 @@ def summarize(options: SummaryOptions) -> int:
 
 
 def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
-    report.say(f"\n{dataset} ({options.split}): {_count(runs)}, mean±standard error, %")
+    report.say(f"\n{dataset} ({options.split}): {_count(runs)}, mean±standard error, shares in %")
     for line in table(runs):
         report.say(f"  {line}")
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
