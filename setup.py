@@ -30,6 +30,7 @@ setup(
         "gpu": ["faiss-gpu>=1.12"],
         "native": ["numba>=0.61"],
         "sam": ["pytorch-optimizer>=4.1,<5"],
+        "pml": ["pytorch-metric-learning>=2.8,<3"],
         "timm": ["timm>=1.0.8,<2"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow"],

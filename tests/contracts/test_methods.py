@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,15 @@ NODES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(CONF.glo
 B, C, D = 24, 5, 3
 EPOCHS = 60
 NEEDS_ADAM = {"nir"}  # the gradient of an exponential has no fixed scale
-every_method = pytest.mark.parametrize("name", NODES)
+LIBRARIES = {"pml": "pytorch_metric_learning"}  # of methods that are extras
+every_method = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.skipif(missing, reason=f"needs {LIBRARIES.get(name)}"))
+        for name in NODES
+        for missing in [name in LIBRARIES and find_spec(LIBRARIES[name]) is None]
+    ],
+)
 
 
 def method_class(name: str) -> type:

@@ -36,6 +36,23 @@ def warn_of_contradictions(built: "Method", sampler: Any) -> None:
         )
 
 
+def warn_of_rates(built: "Method", learning_rate: float) -> None:
+    """Says in the log where a factor makes a learning rate larger than anything of use.
+
+    Args:
+        built: whose parameters may learn at a multiple of the run's rate.
+        learning_rate: of the run.
+    """
+    factor = max((group.get("lr_factor", 1.0) for group in built.learning_rates()), default=1.0)
+    if factor > 1 and factor * learning_rate > 1:
+        log.warning(
+            "Some parameters learn at %g times mode.learning_rate=%g, which is %g: factors in the "
+            "thousands are meant for Adam at 1e-5. Lower lr_factor (in criterion.params or "
+            "method.params) or mode.learning_rate",
+            *(factor, learning_rate, factor * learning_rate),
+        )
+
+
 def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None:
     """Refuses batches whose form the method does not take.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.build.checks import refuse_other_batches, warn_of_contradictions
+from vmf_embeddings.build.checks import refuse_other_batches, warn_of_contradictions, warn_of_rates
 from vmf_embeddings.build.parts import dataset, method, objective, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused
 from vmf_embeddings.build.targets import instantiate
@@ -48,6 +48,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     trained.give_teacher(built, cfg, data)
     refuse_other_batches(built, sampler, data)
     warn_of_contradictions(built, sampler)
+    warn_of_rates(built, cfg.mode.learning_rate)
     return {
         "method": built,
         "dataset": data,

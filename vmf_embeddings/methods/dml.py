@@ -62,7 +62,7 @@ class DML(Method):
 
     def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
         """Triplets of the batch, by torch's own generator, which the loop seeds per epoch."""
-        return None if self.miner is None else self.miner(rows, labels)
+        return None if self.miner is None else self.miner(rows.detach(), labels)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:

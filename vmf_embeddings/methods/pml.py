@@ -49,6 +49,8 @@ class PML(Method):
         geometry: str,
     ) -> None:
         super().__init__(arch)
+        if loss is None:
+            raise ValueError("method.params.loss: expected a class, as ProxyAnchorLoss; got null.")
         if not lr_factor >= 0:
             raise ValueError(f"method.params.lr_factor must be >= 0, got {lr_factor}.")
         if geometry not in GEOMETRIES:
@@ -160,7 +162,7 @@ class Builder:
         )
 
     def _find(self, place: str, name: str) -> type[nn.Module]:
-        known = _classes(self.places[place])
+        known = classes(self.places[place])
         if name in known:
             return known[name]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -168,34 +170,48 @@ class Builder:
         raise ValueError(f"pytorch-metric-learning has no {name!r} among its {place}; {guess}")
 
     def _value(self, key: str, value: Any) -> Any:
-        """An argument: built where it is a spec itself, as in `distance: LpDistance`."""
+        """An argument: built where it is a spec itself, or a list of them."""
+        if isinstance(value, list):
+            return [self._value(key, each) for each in value]
         place = next((p for w, p in _HOLDS.items() if key == w or key.endswith(f"_{w}")), None)
         if isinstance(value, dict) and "class" in value and place is None:
-            place = next(
-                (p for p in PLACES if value["class"] in _classes(self.places[p])), "losses"
-            )
+            place = next((p for p in PLACES if value["class"] in classes(self.places[p])), "losses")
         if place is None or not isinstance(value, str | dict):
             return value
         return self(place, value)
 
     def _sizes_for(self, target: type, arguments: dict[str, Any]) -> dict[str, int]:
         """Sizes that a constructor insists on and that nobody named."""
-        wanted = inspect.signature(target).parameters
-        insists = {k for k, p in wanted.items() if p.default is p.empty}
+        insists = _required(target)
         return {k: v for k, v in self.sizes.items() if k in insists and k not in arguments}
 
 
 # arguments of the library that hold one of its objects
 _HOLDS = {
     "loss": "losses",
+    "losses": "losses",
     "miner": "miners",
+    "miners": "miners",
     "distance": "distances",
     "regularizer": "regularizers",
     "reducer": "reducers",
 }
 
 
-def _classes(module: Any) -> dict[str, type[nn.Module]]:
+def classes(module: Any) -> dict[str, type[nn.Module]]:
     """The modules that a part of the library offers, by name."""
     found = inspect.getmembers(module, inspect.isclass)
     return {name: thing for name, thing in found if issubclass(thing, nn.Module)}
+
+
+def _required(target: type) -> set[str]:
+    """Arguments without default, of a class and of those that it hands the rest of them to."""
+    found: set[str] = set()
+    for each in target.__mro__:
+        if "__init__" not in vars(each):
+            continue
+        wanted = inspect.signature(each.__init__).parameters.values()
+        found |= {p.name for p in wanted if p.default is p.empty}
+        if not any(p.kind is p.VAR_KEYWORD for p in wanted):
+            break
+    return found
