@@ -41,7 +41,7 @@ def dataset_node(path):
 def test_all_groups_are_there():
     assert {path.stem for path in DATASETS} >= {
         *("mnist", "fashion_mnist", "cifar10", "cifar100", "cars196", "cub200", "sop"),
-        *("digits", "digits_open", "folder", "csv"),
+        *("digits", "digits_open", "mnist_open", "folder", "csv"),
         *("long_tailed", "cifar10_lt", "cifar100_lt", "mnist_lt", "digits_lt"),
     }
     assert {path.stem for path in SAMPLERS} >= {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vmf_embeddings.datasets.arrays import stratified_holdout
-from vmf_embeddings.datasets.mnist import MNIST, STEMS, FashionMNIST, read_idx
+from vmf_embeddings.datasets.mnist import MNIST, STEMS, FashionMNIST, MNISTOpen, read_idx
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "mnist10k"
 
@@ -51,6 +51,20 @@ def test_splits_are_those_of_scikit_learn_on_any_number_of_images(tmp_path, kind
         assert split.class_counts.tolist() == [len(chosen) // 10] * 10
     assert (data.split("test").images[:, 0].numpy() == arrays["test"][0]).all()
     assert data.split("test").identity != data.split("train").identity
+
+
+def test_the_open_set_trains_on_half_the_classes_and_tests_on_all_images_of_the_others(tmp_path):
+    arrays = write_mnist(tmp_path)
+    images, labels = (np.concatenate(pair) for pair in zip(*arrays.values(), strict=True))
+    data = mnist(tmp_path, MNISTOpen)
+    test = data.split("test")
+    assert test.open_set
+    assert (test.images[:, 0].numpy() == images[labels >= 5]).all()
+    assert (test.original_labels.numpy() == labels[labels >= 5]).all()
+    seen = [data.split(name) for name in ("train", "valid")]
+    assert [split.n_classes for split in seen] == [5, 5]
+    kept = torch.cat([split.images for split in seen])
+    assert sorted(kept.sum((1, 2, 3)).tolist()) == sorted(images[labels < 5].sum((1, 2)).tolist())
 
 
 def test_the_split_is_the_one_of_2021():

@@ -1,4 +1,4 @@
-"""MNIST and FashionMNIST from their IDX files, fetched through torchvision where missing."""
+"""MNIST, its open-set split and FashionMNIST from IDX files, fetched by torchvision if missing."""
 
 import gzip
 from http.client import HTTPException
@@ -14,6 +14,7 @@ STEMS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+N_TRAIN_CLASSES = 5  # of mnist_open
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -121,6 +122,23 @@ class MNIST(ArrayDataset):
                 f"{labels.shape}; expected [N, 28, 28] and [N]"
             )
         return torch.from_numpy(images.copy())[:, None], labels.astype(np.int64)
+
+
+class MNISTOpen(MNIST):
+    """Open set: all digits 0-4, of both files, for training, all digits 5-9 for test.
+
+    Validation as in `DigitsOpen`: retrieval over held-out images of the training classes.
+    """
+
+    name = "mnist_open"
+    config = "mnist_open"
+    open_set = True
+
+    def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
+        images, labels = zip(*(super(MNISTOpen, self)._read(file) for file in STEMS), strict=True)
+        images, labels = torch.cat(images), np.concatenate(labels)
+        chosen = np.flatnonzero((labels >= N_TRAIN_CLASSES) == (part == "test"))
+        return images[torch.from_numpy(chosen)], labels[chosen]
 
 
 class FashionMNIST(MNIST):
