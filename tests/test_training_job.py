@@ -74,6 +74,20 @@ def test_choice_on_test_is_labelled_wherever_it_shows(tmp_path, caplog):
     assert "Validation Accuracy" not in caplog.text
 
 
+@pytest.mark.parametrize(("select", "kept"), [("valid", 0), ("last", 2)])
+def test_last_epoch_is_kept_where_no_choice_is_asked_for(
+    tmp_path, caplog, monkeypatch, select, kept
+):
+    monkeypatch.setattr(fit, "score", lambda *_, **__: 0.5)  # every epoch is as good as the first
+    three = ["mode.epochs=3", "mode.patience=3", f"mode.select={select}"]
+    with caplog.at_level(logging.INFO):
+        app.train(composed([*FIRST, *three]), tmp_path)
+    state = checkpoint.load_best(tmp_path)
+    assert state["selected_on"] == select
+    assert state["epoch"] == state["best_epoch"]["epoch"] == kept
+    assert (f"at epoch {kept}" in caplog.text) == (select == "valid")
+
+
 def test_run_says_which_images_it_was_trained_on(tmp_path, caplog):
     cfg = composed(FIRST)
     with caplog.at_level(logging.INFO):

@@ -31,7 +31,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     seed_everything(cfg.random_seed)
     data = dataset(cfg)
     labels = data.split("train").labels
-    for name in (settings.select, *settings.evaluate_on):
+    for name in (settings.validates_on, *settings.evaluate_on):
         data.split(name)  # refuses now where the data set has no such split
     sampler = instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed)
     make_optimizer: Callable[[list[dict]], Any] = instantiate(

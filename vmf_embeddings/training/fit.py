@@ -44,7 +44,7 @@ def fit(
 
     Args:
         method: what to train, in place.
-        dataset: gives the splits `train`, and `valid` or `test` to select by.
+        dataset: gives the splits `train`, and `valid` or `test` to validate on.
         sampler: global batches of the training split.
         make_optimizer: from parameter groups to an optimizer.
         settings: the loop's own settings.
@@ -60,7 +60,7 @@ def fit(
         NonFiniteLoss: if the loss stops being a number.
     """
     start = 0 if state is None else state["epoch"] + 1
-    metric_of = f"{settings.select}_metric"
+    metric_of = f"{settings.validates_on}_metric"
     best = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
     if state is not None:
         best = state["best_epoch"]
@@ -75,7 +75,7 @@ def fit(
     for epoch in range(start, settings.epochs):
         last_metric = records.rows[-1][metric_of] if records and records.rows else None
         row = _run_epoch(loop, epoch, best, last_metric)
-        is_best = row[metric_of] > best["valid_acc"]
+        is_best = settings.is_best(row[metric_of], best["valid_acc"])
         if is_best:
             best = {
                 "epoch": epoch,
@@ -88,7 +88,7 @@ def fit(
             _log_epoch(row, best, settings, records.mean_seconds())
         if settings.is_over(epoch, best["epoch"]):
             break
-    log.info("Best epoch: %s", best)
+    log.info("%s epoch: %s", "Last" if settings.select == "last" else "Best", best)
     if records is not None:
         records.close()
     loop.accelerator.wait_for_everyone()
@@ -122,7 +122,7 @@ def _run_epoch(
     return {
         "epoch": epoch,
         "train_loss": float(losses.mean()),
-        f"{settings.select}_metric": metric,
+        f"{settings.validates_on}_metric": metric,
         **watched,
         "learning_rate": loop.optimizer.param_groups[0]["lr"],
         **method.status(),
@@ -175,7 +175,7 @@ def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
     rows = embed_split(method, loop.valid, loop.accelerator)
     metric = score(method, rows, split, open_set=loop.open_set, **how)
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
-    known = {settings.select: rows}
+    known = {settings.validates_on: rows}
     watched = loop.watch.scores(method, loop.accelerator, known=known, **how)
     return float(broadcast(shared)), watched
 
@@ -204,7 +204,7 @@ def _notes(loop: Loop, best: dict[str, Any], last_metric: float | None) -> list[
     notes = [] if last_metric is None else [("validation", f"{last_metric:.4f}")]
     notes.append(("lr", f"{loop.optimizer.param_groups[0]['lr']:g}"))
     notes += [(key.replace("_", " "), f"{x:.4g}") for key, x in loop.method.status().items()]
-    if best["epoch"] >= 0:
+    if best["epoch"] >= 0 and loop.settings.select != "last":
         notes.append(("best", f"{best['valid_acc']:.4f} at epoch {best['epoch']}"))
     return notes
 
@@ -213,28 +213,35 @@ def _log_epoch(
     row: dict[str, Any], best: dict[str, Any], settings: Settings, mean_seconds: float
 ) -> None:
     """One line in the form of 2021, and what a reader wants to know besides."""
-    epochs, selected_on = settings.epochs, settings.select
-    metric = {"valid": "Validation Accuracy", "test": "Test Accuracy"}[selected_on]
+    epochs, scored_on = settings.epochs, settings.validates_on
+    metric = {"valid": "Validation Accuracy", "test": "Test Accuracy"}[scored_on]
     parts = [
         f"Train Loss: {row['train_loss']:.4f}",
-        f"{metric}: {row[f'{selected_on}_metric']:.4f}",
+        f"{metric}: {row[f'{scored_on}_metric']:.4f}",
         f"Temp: {row.get('temperature', 1.0):.4f}",
         f"Z-Kappa-Mult: {row.get('kappa_scale', 1.0):.4f}",
         f"Learning Rate: {row['learning_rate']:g}",
         f"{row['images_per_second']:,.0f} images/s",
         f"{duration((epochs - 1 - row['epoch']) * mean_seconds)} left",
-        f"best {best['valid_acc']:.4f} at epoch {best['epoch']}"
-        + (", chosen on test" if selected_on == "test" else ""),
+        *_best(best, settings.select),
     ]
     if "kappa" in row:
         parts.insert(4, f"Kappa: {row['kappa']:.4g}")
-    parts += _watched(row, selected_on)
+    parts += _watched(row, scored_on)
     log.info("[Epoch %d / %d] => %s", row["epoch"], epochs - 1, ", ".join(parts))
 
 
-def _watched(row: dict[str, Any], selected_on: str) -> list[str]:
+def _best(best: dict[str, Any], select: str) -> list[str]:
+    """What the line says of the best epoch; nothing where the last one is kept."""
+    if select == "last":
+        return []
+    chosen = ", chosen on test" if select == "test" else ""
+    return [f"best {best['valid_acc']:.4f} at epoch {best['epoch']}{chosen}"]
+
+
+def _watched(row: dict[str, Any], scored_on: str) -> list[str]:
     """What the line says of the scores by `mode.evaluate_on`."""
     scores = {key: f"{key} {value:.4f}" for key, value in row.items() if "/" in key}
-    chosen = [text for key, text in scores.items() if key.startswith(f"{selected_on}/")]
+    chosen = [text for key, text in scores.items() if key.startswith(f"{scored_on}/")]
     others = [text for text in scores.values() if text not in chosen]
     return chosen + ([f"not used for the choice: {', '.join(others)}"] if others else [])

@@ -62,7 +62,7 @@ def assemble(
     rank, world = accelerator.process_index, accelerator.num_processes
     train, valid = (
         speed.place(split, accelerator.device)
-        for split in (dataset.split("train", augment=True), dataset.split(settings.select))
+        for split in (dataset.split("train", augment=True), dataset.split(settings.validates_on))
     )
     log.info(
         "Training on %d images of %d classes, validating on %d by %s; training images %s",
@@ -74,9 +74,11 @@ def assemble(
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
     if settings.evaluate_on:
         log.info(
-            "Also scoring %s after every epoch (mode.evaluate_on), for the records alone: the best "
-            "epoch is chosen on %s",
-            *(", ".join(settings.evaluate_on), settings.select),
+            "Also scoring %s after every epoch (mode.evaluate_on), for the records alone: %s",
+            ", ".join(settings.evaluate_on),
+            "the last epoch is kept"
+            if settings.select == "last"
+            else f"the best epoch is chosen on {settings.select}",
         )
     sampler.configure(n_epochs=settings.epochs)
     method.to(accelerator.device)
@@ -108,7 +110,7 @@ def assemble(
     share = _share(valid, accelerator, settings)
     shares = {
         name: share
-        if name == settings.select
+        if name == settings.validates_on
         else _share(speed.place(dataset.split(name), accelerator.device), accelerator, settings)
         for name in settings.evaluate_on
     }

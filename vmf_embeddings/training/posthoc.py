@@ -40,7 +40,7 @@ def choose(
         method: trained; its backbone stays as it is.
         dataset: gives the splits `train`, and `valid` or `test` to select by.
         variants: at least one; of equally good ones the first is kept.
-        settings: of the loop; its `select` names the split.
+        settings: of the loop; its `validates_on` names the split.
         run_dir: folder for the checkpoint and for `<name of the folder>.json`.
         config: the whole configuration, kept in the checkpoint.
 
@@ -50,7 +50,7 @@ def choose(
     accelerator = settings.speed.start()
     method.to(accelerator.device).eval()
     settings.speed.arrange(method.arch)
-    train, held_out = dataset.split("train"), dataset.split(settings.select)
+    train, held_out = dataset.split("train"), dataset.split(settings.validates_on)
     embeddings = _embed(method, held_out, settings, accelerator)
     labels = held_out.labels.to(embeddings.device)
 
@@ -67,7 +67,7 @@ def choose(
         if rows[-1]["accuracy"] > best:
             best, kept = rows[-1]["accuracy"], rows[-1]
             weights = {name: value.clone() for name, value in method.state_dict().items()}
-    _show(rows, kept, settings.select)
+    _show(rows, kept, settings.validates_on)
     method.load_state_dict(weights)
     if accelerator.is_main_process:
         _write(method, rows, kept, settings, run_dir, config, train.identity)
@@ -118,7 +118,7 @@ def _write(
     state = {
         "epoch": 0,
         "best_epoch": best,
-        "selected_on": settings.select,
+        "selected_on": settings.validates_on,
         "train_identity": identity,
         "arch_state_dict": method.arch.state_dict(),
         "method_state_dict": method.state_dict(),
@@ -126,7 +126,7 @@ def _write(
     }
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint.keep(run_dir, state, is_best=True)
-    table = {"selected_on": settings.select, "kept": kept["variant"], "variants": rows}
+    table = {"selected_on": settings.validates_on, "kept": kept["variant"], "variants": rows}
     path = run_dir / f"{run_dir.name}.json"
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps(table, indent=1) + "\n")

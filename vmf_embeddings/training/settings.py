@@ -45,7 +45,7 @@ class Settings:
         _one_of("search", self.search, ("auto", "torch", "faiss"))
         _one_of("resume", self.resume, ("auto", "never"))
         _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference", "all"))
-        _one_of("mode.select", self.select, ("valid", "test"))
+        _one_of("mode.select", self.select, ("valid", "test", "last"))
         for split in self.evaluate_on:
             _one_of("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
@@ -89,6 +89,15 @@ class Settings:
             resume=config["resume"],
             trackers=tuple(config["logger"]["trackers"]),
         )
+
+    @property
+    def validates_on(self) -> str:
+        """The split that is scored after every epoch."""
+        return "test" if self.select == "test" else "valid"
+
+    def is_best(self, metric: float, best: float) -> bool:
+        """Whether an epoch of this metric takes the place of the best before it."""
+        return self.select == "last" or metric > best
 
     def is_over(self, epoch: int, best_epoch: int) -> bool:
         """Whether `epoch` is the last: none left, or none better for `patience` epochs."""
