@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
@@ -129,11 +130,15 @@ def test_jobs_of_a_sweep_over_what_2021_left_out_get_folders_of_their_own():
     assert set(excluded) == in_the_path | not_about_training
 
 
-def commands_of_the_table_of_flags() -> list[dict[str, str]]:
-    """Overrides in the column "here", by key; cells that do not contradict share a command."""
-    rows = (ROOT / "docs" / "long-tail-flags.md").read_text().splitlines()
-    here = [row.split(" | ")[1] for row in rows if row.count(" | ") >= 2 and "`" in row]
-    cells = [cell for text in here for cell in re.findall(r"`([a-z_.]+=[^`]*)`", text)]
+# pages whose tables hold overrides: from the second column on, in how many columns
+TABLES = {"long-tail-flags": 1, "metric-learning-flags": 2}
+
+
+def commands_of_tables(page: str) -> list[dict[str, str]]:
+    """Overrides in the tables of a page, by key; cells that do not contradict share a command."""
+    rows = re.findall(r"^\| (.*) \|$", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    texts = [" ".join(row.split(" | ")[1 : 1 + TABLES[page]]) for row in rows]
+    cells = [cell for text in texts for cell in re.findall(r"`([a-z_.@]+=[^`]+)`", text)]
     assert len(cells) > 50
     commands: list[dict[str, str]] = []
     for cell in cells:
@@ -147,10 +152,72 @@ def commands_of_the_table_of_flags() -> list[dict[str, str]]:
     return commands
 
 
-def test_every_override_of_the_table_of_flags_composes():
-    for words in commands_of_the_table_of_flags():
+@pytest.mark.parametrize("page", TABLES)
+def test_every_override_of_a_table_composes_and_means_what_it_says(page):
+    for words in commands_of_tables(page):
         cfg = composed([f"{key}={value}" for key, value in words.items() if key != "run"])
         for key in words.keys() - {"run", "experiment"}:
-            chosen = OmegaConf.select(cfg, key)
+            chosen = OmegaConf.select(cfg, key.rpartition("@")[2])
             name = chosen.name if isinstance(chosen, DictConfig) else chosen
-            assert str(name).lower() == words[key].lower(), words
+            assert name == yaml.safe_load(words[key]), words
+
+
+def recipe(stem: str) -> DictConfig:
+    """What an experiment says, with the experiments it builds on; groups by `/group`."""
+    node = OmegaConf.load(CONF / "experiment" / f"{stem}.yaml")
+    defaults = node.pop("defaults")
+    parents = [recipe(one) for one in defaults if isinstance(one, str) and one != "_self_"]
+    chosen = {
+        key.removeprefix("override "): option
+        for one in defaults
+        if isinstance(one, DictConfig)
+        for key, option in one.items()
+    }
+    return OmegaConf.merge(*parents, chosen, node)
+
+
+SIZES = {"nir": (128, None), "nir_128_double": (128, "double"), "nir_512": (512, None)}
+SIZES |= {"nir_512_double": (512, "double"), "nir_control": (128, None)}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "w_align", "flow_lr_factor", "epochs", "warmup_epochs"),
+    (("cub200", 0.0075, 50, 100, 1), ("cars196", 0.01, 50, 100, 1), ("sop", 0.3, 1, 300, 5)),
+)
+def test_runs_published_with_nir_are_recipes_of_the_same_values(
+    dataset, w_align, flow_lr_factor, epochs, warmup_epochs
+):
+    """And so are the baseline and the matched control that belong beside them."""
+    for name in (*SIZES, "proxy_anchor"):
+        said = recipe(f"{dataset}_{name}")
+        assert (said["/dataset"], said["/method"]) == (dataset, "nir" if name in SIZES else "dml")
+        assert (said["/arch"], said["/optimizer"], said.random_seed) == ("resnet50", "adam", 0)
+        size = {"embedding_dim": SIZES.get(name, (128, None))[0]}
+        size |= {"pool": "double"} if name.endswith("double") else {}
+        net = {"normalize": True, "set_bn_eval": True, "pretrained": True, "first_conv_3x3": False}
+        assert said.arch.params == net | size
+        assert said["/sampler"] == "class_random"
+        assert said.sampler == {"batch_size": 90, "n_samples": 2}
+        rates = {"learning_rate": 1e-5, "weight_decay": 4e-4, "class_weight_decay": "all"}
+        lengths = {"epochs": epochs, "patience": epochs}
+        lengths |= {"warmup_epochs": warmup_epochs} if name in SIZES else {}
+        assert said.mode == rates | lengths and said.dataset.params == {"augment": "base"}
+        drops = {"warmup": 0, "milestones": [140, 230], "gamma": 0.2}
+        assert said["/schedule"] == ("multistep" if dataset == "sop" else "constant")
+        assert said.get("schedule") == ({"params": drops} if dataset == "sop" else None)
+        weights = {"w_align": w_align, "flow_lr_factor": flow_lr_factor}
+        weights |= {"w_flow": 0} if name == "nir_control" else {}
+        assert OmegaConf.select(said, "method.params", default={}) == (
+            weights if name in SIZES else {}
+        )
+
+
+def test_defaults_that_recipes_leave_alone_are_the_published_ones():
+    nir = OmegaConf.load(CONF / "method" / "nir.yaml").params
+    flow = {"blocks": 5, "depth": 8, "width": 128, "clamp": 2, "cond_mode": "dense"}
+    assert nir.flow == flow | {"init": "default"} and nir.flow_objective == "exp"
+    assert (nir.w_flow, nir.noise, nir.logmatch, nir.pair_perc) == (1, 0, 1, 1)
+    anchor = OmegaConf.load(CONF / "criterion" / "proxy_anchor.yaml").params
+    assert (nir.proxy_lr_factor, anchor.lr_factor, anchor.average) == (4000, 2000, "samples")
+    assert (anchor.pos_alpha, anchor.neg_alpha) == (32, 32)
+    assert (anchor.pos_delta, anchor.neg_delta) == (0.1, -0.1)
