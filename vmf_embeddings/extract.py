@@ -29,7 +29,7 @@ def extract(
     batch_size: int,
     num_workers: int,
     speed: Speed,
-    objective: dict[str, str] | None = None,
+    objective: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Writes `<dataset>_<split>.npz` for each split into the run's folder.
 
@@ -44,7 +44,7 @@ def extract(
         batch_size: images a step.
         num_workers: worker processes for image files.
         speed: where and how fast.
-        objective: for the file's `meta`: what the method was put together from, group -> option.
+        objective: for the file's `meta`: what the method was put together from, key -> value.
 
     Returns:
         The files.

@@ -7,7 +7,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.build.checks import refuse_other_batches, warn_of_contradictions, warn_of_rates
-from vmf_embeddings.build.parts import dataset, method, objective, refuse_unread_groups
+from vmf_embeddings.build.objective import objective
+from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused
 from vmf_embeddings.build.targets import instantiate
 

@@ -80,10 +80,11 @@ def _reads(node: DictConfig, flag: str) -> bool:
     return bool(target) and getattr(resolve(target), flag, False)
 
 
-def objective(cfg: DictConfig) -> dict[str, str] | None:
-    """The options of the groups that the method reads, group -> name; None where it reads none."""
-    read = [groups for flag, (groups, _) in READ_WITH.items() if _reads(cfg.method, flag)]
-    return {group: str(cfg[group].name) for groups in read for group in groups} or None
+def groups_read(cfg: DictConfig) -> list[str]:
+    """The groups beside its own that the method is put together from."""
+    return [
+        g for flag, (groups, _) in READ_WITH.items() if _reads(cfg.method, flag) for g in groups
+    ]
 
 
 def refuse_unread_groups(cfg: DictConfig) -> None:
