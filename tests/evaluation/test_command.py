@@ -1,6 +1,7 @@
 """The whole command on run folders: 2021's lines, files written, exit codes."""
 
 import csv
+import dataclasses
 import json
 import re
 import subprocess
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run, scores_of, strip_meta
+from vmf_embeddings.embeddings import save_embeddings
+from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.arguments import (
     parse_deterministic_door,
     parse_evaluate,
@@ -200,7 +203,7 @@ def test_metrics_are_scored_in_both_spaces_beside_the_usual_ones(tmp_path, capsy
     assert scores["as_output"] == pytest.approx(expected.as_output, rel=1e-12)
     assert scores["normalised"] == pytest.approx(expected.normalised, rel=1e-12)
     assert scores["normalised"]["recall@1"] == scores["retrieval"]["recall@1"]
-    assert scores["clustering"]["n_clusters"] == 3
+    assert scores["clustering"]["n_clusters"] == 3 and "against classes, k = 3\n" in out
     assert len(scores["log_spectra"]["as_output"]) == 3
     table = out[out.index("a_method on") : out.index("Wrote")]
     assert max(len(line) for line in table.splitlines()) <= 80
@@ -208,6 +211,34 @@ def test_metrics_are_scored_in_both_spaces_beside_the_usual_ones(tmp_path, capsy
     assert float(line[1]) == pytest.approx(
         100 * expected.as_output["map_at_1000_reference"], abs=5e-3
     )
+
+
+def test_embeddings_of_length_1_are_not_scored_twice_over_in_the_table(tmp_path, capsys):
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    file = make_file({"name": "cosine"}, open_set=True)
+    unit = file.embeddings / np.linalg.norm(file.embeddings, axis=1, keepdims=True)
+    save_embeddings(folder / "toy_test.npz", dataclasses.replace(file, embeddings=unit))
+    assert run(parse_evaluate, folder, "--no-pictures", ALL) == 0
+    out = capsys.readouterr().out
+    assert "Embeddings as output, of length 1: as below" in out
+    assert out.count("Recall@10 %") == out.count("rho  ") == 1
+    assert scores_of(folder)["as_output"]["recall@10"] == 1
+    rows = [("NMI %", "99.00", "", "k-means"), ("rho", "0.1", "", "decay")]
+    heading, kept = report._what_differs(rows, [rows[1], ("NMI %", "98.00", "", "k-means")])
+    assert heading.endswith("as below but for") and kept == rows[:1]
+
+
+def test_queries_and_gallery_are_said_so(tmp_path, capsys):
+    file = make_file({"name": "cosine"}, open_set=True)
+    asks = np.arange(len(file.ids)) % 3 == 0
+    save_embeddings(
+        tmp_path / "toy_test.npz", dataclasses.replace(file, is_query=asks, is_gallery=~asks)
+    )
+    words = "12 queries are sought among 24 gallery rows"
+    run(parse_evaluate, tmp_path, "--no-pictures")
+    assert f"{words}.\n" in capsys.readouterr().out
+    run(parse_evaluate, tmp_path, "--no-pictures", "metrics=spread")
+    assert f"{words}; clusters, spectrum and spread take all 36 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "vmf", "poincare"])

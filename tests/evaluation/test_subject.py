@@ -1,8 +1,11 @@
 """The geometry comes from the file, 2021's log, or the command line, never from a guess."""
 
+import dataclasses
+
 import pytest
 
-from tests.evaluation.runs import make_run, strip_meta
+from tests.evaluation.runs import make_file, make_run, strip_meta
+from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
 from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
@@ -86,3 +89,13 @@ def test_no_curvature_anywhere_is_an_error_that_says_what_to_add(tmp_path):
         curvature_from_log(tmp_path)
     with pytest.raises(ValueError, match="--curvature"):
         curvature_from_log(tmp_path / "elsewhere")
+
+
+def test_classes_without_names_are_called_by_the_numbers_of_the_data_set(tmp_path):
+    file = make_file({"name": "cosine"}, open_set=True, class_names=None)
+    paths = tmp_path / "toy_test.npz", tmp_path / "toy_valid.npz"
+    save_embeddings(paths[0], file)
+    save_embeddings(paths[1], dataclasses.replace(file, original_ids=file.ids + 40))
+    options = Options(paths=paths)
+    found = [load_subject(path, path, options).class_names for path in paths]
+    assert found == [None, ["40", "41", "42"]]

@@ -7,7 +7,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
+from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics.shots import GROUPS
 
 # score -> what the table calls it, its scale, its digits, its meaning
@@ -55,6 +58,7 @@ _SPACES = {
     "normalised": "Embeddings at length 1, by cosine",
 }
 TableRow = tuple[str, str, str, str]
+Block = tuple[str, list[TableRow]]
 
 
 def say(line: str) -> None:
@@ -106,14 +110,29 @@ def print_group(group: Group, samples: int) -> None:
     title = group.subjects[0].title
     n_runs = len(group.subjects)
     caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run"
-    blocks = [
-        (_section_title(section, group, samples), [_row(group, section, n) for n in names])
+    blocks = {
+        section: (_section_title(section, group, samples), [_row(group, section, n) for n in names])
         for section, names in group.sections().items()
-    ]
-    _print_table(f"{title}: {caption}", blocks, with_error=n_runs > 1)
-    notes = (_notes_on_selection, _notes_on_shots, _notes_on_queries, _notes_on_clusters)
+    }
+    if "as_output" in blocks and all(_has_length_1(subject) for subject in group.subjects):
+        blocks["as_output"] = _what_differs(blocks["as_output"][1], blocks["normalised"][1])
+    _print_table(f"{title}: {caption}", list(blocks.values()), with_error=n_runs > 1)
+    notes = (
+        _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_queries,
+        _notes_on_clusters,
+    )  # fmt: skip
     for note in [*group.notes(), *itertools.chain(*(find(group) for find in notes))]:
         say(f"Note: {note}.")
+
+
+def _has_length_1(subject: Subject) -> bool:
+    return bool(np.allclose(np.linalg.norm(subject.file.embeddings, axis=1), 1, atol=1e-5))
+
+
+def _what_differs(rows: Sequence[TableRow], below: Sequence[TableRow]) -> Block:
+    """The rows that those of the other space, which come below them, do not repeat."""
+    kept = [row for row in rows if row not in below]
+    return f"Embeddings as output, of length 1: as below{' but for' if kept else ''}", kept
 
 
 def _section_title(section: str, group: Group, samples: int) -> str:
@@ -144,6 +163,19 @@ def _notes_on_shots(group: Group) -> list[str]:
     shots = group.scores[0].shots
     empty = [name for name in GROUPS if shots is not None and name not in shots.groups]
     return [f"there is no class with {name} training pictures to score" for name in empty]
+
+
+def _notes_on_gallery(group: Group) -> list[str]:
+    file = group.subjects[0].file
+    if "retrieval" not in group.sections() or (file.is_query is None and file.is_gallery is None):
+        return []
+    n_rows = len(file.ids)
+    asked, searched = (
+        n_rows if mask is None else int(mask.sum()) for mask in (file.is_query, file.is_gallery)
+    )
+    rest = f"; clusters, spectrum and spread take all {n_rows:,} rows"
+    spaces = rest if group.scores[0].spaces is not None else ""
+    return [f"{asked:,} queries are sought among {searched:,} gallery rows{spaces}"]
 
 
 def _notes_on_queries(group: Group) -> list[str]:
@@ -178,10 +210,18 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         meaning = _meaning_of_shots(group, name)
     else:
         label, scale, digits, meaning = _ROWS[name]
+    if name == "nmi":
+        meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):
         return label, "-", "", meaning
     error = _figure(scale * value.standard_error, digits)
     return label, _figure(scale * value.mean, digits), error, meaning
+
+
+def _meaning_of_clusters(group: Group, meaning: str) -> str:
+    spaces = group.scores[0].spaces
+    found = None if spaces is None else spaces.clustering
+    return meaning if found is None else f"{meaning}, k = {found.n_clusters:,}"
 
 
 def _figure(value: float, digits: int) -> str:
@@ -201,9 +241,7 @@ def _meaning_of_shots(group: Group, name: str) -> str:
     return f"{classes}, sampling error {error:.2f}"
 
 
-def _print_table(
-    title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_error: bool
-) -> None:
+def _print_table(title: str, blocks: Sequence[Block], with_error: bool) -> None:
     if sys.stdout.isatty():
         _print_rich(title, blocks, with_error)
         return
@@ -215,7 +253,7 @@ def _print_table(
             say(f"    {label:<22}{middle}  {meaning}")
 
 
-def _print_rich(title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_error: bool) -> None:
+def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -224,7 +262,9 @@ def _print_rich(title: str, blocks: Sequence[tuple[str, list[TableRow]]], with_e
     console = Console(width=width)
     console.print(f"[bold]{title}[/bold]")
     for heading, rows in blocks:
-        table = Table(title=heading, title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(rows)
+        )
         table.add_column("Score", no_wrap=True, min_width=22)
         table.add_column("Mean", justify="right", no_wrap=True, min_width=8, style="bold cyan")
         if with_error:

@@ -82,8 +82,12 @@ class Subject:
 
     @property
     def class_names(self) -> list[str] | None:
-        """Names of the classes by number, where the file knows them."""
-        return self.meta("class_names")
+        """Names of the classes by number; an open set's own numbers where it has no names."""
+        names = self.meta("class_names")
+        if names is not None or self.file.original_ids is None:
+            return names
+        numbers = dict(zip(self.file.ids.tolist(), self.file.original_ids.tolist(), strict=True))
+        return [str(numbers.get(label, label)) for label in range(max(numbers) + 1)]
 
 
 def load_subject(path: Path, root: Path, options: Options) -> Subject:
