@@ -96,6 +96,7 @@ def versus(
         units: units of work per call.
         scale: name -> factor for a case that did part of the work only (as in "6,144 of 60,502").
     """
+    print(f"  {entry.name}: {len(makers)} cases", flush=True)
     cases, missing = made(makers)
     per_call = {name: 1 / factor for name, factor in (scale or {}).items()} | (units or {})
     result = compare(
