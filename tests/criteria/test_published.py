@@ -52,6 +52,24 @@ def test_value_of_the_small_batch_is_that_of_published_code(wanted, name, knobs,
     assert value.item() == pytest.approx(wanted, rel=1e-9)
 
 
+def test_the_reference_mean_of_multisimilarity_is_over_anchors_that_keep_both_kinds():
+    cosine, kept = X @ X.T, []
+    for a in range(12):
+        own = [s for b, s in enumerate(cosine[a]) if b != a and LABELS[b] == LABELS[a]]
+        others = [s for b, s in enumerate(cosine[a]) if LABELS[b] != LABELS[a]]
+        near = [s for s in own if s - 0.1 < max(others)]
+        far = [s for s in others if own and s + 0.1 > min(own)]
+        if near and far:
+            pull = torch.stack([(-2 * (s - 0.5)).exp() for s in near]).sum().log1p() / 2
+            kept.append(
+                pull + torch.stack([(40 * (s - 0.5)).exp() for s in far]).sum().log1p() / 40
+            )
+    assert len(kept) == 11  # one row is alone in its class
+    found = {v: made("multisimilarity", variant=v)(X, LABELS) for v in ("standard", "reference")}
+    torch.testing.assert_close(found["reference"], torch.stack(kept).mean())
+    torch.testing.assert_close(found["standard"], torch.stack(kept).sum() / 12)
+
+
 def test_divergence_of_similarities_is_that_of_published_code():
     i, k = fixture.counted(12, 1)[:, None], fixture.counted(2048, 1)
     features = cosines_within(torch.cos(0.01 * i * k))

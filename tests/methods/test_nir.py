@@ -13,6 +13,7 @@ from tests.flows.golden import flow_of, ours
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, cosines
+from vmf_embeddings.criteria.proxy_anchor_nca import ProxyAnchorNCA
 from vmf_embeddings.criteria.proxy_nca import ProxyNCA
 from vmf_embeddings.criteria.soft_triple import SoftTriple
 from vmf_embeddings.flows import ConditionalFlow, negative_log_likelihood
@@ -28,6 +29,10 @@ KNOBS = {
 
 def anchor() -> ProxyAnchor:
     return ProxyAnchor(32, 32, 0.1, -0.1, average="samples", lr_factor=2000)
+
+
+def anchor_nca() -> ProxyAnchorNCA:
+    return ProxyAnchorNCA(32, 32, 0.1, -0.1, lr_factor=2000)
 
 
 def nca() -> ProxyNCA:
@@ -85,6 +90,17 @@ def test_loss_and_gradients_equal_the_goldens(golden):
         for key in (k for k in data if k.startswith(f"{case}/grad/")):
             gradient = parameters[ours(key.removeprefix(f"{case}/grad/"))].grad
             torch.testing.assert_close(gradient, torch.tensor(data[key]), rtol=1e-8, atol=1e-9)
+
+
+def test_the_other_reading_of_its_proxies_equals_the_golden(golden):
+    data = golden("dml_nir")
+    for case in cases(data):
+        method, x, labels = of_golden(data, case, criterion=anchor_nca())
+        value = method.criterion(x, labels).item()
+        assert value == pytest.approx(data[f"{case}/proxy_nca_loss"].item(), rel=1e-9)
+        nll = method.flow_nll(x, labels)
+        total = nll.exp().mean() + data[f"{case}/w_align"].item() * value
+        torch.testing.assert_close(method.loss(x, labels), total)
 
 
 def test_the_published_size_equals_its_golden(golden):
@@ -177,7 +193,7 @@ def test_an_unlikely_batch_overflows_neither_loss_nor_gradient():
     assert loss.isfinite() and x.grad.isfinite().all() and x.grad.abs().max() > 0
 
 
-@pytest.mark.parametrize("criterion", (anchor, nca, centres), ids=lambda f: f.__name__)
+@pytest.mark.parametrize("criterion", (anchor, anchor_nca, nca, centres), ids=lambda f: f.__name__)
 def test_any_criterion_with_proxies_takes_a_flow_and_length_means_nothing(criterion):
     method = nir(criterion=criterion())
     x = rows()

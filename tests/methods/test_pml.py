@@ -91,6 +91,7 @@ SAME = [
     ("triplet", {}, {
         "loss": spec("TripletMarginLoss", margin=0.2), "distance": SQUARED, "reducer": MEAN}),
     ("margin", {"learn_beta": False}, {"loss": spec("MarginLoss")}),
+    ("margin", {"nu": 0.1}, {"loss": spec("MarginLoss", nu=0.1, learn_beta=True, num_classes=4)}),
     ("snr", {"reg_lambda": 0.0}, {
         "loss": spec("TripletMarginLoss", margin=0.2),
         "distance": spec("SNRDistance", normalize_embeddings=False),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
+from tests.conftest import cases
 from tests.miners.test_laws import generator, miner
 from vmf_embeddings.miners.distance import log_inverse_density, log_weights, sphere_distances
 from vmf_embeddings.miners.draws import choose_by_weight, distinct
@@ -183,6 +184,16 @@ def test_without_the_upper_cut_the_opposite_row_takes_all():
     cut = log_weights(x, y[:, None] != y, lower=0.5, upper=1.4).softmax(1)
     assert float(cut[0, 5]) == 0 and (cut[:, y == 0][y == 0] == 0).all()
     assert torch.allclose(cut.sum(1), torch.ones(12).double())
+
+
+def test_weights_of_the_reference_equal_the_golden(golden):
+    data = golden("dml_criteria")
+    for case in cases(data):
+        x, y = (torch.tensor(data[f"{case}/{name}"]) for name in ("x", "labels"))
+        wanted = torch.tensor(data[f"{case}/distance_miner/negative_probabilities"]).double()
+        lower = data[f"{case}/distance_miner/lower_cutoff"].item()
+        found = log_weights(x.double(), y[:, None] != y, lower=lower, upper=None).softmax(1)
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize("dim", [2, 3, 16, 128])
