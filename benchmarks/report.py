@@ -179,5 +179,5 @@ def _throughput(found: list[dict[str, Any]]) -> list[str]:
              number(f.get("images_per_second")), number(f.get("gain_over_plain")),
              f.get("failure", "")] for e in entries for who, f in e["figures"].items()]  # fmt: skip
     head = ["net", "switch", "images/s", "gain", ""]
-    notes = [f"- {note}" for note in entries[-1]["notes"]]
+    notes = [f"- {note}" for entry in entries for note in entry["notes"]]
     return ["## Training throughput", "", table(head, rows), "", *notes, ""]
