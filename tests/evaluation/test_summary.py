@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 
 from vmf_embeddings.evaluation.summary.arguments import parse_summarize
 from vmf_embeddings.evaluation.summary.command import summarize
@@ -77,10 +78,26 @@ def test_recipes_are_what_paths_share_without_their_seeds(tmp_path):
         write(tmp_path / "sweep" / f"pa-seed{seed}", 0.5)
     labels = {r.label for r in found(tmp_path / "sweep")}
     assert labels == {"experiment=demo,method=dml", "criterion=npair", "pa"}
+    # jobs of one sweep are called by what tells them apart
+    for seed in (1, 2):
+        for rate in (0.1, 0.2):
+            write(tmp_path / "sweep2" / f"miner=distance,lr={rate},random_seed={seed}", 0.5)
+    assert {r.label for r in found(tmp_path / "sweep2")} == {"lr=0.1", "lr=0.2"}
     assert {r.label for r in found(tmp_path / "sweep" / "pa-seed1")} == {"pa"}
     for seed in (1, 2):
         write(tmp_path / "plain" / f"random_seed={seed}", 0.5)
     assert {r.label for r in found(tmp_path / "plain")} == {"a_method"}
+
+
+def test_jobs_whose_names_were_cut_are_known_by_their_record(tmp_path):
+    for seed, digest in ((1, "0a1b2c3d"), (2, "4e5f6a7b")):
+        for method in ("dml", "nir"):
+            job = tmp_path / method / f"optimizer=adam,schedule.params.miles~{digest}"
+            write(job, 0.5, seed=seed)
+            (job / ".hydra_train").mkdir()
+            words = ["optimizer=adam", "schedule.params.milestones=[1,2]", f"random_seed={seed}"]
+            (job / ".hydra_train" / "overrides.yaml").write_text(yaml.safe_dump(words))
+    assert [r.label for r in found(tmp_path)] == ["dml", "dml", "nir", "nir"]
 
 
 def test_structure_may_be_that_of_another_split_and_space_is_chosen(tmp_path, capsys):

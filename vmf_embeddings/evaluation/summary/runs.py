@@ -9,10 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from vmf_embeddings.evaluation.summary.arguments import SummaryOptions
 
 # what tells replications apart in the names of folders: random_seed=3, name_s3, name-seed3
 _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
+_CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a job of a sweep whose name was too long for a folder
 # scores of how embeddings lie, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
 _SHARED = {"train_identity": "trained on", "split_hash": "scored on"}
@@ -98,7 +101,15 @@ def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
 
 def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
     """What to call the runs: parts of their path that differ and are no seed; else the method."""
-    parts = {folder: [_SEED.sub("", part).strip(",") for part in folder.parts] for folder in found}
+    jobs = {folder: _words(folder) for folder in found}
+    parts = {}
+    for folder in found:
+        beside = [set(words) for other, words in jobs.items() if other.parent == folder.parent]
+        # what all jobs of a sweep were told names none of them
+        known = set.intersection(*beside) if len(beside) > 1 else set()
+        name = ",".join(word for word in jobs[folder] if word not in known)
+        above = (_SEED.sub("", part).strip(",") for part in folder.parts[:-1])
+        parts[folder] = [*above, name]
     shared = os.path.commonprefix(list(parts.values())) if len(parts) > 1 else []
     if len(parts) == 1:
         shared = next(iter(parts.values()))[:-1]
@@ -107,6 +118,20 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
         rest = [part for part in own[len(shared) :] if part and part != found[folder]["dataset"]]
         labels[folder] = "/".join(rest) or found[folder].get("method") or folder.name
     return labels
+
+
+def _words(folder: Path) -> list[str]:
+    """What the name of a run's folder says beside its seed; for a job of a sweep, word by word.
+
+    Where the name was cut, its record says it: the hash in it would tell seeds apart.
+    """
+    record = folder / ".hydra_train" / "overrides.yaml"
+    if _CUT.search(folder.name) and record.is_file():
+        words = [str(word) for word in yaml.safe_load(record.read_text())]
+    else:
+        words = folder.name.split(",")
+    words = [_SEED.sub("", word) for word in words]
+    return [word for word in words if word]
 
 
 def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOptions) -> Run:
