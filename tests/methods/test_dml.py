@@ -163,6 +163,16 @@ def test_rates_that_were_meant_for_a_smaller_one_are_named_in_the_log(caplog):
     assert "lr_factor" in caplog.text and "20" in caplog.text
 
 
+@pytest.mark.parametrize("name", ("npair", "lifted", "margin", "proxy_anchor"))
+def test_a_backbone_that_takes_lengths_from_a_criterion_that_reads_them_is_named(name, caplog):
+    method = dml(name)
+    build.warn_of_lost_lengths(method)
+    assert not caplog.records
+    method.arch.normalize = True
+    build.warn_of_lost_lengths(method)
+    assert ("arch.params.normalize=false" in caplog.text) == (name in ("npair", "lifted"))
+
+
 @pytest.mark.parametrize(
     "words",
     (

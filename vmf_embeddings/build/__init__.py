@@ -5,6 +5,7 @@ from vmf_embeddings.build.checks import (
     refuse_second_stages,
     refuse_what_cannot_learn,
     warn_of_contradictions,
+    warn_of_lost_lengths,
     warn_of_rates,
 )
 from vmf_embeddings.build.folders import register_resolvers, run_folder, runs_below, sweep_folder
@@ -33,5 +34,6 @@ __all__ = [
     "sweep_folder",
     "training_job",
     "warn_of_contradictions",
+    "warn_of_lost_lengths",
     "warn_of_rates",
 ]

@@ -36,6 +36,17 @@ def warn_of_contradictions(built: "Method", sampler: Any) -> None:
         )
 
 
+def warn_of_lost_lengths(built: "Method") -> None:
+    """Says in the log where a backbone normalises embeddings whose lengths a criterion reads."""
+    criterion = getattr(built, "criterion", None)
+    if criterion is not None and criterion.reads_length and built.arch.normalize:
+        log.warning(
+            "criterion=%s compares inner products or distances of embeddings of any length, and "
+            "arch.params.normalize=true leaves them none but 1: say arch.params.normalize=false",
+            criterion.name,
+        )
+
+
 def warn_of_rates(built: "Method", learning_rate: float) -> None:
     """Says in the log where a factor makes a learning rate larger than anything of use.
 

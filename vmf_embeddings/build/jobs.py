@@ -6,7 +6,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.build.checks import refuse_other_batches, warn_of_contradictions, warn_of_rates
+from vmf_embeddings.build.checks import (
+    refuse_other_batches,
+    warn_of_contradictions,
+    warn_of_lost_lengths,
+    warn_of_rates,
+)
 from vmf_embeddings.build.objective import objective
 from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused
@@ -50,6 +55,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     refuse_other_batches(built, sampler, data)
     warn_of_contradictions(built, sampler)
     warn_of_rates(built, cfg.mode.learning_rate)
+    warn_of_lost_lengths(built)
     return {
         "method": built,
         "dataset": data,

@@ -72,9 +72,14 @@ class Criterion(nn.Module):
 
     def rows(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] of any length as `forward`, `logits` and miners want them."""
-        if self.normalizes or not isinstance(self.geometry, Cosine):
+        if self.normalizes or self.reads_length:
             return embeddings
         return nn.functional.normalize(embeddings, dim=-1)
+
+    @property
+    def reads_length(self) -> bool:
+        """Whether the length of an embedding matters: under any geometry but the cosine."""
+        return not isinstance(self.geometry, Cosine)
 
     @property
     def has_logits(self) -> bool:
