@@ -12,6 +12,7 @@ class FilesLike(torch.utils.data.Dataset):
 
     in_memory = False
     device = torch.device("cpu")
+    labels = torch.arange(7) % 3
 
     def __len__(self):
         return 7
@@ -58,7 +59,11 @@ def test_shares_are_weighted_so_that_their_mean_is_that_of_the_global_batch():
             split = FilesLike()
             split.in_memory = in_memory
             batches = TrainBatches(split, Countdown(), seed=3, rank=rank, world=2, num_workers=2)
-            got = [(batch["ids"], weight) for batch, weight in batches.epoch(0)]
+            got, whole = [], []
+            for batch, weight in batches.epoch(0):
+                got.append((batch["ids"], weight))
+                whole += batch["all_ids"].tolist()
+            assert whole == split.labels.tolist()
             assert [weight for _, weight in got] == [1.0, 4 / 3 if rank == 0 else 2 / 3]
             sums += torch.tensor([ids.double().mean() * weight / 2 for ids, weight in got])
         assert sums.tolist() == pytest.approx([1.5, 5.0])

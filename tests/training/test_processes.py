@@ -1,11 +1,6 @@
 """Two processes over gloo compute what one process computes on the same global batch."""
 
-import os
-import socket
-
-import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 
 from vmf_embeddings.samplers.base import BatchSampler
@@ -26,10 +21,10 @@ class Rows(torch.utils.data.Dataset):
     def __init__(self):
         draw = torch.Generator().manual_seed(0)
         self.x = torch.randn(ROWS, 3, 6, 6, generator=draw)
-        self.y = torch.arange(ROWS) % 4
+        self.labels = torch.arange(ROWS) % 4
 
     def batch(self, indices, generator=None):
-        return {"examples": self.x[indices], "ids": self.y[indices]}
+        return {"examples": self.x[indices], "ids": self.labels[indices]}
 
 
 class OneBatch(BatchSampler):
@@ -66,7 +61,7 @@ def gradients(rank, world):
     if world > 1:
         share_batch_statistics(net)
     model = accelerator.prepare(net)
-    batches = TrainBatches(Rows(), OneBatch(Rows().y, seed=0), seed=0, rank=rank, world=world)
+    batches = TrainBatches(Rows(), OneBatch(Rows().labels, seed=0), seed=0, rank=rank, world=world)
     for batch, weight in batches.epoch(0):
         batch["examples"] = batch["examples"].double()
         accelerator.backward(model(batch) * weight)
@@ -87,56 +82,38 @@ def after_sharpness_aware_steps(rank, world):
         weight_decay=0.0, fused=True,
     )  # fmt: skip
     step = step_for(*accelerator.prepare(net, optimizer), accelerator)
-    batches = TrainBatches(Rows(), OneBatch(Rows().y, seed=0), seed=0, rank=rank, world=world)
+    batches = TrainBatches(Rows(), OneBatch(Rows().labels, seed=0), seed=0, rank=rank, world=world)
     for epoch in range(2):
         for batch, weight in batches.epoch(epoch):
             step(batch | {"examples": batch["examples"].double()}, weight)
     return {name: value.double() for name, value in net.state_dict().items()}
 
 
-def one_of_two(rank, port, folder):
-    os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port), OMP_NUM_THREADS="1",
-    )  # fmt: skip
-    torch.set_num_threads(1)
-    result = gradients(rank, 2)
-    rows = gather_rows(torch.arange(rank, 5, 2) * 10, rank, 2, 5)
-    torch.save((result, rows, after_sharpness_aware_steps(rank, 2)), f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+def of_process(rank, world, folder):
+    return {
+        "gradients": gradients(rank, world),
+        "rows": gather_rows(torch.arange(rank, 5, world) * 10, rank, world, 5),
+        "sharpness_aware": after_sharpness_aware_steps(rank, world),
+    }
 
 
-def alone(_, folder):
-    torch.save((gradients(0, 1), after_sharpness_aware_steps(0, 1)), f"{folder}/alone.pt")
+def assert_alike(got, expected):
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(one_of_two, (port, str(folder)), nprocs=2)
-    mp.spawn(alone, (str(folder),), nprocs=1)
-    return folder
+def test_gradients_and_batch_statistics_are_those_of_one_process(of_two_processes):
+    expected = gradients(0, 1)
+    for each in of_two_processes["test_processes"]:
+        assert_alike(each["gradients"], expected)
 
 
-def test_gradients_and_batch_statistics_are_those_of_one_process(results):
-    expected = torch.load(results / "alone.pt")[0]
-    for rank in (0, 1):
-        got = torch.load(results / f"{rank}.pt")[0]
-        for name, value in expected.items():
-            torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
+def test_sharpness_aware_steps_are_those_of_one_process(of_two_processes):
+    expected = after_sharpness_aware_steps(0, 1)
+    for each in of_two_processes["test_processes"]:
+        assert_alike(each["sharpness_aware"], expected)
 
 
-def test_sharpness_aware_steps_are_those_of_one_process(results):
-    expected = torch.load(results / "alone.pt")[1]
-    for rank in (0, 1):
-        got = torch.load(results / f"{rank}.pt")[2]
-        for name, value in expected.items():
-            torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-8, msg=name)
-
-
-def test_rows_come_together_in_order_without_padding(results):
-    for rank in (0, 1):
-        assert torch.load(results / f"{rank}.pt")[1].tolist() == [0, 10, 20, 30, 40]
+def test_rows_come_together_in_order_without_padding(of_two_processes):
+    for each in of_two_processes["test_processes"]:
+        assert each["rows"].tolist() == [0, 10, 20, 30, 40]

@@ -31,6 +31,10 @@ class Method(nn.Module):
     wants_pairs: ClassVar[bool] = False
     """Whether the two halves of a training batch must be partners, row by row."""
 
+    compares_rows: ClassVar[bool] = False
+    """Whether the loss compares the rows of a batch with one another: then each of several
+    processes gives it the rows of all, and draws in it what the others draw."""
+
     wants_head_and_loss: ClassVar[bool] = False
     """Whether the constructor takes `head` and `loss`, made from the groups head= and loss=."""
 
@@ -54,6 +58,8 @@ class Method(nn.Module):
         self.head: ClassHead | None = None
         self.feature_scaling: FeatureScaling | None = None
         self.backbone_rests = False
+        # set by the loop where processes share the batches of a method that `compares_rows`
+        self.whole_batch: Callable[..., dict[str, Tensor]] | None = None
 
     @property
     def name(self) -> str:
@@ -164,8 +170,14 @@ class Method(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar."""
+        if self.whole_batch is None:
+            return self.loss(**self.rows(batch))
+        return self.loss(**self.whole_batch(self.rows, batch))
+
+    def rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Batch -> the arguments of `loss` by name, one row each per image."""
         labels = batch["ids"]
-        return self.loss(self.scaled(self.embed(batch["examples"]), labels), labels)
+        return {"embeddings": self.scaled(self.embed(batch["examples"]), labels), "labels": labels}
 
     def scaled(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D] as the loss of a training step sees them, by `feature_scaling`.

@@ -69,11 +69,11 @@ class DiVE(Method):
         self.wants_vmf = own.wants_vmf
         super().__init__(arch)
         self.student = own
-        if type(self.student).training_step is not Method.training_step:
+        if type(own).training_step is not Method.training_step or own.compares_rows:
             raise ValueError(
-                f"method=dive cannot teach method={self.student.name}, which has a training step "
-                "of its own; choose a student that learns from single pictures and their labels, "
-                "as in method@method.params.student=classifier."
+                f"method=dive cannot teach method={own.name}, which has a training step of its own "
+                "or compares the pictures of a batch; choose a student that learns from single "
+                "pictures and their labels, as in method@method.params.student=classifier."
             )
         self.tau, self.power, self.weight = temperature, power, weight
         self.student_tau = student_temperature

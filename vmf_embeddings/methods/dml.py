@@ -30,6 +30,7 @@ class DML(Method):
     """
 
     wants_criterion = True
+    compares_rows = True
 
     def __init__(self, arch: Arch, criterion: Criterion, miner: Miner | None) -> None:
         super().__init__(arch)
@@ -51,14 +52,14 @@ class DML(Method):
         rows = self.criterion.rows(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
 
-    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
+    def rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """As usual; features go along to a criterion that wants them."""
         if not self.criterion.wants_features:
-            return super().training_step(batch)
+            return super().rows(batch)
         labels = batch["ids"]
         features = widen(self.arch.features(batch["examples"]))
         embeddings = self.scaled(widen(self.arch.project(features)), labels)
-        return self.loss(embeddings, labels, features=features)
+        return {"embeddings": embeddings, "labels": labels, "features": features}
 
     def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
         """Triplets of the batch, by torch's own generator, which the loop seeds per epoch."""

@@ -43,6 +43,7 @@ class NIR(Method):
     """
 
     wants_criterion = True
+    compares_rows = True
 
     def __init__(
         self,
@@ -152,7 +153,7 @@ class NIR(Method):
     def status(self) -> dict[str, float]:
         """Means over the epoch's batches: NLL, the flow's share of the gradient, the proxy term.
 
-        Of this process's rows. The proxy term is not weighted.
+        Of whole batches, in every process. The proxy term is not weighted.
         """
         share = self._share.mean()
         return self._terms.means() | ({} if share is None else {"flow_gradient_share": share})

@@ -37,6 +37,8 @@ class PML(Method):
         geometry: how embeddings are compared afterwards.
     """
 
+    compares_rows = True
+
     def __init__(
         self,
         arch: Arch,

@@ -75,7 +75,7 @@ class TrainBatches:
         self.split, self.sampler, self.seed = split, sampler, seed
         self.rank, self.world = rank, world
         self.current = 0
-        self.weights: deque[float] = deque()  # of the batches on their way, first to come first
+        self.coming: deque[Tensor] = deque()  # global batches on their way, first to come first
         ahead = 0 if sampler.learns else num_workers
         self.loader = None if split.in_memory else self._loader(ahead)
 
@@ -89,16 +89,19 @@ class TrainBatches:
             epoch: from 0.
 
         Yields:
-            Batch of this process, and the factor that makes the mean over processes of the mean
-            losses of their shares the mean loss of the global batch (1 where all shares are equally
-            large).
+            Batch of this process, where there are several with the labels of the global batch in
+            `all_ids`; and the factor that makes the mean over processes of the mean losses of their
+            shares the mean loss of the global batch (1 where all shares are equally large).
         """
         self.current = epoch
         self.sampler.set_epoch(epoch)
-        self.weights.clear()
+        self.coming.clear()
         batches = self._from_memory() if self.loader is None else iter(self.loader)
         for batch in batches:
-            yield batch, self.weights.popleft()
+            indices = self.coming.popleft()
+            if self.world > 1:
+                batch["all_ids"] = self.split.labels[indices]
+            yield batch, len(batch["ids"]) * self.world / len(indices)
 
     def _shares(self) -> Iterator[Tensor]:
         for indices in self.sampler:
@@ -112,9 +115,8 @@ class TrainBatches:
                     f"{len(indices) // 2} pairs of images cannot be shared evenly by {self.world} "
                     "processes: let their number divide sampler.batch_size"
                 )
-            mine = indices[self.rank :: self.world]
-            self.weights.append(len(mine) * self.world / len(indices))
-            yield mine
+            self.coming.append(indices)
+            yield indices[self.rank :: self.world]
 
     def _from_memory(self) -> Iterator[Batch]:
         draw = torch.Generator(self.split.device)

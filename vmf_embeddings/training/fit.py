@@ -103,7 +103,7 @@ def _run_epoch(
     began = time.monotonic()
     if loop.stored is not None:
         renew(loop.batches.sampler, method, loop.stored, loop.accelerator)
-    stream = 1 + loop.accelerator.process_index
+    stream = 1 if method.compares_rows else 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     method.begin_epoch(epoch)
     bar = EpochProgress(

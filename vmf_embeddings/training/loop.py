@@ -19,6 +19,7 @@ from vmf_embeddings.training.schedules import Constant, Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.training.step import Step, step_for
+from vmf_embeddings.training.whole_batch import WholeBatch
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ def assemble(
     Without a schedule the learning rates stay as they are.
     """
     speed = settings.speed
-    accelerator = speed.start()
+    accelerator = speed.start(some_rest=settings.warmup_epochs > 0)
     rank, world = accelerator.process_index, accelerator.num_processes
     train, valid = (
         speed.place(split, accelerator.device)
@@ -88,9 +89,10 @@ def assemble(
         method.load_state_dict(state["method_state_dict"])
     if world > 1:
         processes.share_batch_statistics(method)
+        method.whole_batch = WholeBatch(accelerator) if method.compares_rows else None
     for arch in method.backbones:
         speed.arrange(arch)
-    late = _late_parameters(method, settings.warmup_epochs, world)
+    late = _late_parameters(method, settings.warmup_epochs)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(method, grouped(make_optimizer, groups))
     schedule = schedule or Constant("epoch", 0, None)
@@ -128,19 +130,14 @@ def assemble(
     return Loop(*parts, dataset.open_set, accelerator, settings)
 
 
-def _late_parameters(method: Method, warmup_epochs: int, world: int) -> list[torch.nn.Parameter]:
+def _late_parameters(method: Method, warmup_epochs: int) -> list[torch.nn.Parameter]:
     """The backbones' parameters that wait for the end of the warm-up; none where there is none.
 
     Raises:
-        ValueError: nothing else learns, or there are several processes, which share all gradients.
+        ValueError: nothing else learns.
     """
     if not warmup_epochs:
         return []
-    if world > 1:
-        raise ValueError(
-            f"mode.warmup_epochs={warmup_epochs} freezes the backbone at first, which {world} "
-            "processes cannot share: start one, or say mode.warmup_epochs=0"
-        )
     backbones = [p for arch in method.backbones for p in arch.backbone_parameters()]
     late = [p for p in backbones if p.requires_grad]
     if len(late) == sum(p.requires_grad for p in method.parameters()):

@@ -3,6 +3,7 @@
 import torch
 import torch.distributed as dist
 from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -57,18 +58,24 @@ class GlobalBatchNorm(_BatchNorm):
         self.running_var.lerp_(unbiased_variance, rate)
 
 
-def start(*, cpu: bool = False, precision: str = "no") -> Accelerator:
+def start(*, cpu: bool = False, precision: str = "no", some_rest: bool = False) -> Accelerator:
     """Joins the processes that `torchrun` started, or works alone.
 
     Args:
         cpu: whether to stay on the processor even where a GPU is present.
         precision: `no` or `bf16`.
+        some_rest: whether parameters may have no gradient for some time: then processes find out
+            at every step which of them they wait for.
 
     Returns:
         Accelerate's view of this process.
     """
     # without this, Accelerate takes the processes of a machine without GPUs for unrelated runs
-    return Accelerator(cpu=cpu or not torch.cuda.is_available(), mixed_precision=precision)
+    return Accelerator(
+        cpu=cpu or not torch.cuda.is_available(),
+        mixed_precision=precision,
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=some_rest)],
+    )
 
 
 def share_batch_statistics(module: nn.Module) -> None:

@@ -59,12 +59,16 @@ class Speed:
         """Reads the switches from the configuration's `trainer`."""
         return cls(**{key: trainer[key] for key in cls.__dataclass_fields__})
 
-    def start(self) -> Accelerator:
-        """Joins the other processes, or works alone, with the threads that are due."""
+    def start(self, *, some_rest: bool = False) -> Accelerator:
+        """Joins the other processes, or works alone, with the threads that are due.
+
+        Args:
+            some_rest: see `processes.start`.
+        """
         threads = thread_count(self.threads)
         if threads is not None:
             torch.set_num_threads(threads)
-        accelerator = processes.start(cpu=self.cpu, precision=self.precision)
+        accelerator = processes.start(cpu=self.cpu, precision=self.precision, some_rest=some_rest)
         log.info(
             "Process %d of %d works on %s with %d threads",
             *(accelerator.process_index + 1, accelerator.num_processes),

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from vmf_embeddings.training.seeding import generator_states, restore_generators
 
 Batch = dict[str, Any]
 
@@ -68,14 +69,14 @@ class TwoPasses(Step):
 
     def __call__(self, batch: Batch, weight: float) -> Tensor:
         """Updates the weights once; see `Step`."""
-        draws = _generator_states(self.accelerator.device)
+        draws = generator_states(self.accelerator.device)
         first = self.model(batch, perturb=True) * weight + self._touch_everything()
         self.accelerator.backward(first)
         statistics = [b.clone() for b in self.statistics]
         losses = []
 
         def at_the_worst_point() -> None:
-            _restore_generators(self.accelerator.device, draws)
+            restore_generators(self.accelerator.device, draws)
             loss = self.model(batch) * weight
             self.accelerator.backward(loss)
             losses.append(loss.detach())
@@ -100,15 +101,3 @@ def step_for(model: nn.Module, optimizer: Any, accelerator: Accelerator) -> Step
     """The step that Accelerate's `optimizer` takes: one pass, unless it says `passes = 2`."""
     kind = TwoPasses if getattr(optimizer.optimizer, "passes", 1) == 2 else Step
     return kind(model, optimizer, accelerator)
-
-
-def _generator_states(device: torch.device) -> list[Tensor]:
-    """States of torch's default generators, of the processor and of `device`."""
-    states = [torch.get_rng_state()]
-    return states if device.type != "cuda" else [*states, torch.cuda.get_rng_state(device)]
-
-
-def _restore_generators(device: torch.device, states: list[Tensor]) -> None:
-    torch.set_rng_state(states[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states[1], device)

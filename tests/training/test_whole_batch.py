@@ -1,0 +1,175 @@
+"""What compares the rows of a batch learns in two processes over gloo what it learns in one."""
+
+from functools import partial
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from tests.criteria.made import node
+from tests.methods.laws import TinyArch, normal
+from vmf_embeddings import build
+from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.methods.nir import NIR
+from vmf_embeddings.miners.distance import DistanceMiner
+from vmf_embeddings.samplers.base import BatchSampler
+from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
+from vmf_embeddings.training.fit import fit
+from vmf_embeddings.training.optimizers import sgd, sharpness_aware
+from vmf_embeddings.training.processes import start
+from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.whole_batch import WholeBatch
+
+N, CLASSES, DIM = 16, 4, 3
+
+
+class Rows(torch.utils.data.Dataset):
+    """Pictures in memory, and the data set that has no others."""
+
+    in_memory, open_set, identity, n_classes = True, True, "rows", CLASSES
+    device, is_query, is_gallery = torch.device("cpu"), None, None
+    class_counts = torch.full((CLASSES,), N // CLASSES)
+
+    def __init__(self):
+        self.x, self.labels = normal(N, 1, 4, 4), torch.arange(N) % CLASSES
+
+    def __len__(self):
+        return N
+
+    def split(self, name, *, augment=False):
+        return self
+
+    def batch(self, indices, generator=None):
+        return {"examples": self.x[indices], "ids": self.labels[indices]}
+
+
+class OddBatches(BatchSampler):
+    """Two batches of an odd number of rows: two shares differ in size."""
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        yield from torch.from_numpy(self.generator().permutation(N)).split(9)
+
+
+class Arch(TinyArch):
+    """Its features are at hand."""
+
+    n_features = 8
+
+    def project(self, features):
+        return self.projection(features)
+
+
+def dml(name, miner=None, **knobs):
+    return DML(Arch(CLASSES, DIM), build.instantiate("criterion", node(name, **knobs)), miner)
+
+
+def nir():
+    flow = {"blocks": 2, "depth": 3, "width": 6}
+    shares = {"w_flow": 1.0, "w_align": 0.1, "noise": 0.1, "logmatch": 1.0, "pair_perc": 0.5}
+    rates = {"proxy_lr_factor": 10, "flow_lr_factor": 5}
+    anchor = build.instantiate("criterion", node("proxy_anchor"))
+    return NIR(Arch(CLASSES, DIM), anchor, None, flow, "nll_per_dim", **shares, **rates)
+
+
+def pml():
+    from vmf_embeddings.methods.pml import PML
+
+    spec = {"class": "TripletMarginLoss", "margin": 0.5, "triplets_per_anchor": 2}
+    return PML(Arch(CLASSES, DIM), spec, None, None, None, None, 1.0, "auto")
+
+
+margin = partial(dml, "margin", DistanceMiner(0.5, 1.4, "standard"))
+METHODS = {
+    "margin": margin,
+    "multisimilarity": partial(dml, "multisimilarity"),
+    "proxy_anchor": partial(dml, "proxy_anchor", lr_factor=10),
+    "s2sd": partial(dml, "s2sd", target_dims=[5], weight=1.0, feature_weight=1.0, delay=0),
+    "nir": nir,
+    "sharpness_aware": margin,
+    "warm_up": partial(dml, "multisimilarity"),
+    "stored": partial(dml, "multisimilarity"),
+}
+
+
+if find_spec("pytorch_metric_learning"):
+    METHODS["pml"] = pml
+
+
+def optimizer_of(name):
+    knobs = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "fused": None}
+    if name != "sharpness_aware":
+        return partial(sgd, **knobs)
+    sharp = {"base": "sgd", "rho": 0.1, "adaptive": False, "betas": (0.9, 0.999)}
+    return partial(sharpness_aware, **knobs, **sharp, batch_statistics="once")
+
+
+def learnt(name, make, folder):
+    """Weights after an epoch of two steps, or two epochs of them, and what was recorded."""
+    torch.manual_seed(0)
+    method, data = make().double(), Rows()
+    sampler = OddBatches(data.labels, seed=5)
+    if name == "stored":
+        shape = {"batch_size": 6, "n_samples": 2, "pool_size": 12, "seed": 5}
+        sampler = GreedyCoresetSampler(data.labels, projection_dim=2, softened=True, **shape)
+    warm_up = int(name == "warm_up")
+    settings = Settings(
+        epochs=1 + warm_up, patience=9, temp_learning_rate=0.0, class_weight_decay="none",
+        select="valid", random_seed=3, num_workers=0, eval_batch_size=5, search="torch",
+        speed=Speed("no", True, 1, False, False, False), resume="never", warmup_epochs=warm_up,
+    )  # fmt: skip
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    folder.mkdir(exist_ok=True)
+    fit(method, data, sampler, optimizer_of(name), settings, folder, {})
+    moved = {k: v - before[k] for k, v in method.state_dict().items() if v.is_floating_point()}
+    return {"weights": dict(method.state_dict()), "moved": moved, "status": method.status()}
+
+
+def of_process(rank, world, folder):
+    everything = {name: learnt(name, make, folder / name) for name, make in METHODS.items()}
+    return everything | {"draws": draws(rank, world)}
+
+
+def draws(rank, world):
+    """Seven rows of one random number each, and what is drawn after some and after no draws."""
+    together, batch = WholeBatch(start(cpu=True)), {"all_ids": torch.arange(7)}
+    torch.manual_seed(3)
+    own = []
+
+    def rows_of(batch):
+        own.append(torch.rand(len(range(rank, 7, world)), 1))
+        return {"embeddings": own[0]}
+
+    whole = together(rows_of, batch)["embeddings"]
+    found = {"own": own[0], "whole": whole, "after": torch.rand(2)}
+    torch.manual_seed(3)
+    together(lambda batch: {}, batch)
+    return found | {"undisturbed": torch.rand(2)}
+
+
+def assert_alike(got, expected):
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_learn_what_one_does(of_two_processes, name, tmp_path):
+    alone = learnt(name, METHODS[name], tmp_path)
+    assert max(float(change.abs().max()) for change in alone["moved"].values()) > 1e-3
+    for each in of_two_processes["test_whole_batch"]:
+        assert_alike(each[name]["weights"], alone["weights"])
+        assert each[name]["status"] == pytest.approx(alone["status"], rel=1e-6)
+
+
+def test_a_network_draws_apart_and_its_loss_alike(of_two_processes):
+    first, second = (each["draws"] for each in of_two_processes["test_whole_batch"])
+    assert torch.equal(first["whole"], second["whole"])
+    assert torch.equal(first["whole"][0::2], first["own"])
+    assert torch.equal(first["whole"][1::2], second["own"])
+    assert first["whole"].unique().numel() == 7
+    assert torch.equal(first["after"], second["after"])
+    torch.manual_seed(3)
+    assert torch.equal(first["undisturbed"], torch.rand(2))
