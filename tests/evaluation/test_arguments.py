@@ -76,6 +76,8 @@ def test_the_doors_of_2021_translate_their_words():
         (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
         (parse_evaluate, ["RUN", "metrics=[nmj]"], "known: recall nmi map spectrum spread all"),
         (parse_evaluate, ["RUN", "metrics=[nmj]"], "did you mean nmi"),
+        (parse_evaluate, ["RUN", "metrics=[nmi,rho]"], "'rho' comes with spectrum"),
+        (parse_evaluate, ["RUN", "metrics="], "needs some of recall nmi map spectrum spread"),
         (parse_summarize, [], "PATH"),
         (parse_summarize, ["RUN", "--space", "cosine"], "known: normalised as_output"),
         (parse_evaluate, ["RUN", "few_below=102"], "few-shot and many-shot at once"),

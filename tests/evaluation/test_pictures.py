@@ -73,7 +73,23 @@ def test_curves_show_the_numbers_and_mark_the_first_best_epoch(tmp_path):
     figure = draw_curves(read_history(tmp_path / "metrics.csv"), "title")
     panels = {axes.get_title("left") or axes.get_title(): axes for axes in figure.axes}
     assert list(panels["Training loss"].lines[0].get_ydata()) == [2.3, 1.1, 0.9]
-    assert "best 0.5 at epoch 1" in panels["Validation metric"].texts[0].get_text()
+    assert panels["Validation metric"].get_title("right") == "best 0.5 at epoch 1"
+
+
+def test_curves_name_the_metric_and_show_it_of_the_splits_that_were_looked_at():
+    history = {
+        "epoch": [0, 1],
+        "valid_metric": [0.5, 0.25],
+        "test/recall@1": [0.75, 0.5],
+        "test/recall@4": [1.0, 1.0],
+        "train/recall@1": [0.875, 1.0],
+    }
+    axes = draw_curves(history, "t", "Recall@1").axes
+    panels = {one.get_title(): one for one in axes}
+    assert set(panels) == {"Validation Recall@1", "Recall@1, only looked at"}
+    others = panels["Recall@1, only looked at"]
+    assert [list(line.get_ydata()) for line in others.lines] == [[0.875, 1.0], [0.75, 0.5]]
+    assert [text.get_text() for text in others.get_legend().get_texts()] == ["train", "test"]
 
 
 def test_curves_of_a_run_without_validation_leave_that_panel_out():
@@ -136,13 +152,20 @@ def subject_with_misses(tmp_path):
 
 def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
     subject, options = subject_with_misses(tmp_path), Options(paths=(tmp_path,))
-    queries, found, wrong = _choose(subject, options)
-    assert 0 < sum(wrong) <= 4
+    queries, found, words = _choose(subject, options)
+    ids = subject.file.ids
+    n_wrong = int((ids[found[:, 0].numpy()] != ids[queries]).sum())
+    assert 0 < n_wrong <= 4
     assert len(set(queries)) == len(queries) == 8
-    for query, neighbours, is_wrong in zip(queries, found, wrong, strict=True):
+    for query, neighbours in zip(queries, found, strict=True):
         assert query not in neighbours.tolist()
-        assert (subject.file.ids[neighbours[0]] != subject.file.ids[query]) == is_wrong
+    n_misses = round((1 - score(subject, options).sections["retrieval"]["recall@1"]) * len(ids))
+    assert words == (
+        f"{n_misses} of {len(ids)} queries have a wrong first neighbour; "
+        f"{n_wrong} of them are shown, and {8 - n_wrong} others"
+    )
     figure, _ = draw_neighbours(subject, options)
+    assert figure.get_suptitle().endswith(words)
     marks = [text.get_text() for axes in figure.axes for text in axes.texts]
     expected = subject.file.ids[found.numpy()] == subject.file.ids[queries][:, None]
     assert marks == ["✓" if hit else "✗" for hit in expected.flatten()]

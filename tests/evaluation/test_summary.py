@@ -1,6 +1,7 @@
 """Summaries: tables over recipes, correlations over runs, pictures, mistakes."""
 
 import csv
+import dataclasses
 import json
 import math
 
@@ -11,7 +12,11 @@ import yaml
 from vmf_embeddings.evaluation.summary.arguments import parse_summarize
 from vmf_embeddings.evaluation.summary.command import summarize
 from vmf_embeddings.evaluation.summary.correlation import line, matrix, pearson
-from vmf_embeddings.evaluation.summary.pictures import draw_correlations, draw_structure
+from vmf_embeddings.evaluation.summary.pictures import (
+    draw_correlations,
+    draw_ranking,
+    draw_structure,
+)
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs
 from vmf_embeddings.evaluation.summary.table import table
 
@@ -66,7 +71,7 @@ def test_the_table_has_means_and_errors_of_recipes_best_first(tmp_path, capsys):
         single = list(csv.DictReader(stream))
     assert [float(row["recall@1"]) for row in single] == [0.61, 0.62, 0.63, 0.51, 0.52, 0.53]
     assert {row["seed"] for row in single} == {"1", "2", "3"}
-    for name in ("structure.png", "correlations.png"):
+    for name in ("ranking.png", "structure.png", "correlations.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG")
 
 
@@ -135,6 +140,20 @@ def test_pearson_and_line_equal_an_independent_fit_and_know_their_limits():
     x[3] = math.nan
     kept = np.arange(20) != 3
     assert pearson(x, y) == pytest.approx(np.corrcoef(x[kept], y[kept])[0, 1], abs=1e-14)
+
+
+def test_the_ranking_has_the_best_recipe_above_with_the_error_of_its_mean():
+    runs = runs_of(**{"recall@1": [0.5, 0.6, 0.9, 0.8]})
+    runs = [dataclasses.replace(run, label="ab"[i // 2]) for i, run in enumerate(runs)]
+    axes = draw_ranking(runs, "title").axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]  # from below
+    whiskers = [container[2][0].get_segments()[0] for container in axes.containers]
+    error = 100 * np.std([0.5, 0.6]) / math.sqrt(2)
+    assert [line.tolist() for line in whiskers] == [
+        pytest.approx(np.array([[mean - error, place], [mean + error, place]]))
+        for place, mean in enumerate((55, 85))
+    ]
+    assert draw_ranking(runs[:2], "title") is None
 
 
 def test_structure_shows_every_run_and_its_correlation():

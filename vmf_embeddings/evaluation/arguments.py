@@ -16,6 +16,11 @@ GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
 # groups of scores beside the usual ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
+# scores that one may look for -> the word that brings them
+_FOUND_IN = {
+    "f1": "nmi", "rho": "spectrum", "intra": "spread", "inter": "spread", "pi": "spread",
+    "kappa": "spread", "concentration": "spread", "uniformity": "spread", "alignment": "spread",
+}  # fmt: skip
 _SEARCHES = ("auto", "torch", "faiss")
 
 
@@ -133,9 +138,16 @@ def _positive_ints(word: str) -> list[int]:
 
 
 def _metrics(word: str) -> list[str]:
-    """Names from `nmi`, `nmi,map`, `[nmi,map]` or `all`."""
+    """Names from `nmi`, `nmi,map`, `[nmi,map]` or `all`; a score by its own name is told where."""
     names = [name.strip() for name in word.strip("[]").split(",") if name.strip()]
+    if not word:
+        raise argparse.ArgumentTypeError(
+            f"needs some of {' '.join(METRICS)}, or all; without --metrics come the usual scores"
+        )
     known = choice((*METRICS, "all"))
+    for name in names:
+        if name in _FOUND_IN:
+            raise argparse.ArgumentTypeError(f"{name!r} comes with {_FOUND_IN[name]}: type that")
     return [name for given in names for name in (METRICS if known(given) == "all" else [given])]
 
 

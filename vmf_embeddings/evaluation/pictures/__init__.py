@@ -31,7 +31,9 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
     notes: list[str] = []
     with styled():
         history = read_history(folder / "metrics.csv")
-        figures = {"training_curves.png": draw_curves(history, subject.title) if history else None}
+        metric = "Recall@1" if subject.file.open_set else "accuracy"
+        curves = draw_curves(history, subject.title, metric) if history else None
+        figures = {"training_curves.png": curves}
         figures[f"{prefix}embedding_map.png"] = draw_embedding_map(subject, options.seed)
         if scores.confidence is not None and scores.correct is not None:
             figures[f"{prefix}reliability.png"] = draw_reliability(

@@ -1,4 +1,4 @@
-"""Training curves from the `metrics.csv` of a run: loss, validation, learning rate, temperature."""
+"""Training curves from the `metrics.csv` of a run: loss, scores, learning rate, temperature."""
 
 import csv
 import math
@@ -43,17 +43,21 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def draw_curves(history: History, title: str) -> "Figure":
-    """Four panels over epochs; those without numbers are left out.
+def draw_curves(history: History, title: str, metric: str = "metric") -> "Figure":
+    """Panels over epochs; those without numbers are left out.
 
     Args:
         history: from `read_history`, with a column `epoch`.
         title: of the whole picture.
+        metric: what chose the best epoch, such as "Recall@1"; `mode.evaluate_on` records the same
+            of other splits, and these share a panel.
     """
+    looked_at = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
     panels = {
         "Training loss": ("train_loss",),
-        "Validation metric": ("valid_metric",),
-        "Test metric, selected by": ("test_metric",),
+        f"Validation {metric}": ("valid_metric",),
+        f"Test {metric}, selected by": ("test_metric",),
+        f"{metric.capitalize()}, only looked at": looked_at,
         "Learning rate": ("learning_rate",),
         "Temperature and concentration": ("temperature", "kappa"),
     }
@@ -86,7 +90,9 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
         _use_plain_log_scale(axes)
     if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
         _use_plain_log_scale(axes)
-    if len(keys) == 2:
+    if "/" in keys[0]:
+        _draw_others(axes, history, keys, marker)
+    elif len(keys) == 2:
         _draw_second(axes, history, keys)
 
 
@@ -113,17 +119,15 @@ def _mark_best(axes: "Axes", history: History, key: str) -> None:
     epoch = history["epoch"][best]
     axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
     axes.plot([epoch], [values[best]], "o", color=SECOND, markersize=6, zorder=3)
-    late = epoch > (history["epoch"][0] + history["epoch"][-1]) / 2
-    axes.annotate(
-        f"best {values[best]:.4g} at epoch {epoch:g}",
-        (epoch, values[best]),
-        xytext=(-8 if late else 8, -14),
-        textcoords="offset points",
-        ha="right" if late else "left",
-        va="top",
-        fontsize=9,
-        color=INK,
-    )
+    words = f"best {values[best]:.4g} at epoch {epoch:g}"
+    axes.set_title(words, loc="right", fontsize=9, fontweight="normal")
+
+
+def _draw_others(axes: "Axes", history: History, keys: Sequence[str], marker: str | None) -> None:
+    """Draw the other splits' scores beside the first, and say which is which."""
+    for key, colour, style in zip(keys[1:], (SECOND, MUTED), ("--", ":"), strict=False):
+        axes.plot(history["epoch"], history[key], color=colour, linestyle=style, marker=marker)
+    axes.legend(axes.lines, [key.split("/")[0] for key in keys], fontsize=9)
 
 
 def _draw_second(axes: "Axes", history: History, keys: Sequence[str]) -> None:

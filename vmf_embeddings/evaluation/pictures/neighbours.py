@@ -45,7 +45,7 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
             f"No picture of neighbours: {subject.path.name} holds neither pictures nor where they "
             "lie; write it again with mode=get_embeddings"
         )
-    queries, found, has_miss = _choose(subject, options)
+    queries, found, words = _choose(subject, options)
     if not queries:
         return None, "No picture of neighbours: no query shares its class with another row"
     try:
@@ -56,8 +56,7 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
             "again with mode=get_embeddings run=RUN dataset.params.dataset_path=PATH"
         )
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
-    share = f"{sum(has_miss)} of these {len(queries)} queries with a wrong first neighbour"
-    figure.suptitle(f"{subject.title}\n{share}", x=0.01, ha="left", fontsize=11, color=INK)
+    figure.suptitle(f"{subject.title}\n{words}", x=0.01, ha="left", fontsize=11, color=INK)
     grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
     labels = subject.file.ids
     names = class_labels(labels.tolist(), subject.class_names)
@@ -77,8 +76,8 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
     return figure, None
 
 
-def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list[bool]]:
-    """Row numbers of queries, their neighbours' row numbers [Q, K], whether the first is wrong."""
+def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, str]:
+    """Row numbers of queries, their neighbours' row numbers [Q, K], and how they were chosen."""
     file = subject.file
     rows = rows_to_compare(subject)
     generator = torch.Generator().manual_seed(options.seed)
@@ -100,7 +99,12 @@ def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, list
     misses, hits = wrong.nonzero().squeeze(1), (~wrong).nonzero().squeeze(1)
     n_misses = min(len(misses), max(N_QUERIES // 2, N_QUERIES - len(hits)))
     chosen = torch.cat([hits[: N_QUERIES - n_misses], misses[:n_misses]])
-    return asked[chosen].tolist(), neighbours[chosen], wrong[chosen].tolist()
+    drawn = " drawn" if len(asked) == MOST_SEARCHED else ""
+    words = (
+        f"{len(misses):,} of {len(asked):,}{drawn} queries have a wrong first neighbour; "
+        f"{n_misses} of them are shown, and {len(chosen) - n_misses} others"
+    )
+    return asked[chosen].tolist(), neighbours[chosen], words
 
 
 def _not_alone(ids: np.ndarray, is_query: Tensor, gallery: Tensor) -> Tensor:

@@ -64,7 +64,11 @@ def _count(runs: Sequence[Run]) -> str:
 def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: bool) -> list[Path]:
     """Write the pictures of one data set; say why one is missing."""
     from vmf_embeddings.evaluation.pictures.style import save, styled
-    from vmf_embeddings.evaluation.summary.pictures import draw_correlations, draw_structure
+    from vmf_embeddings.evaluation.summary.pictures import (
+        draw_correlations,
+        draw_ranking,
+        draw_structure,
+    )
 
     structure = options.structure_split or options.split
     lies = "" if structure == options.split else f", structure of {structure}"
@@ -73,14 +77,16 @@ def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: b
     written = []
     with styled():
         figures: dict[str, Figure | None] = {
+            "ranking.png": draw_ranking(runs, f"Recall@1, {dataset} ({options.split})"),
             "structure.png": draw_structure(runs, f"Recall@1 and structure, {title}"),
             "correlations.png": draw_correlations(runs, f"Correlation over runs, {title}"),
         }
         for name, figure in figures.items():
             if figure is None:
-                report.progress(
-                    f"No {name} of {dataset}: it needs three runs scored by metrics=all"
+                needs = (
+                    "two recipes" if name == "ranking.png" else "three runs scored by metrics=all"
                 )
+                report.progress(f"No {name} of {dataset}: it needs {needs}")
                 continue
             options.out.mkdir(parents=True, exist_ok=True)
             written.append(save(figure, options.out / f"{prefix}{name}"))

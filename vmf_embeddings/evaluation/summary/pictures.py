@@ -1,4 +1,4 @@
-"""Pictures over runs: Recall@1 against how embeddings lie, and correlations of scores.
+"""Pictures over runs: a ranking, Recall@1 against how embeddings lie, correlations of scores.
 
 After figures 4 and 5 of Roth et al. 2020, https://arxiv.org/abs/2002.08473.
 """
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmf_embeddings.evaluation.pictures.style import COLOURS, INK, MUTED, new_figure, shorten
+from vmf_embeddings.evaluation.pictures.style import ACCENT, COLOURS, INK, MUTED, new_figure
 from vmf_embeddings.evaluation.summary.correlation import FEWEST, line, matrix, pearson, values
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
+from vmf_embeddings.evaluation.summary.table import end_of, mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,37 @@ _CORRELATED = {
     "alignment": "alignment",
 }
 _MARKERS = "osD^vPX*"
+
+
+def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
+    """Recall@1 of each recipe, best above: mean, standard error, and every run as a small point.
+
+    Args:
+        runs: of one data set.
+        title: of the picture.
+
+    Returns:
+        The figure; None for less than two recipes with the score.
+    """
+    groups = {label: own for label, own in recipes(runs).items() if mean_of(own, "recall@1").n}
+    if len(groups) < 2:
+        return None
+    ranked = sorted(groups, key=lambda label: mean_of(groups[label], "recall@1").mean)
+    figure = new_figure(7.2, 1.3 + 0.34 * len(ranked))
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    axes = figure.subplots()
+    for place, label in enumerate(ranked):
+        mean = mean_of(groups[label], "recall@1")
+        hits = 100 * values(groups[label], "recall@1")
+        axes.plot(hits, [place] * len(hits), "o", color=MUTED, markersize=3.5, alpha=0.6)
+        error = 100 * mean.standard_error if mean.n > 1 else None
+        axes.errorbar(
+            100 * mean.mean, place, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
+        )
+    axes.set_yticks(range(len(ranked)), [end_of(label, 34) for label in ranked], color=INK)
+    axes.margins(y=0.5 / len(ranked))
+    axes.set_xlabel("Recall@1 %: mean ± standard error; small points are single runs")
+    return figure
 
 
 def draw_structure(runs: Sequence[Run], title: str) -> "Figure | None":
@@ -92,7 +124,7 @@ def _draw_panel(axes: "Axes", groups: dict[str, list[Run]], name: str) -> None:
             values(runs, name), 100 * values(runs, "recall@1"), linestyle="",
             marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)], markersize=7,
             color=COLOURS[number % len(COLOURS)], markeredgecolor="white", markeredgewidth=0.7,
-            label=shorten(label, 34), zorder=3,
+            label=end_of(label, 34), zorder=3,
         )  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def _cell(mean: Mean, score: Score) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    lines = [[_shortened(line[0]), *line[1:]] for line in lines]
+    lines = [[end_of(line[0]), *line[1:]] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join([line[0].ljust(widths[0]),
@@ -80,9 +80,13 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]  # fmt: skip
 
 
-def _shortened(label: str) -> str:
-    """The end of a label that is too long: there names of runs differ."""
-    return label if len(label) <= LONGEST_LABEL else "…" + label[1 - LONGEST_LABEL :]
+def end_of(label: str, length: int = LONGEST_LABEL) -> str:
+    """The end of a label that is too long: there names of runs differ.
+
+    >>> end_of("dml/128dim/margin", 8)
+    '…/margin'
+    """
+    return label if len(label) <= length else "…" + label[1 - length :]
 
 
 def write_runs(runs: Sequence[Run], path: Path) -> Path:
