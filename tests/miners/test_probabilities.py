@@ -70,11 +70,11 @@ def slow_distance(upper):
     return rule
 
 
-def slow_rho(probability):
+def slow_rho(probability, upper=1.4):
     def rule(a):
         if not partners(a):
             return {}
-        usual = {key: (1 - probability) * q for key, q in slow_distance(1.4)(a).items()}
+        usual = {key: (1 - probability) * q for key, q in slow_distance(upper)(a).items()}
         return usual | {(a, a, n): probability / len(partners(a)) for n in partners(a)}
 
     return rule
@@ -131,6 +131,11 @@ CASES = {
     "distance, reference": ("distance", {"variant": "reference"}, slow_distance(math.inf)),
     "distance, all beyond the cut": ("distance", {"upper": 0.51}, slow_distance(0.51)),
     "rho_distance": ("rho_distance", {"switch_probability": 0.3}, slow_rho(0.3)),
+    "rho_distance, reference": (
+        "rho_distance",
+        {"switch_probability": 0.3, "variant": "reference"},
+        slow_rho(0.3, math.inf),
+    ),
     "random": ("random", {}, slow_random),
     "semihard": ("semihard", {}, slow_semihard(0.2)),
     "semihard, wide": ("semihard", {"margin": 0.6}, slow_semihard(0.6)),
