@@ -110,6 +110,21 @@ def test_the_published_split(both):
     assert not classes[0] & classes[1]
 
 
+def test_classes_are_called_by_their_folders_where_each_has_one(both):
+    name, lists, folders = both
+    splits = {
+        "lists": build(name, lists).split("test"),
+        "folders": build(name, folders).split("test"),
+    }
+    for layout, split in splits.items():
+        if name == "sop" or (name, layout) == ("cars196", "lists"):  # one folder of many classes
+            assert split.class_names is None
+            continue
+        called = [Path(path).parent.name for path in split.paths]
+        assert called == [split.class_names[label] for label in split.labels.tolist()]
+        assert len(set(split.class_names)) == split.n_classes
+
+
 def test_the_folder_above_may_be_named(both):
     name, _, folders = both
     above, inside = build(name, folders.parent), build(name, folders)
@@ -155,7 +170,7 @@ def test_without_validation_every_class_trains(both):
     data = build(name, folders, validation="none")
     usual = build(name, folders)
     assert len(data.split("train")) == len(usual.split("train")) + len(usual.split("valid"))
-    with pytest.raises(ValueError, match="has no valid images"):
+    with pytest.raises(ValueError, match="no images to choose the epoch by: add mode.select=test"):
         data.split("valid")
 
 

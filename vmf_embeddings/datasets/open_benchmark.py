@@ -7,6 +7,7 @@ sample), Scott et al. 2021, https://arxiv.org/abs/2103.15718 (held-out classes).
 
 import os
 from abc import abstractmethod
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 
@@ -86,6 +87,28 @@ class OpenBenchmark(ImageFileDataset):
             f"{self.name} has no published validation classes; say how many to hold out, such as "
             "dataset.params.valid_share=0.15"
         )
+
+    @cached_property
+    def _class_names(self) -> dict[int, str]:
+        """Class -> name of its folder; empty unless every class has one that no other has."""
+        names: dict[int, str] = {}
+        for rows in self.rows.values():
+            for label, file in zip(rows.labels.tolist(), rows.files, strict=True):
+                folder = os.path.basename(os.path.dirname(file))
+                if names.setdefault(label, folder) != folder:
+                    return {}
+        return names if len(set(names.values())) == len(names) else {}
+
+    def _class_name(self, label: int) -> str | None:
+        return self._class_names.get(label)
+
+    def _rows_of(self, name: str) -> Rows:
+        if name == "valid" and self.validation == "none":
+            raise ValueError(
+                "dataset.params.validation=none leaves no images to choose the epoch by: add "
+                "mode.select=test, or hold some out with dataset.params.validation=by_class"
+            )
+        return super()._rows_of(name)
 
     def _read_rows(self) -> dict[str, Rows]:
         parts = self._read_parts()
