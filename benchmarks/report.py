@@ -41,6 +41,7 @@ def write_family(folder: Path, family: str, entries: list[Entry], facts: dict[st
 
 
 def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(path.suffix + ".part")
     part.write_text(text if text.endswith("\n") else text + "\n")
     part.replace(path)
