@@ -125,7 +125,8 @@ def _refuse_unknown(timm: ModuleType, model: str) -> None:
         hint = f"did you mean arch.params.model={model.split('.')[0]} with that as its weights? "
     raise ValueError(
         f"arch.params.model={model}: timm {timm.__version__} has no such architecture; {hint}"
-        f"It has {len(known)}: python -c 'import timm; print(timm.list_models())'. Weights are "
+        f"It has {len(known)}: python -c 'import vmf_embeddings.torchvision_compat, timm; "
+        "print(timm.list_models())'. Weights are "
         f"named by arch.params.weights={PREFIX}NAME"
     )
 
