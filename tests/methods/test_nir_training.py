@@ -1,15 +1,10 @@
-"""NIR in the loop: resumed runs, its columns in the records, autocast, two processes."""
+"""NIR in the loop: resumed runs, its columns in the records, autocast."""
 
 import csv
-import os
-import socket
 from pathlib import Path
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
-from torch import Tensor, nn
 
 from tests.methods.laws import normal
 from tests.methods.test_nir import nir
@@ -59,44 +54,3 @@ def test_a_backbone_in_half_precision_leaves_flow_and_proxies_in_float32():
         method({"examples": normal(10, 1, 4, 4).float(), "ids": torch.arange(10) % 5}).backward()
     assert [x.dtype for x in seen] == [torch.float32] * 2
     assert method.flow.couplings[0].by_tail[0].weight.grad.dtype == torch.float32
-
-
-class Loss(nn.Module):
-    """The loss of a method as a forward pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.method = nir(flow={"blocks": 2, "depth": 3, "width": 6, "cond_mode": "dense_embed"})
-        self.method.arch.eval()
-
-    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        return self.method.loss(self.method.embed(images), labels)
-
-
-def gradients(module: nn.Module, rank: int) -> list[Tensor]:
-    """Of a rank's own images and labels."""
-    module(normal(6, 1, 4, 4, seed=rank), (torch.arange(6) + rank) % 5).backward()
-    return [p.grad.clone() for p in module.parameters() if p.grad is not None]
-
-
-def worker(rank: int, port: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    torch.save(
-        gradients(nn.parallel.DistributedDataParallel(Loss()), rank), Path(folder) / f"{rank}.pt"
-    )
-    dist.destroy_process_group()
-
-
-@pytest.mark.slow
-def test_two_processes_average_the_gradients(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
-    alone = [gradients(Loss(), rank) for rank in range(2)]
-    for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert len(found) == len(alone[0]) == len(list(Loss().parameters()))
-        for mine, *each in zip(found, *alone, strict=True):
-            torch.testing.assert_close(mine, sum(each) / 2, rtol=1e-9, atol=1e-12)

@@ -93,8 +93,6 @@ METHODS = {
     "warm_up": partial(dml, "multisimilarity"),
     "stored": partial(dml, "multisimilarity"),
 }
-
-
 if find_spec("pytorch_metric_learning"):
     METHODS["pml"] = pml
 
