@@ -150,7 +150,7 @@ def draws(rank, world):
 
 def assert_alike(got, expected):
     for name, value in expected.items():
-        torch.testing.assert_close(got[name], value, rtol=1e-6, atol=1e-9, msg=name)
+        torch.testing.assert_close(got[name], value, rtol=1e-8, atol=1e-9, msg=name)
 
 
 @pytest.mark.parametrize("name", METHODS)
