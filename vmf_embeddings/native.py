@@ -6,6 +6,7 @@ VMF_EMBEDDINGS_NATIVE=0 in the environment, the PyTorch code runs.
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 SWITCH = "VMF_EMBEDDINGS_NATIVE"
+log = logging.getLogger(__name__)
 
 
 def enabled() -> bool:
@@ -38,7 +40,27 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
     """
     import numba
 
+    _announce()
     return numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+
+
+@cache
+def _announce() -> None:
+    """Have the log say why nothing seems to happen at the first kernel that is not on disk."""
+    from numba.core import event
+
+    class Announcement(event.Listener):
+        told = False
+
+        def on_start(self, event: Any) -> None:
+            if not self.told:
+                log.info("compiling kernels: once on this machine, for up to a few minutes")
+            self.told = True
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    event.register("numba:compile", Announcement())
 
 
 def in_threads(work: Callable[[int, int], Any], n_rows: int, least: int = 1) -> list[Any]:
