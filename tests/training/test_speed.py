@@ -48,12 +48,9 @@ def test_images_need_not_be_brought_into_the_layout():
     assert net[0](x).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("precision, pays, expected", [
-    ("no", False, False), ("bf16", False, True), ("no", True, True),
-])  # fmt: skip
-def test_automatic_layout_follows_the_precision_and_the_backbone(precision, pays, expected):
+@pytest.mark.parametrize(("precision", "expected"), [("no", False), ("bf16", True)])
+def test_automatic_layout_follows_the_precision(precision, expected):
     net = small_net()
-    net.channels_last_pays = pays
     replace(PLAIN, channels_last="auto", precision=precision).arrange(net)
     assert is_channels_last(net) is expected
 

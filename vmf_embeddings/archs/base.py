@@ -54,9 +54,6 @@ class Arch(nn.Module):
             features are the embeddings. Everything else is the backbone.
     """
 
-    channels_last_pays: ClassVar[bool] = False
-    """Whether `trainer.channels_last` makes it faster in float32; in bfloat16 it does every one."""
-
     reference_layers: ClassVar[dict[str, str]] = {}
     """Place in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
 
