@@ -133,7 +133,7 @@ REASONS = {
     "E1": "On one core of this processor faiss and PyTorch multiply float32 matrices at about 100 Gflop/s, three times the rate on which the goal rests. The product is most of the peers' time; halved by symmetry it is half of ours and more, so that counting for nothing would still leave the ratio to 2021 near 5x. Products in bfloat16, which this processor has units for, take 0.4 of the time, but with a bound on their rounding that always holds 2.3 % of the pairs must be scored again, which takes twice what is saved.",
     "E2": "As E1: the peer's time is a product at three times the expected rate, and 6,144 queries stand for all.",
     "E3": "Ten times E2. Half of it is one product of all rows with all rows, by symmetry taken once.",
-    "E5": "With a thousand rows a class every line of scores is sorted and merged with as many thresholds; products in float64 decide what float32 cannot. The memory is the ranks of all pairs of a class, kept at once so that symmetry halves the product.",
+    "E5": "With a thousand rows a class every line of scores is sorted and merged with as many thresholds; products in float64 decide what float32 cannot. Half of the memory is the ranks of all pairs of a class, kept at once so that symmetry halves the product.",
     "D1": "The neighbours' products are in float64, because the order of far points of the ball is lost in float32.",
     "retrieval time vs class size": "Every row of a class is a threshold that scores are counted against; from 33 on scores are sorted instead, and time no longer grows.",
     "hyperbolic logits memory vs d": "The gradients of the inputs are d wide; what is B x C wide does not grow.",

@@ -117,13 +117,17 @@ def _count_natively(
                 len(lines), LEAST_LINES,
             )
         )  # fmt: skip
-    masked = tile.clone()
-    _mask_own_class(masked, row, column, slots)
-    ordered = masked.numpy()
 
     def share(begin: int, end: int) -> int:
-        ordered[begin:end].sort(axis=1)
-        return count_ordered(lines, ordered, row, column, wanted, judge, begin, end)
+        n_checks = 0
+        for top in range(begin, end, LEAST_LINES):
+            part = tile[top : min(top + LEAST_LINES, end)]
+            ordered = part.clone()
+            _mask_own_class(ordered, row + top, column, slots)
+            ordered.numpy().sort(axis=1)
+            arrays = part.numpy(), ordered.numpy()
+            n_checks += count_ordered(*arrays, row + top, column, wanted, judge)
+        return n_checks
 
     return sum(native.in_threads(share, len(lines), LEAST_LINES))
 

@@ -49,9 +49,8 @@ def _resolve(
 
 @native.compiled()
 def count_ordered(
-    tile: Floats, ordered: Floats, row: int, column: int, wanted: Wanted, judge: Judge,
-    begin: int, end: int,
-) -> int:  # fmt: skip
+    tile: Floats, ordered: Floats, row: int, column: int, wanted: Wanted, judge: Judge
+) -> int:
     """`count` for queries with many slots: each line of scores comes sorted as well.
 
     Args:
@@ -61,19 +60,17 @@ def count_ordered(
         column: gallery row of column 0.
         wanted: where to count.
         judge: for scores that are too close.
-        begin: first line.
-        end: behind the last.
 
     Returns:
         How many times two scores were too close.
     """
-    n_checks, n_columns = 0, tile.shape[1]
-    n_slots = np.diff(wanted.first[row + begin : row + end + 1]).max()
+    n_checks, (n_lines, n_columns) = 0, tile.shape
+    n_slots = np.diff(wanted.first[row : row + n_lines + 1]).max()
     scores = np.full((4, n_columns + 1), -np.inf)
     limits = np.full((4, n_slots + n_columns + 1), np.inf)
     above = np.zeros(limits.shape, np.int32)
-    for top in range(begin, end, 4):
-        lines = min(4, end - top)
+    for top in range(0, n_lines, 4):
+        lines = min(4, n_lines - top)
         for i in range(lines):
             query = row + top + i
             first, last = wanted.first[query], wanted.first[query + 1]

@@ -18,6 +18,7 @@ from vmf_embeddings.search.products import Products
 from vmf_embeddings.search.slots import Slots, empty_slots
 
 MOST_SLOTS = 2**24  # held at once: 16 bytes each
+MOST_COUNTS = 2**20  # yielded at once
 MOST_SCORES = 2**22  # of a similarity, held at once: 32 MiB
 TILE = 768  # a side: the tile stays in a processor's second cache
 CROWDED_TILE = 1920  # where lines are sorted: fewer and longer ones, in buffers that malloc reuses
@@ -94,8 +95,10 @@ def rows_before(
         for done in work.count(slots, first, last):
             tell((number + done) / len(blocks))
         team.add(slots.count)
-        for begin, end, _ in slots.runs(0, last - first):
-            yield first + begin, first + end, slots.of(slots.count, begin, end).cumsum(1)
+        for begin, end, size in slots.runs(0, last - first):
+            for start in range(begin, end, step := max(1, MOST_COUNTS // size)):
+                stop = min(start + step, end)
+                yield first + start, first + stop, slots.of(slots.count, start, stop).cumsum(1)
 
 
 def _blocks(order: ByClass, most_lines: int, best_only: bool) -> Iterator[tuple[int, int]]:
@@ -118,7 +121,7 @@ class _Tiles:
         self.products, self.order, self.team = products, order, team
         crowded = len(order.n_slots) > 0 and float(order.n_slots.double().mean()) > CROWDED
         self.dtype = torch.float64 if crowded else products.start_dtype()
-        self.side = CROWDED_TILE if crowded else TILE
+        self.side, self.in_turn = (CROWDED_TILE, 1) if crowded else (TILE, STRIP)
         self.margins = products.margins(order, self.dtype)
         self.strips: list[tuple] = [((), torch.empty(0))] * 2
         self.room = torch.empty(self.side**2, dtype=torch.float64)
@@ -143,7 +146,7 @@ class _Tiles:
         """Count for the queries from `first` to `last`, and tell the share done now and then."""
         self.products.fill(slots, self.order.own[first:last])
         whole = last - first == len(self.order.queries) and self.order.symmetric
-        side, strip = self.side, self.side * STRIP
+        side, strip = self.side, self.side * self.in_turn
         places = [
             (row, column)
             for block in range(first, last, strip)
