@@ -22,12 +22,12 @@ ALONE = ((128, 100), (512, 100), (512, 11_318))  # dimensions and classes: CUB20
 
 
 def main(setting: Setting) -> list[Entry]:
-    """One entry for whole steps, one per size for the objective alone."""
-    rows = {row.name: row for row in reversed(metric_learning.ROWS)}.values()
-    rows = setting.size(list(rows)[::-1], metric_learning.ROWS[:2])
-    entry = Entry("objectives whole step", f"digits_open, the small net, batches of {BATCH}: data, "
-                  "forward, objective, backward, update")  # fmt: skip
-    makers = {f"ours {row.title}": lambda r=row: whole_steps(r, setting.device) for row in rows}
+    """One entry for an epoch, one per size for the objective alone."""
+    rows = [row for row in metric_learning.ROWS if row.columns is None]  # each run once
+    rows = setting.size(rows, rows[:2])
+    workload = f"an epoch of digits_open, the small net, batches of {BATCH}: data to update"
+    entry = Entry("objectives epoch", workload)
+    makers = {f"ours {row.title}": lambda r=row: epoch_of(r, setting.device) for row in rows}
     entries = [beside_the_first(entry, setting, makers)]
     for dim, n_classes in setting.size(ALONE, [(8, 7)]):
         name = f"objectives alone D={dim} C={n_classes}"
@@ -63,7 +63,7 @@ def composed(row: Row, device: str, *words: str) -> DictConfig:
         return compose("config", ["experiment=digits_open", *row.words, *own, *words])
 
 
-def whole_steps(row: Row, device: str) -> Case:
+def epoch_of(row: Row, device: str) -> Case:
     """An epoch of the row's command, by the project's own loop."""
     with tempfile.TemporaryDirectory() as folder:
         job = build.training_job(composed(row, device), Path(folder))
