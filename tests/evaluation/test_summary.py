@@ -92,6 +92,12 @@ def test_recipes_are_what_paths_share_without_their_seeds(tmp_path):
     for seed in (1, 2):
         write(tmp_path / "plain" / f"random_seed={seed}", 0.5)
     assert {r.label for r in found(tmp_path / "plain")} == {"a_method"}
+    # a number at the end is the seed where it is the run's own
+    for seed in (1, 2):
+        for name in (f"margin_{seed}", f"margin-06_{seed}", "pool_2"):
+            write(tmp_path / "named" / f"{seed}" / name, 0.5, seed=seed)
+    labels = {r.folder.name: r.label for r in found(tmp_path / "named" / "1")}
+    assert labels == {"margin_1": "margin", "margin-06_1": "margin-06", "pool_2": "pool_2"}
 
 
 def test_jobs_whose_names_were_cut_are_known_by_their_record(tmp_path):

@@ -101,7 +101,7 @@ def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
 
 def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
     """What to call the runs: parts of their path that differ and are no seed; else the method."""
-    jobs = {folder: _words(folder) for folder in found}
+    jobs = {folder: _words(folder, entry.get("seed")) for folder, entry in found.items()}
     parts = {}
     for folder in found:
         beside = [set(words) for other, words in jobs.items() if other.parent == folder.parent]
@@ -120,8 +120,10 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
     return labels
 
 
-def _words(folder: Path) -> list[str]:
+def _words(folder: Path, seed: int | None) -> list[str]:
     """What the name of a run's folder says beside its seed; for a job of a sweep, word by word.
+
+    A seed is what says so, and a number at the end that is the run's own, as in margin_3.
 
     Where the name was cut, its record says it: the hash in it would tell seeds apart.
     """
@@ -131,6 +133,7 @@ def _words(folder: Path) -> list[str]:
     else:
         words = folder.name.split(",")
     words = [_SEED.sub("", word) for word in words]
+    words = [word if "=" in word else re.sub(rf"[_-]{seed}$", "", word) for word in words]
     return [word for word in words if word]
 
 
