@@ -121,7 +121,7 @@ def test_groups_of_classes_are_averaged_over_replications(tmp_path, capsys):
         make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, **LONG_TAIL)
     run(parse_evaluate, tmp_path, "--no-pictures", "--json", tmp_path / "all.json")
     values = [scores_of(tmp_path / f"s{seed}")["shots"]["few"] for seed in (1, 2, 3)]
-    mean, error = 100 * np.mean(values), 100 * np.std(values) / np.sqrt(3)
+    mean, error = 100 * np.mean(values), 100 * np.std(values, ddof=1) / np.sqrt(3)
     line = re.search(r"Few-shot accuracy % +(\S+) \+/- (\S+)", capsys.readouterr().out)
     assert [float(text) for text in line.groups()] == pytest.approx([mean, error], abs=5.1e-3)
     collected = json.loads((tmp_path / "all.json").read_text())["groups"][0]["means"]["shots"]
@@ -260,7 +260,7 @@ def test_metrics_are_averaged_over_replications_with_standard_errors(tmp_path, c
     )
     values = [scores_of(tmp_path / f"s{seed}")["normalised"]["pi_ratio"] for seed in (1, 2, 3)]
     line = re.search(r"\n +pi +(\S+) \+/- (\S+)", capsys.readouterr().out)
-    mean, error = np.mean(values), np.std(values) / np.sqrt(3)
+    mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(3)
     assert [float(text) for text in line.groups()] == pytest.approx([mean, error], abs=5.1e-5)
     collected = json.loads((tmp_path / "a.json").read_text())["groups"][0]["means"]["normalised"]
     assert collected["pi_ratio"]["standard_error"] == pytest.approx(error)

@@ -32,8 +32,10 @@ def test_mean_and_standard_error_are_those_of_the_values():
     values = [0.1, 0.4, 0.7, 0.3]
     mean = mean_and_error(values)
     assert mean.mean == pytest.approx(np.mean(values))
-    assert mean.standard_error == pytest.approx(np.std(values, ddof=0) / 2)
-    assert mean_and_error([0.5]).standard_error == 0
+    assert mean.standard_error == pytest.approx(np.std(values, ddof=1) / 2)
+    assert mean.error_of_2021 == pytest.approx(np.std(values, ddof=0) / 2)
+    assert math.isnan(mean_and_error([0.5]).standard_error)
+    assert mean_and_error([0.5]).error_of_2021 == 0
     assert mean_and_error([0.5, math.nan]).mean == 0.5
     assert math.isnan(mean_and_error([math.nan]).mean)
 

@@ -59,7 +59,7 @@ def test_the_table_has_means_and_errors_of_recipes_best_first(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "6 runs of 2 recipes" in out
     first, second = (line.split() for line in out.splitlines() if "±" in line and "." in line)
-    error = 100 * np.std([0.61, 0.62, 0.63]) / math.sqrt(3)
+    error = 100 * np.std([0.61, 0.62, 0.63], ddof=1) / math.sqrt(3)
     assert first[:4] == ["margin", "3", f"62.00±{error:.2f}", f"31.00±{error / 2:.2f}"]
     assert second[0] == "softmax"
     with open(tmp_path / "out" / "recipes.csv", newline="") as stream:
@@ -154,7 +154,7 @@ def test_the_ranking_has_the_best_recipe_above_with_the_error_of_its_mean():
     axes = draw_ranking(runs, "title").axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]  # from below
     whiskers = [container[2][0].get_segments()[0] for container in axes.containers]
-    error = 100 * np.std([0.5, 0.6]) / math.sqrt(2)
+    error = 100 * np.std([0.5, 0.6], ddof=1) / math.sqrt(2)
     assert [line.tolist() for line in whiskers] == [
         pytest.approx(np.array([[mean - error, place], [mean + error, place]]))
         for place, mean in enumerate((55, 85))

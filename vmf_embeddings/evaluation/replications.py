@@ -23,11 +23,19 @@ _SHARED = {
 
 @dataclass(frozen=True)
 class Mean:
-    """Mean and standard error of one score over n replications; NaNs are left out."""
+    """Mean and standard error of one score over n replications; NaNs are left out.
+
+    One replication has no standard error: it is NaN.
+    """
 
     mean: float
     standard_error: float
     n: int
+
+    @property
+    def error_of_2021(self) -> float:
+        """As the programs of 2021 printed it: by the standard deviation over n, not n - 1."""
+        return 0.0 if self.n == 1 else self.standard_error * math.sqrt(1 - 1 / max(self.n, 1))
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Group:
     scores: tuple[Scores, ...]
 
     def mean(self, section: str, name: str) -> Mean:
-        """The average of one score; standard error = standard deviation (ddof 0) / sqrt(n)."""
+        """The average of one score, and its standard error."""
         return mean_and_error([s.sections[section][name] for s in self.scores])
 
     def sections(self) -> dict[str, list[str]]:
@@ -68,12 +76,13 @@ class Group:
 
 
 def mean_and_error(values: Sequence[float]) -> Mean:
-    """Mean and standard deviation (ddof 0) / sqrt(n) of the values that are numbers."""
+    """Mean and standard error sqrt(sum (x - mean)^2 / (n - 1) / n) of values that are numbers."""
     finite = [value for value in values if not math.isnan(value)]
     if not finite:
         return Mean(math.nan, math.nan, 0)
-    error = float(np.std(finite) / math.sqrt(len(finite)))
-    return Mean(float(np.mean(finite)), error, len(finite))
+    n = len(finite)
+    error = float(np.std(finite, ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    return Mean(float(np.mean(finite)), error, n)
 
 
 def kind_of(subject: Subject) -> tuple[str, ...]:

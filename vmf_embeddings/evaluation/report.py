@@ -95,11 +95,11 @@ def lines_of_2021(group: Group) -> list[str]:
 
 
 def _percent(value: Mean) -> str:
-    return f"{100 * value.mean:.4f} +/- {100 * value.standard_error:.4f}"
+    return f"{100 * value.mean:.4f} +/- {100 * value.error_of_2021:.4f}"
 
 
 def _plain(value: Mean) -> str:
-    return f"{value.mean:.4f} +/- {value.standard_error:.4f}"
+    return f"{value.mean:.4f} +/- {value.error_of_2021:.4f}"
 
 
 def print_group(group: Group, samples: int) -> None:
@@ -214,7 +214,7 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):
         return label, "-", "", meaning
-    error = _figure(scale * value.standard_error, digits)
+    error = "-" if value.n == 1 else _figure(scale * value.standard_error, digits)
     return label, _figure(scale * value.mean, digits), error, meaning
 
 
