@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from benchmarks import metric_learning
 from benchmarks.measure import Case
-from benchmarks.ours import CONF
+from benchmarks.ours import CONF, forget_precision
 from benchmarks.results import Entry, Setting, versus
 from benchmarks.study import Row
 from vmf_embeddings import build
@@ -67,6 +67,7 @@ def epoch_of(row: Row, device: str) -> Case:
     """An epoch of the row's command, by the project's own loop."""
     with tempfile.TemporaryDirectory() as folder:
         job = build.training_job(composed(row, device), Path(folder))
+    forget_precision()
     names = ("method", "dataset", "sampler", "make_optimizer", "settings")
     parts = loop.assemble(*(job[name] for name in names), None, job["schedule"])
     quiet = EpochProgress(0, 1, len(parts.batches), notes=[], enabled=False)

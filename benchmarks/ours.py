@@ -210,6 +210,13 @@ class _Pictures:
         return self.whole
 
 
+def forget_precision() -> None:
+    """Lets a loop of another precision follow in this process."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._shared_state = {}
+
+
 def training_epoch(
     arch: str,
     images: np.ndarray,
@@ -230,9 +237,7 @@ def training_epoch(
         fused: `optimizer.params.fused`.
         changes: settings of the arch.
     """
-    from accelerate.state import AcceleratorState
-
-    AcceleratorState._shared_state = {}  # loops of several precisions in one process: each its own
+    forget_precision()
     torch.manual_seed(0)
     n_classes = int(labels.max()) + 1
     net = build_arch(arch, n_classes=n_classes, use_vmf=True, learn_temp=True, **changes)
