@@ -98,6 +98,9 @@ def test_recipes_are_what_paths_share_without_their_seeds(tmp_path):
             write(tmp_path / "named" / f"{seed}" / name, 0.5, seed=seed)
     labels = {r.folder.name: r.label for r in found(tmp_path / "named" / "1")}
     assert labels == {"margin_1": "margin", "margin-06_1": "margin-06", "pool_2": "pool_2"}
+    for name in ("toy", "margin"):  # a run may have the name of its data set
+        write(tmp_path / "alike" / "toy" / "dml" / name, 0.5, dataset="toy")
+    assert {r.label for r in found(tmp_path / "alike")} == {"toy", "margin"}
 
 
 def test_jobs_whose_names_were_cut_are_known_by_their_record(tmp_path):

@@ -115,7 +115,10 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
         shared = next(iter(parts.values()))[:-1]
     labels = {}
     for folder, own in parts.items():
-        rest = [part for part in own[len(shared) :] if part and part != found[folder]["dataset"]]
+        differing = own[len(shared) :]
+        # the folder of a data set says nothing in its summary, a run's own name does
+        above = [part for part in differing[:-1] if part != found[folder]["dataset"]]
+        rest = [part for part in (*above, *differing[-1:]) if part]
         labels[folder] = "/".join(rest) or found[folder].get("method") or folder.name
     return labels
 
