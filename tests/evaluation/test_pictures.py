@@ -74,6 +74,9 @@ def test_curves_show_the_numbers_and_mark_the_first_best_epoch(tmp_path):
     panels = {axes.get_title("left") or axes.get_title(): axes for axes in figure.axes}
     assert list(panels["Training loss"].lines[0].get_ydata()) == [2.3, 1.1, 0.9]
     assert panels["Validation metric"].get_title("right") == "best 0.5 at epoch 1"
+    figure = draw_curves(read_history(tmp_path / "metrics.csv"), "title", last=True)
+    marks = [axes.get_title("right") for axes in figure.axes]
+    assert any(mark.startswith("kept: the last") and mark.endswith("at epoch 2") for mark in marks)
 
 
 def test_curves_name_the_metric_and_show_it_of_the_splits_that_were_looked_at():

@@ -32,7 +32,8 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
     with styled():
         history = read_history(folder / "metrics.csv")
         metric = "Recall@1" if subject.file.open_set else "accuracy"
-        curves = draw_curves(history, subject.title, metric) if history else None
+        last = subject.selected_on == "last"
+        curves = draw_curves(history, subject.title, metric, last=last) if history else None
         figures = {"training_curves.png": curves}
         figures[f"{prefix}embedding_map.png"] = draw_embedding_map(subject, options.seed)
         if scores.confidence is not None and scores.correct is not None:

@@ -43,7 +43,9 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def draw_curves(history: History, title: str, metric: str = "metric") -> "Figure":
+def draw_curves(
+    history: History, title: str, metric: str = "metric", *, last: bool = False
+) -> "Figure":
     """Panels over epochs; those without numbers are left out.
 
     Args:
@@ -51,6 +53,7 @@ def draw_curves(history: History, title: str, metric: str = "metric") -> "Figure
         title: of the whole picture.
         metric: what chose the best epoch, such as "Recall@1"; `mode.evaluate_on` records the same
             of other splits, and these share a panel.
+        last: whether the last epoch was kept, and none chosen.
     """
     looked_at = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
     panels = {
@@ -72,6 +75,8 @@ def draw_curves(history: History, title: str, metric: str = "metric") -> "Figure
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         _draw_panel(axes, history, [key for key in keys if _has(history, key)])
+        if keys[0].endswith("_metric"):
+            _mark_kept(axes, history, keys[0], last)
     return figure
 
 
@@ -84,8 +89,6 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     marker = "o" if len(epochs) < 3 else None
     axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
     axes.ticklabel_format(axis="y", useOffset=False)  # 1.0002, not 0.2 with 1e-3+1 in a corner
-    if keys[0].endswith("_metric"):
-        _mark_best(axes, history, keys[0])
     if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
         _use_plain_log_scale(axes)
     if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
@@ -111,15 +114,14 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return min(finite) > 0 and max(finite) > 30 * min(finite)
 
 
-def _mark_best(axes: "Axes", history: History, key: str) -> None:
-    values = history[key]
-    best = max(
-        range(len(values)), key=lambda i: (values[i] if math.isfinite(values[i]) else -1, -i)
-    )
-    epoch = history["epoch"][best]
+def _mark_kept(axes: "Axes", history: History, key: str, last: bool) -> None:
+    """Mark the epoch whose weights were kept: the first of the best, or the last."""
+    values = [value if math.isfinite(value) else -1.0 for value in history[key]]
+    kept = len(values) - 1 if last else values.index(max(values))
+    epoch = history["epoch"][kept]
     axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.plot([epoch], [values[best]], "o", color=SECOND, markersize=6, zorder=3)
-    words = f"best {values[best]:.4g} at epoch {epoch:g}"
+    axes.plot([epoch], [values[kept]], "o", color=SECOND, markersize=6, zorder=3)
+    words = f"{'kept: the last,' if last else 'best'} {values[kept]:.4g} at epoch {epoch:g}"
     axes.set_title(words, loc="right", fontsize=9, fontweight="normal")
 
 
