@@ -26,7 +26,7 @@ def test_compiling_is_announced_once_and_not_where_kernels_are_on_disk(tmp_path,
     path.write_text(KERNELS)
 
     def call():
-        native._announce.cache_clear()  # as in a new process
+        native._say_once.cache_clear()  # as in a new process
         spec = importlib.util.spec_from_file_location("kernels", path)
         kernels = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernels)

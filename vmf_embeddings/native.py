@@ -45,17 +45,18 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
 
 
 @cache
+def _say_once() -> None:
+    log.info("compiling kernels: once on this machine, for up to a few minutes")
+
+
+@cache
 def _announce() -> None:
     """Have the log say why nothing seems to happen at the first kernel that is not on disk."""
     from numba.core import event
 
     class Announcement(event.Listener):
-        told = False
-
         def on_start(self, event: Any) -> None:
-            if not self.told:
-                log.info("compiling kernels: once on this machine, for up to a few minutes")
-            self.told = True
+            _say_once()
 
         def on_end(self, event: Any) -> None:
             pass
