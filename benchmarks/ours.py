@@ -46,6 +46,13 @@ def defaults(group: str, name: str) -> dict[str, Any]:
     return {k: v for k, v in conf(group, name)["params"].items() if k != "_target_"}
 
 
+class NoBackbone(Arch):
+    """Its images are features [B, F] already."""
+
+    def features(self, images: Tensor) -> Tensor:
+        return images
+
+
 def vmf_method(
     weights: Tensor, tau: Tensor, n_samples: int, estimator: str | None = None, **changes: Any
 ) -> vmf_softmax.VMFSoftmax:
@@ -62,7 +69,7 @@ def vmf_method(
     settings = defaults("method", "vmf_softmax") | {"n_samples": n_samples} | changes
     settings |= _estimator_setting(estimator)
     try:
-        method = vmf_softmax.VMFSoftmax(Arch(spec), **settings)
+        method = vmf_softmax.VMFSoftmax(NoBackbone(spec), **settings)
     except ValueError as error:
         raise NotAvailable(f"method.params: {error}") from error
     method.head.weight = nn.Parameter(weights.detach().clone())

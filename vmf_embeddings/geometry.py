@@ -5,6 +5,7 @@ A geometry is a small constant object. `project` turns stored rows into rows tha
 embedding file.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -15,20 +16,20 @@ from vmf_embeddings import directional, hyperbolic
 
 
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(ABC):
     """Base of all geometries: frozen, compares by value."""
 
     name: ClassVar[str]
     faiss_metric: ClassVar[Literal["l2", "ip"] | None]
     """How a flat index gets the order of `similarity` from projected rows; None = it cannot."""
 
+    @abstractmethod
     def project(self, embeddings: Tensor) -> Tensor:
         """Stored embeddings [N, D] -> rows [N, D] to be compared."""
-        raise NotImplementedError
 
+    @abstractmethod
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Projected rows [Q, D] and [G, D] -> [Q, G], larger = closer."""
-        raise NotImplementedError
 
     def to_meta(self) -> dict[str, Any]:
         """Name and constants, ready for JSON."""

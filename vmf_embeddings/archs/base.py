@@ -1,5 +1,6 @@
 """What every backbone offers: features, embeddings and the settings of the head on top of it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
@@ -35,7 +36,7 @@ class HeadSpec:
             )
 
 
-class Arch(nn.Module):
+class Arch(nn.Module, ABC):
     """Images [B, ch, H, W] -> features [B, F] -> embeddings [B, D].
 
     A constructor builds the net with random numbers only. Weights that have to be read or
@@ -68,9 +69,9 @@ class Arch(nn.Module):
         self.normalize = normalize
         self.set_bn_eval = set_bn_eval
 
+    @abstractmethod
     def features(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> pooled features, which enter the embedding layer [B, F]."""
-        raise NotImplementedError
 
     def project(self, features: Tensor) -> Tensor:
         """Features [B, F] -> embeddings [B, D], of length 1 with `normalize` (then in float32)."""

@@ -1,5 +1,6 @@
 """What every criterion of deep metric learning offers: a loss, its parameters and their rates."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from vmf_embeddings.miners.base import Triplets
 VARIANTS = ("standard", "reference")
 
 
-class Criterion(nn.Module):
+class Criterion(nn.Module, ABC):
     """Embeddings [B, D] and labels [B] -> mean loss.
 
     A new one writes a pure function and a `forward` that hands it the knobs; `build` where it has
@@ -46,6 +47,7 @@ class Criterion(nn.Module):
             n_features: F, width of what enters the backbone's last layer, where it is known.
         """
 
+    @abstractmethod
     def forward(
         self,
         embeddings: Tensor,
@@ -64,7 +66,6 @@ class Criterion(nn.Module):
         Returns:
             Scalar.
         """
-        raise NotImplementedError
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> logits of the training classes [B, C]; None where it has none."""
