@@ -1,0 +1,109 @@
+"""Opening and writing files in folders that may come from somebody else."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+TEXT_LIMIT = 256 * 2**20  # bytes; lists of ten million images stay below
+
+
+def open_regular(path: str | Path) -> BinaryIO:
+    """Opens a regular file for reading bytes; never waits, whatever the path leads to.
+
+    Args:
+        path: of the file; a symbolic link to a regular file is followed.
+
+    Returns:
+        The open file, positioned at its start.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is a pipe, a device, a socket or a folder.
+    """
+    try:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError | PermissionError):
+            raise
+        raise ValueError(f"{path} is not a regular file: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(f"{path} is not a regular file but a folder, a pipe or a device")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, encoding: str = "utf-8-sig") -> str:
+    """The text of a regular file; a byte order mark is dropped.
+
+    Args:
+        path: of the file.
+        limit: largest size in bytes that is read.
+        encoding: of the text.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file, larger than `limit`, or not text in this encoding.
+    """
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise ValueError(f"{path} has {size} bytes; at most {limit} are read as text")
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"{path} has more than {limit} bytes; at most that many are read as text")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it") from error
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path to write to, which takes the name `path` if the block succeeds.
+
+    Nobody ever reads half a file, and nothing is written through a link: the temporary name is
+    new, and renaming replaces a link instead of following it.
+
+    Args:
+        path: file to write or replace; its folder must be there.
+
+    Raises:
+        ValueError: a part of the path that leads to the file is refused by `refuse_links`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.unlink(missing_ok=True)  # left over from a process that was killed, or planted
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def refuse_links(root: str | Path, path: str | Path) -> None:
+    """Refuses a path whose parts below `root` are symbolic links.
+
+    Args:
+        root: folder that the caller named, which may itself be reached by a link.
+        path: below `root`; relative to it, or absolute.
+
+    Raises:
+        ValueError: naming the link, or where `path` does not lie below `root`.
+    """
+    root = Path(root)
+    inside = Path(os.path.normpath(root / path))
+    if not inside.is_relative_to(Path(os.path.normpath(root))):
+        raise ValueError(f"{path} does not lie in the folder {root}")
+    for part in [inside, *inside.parents]:
+        if part == Path(os.path.normpath(root)):
+            return
+        if part.is_symlink():
+            raise ValueError(
+                f"{part} is a symbolic link: nothing is written through one. Remove it, or copy "
+                "what it points to into its place"
+            )

@@ -1,0 +1,47 @@
+"""JSON from files of others: bounded in size and depth, and with errors that name the source."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vmf_embeddings.untrusted.files import read_text
+
+
+def parse_json(text: str, source: str) -> Any:
+    """The value that a JSON text stands for.
+
+    Args:
+        text: JSON.
+        source: where it comes from, for messages.
+
+    Raises:
+        ValueError: it is not JSON, or nested more deeply than Python's parser goes.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} is not JSON ({error})") from error
+    except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise ValueError(f"{source} is not usable JSON: nested too deeply, or {error}") from error
+
+
+def read_json(path: str | Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file, too large, or not JSON.
+    """
+    return parse_json(read_text(path), str(path))
+
+
+def parse_json_object(text: str, source: str) -> dict[str, Any]:
+    """As `parse_json`, for a text that must hold an object.
+
+    Raises:
+        ValueError: it is not JSON, or not an object.
+    """
+    value = parse_json(text, source)
+    if not isinstance(value, dict):
+        raise ValueError(f"{source} must hold a JSON object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,64 @@
+"""Names and texts from files of others, made safe to print, to log, and to put into tables and paths."""
+
+import re
+
+# control characters of ASCII and Latin-1, line and paragraph separators, and those that change the
+# direction of what follows: they could move the cursor, fake a line of a log, or hide a part of it
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@~ -]{0,199}")
+
+
+def printable(text: object) -> str:
+    r"""Text with every control character written as its escape sequence.
+
+    >>> printable("a\nb\x1b[2J")
+    'a\\nb\\x1b[2J'
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def csv_cell(value: object) -> object:
+    """A value for a cell of a table, such that no spreadsheet takes a text for a formula.
+
+    Numbers stay as they are. A text that begins like a formula gets an apostrophe in front.
+
+    >>> csv_cell("=cmd|' /C calc'!A0"), csv_cell(-1.5), csv_cell("cat")
+    ("'=cmd|' /C calc'!A0", -1.5, 'cat')
+    """
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if value.startswith(_FORMULA) and not _is_number(value) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def path_component(name: object, what: str) -> str:
+    """A name from data that may stand as one part of a path.
+
+    Args:
+        name: what the data say.
+        what: what the name is, for the message.
+
+    Raises:
+        ValueError: it is no text, is empty, leads elsewhere (`..`, `/`), or holds characters that
+            no name of ours has.
+
+    >>> path_component("mnist_lt", "the data set's name")
+    'mnist_lt'
+    """
+    if isinstance(name, str) and _COMPONENT.fullmatch(name) and ".." not in name:
+        return name
+    raise ValueError(
+        f"{what} is {printable(repr(name)[:80])}: expected a name of letters, digits and _ . - = , "
+        "that can stand in a file name"
+    )
