@@ -6,6 +6,8 @@ from typing import Any
 
 from vmf_embeddings.untrusted.files import read_text
 
+MOST_LEVELS = 100  # of nesting; what walks the values then needs no care of its own
+
 
 def parse_json(text: str, source: str) -> Any:
     """The value that a JSON text stands for.
@@ -15,14 +17,28 @@ def parse_json(text: str, source: str) -> Any:
         source: where it comes from, for messages.
 
     Raises:
-        ValueError: it is not JSON, or nested more deeply than Python's parser goes.
+        ValueError: it is not JSON, or nested more than `MOST_LEVELS` deep.
     """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{source} is not JSON ({error})") from error
     except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
         raise ValueError(f"{source} is not usable JSON: nested too deeply, or {error}") from error
+    if _is_deep(value):
+        raise ValueError(f"{source} is not usable JSON: nested more than {MOST_LEVELS} deep")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie in one another more than `MOST_LEVELS` deep."""
+    level = [value] if isinstance(value, dict | list) else []
+    for _ in range(MOST_LEVELS):
+        inside = [one.values() if isinstance(one, dict) else one for one in level]
+        level = [v for values in inside for v in values if isinstance(v, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def read_json(path: str | Path) -> Any:

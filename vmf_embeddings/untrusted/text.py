@@ -1,13 +1,15 @@
-"""Names and texts from files of others, made safe to print, to log, and to put into tables and paths."""
+"""Names and texts from files of others, made safe to print, to log, for tables and for paths."""
 
 import re
 
 # control characters of ASCII and Latin-1, line and paragraph separators, and those that change the
-# direction of what follows: they could move the cursor, fake a line of a log, or hide a part of it
+# direction of what follows: they could move the cursor, fake a line of a log, or hide a part of it;
+# halves of surrogate pairs, which no encoding can write
 _CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+    "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
+    "\ud800-\udfff]"
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r")
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@~ -]{0,199}")
 
 
@@ -31,7 +33,7 @@ def csv_cell(value: object) -> object:
     if not isinstance(value, str):
         return value
     text = printable(value)
-    return f"'{text}" if value.startswith(_FORMULA) and not _is_number(value) else text
+    return f"'{text}" if value.lstrip(" ").startswith(_FORMULA) and not _is_number(value) else text
 
 
 def _is_number(text: str) -> bool:

@@ -1,0 +1,130 @@
+"""NumPy archives (`.npz`) from others: nothing is unpickled, and no size is believed.
+
+What an archive's directory and the arrays' headers claim is compared with the bytes that are there
+before memory is taken. The rule: an array has exactly the size that its header says, and all
+arrays together are at most `FLOOR` bytes or `MOST_EXPANSION` times the file.
+"""
+
+import math
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.text import printable
+
+FLOOR = 64 * 2**20  # bytes that any archive may unpack to
+# float32 copies of small images, mostly black, shrink to a fiftieth; deflate can reach a thousandth
+MOST_EXPANSION = 50
+MOST_MEMBERS = 1000
+NUMBERS, TEXTS = "biuf", "U"  # kinds of dtypes: plain numbers, and text of a fixed length
+_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_ENCRYPTED = 0x1
+# what evaluating a literal raises, beside ValueError
+_BAD_HEADER = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
+
+
+def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarray]:
+    """The wanted arrays of an archive; others are left unread.
+
+    Args:
+        path: of the `.npz`, stored or compressed.
+        wanted: key -> kinds of dtype that it may have, of `NUMBERS` and `TEXTS`.
+
+    Returns:
+        key -> array, of the keys that are there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such archive, is larger than the rule allows, or holds an array of
+            another kind, such as Python objects.
+    """
+    with open_regular(path) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                members = _members(archive, wanted)
+                _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
+                return {key: _read(archive, one, wanted[key]) for key, one in members.items()}
+        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            raise ValueError(printable(error)) from error
+        except (zlib.error, struct.error) as error:
+            raise ValueError(f"the archive is damaged: {printable(error)}") from error
+
+
+def _members(archive: zipfile.ZipFile, wanted: Mapping[str, str]) -> dict[str, zipfile.ZipInfo]:
+    """The archive's entries of the wanted keys, after all names were looked at."""
+    entries = archive.infolist()
+    if len(entries) > MOST_MEMBERS:
+        raise ValueError(f"{len(entries)} arrays, at most {MOST_MEMBERS} are expected")
+    found: dict[str, zipfile.ZipInfo] = {}
+    for entry in entries:
+        key = entry.filename.removesuffix(".npy")
+        if "/" in key or "\\" in key or ".." in key:
+            raise ValueError(f"{key!r} is the name of a file in a folder, not of an array")
+        if key in found:
+            raise ValueError(f"two arrays are called {key!r}")
+        found[key] = entry
+    return {key: entry for key, entry in found.items() if key in wanted}
+
+
+def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
+    """Compare what the directory claims with the size of the file."""
+    total = 0
+    for entry in entries:
+        if entry.flag_bits & _ENCRYPTED:
+            raise ValueError(f"{entry.filename!r} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(
+                f"{entry.filename!r} is compressed by method {entry.compress_type}; np.savez and "
+                "np.savez_compressed write others"
+            )
+        stored = entry.compress_type == zipfile.ZIP_STORED
+        if entry.compress_size > file_size or (stored and entry.compress_size != entry.file_size):
+            raise ValueError(
+                f"{entry.filename!r} claims {entry.file_size} bytes in {entry.compress_size} of "
+                f"the file's {file_size}"
+            )
+        total += entry.file_size
+    if total > max(FLOOR, MOST_EXPANSION * file_size):
+        raise ValueError(
+            f"the file's {file_size} bytes would unpack to {total}, more than {MOST_EXPANSION} "
+            f"times as many and more than {FLOOR}: write it with np.savez, uncompressed"
+        )
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> np.ndarray:
+    with archive.open(entry) as stream:
+        _check_header(stream, entry, kinds)
+    with archive.open(entry) as stream:
+        return npy.read_array(stream, allow_pickle=False)
+
+
+def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
+    """Compare what an array's header claims with the size of its entry."""
+    version = npy.read_magic(stream)
+    if version not in _READERS:
+        raise ValueError(f"{entry.filename!r} has npy version {version}; 1.0 and 2.0 are read")
+    try:
+        shape, _, dtype = _READERS[version](stream)
+    except _BAD_HEADER as error:
+        raise ValueError(f"{entry.filename!r} has no usable npy header") from error
+    if dtype.hasobject:
+        raise ValueError(f"{entry.filename!r} holds Python objects")
+    if dtype.kind not in kinds:
+        raise ValueError(f"{entry.filename!r} has dtype {str(dtype)[:40]}, not numbers or text")
+    if any(isinstance(n, bool) or n < 0 for n in shape):
+        raise ValueError(f"{entry.filename!r} claims the shape {shape}")
+    size = stream.tell() + math.prod(shape) * dtype.itemsize
+    if size != entry.file_size:
+        raise ValueError(
+            f"{entry.filename!r} holds {entry.file_size} bytes, the shape {list(shape)} of "
+            f"{dtype} that it claims takes {size}"
+        )

@@ -1,0 +1,39 @@
+"""YAML from files of others: plain values, bounded in size, without aliases."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.text import printable
+
+YAML_LIMIT = 2**20  # bytes; the configuration of a run has a few thousand
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Python's plain values only; an alias could stand for itself a billion times over."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem="aliases (*name) are not read", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The plain values of a YAML file: mappings, lists, texts, numbers, dates, true, false, null.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no regular file, larger than `YAML_LIMIT`, nested too deeply, no YAML, or
+            has tags or aliases.
+    """
+    text = read_text(path, limit=YAML_LIMIT)
+    try:
+        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        words = printable(" ".join(str(error).split()))[:300]
+        raise ValueError(f"{path} is not usable YAML: {words}") from error
