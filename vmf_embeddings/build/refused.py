@@ -3,9 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
-
-class Refused(ValueError):
-    """A user's mistake, found before work started."""
+from vmf_embeddings.untrusted.refused import Refused
 
 
 @contextlib.contextmanager

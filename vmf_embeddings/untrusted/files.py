@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vmf_embeddings.untrusted.refused import Refused
+
 TEXT_LIMIT = 256 * 2**20  # bytes; lists of ten million images stay below
 
 
@@ -21,7 +23,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is a pipe, a device, a socket or a folder.
+        Refused: it is a pipe, a device, a socket or a folder.
     """
     try:
         # O_NONBLOCK: opening a pipe that nobody writes to would wait for ever
@@ -29,10 +31,10 @@ def open_regular(path: str | Path) -> BinaryIO:
     except OSError as error:
         if isinstance(error, FileNotFoundError | PermissionError):
             raise
-        raise ValueError(f"{path} is not a regular file: {error.strerror}") from error
+        raise Refused(f"{path} is not a regular file: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ValueError(f"{path} is not a regular file but a folder, a pipe or a device")
+        raise Refused(f"{path} is not a regular file but a folder, a pipe or a device")
     return os.fdopen(descriptor, "rb")
 
 
@@ -46,19 +48,19 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, encoding: str = "utf
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no regular file, larger than `limit`, or not text in this encoding.
+        Refused: it is no regular file, larger than `limit`, or not text in this encoding.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
-            raise ValueError(f"{path} has {size} bytes; at most {limit} are read as text")
+            raise Refused(f"{path} has {size} bytes; at most {limit} are read as text")
         content = stream.read(limit + 1)
     if len(content) > limit:
-        raise ValueError(f"{path} has more than {limit} bytes; at most that many are read as text")
+        raise Refused(f"{path} has more than {limit} bytes; at most that many are read as text")
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it") from error
+        raise Refused(f"{path} is not UTF-8 text ({error}); convert it") from error
 
 
 @contextlib.contextmanager
@@ -72,7 +74,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: file to write or replace; its folder must be there.
 
     Raises:
-        ValueError: a part of the path that leads to the file is refused by `refuse_links`.
+        Refused: a part of the path that leads to the file is refused by `refuse_links`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -93,17 +95,17 @@ def refuse_links(root: str | Path, path: str | Path) -> None:
         path: below `root`; relative to it, or absolute.
 
     Raises:
-        ValueError: naming the link, or where `path` does not lie below `root`.
+        Refused: naming the link, or where `path` does not lie below `root`.
     """
     root = Path(root)
     inside = Path(os.path.normpath(root / path))
     if not inside.is_relative_to(Path(os.path.normpath(root))):
-        raise ValueError(f"{path} does not lie in the folder {root}")
+        raise Refused(f"{path} does not lie in the folder {root}")
     for part in [inside, *inside.parents]:
         if part == Path(os.path.normpath(root)):
             return
         if part.is_symlink():
-            raise ValueError(
+            raise Refused(
                 f"{part} is a symbolic link: nothing is written through one. Remove it, or copy "
                 "what it points to into its place"
             )

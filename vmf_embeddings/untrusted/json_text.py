@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.refused import Refused
 
 MOST_LEVELS = 100  # of nesting; what walks the values then needs no care of its own
 
@@ -17,16 +18,16 @@ def parse_json(text: str, source: str) -> Any:
         source: where it comes from, for messages.
 
     Raises:
-        ValueError: it is not JSON, or nested more than `MOST_LEVELS` deep.
+        Refused: it is not JSON, or nested more than `MOST_LEVELS` deep.
     """
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{source} is not JSON ({error})") from error
+        raise Refused(f"{source} is not JSON ({error})") from error
     except (RecursionError, ValueError) as error:  # ValueError: a number of thousands of digits
-        raise ValueError(f"{source} is not usable JSON: nested too deeply, or {error}") from error
+        raise Refused(f"{source} is not usable JSON: nested too deeply, or {error}") from error
     if _is_deep(value):
-        raise ValueError(f"{source} is not usable JSON: nested more than {MOST_LEVELS} deep")
+        raise Refused(f"{source} is not usable JSON: nested more than {MOST_LEVELS} deep")
     return value
 
 
@@ -46,7 +47,7 @@ def read_json(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no regular file, too large, or not JSON.
+        Refused: it is no regular file, too large, or not JSON.
     """
     return parse_json(read_text(path), str(path))
 
@@ -55,9 +56,9 @@ def parse_json_object(text: str, source: str) -> dict[str, Any]:
     """As `parse_json`, for a text that must hold an object.
 
     Raises:
-        ValueError: it is not JSON, or not an object.
+        Refused: it is not JSON, or not an object.
     """
     value = parse_json(text, source)
     if not isinstance(value, dict):
-        raise ValueError(f"{source} must hold a JSON object, got {type(value).__name__}")
+        raise Refused(f"{source} must hold a JSON object, got {type(value).__name__}")
     return value

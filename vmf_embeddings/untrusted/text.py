@@ -2,6 +2,8 @@
 
 import re
 
+from vmf_embeddings.untrusted.refused import Refused
+
 # control characters of ASCII and Latin-1, line and paragraph separators, and those that change the
 # direction of what follows: they could move the cursor, fake a line of a log, or hide a part of it;
 # halves of surrogate pairs, which no encoding can write
@@ -52,7 +54,7 @@ def path_component(name: object, what: str) -> str:
         what: what the name is, for the message.
 
     Raises:
-        ValueError: it is no text, is empty, leads elsewhere (`..`, `/`), or holds characters that
+        Refused: it is no text, is empty, leads elsewhere (`..`, `/`), or holds characters that
             no name of ours has.
 
     >>> path_component("mnist_lt", "the data set's name")
@@ -60,7 +62,7 @@ def path_component(name: object, what: str) -> str:
     """
     if isinstance(name, str) and _COMPONENT.fullmatch(name) and ".." not in name:
         return name
-    raise ValueError(
+    raise Refused(
         f"{what} is {printable(repr(name)[:80])}: expected a name of letters, digits and _ . - = , "
         "that can stand in a file name"
     )
