@@ -11,6 +11,7 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
     "\ud800-\udfff]"
 )
+_NO_NAME = re.compile("[\x00-\x1f\x7f-\x9f]")
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r")
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=,@~ -]{0,199}")
 
@@ -22,6 +23,15 @@ def printable(text: object) -> str:
     'a\\nb\\x1b[2J'
     """
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def has_control(text: str) -> bool:
+    r"""Whether a text holds control characters of ASCII or Latin-1, which no name of a file needs.
+
+    >>> has_control("a\nb"), has_control("日本.jpg")
+    (True, False)
+    """
+    return _NO_NAME.search(text) is not None
 
 
 def csv_cell(value: object) -> object:
