@@ -6,7 +6,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmf_embeddings.datasets.image_files import read_utf8
+from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.text import has_control
 
 COLUMNS = ("label", "path", "split")
 SEPARATORS = (",", ";", "\t")  # spreadsheets write what their language calls a comma
@@ -26,9 +27,10 @@ def read_lines(table: Path) -> dict[int, dict[str, str]]:
 
     Raises:
         ValueError: naming file and line, if a column is missing or doubled, a row has more values
-            than there are columns or lacks label or path, or there are no rows.
+            than there are columns or lacks label or path, one of these holds control characters, or
+            there are no rows.
     """
-    text = read_utf8(table)
+    text = read_text(table)
     separator = max(SEPARATORS, key=text.partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
@@ -52,9 +54,17 @@ def read_lines(table: Path) -> dict[int, dict[str, str]]:
     if not lines:
         raise ValueError(f"{table} has no rows below its header")
     for number, line in lines.items():
-        if not line["label"] or not line["path"]:
-            raise ValueError(f"{table} line {number}: empty label or path")
+        _check_line(line, f"{table} line {number}")
     return lines
+
+
+def _check_line(line: dict[str, str], place: str) -> None:
+    """Refuse a row without label or path, and one with control characters where they matter."""
+    if not line["label"] or not line["path"]:
+        raise ValueError(f"{place}: empty label or path")
+    for column in COLUMNS:
+        if has_control(line[column]):
+            raise ValueError(f"{place}: {column} {line[column]!r} holds control characters")
 
 
 def check_columns(header: Sequence[str], source: Path) -> None:

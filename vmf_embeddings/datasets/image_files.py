@@ -1,6 +1,7 @@
 """Splits of image files: what lists, tables and folders share once their rows are read."""
 
 import os
+import stat
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,11 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
 from vmf_embeddings.datasets.normalisation import check_normalisation
 from vmf_embeddings.datasets.transforms import build_transform, recipe_named
+from vmf_embeddings.untrusted.images import read_image
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import has_control
+
+_NO_FILE = -1
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,9 @@ class Rows:
         labels: int64 [N], classes numbered over all splits.
         root: folder that relative paths start from.
         is_query: bool [N] or None. `is_gallery` alike.
+
+    Raises:
+        ValueError: a path holds control characters.
     """
 
     files: list[str]
@@ -33,6 +42,13 @@ class Rows:
     root: Path
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if has_control("".join(self.files)):
+            strange = next(file for file in self.files if has_control(file))
+            raise ValueError(
+                f"{self.root}: the path {strange!r} holds control characters; rename that file"
+            )
 
     @property
     def paths(self) -> list[str]:
@@ -50,18 +66,6 @@ class Rows:
         return replace(self, files=files, labels=self.labels[mask], **flags)
 
 
-def read_utf8(path: Path) -> str:
-    """The text of a list or table; a byte order mark is dropped.
-
-    Raises:
-        ValueError: naming the file, if it is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error}); convert it") from error
-
-
 def refuse_escapes(files: Sequence[str], source: str) -> None:
     """Refuse relative paths that lead out of their root by way of `..`.
 
@@ -76,6 +80,15 @@ def refuse_escapes(files: Sequence[str], source: str) -> None:
                 f"{source}: {file!r} leads out of the data set's folder; "
                 "use a path below it, or an absolute path"
             )
+
+
+def _size_of(path: str) -> int | None:
+    """Bytes of a regular file, `_NO_FILE` for anything else, None where there is nothing."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_size if stat.S_ISREG(state.st_mode) else _NO_FILE
 
 
 def to_rgb(image: Any) -> Any:
@@ -127,16 +140,13 @@ class ImageFileSplit(Split):
         """One picture, float32 [3, H, W], or several of it, [views, 3, H, W]; decoded once.
 
         Raises:
-            ValueError: naming the file, where it cannot be decoded.
+            Refused: naming the file, where it cannot be decoded.
         """
-        from PIL import Image
-
         path = self.paths[index]
         try:
-            with Image.open(path) as image:
-                picture = to_rgb(image)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(
+            picture = to_rgb(read_image(path))
+        except (OSError, ValueError) as error:
+            raise Refused(
                 f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
             ) from error
         if self.views == 1:
@@ -204,21 +214,26 @@ class ImageFileDataset(Dataset):
 
         Raises:
             FileNotFoundError: naming the first missing image and counting the others.
-            ValueError: if a list is malformed or a file is empty.
+            ValueError: if a list is malformed, or a file is empty or no regular one.
         """
         for name, rows in self.rows.items():
             self._labels(name)
-            missing = [path for path in rows.paths if not os.path.exists(path)]
-            if missing:
-                slashes = " and are written with /, not \\" if "\\" in missing[0] else ""
-                raise FileNotFoundError(
-                    f"{len(missing)} of {len(rows.files)} {name} images do not exist; the first is "
-                    f"{missing[0]}. Paths start from {rows.root}{slashes}; say where the data lie "
-                    "with dataset.params.dataset_path=PATH"
-                )
-            empty = [path for path in rows.paths if os.path.getsize(path) == 0]
-            if empty:
-                raise ValueError(f"{len(empty)} {name} images are empty; the first is {empty[0]}")
+            self._check_files(name, rows)
+
+    def _check_files(self, name: str, rows: Rows) -> None:
+        sizes = [_size_of(path) for path in rows.paths]
+        missing = [path for path, size in zip(rows.paths, sizes, strict=True) if size is None]
+        if missing:
+            slashes = " and are written with /, not \\" if "\\" in missing[0] else ""
+            raise FileNotFoundError(
+                f"{len(missing)} of {len(rows.files)} {name} images do not exist; the first is "
+                f"{missing[0]}. Paths start from {rows.root}{slashes}; say where the data lie "
+                "with dataset.params.dataset_path=PATH"
+            )
+        for size, what in ((0, "empty"), (_NO_FILE, "folders, pipes or devices")):
+            found = [path for path, each in zip(rows.paths, sizes, strict=True) if each == size]
+            if found:
+                raise ValueError(f"{len(found)} {name} images are {what}; the first is {found[0]}")
 
     def _rows_of(self, name: str) -> Rows:
         if name not in self.rows:

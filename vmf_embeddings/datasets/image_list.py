@@ -15,10 +15,11 @@ from vmf_embeddings.datasets.class_folders import (
     ebay_tables,
     first_and_second_half,
 )
-from vmf_embeddings.datasets.image_files import Rows, read_utf8, refuse_escapes
+from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
 from vmf_embeddings.datasets.prepare import cars196, cub200, sop
 from vmf_embeddings.datasets.prepare.lists import validation_classes
+from vmf_embeddings.untrusted.files import read_text
 
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
 
@@ -39,7 +40,7 @@ def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.nd
     """
     shown = "," if separator else " "
     files, labels = [], []
-    for number, line in enumerate(read_utf8(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         *rest, label = line.rsplit(separator, 1)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.image_files import Rows, read_utf8, refuse_escapes
+from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
+from vmf_embeddings.untrusted.files import read_text
 
 PARTITION = "list_eval_partition.txt"
 ROLES = ("train", "query", "gallery")
@@ -71,7 +72,7 @@ class InShop(OpenBenchmark):
 def _read_partition(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Paths, item numbers int64 [N] and roles [N] of every line after the first two."""
     files, items, roles = [], [], []
-    lines = read_utf8(path).split("\n")
+    lines = read_text(path).split("\n")
     for number, line in enumerate(lines[2:], start=3):
         if not line.strip():
             continue

@@ -39,7 +39,7 @@ def open_regular(path: str | Path) -> BinaryIO:
 
 
 def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, encoding: str = "utf-8-sig") -> str:
-    """The text of a regular file; a byte order mark is dropped.
+    r"""The text of a regular file; a byte order mark is dropped, lines end in "\n" alone.
 
     Args:
         path: of the file.
@@ -58,9 +58,10 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, encoding: str = "utf
     if len(content) > limit:
         raise Refused(f"{path} has more than {limit} bytes; at most that many are read as text")
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise Refused(f"{path} is not UTF-8 text ({error}); convert it") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.refused import Refused
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 # starts Ghostscript; WMF, BUFR, GRIB and HDF5 call what others register; FPX, MIC and IPTC open a
 # file inside the file; ICO, ICNS, BLP and DCX hold images with headers of their own; FITS and PSD
 # unpack before their size is known; the rest is read by Python code that hardly anybody uses.
-FORMATS = (
-    "JPEG", "MPO", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "TGA",
-)  # fmt: skip
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
 MOST_BYTES = 2**29  # of a file: 100 million pixels of 3 bytes, not compressed, pass
 MOST_PIXELS = 178_956_970  # where Pillow itself gives up: 0.7 GB as RGB
 SMALL = 2**24  # 4096 x 4096 pixels, 64 MB as RGB: always decoded
@@ -44,26 +43,28 @@ def read_image(path: str | Path, *, most_pixels: int = MOST_PIXELS) -> "Image":
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: naming the file, where it is a pipe or a device, in another format, larger than
+        Refused: naming the file, where it is a pipe or a device, in another format, larger than
             the limits, or cannot be decoded.
     """
     from PIL import Image
 
+    Image.init()  # a format that this Pillow lacks must not be asked for
+    formats = [name for name in FORMATS if name in Image.OPEN]
     with open_regular(path) as stream:
         n_bytes = os.fstat(stream.fileno()).st_size
         if n_bytes > MOST_BYTES:
-            raise ValueError(f"{path} has {n_bytes} bytes; images of at most {MOST_BYTES} are read")
+            raise Refused(f"{path} has {n_bytes} bytes; images of at most {MOST_BYTES} are read")
         try:
-            image = Image.open(stream, formats=FORMATS)
+            image = Image.open(stream, formats=formats)
             _check_size(image.size, n_bytes, most_pixels)
             image.load()
         except Image.UnidentifiedImageError as error:
-            raise ValueError(
+            raise Refused(
                 f"{path} is no image in a format that is read here ({', '.join(FORMATS)}); convert "
                 "it to PNG"
             ) from error
         except (*_BROKEN, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path} cannot be decoded: {error or type(error).__name__}") from error
+            raise Refused(f"{path} cannot be decoded: {error or type(error).__name__}") from error
     return image
 
 
@@ -71,13 +72,13 @@ def _check_size(size: tuple[int, int], n_bytes: int, most_pixels: int) -> None:
     """Refuses a header's size before memory is allocated for it.
 
     Raises:
-        ValueError: stating size and limit.
+        Refused: stating size and limit.
     """
     n_pixels = size[0] * size[1]
     if n_pixels > most_pixels:
-        raise ValueError(f"it states {size[0]} x {size[1]} pixels, more than {most_pixels}")
+        raise Refused(f"it states {size[0]} x {size[1]} pixels, more than {most_pixels}")
     if n_pixels > max(SMALL, PIXELS_PER_BYTE * n_bytes):
-        raise ValueError(
+        raise Refused(
             f"it states {size[0]} x {size[1]} pixels in {n_bytes} bytes, which no photograph has"
         )
 
