@@ -6,13 +6,16 @@ Files of 2021 have no `meta` and still load. Nothing is ever unpickled.
 """
 
 import json
-import os
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from vmf_embeddings.untrusted.arrays import NUMBERS, TEXTS, read_npz
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.records import META, MOST_CLASSES, check_record
 
 SCHEMA = 1
 _KEY_OF_FIELD = {
@@ -37,6 +40,11 @@ _DTYPE_OF_FIELD = {
     "paths": np.str_,
     "is_query": np.bool_,
     "is_gallery": np.bool_,
+}
+_KINDS_OF_KEY = {
+    **dict.fromkeys(("embeddings", "weights", "logits", "examples", "temp"), NUMBERS),
+    **dict.fromkeys(("ids", "original_ids", "pictures", "is_query", "is_gallery"), NUMBERS),
+    **dict.fromkeys(("paths", "meta"), TEXTS),
 }
 _ONE_ROW_PER_ITEM = tuple(name for name in _KEY_OF_FIELD if name != "class_weights")
 
@@ -139,31 +147,30 @@ def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
     if file.meta is not None:
         arrays["meta"] = np.asarray(json.dumps({"schema": SCHEMA, **file.meta}, sort_keys=True))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **arrays)
 
 
 def load_embeddings(path: str | Path) -> EmbeddingFile:
-    """Read an embedding file, of this version or of 2021, without unpickling anything.
+    """Read an embedding file, of this version or of 2021, without trusting it.
+
+    Nothing is unpickled, sizes are compared with the file's before memory is taken
+    (`untrusted.arrays`), and every value of meta has its kind (`untrusted.records`).
 
     Args:
         path: the `.npz`.
 
     Returns:
-        The file's content, with shapes checked.
+        The file's content, with shapes and class numbers checked.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such archive, lacks a key, holds Python objects, or its arrays
-            contradict each other.
+        ValueError: it is no such archive, lacks a key, holds Python objects, claims other sizes
+            than it has, says something of another kind in meta, or its arrays contradict each
+            other.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(
             f"no embedding file {path}; write it with: "
             f"python -m vmf_embeddings.main mode=get_embeddings run={path.parent}"
@@ -176,26 +183,39 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
             )
     fields: dict[str, Any] = {name: arrays.get(key) for name, key in _KEY_OF_FIELD.items()}
     try:
-        return EmbeddingFile(
+        file = EmbeddingFile(
             **fields, temperature=_temperature(arrays.get("temp")), meta=_meta(arrays.get("meta"))
         )
+        _check_ranges(file)
+        return file
     except ValueError as error:
         raise ValueError(f"{path}: {error}; was it written by this version?") from error
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the known members of the archive; unknown members are left unread."""
-    known = {*_KEY_OF_FIELD.values(), "temp", "meta"}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of arrays")
-            return {key: archive[key] for key in archive.files if key in known}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return read_npz(path, _KINDS_OF_KEY)
+    except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as an embedding file ({error}). Python objects are refused, "
             "for reading them could run code; write the file again with mode=get_embeddings"
         ) from error
+
+
+def _check_ranges(file: EmbeddingFile) -> None:
+    """Raise ValueError where there is nothing to score, or numbers name no class."""
+    for name in ("embeddings", "class_weights", "logits"):
+        array = getattr(file, name)
+        if array is not None and array.size == 0:
+            raise ValueError(f"{name} {list(array.shape)} holds nothing")
+    least, most = int(file.ids.min()), int(file.ids.max())
+    if least < 0 or most >= MOST_CLASSES:
+        raise ValueError(f"ids must be class numbers from 0 to {MOST_CLASSES}, got {least}, {most}")
+    if file.logits is not None and not file.open_set and most >= file.logits.shape[-1]:
+        raise ValueError(
+            f"ids go up to {most}, logits {list(file.logits.shape)} know fewer classes"
+        )
 
 
 def _temperature(array: np.ndarray | None) -> float:
@@ -210,14 +230,11 @@ def _temperature(array: np.ndarray | None) -> float:
 def _meta(array: np.ndarray | None) -> dict[str, Any] | None:
     if array is None:
         return None
-    try:
-        meta = json.loads(str(array))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"meta is not JSON ({error})") from error
-    if not isinstance(meta, dict):
-        raise ValueError(f"meta must be a JSON object, got {type(meta).__name__}")
-    if meta.get("schema", SCHEMA) > SCHEMA:
-        raise ValueError(
-            f"meta has schema {meta['schema']}, this version reads up to {SCHEMA}: update"
-        )
+    if array.shape != ():
+        raise ValueError(f"meta must be one text, got shape {list(array.shape)}")
+    meta = parse_json_object(str(array), "meta")
+    check_record(meta, META, "meta")
+    schema = meta.get("schema")
+    if schema is not None and schema > SCHEMA:
+        raise ValueError(f"meta has schema {schema}, this version reads up to {SCHEMA}: update")
     return meta

@@ -98,4 +98,4 @@ def test_classes_without_names_are_called_by_the_numbers_of_the_data_set(tmp_pat
     save_embeddings(paths[1], dataclasses.replace(file, original_ids=file.ids + 40))
     options = Options(paths=paths)
     found = [load_subject(path, path, options).class_names for path in paths]
-    assert found == [None, ["40", "41", "42"]]
+    assert found == [None, {0: "40", 1: "41", 2: "42"}]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.arguments import Options
-from vmf_embeddings.evaluation.folders import find_embedding_files
+from vmf_embeddings.evaluation.folders import find_embedding_files, refuse_planted
 from vmf_embeddings.evaluation.processes import team
 from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike
 from vmf_embeddings.evaluation.results import (
@@ -36,6 +36,8 @@ def evaluate(options: Options) -> int:
         try:
             files = find_embedding_files(options.paths, options.split)
             subjects = [load_subject(file, root, options) for file, root in files.items()]
+            for subject in subjects:
+                refuse_planted(subject.path.parent, subject.writes)
             if not options.apart:
                 refuse_unlike(subjects)
             scores = _score_all(subjects, options, processes)
@@ -47,6 +49,9 @@ def evaluate(options: Options) -> int:
         return 0
     try:
         return _present(subjects, scores, options)
+    except ValueError as error:
+        report.progress(f"evaluate: not everything could be drawn: {error}")
+        return 2
     except BrokenPipeError:
         # whoever read has gone; the interpreter must not try to flush what is left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -3,13 +3,18 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from vmf_embeddings.untrusted.files import refuse_links
+from vmf_embeddings.untrusted.text import printable
+
 
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     """Embedding files of one split, each with the argument that it was found under.
 
     A folder stands for every `<dataset>_<split>.npz` in it, or where it has none in its subfolders:
     each is one replication. So a run is scored without the second stages in its subfolders. Hidden
-    folders (Hydra's) are left out. A file that two arguments reach counts once.
+    folders (Hydra's) are left out. A file that two arguments reach counts once. Scores are written
+    beside each file, so a link to a folder elsewhere is refused; one to a folder below the same
+    argument is left out, for that folder is found by itself.
 
     Args:
         paths: folders or `.npz` files.
@@ -20,6 +25,8 @@ def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
 
     Raises:
         FileNotFoundError: an argument leads to no file; names the pattern and the command.
+        ValueError: an argument is neither a folder nor a regular file; a folder in it is a link
+            that leads out of it; a name holds control characters.
     """
     found: dict[Path, Path] = {}
     seen: set[Path] = set()
@@ -37,9 +44,11 @@ def _below(path: Path, split: str) -> list[Path]:
     pattern = f"*_{split}.npz"
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: expected a run folder or an .npz file")
-    files = _nearest(path, pattern)
+    if not path.is_dir():
+        raise ValueError(f"{path} is neither a folder nor a regular file: expected a run folder")
+    files = _nearest(path, pattern, path.resolve())
     if not files:
-        others = sorted({file.name for file in path.rglob("*.npz")})
+        others = sorted({printable(file.name) for file in path.rglob("*.npz")})
         instead = f" (there is {', '.join(others[:5])}; see --split)" if others else ""
         raise FileNotFoundError(
             f"no {path}/{pattern} and none below it{instead}. Extract the embeddings first:\n"
@@ -48,11 +57,43 @@ def _below(path: Path, split: str) -> list[Path]:
     return files
 
 
-def _nearest(folder: Path, pattern: str) -> list[Path]:
+def _nearest(folder: Path, pattern: str, root: Path) -> list[Path]:
     """The files of a folder itself, else those of its subfolders by the same rule."""
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     own = [path for path in entries if path.is_file() and path.match(pattern)]
-    return own or [file for path in entries if path.is_dir() for file in _nearest(path, pattern)]
+    below = [] if own else [path for path in entries if path.is_dir() and not _is_link(path, root)]
+    for path in (*own, *below):
+        if printable(path.name) != path.name:
+            raise ValueError(f"the name of {printable(path)} has control characters: rename it")
+    return own or [file for path in below for file in _nearest(path, pattern, root)]
+
+
+def _is_link(folder: Path, root: Path) -> bool:
+    """Whether a folder is a link to one below the resolved root; a link elsewhere is refused."""
+    if not folder.is_symlink():
+        return False
+    if not folder.resolve().is_relative_to(root):
+        raise ValueError(
+            f"{printable(folder)} is a symbolic link to a folder elsewhere: nothing is written "
+            "through one. Name that folder itself on the command line"
+        )
+    return True
+
+
+def refuse_planted(folder: Path, names: Iterable[str]) -> None:
+    """Refuses a folder in which links or folders have the names of files that will be written.
+
+    Args:
+        folder: that may come from somebody else.
+        names: of the files.
+
+    Raises:
+        ValueError: naming the link or folder.
+    """
+    for name in names:
+        refuse_links(folder, name)
+        if (folder / name).is_dir():
+            raise ValueError(f"{folder / name} is a folder, and a file is to be written: remove it")
 
 
 def dataset_of(file: Path) -> str:

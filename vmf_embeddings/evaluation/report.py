@@ -12,6 +12,7 @@ import numpy as np
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics.shots import GROUPS
+from vmf_embeddings.untrusted.text import printable
 
 # score -> what the table calls it, its scale, its digits, its meaning
 _ROWS = {
@@ -62,33 +63,35 @@ Block = tuple[str, list[TableRow]]
 
 
 def say(line: str) -> None:
-    """Print one line of the result."""
-    print(line, flush=True)
+    """Print one line of the result; control characters of names in it are written as escapes."""
+    print(printable(line), flush=True)
 
 
-def progress(line: str) -> None:
-    """Print one line about what is under way, to stderr, so that results can be piped."""
-    print(line, file=sys.stderr, flush=True)
+def progress(lines: str) -> None:
+    """Print what is under way or wrong, to stderr, so that results can be piped; as `say`."""
+    print("\n".join(map(printable, lines.split("\n"))), file=sys.stderr, flush=True)
 
 
 def lines_of_2021(group: Group) -> list[str]:
     """Path, split, and the headline scores in the wording of 2021's scripts."""
     roots = list(dict.fromkeys(subject.root for subject in group.subjects))
     names = list(dict.fromkeys(subject.path.name for subject in group.subjects))
-    lines = [f"\nPath {', '.join(map(str, roots))}", f"Split: {', '.join(names)}"]
+    lines = ["", f"Path {', '.join(map(str, roots))}", f"Split: {', '.join(names)}"]
     sections = group.sections()
     if "classification" in sections:
         accuracy = group.mean("classification", "accuracy")
         error = group.mean("classification", "ece_l2_equal_mass")
         return [
             *lines,
-            "\n=== softmax ===",
+            "",
+            "=== softmax ===",
             f"Mean softmax: acc = {_percent(accuracy)}, ece = {_plain(error)}",
         ]
     section = "sampled_retrieval" if "sampled_retrieval" in sections else "retrieval"
     return [
         *lines,
-        "\n=== retrieval ===",
+        "",
+        "=== retrieval ===",
         f"Mean Recall@1: acc = {_percent(group.mean(section, 'recall@1'))}",
         f"Mean mAP@R: val = {_plain(group.mean(section, 'map@r'))}",
     ]
@@ -257,10 +260,12 @@ def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     width = min(100, shutil.get_terminal_size().columns)
-    console = Console(width=width)
-    console.print(f"[bold]{title}[/bold]")
+    # names from files are text, whatever brackets and colons they hold
+    console = Console(width=width, markup=False, emoji=False)
+    console.print(Text(title, style="bold"))
     for heading, rows in blocks:
         table = Table(
             title=heading, title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(rows)
@@ -279,7 +284,8 @@ def print_differences(groups: Sequence[Group]) -> None:
     """Say why not everything was averaged."""
     if len(groups) > 1:
         fields = ", ".join(differences(groups))
-        say(f"\n{len(groups)} groups, not averaged with one another: they differ in {fields}.")
+        say("")
+        say(f"{len(groups)} groups, not averaged with one another: they differ in {fields}.")
 
 
 def print_written(paths: Sequence[Path]) -> None:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import ShotScores
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.json_text import read_json
+from vmf_embeddings.untrusted.text import csv_cell
 
 SCHEMA = 1
 
@@ -76,11 +78,11 @@ def write_per_class(subject: Subject, shots: ShotScores) -> Path:
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(["class", "name", "train_count", "test_count", "accuracy", "group"])
-    names = subject.class_names or []
+    names = subject.class_names or {}
     columns = shots.train_counts, shots.test_counts, shots.accuracy
     rows = zip(*(column.tolist() for column in columns), shots.group_names, strict=True)
     for number, (train, test, accuracy, group) in enumerate(rows):
-        name = names[number] if number < len(names) else ""
+        name = csv_cell(names.get(number, ""))
         share = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
         table.writerow([number, name, train, test, share, group])
     path = subject.path.parent / f"{subject.prefix}per_class.csv"
@@ -120,20 +122,16 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write a file under a temporary name and rename it, which replaces a link of that name."""
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _existing(path: Path) -> dict[str, Any]:
     """What an earlier evaluation wrote; a file that cannot be read is replaced."""
     try:
-        content = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        content = read_json(path)
+    except (FileNotFoundError, ValueError):
         return {"schema": SCHEMA}
     return content if isinstance(content, dict) else {"schema": SCHEMA}
 

@@ -1,5 +1,7 @@
 """What is scored: an embedding file together with the geometry that compares its rows."""
 
+import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +11,19 @@ from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings
 from vmf_embeddings.evaluation.arguments import GEOMETRIES, Options
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.geometry import Geometry, from_meta
+from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.text import printable
 
 _CURVED = ("poincare", "poincare-reference")
 _LOG_OF_2021 = "main.train.log"
 _VMF_DOOR = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
 _OTHER_DOOR = _VMF_DOOR.replace("compute_vmf", "compute_deterministic")
+_LONGEST_LOG = 64 * 2**20  # bytes
+_LONGEST_TITLE = 300  # characters
 # one line of yaml, or a dict printed on one line
-_CURVATURE = re.compile(r"^\s*c:\s*([0-9.eE+-]+)\s*$|'c':\s*([0-9.eE+-]+)", re.MULTILINE)
+_CURVATURE = re.compile(
+    r"^[ \t]*c:[ \t]*([0-9.eE+-]{1,40})[ \t\r]*$|'c':[ \t]*([0-9.eE+-]{1,40})", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -43,17 +51,24 @@ class Subject:
     @property
     def dataset(self) -> str:
         """Name of the data set."""
-        return str(self.meta("dataset") or dataset_of(self.path))
+        return self.meta("dataset") or dataset_of(self.path)
 
     @property
     def split(self) -> str:
         """Name of the split."""
-        return str(self.meta("split") or split_of(self.path))
+        return self.meta("split") or split_of(self.path)
 
     @property
     def prefix(self) -> str:
         """What names of files beside this one begin with, so that splits stay apart."""
         return "" if self.split == "test" else f"{self.split}_"
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """Names of the files that scoring and drawing may write beside this one."""
+        own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
+               "neighbours.png")  # fmt: skip
+        return ("metrics.json", "training_curves.png", *(f"{self.prefix}{name}" for name in own))
 
     @property
     def title(self) -> str:
@@ -62,7 +77,10 @@ class Subject:
         objective = self.meta("objective") or {}
         parts = [f"{group}={name}" for group, name in objective.items() if name != "none"]
         method = " ".join([method, *parts])
-        return f"{method} on {self.dataset} ({self.split}), {self.file.embeddings.shape[1]}-D"
+        if len(method) > _LONGEST_TITLE:
+            method = f"{method[:_LONGEST_TITLE]}…"
+        dim = self.file.embeddings.shape[1]
+        return printable(f"{method} on {self.dataset} ({self.split}), {dim}-D")
 
     @property
     def selected_on(self) -> str:
@@ -81,13 +99,15 @@ class Subject:
         return counts is not None and max(counts) >= 2 * min(counts)
 
     @property
-    def class_names(self) -> list[str] | None:
-        """Names of the classes by number; an open set's own numbers where it has no names."""
+    def class_names(self) -> dict[int, str] | None:
+        """Names by class number, fit to be printed; an open set's own numbers without names."""
         names = self.meta("class_names")
-        if names is not None or self.file.original_ids is None:
-            return names
-        numbers = dict(zip(self.file.ids.tolist(), self.file.original_ids.tolist(), strict=True))
-        return [str(numbers.get(label, label)) for label in range(max(numbers) + 1)]
+        if names is not None:
+            return {number: printable(name) for number, name in enumerate(names)}
+        if self.file.original_ids is None:
+            return None
+        numbers = zip(self.file.ids.tolist(), self.file.original_ids.tolist(), strict=True)
+        return {label: str(number) for label, number in numbers}
 
 
 def load_subject(path: Path, root: Path, options: Options) -> Subject:
@@ -170,11 +190,30 @@ def curvature_from_log(folder: Path) -> float:
         ValueError: no log, or no c in it.
     """
     log = folder / _LOG_OF_2021
-    text = log.read_text(errors="replace") if log.is_file() else ""
-    match = _CURVATURE.search(text)
+    match = _CURVATURE.search(_text_of(log)) if log.exists() else None
     if match is None:
         raise ValueError(
             f"{folder} does not say the curvature of its hyperbolic embeddings: neither meta in "
             f"the file nor 'c: …' in {log}. Add --curvature C (2021's default was 1e-05)"
         )
-    return float(match[1] or match[2])
+    return _curvature(match[1] or match[2], log)
+
+
+def _text_of(log: Path) -> str:
+    with open_regular(log) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > _LONGEST_LOG:
+            raise ValueError(
+                f"{log} has {size} bytes, more than any log of 2021: add --curvature C"
+            )
+        return stream.read(_LONGEST_LOG).decode(errors="replace")
+
+
+def _curvature(word: str, log: Path) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ValueError(f"{log} says c: {word}, expected a number above 0: add --curvature C")
+    return value

@@ -1,6 +1,6 @@
 """Accuracy of every class, the class with most training pictures first, over how many they were."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,7 +26,7 @@ _BEHIND = "#e9ecef"
 _TOP = 114  # percent: room above 100 for the names of the groups
 
 
-def draw_class_ranks(shots: ShotScores, title: str, names: Sequence[str] | None) -> "Figure":
+def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | None) -> "Figure":
     """Accuracy over class rank, with the groups' means, and the training pictures behind.
 
     Args:
@@ -135,7 +135,7 @@ def _draw_running_mean(axes: "Axes", accuracy: np.ndarray) -> None:
     )  # fmt: skip
 
 
-def _label(axes: "Axes", order: np.ndarray, names: Sequence[str] | None) -> None:
+def _label(axes: "Axes", order: np.ndarray, names: Mapping[int, str] | None) -> None:
     axes.set_ylabel("accuracy, %")
     axes.set_ylim(0, _TOP)
     axes.set_yticks(range(0, 101, 20))

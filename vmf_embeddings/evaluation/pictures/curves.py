@@ -1,18 +1,23 @@
 """Training curves from the `metrics.csv` of a run: loss, scores, learning rate, temperature."""
 
 import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmf_embeddings.evaluation.pictures.style import ACCENT, INK, MUTED, SECOND, new_figure
+from vmf_embeddings.untrusted.files import read_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 History = Mapping[str, Sequence[float]]
+_LONGEST_FILE = 16 * 2**20  # bytes
+_MOST_NUMBERS = 10_000_000  # columns times epochs
+_LARGEST = 1e100  # what is larger cannot be drawn, and no float32 is
 
 
 def read_history(path: Path) -> History:
@@ -20,27 +25,50 @@ def read_history(path: Path) -> History:
 
     An epoch that stands there twice (a run that was resumed) counts as it was last written; a cell
     without a number is NaN.
+
+    Raises:
+        ValueError: it is no regular file, too large, or no table.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
-    with open(path, newline="") as stream:
-        rows = {_number(row.get("epoch")): row for row in csv.DictReader(stream)}
+    try:
+        names, *lines = _lines(path) or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table of numbers: {error}") from error
+    if len(names) * len(lines) > _MOST_NUMBERS:
+        raise ValueError(
+            f"{path} has {len(names)} columns and {len(lines)} lines: more than {_MOST_NUMBERS} "
+            "cells"
+        )
+    place = {name: column for column, name in enumerate(names) if name}
+    rows = {_cell(line, place.get("epoch")): line for line in lines}
     epochs = sorted(epoch for epoch in rows if not math.isnan(epoch))
-    names = {name for row in rows.values() for name in row if name}
+    if not epochs:
+        return {}
     return {
         "epoch": epochs,
         **{
-            name: [_number(rows[epoch].get(name)) for epoch in epochs]
-            for name in sorted(names - {"epoch"})
+            name: [_cell(rows[epoch], place[name]) for epoch in epochs]
+            for name in sorted(place.keys() - {"epoch"})
         },
-    } if epochs else {}  # fmt: skip
+    }
 
 
-def _number(text: str | None) -> float:
+def _lines(path: Path) -> list[list[str]]:
+    """Cells of the csv by line, without empty lines."""
+    text = read_text(path, limit=_LONGEST_FILE)
+    return [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+
+
+def _cell(line: Sequence[str], column: int | None) -> float:
+    """The number in a column of a line; NaN where there is none that could be drawn."""
+    if column is None or column >= len(line):
+        return math.nan
     try:
-        return float(text or "nan")
+        value = float(line[column])
     except ValueError:
         return math.nan
+    return value if abs(value) <= _LARGEST else math.nan
 
 
 def draw_curves(

@@ -1,6 +1,6 @@
 """What a map shows: points with their classes, and how classes are coloured and named on it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +36,7 @@ class Items:
     rows: np.ndarray
     numbers: np.ndarray
     classes: np.ndarray
-    class_names: Sequence[str] | None
+    class_names: Mapping[int, str] | None
     weights: np.ndarray | None
     title: str
     n_rows: int

@@ -1,12 +1,13 @@
 """The look that all pictures share, and how they are written."""
 
 import contextlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from vmf_embeddings.untrusted.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,6 +29,9 @@ _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
+    # names from files are text, whatever dollar signs and backslashes they hold
+    "text.parse_math": False,
+    "text.usetex": False,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
@@ -65,13 +69,9 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Write the PNG under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    """Write the PNG under a temporary name and rename it, which replaces a link of that name."""
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -85,9 +85,9 @@ def class_colours(n_classes: int) -> np.ndarray:
     return colormaps["turbo"](np.linspace(0.03, 0.97, n_classes))
 
 
-def class_labels(classes: Sequence[int], names: Sequence[str] | None) -> list[str]:
+def class_labels(classes: Sequence[int], names: Mapping[int, str] | None) -> list[str]:
     """What to call the classes; their number where the file has no name for them."""
-    return [str(names[c]) if names is not None and 0 <= c < len(names) else str(c) for c in classes]
+    return [(names or {}).get(c, str(c)) for c in classes]
 
 
 def shorten(text: str, length: int = 18) -> str:

@@ -8,6 +8,7 @@ from vmf_embeddings.evaluation.arguments import Parser, choice
 
 SPACES = ("normalised", "as_output")
 SPLITS = ("test", "valid", "train")
+DEFAULT_OUT = Path("summary")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class SummaryOptions:
     split: str = "test"
     structure_split: str | None = None
     space: str = "normalised"
-    out: Path = Path("summary")
+    out: Path = DEFAULT_OUT
     pictures: bool = True
 
 
@@ -51,7 +52,7 @@ def parse_summarize(arguments: Sequence[str] | None = None) -> SummaryOptions:
     add("--space", type=choice(SPACES), default="normalised", metavar="NAME",
         help="which embeddings NMI, F1, mAP@1000 and rho are of: normalised or as_output "
         "(normalised); Recall@1 and MAP@R are by each run's geometry")  # fmt: skip
-    add("--out", type=Path, default=Path("summary"), metavar="FOLDER",
+    add("--out", type=Path, default=DEFAULT_OUT, metavar="FOLDER",
         help="where tables and pictures go (summary)")  # fmt: skip
     add("--no-pictures", dest="pictures", action="store_false", help="tables only")
     values = vars(parser.parse_args(arguments))

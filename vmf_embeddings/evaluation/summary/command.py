@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmf_embeddings.evaluation import report
-from vmf_embeddings.evaluation.summary.arguments import SummaryOptions
+from vmf_embeddings.evaluation.summary.arguments import DEFAULT_OUT, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
 from vmf_embeddings.evaluation.summary.table import table, write_recipes, write_runs
+from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_LONGEST_PREFIX = 60  # characters; a name of a file has at most 255 bytes
 
 
 def summarize(options: SummaryOptions) -> int:
@@ -21,6 +24,8 @@ def summarize(options: SummaryOptions) -> int:
         Exit code: 0, or 2 where paths or scores cannot be used (said on stderr).
     """
     try:
+        if options.out == DEFAULT_OUT:  # nobody typed it, so a folder received may hold such a link
+            refuse_links(".", options.out)
         runs = find_runs(options)
     except (FileNotFoundError, ValueError) as error:
         report.progress(f"summarize: {error}")
@@ -45,7 +50,8 @@ def summarize(options: SummaryOptions) -> int:
 
 
 def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
-    report.say(f"\n{dataset} ({options.split}): {_count(runs)}, mean±standard error, shares in %")
+    report.say("")
+    report.say(f"{dataset} ({options.split}): {_count(runs)}, mean±standard error, shares in %")
     for line in table(runs):
         report.say(f"  {line}")
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
@@ -73,7 +79,7 @@ def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: b
     structure = options.structure_split or options.split
     lies = "" if structure == options.split else f", structure of {structure}"
     title = f"{dataset} ({options.split}{lies}): {_count(runs)}"
-    prefix = re.sub(r"\W+", "_", dataset) + "_" if several else ""
+    prefix = re.sub(r"\W+", "_", dataset)[:_LONGEST_PREFIX] + "_" if several else ""
     written = []
     with styled():
         figures: dict[str, Figure | None] = {

@@ -1,6 +1,5 @@
 """Finds scored runs by their `metrics.json`, and names what their replications share."""
 
-import json
 import math
 import os
 import re
@@ -9,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vmf_embeddings.evaluation.summary.arguments import SummaryOptions
+from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.records import ENTRY, check_record
+from vmf_embeddings.untrusted.text import printable
+from vmf_embeddings.untrusted.yaml_text import read_yaml
 
 # what tells replications apart in the names of folders: random_seed=3, name_s3, name-seed3
 _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
@@ -45,7 +47,8 @@ def find_runs(options: SummaryOptions) -> list[Run]:
 
     Raises:
         FileNotFoundError: there is no such path, or no scores of the split below it.
-        ValueError: two runs of one data set were trained or scored on different pictures.
+        ValueError: two runs of one data set were trained or scored on different pictures, or a file
+            does not hold what evaluation writes.
     """
     found: dict[Path, dict[str, Any]] = {}
     for path in options.paths:
@@ -69,6 +72,8 @@ def _entries(path: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     for folder, folders, files in os.walk(path):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if "metrics.json" in files:
+            if printable(folder) != folder:
+                raise ValueError(f"the path {printable(folder)} has control characters: rename it")
             entry = _entry(Path(folder), split)
             if entry is not None:
                 yield Path(folder), entry
@@ -76,12 +81,18 @@ def _entries(path: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _entry(folder: Path, split: str) -> dict[str, Any] | None:
     """What the `metrics.json` of a folder says of a split, None where it says nothing."""
-    try:
-        content = json.loads((folder / "metrics.json").read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / 'metrics.json'} is not JSON ({error})") from error
-    files = [entry for name, entry in content.items() if name.endswith(".npz")]
-    return next((entry for entry in files if entry.get("split") == split), None)
+    path = folder / "metrics.json"
+    content = parse_json_object(read_text(path), str(path))
+    for name, entry in content.items():
+        if not name.endswith(".npz"):
+            continue
+        source = f"{path}: {printable(name)[:80]}"
+        if not isinstance(entry, dict) or entry.get("dataset") is None:
+            raise ValueError(f"{source} must hold a JSON object that names the dataset")
+        check_record(entry, ENTRY, source)
+        if entry.get("split") == split:
+            return entry
+    return None
 
 
 def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
@@ -119,7 +130,8 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
         # the folder of a data set says nothing in its summary, a run's own name does
         above = [part for part in differing[:-1] if part != found[folder]["dataset"]]
         rest = [part for part in (*above, *differing[-1:]) if part]
-        labels[folder] = "/".join(rest) or found[folder].get("method") or folder.name
+        label = "/".join(rest) or found[folder].get("method") or folder.name
+        labels[folder] = printable(label)
     return labels
 
 
@@ -131,8 +143,10 @@ def _words(folder: Path, seed: int | None) -> list[str]:
     Where the name was cut, its record says it: the hash in it would tell seeds apart.
     """
     record = folder / ".hydra_train" / "overrides.yaml"
-    if _CUT.search(folder.name) and record.is_file():
-        words = [str(word) for word in yaml.safe_load(record.read_text())]
+    if _CUT.search(folder.name) and record.exists():
+        words = read_yaml(record)
+        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"{record} must hold a list of words of a command line")
     else:
         words = folder.name.split(",")
     words = [_SEED.sub("", word) for word in words]

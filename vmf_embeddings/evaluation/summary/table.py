@@ -10,6 +10,7 @@ from pathlib import Path
 from vmf_embeddings.evaluation.replications import Mean, mean_and_error
 from vmf_embeddings.evaluation.results import write_text
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
+from vmf_embeddings.untrusted.text import csv_cell
 
 LONGEST_LABEL = 28
 
@@ -93,7 +94,7 @@ def write_runs(runs: Sequence[Run], path: Path) -> Path:
     """Write all scores of all runs as they are, one line per run."""
     names = sorted({name for run in runs for name in run.scores})
     rows = [
-        [run.dataset, run.label, run.seed, run.folder,
+        [run.dataset, run.label, run.seed, str(run.folder),
          *(_number(run.scores.get(name, math.nan)) for name in names)]
         for run in runs
     ]  # fmt: skip
@@ -118,7 +119,8 @@ def _number(value: float) -> str:
 
 def _write(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     stream = io.StringIO()
-    csv.writer(stream, lineterminator="\n").writerows(rows)
+    cells = ([csv_cell(cell) for cell in row] for row in rows)
+    csv.writer(stream, lineterminator="\n").writerows(cells)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, stream.getvalue())
     return path

@@ -1,0 +1,138 @@
+"""What embedding files and `metrics.json` say of themselves: one validator of keys and values."""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vmf_embeddings.untrusted.text import printable
+
+LONGEST_NAME = 200  # characters of a data set's, method's or option's name
+LONGEST_CLASS_NAME = 1000
+MOST_CLASSES = 2**24  # also above every class number; beyond any data set, and still quick to count
+LONGEST_OBJECTIVE = 100_000  # characters, as JSON
+LARGEST_SCORE = 1e100
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a value must be.
+
+    Args:
+        words: the same for people.
+        fits: whether a value is so; null fits everywhere and is not asked about.
+    """
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def check_record(record: Mapping[str, Any], kinds: Mapping[str, Kind], source: str) -> None:
+    """Compares the known keys of a record with their kinds; other keys are let be.
+
+    Args:
+        record: parsed JSON object.
+        kinds: key -> what its value must be, where the key is there and not null.
+        source: where it comes from, for the message.
+
+    Raises:
+        ValueError: naming the key, what was expected and what came.
+    """
+    for key, kind in kinds.items():
+        value = record.get(key)
+        if value is not None and not kind.fits(value):
+            raise ValueError(f"{source}: {key} must be {kind.words}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
+    text = value[:60] if isinstance(value, str) else value
+    return printable(repr(text)[:70])
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= LONGEST_NAME and printable(value) == value
+
+
+def _is_whole(value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a number of JSON, or NaN or infinity, which Python's JSON knows too."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (abs(value) <= LARGEST_SCORE or not math.isfinite(value))
+
+
+def _is_class_name(value: Any) -> bool:
+    return _is_whole(value) or (isinstance(value, str) and len(value) <= LONGEST_CLASS_NAME)
+
+
+def _is_objective(value: Any) -> bool:
+    if not isinstance(value, dict) or not all(map(_is_name, value)):
+        return False
+    return len(json.dumps(value)) <= LONGEST_OBJECTIVE
+
+
+def _is_geometry(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > 10 or not _is_name(value.get("name", "")):
+        return False
+    constants = [constant for key, constant in value.items() if key != "name"]
+    return all(map(_is_number, constants)) and all(map(math.isfinite, constants))
+
+
+def _is_list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    def fits(value: Any) -> bool:
+        return isinstance(value, list) and 0 < len(value) <= MOST_CLASSES and all(map(of, value))
+
+    return fits
+
+
+def _is_scores(value: Any) -> bool:
+    if not isinstance(value, dict) or len(value) > 1000 or not all(map(_is_name, value)):
+        return False
+    return all(score is None or _is_number(score) for score in value.values())
+
+
+_NAME = Kind(f"a text of at most {LONGEST_NAME} characters without control characters", _is_name)
+_WHOLE = Kind("a whole number", _is_whole)
+_SCORES = Kind("a JSON object of names and numbers", _is_scores)
+_SHARED = {
+    "dataset": _NAME,
+    "split": Kind(f"one of {', '.join(SPLITS)}", lambda value: value in SPLITS),
+    "split_hash": _NAME,
+    "train_identity": _NAME,
+    "open_set": Kind("true or false", lambda value: isinstance(value, bool)),
+    "method": _NAME,
+    "objective": Kind(
+        f"a JSON object of options, at most {LONGEST_OBJECTIVE} characters", _is_objective
+    ),
+    "geometry": Kind("a JSON object of a name and finite numbers", _is_geometry),
+    "seed": _WHOLE,
+    "epoch": _WHOLE,
+    "selected_on": Kind(
+        f"one of {', '.join(SPLITS)}, last", lambda value: value in (*SPLITS, "last")
+    ),
+}
+META = {
+    "schema": _WHOLE,
+    **_SHARED,
+    "train_class_counts": Kind(
+        "a list of whole numbers, 0 or more", _is_list(lambda n: _is_whole(n, 0, 2**53))
+    ),
+    "class_names": Kind(
+        f"a list of texts of at most {LONGEST_CLASS_NAME} characters", _is_list(_is_class_name)
+    ),
+}
+"""Keys of an embedding file's `meta`."""
+ENTRY = {
+    **_SHARED,
+    "split": _NAME,  # of a file that was named directly: what the end of its name is
+    **dict.fromkeys(
+        ("retrieval", "sampled_retrieval", "classification", "as_output", "normalised"), _SCORES
+    ),
+}
+"""Keys of one file's entry in `metrics.json`."""
