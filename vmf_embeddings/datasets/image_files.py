@@ -146,9 +146,8 @@ class ImageFileSplit(Split):
         try:
             picture = to_rgb(read_image(path))
         except (OSError, ValueError) as error:
-            raise Refused(
-                f"cannot decode {path}: {error}; mend or remove it, and its row in the list"
-            ) from error
+            what = error if isinstance(error, Refused) else f"cannot decode {path}: {error}"
+            raise Refused(f"{what}; mend or remove it, and its row in the list") from error
         if self.views == 1:
             return self.transform(picture)
         return torch.stack([self.transform(picture) for _ in range(self.views)])

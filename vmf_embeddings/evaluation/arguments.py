@@ -40,6 +40,8 @@ class Options:
         samples: draws per item for vMF scores.
         seed: of those draws and of the pictures' choices.
         pictures: whether to draw.
+        images_from: folder whose images may be drawn where a file names them, beside those of its
+            own folder and of the current one; its relative paths start there.
         json: where all results go besides the run folders.
         many_above: classes with more training pictures are many-shot ones.
         few_below: classes with fewer are few-shot ones.
@@ -59,6 +61,7 @@ class Options:
     samples: int = 10
     seed: int = 1234
     pictures: bool = True
+    images_from: Path | None = None
     json: Path | None = None
     many_above: int = 100
     few_below: int = 20
@@ -161,6 +164,12 @@ def _positive_float(word: str) -> float:
     return value
 
 
+def _folder(word: str) -> Path:
+    if not Path(word).is_dir():
+        raise argparse.ArgumentTypeError(f"needs a folder, got {word!r}")
+    return Path(word)
+
+
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--metrics", nargs="+", type=_metrics, metavar="NAME", default=[],
@@ -180,6 +189,8 @@ def _add_common(parser: Parser) -> None:
     add("--seed", type=int, default=1234, metavar="N", help="seed of those draws (1234)")
     add("--pictures", action=argparse.BooleanOptionalAction, default=True,
         help="draw, or scores only; neighbours need the pictures at hand (draw)")  # fmt: skip
+    add("--images-from", type=_folder, metavar="FOLDER",
+        help="also draw images that lie here: the data set's folder (beside the file)")  # fmt: skip
     add("--json", type=Path, metavar="PATH", help="write all results to this file too")
     add("--many-above", type=_positive_int, default=100, metavar="N",
         help="long tails: many-shot classes have more training pictures (100)")  # fmt: skip

@@ -53,18 +53,21 @@ def read_image(path: str | Path, *, most_pixels: int = MOST_PIXELS) -> "Image":
     with open_regular(path) as stream:
         n_bytes = os.fstat(stream.fileno()).st_size
         if n_bytes > MOST_BYTES:
-            raise Refused(f"{path} has {n_bytes} bytes; images of at most {MOST_BYTES} are read")
+            raise Refused(
+                f"cannot decode {path}: {n_bytes} bytes, images of at most {MOST_BYTES} are read"
+            )
         try:
             image = Image.open(stream, formats=formats)
             _check_size(image.size, n_bytes, most_pixels)
             image.load()
         except Image.UnidentifiedImageError as error:
             raise Refused(
-                f"{path} is no image in a format that is read here ({', '.join(FORMATS)}); convert "
-                "it to PNG"
+                f"cannot decode {path}: no image in a format that is read here "
+                f"({', '.join(formats)}); convert it to PNG"
             ) from error
         except (*_BROKEN, Image.DecompressionBombError) as error:
-            raise Refused(f"{path} cannot be decoded: {error or type(error).__name__}") from error
+            what = str(error) or type(error).__name__
+            raise Refused(f"cannot decode {path}: {what}") from error
     return image
 
 
@@ -94,7 +97,10 @@ def inside(path: str | Path, folders: Iterable[str | Path]) -> Path | None:
         The path without links, or None where it lies elsewhere.
 
     Raises:
-        ValueError: no path can look like this (it holds a zero byte).
+        Refused: no path can look like this (it holds a zero byte).
     """
-    real = Path(os.path.realpath(path))
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError as error:
+        raise Refused(f"{path!r} is no path: {error}") from error
     return real if any(real.is_relative_to(os.path.realpath(f)) for f in folders) else None

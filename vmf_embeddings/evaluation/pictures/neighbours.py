@@ -1,5 +1,8 @@
 """A grid of queries with their nearest neighbours, hits and misses framed and marked."""
 
+import os
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +22,9 @@ from vmf_embeddings.evaluation.pictures.style import (
 from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.search import NearestSearch
+from vmf_embeddings.untrusted.images import inside, read_image
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,12 +55,9 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
     if not queries:
         return None, "No picture of neighbours: no query shares its class with another row"
     try:
-        pictures = {i: _picture(subject, i) for i in {*queries, *found.flatten().tolist()} - {-1}}
-    except OSError as error:
-        return None, (
-            f"No picture of neighbours: {error}; where the data set has moved, write the file "
-            "again with mode=get_embeddings run=RUN dataset.params.dataset_path=PATH"
-        )
+        pictures = _pictures(subject, {*queries, *found.flatten().tolist()} - {-1}, options)
+    except Refused as error:
+        return None, f"No picture of neighbours: {printable(error)}"
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
     figure.suptitle(f"{subject.title}\n{words}", x=0.01, ha="left", fontsize=11, color=INK)
     grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
@@ -119,20 +122,68 @@ def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
     return torch.ones(n_rows, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
 
 
-def _picture(subject: Subject, row: int) -> np.ndarray:
-    """The picture of a row, [H, W] or [H, W, 3] in [0, 1]."""
+def _pictures(subject: Subject, rows: set[int], options: Options) -> dict[int, np.ndarray]:
+    """The pictures of some rows.
+
+    Raises:
+        Refused: one is missing, may not be opened, or cannot be decoded.
+    """
+    try:
+        return {row: _picture(subject, row, options) for row in sorted(rows)}
+    except OSError as error:
+        raise Refused(
+            f"{error}; where the data set has moved, write the file again with "
+            "mode=get_embeddings run=RUN dataset.params.dataset_path=PATH"
+        ) from error
+
+
+def _picture(subject: Subject, row: int, options: Options) -> np.ndarray:
+    """The picture of a row, [H, W] or [H, W, 3] in [0, 1].
+
+    Raises:
+        FileNotFoundError: the file names an image that does not exist.
+        Refused: it may not be opened, or cannot be decoded.
+    """
     if subject.file.examples is not None:
         return _from_example(subject.file.examples[row])
     if subject.file.pictures is not None:
         return _channels_last(subject.file.pictures[row].astype(np.float32) / 255)
+    return _thumbnail(_permitted(subject, row, options))
+
+
+def _permitted(subject: Subject, row: int, options: Options) -> Path:
+    """Where the image of a row lies: the file is not believed that any image may be shown.
+
+    Raises:
+        Refused: with the option to type, if it lies neither beside the embedding file, nor below
+            the current folder, nor in `images_from`.
+    """
+    assert subject.file.paths is not None
+    named = str(subject.file.paths[row])
+    folders = [subject.path.parent, Path()]
+    if options.images_from is not None:
+        named = os.path.join(options.images_from, named)
+        folders.append(options.images_from)
+    place = inside(named, folders)
+    if place is not None:
+        return place
+    folder = shlex.quote(os.path.dirname(os.path.realpath(named)))
+    raise Refused(
+        f"{subject.path.name} names images outside its own and the current folder, such as "
+        f"{named}; if that is your data set, add --images-from with its folder, such as "
+        f"--images-from {folder}"
+    )
+
+
+def _thumbnail(path: Path) -> np.ndarray:
+    """The middle of an image file, [T, T, 3] in [0, 1]."""
     from PIL import Image, ImageOps
 
-    assert subject.file.paths is not None
-    with Image.open(str(subject.file.paths[row])) as image:
-        deep = image.mode.startswith("I;16")  # 16 bits, which Pillow would clip to white
-        shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
-        square = ImageOps.fit(shallow.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
-        return np.asarray(square, dtype=np.float32) / 255
+    image = read_image(path)
+    deep = image.mode.startswith("I;16")  # 16 bits, which Pillow would clip to white
+    shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
+    square = ImageOps.fit(shallow.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(square, dtype=np.float32) / 255
 
 
 def _from_example(example: np.ndarray) -> np.ndarray:
