@@ -5,6 +5,7 @@ code when read: they are opened only after their md5 sums have matched the publi
 "binary version" is plain bytes.
 """
 
+import os
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.arrays import ArrayDataset
 from vmf_embeddings.datasets.augment import AUGMENTATIONS
+from vmf_embeddings.untrusted.files import open_regular, read_text
+from vmf_embeddings.untrusted.refused import Refused
 
 PIXELS = 3 * 32 * 32
+MOST_BYTES = 2**30  # of a file; the largest published one has 154 MB
 
 
 def read_binary(path: Path, n_label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -30,9 +34,13 @@ def read_binary(path: Path, n_label_bytes: int) -> tuple[np.ndarray, np.ndarray]
         Images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        ValueError: if the length is no multiple of a record's.
+        ValueError: if the length is no multiple of a record's, or more than 1 GiB.
     """
-    data = np.fromfile(path, np.uint8)
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MOST_BYTES:
+            raise Refused(f"{path} has {size} bytes, at most {MOST_BYTES} are read")
+        data = np.fromfile(stream, np.uint8)
     record = n_label_bytes + PIXELS
     if data.size == 0 or data.size % record:
         raise ValueError(f"{path} has {data.size} bytes, expected a multiple of {record}: cut off?")
@@ -151,7 +159,7 @@ class Cifar10(ArrayDataset):
             )
         names = folder / self.names_file
         if names.is_file():
-            lines = names.read_text().split("\n")[: self.n_known_classes]
+            lines = read_text(names, limit=2**20).split("\n")[: self.n_known_classes]
             self.class_names = lines if len(lines) == self.n_known_classes else None
         return labels
 

@@ -82,6 +82,18 @@ def refuse_escapes(files: Sequence[str], source: str) -> None:
             )
 
 
+def class_number(text: str) -> int:
+    """The integer that a list writes for a class.
+
+    Raises:
+        ValueError: it is none, or none of 64 bits.
+    """
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{text[:40]} does not fit into 64 bits")
+    return number
+
+
 def _size_of(path: str) -> int | None:
     """Bytes of a regular file, `_NO_FILE` for anything else, None where there is nothing."""
     try:

@@ -15,7 +15,7 @@ from vmf_embeddings.datasets.class_folders import (
     ebay_tables,
     first_and_second_half,
 )
-from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
+from vmf_embeddings.datasets.image_files import Rows, class_number, refuse_escapes
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
 from vmf_embeddings.datasets.prepare import cars196, cub200, sop
 from vmf_embeddings.datasets.prepare.lists import validation_classes
@@ -46,7 +46,7 @@ def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.nd
         *rest, label = line.rsplit(separator, 1)
         file = "".join(rest)
         try:
-            labels.append(int(label))
+            labels.append(class_number(label))
         except ValueError:
             raise ValueError(
                 f"{path} line {number}: expected relative/path{shown}integer-label, got {line!r}"

@@ -77,7 +77,7 @@ def _read_partition(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
         if not line.strip():
             continue
         words = line.split()
-        item = re.fullmatch(r"(?:id_)?(\d+)", words[1]) if len(words) == 3 else None
+        item = re.fullmatch(r"(?:id_)?(\d{1,18})", words[1]) if len(words) == 3 else None
         if item is None or words[2] not in ROLES:
             raise ValueError(
                 f"{path} line {number}: expected 'path id_00000001 {'|'.join(ROLES)}', got {line!r}"

@@ -1,6 +1,9 @@
 """MNIST, its open-set split and FashionMNIST from IDX files, fetched by torchvision if missing."""
 
 import gzip
+import math
+import os
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 
@@ -9,12 +12,16 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.arrays import ArrayDataset
+from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.refused import Refused
 
 STEMS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 N_TRAIN_CLASSES = 5  # of mnist_open
+MOST_BYTES = 2**31  # of a file, unpacked: 2.7 million images
+MOST_EXPANSION, FLOOR = 100, 2**26  # gzip shrinks MNIST's labels to a half, its images to a fifth
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -27,12 +34,10 @@ def read_idx(path: Path) -> np.ndarray:
         uint8 array of the shape that the header states.
 
     Raises:
-        ValueError: if the header or the length is not that of such a file.
+        ValueError: if the header or the length is not that of such a file, or it unpacks to more
+            than 2 GiB or than a hundred times its size.
     """
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is not a whole gzip file: {error}") from error
+    data = _content(path)
     n_dims = data[3] if data[:3] == b"\x00\x00\x08" else 0
     if not 1 <= n_dims <= 4 or len(data) < 4 + 4 * n_dims:
         raise ValueError(
@@ -40,9 +45,31 @@ def read_idx(path: Path) -> np.ndarray:
         )
     shape = tuple(np.frombuffer(data, ">i4", n_dims, 4).tolist())
     values = np.frombuffer(data, np.uint8, offset=4 + 4 * n_dims)
-    if values.size != np.prod(shape):
+    if min(shape) < 0 or values.size != math.prod(shape):
         raise ValueError(f"{path} should hold {shape} bytes, but holds {values.size}: cut off?")
     return values.reshape(shape)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file, unpacked as far as its size makes likely.
+
+    Raises:
+        ValueError: it is too large, or no whole gzip file.
+    """
+    with open_regular(path) as stream:
+        size, most = os.fstat(stream.fileno()).st_size, MOST_BYTES
+        if path.suffix == ".gz":
+            most = min(most, max(FLOOR, MOST_EXPANSION * size))
+            stream = gzip.GzipFile(fileobj=stream)
+        elif size > most:
+            raise Refused(f"{path} has {size} bytes, at most {most} are read")
+        try:
+            data = stream.read(most + 1)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise Refused(f"{path} is not a whole gzip file: {error}") from error
+    if len(data) > most:
+        raise Refused(f"{path} unpacks to more than {most} bytes, which its {size} do not suggest")
+    return data
 
 
 class MNIST(ArrayDataset):

@@ -3,14 +3,21 @@
 https://ai.stanford.edu/~jkrause/papers/3drr13.pdf
 """
 
+import io
+import math
+import struct
+import zlib
 from pathlib import Path
 
 from vmf_embeddings.datasets.prepare.lists import by_class, validation_classes
 from vmf_embeddings.datasets.prepare.source import Download, Lists, Source, UserMistake
+from vmf_embeddings.untrusted.files import open_regular
 
 N_TRAIN_CLASSES = 98
 N_VALID_CLASSES = 15
 ANNOTATIONS = "cars_annos.mat"
+MOST_BYTES = 64 * 2**20  # the published file has 16,185 short rows
+_HEADER, _COMPRESSED = 128, 15
 HOST = "http://imagenet.stanford.edu/internal/car196"
 
 
@@ -20,17 +27,52 @@ def read(path: Path) -> Lists:
     Raises:
         UserMistake: if the file is not of that form.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
+    from scipy.io.matlab import MatReadError
 
     try:
-        annotations = loadmat(path / ANNOTATIONS)["annotations"][0]
+        plain = _unpacked(path / ANNOTATIONS)
+        if any(math.prod(shape) > MOST_BYTES for _, shape, _ in whosmat(plain)):
+            raise ValueError("an array that is larger than the file")
+        annotations = loadmat(plain)["annotations"][0]
         labels = {str(row[0][0]): int(row[5][0][0]) - 1 for row in annotations}
-    except (ValueError, TypeError, KeyError, IndexError, NotImplementedError, OSError) as error:
+    except (
+        ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, OSError,
+        MatReadError, zlib.error, struct.error,
+    ) as error:  # fmt: skip
         raise UserMistake(
             f"{path / ANNOTATIONS} does not hold Cars196's annotations: {error!r}"
         ) from error
     valid = validation_classes(N_TRAIN_CLASSES, N_VALID_CLASSES)
     return by_class(labels.items(), N_TRAIN_CLASSES, valid)
+
+
+def _unpacked(path: Path) -> io.BytesIO:
+    """The file with its compressed elements unpacked, as far as that takes little memory.
+
+    A MAT-file of version 5 is a header of 128 bytes and elements: type and length (two int32 of the
+    writer's byte order), content; those of type 15 are another element under zlib
+    (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
+
+    Raises:
+        ValueError: it is larger than `MOST_BYTES`, packed or not.
+    """
+    with open_regular(path) as stream:
+        content = stream.read(MOST_BYTES + 1)
+    order = "<" if content[126:128] == b"IM" else ">"
+    plain, place = [content[:_HEADER]], _HEADER
+    n_bytes = len(content)
+    while n_bytes <= MOST_BYTES and place + 8 <= len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, place)
+        element = content[place : place + 8 + length]
+        if kind == _COMPRESSED:
+            element = zlib.decompressobj().decompress(element[8:], MOST_BYTES)
+        plain.append(element)
+        n_bytes += len(element)
+        place += 8 + length
+    if n_bytes > MOST_BYTES:
+        raise ValueError(f"more than {MOST_BYTES} bytes")
+    return io.BytesIO(b"".join(plain))
 
 
 CARS196 = Source(

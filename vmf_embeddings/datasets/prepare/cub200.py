@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vmf_embeddings.datasets.prepare.lists import by_class, validation_classes
 from vmf_embeddings.datasets.prepare.source import Download, Lists, Source, UserMistake
+from vmf_embeddings.untrusted.files import read_text
 
 N_TRAIN_CLASSES = 100
 N_VALID_CLASSES = 15
@@ -21,7 +22,7 @@ def read(path: Path) -> Lists:
     """
     table = path / ROOT / "images.txt"
     images = []
-    for line in table.read_text().splitlines():
+    for line in read_text(table).splitlines():
         try:
             image = line.split()[1]
             images.append((f"images/{image}", int(image.split(".")[0]) - 1))

@@ -20,6 +20,9 @@ from vmf_embeddings.datasets.prepare.source import (
     Source,
     UserMistake,
 )
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
 
 ARCHIVE_SUFFIXES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
 
@@ -37,11 +40,11 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
     options = _parser(source).parse_args(arguments)
     try:
         lists = prepare(source, Path(options.path), options.archive, options.url)
-    except UserMistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+    except (UserMistake, Refused) as mistake:
+        print(f"error: {printable(mistake)}", file=sys.stderr)
         return 2
     except (PreparationFailure, OSError) as failure:
-        print(f"error: {failure}", file=sys.stderr)
+        print(f"error: {printable(failure)}", file=sys.stderr)
         return 1
     folder = Path(options.path, source.folder)
     for name, images in lists.items():
@@ -149,7 +152,8 @@ def _unpack(files: Sequence[Path], path: Path) -> None:
         if file.suffix in ARCHIVE_SUFFIXES:
             extract(file, path)
         elif file.resolve() != (path / file.name).resolve():
-            shutil.copyfile(file, path / file.name)
+            with replacing(path / file.name) as temporary:
+                shutil.copyfile(file, temporary)
 
 
 def _is_complete(source: Source, path: Path) -> bool:

@@ -1,7 +1,6 @@
 """Downloads to a temporary name, with progress, checked before they get their real one."""
 
 import hashlib
-import os
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,10 +9,13 @@ from http.client import HTTPException
 from pathlib import Path
 
 from vmf_embeddings.datasets.prepare.source import Download, PreparationFailure, UserMistake
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.text import printable
 
 SCHEMES = ("https", "http", "ftp")
 BLOCK = 1 << 20
 TIMEOUT_SECONDS = 60.0
+MOST_BYTES = 16 * 2**30  # of a file; the published ones have 3 GB at most
 
 
 def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> Path:
@@ -29,8 +31,8 @@ def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> 
 
     Raises:
         UserMistake: for an address that is not http, https or ftp.
-        PreparationFailure: if the network or the file's checks fail; nothing is left under the
-            file's name.
+        PreparationFailure: if the network or the file's checks fail, or it has more than 16 GiB;
+            nothing is left of it.
     """
     target = folder / download.file
     if target.is_file():
@@ -38,20 +40,27 @@ def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> 
         return target
     if urllib.parse.urlsplit(download.url).scheme not in SCHEMES:
         raise UserMistake(f"--url {download.url}: expected one of {', '.join(SCHEMES)}://…")
-    temporary = target.with_name(target.name + ".part")
     try:
-        with urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response:
-            md5 = _copy(response, temporary, download, progress)
+        with (
+            urllib.request.urlopen(download.url, timeout=TIMEOUT_SECONDS) as response,
+            replacing(target) as temporary,
+        ):
+            _check_sum(_copy(response, temporary, download, progress), download)
     except (OSError, ValueError, EOFError, HTTPException) as error:  # URLError is an OSError
-        temporary.unlink(missing_ok=True)
-        raise PreparationFailure(f"cannot download {download.url}: {error}") from error
+        raise PreparationFailure(f"cannot download {download.url}: {printable(error)}") from error
+    return target
+
+
+def _check_sum(md5: str, download: Download) -> None:
     if download.md5 is not None and md5 != download.md5:
-        temporary.unlink()
         raise PreparationFailure(
             f"{download.url} has md5 {md5}, expected {download.md5}: damaged, or another version"
         )
-    os.replace(temporary, target)
-    return target
+
+
+def _check_length(n_bytes: int) -> None:
+    if n_bytes > MOST_BYTES:
+        raise OSError(f"it has {n_bytes} bytes or more, at most {MOST_BYTES} are taken")
 
 
 def _copy(
@@ -63,6 +72,7 @@ def _copy(
     """Write the response to disk; returns its md5 sum."""
     stated = response.headers.get("Content-Length")
     total = int(stated) if stated else 0
+    _check_length(total)
     done, told = 0, 0
     digest = hashlib.md5(usedforsecurity=False)
     with temporary.open("wb") as stream:
@@ -70,6 +80,7 @@ def _copy(
             stream.write(block)
             digest.update(block)
             done += len(block)
+            _check_length(done)
             if total and 10 * done // total > told:
                 told = 10 * done // total
                 progress(f"{download.file}: {10 * told}% of {total / 1e6:.0f} MB")

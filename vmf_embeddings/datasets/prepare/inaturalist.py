@@ -5,13 +5,15 @@ Van Horn et al. 2018, https://arxiv.org/abs/1707.06642; the files train2018.json
 """
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vmf_embeddings.datasets.prepare.lists import refuse_control
 from vmf_embeddings.datasets.prepare.source import UserMistake
+from vmf_embeddings.untrusted import json_text
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.text import printable
 
 PARTS = ("train", "val")
 
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_list(target, rows)
             print(f"{target}: {len(rows)} images of {len({label for _, label in rows})} classes")
     except UserMistake as mistake:
-        print(f"error: {mistake}", file=sys.stderr)
+        print(f"error: {printable(mistake)}", file=sys.stderr)
         return 2
     print(
         f"Next: python -m vmf_embeddings.main dataset=inat{options.year} "
@@ -56,14 +58,14 @@ def read_json(path: Path) -> list[tuple[str, int]]:
         UserMistake: if the file is missing or of another form.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        files = {image["id"]: image["file_name"] for image in content["images"]}
+        content = json_text.read_json(path)
+        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         return [(files[row["image_id"]], int(row["category_id"])) for row in content["annotations"]]
     except FileNotFoundError:
         raise UserMistake(
             f"{path} does not exist; unpack {path.name}.tar.gz of the competition there"
         ) from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserMistake(
             f"{path}: expected images with id and file_name, and annotations with image_id and "
             f"category_id, as the competition's files have them ({error!r})"
@@ -71,10 +73,15 @@ def read_json(path: Path) -> list[tuple[str, int]]:
 
 
 def write_list(path: Path, rows: Sequence[tuple[str, int]]) -> None:
-    """Write lines `path label`, to a temporary name first."""
-    temporary = path.with_suffix(".txt.part")
-    temporary.write_text("".join(f"{file} {label}\n" for file, label in rows), encoding="utf-8")
-    os.replace(temporary, path)
+    """Write lines `path label`, to a temporary name first.
+
+    Raises:
+        UserMistake: a path holds control characters, which could make lines of its own.
+    """
+    refuse_control(file for file, _ in rows)
+    with replacing(path) as temporary:
+        lines = "".join(f"{file} {label}\n" for file, label in rows)
+        temporary.write_text(lines, encoding="utf-8")
 
 
 if __name__ == "__main__":

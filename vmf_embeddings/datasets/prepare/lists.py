@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.prepare.source import Lists, UserMistake
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.text import has_control
 
 LIST_SEED = 1234
 
@@ -43,19 +45,37 @@ def write_lists(folder: Path, lists: Lists) -> None:
     """Write all list files, each to a temporary name first.
 
     Raises:
-        UserMistake: if other lists lie there already: two data sets must not share a folder.
+        UserMistake: if other lists lie there already: two data sets must not share a folder; or if
+            a path holds control characters, which could make lines of its own.
     """
+    for images in lists.values():
+        refuse_control(path for path, _ in images)
     contents = {folder / f"{name}.txt": list_bytes(images) for name, images in lists.items()}
     for path, content in contents.items():
-        if path.exists() and path.read_bytes() != content:
+        if os.path.lexists(path) and not _holds(path, content):
             raise UserMistake(
                 f"{path} exists and lists something else. Choose another PATH (each data set needs "
                 "its own), or remove that file"
             )
     for path, content in contents.items():
-        temporary = path.with_suffix(".txt.part")
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+
+
+def refuse_control(paths: Iterable[str]) -> None:
+    """Refuse paths with control characters.
+
+    Raises:
+        UserMistake: showing the first.
+    """
+    for path in paths:
+        if has_control(path):
+            raise UserMistake(f"the path {path!r} holds control characters, which no list may have")
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Whether a regular file has exactly this content."""
+    return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def missing_images(root: Path, lists: Lists) -> list[Path]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 from vmf_embeddings.datasets.prepare.lists import validation_classes
 from vmf_embeddings.datasets.prepare.source import Download, Lists, Source, UserMistake
+from vmf_embeddings.untrusted.files import read_text
 
 N_TRAIN_CLASSES = 11318
 N_VALID_CLASSES = 1698
+_LONGEST_NUMBER = 18  # digits, which fit into 64 bits
 ROOT = "Stanford_Online_Products"
 
 
@@ -31,9 +33,11 @@ def read(path: Path) -> Lists:
 def read_table(table: Path) -> list[tuple[str, int]]:
     """(path, class from 0) of each line `image_id class_id super_class_id path` but the first."""
     images = []
-    for line in table.read_text().splitlines()[1:]:
+    for line in read_text(table).splitlines()[1:]:
         try:
             _, label, _, path = line.split()
+            if len(label) > _LONGEST_NUMBER:
+                raise ValueError(label)
             images.append((path, int(label) - 1))
         except ValueError as error:
             raise UserMistake(
