@@ -14,6 +14,8 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.embed import embed_split, share_of
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.stored_state import give_weights
+from vmf_embeddings.untrusted.text import path_component
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,13 @@ def extract(
 
     Returns:
         The files.
+
+    Raises:
+        Refused: the checkpoint does not fit the method, or the data set's name cannot stand in the
+            name of a file.
     """
     accelerator = speed.start()
-    if "method_state_dict" in checkpoint:
-        method.load_state_dict(checkpoint["method_state_dict"])
-    else:
-        method.from_reference_checkpoint(checkpoint)
+    give_weights(method, checkpoint, str(run_dir))
     method.to(accelerator.device).eval()
     speed.arrange(method.arch)
     written = []
@@ -84,7 +87,8 @@ def extract(
             **trained_on,
             "versions": {package: version(package) for package in ("torch", "numpy")},
         }
-        path = run_dir / f"{dataset.name}_{name}.npz"
+        stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
+        path = run_dir / f"{stem}.npz"
         save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
         log.info("Split %s %s -> %s", name, tuple(embeddings.shape), path)
         written.append(path)

@@ -11,6 +11,7 @@ from vmf_embeddings import build
 from vmf_embeddings.build import Refused
 from vmf_embeddings.run_config import configuration_of_run
 from vmf_embeddings.training.checkpoint import load_best
+from vmf_embeddings.training.stored_state import give_weights
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
@@ -55,10 +56,7 @@ class TrainedRun:
             dataset: says how many classes there are where the run's configuration does not.
         """
         method = build.method(self.config, dataset, pretrained=False)
-        if "method_state_dict" in self.checkpoint:
-            method.load_state_dict(self.checkpoint["method_state_dict"])
-        else:
-            method.from_reference_checkpoint(self.checkpoint)
+        give_weights(method, self.checkpoint, str(self.folder))
         return method.eval().requires_grad_(False)
 
 

@@ -3,8 +3,10 @@
 import logging
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.tensors import read_safetensors, read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -14,14 +16,17 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: the file does not exist.
+        Refused: it holds something else, or claims sizes that it does not have.
     """
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"arch.params.weights={path}: no such file.")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    state = read_safetensors(path) if path.suffix == ".safetensors" else read_tensors(path)
+    if not isinstance(state, dict):
+        raise Refused(
+            f"arch.params.weights={path}: expected names and tensors (a state dict), the file "
+            f"holds a {type(state).__name__}"
+        )
+    return state
 
 
 def imagenet_state(model: str) -> dict[str, Tensor]:
@@ -38,7 +43,7 @@ def imagenet_state(model: str) -> dict[str, Tensor]:
 
     weights = get_model_weights(model).IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        return weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except OSError as error:
         raise FileNotFoundError(
             f"arch.params.pretrained=True: {weights.url} is neither in torch.hub's cache nor can "
@@ -63,7 +68,9 @@ def put_in(net: nn.Module, state: dict[str, Tensor], *, name: str, source: str, 
     own = net.state_dict()
     # files from old versions of torch lack the batch counters; they are not needed
     missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
+    wrong = [
+        k for k in own if k in state and own[k].shape != getattr(state[k], "shape", "no tensor")
+    ]
     if missing or wrong:
         raise ValueError(
             f"{source} does not hold this {name}: {len(missing)} tensors missing, "

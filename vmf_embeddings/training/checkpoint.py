@@ -1,15 +1,21 @@
 """Checkpoints: the best and the last state of a run, as tensors and plain values only."""
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from vmf_embeddings.training.stored_state import checked, refuse_missing
+from vmf_embeddings.untrusted.files import read_text, replacing
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.tensors import read_tensors
+
 LAST = "last.pt"
+SCALE_IN_LOG = re.compile(
+    r"Set z-(?:kappa-)?mult: ([-+]?[0-9]{1,50}(?:\.[0-9]{0,50})?(?:[eE][-+]?[0-9]{1,3})?)"
+)
 
 # a run may go on with other values of these: how long, where and how fast, not what is learnt
 FREE_TO_CHANGE = (
@@ -47,12 +53,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Writes `state` to a temporary name beside `path` and renames it.
 
     Args:
-        path: file to write or replace.
+        path: file to write or replace; a link there is replaced and not followed.
         state: tensors, numbers, strings, and lists and dicts of them.
     """
-    part = path.with_name(f".{path.name}.part")
-    torch.save(state, part)
-    os.replace(part, path)
+    with replacing(path) as part, part.open("wb") as stream:
+        torch.save(state, stream)  # given a name, torch would write that name into the file
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -67,28 +72,11 @@ def load(path: Path) -> dict[str, Any]:
         Its state, on the CPU.
 
     Raises:
-        ValueError: if it holds anything that loading would have to execute, or is no checkpoint.
+        FileNotFoundError: there is no such file.
+        Refused: it holds anything that loading would have to execute, claims sizes that it does
+            not have, or is no checkpoint.
     """
-    scalar = np.float64(0).__reduce__()[0]
-    harmless = [
-        (scalar, "numpy.core.multiarray.scalar"),
-        (scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        np.dtypes.Float64DType,
-        np.dtypes.Float32DType,
-        np.dtypes.Int64DType,
-    ]
-    try:
-        with torch.serialization.safe_globals(harmless):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise ValueError(f"{path} is not a readable checkpoint: {error}") from error
-    except Exception as error:
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise ValueError(
-            f"{path} holds more than tensors and plain values and was not loaded: {error}"
-        ) from error
+    return checked(read_tensors(path), str(path))
 
 
 def best_path(run_dir: Path) -> Path:
@@ -104,14 +92,14 @@ def best_path(run_dir: Path) -> Path:
             "(the same command with mode=train), or say which run with run=PATH"
         )
     if (run_dir / LAST).exists() and len(found) > 1:
-        best = load(run_dir / LAST)["best_epoch"]["epoch"]
-        named = [path for path in found if _epoch_of(path) == best]
+        best = load(run_dir / LAST).get("best_epoch") or {}
+        named = [path for path in found if _epoch_of(path) == best.get("epoch")]
         return named[0] if named else found[-1]
     return found[-1]
 
 
 def _epoch_of(path: Path) -> int:
-    digits = "".join(c for c in path.stem if c.isdigit())
+    digits = "".join(c for c in path.stem if c in "0123456789")
     return int(digits) if digits else -1
 
 
@@ -119,11 +107,17 @@ def load_best(run_dir: Path) -> dict[str, Any]:
     """The best state of the run in `run_dir`.
 
     The oldest checkpoints of 2021 lack the scale of the concentrations; their log has it.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        Refused: it, or the log, is not what it should be.
     """
-    state = load(best_path(run_dir))
+    path = best_path(run_dir)
+    state = load(path)
+    refuse_missing(state, ("epoch",), str(path))
     log = run_dir / "main.train.log"
     if not {"z_kappa_mult", "z_mult"} & state.keys() and log.exists():
-        found = re.findall(r"Set z-(?:kappa-)?mult: ([-+.\deE]+)", log.read_text())
+        found = SCALE_IN_LOG.findall(read_text(log))
         if found:
             state["z_kappa_mult"] = float(found[-1])
     return state
@@ -140,8 +134,10 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
     if is_best:
         save(run_dir / f"model_{state['epoch']}.pt", state)
     save(run_dir / LAST, state)
-    for path in run_dir.glob("model_*.pt"):
-        if _epoch_of(path) != state["best_epoch"]["epoch"]:
+    half_written = run_dir.glob(".*.pt.*part")  # of a process that was killed
+    former = (p for p in run_dir.glob("model_*.pt") if _epoch_of(p) != state["best_epoch"]["epoch"])
+    for path in (*half_written, *former):
+        if path.is_symlink() or not path.is_dir():
             path.unlink()
 
 
@@ -159,9 +155,11 @@ def last_state(
     Raises:
         ValueError: if the folder holds a run of another configuration, or on other images.
     """
-    if not (run_dir / LAST).exists():
+    path = run_dir / LAST
+    if not path.exists():
         return None
-    state = load(run_dir / LAST)
+    state = load(path)
+    refuse_missing(state, ("epoch", "config"), str(path))
     refuse_other_configuration(run_dir, state["config"], config, same_length=same_length)
     refuse_other_images(run_dir, state, identity)
     return state
@@ -201,7 +199,10 @@ def refuse_other_configuration(
     Raises:
         ValueError: naming each difference.
     """
-    then, now = flatten(json.loads(stored)), flatten(json.loads(json.dumps(config)))
+    then, now = (
+        flatten(parse_json_object(stored, f"the configuration in {run_dir}")),
+        flatten(json.loads(json.dumps(config))),
+    )
     groups = {key.split(".")[0] for key in then}
     keys = [
         k

@@ -20,6 +20,7 @@ from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.stored_state import TO_GO_ON, refuse_missing
 from vmf_embeddings.training.validate import score
 
 log = logging.getLogger(__name__)
@@ -58,11 +59,13 @@ def fit(
 
     Raises:
         NonFiniteLoss: if the loss stops being a number.
+        Refused: `state` lacks what is needed to go on, or is that of other parts.
     """
     start = 0 if state is None else state["epoch"] + 1
     metric_of = f"{settings.validates_on}_metric"
     best = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
     if state is not None:
+        refuse_missing(state, TO_GO_ON, str(run_dir / checkpoint.LAST))
         best = state["best_epoch"]
         if settings.is_over(start - 1, best["epoch"]):
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)

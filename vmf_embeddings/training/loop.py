@@ -19,6 +19,7 @@ from vmf_embeddings.training.schedules import Constant, Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.training.step import Step, step_for
+from vmf_embeddings.training.stored_state import give_weights, refuse_other_kinds, restore_part
 from vmf_embeddings.training.whole_batch import WholeBatch
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def assemble(
     if state is None:
         _prepare(method, train, settings, accelerator.device)
     else:
-        method.load_state_dict(state["method_state_dict"])
+        give_weights(method, state, "the last checkpoint")
     if world > 1:
         processes.share_batch_statistics(method)
         method.whole_batch = WholeBatch(accelerator) if method.compares_rows else None
@@ -99,8 +100,8 @@ def assemble(
     schedule.attach(optimizer.optimizer, settings.epochs, len(sampler))
     if state is not None:
         restore(optimizer.optimizer, state["optimizer_state_dict"])
-        schedule.load_state_dict(state["scheduler_state_dict"])
-        sampler.load_state_dict(state["sampler_state_dict"])
+        _restore(schedule, state["scheduler_state_dict"], "schedule")
+        _restore(sampler, state["sampler_state_dict"], "sampler")
     batches = TrainBatches(
         train,
         sampler,
@@ -128,6 +129,17 @@ def assemble(
     )
     parts = (method, model, optimizer, step, schedule, batches, share, stored, watch, late)
     return Loop(*parts, dataset.open_set, accelerator, settings)
+
+
+def _restore(part: Any, stored: dict[str, Any], name: str) -> None:
+    """Lets a schedule or a sampler go on from its stored state.
+
+    Raises:
+        Refused: it is the state of another one.
+    """
+    complaint = f"the last checkpoint's {name} does not fit"
+    refuse_other_kinds(stored, part.state_dict(), complaint)
+    restore_part(lambda: part.load_state_dict(stored), complaint)
 
 
 def _late_parameters(method: Method, warmup_epochs: int) -> list[torch.nn.Parameter]:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from vmf_embeddings.training.stored_state import refuse_other_kinds, restore_part
+
 
 def sgd(
     params: Iterable[Any],
@@ -136,12 +138,25 @@ def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     Args:
         optimizer: as the run's configuration builds it today.
         state: its `state_dict` when the checkpoint was written.
+
+    Raises:
+        Refused: it is the state of another optimizer.
     """
-    groups = [
-        {**then, "fused": now["fused"]}
-        for then, now in zip(state["param_groups"], optimizer.param_groups, strict=True)
-    ]
-    optimizer.load_state_dict({**state, "param_groups": groups})
+    complaint = "the last checkpoint's optimizer does not fit"
+
+    def put_in() -> None:
+        pairs = list(zip(state["param_groups"], optimizer.param_groups, strict=True))
+        for then, now in pairs:
+            refuse_other_kinds(then, now, complaint)
+        groups = [{**then, "fused": now["fused"]} for then, now in pairs]
+        optimizer.load_state_dict({**state, "param_groups": groups})
+        _arrange(optimizer)
+
+    restore_part(put_in, complaint)
+
+
+def _arrange(optimizer: torch.optim.Optimizer) -> None:
+    """Gives momenta the memory layout of their parameters."""
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             if value is not None and value.shape == parameter.shape:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from vmf_embeddings.metrics import shot_scores
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.embed import embed_split, share_of
 from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.untrusted.files import replacing
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +128,5 @@ def _write(
     checkpoint.keep(run_dir, state, is_best=True)
     table = {"selected_on": settings.validates_on, "kept": kept["variant"], "variants": rows}
     path = run_dir / f"{run_dir.name}.json"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(table, indent=1) + "\n")
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(json.dumps(table, indent=1) + "\n")

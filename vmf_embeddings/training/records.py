@@ -2,13 +2,17 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from vmf_embeddings.training.trackers import start
+from vmf_embeddings.untrusted.files import read_text, refuse_links, replacing
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import csv_cell, printable
 
 Row = dict[str, float | int]
+TRACKERS_WRITE_TO = ("tensorboard", "wandb")  # folders in the run's
 
 
 class Records:
@@ -19,6 +23,9 @@ class Records:
         n_epochs: how many epochs of an earlier attempt to keep; 0 begins anew.
         trackers: names of Accelerate's trackers beside TensorBoard, such as `wandb`.
         config: the run's configuration, for the trackers.
+
+    Raises:
+        Refused: an earlier attempt's records are none, or a folder to write to is a link.
     """
 
     def __init__(
@@ -34,8 +41,9 @@ class Records:
         self.rows: list[Row] = []
         path = run_dir / "metrics.jsonl"
         if n_epochs and path.exists():
-            lines = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-            self.rows = [row for row in lines if row["epoch"] < n_epochs]
+            self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
+        for folder in TRACKERS_WRITE_TO:
+            refuse_links(run_dir, folder)
         self.board = SummaryWriter(run_dir / "tensorboard", purge_step=n_epochs)
         self.trackers = [start(name, run_dir, config or {}) for name in trackers]
 
@@ -61,16 +69,36 @@ class Records:
             tracker.finish()
 
 
+def _rows(path: Path) -> list[Row]:
+    """The epochs that an earlier attempt recorded.
+
+    Raises:
+        Refused: a line is not an epoch's numbers by name.
+    """
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line.strip():
+            row = parse_json_object(line, f"line {number} of {path}")
+            if type(row.get("epoch")) is not int or not all(map(_is_number, row.values())):
+                raise Refused(
+                    f"line {number} of {path} is not an epoch's numbers by name; start over with "
+                    "resume=never"
+                )
+            rows.append({printable(key): value for key, value in row.items()})
+    return rows
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _replace(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text)
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(text)
 
 
 def _replace_csv(path: Path, rows: list[Row]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    with part.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)))
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(part, path)
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    with replacing(path) as part, part.open("w", newline="") as file:
+        csv.writer(file).writerow(map(csv_cell, keys))
+        csv.DictWriter(file, keys).writerows(rows)

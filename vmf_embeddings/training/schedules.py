@@ -113,8 +113,9 @@ class Plateau(Schedule):
         return self.plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on counting."""
-        self.plateau.load_state_dict(state)
+        """Goes on counting; torch's own would set any attribute that the state names."""
+        known = self.plateau.state_dict().keys()
+        self.plateau.load_state_dict({key: state[key] for key in known & state.keys()})
 
 
 class Curve(Schedule):

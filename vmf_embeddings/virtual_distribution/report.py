@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.results import write_json
 from vmf_embeddings.metrics.shots import GROUPS
+from vmf_embeddings.untrusted.files import replacing
+from vmf_embeddings.untrusted.text import csv_cell
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening
 from vmf_embeddings.virtual_distribution.suggestion import Suggestion
 
@@ -54,12 +55,11 @@ def write_table(
     sheet.writerow(["class", "name", "group", "train_count", *(each.label for each in series)])
     group = groups.thresholds.group(groups.train_counts).tolist()
     for number, count in enumerate(groups.train_counts.tolist()):
-        name = class_names[number] if class_names else ""
+        name = csv_cell(class_names[number]) if class_names else ""
         values = [f"{float(each.counts[number]):.6g}" for each in series]
         sheet.writerow([number, name, GROUPS[group[number]], count, *values])
-    part = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    part.write_text(stream.getvalue())
-    os.replace(part, path)
+    with replacing(path) as part:
+        part.write_text(stream.getvalue())
     return path
 
 
