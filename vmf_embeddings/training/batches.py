@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vmf_embeddings.training.seeding import epoch_seed
 from vmf_embeddings.training.threads import usable_cores
+from vmf_embeddings.untrusted.refused import Refused
 
 Batch = dict[str, Any]
 
@@ -96,7 +97,7 @@ class TrainBatches:
         self.current = epoch
         self.sampler.set_epoch(epoch)
         self.coming.clear()
-        batches = self._from_memory() if self.loader is None else iter(self.loader)
+        batches = self._from_memory() if self.loader is None else _read(self.loader)
         for batch in batches:
             indices = self.coming.popleft()
             if self.world > 1:
@@ -153,7 +154,7 @@ class SequentialBatches:
 
     def __iter__(self) -> Iterator[Batch]:
         if self.loader is not None:
-            yield from self.loader
+            yield from _read(self.loader)
             return
         draw = torch.Generator(self.split.device).manual_seed(self.seed)
         for chunk in self.chunks:
@@ -170,3 +171,16 @@ def _loader(split: Any, plan: _Plan, num_workers: int) -> DataLoader:
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def _read(loader: DataLoader) -> Iterator[Batch]:
+    """The batches of a loader, which wraps what a worker refuses into that process's trace.
+
+    Raises:
+        Refused: in the words of the worker.
+    """
+    try:
+        yield from loader
+    except Refused as error:
+        name = f"{Refused.__module__}.{Refused.__qualname__}: "
+        raise Refused(str(error).rpartition(name)[2].strip()) from None
