@@ -17,6 +17,7 @@ from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.posthoc import length_limit, shortened, tau_normalized
 from vmf_embeddings.trained import TrainedRun
 from vmf_embeddings.training.posthoc import Variant
+from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
     from vmf_embeddings.methods.base import Method
@@ -43,7 +44,7 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
         run_dir: folder of the first.
 
     Raises:
-        Refused: the first does not train, or the second is no second stage.
+        Refused: the first does not train, the second is no second stage, or its folder is a link.
     """
     if cfg.mode.name != "train":
         raise Refused(f"stages={cfg.stages.name} trains: leave out mode={cfg.mode.name}")
@@ -53,6 +54,7 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
             "stages.second: expected the overrides of a second stage, such as mode=finetune, got "
             f"{list(cfg.stages.second)}"
         )
+    refuse_links(run_dir, str(second.mode.stage))
     with open_dict(second):
         del second["hydra"]
         for key in SHARED:
