@@ -1,13 +1,15 @@
-"""The command line's door: answers --help at once, and imports Hydra for anything else."""
+"""The command line's entry: answers --help at once, and imports Hydra for anything else."""
 
 import sys
 
-from vmf_embeddings.help import help_text
+from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> None:
     """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
     if {"--help", "-h"} & set(sys.argv[1:]):
+        from vmf_embeddings.help import help_text
+
         print(help_text(sys.argv[1:]))
         return
     from vmf_embeddings import app
@@ -16,4 +18,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     main()

@@ -2,11 +2,13 @@
 
 import sys
 
-from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
     """Read the arguments first: the rest imports matplotlib, which takes a second."""
+    from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+
     options = parse_summarize()
     from vmf_embeddings.evaluation.summary.command import summarize
 
@@ -14,4 +16,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     sys.exit(main())

@@ -2,8 +2,11 @@
 
 import sys
 
-from vmf_embeddings.datasets.prepare.cub200 import CUB200
-from vmf_embeddings.datasets.prepare.door import main
+from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 if __name__ == "__main__":
+    leave_working_directory()
+    from vmf_embeddings.datasets.prepare.door import main
+    from vmf_embeddings.datasets.prepare.cub200 import CUB200
+
     sys.exit(main(CUB200))

@@ -2,11 +2,13 @@
 
 import sys
 
-from vmf_embeddings.evaluation.arguments import parse_deterministic_door
+from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
     """Read the arguments first: the rest imports torch, which takes seconds."""
+    from vmf_embeddings.evaluation.arguments import parse_deterministic_door
+
     options = parse_deterministic_door()
     from vmf_embeddings.evaluation.command import evaluate
 
@@ -14,4 +16,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_working_directory()
     sys.exit(main())
