@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from vmf_embeddings import build
+from vmf_embeddings.build import targets
 
 ATTACKS = {
     "arch": [
@@ -38,7 +39,7 @@ def test_attack_nested_in_a_harmless_node_is_refused():
 
 
 def test_environment_extends_the_list(monkeypatch):
-    monkeypatch.setenv(build.EXTENDED_BY, "collections.Counter")
+    monkeypatch.setattr(targets, "BY_USER", ("collections.Counter",))
     built = build.instantiate(
         "arch", OmegaConf.create({"params": {"_target_": "collections.Counter"}})
     )

@@ -114,7 +114,7 @@ def test_every_option_is_named_like_its_file_and_says_what_it_is(group):
 def test_every_target_is_on_the_list(group):
     for path in (CONF / group).glob("*.yaml"):
         node = OmegaConf.load(path)
-        build.check_target(group, node.get("params", node)["_target_"])
+        build.checked_target(group, node.get("params", node)["_target_"])
 
 
 def test_jobs_of_a_sweep_over_what_2021_left_out_get_folders_of_their_own():

@@ -1,12 +1,15 @@
 """The configuration a run was trained with; a later command may not contradict it."""
 
-import json
+import os
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.build import Refused
+from vmf_embeddings.build import Refused, option_file
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.plain import refuse_interpolations
+from vmf_embeddings.untrusted.yaml_text import read_yaml
 
 # keys of the command that say where and how to extract, not what was trained
 ABOUT_EXTRACTION = ("mode", "run", "name", "split", "search", "resume", "num_workers", "trainer")
@@ -28,7 +31,6 @@ OF_OLDER_RUNS = {  # from before these groups
     "feature_scaling": "none",
 }
 SELECTS = ("arch", "method", "dataset", *OF_OLDER_RUNS)
-CONF = Path(__file__).parent / "conf"
 
 
 def configuration_of_run(
@@ -64,39 +66,79 @@ def configuration_of_run(
 
 
 def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-    """What decides what the run computes; None where only the command can say it."""
+    """What decides what the run computes; None where only the command can say it.
+
+    Raises:
+        Refused: it is not the plain values of a run's configuration.
+    """
     if "config" in checkpoint:
-        config = json.loads(checkpoint["config"])
-        config = {group: _option(group, name) for group, name in OF_OLDER_RUNS.items()} | config
-        nodes = {group: _completed(group, config[group]) for group in SELECTS}
-        return nodes | {"random_seed": config["random_seed"]}
+        return _of_checkpoint(checkpoint["config"], f"the configuration in {run_dir}'s checkpoint")
     path = run_dir / ".hydra_train" / "config.yaml"
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
-    return _translated(OmegaConf.load(path))
+    return _translated(read_yaml(path), str(path))
+
+
+def _of_checkpoint(text: object, source: str) -> dict[str, Any]:
+    """The groups and the seed of a checkpoint's JSON."""
+    if not isinstance(text, str):
+        raise Refused(f"{source} must be a text, got {type(text).__name__}")
+    config = parse_json_object(text, source)
+    config = {group: _option(group, name) for group, name in OF_OLDER_RUNS.items()} | config
+    nodes = {group: _completed(group, _node(config, group, source)) for group in SELECTS}
+    return nodes | {"random_seed": _seed(config, source)}
+
+
+def _node(config: Any, group: str, source: str) -> dict[str, Any]:
+    """A group's node of a stored configuration: plain values, under the name of an option."""
+    node = config.get(group) if isinstance(config, dict) else None
+    if not isinstance(node, dict) or not isinstance(node.get("params") or {}, dict):
+        raise Refused(f"{source} has no {group} with a name and params")
+    refuse_interpolations(node, f"{source}, {group}")
+    option_file(group, node.get("name"))  # refuses what is no name
+    return node
+
+
+def _seed(config: dict[str, Any], source: str) -> int:
+    seed = config.get("random_seed", 1234)
+    if type(seed) is not int:
+        raise Refused(f"{source}: random_seed expects a whole number, got {seed!r}"[:200])
+    return seed
 
 
 def _completed(group: str, node: dict[str, Any]) -> dict[str, Any]:
     """A run's node, and what its option has got since; the defaults of new keys change nothing."""
-    if "params" not in node or not (CONF / group / f"{node['name']}.yaml").is_file():
+    if "params" not in node or not option_file(group, node["name"]).is_file():
         return node
-    return node | {"params": _option(group, node["name"])["params"] | node["params"]}
+    return node | {"params": _option(group, node["name"])["params"] | (node["params"] or {})}
 
 
-def _translated(old: DictConfig) -> dict[str, Any]:
+def _translated(old: Any, source: str) -> dict[str, Any]:
     """A configuration of 2021 in today's form: the same names and values, with today's targets."""
-    new: dict[str, Any] = {"random_seed": old.get("random_seed", 1234)}
+    if not isinstance(old, dict):
+        raise Refused(f"{source} must hold a configuration, got {type(old).__name__}")
+    old = {group: {"name": name} for group, name in OF_OLDER_RUNS.items()} | old
+    new: dict[str, Any] = {"random_seed": _seed(old, source)}
     for group in SELECTS:
-        of_run = old.get(group, {"name": OF_OLDER_RUNS.get(group)})
+        of_run = _node(old, group, source)
         node = _option(group, of_run["name"])
         known = {k: v for k, v in (of_run.get("params") or {}).items() if k in node["params"]}
+        if "_target_" in node["params"]:
+            known["_target_"] = node["params"]["_target_"]
         new[group] = node | {"params": node["params"] | known}
     return new
 
 
 def _option(group: str, name: str) -> dict[str, Any]:
-    """What the file of a group's option says."""
-    return OmegaConf.to_container(OmegaConf.load(CONF / group / f"{name}.yaml"))
+    """What the file of a group's option says.
+
+    Raises:
+        Refused: there is no such option.
+    """
+    path = option_file(group, name)
+    if not path.is_file():
+        raise Refused(f"{group} has no option {name!r}, which the run was trained with")
+    return OmegaConf.to_container(OmegaConf.load(path))
 
 
 def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_dir: Path) -> None:

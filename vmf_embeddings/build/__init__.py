@@ -1,4 +1,4 @@
-"""From configuration nodes to objects: the one room that knows Hydra's nodes and all others."""
+"""From configuration nodes to objects: the one package that knows those nodes and all others."""
 
 from vmf_embeddings.build.checks import (
     refuse_other_batches,
@@ -8,21 +8,24 @@ from vmf_embeddings.build.checks import (
     warn_of_lost_lengths,
     warn_of_rates,
 )
+from vmf_embeddings.build.construct import instantiate
 from vmf_embeddings.build.folders import register_resolvers, run_folder, runs_below, sweep_folder
 from vmf_embeddings.build.jobs import extraction_job, training_job
+from vmf_embeddings.build.options import option_file
 from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused, refusals
-from vmf_embeddings.build.targets import ALLOWED, EXTENDED_BY, check_target, instantiate
+from vmf_embeddings.build.targets import ALLOWED, EXTENDED_BY, checked_target
 
 __all__ = [
     "ALLOWED",
     "EXTENDED_BY",
     "Refused",
-    "check_target",
+    "checked_target",
     "dataset",
     "extraction_job",
     "instantiate",
     "method",
+    "option_file",
     "refusals",
     "refuse_other_batches",
     "refuse_second_stages",

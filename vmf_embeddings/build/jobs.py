@@ -12,10 +12,10 @@ from vmf_embeddings.build.checks import (
     warn_of_lost_lengths,
     warn_of_rates,
 )
+from vmf_embeddings.build.construct import instantiate
 from vmf_embeddings.build.objective import objective
 from vmf_embeddings.build.parts import dataset, method, refuse_unread_groups
 from vmf_embeddings.build.refused import Refused
-from vmf_embeddings.build.targets import instantiate
 
 
 def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """What a method was put together from, in the words of the command line."""
 
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import vmf_embeddings
+from vmf_embeddings.build.options import option_file
 from vmf_embeddings.build.parts import groups_read
 
-CONF = Path(vmf_embeddings.__file__).parent / "conf"
 NAME_OTHER_RUNS = ("teacher",)  # replications have one each
 
 
@@ -33,7 +31,7 @@ def objective(cfg: DictConfig) -> dict[str, Any] | None:
 
 def _differing(group: str, node: dict[str, Any], place: str) -> dict[str, Any]:
     """Knobs of an option at `place` that its file says otherwise; options inside it likewise."""
-    path = CONF / group / f"{node['name']}.yaml"
+    path = option_file(group, node["name"])
     if not path.is_file():  # of somebody's own
         return {}
     file = OmegaConf.to_container(OmegaConf.load(path))

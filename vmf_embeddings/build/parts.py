@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from vmf_embeddings.build.construct import instantiate
 from vmf_embeddings.build.refused import Refused
-from vmf_embeddings.build.targets import check_target, instantiate, resolve
+from vmf_embeddings.build.targets import checked_target
 
 if TYPE_CHECKING:
     from vmf_embeddings.archs.base import Arch
@@ -74,10 +75,8 @@ def _reads(node: DictConfig, flag: str) -> bool:
     params = node.get("params", node)
     if "student" in params:
         return _reads(params.student, flag)
-    target = str(params.get("_target_", ""))
-    if target:
-        check_target("method", target)
-    return bool(target) and getattr(resolve(target), flag, False)
+    target = params.get("_target_")
+    return target is not None and getattr(checked_target("method", target), flag, False)
 
 
 def groups_read(cfg: DictConfig) -> list[str]:

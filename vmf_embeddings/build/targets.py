@@ -1,15 +1,15 @@
-"""From a configuration node to an object, behind a list of what a configuration may build."""
+"""The list of what a configuration may build, and what a dotted name on it stands for."""
 
 import importlib
 import os
-from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
-
 from vmf_embeddings.build.refused import Refused
+from vmf_embeddings.untrusted.import_path import look_there_last
+from vmf_embeddings.untrusted.text import printable
 
-# what each group may build: our own room, and a few names of libraries
+# what each group may build: classes below these names
 ALLOWED = {
     "arch": ("vmf_embeddings.archs.",),
     "method": ("vmf_embeddings.methods.",),
@@ -26,41 +26,84 @@ ALLOWED = {
     ),
     "schedule": ("vmf_embeddings.training.schedules.",),
 }
+# and these functions; others below the same names may do more than make an object
+FUNCTIONS = (
+    "vmf_embeddings.methods.feature_scaling.unscaled",
+    "vmf_embeddings.miners.base.no_miner",
+    "vmf_embeddings.training.optimizers.sgd",
+    "vmf_embeddings.training.optimizers.sharpness_aware",
+)
 FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
 EXTENDED_BY = "VMF_ALLOW_TARGETS"
+# read once, before any file can change the environment
+BY_USER = tuple(filter(None, map(str.strip, os.environ.get(EXTENDED_BY, "").split(","))))
 
 
-def check_target(group: str, target: str) -> None:
-    """Refuses a `_target_` that is not on the list, or that is on it in name only.
+def checked_target(group: str, target: object) -> Any:
+    """What a `_target_` stands for, if a configuration may build it.
 
     Args:
         group: config group, a key of `ALLOWED`.
         target: dotted name.
 
+    Returns:
+        The class or function itself: to look its name up again could find something else.
+
     Raises:
-        Refused: naming the target and how a user who trusts it can allow it.
+        Refused: it is not on the list, or is on it in name only; names the target and how a user
+            who trusts it can allow it.
     """
-    extra = tuple(filter(None, os.environ.get(EXTENDED_BY, "").split(",")))
-    allowed = ALLOWED[group] + extra
-
-    def listed(name: str) -> bool:
-        return name.startswith(allowed) and not name.startswith(FORBIDDEN)
-
+    if not isinstance(target, str):
+        raise Refused(f"{group}: _target_ must be a dotted name, got {repr(target)[:80]}")
     name = target
-    if listed(target):
+    if _listed(group, target) and not _is_private(target):
         thing = resolve(target)
         name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
-    if not listed(name):
-        raise Refused(
-            f"{group}: _target_ {target!r} may not be built (it is {name!r}); allowed is what "
-            f"begins with {' or '.join(allowed)}. If you trust it, put {EXTENDED_BY}={target} "
-            "into the environment."
-        )
+        if target in BY_USER or (_listed(group, name) and _makes_an_object(thing, name)):
+            return thing
+    raise Refused(
+        f"{group}: _target_ {printable(repr(target)[:200])} may not be built (it is "
+        f"{printable(repr(name)[:200])}); allowed are the classes below "
+        f"{' or '.join(ALLOWED[group] + BY_USER)}. If you trust it, put "
+        f"{EXTENDED_BY}={printable(target[:200])} into the environment."
+    )
+
+
+def _by_user(name: str) -> bool:
+    """Whether `VMF_ALLOW_TARGETS` holds the name, or that of a module or class it is in."""
+    return any(name == one or name.startswith(f"{one.rstrip('.')}.") for one in BY_USER)
+
+
+def _listed(group: str, name: str) -> bool:
+    ours = name.startswith(ALLOWED[group]) and not name.startswith(FORBIDDEN)
+    return ours or _by_user(name)
+
+
+def _is_private(target: str) -> bool:
+    """Whether a name leads through what is nobody's to name, as `__init__.__globals__` is."""
+    parts = target.split(".")
+    return target not in BY_USER and any(part.startswith("_") for part in parts)
+
+
+def _makes_an_object(thing: object, name: str) -> bool:
+    if isinstance(thing, FunctionType):
+        return name in FUNCTIONS or _by_user(name)
+    if not isinstance(thing, type):
+        return False
+    if name.startswith("torch.optim."):
+        import torch
+
+        return issubclass(thing, torch.optim.Optimizer)
+    return True
 
 
 def resolve(target: str) -> Any:
     """The object that a dotted name stands for."""
     parts = target.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise Refused(f"_target_ {printable(repr(target)[:200])} is no dotted name")
+    if _by_user(target):
+        look_there_last()
     for n in range(len(parts) - 1, 0, -1):
         try:
             thing = importlib.import_module(".".join(parts[:n]))
@@ -75,41 +118,3 @@ def resolve(target: str) -> Any:
             break
         return thing
     raise Refused(f"_target_ {target!r} does not exist")
-
-
-def instantiate(group: str, node: DictConfig, **runtime: Any) -> Any:
-    """Builds the object of a config group.
-
-    Args:
-        group: config group, a key of `ALLOWED`.
-        node: `{name, params: {_target_, …}}`, or flat `{name, _target_, …}`.
-        **runtime: arguments that no configuration can hold; they stand in for keys of their name.
-
-    Returns:
-        What the target returns.
-    """
-    import hydra.utils
-
-    params = node.get("params", node)
-    if not isinstance(params, DictConfig):
-        raise Refused(f"{group}.params: expected keys and their values, got {params!r}")
-    if "target" in node or "_target_" not in params:
-        raise Refused(
-            f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside "
-            "params; today it is `params: {_target_: vmf_embeddings.…, …}`."
-        )
-    for target in _targets(params):
-        check_target(group, target)
-    given = {*runtime, *(("name",) if params is node else ())}
-    values = {key: params[key] for key in params if key not in given}
-    return hydra.utils.instantiate(values, _convert_="all", **runtime)
-
-
-def _targets(node: DictConfig | ListConfig) -> Iterator[str]:
-    """Every `_target_` in a node, however deep."""
-    for key in node if isinstance(node, DictConfig) else range(len(node)):
-        value = node[key]
-        if isinstance(value, DictConfig | ListConfig):
-            yield from _targets(value)
-        elif key == "_target_":
-            yield str(value)

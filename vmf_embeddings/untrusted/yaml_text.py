@@ -1,5 +1,6 @@
 """YAML from files of others: plain values, bounded in size, without aliases."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,20 @@ class _PlainLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+# numbers as configurations have them: YAML 1.1 takes 1e-3 for a text
+_FLOAT = re.compile(
+    r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+"
+    r"|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|\.(?:nan|NaN|NAN)$"
+)
+_PlainLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+_PlainLoader.yaml_implicit_resolvers = {  # a date stays a text
+    first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+    for first, forms in _PlainLoader.yaml_implicit_resolvers.items()
+}
+
+
 def read_yaml(path: str | Path) -> Any:
-    """The plain values of a YAML file: mappings, lists, texts, numbers, dates, true, false, null.
+    """The plain values of a YAML file: mappings, lists, texts, numbers, true, false, null.
 
     Raises:
         FileNotFoundError: there is no such file.
