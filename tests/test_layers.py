@@ -43,7 +43,10 @@ MAY = {
     "main": {"help", "app"},
     "third_party": {"evaluation", "datasets"},
 }  # fmt: skip
-KNOW_HYDRA = {"app", "build", "command_line", "run_config", "second_stage", "trained"}
+KNOW_HYDRA = {
+    *("app", "build", "command_line", "composition", "output_folders", "run_config"),
+    *("second_stage", "trained"),
+}
 
 
 def room_of(path: Path) -> str:

@@ -13,9 +13,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings import command_line
+from vmf_embeddings import command_line, composition
 from vmf_embeddings.build import Refused, register_resolvers
 from vmf_embeddings.help import CONF
+from vmf_embeddings.untrusted.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ def run(cfg: DictConfig) -> float | None:
     except Exception as error:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on
-            print(f"error in job {hydra_cfg.job.num}: {error}", file=sys.stderr)
+            print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
             raise
         sys.exit(report(error))
 
@@ -142,7 +143,9 @@ def main() -> None:
     sys.argv[1:] = command_line.complete(sys.argv[1:])
     os.environ[WANTS_TRACE] = wants_trace
     try:
+        command_line.refuse_pickles(sys.argv[1:])
         command_line.refuse_before_composing(sys.argv[1:])
+        composition.install()
         run()
     except KeyboardInterrupt:
         print(
@@ -166,16 +169,22 @@ def report(error: Exception) -> int:
     if os.environ.get(WANTS_TRACE) == "1":
         traceback.print_exception(error)
     if isinstance(error, Refused):
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_lines(error)}", file=sys.stderr)
         return 2
     if isinstance(error, HydraException | OmegaConfBaseException):
-        print(f"error: {command_line.explain(error, sys.argv[1:])}", file=sys.stderr)
+        explained = command_line.explain(error, sys.argv[1:])
+        print(f"error: {_lines(explained)}", file=sys.stderr)
         return 2
     if os.environ.get(WANTS_TRACE) != "1":
         own = [f for f in traceback.extract_tb(error.__traceback__) if "/hydra/" not in f.filename]
         print("".join(traceback.format_list(own)), end="", file=sys.stderr)
-    print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+    print(f"error: {type(error).__name__}: {_lines(error)}", file=sys.stderr)
     return 1
+
+
+def _lines(text: object) -> str:
+    """The text with its lines, and every other control character as its escape sequence."""
+    return "\n".join(map(printable, str(text).split("\n")))
 
 
 def _log_to_file(error: Exception) -> None:

@@ -6,8 +6,7 @@ import re
 import sys
 from pathlib import Path
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
+from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import MissingConfigException
@@ -15,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vmf_embeddings.build import Refused
+from vmf_embeddings.composition import CheckedLoader
 from vmf_embeddings.help import CONF, folders_of_ones_own
 
 FLAT = ("mode", "trainer", "logger")  # groups that no constructor checks
@@ -46,6 +46,20 @@ def refuse_before_composing(arguments: list[str]) -> None:
             raise Refused(f"{argument}: no checkpoint, for there is no such folder")
         if _is_group(key) and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE):
             raise Refused(f"{argument}: expected the name of an option; --help lists them")
+
+
+def refuse_pickles(arguments: list[str]) -> None:
+    """Refuses to repeat a job from a pickle, which can run anything while it is read.
+
+    Raises:
+        Refused: with what to type instead.
+    """
+    pickle = get_args_parser().parse_args(arguments).experimental_rerun
+    if pickle is not None:
+        raise Refused(
+            f"--experimental-rerun {pickle}: a pickle runs whatever code it holds, so none is read "
+            "here. Type the run's overrides again; they are in .hydra_train/overrides.yaml"
+        )
 
 
 def check_keys(cfg: DictConfig) -> None:
@@ -95,12 +109,12 @@ def composed(overrides: list[str]) -> DictConfig:
     return loader.load_configuration("config", overrides, run_mode=RunMode.RUN)
 
 
-def _own_loader() -> ConfigLoaderImpl:
+def _own_loader() -> CheckedLoader:
     """Knows this package's options, and those of the folder given by `--config-dir`."""
     path = create_config_search_path(str(CONF))
     for folder in folders_of_ones_own(sys.argv[1:]):
         path.prepend("command-line", f"file://{folder}", anchor="schema")
-    return ConfigLoaderImpl(path)
+    return CheckedLoader(path)
 
 
 def _is_group(key: str) -> bool:

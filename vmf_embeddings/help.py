@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from vmf_embeddings.untrusted.text import printable
+
 CONF = Path(__file__).parent / "conf"
 
 
@@ -17,8 +19,8 @@ def help_text(arguments: list[str]) -> str:
     for folder in [CONF, *folders_of_ones_own(arguments)]:
         for path in folder.glob("*/*.yaml"):
             options.setdefault(path.parent.name, set()).add(path.stem)
-    lines = [f"{group}: {', '.join(sorted(options[group]))}\n" for group in sorted(options)]
-    return text.replace("$APP_CONFIG_GROUPS", "".join(lines))
+    lines = [f"{group}: {', '.join(sorted(options[group]))}" for group in sorted(options)]
+    return text.replace("$APP_CONFIG_GROUPS", "".join(f"{printable(line)}\n" for line in lines))
 
 
 def folders_of_ones_own(arguments: list[str]) -> list[Path]:
