@@ -39,7 +39,8 @@ def pickle_and_sizes(stream: BinaryIO, size: int) -> tuple[zipfile.ZipInfo, dict
         if isinstance(error, Refused):
             raise
         raise Refused(f"it is no whole archive: {printable(error)}") from error
-    _check_parts(parts, size)
+    if not parts or len(parts) > MOST_PARTS:
+        raise Refused(f"it has {len(parts)} parts, expected 1 to {MOST_PARTS}")
     root = parts[0].filename.split("/")[0] + "/"
     found: dict[str, zipfile.ZipInfo] = {}
     for part in parts:
@@ -48,6 +49,7 @@ def pickle_and_sizes(stream: BinaryIO, size: int) -> tuple[zipfile.ZipInfo, dict
         if name in found:
             raise Refused(f"two of its parts are called {printable(name)}")
         found[name] = part
+    _check_sizes(parts, size)
     if "data.pkl" not in found:
         raise Refused("it has no data.pkl, which is where torch.save writes what a file holds")
     keys = {name: matched[1] for name in found if (matched := _STORAGE.fullmatch(name))}
@@ -80,10 +82,8 @@ def _refuse_second_directory(stream: BinaryIO, size: int, start: int) -> None:
         raise Refused("something stands before the archive")
 
 
-def _check_parts(parts: list[zipfile.ZipInfo], size: int) -> None:
+def _check_sizes(parts: list[zipfile.ZipInfo], size: int) -> None:
     """Compares what the directory claims to the size of the file."""
-    if not parts or len(parts) > MOST_PARTS:
-        raise Refused(f"it has {len(parts)} parts, expected 1 to {MOST_PARTS}")
     for part in parts:
         name = printable(part.filename[:80])
         if part.flag_bits & _ENCRYPTED or part.compress_type != zipfile.ZIP_STORED:
