@@ -64,7 +64,9 @@ def _is_whole(value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> bool:
 def _is_number(value: Any) -> bool:
     """Whether it is a number of JSON, or NaN or infinity, which Python's JSON knows too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and (abs(value) <= LARGEST_SCORE or not math.isfinite(value))
+    if isinstance(value, float) and not math.isfinite(value):
+        return True
+    return is_number and abs(value) <= LARGEST_SCORE
 
 
 def _is_class_name(value: Any) -> bool:

@@ -16,10 +16,14 @@ class _PlainLoader(yaml.SafeLoader):
     """Python's plain values only; an alias could stand for itself a billion times over."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(
                 problem="aliases (*name) are not read", problem_mark=event.start_mark
+            )
+        if getattr(event, "tag", None) is not None:
+            raise yaml.MarkedYAMLError(
+                problem=f"tags ({event.tag}) are not read", problem_mark=event.start_mark
             )
         return super().compose_node(parent, index)
 

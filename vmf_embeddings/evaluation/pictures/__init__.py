@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.pictures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
@@ -44,9 +45,23 @@ def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[P
             figures[f"{prefix}per_class.png"] = draw_class_ranks(
                 scores.shots, subject.title, subject.class_names
             )
-        figures[f"{prefix}neighbours.png"], note = draw_neighbours(subject, options)
+        refused = _refusal(subject.file)
+        figures[f"{prefix}neighbours.png"], note = (
+            (None, refused) if refused else draw_neighbours(subject, options)
+        )
         notes.extend([note] if note else [])
         for name, figure in figures.items():
             if figure is not None:
                 written.append(save(figure, folder / name))
     return written, notes
+
+
+def _refusal(file: EmbeddingFile) -> str | None:
+    """Why the images in the file cannot be drawn beside one another; None where they can."""
+    for name, images in (("examples", file.examples), ("pictures", file.pictures)):
+        if images is not None and (images.ndim not in (3, 4) or images.size == 0):
+            return (
+                f"No picture of neighbours: {name} have the shape {list(images.shape)}, expected "
+                "[N, H, W] or [N, channels, H, W]"
+            )
+    return None

@@ -21,14 +21,16 @@ FEW_PER_CLASS = 10  # where a random choice leaves fewer of a class, whole class
 def draw_embedding_map(subject: Subject, seed: int) -> "Figure | None":
     """Draw directions on the circle (2-D) or sphere (3-D), points in the plane (2-D), else t-SNE.
 
+    None for fewer than three rows, or rows of a single number.
+
     Args:
         subject: the file.
         seed: chooses the points where there are more than can be shown.
     """
     items = _items(subject, seed)
-    if len(items.rows) < 3:
-        return None
     dim = items.rows.shape[1]
+    if len(items.rows) < 3 or dim < 2:
+        return None
     compares_directions = subject.geometry.faiss_metric == "ip"
     if dim == 3 and compares_directions:
         return draw_sphere(items)
