@@ -98,7 +98,11 @@ class EmbeddingFile:
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value, dtype=_DTYPE_OF_FIELD.get(name))
+    wanted = _DTYPE_OF_FIELD.get(name)
+    given = np.asarray(value)
+    if wanted is np.int64 and given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError(f"{name} must be whole numbers, got NaN or infinity")
+    array = np.asarray(given, dtype=wanted)
     if array.dtype == object:
         raise ValueError(f"{name} must be an array of numbers or text, got Python objects")
     return array
