@@ -251,9 +251,7 @@ def test_the_folder_of_the_option_must_be_there(capsys):
 
 
 @pytest.mark.parametrize("kind", ["eps", "bomb", "pipe"])
-def test_hostile_images_of_a_received_file_are_named_not_drawn(
-    received, evaluate, marker, kind
-):
+def test_hostile_images_of_a_received_file_are_named_not_drawn(received, evaluate, marker, kind):
     run = received / "run"
     embedding_file(run, [str(run / "x.jpg")])
     if kind == "pipe":
