@@ -106,7 +106,7 @@ def test_names_are_drawn_as_text(tmp_path):
     make_scores(tmp_path / "runs" / "other", dataset="../../x")
     assert run(tmp_path) == 0
     drawn = {path.name for path in (tmp_path / "out").glob("*.png")}
-    assert {"_nope_ranking.png", "_nope_structure.png", "_nope_correlations.png"} <= drawn
+    assert {"_nope__ranking.png", "_nope__structure.png", "_nope__correlations.png"} <= drawn
     assert {path.name for path in tmp_path.iterdir()} == {"runs", "out"}
 
 
