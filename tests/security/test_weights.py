@@ -129,6 +129,14 @@ def test_code_under_every_guise_is_refused_and_not_run(tmp_path, guise, write):
     assert not mark.exists()
 
 
+def doubled(levels: int) -> list:
+    """A list that holds a list twice, which holds a list twice, and so on."""
+    value: list = []
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
 BOMBS = {
     "bytes": call("builtins:bytearray", plain(10**11)),
     "tensor": call("torch:Tensor", plain(10**11)),
@@ -157,7 +165,7 @@ BOMBS = {
     "memo with gaps": plain(1) + b"r" + struct.pack("<I", 2**32 - 1),
     "nested": b"]" * 100_000 + b"a" * 99_999,
     "self": b"]q\x00h\x00a",
-    "doubled": b"]" + b"".join(b"q\x01]h\x01ah\x01a" for _ in range(80)),
+    "doubled": plain(doubled(80)),
     "long text": b"X" + struct.pack("<I", 2**32 - 1) + b"x",
 }
 
