@@ -9,6 +9,8 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vmf_embeddings", "vmf_embeddings.*"]),
+    # its path is not the working directory's: a received folder's modules stay unread
+    entry_points={"console_scripts": ["vmf-embeddings = vmf_embeddings.main:main"]},
     package_data={"vmf_embeddings": ["conf/**/*.yaml"]},
     install_requires=[
         "torch>=2.6",

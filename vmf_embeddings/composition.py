@@ -142,7 +142,8 @@ class CheckedLoader(ConfigLoaderImpl):
 
 
 def _is_received(source: ConfigSource) -> bool:
-    return isinstance(source, FileConfigSource) and Path(source.path).resolve() != CONF.resolve()
+    # by its scheme, for Hydra loads its plugins' classes a second time: isinstance would not hold
+    return source.scheme() == "file" and Path(source.path).resolve() != CONF.resolve()
 
 
 def _refuse_run_of_files(cfg: DictConfig, overrides: list[str]) -> None:
@@ -154,12 +155,13 @@ def _refuse_run_of_files(cfg: DictConfig, overrides: list[str]) -> None:
 
 def _refuse_words_to_hydra(cfg: DictConfig, typed: list[str], folders: str) -> None:
     """Compares Hydra's node with what it is without the received files."""
-    known = _leaves(_hydra_without_files(typed))
-    for key, value in _leaves(cfg.get("hydra")).items():
+    known, now = _leaves(_hydra_without_files(typed)), _leaves(cfg.get("hydra"))
+    for key, value in now.items():
         if not HARMLESS.fullmatch(key) and (key not in known or known[key] != value):
             raise _not_for_files(key, folders)
-    for key in known.keys() - _leaves(cfg.get("hydra")).keys():
-        raise _not_for_files(key, folders)
+    for key in known.keys() - now.keys():
+        if not any(other.startswith(f"{key}.") for other in now):  # those were looked at above
+            raise _not_for_files(key, folders)
 
 
 def _not_for_files(key: str, source: str) -> Refused:

@@ -12,6 +12,7 @@ from vmf_embeddings.untrusted.text import path_component, printable
 
 ONE_PART = ("dataset.name", "method.name", "mode.name", "mode.stage")
 MORE_PARTS = ("name", "arch.params.embedding_dim")
+LONGEST_NAME = 200  # characters; file systems take 255 bytes
 OF_SWEEPS = ("multirun.yaml", "optimization_results.yaml")
 
 
@@ -27,7 +28,7 @@ def refuse_names_that_lead_away(cfg: DictConfig) -> None:
             path_component(name, key)
     for key in MORE_PARTS:
         name = str(OmegaConf.select(cfg, key, throw_on_missing=False, default=None))
-        if ".." in name.split("/") or printable(name) != name:
+        if ".." in name.split("/") or printable(name) != name or len(name) > LONGEST_NAME:
             raise Refused(
                 f"{key} is {printable(repr(name)[:80])}: expected a name for a part of the run's "
                 "folder"

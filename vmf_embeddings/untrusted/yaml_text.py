@@ -7,9 +7,10 @@ from typing import Any
 import yaml
 
 from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
-YAML_LIMIT = 2**20  # bytes; the configuration of a run has a few thousand
+YAML_LIMIT = 2**17  # bytes, read within seconds; the configuration of a run has a few thousand
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -45,7 +46,7 @@ def read_yaml(path: str | Path) -> Any:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no regular file, larger than `YAML_LIMIT`, nested too deeply, no YAML, or
+        Refused: it is no regular file, larger than `YAML_LIMIT`, nested too deeply, no YAML, or
             has tags or aliases.
     """
     text = read_text(path, limit=YAML_LIMIT)
@@ -53,4 +54,4 @@ def read_yaml(path: str | Path) -> Any:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         words = printable(" ".join(str(error).split()))[:300]
-        raise ValueError(f"{path} is not usable YAML: {words}") from error
+        raise Refused(f"{path} is not usable YAML: {words}") from error
