@@ -3,6 +3,7 @@
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -23,11 +24,11 @@ def refuse_names_that_lead_away(cfg: DictConfig) -> None:
         Refused: naming the key.
     """
     for key in ONE_PART:
-        name = OmegaConf.select(cfg, key, throw_on_missing=False, default=None)
+        name = _value(cfg, key)
         if name is not None:
             path_component(name, key)
     for key in MORE_PARTS:
-        name = str(OmegaConf.select(cfg, key, throw_on_missing=False, default=None))
+        name = str(_value(cfg, key))
         if ".." in name.split("/") or printable(name) != name or len(name) > LONGEST_NAME:
             raise Refused(
                 f"{key} is {printable(repr(name)[:80])}: expected a name for a part of the run's "
@@ -45,24 +46,26 @@ def refuse_links(cfg: DictConfig, *keys: str) -> None:
     Raises:
         Refused: naming the link, pipe or device that stands where a file would be written.
     """
-    parts = [
-        OmegaConf.select(
-            cfg, key, throw_on_missing=False, throw_on_resolution_failure=False, default=None
-        )
-        for key in keys
-    ]
+    parts = [_value(cfg, key) for key in keys]
     if None in parts:
         return
     folder = Path(os.path.abspath(os.path.join(*map(str, parts))))
     root = _root(cfg, Path(os.path.abspath(str(parts[0]))))
     files.refuse_links(root, folder)
     if folder.is_dir():
-        _refuse_planted(folder, cfg.hydra.output_subdir)
+        _refuse_planted(folder, _value(cfg, "hydra.output_subdir"))
+
+
+def _value(cfg: DictConfig, key: str) -> Any:
+    """A value, or None where it hangs on what each job of a sweep decides for itself."""
+    return OmegaConf.select(
+        cfg, key, throw_on_missing=False, throw_on_resolution_failure=False, default=None
+    )
 
 
 def _root(cfg: DictConfig, folder: Path) -> Path:
     """The part of a folder's path that the command names: `run=…`, or the whole of it."""
-    run = OmegaConf.select(cfg, "run", throw_on_missing=False, default=None)
+    run = _value(cfg, "run")
     named = folder if run is None else Path(os.path.abspath(str(run)))
     return named if folder.is_relative_to(named) else folder
 

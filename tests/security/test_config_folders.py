@@ -93,6 +93,16 @@ def test_an_option_for_hydra_comes_from_installed_packages_only(tmp_path):
         composed(tmp_path, "hydra/launcher=own")
 
 
+@pytest.mark.parametrize("escaped", [r"$\{oc.env:HOME\}", r"$\\{oc.env:HOME}"])
+def test_overrides_in_a_file_call_no_function_after_their_escapes_are_read(tmp_path, escaped):
+    params = json.dumps({"name": escaped})
+    option(tmp_path, f"{HEAD}hydra:\n  sweeper: {{params: {params}}}\n")
+    option(tmp_path, f"name: own\nsecond: [{json.dumps('name=' + escaped)}]\n", "stages/own")
+    for word in ("experiment=own", "stages=own"):
+        with pytest.raises(build.Refused, match="nothing else"):
+            composed(tmp_path, word)
+
+
 def test_a_file_adds_no_folders_to_search_in(tmp_path):
     option(tmp_path, "hydra:\n  searchpath: [pkg://this]\ndefaults: [config]\n", "primary")
     with pytest.raises(build.Refused, match="searchpath"):

@@ -33,7 +33,7 @@ def refuse_interpolations(value: Any, source: str) -> None:
     >>> refuse_interpolations({"a": [1, "b"]}, "x.yaml")
     """
     for place, leaf in _leaves(value, source):
-        if isinstance(leaf, str) and "${" in leaf:
+        if _asks(leaf):
             raise _refusal(source, place, leaf, "expected a value, without ${…}")
 
 
@@ -46,12 +46,15 @@ def refuse_functions(value: Any, source: str) -> None:
     >>> refuse_functions({"lr": "${mode.learning_rate}"}, "x.yaml")
     """
     for place, leaf in _leaves(value, source):
-        if isinstance(leaf, str) and "${" in leaf:
-            starts = leaf.count("${")
-            if "\\" in leaf or len(_REFERENCE.findall(leaf)) != starts:
-                raise _refusal(
-                    source, place, leaf, "of ${…}, a file may hold ${another.key} and nothing else"
-                )
+        if _asks(leaf) and ("\\" in leaf or len(_REFERENCE.findall(leaf)) != leaf.count("${")):
+            raise _refusal(
+                source, place, leaf, "of ${…}, a file may hold ${another.key} and nothing else"
+            )
+
+
+def _asks(leaf: Any) -> bool:
+    r"""Whether a text asks to be replaced, now or once escapes such as `$\{` have been read."""
+    return isinstance(leaf, str) and "${" in leaf.replace("\\", "")
 
 
 def _leaves(value: Any, source: str) -> Iterator[tuple[str, Any]]:
