@@ -11,6 +11,7 @@ from tests.security.received import complaint, forge_run, stored_configuration
 from vmf_embeddings.untrusted.log_lines import OneLineFormatter
 
 METRICS = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
+LISTS = "vmf_embeddings.datasets.prepare.inaturalist"
 PREPARE = "vmf_embeddings.third_party.dml_cross_entropy.download_and_process_cub"
 
 
@@ -30,7 +31,7 @@ def test_no_pickle_is_read(tmp_path, words):
 
 
 @pytest.mark.parametrize(
-    "module", [MAIN, "vmf_embeddings.evaluate", "vmf_embeddings.summarize", METRICS, PREPARE]
+    "module", [MAIN, "vmf_embeddings.evaluate", "vmf_embeddings.summarize", METRICS, PREPARE, LISTS]
 )
 def test_nothing_is_imported_from_the_folder_a_command_is_typed_in(tmp_path, module):
     plant(tmp_path)

@@ -4,16 +4,22 @@ Van Horn et al. 2018, https://arxiv.org/abs/1707.06642; the files train2018.json
 (likewise 2019) come from https://github.com/visipedia/inat_comp and are kept where they are.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
-from vmf_embeddings.datasets.prepare.lists import refuse_control
-from vmf_embeddings.datasets.prepare.source import UserMistake
-from vmf_embeddings.untrusted import json_text
-from vmf_embeddings.untrusted.files import replacing
-from vmf_embeddings.untrusted.text import printable
+from vmf_embeddings.untrusted.import_path import leave_working_directory
+
+if __name__ == "__main__":
+    leave_working_directory()  # before anything else is imported
+
+import argparse  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from vmf_embeddings.datasets.prepare.lists import refuse_control  # noqa: E402
+from vmf_embeddings.datasets.prepare.source import UserMistake  # noqa: E402
+from vmf_embeddings.untrusted import json_text  # noqa: E402
+from vmf_embeddings.untrusted.files import replacing  # noqa: E402
+from vmf_embeddings.untrusted.text import printable  # noqa: E402
 
 PARTS = ("train", "val")
 
