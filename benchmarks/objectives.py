@@ -12,7 +12,7 @@ from benchmarks.measure import Case
 from benchmarks.ours import CONF, forget_precision
 from benchmarks.results import Entry, Setting, versus
 from benchmarks.study import Row
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.training import loop
 from vmf_embeddings.training.fit import train_epoch
 from vmf_embeddings.training.progress import EpochProgress
@@ -58,7 +58,7 @@ def beside_the_first(entry: Entry, setting: Setting, makers: dict) -> Entry:
 def composed(row: Row, device: str, *words: str) -> DictConfig:
     """The configuration of the row's command."""
     own = [f"trainer.cpu={device == 'cpu'}", "trainer.threads=1", "resume=never"]
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["experiment=digits_open", *row.words, *own, *words])
 
@@ -66,7 +66,7 @@ def composed(row: Row, device: str, *words: str) -> DictConfig:
 def epoch_of(row: Row, device: str) -> Case:
     """An epoch of the row's command, by the project's own loop."""
     with tempfile.TemporaryDirectory() as folder:
-        job = build.training_job(composed(row, device), Path(folder))
+        job = assembly.training_job(composed(row, device), Path(folder))
     forget_precision()
     names = ("method", "dataset", "sampler", "make_optimizer", "settings")
     parts = loop.assemble(*(job[name] for name in names), None, job["schedule"])
@@ -78,7 +78,7 @@ def objective_alone(row: Row, dim: int, n_classes: int, device: str) -> Case:
     """The row's loss of random unit embeddings, and its gradients, the embeddings' included."""
     words = [f"arch.params.embedding_dim={dim}", f"arch.params.n_classes={n_classes}"]
     torch.manual_seed(0)
-    method = build.method(composed(row, device, *words), None, pretrained=False).to(device)
+    method = assembly.method(composed(row, device, *words), None, pretrained=False).to(device)
     classes = torch.randperm(n_classes)[: BATCH // PER_CLASS]
     labels = classes.repeat_interleave(PER_CLASS).to(device)
     rows = torch.nn.functional.normalize(torch.randn(len(labels), dim, device=device))

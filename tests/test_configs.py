@@ -10,7 +10,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "vmf_embeddings" / "conf"
@@ -51,7 +51,7 @@ def printed_commands() -> list[str]:
 
 
 def composed(overrides: list[str]):
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", overrides)
 
@@ -110,16 +110,16 @@ def test_every_option_is_named_like_its_file_and_says_what_it_is(group):
         assert OmegaConf.load(path).name == path.stem
 
 
-@pytest.mark.parametrize("group", sorted(build.ALLOWED))
+@pytest.mark.parametrize("group", sorted(assembly.ALLOWED))
 def test_every_target_is_on_the_list(group):
     for path in (CONF / group).glob("*.yaml"):
         node = OmegaConf.load(path)
-        build.checked_target(group, node.get("params", node)["_target_"])
+        assembly.checked_target(group, node.get("params", node)["_target_"])
 
 
 def test_jobs_of_a_sweep_over_what_2021_left_out_get_folders_of_their_own():
     names = {
-        build.sweep_folder(f"arch.params.kappa_confidence={kappa},sampler.n_samples={n}")
+        assembly.sweep_folder(f"arch.params.kappa_confidence={kappa},sampler.n_samples={n}")
         for kappa in (0.4, 0.7)
         for n in (4, 8)
     }

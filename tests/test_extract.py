@@ -4,13 +4,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tests.test_configs import CONF
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import load_embeddings
-from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import load_subject
 from vmf_embeddings.extract import extract
-from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.execution import Speed
 
 SPEED = Speed(
     precision="no", cpu=True, threads=1, channels_last=False, compile=False, data_on_device=False
@@ -20,12 +20,12 @@ SPEED = Speed(
 @pytest.fixture(scope="module")
 def untrained():
     """A long-tailed data set and a method that has learnt nothing."""
-    build.register_resolvers()
+    assembly.register_resolvers()
     said = ["dataset=digits_lt", "method=classifier", "arch=n_digit_mnist"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [*said, "arch.params.embedding_dim=4"])
-    dataset = build.dataset(cfg)
-    return dataset, build.method(cfg, dataset, pretrained=False)
+    dataset = assembly.dataset(cfg)
+    return dataset, assembly.method(cfg, dataset, pretrained=False)
 
 
 def extracted(untrained, folder, **said):

@@ -7,10 +7,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 def main() -> int:
     """Read the arguments first: the rest imports torch, which takes seconds."""
-    from vmf_embeddings.evaluation.arguments import parse_evaluate
+    from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 
     options = parse_evaluate()
-    from vmf_embeddings.evaluation.command import evaluate
+    from vmf_embeddings.cli.evaluate import evaluate
 
     return evaluate(options)
 

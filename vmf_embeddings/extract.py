@@ -12,8 +12,8 @@ from torch import Tensor
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.embed import embed_split, share_of
+from vmf_embeddings.training.execution import Speed
 from vmf_embeddings.training.seeding import seed_everything
-from vmf_embeddings.training.speed import Speed
 from vmf_embeddings.training.stored_state import give_weights
 from vmf_embeddings.untrusted.text import path_component
 

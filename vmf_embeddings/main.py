@@ -8,11 +8,11 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 def main() -> None:
     """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        from vmf_embeddings.help import help_text
+        from vmf_embeddings.cli.help import help_text
 
         print(help_text(sys.argv[1:]))
         return
-    from vmf_embeddings import app
+    from vmf_embeddings.cli import app
 
     app.main()
 

@@ -7,10 +7,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 def main() -> int:
     """Read the arguments first: the rest imports matplotlib, which takes a second."""
-    from vmf_embeddings.evaluation.summary.arguments import parse_summarize
+    from vmf_embeddings.cli.summarize_arguments import parse_summarize
 
     options = parse_summarize()
-    from vmf_embeddings.evaluation.summary.command import summarize
+    from vmf_embeddings.cli.summarize import summarize
 
     return summarize(options)
 

@@ -6,12 +6,12 @@ from hydra import compose, initialize_config_dir
 from benchmarks import long_tail, metric_learning
 from benchmarks.study import Row, Study, markdown, summary
 from tests.test_configs import CONF
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 
 
 @pytest.mark.parametrize("module", [long_tail, metric_learning])
 def test_every_row_is_a_command_that_composes(module):
-    build.register_resolvers()
+    assembly.register_resolvers()
     experiments = {long_tail: "digits_lt", metric_learning: "digits_open"}
     experiment = experiments[module]
     study = Study(module.ROWS, module.COLUMNS, 64, (experiment,), (1,), "data", None)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.extract import extract
-from vmf_embeddings.help import CONF
 from vmf_embeddings.methods.arcface import ArcFace
 from vmf_embeddings.methods.fsgl import FSGL
 from vmf_embeddings.samplers.paired import PairedSampler
@@ -17,7 +17,7 @@ from vmf_embeddings.training.fit import fit
 
 
 def composed(*overrides):
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [*overrides, "num_workers=0"])
 
@@ -32,8 +32,8 @@ def composed(*overrides):
     ),
 )
 def test_other_batches_are_refused_with_the_words_to_type(method, sampler, views, words):
-    with pytest.raises(build.Refused, match=words):
-        build.refuse_other_batches(object.__new__(method), sampler, SimpleNamespace(views=views))
+    with pytest.raises(assembly.Refused, match=words):
+        assembly.refuse_other_batches(object.__new__(method), sampler, SimpleNamespace(views=views))
 
 
 def test_scaling_is_the_default_of_fsgl_alone():
@@ -44,14 +44,14 @@ def test_scaling_is_the_default_of_fsgl_alone():
 
 def test_the_recipe_trains_and_extracts_what_the_trained_classifier_says(tmp_path):
     cfg = composed("experiment=digits_lt_fsgl", "mode.epochs=2")
-    job = build.training_job(cfg, tmp_path)
+    job = assembly.training_job(cfg, tmp_path)
     fit(**job)
     method = job["method"]
     assert method.alpha == 0.75
     scaling = method.feature_scaling.class_factors
     assert scaling[0] == 1.5 and scaling[-1] == 1
     again = composed("mode=get_embeddings", f"run={tmp_path}", "split=test")
-    extract(**build.extraction_job(again, tmp_path, []))
+    extract(**assembly.extraction_job(again, tmp_path, []))
     (path,) = tmp_path.glob("*_test.npz")
     with np.load(path, allow_pickle=False) as data:
         wanted = data["embeddings"] @ data["weights"].T

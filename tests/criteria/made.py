@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 import vmf_embeddings
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.criteria.base import Criterion
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf" / "criterion"
@@ -26,6 +26,6 @@ def node(name: str, **knobs: object) -> OmegaConf:
 
 def made(name: str, n_classes: int = N_CLASSES, dim: int = DIM, **knobs: object) -> Criterion:
     """A criterion with its parameters, in float64."""
-    criterion = build.instantiate("criterion", node(name, **knobs))
+    criterion = assembly.instantiate("criterion", node(name, **knobs))
     criterion.build(n_classes, dim, N_FEATURES)
     return criterion.double()

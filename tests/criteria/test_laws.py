@@ -15,8 +15,9 @@ from tests.criteria import fixture
 from tests.criteria.fixture import LABELS, PAIRED
 from tests.criteria.made import CONF, DIM, N_CLASSES, N_FEATURES, NAMES, made, node
 from tests.methods.laws import normal
-from vmf_embeddings import build, criteria
-from vmf_embeddings.build.targets import resolve
+from vmf_embeddings import criteria
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.assembly.targets import resolve
 from vmf_embeddings.criteria.angular import angular
 from vmf_embeddings.criteria.arcface import enlarged_angle
 from vmf_embeddings.criteria.comparisons import all_triplets, distances, partners
@@ -173,7 +174,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "knobs", "words"), REFUSED)
 def test_unusable_knobs_are_refused_by_their_name(name, knobs, words):
-    with pytest.raises(build.Refused, match=words), build.refusals():
+    with pytest.raises(assembly.Refused, match=words), assembly.refusals():
         made(name, **knobs)
 
 

@@ -8,8 +8,8 @@ import pytest
 from tests.datasets.archives import cars_files, cub_archive, sop_archive
 from tests.datasets.benchmarks import build
 from vmf_embeddings.datasets.prepare.cars196 import CARS196
+from vmf_embeddings.datasets.prepare.command import main
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
-from vmf_embeddings.datasets.prepare.door import main
 from vmf_embeddings.datasets.prepare.sop import SOP
 
 SPLITS = ("train", "valid", "test")

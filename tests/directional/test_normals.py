@@ -129,7 +129,7 @@ def xoshiro128pp(s: list[int]) -> int:
 
 @pytest.mark.skipif(not native.enabled(), reason="Numba is not installed or switched off")
 def test_compiled_numbers_equal_a_slow_reference():
-    from vmf_embeddings.directional import normals_kernel as kernel
+    from vmf_embeddings.directional.kernels import normals as kernel
 
     out, seed, lanes = np.empty(6 * kernel.LANES, np.float32), 2**62 + 12345, kernel.LANES
     kernel.fill_normals(out, seed, 0, 1)

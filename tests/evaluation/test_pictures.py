@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run
-from vmf_embeddings.evaluation.arguments import Options
-from vmf_embeddings.evaluation.pictures import draw_all
-from vmf_embeddings.evaluation.pictures.class_ranks import draw_class_ranks
-from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
-from vmf_embeddings.evaluation.pictures.embedding_map import MOST_POINTS, choose_rows
-from vmf_embeddings.evaluation.pictures.flat import _spread_apart
-from vmf_embeddings.evaluation.pictures.neighbours import _choose, draw_neighbours
-from vmf_embeddings.evaluation.pictures.reliability import draw_reliability
+from vmf_embeddings.cli.evaluate_arguments import Options
+from vmf_embeddings.evaluation.figures import draw_all
+from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
+from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.figures.embedding_map import MOST_POINTS, choose_rows
+from vmf_embeddings.evaluation.figures.flat import _spread_apart
+from vmf_embeddings.evaluation.figures.neighbours import _choose, draw_neighbours
+from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.geometry import from_meta

@@ -9,9 +9,9 @@ import torch
 
 from tests.conftest import cases, load_golden
 from tests.evaluation.runs import make_file
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation import scores as module
-from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import from_meta

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from tests.evaluation.runs import make_file, make_run, strip_meta
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import save_embeddings
-from vmf_embeddings.evaluation.arguments import Options
 from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
 from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from vmf_embeddings.evaluation.summary.arguments import parse_summarize
-from vmf_embeddings.evaluation.summary.command import summarize
+from vmf_embeddings.cli.summarize import summarize
+from vmf_embeddings.cli.summarize_arguments import parse_summarize
 from vmf_embeddings.evaluation.summary.correlation import line, matrix, pearson
-from vmf_embeddings.evaluation.summary.pictures import (
+from vmf_embeddings.evaluation.summary.figures import (
     draw_correlations,
     draw_ranking,
     draw_structure,

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy, softplus
 import vmf_embeddings
 from tests.conftest import cases
 from tests.methods.laws import normal
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.heads.cosine import CosineHead, cosines
 from vmf_embeddings.heads.cosnorm import CosNormHead
 from vmf_embeddings.heads.linear import LinearHead
@@ -30,7 +30,7 @@ def made(name: str, n_classes: int = C, dim: int = D):
 
     torch.manual_seed(0)
     node = OmegaConf.load(CONF / f"{name}.yaml")
-    head = build.instantiate("head", node, n_classes=n_classes, dim=dim)
+    head = assembly.instantiate("head", node, n_classes=n_classes, dim=dim)
     if name == "ncm":
         head.fit(normal(20, dim).float(), torch.arange(20) % n_classes)
     return head

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 import vmf_embeddings
 from tests.conftest import cases
 from tests.methods.laws import normal
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.losses.balanced_softmax import balanced_softmax_loss
 from vmf_embeddings.losses.class_balanced import ClassBalanced, class_balanced_loss
 from vmf_embeddings.losses.focal import focal_loss, focal_of, sigmoid_focal_loss
@@ -45,7 +45,7 @@ CIFAR10, CIFAR100 = profile(10, 5000, 100), profile(100, 500, 100)
 
 
 def made(name: str, counts: torch.Tensor | None = COUNTS, **knobs):
-    loss = build.instantiate("loss", OmegaConf.load(CONF / f"{name}.yaml"), **knobs)
+    loss = assembly.instantiate("loss", OmegaConf.load(CONF / f"{name}.yaml"), **knobs)
     if counts is not None:
         loss.prepare(counts)
     loss.begin_epoch(10**6)  # everything that begins late has begun
@@ -403,7 +403,7 @@ def test_predictions_are_the_logits_themselves(name):
     ],
 )
 def test_a_knob_out_of_range_is_refused_with_its_name(name, knobs, words):
-    with pytest.raises(build.Refused, match=words), build.refusals():
+    with pytest.raises(assembly.Refused, match=words), assembly.refusals():
         made(name, None, **knobs)
 
 

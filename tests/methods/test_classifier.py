@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.methods.laws import TinyArch, normal
 from tests.test_configs import CONF
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.geometry import Cosine, Euclidean
 from vmf_embeddings.heads.cosine import CosineHead
 from vmf_embeddings.heads.linear import LinearHead
@@ -43,7 +43,7 @@ LOSSES = sorted(path.stem for path in (CONF / "loss").glob("*.yaml"))
 
 
 def composed(*overrides: str):
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 
@@ -56,8 +56,8 @@ def test_every_head_trains_under_every_loss_that_fits_it(head):
         nodes = [
             OmegaConf.load(CONF / g / f"{o}.yaml") for g, o in (("head", head), ("loss", name))
         ]
-        make = build.instantiate("head", nodes[0], _partial_=True)
-        loss = build.instantiate("loss", nodes[1])
+        make = assembly.instantiate("head", nodes[0], _partial_=True)
+        loss = assembly.instantiate("loss", nodes[1])
         if loss.wants_cosine_head and head in ("linear", "lws"):
             with pytest.raises(ValueError, match=f"add head=cosine .*got head={head}"):
                 classifier(make, loss)
@@ -182,10 +182,10 @@ def test_a_temperature_of_the_arch_is_said_not_to_be_read(caplog):
 
 def test_a_prior_under_a_balancing_sampler_is_warned_of(caplog):
     balancing, plain = SimpleNamespace(balances=True), SimpleNamespace(balances=False)
-    build.warn_of_contradictions(classifier(loss=BalancedSoftmax()), plain)
-    build.warn_of_contradictions(classifier(), balancing)
+    assembly.warn_of_contradictions(classifier(loss=BalancedSoftmax()), plain)
+    assembly.warn_of_contradictions(classifier(), balancing)
     assert not caplog.records
-    build.warn_of_contradictions(classifier(loss=BalancedSoftmax()), balancing)
+    assembly.warn_of_contradictions(classifier(loss=BalancedSoftmax()), balancing)
     assert "frequent ones are held back twice" in caplog.text
 
 
@@ -195,7 +195,7 @@ def test_scaling_the_features_of_a_cosine_head_is_said_to_do_nothing(caplog):
     for head, warned in ((linear, False), (cosine, True)):
         method = classifier(head)
         method.feature_scaling = FeatureScaling("rank", 1.0, None)
-        build.warn_of_contradictions(method, SimpleNamespace())
+        assembly.warn_of_contradictions(method, SimpleNamespace())
         assert ("feature_scaling changes nothing" in caplog.text) is warned
 
 
@@ -204,10 +204,10 @@ def test_heads_of_a_second_stage_are_not_trained_from_nothing(name):
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(CONF / "head" / f"{name}.yaml")
-    method = classifier(build.instantiate("head", node, _partial_=True))
-    with pytest.raises(build.Refused, match=f"say mode={name} run=RUN_FOLDER"):
-        build.refuse_second_stages(method)
-    build.refuse_second_stages(classifier())
+    method = classifier(assembly.instantiate("head", node, _partial_=True))
+    with pytest.raises(assembly.Refused, match=f"say mode={name} run=RUN_FOLDER"):
+        assembly.refuse_second_stages(method)
+    assembly.refuse_second_stages(classifier())
 
 
 # from the configuration
@@ -227,14 +227,14 @@ def test_groups_are_built_into_the_method():
         "method=classifier", "head=tvmf_k4", "loss=focal", "loss.params.gamma=1.0",
         "feature_scaling=rank", "dataset=digits",
     )  # fmt: skip
-    method = build.method(cfg, TinyData(), pretrained=False)
+    method = assembly.method(cfg, TinyData(), pretrained=False)
     assert method.classifier.kappa == 4 and method.objective.gamma == 1.0
     assert method.classifier.weight.shape == (5, 3)
     assert method.feature_scaling.class_factors[0] == 1.5
 
 
 def test_other_methods_are_built_without_head_loss_and_scaling():
-    method = build.method(composed("dataset=digits"), TinyData(), pretrained=False)
+    method = assembly.method(composed("dataset=digits"), TinyData(), pretrained=False)
     assert method.name == "unnormalized_sce" and method.feature_scaling is None
     assert not any("feature_scaling" in key for key in method.state_dict())
 
@@ -248,7 +248,7 @@ def test_naming_a_head_or_a_loss_beside_a_method_that_has_its_own_is_refused(mon
     monkeypatch.setattr("hydra.core.hydra_config.HydraConfig", hydra)
     group = override[:4]
     with pytest.raises(
-        build.Refused, match=f"method=arcface .* reads no {group}: leave {group} out"
+        assembly.Refused, match=f"method=arcface .* reads no {group}: leave {group} out"
     ):
-        build.refuse_unread_groups(composed("method=arcface"))
-    build.refuse_unread_groups(composed("method=classifier"))
+        assembly.refuse_unread_groups(composed("method=arcface"))
+    assembly.refuse_unread_groups(composed("method=classifier"))

@@ -9,8 +9,8 @@ from torch.nn.functional import cross_entropy
 from tests.methods.laws import normal
 from vmf_embeddings.methods import cosine_cross_entropy as module
 from vmf_embeddings.methods.arcface import add_margin
+from vmf_embeddings.methods.class_parameters import cosine
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
-from vmf_embeddings.methods.head import cosine
 
 SHIFTS = {"none": None, "margin": partial(add_margin, margin=0.4)}
 

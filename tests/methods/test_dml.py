@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 import vmf_embeddings
 from tests.criteria.made import NAMES, node
 from tests.methods.laws import TinyArch, normal
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Cosine, Euclidean
 from vmf_embeddings.methods.dml import DML
@@ -38,11 +38,11 @@ class FewFeatures(TinyArch):
 
 def dml(name: str, miner=None, **knobs) -> DML:
     torch.manual_seed(0)
-    return DML(FewFeatures(4, 3), build.instantiate("criterion", node(name, **knobs)), miner)
+    return DML(FewFeatures(4, 3), assembly.instantiate("criterion", node(name, **knobs)), miner)
 
 
 def composed(*overrides: str):
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["method=dml", *overrides])
 
@@ -137,10 +137,10 @@ def test_a_miner_changes_the_loss_and_its_draws_follow_torchs_seed():
 def test_a_miner_that_does_not_fit_is_refused_before_work_starts(name, miner):
     cfg = composed(f"criterion={name}", f"miner={miner}", *SMALL)
     with (
-        pytest.raises(build.Refused, match=f"criterion={name} .* say miner=none"),
-        build.refusals(),
+        pytest.raises(assembly.Refused, match=f"criterion={name} .* say miner=none"),
+        assembly.refusals(),
     ):
-        build.training_job(cfg, Path("nowhere"))
+        assembly.training_job(cfg, Path("nowhere"))
 
 
 @pytest.mark.parametrize("override", ("criterion=margin", "miner.params.margin=0.1"))
@@ -150,26 +150,26 @@ def test_naming_a_criterion_or_a_miner_beside_another_method_is_refused(monkeypa
         initialized=lambda: True, get=lambda: SimpleNamespace(overrides=overrides)
     )
     monkeypatch.setattr("hydra.core.hydra_config.HydraConfig", hydra)
-    with pytest.raises(build.Refused, match="method=arcface .* say method=dml"):
-        build.refuse_unread_groups(composed("method=arcface"))
-    build.refuse_unread_groups(composed())
+    with pytest.raises(assembly.Refused, match="method=arcface .* say method=dml"):
+        assembly.refuse_unread_groups(composed("method=arcface"))
+    assembly.refuse_unread_groups(composed())
 
 
 def test_rates_that_were_meant_for_a_smaller_one_are_named_in_the_log(caplog):
-    build.warn_of_rates(dml("proxy_anchor"), 1e-5)
-    build.warn_of_rates(dml("margin"), 1.0)
+    assembly.warn_of_rates(dml("proxy_anchor"), 1e-5)
+    assembly.warn_of_rates(dml("margin"), 1.0)
     assert not caplog.records
-    build.warn_of_rates(dml("proxy_anchor"), 0.01)
+    assembly.warn_of_rates(dml("proxy_anchor"), 0.01)
     assert "lr_factor" in caplog.text and "20" in caplog.text
 
 
 @pytest.mark.parametrize("name", ("npair", "lifted", "margin", "proxy_anchor"))
 def test_a_backbone_that_takes_lengths_from_a_criterion_that_reads_them_is_named(name, caplog):
     method = dml(name)
-    build.warn_of_lost_lengths(method)
+    assembly.warn_of_lost_lengths(method)
     assert not caplog.records
     method.arch.normalize = True
-    build.warn_of_lost_lengths(method)
+    assembly.warn_of_lost_lengths(method)
     assert ("arch.params.normalize=false" in caplog.text) == (name in ("npair", "lifted"))
 
 
@@ -188,11 +188,11 @@ def test_a_run_learns_resumes_and_its_proxies_come_back_from_the_embedding_file(
     from vmf_embeddings.extract import extract
 
     cfg = composed(*SMALL, *words)
-    metric = fit(**build.training_job(cfg, tmp_path))
+    metric = fit(**assembly.training_job(cfg, tmp_path))
     assert metric > 0.5
-    assert fit(**build.training_job(cfg, tmp_path)) == metric  # finished: nothing more to train
+    assert fit(**assembly.training_job(cfg, tmp_path)) == metric  # finished: nothing more to train
     cfg = composed("mode=get_embeddings", "trainer.cpu=True")
-    (path,) = extract(**build.extraction_job(cfg, tmp_path, []))
+    (path,) = extract(**assembly.extraction_job(cfg, tmp_path, []))
     file = load_embeddings(path)
     proxies = "proxy_anchor" in words[0]
     assert (file.class_weights is not None) == proxies

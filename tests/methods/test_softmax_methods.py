@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
 from vmf_embeddings.methods.arcface import ArcFace, add_margin, arcface_loss
+from vmf_embeddings.methods.class_parameters import cosine
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
-from vmf_embeddings.methods.head import cosine
 from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
 from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits

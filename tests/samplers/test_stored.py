@@ -12,11 +12,11 @@ from scipy.stats import chi2, multivariate_normal, wasserstein_distance
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.d2_coreset import D2CoresetSampler, d2_coreset, d2_probabilities
 from vmf_embeddings.samplers.disthist_batchmatch import DistHistBatchMatchSampler, histogram_costs
+from vmf_embeddings.samplers.embedding_based import SquaredDistances
 from vmf_embeddings.samplers.fid_batchmatch import FidBatchMatchSampler, frechet_distances
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler, k_center_greedy
 from vmf_embeddings.samplers.matching import Matching
 from vmf_embeddings.samplers.partners import Partners
-from vmf_embeddings.samplers.stored import SquaredDistances
 
 N, D = 90, 5
 LABELS = torch.arange(N) % 9

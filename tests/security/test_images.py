@@ -21,9 +21,9 @@ from tests.security.hostile_images import (
     png,
     text_bomb,
 )
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.evaluation import command
-from vmf_embeddings.evaluation.arguments import parse_evaluate
 from vmf_embeddings.untrusted.images import FORMATS, inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
 

@@ -8,8 +8,8 @@ import torch
 
 from tests.test_second_stage import composed
 from tests.test_training_job import flat
-from vmf_embeddings import app
-from vmf_embeddings.build import Refused
+from vmf_embeddings.cli import app
+from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint, fit
 
 RUN = [

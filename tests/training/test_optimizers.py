@@ -70,7 +70,7 @@ def adam_by_hand(weights, gradients, *, rate, decay):
 
 @pytest.mark.parametrize("fused", [True, False])
 def test_adam_decays_through_the_gradient_and_gives_every_group_its_rate(fused):
-    from vmf_embeddings.build import instantiate
+    from vmf_embeddings.cli.assembly import instantiate
 
     node = composed(["optimizer=adam", "mode.learning_rate=0.01", "mode.weight_decay=0.1"])
     make = instantiate("optimizer", node.optimizer, _partial_=True, fused=fused)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.test_second_stage import composed, differing
-from vmf_embeddings import app, build
+from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
 from vmf_embeddings.training import checkpoint
 
@@ -45,8 +45,8 @@ def test_a_resumed_run_is_given_the_same_and_ends_the_same(tmp_path, given):
     assert not torch.allclose(given[0], given[1], atol=1e-3)
 
     cfg = composed(RUN)
-    data = build.dataset(cfg)
-    method = build.method(cfg, data, pretrained=False)
+    data = assembly.dataset(cfg)
+    method = assembly.method(cfg, data, pretrained=False)
     method.load_state_dict(first["method_state_dict"])
     train = data.split("train")
     with torch.no_grad():

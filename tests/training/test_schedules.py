@@ -7,7 +7,7 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from tests.test_configs import CONF
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.training.schedules import Constant, Cosine, MultiStep, Plateau
 
 
@@ -32,10 +32,10 @@ def rates(schedule, n_epochs, n_steps=3, rate=0.1):
 
 
 def option(name, *overrides):
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", [f"schedule={name}", *overrides])
-    return build.instantiate("schedule", cfg.schedule)
+    return assembly.instantiate("schedule", cfg.schedule)
 
 
 def column(schedule, n_epochs, epochs):

@@ -5,12 +5,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.test_configs import CONF
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.training.settings import Settings
 
 
 def settings(*overrides: str) -> Settings:
-    build.register_resolvers()
+    assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
     return Settings.from_config(config)

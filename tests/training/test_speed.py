@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vmf_embeddings.datasets.arrays import ArraySplit
-from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.execution import Speed
 
 PLAIN = Speed(
     precision="no", cpu=True, threads=None, channels_last=False, compile=False,

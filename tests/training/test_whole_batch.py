@@ -8,17 +8,17 @@ import torch
 
 from tests.criteria.made import node
 from tests.methods.laws import TinyArch, normal
-from vmf_embeddings import build
+from vmf_embeddings.cli import assembly
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.nir import NIR
 from vmf_embeddings.miners.distance import DistanceMiner
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
+from vmf_embeddings.training.execution import Speed
 from vmf_embeddings.training.fit import fit
 from vmf_embeddings.training.optimizers import sgd, sharpness_aware
 from vmf_embeddings.training.processes import start
 from vmf_embeddings.training.settings import Settings
-from vmf_embeddings.training.speed import Speed
 from vmf_embeddings.training.whole_batch import WholeBatch
 
 N, CLASSES, DIM = 16, 4, 3
@@ -64,14 +64,14 @@ class Arch(TinyArch):
 
 
 def dml(name, miner=None, **knobs):
-    return DML(Arch(CLASSES, DIM), build.instantiate("criterion", node(name, **knobs)), miner)
+    return DML(Arch(CLASSES, DIM), assembly.instantiate("criterion", node(name, **knobs)), miner)
 
 
 def nir():
     flow = {"blocks": 2, "depth": 3, "width": 6}
     shares = {"w_flow": 1.0, "w_align": 0.1, "noise": 0.1, "logmatch": 1.0, "pair_perc": 0.5}
     rates = {"proxy_lr_factor": 10, "flow_lr_factor": 5}
-    anchor = build.instantiate("criterion", node("proxy_anchor"))
+    anchor = assembly.instantiate("criterion", node("proxy_anchor"))
     return NIR(Arch(CLASSES, DIM), anchor, None, flow, "nll_per_dim", **shares, **rates)
 
 

@@ -215,7 +215,7 @@ def _subtract_compiled(
     grad_z: Tensor,
     grad_weights: Tensor,
 ) -> float:
-    from vmf_embeddings.directional.alignment_kernel import subtract_aligned
+    from vmf_embeddings.directional.kernels.alignment import subtract_aligned
 
     if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_weights):
         raise IndexError(f"labels must lie in 0..{len(class_weights) - 1}")

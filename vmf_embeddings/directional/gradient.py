@@ -61,7 +61,7 @@ def _integrate(angle: Tensor, kappa: Tensor, versine: Tensor, dim: int) -> Tenso
 def _derivative_three(angle: Tensor, kappa: Tensor) -> Tensor:
     """In three dimensions, where w = 1 - cos(theta) is minus log(1 + u expm1(-2 kappa)) / kappa."""
     if compiles(angle) and compiles(kappa) and angle.ndim == 2 and kappa.shape == angle.shape[1:]:
-        from vmf_embeddings.directional.angle_kernel import fill_derivatives_three
+        from vmf_embeddings.directional.kernels.angle import fill_derivatives_three
 
         out = torch.empty_like(angle)
         fill_derivatives_three(*(t.detach().numpy() for t in (out, angle, kappa)))

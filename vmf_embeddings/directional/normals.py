@@ -40,7 +40,7 @@ def standard_normals_(out: Tensor, generator: torch.Generator | None = None) -> 
     """
     if not compiles(out):
         return out.normal_(generator=generator)
-    from vmf_embeddings.directional import normals_kernel as kernel
+    from vmf_embeddings.directional.kernels import normals as kernel
 
     flat, seed = out.detach().view(-1).numpy(), new_seed(generator)
     n_blocks = -(-len(flat) // kernel.BLOCK)

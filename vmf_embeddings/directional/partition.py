@@ -224,7 +224,7 @@ def _partition(weights: Tensor, beta: Tensor, paired: bool, share: float) -> Par
     kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
     plain = weights.device.type == "cpu" and weights.dtype == torch.float32
     if plain and native.enabled() and _compiles(kernel):
-        from vmf_embeddings.directional.partition_compiled import CompiledPartition
+        from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
 
         return CompiledPartition(weights, beta, kernel, paired, share)
     return TorchPartition(weights, beta, kernel, paired, share)

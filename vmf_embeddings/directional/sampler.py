@@ -42,7 +42,7 @@ def _draw(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
 
 
 def _draw_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    from vmf_embeddings.directional import angle_kernel as kernel
+    from vmf_embeddings.directional.kernels import angle as kernel
 
     angle, seed = torch.empty_like(kappa), new_seed(generator)
     arrays = angle.numpy(), kappa.detach().numpy()

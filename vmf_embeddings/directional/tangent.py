@@ -52,7 +52,7 @@ def _draw(
     cosine: Tensor, sine: Tensor, mu: Tensor, points: Tensor, lean: Tensor, seed: int
 ) -> None:
     """Draws points [S, R, D] and their lean by compiled code."""
-    from vmf_embeddings.directional import normals_kernel as kernel
+    from vmf_embeddings.directional.kernels import normals as kernel
 
     dim = points.shape[-1]
     columns = (t.detach().contiguous().view(-1).numpy() for t in (cosine, sine, lean))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject

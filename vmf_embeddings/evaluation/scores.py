@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.spaces import is_follower, own_space, score_spaces, space_ks
 from vmf_embeddings.evaluation.subject import Subject

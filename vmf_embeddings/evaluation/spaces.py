@@ -1,6 +1,6 @@
 """Scores of metric learning in both spaces, where the command names them: metrics=[…]."""
 
-from vmf_embeddings.evaluation.arguments import Options
+from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vmf_embeddings.cli.evaluate_arguments import GEOMETRIES, Options
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings
-from vmf_embeddings.evaluation.arguments import GEOMETRIES, Options
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.untrusted.files import open_regular

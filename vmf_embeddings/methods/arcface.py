@@ -12,8 +12,8 @@ from torch import Tensor
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.class_parameters import ClassHead, cosine
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
-from vmf_embeddings.methods.head import ClassHead, cosine
 from vmf_embeddings.methods.precision import full_precision
 
 _CLIP = 1e-7  # keeps sin(theta) off 0, where its gradient is infinite; the value of 2021

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Geometry
+from vmf_embeddings.methods.class_parameters import ClassHead
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
-from vmf_embeddings.methods.head import ClassHead
 from vmf_embeddings.methods.parameter_groups import parameter_groups
 from vmf_embeddings.methods.precision import widen
 

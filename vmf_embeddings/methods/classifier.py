@@ -15,7 +15,7 @@ from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision, widen
 from vmf_embeddings.miners.base import Miner, Triplets
 

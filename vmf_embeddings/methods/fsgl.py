@@ -16,7 +16,7 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.mixing import mix_views
 from vmf_embeddings.methods.precision import full_precision
 

@@ -19,7 +19,7 @@ from vmf_embeddings.hyperbolic import (
     riemannian_gradient,
 )
 from vmf_embeddings.methods.base import Method, copy_reference
-from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
 
 

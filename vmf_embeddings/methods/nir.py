@@ -14,8 +14,8 @@ from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.flows import ConditionalFlow, flow_objective, negative_log_likelihood
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.gradient_share import GradientShare
-from vmf_embeddings.methods.head import known_classes
 from vmf_embeddings.methods.precision import full_precision
 
 

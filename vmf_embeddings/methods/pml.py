@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Euclidean, Geometry
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import known_classes
+from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
 
 LIBRARY = "pytorch_metric_learning"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.class_parameters import ClassHead
 from vmf_embeddings.methods.precision import full_precision
 
 

@@ -16,7 +16,7 @@ from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.head import ClassHead
+from vmf_embeddings.methods.class_parameters import ClassHead
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
 from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale

@@ -7,7 +7,7 @@ times a Gaussian density: the code of Roth et al. 2020, https://arxiv.org/abs/20
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.stored import SquaredDistances, StoredSampler
+from vmf_embeddings.samplers.embedding_based import SquaredDistances, StoredSampler
 
 JITTER = 1e-6  # of the mean variance, added to each: with few images the covariance is singular
 

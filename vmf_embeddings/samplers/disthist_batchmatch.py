@@ -9,8 +9,8 @@ import functools
 import numpy as np
 from torch import Tensor
 
+from vmf_embeddings.samplers.embedding_based import StoredSampler
 from vmf_embeddings.samplers.matching import Matching
-from vmf_embeddings.samplers.stored import StoredSampler
 
 N_BINS = 50
 

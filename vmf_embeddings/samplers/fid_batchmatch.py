@@ -8,8 +8,8 @@ https://doi.org/10.1016/0047-259X(82)90077-X.
 import numpy as np
 from torch import Tensor
 
+from vmf_embeddings.samplers.embedding_based import StoredSampler
 from vmf_embeddings.samplers.matching import Matching
-from vmf_embeddings.samplers.stored import StoredSampler
 
 
 class FidBatchMatchSampler(StoredSampler):

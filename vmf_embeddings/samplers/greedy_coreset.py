@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from vmf_embeddings.samplers.base import positive
-from vmf_embeddings.samplers.stored import SquaredDistances, StoredSampler
+from vmf_embeddings.samplers.embedding_based import SquaredDistances, StoredSampler
 
 SOFTENED_PERCENTILE = 97
 

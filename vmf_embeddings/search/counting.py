@@ -37,7 +37,7 @@ class Referee:
         assert self.rows is not None
         out = torch.empty(len(left), dtype=torch.float64, device=self.rows.device)
         if native.enabled():
-            from vmf_embeddings.search.pairs_kernel import score_pairs
+            from vmf_embeddings.search.kernels.pairs import score_pairs
 
             arrays = [x.numpy() for x in (left, right, out)]
             rows = self.rows.numpy()
@@ -92,7 +92,7 @@ def turned(tile: Tensor) -> Tensor:
     """The transpose [J, I] of a tile, laid out as `count_tile` reads it fastest."""
     if not native.enabled() or tile.is_cuda:
         return tile.T
-    from vmf_embeddings.search.counting_kernel import transposed
+    from vmf_embeddings.search.kernels.counting import transposed
 
     out = tile.new_empty(tile.T.shape)
     lines, columns = tile.numpy(), out.numpy()
@@ -105,8 +105,8 @@ def turned(tile: Tensor) -> Tensor:
 def _count_natively(
     tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
 ) -> int:
-    from vmf_embeddings.search.counting_kernel import count
-    from vmf_embeddings.search.ordered_kernel import count_ordered
+    from vmf_embeddings.search.kernels.counting import count
+    from vmf_embeddings.search.kernels.ordered import count_ordered
 
     wanted, judge = _for_kernel(tile, slots, margin, referee)
     lines = tile.numpy()
@@ -141,13 +141,13 @@ def count_turned(
     apart = row + len(tile) <= int(slots.low[column])  # the queries' classes begin behind the lines
     if not (compiled and few and apart):
         return count_tile(turned(tile), column, row, slots, margin, referee)
-    from vmf_embeddings.search.counting_kernel import count_columns
+    from vmf_embeddings.search.kernels.counting import count_columns
 
     return count_columns(tile.numpy(), row, column, *_for_kernel(tile, slots, margin, referee))
 
 
 def _for_kernel(tile: Tensor, slots: Slots, margin: Tensor, referee: Referee) -> tuple:
-    from vmf_embeddings.search import pairs_kernel as kernel
+    from vmf_embeddings.search.kernels import pairs as kernel
 
     wanted = kernel.Wanted(
         *(getattr(slots, name).numpy() for name in kernel.Wanted._fields[:-1]), margin.numpy()

@@ -12,7 +12,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import share_of
-from vmf_embeddings.training.evaluate_on import Watch
+from vmf_embeddings.training.epoch_evaluator import Watch
 from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import grouped, restore
 from vmf_embeddings.training.schedules import Constant, Schedule

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from vmf_embeddings.training.speed import Speed
+from vmf_embeddings.training.execution import Speed
 from vmf_embeddings.training.trackers import WANDB_MODES
 
 # Accelerate's, but TensorBoard, which is always written

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vmf_embeddings.evaluation.pictures.style import (
+from vmf_embeddings.evaluation.figures.style import (
     COLOURS,
     INK,
     MUTED,

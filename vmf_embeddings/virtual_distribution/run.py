@@ -6,13 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
-from vmf_embeddings.evaluation.pictures.style import save, styled
+from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.report import print_written, say
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import Thresholds
 from vmf_embeddings.training.embed import share_of
+from vmf_embeddings.training.execution import Speed
 from vmf_embeddings.training.seeding import seed_everything
-from vmf_embeddings.training.speed import Speed
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening, measure
 from vmf_embeddings.virtual_distribution.picture import draw
 from vmf_embeddings.virtual_distribution.report import table, write_numbers, write_table

@@ -1,0 +1,52 @@
+"""Runs from before a key was there are understood, and continued."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from tests.test_configs import CONF
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.run_config import configuration_of_run
+from vmf_embeddings.training.checkpoint import refuse_other_configuration
+
+SINCE = {
+    "arch": ("pool", "normalize"),
+    "dataset": ("validation", "valid_share", "valid_seed", "normalisation"),
+}
+
+
+@pytest.fixture
+def today():
+    assembly.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", ["arch=resnet18", "dataset=cub200", "arch.params.in_channels=1"])
+
+
+def of_an_older_run(cfg, *also: str) -> dict:
+    """The configuration as such a run kept it."""
+    config = OmegaConf.to_container(cfg, resolve=False)
+    for group, keys in SINCE.items():
+        for key in keys:
+            del config[group]["params"][key]
+    for key in also:
+        del config["dataset"]["params"][key]
+    return config
+
+
+def test_keys_that_came_later_take_the_values_of_their_files(today):
+    old = of_an_older_run(today, "augment")
+    own = configuration_of_run(today, Path("run"), {"config": json.dumps(old)}, [])
+    assert own.arch == today.arch and own.dataset == today.dataset
+    assert own.arch.params.in_channels == 1 and own.dataset.params.augment == "cub"
+
+
+def test_a_run_from_before_they_came_goes_on(today):
+    now = OmegaConf.to_container(today, resolve=False)
+    stored = json.dumps(of_an_older_run(today))
+    refuse_other_configuration(Path("run"), stored, now)
+    now["arch"]["params"]["pool"] = "double"
+    with pytest.raises(ValueError, match="arch.params.pool was 'avg', now 'double'"):
+        refuse_other_configuration(Path("run"), stored, now)

@@ -1,0 +1,197 @@
+"""What a command does: compose a configuration, build what it names, hand it to a mode."""
+
+import logging
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from vmf_embeddings.cli import composition, overrides
+from vmf_embeddings.cli.assembly import Refused, register_resolvers
+from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.untrusted.text import printable
+
+log = logging.getLogger(__name__)
+
+
+def train(cfg: DictConfig, run_dir: Path) -> float:
+    """Trains what `cfg` names in `run_dir` and returns the best validation metric."""
+    from vmf_embeddings.cli import assembly
+    from vmf_embeddings.training.fit import fit
+
+    with assembly.refusals():
+        job = assembly.training_job(cfg, run_dir)
+        assembly.refuse_second_stages(job["method"])
+        assembly.refuse_what_cannot_learn(job)
+    return fit(**job)
+
+
+def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
+    """Writes the embeddings of the run, or of all runs of the sweep, in `run_dir` beside it."""
+    from vmf_embeddings.cli import assembly
+    from vmf_embeddings.extract import extract
+
+    overrides = list(HydraConfig.get().overrides.task)
+    for folder in assembly.runs_below(run_dir):
+        with assembly.refusals():
+            job = assembly.extraction_job(cfg, folder, overrides)
+        extract(**job)
+
+
+def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Trains a head on the frozen backbone of `cfg.run`; returns the best validation metric."""
+    from vmf_embeddings.cli import assembly, second_stage
+    from vmf_embeddings.training.fit import fit
+
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
+    with assembly.refusals():
+        job = second_stage.finetuning_job(cfg, run_dir, overrides)
+        assembly.refuse_what_cannot_learn(job)
+    return fit(**job)
+
+
+def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Chooses among heads that need no training, on the backbone of `cfg.run`."""
+    from vmf_embeddings.cli import assembly, second_stage
+    from vmf_embeddings.training.posthoc import choose
+
+    variants = {
+        "tau_norm": second_stage.tau_norms,
+        "maxnorm": second_stage.maximal_norms,
+        "ncm": second_stage.class_means,
+    }[cfg.mode.name]
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
+    with assembly.refusals():
+        job = second_stage.posthoc_job(cfg, run_dir, overrides, variants)
+    return choose(**job)
+
+
+def both_stages(cfg: DictConfig, run_dir: Path) -> float:
+    """Trains, then takes the second stage of `cfg.stages` on the outcome; resumes within either."""
+    from vmf_embeddings.cli import assembly, second_stage
+
+    with assembly.refusals():  # before anything is trained
+        second = second_stage.composed(cfg, run_dir)
+    folder = run_dir / second.mode.stage
+    log.info("Stage 1 of 2, in %s", run_dir)
+    train(cfg, run_dir)
+    log.info("Stage 2 of 2: %s, in %s", " ".join(cfg.stages.second), folder)
+    return MODES[second.mode.name](second, folder, list(cfg.stages.second))
+
+
+def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
+    """Measures the virtual examples of the run, or of all runs of the sweep, in `run_dir`."""
+    from vmf_embeddings.cli import assembly, trained_run
+    from vmf_embeddings.virtual_distribution.run import virtual_distribution
+
+    overrides = list(HydraConfig.get().overrides.task)
+    for folder in assembly.runs_below(run_dir):
+        with assembly.refusals():
+            job = trained_run.virtual_distribution_job(cfg, folder, overrides)
+        virtual_distribution(**job)
+
+
+MODES = {
+    "train": train,
+    "get_embeddings": get_embeddings,
+    "virtual_dist": virtual_dist,
+    "finetune": finetune,
+    "crt": finetune,
+    "lws": finetune,
+    "tau_norm": posthoc,
+    "maxnorm": posthoc,
+    "ncm": posthoc,
+}
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def run(cfg: DictConfig) -> float | None:
+    """One job: what Hydra calls with each composed configuration."""
+    hydra_cfg = HydraConfig.get()
+    os.chdir(
+        hydra_cfg.runtime.cwd
+    )  # what a command calls by a relative path lies where it was given
+    try:
+        overrides.check_keys(cfg)
+        overrides.check_value_types(cfg)
+        run_dir = Path(hydra_cfg.runtime.output_dir)
+        if cfg.get("stages"):
+            return both_stages(cfg, run_dir)
+        return MODES[cfg.mode.name](cfg, run_dir)
+    except Exception as error:
+        _log_to_file(error)
+        if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on
+            print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
+            raise
+        sys.exit(report(error))
+
+
+def main() -> None:
+    """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
+    os.environ.setdefault(FULL_TRACE, "0")
+    wants_trace, os.environ[FULL_TRACE] = os.environ[FULL_TRACE], "1"  # errors reach `report`
+    register_resolvers()
+    sys.argv[1:] = overrides.complete(sys.argv[1:])
+    os.environ[WANTS_TRACE] = wants_trace
+    try:
+        overrides.refuse_pickles(sys.argv[1:])
+        overrides.refuse_before_composing(sys.argv[1:])
+        composition.install()
+        run()
+    except KeyboardInterrupt:
+        print(
+            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
+        )
+        sys.exit(130)
+    except Exception as error:
+        sys.exit(report(error))
+
+
+FULL_TRACE = "HYDRA_FULL_ERROR"
+WANTS_TRACE = "VMF_FULL_ERROR"
+
+
+def report(error: Exception) -> int:
+    """Says what went wrong on standard error.
+
+    Returns:
+        The exit code: 2 for a user's mistake, 1 for a failure.
+    """
+    if os.environ.get(WANTS_TRACE) == "1":
+        traceback.print_exception(error)
+    if isinstance(error, Refused):
+        print(f"error: {_lines(error)}", file=sys.stderr)
+        return 2
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        explained = overrides.explain(error, sys.argv[1:])
+        print(f"error: {_lines(explained)}", file=sys.stderr)
+        return 2
+    if os.environ.get(WANTS_TRACE) != "1":
+        own = [f for f in traceback.extract_tb(error.__traceback__) if "/hydra/" not in f.filename]
+        print("".join(traceback.format_list(own)), end="", file=sys.stderr)
+    print(f"error: {type(error).__name__}: {_lines(error)}", file=sys.stderr)
+    return 1
+
+
+def _lines(text: object) -> str:
+    """The text with its lines, and every other control character as its escape sequence."""
+    return "\n".join(map(printable, str(text).split("\n")))
+
+
+def _log_to_file(error: Exception) -> None:
+    """Writes an error into the job's log file; the screen gets it from `report`."""
+    record = log.makeRecord(
+        log.name, logging.ERROR, __file__, 0, "%s: %s", (type(error).__name__, error), None
+    )
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.emit(record)

@@ -1,0 +1,139 @@
+"""The parts of a job that need one another: a data set, and the method on its classes."""
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from vmf_embeddings.cli.assembly.construct import instantiate
+from vmf_embeddings.cli.assembly.refused import Refused
+from vmf_embeddings.cli.assembly.targets import checked_target
+
+if TYPE_CHECKING:
+    from vmf_embeddings.archs.base import Arch
+    from vmf_embeddings.datasets.base import Dataset
+    from vmf_embeddings.methods.base import Method
+
+# what a method's flag says that it reads, and the plainest method that does
+READ_WITH = {
+    "wants_head_and_loss": (("head", "loss"), "classifier"),
+    "wants_criterion": (("criterion", "miner"), "dml"),
+}
+
+
+def dataset(cfg: DictConfig) -> "Dataset":
+    """The data set that `cfg` names, checked to be there."""
+    data = instantiate("dataset", cfg.dataset)
+    data.check()
+    return data
+
+
+def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Method":
+    """The arch that `cfg` names inside the method that it names.
+
+    Args:
+        cfg: composed configuration.
+        data: data set that says how many classes there are where `arch.params.n_classes` does not.
+        pretrained: whether to load the weights that `arch.params` asks for; False where a
+            checkpoint follows.
+    """
+    arch = instantiate("arch", cfg.arch)
+    if data is not None:
+        _fill_in_classes(arch, data, str(cfg.dataset.name))
+        _try_one_image(arch, data, cfg)
+    if pretrained:
+        arch.load_pretrained()
+    built = _method_of(cfg.method, cfg, arch)
+    built.feature_scaling = instantiate("feature_scaling", cfg.feature_scaling)
+    if data is not None:
+        built.configure(
+            margin_warmup_epochs=data.margin_warmup_epochs, n_epochs=cfg.mode.get("epochs")
+        )
+        if built.feature_scaling is not None:
+            built.feature_scaling.prepare(data.split("train").class_counts)
+    return built
+
+
+def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
+    """The method of a node around `arch`; a student among its knobs is made around the same one."""
+    params = node.get("params", node)
+    runtime: dict[str, Any] = {"arch": arch}
+    if "student" in params:
+        runtime["student"] = functools.partial(_method_of, params.student, cfg)
+    elif _reads(node, "wants_head_and_loss"):
+        runtime["head"] = instantiate("head", cfg.head, _partial_=True)
+        runtime["loss"] = instantiate("loss", cfg.loss)
+    elif _reads(node, "wants_criterion"):
+        runtime["criterion"] = instantiate("criterion", cfg.criterion)
+        runtime["miner"] = instantiate("miner", cfg.miner)
+    return instantiate("method", node, **runtime)
+
+
+def _reads(node: DictConfig, flag: str) -> bool:
+    """Whether a method, or the student among its knobs, takes what the groups of a flag make."""
+    params = node.get("params", node)
+    if "student" in params:
+        return _reads(params.student, flag)
+    target = params.get("_target_")
+    return target is not None and getattr(checked_target("method", target), flag, False)
+
+
+def groups_read(cfg: DictConfig) -> list[str]:
+    """The groups beside its own that the method is put together from."""
+    return [
+        g for flag, (groups, _) in READ_WITH.items() if _reads(cfg.method, flag) for g in groups
+    ]
+
+
+def refuse_unread_groups(cfg: DictConfig) -> None:
+    """Refuses groups that the command names beside a method that does not read them.
+
+    Raises:
+        Refused: naming a method that does.
+    """
+    for flag, (groups, reader) in READ_WITH.items():
+        named = () if _reads(cfg.method, flag) else _named(*groups)
+        for group in named:
+            raise Refused(
+                f"method={cfg.method.name} has an objective of its own and reads no {group}: leave "
+                f"{group} out, or say method={reader}, which takes {' and '.join(groups)}"
+            )
+
+
+def _named(*groups: str) -> list[str]:
+    """Which of the groups the command line names, by option or by a key."""
+    from hydra.core.hydra_config import HydraConfig
+
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    keys = {override.split("=", 1)[0].lstrip("+~").split(".")[0] for override in overrides}
+    return [group for group in groups if group in keys]
+
+
+def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
+    n_train = data.split("train").n_classes
+    if arch.head.n_classes is None:
+        arch.head = replace(arch.head, n_classes=n_train)
+    elif arch.head.n_classes < n_train:
+        raise Refused(
+            f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} "
+            f"training classes; say arch.params.n_classes={n_train}, or null to let the data "
+            "set say"
+        )
+
+
+def _try_one_image(arch: "Arch", data: "Dataset", cfg: DictConfig) -> None:
+    """Refuses a network that cannot take the data set's images, before anything is read."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            arch.eval()(torch.zeros(1, *data.image_shape))
+    except (RuntimeError, ValueError) as error:
+        raise Refused(
+            f"arch={cfg.arch.name} cannot take the images {tuple(data.image_shape)} (channels, "
+            f"height, width) of dataset={cfg.dataset.name}: {error}. Networks of the resnet family "
+            "take gray images with arch.params.in_channels=1, any size with dataset.params."
+            "image_size; n_digit_mnist takes gray 28 x 28 images with arch.params.n_digits=1"
+        ) from error
+    arch.train()

@@ -1,0 +1,120 @@
+"""The list of what a configuration may build, and what a dotted name on it stands for."""
+
+import importlib
+import os
+from types import FunctionType
+from typing import Any
+
+from vmf_embeddings.cli.assembly.refused import Refused
+from vmf_embeddings.untrusted.import_path import look_there_last
+from vmf_embeddings.untrusted.text import printable
+
+# what each group may build: classes below these names
+ALLOWED = {
+    "arch": ("vmf_embeddings.archs.",),
+    "method": ("vmf_embeddings.methods.",),
+    "head": ("vmf_embeddings.heads.",),
+    "loss": ("vmf_embeddings.losses.",),
+    "criterion": ("vmf_embeddings.criteria.",),
+    "miner": ("vmf_embeddings.miners.",),
+    "feature_scaling": ("vmf_embeddings.methods.feature_scaling.",),
+    "dataset": ("vmf_embeddings.datasets.",),
+    "sampler": ("vmf_embeddings.samplers.",),
+    "optimizer": (
+        "vmf_embeddings.training.optimizers.",
+        "torch.optim.",
+    ),
+    "schedule": ("vmf_embeddings.training.schedules.",),
+}
+# and these functions; others below the same names may do more than make an object
+FUNCTIONS = (
+    "vmf_embeddings.methods.feature_scaling.unscaled",
+    "vmf_embeddings.miners.base.no_miner",
+    "vmf_embeddings.training.optimizers.sgd",
+    "vmf_embeddings.training.optimizers.sharpness_aware",
+)
+FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
+EXTENDED_BY = "VMF_ALLOW_TARGETS"
+# read once, before any file can change the environment
+BY_USER = tuple(filter(None, map(str.strip, os.environ.get(EXTENDED_BY, "").split(","))))
+
+
+def checked_target(group: str, target: object) -> Any:
+    """What a `_target_` stands for, if a configuration may build it.
+
+    Args:
+        group: config group, a key of `ALLOWED`.
+        target: dotted name.
+
+    Returns:
+        The class or function itself: to look its name up again could find something else.
+
+    Raises:
+        Refused: it is not on the list, or is on it in name only; names the target and how a user
+            who trusts it can allow it.
+    """
+    if not isinstance(target, str):
+        raise Refused(f"{group}: _target_ must be a dotted name, got {repr(target)[:80]}")
+    name = target
+    if _listed(group, target) and not _is_private(target):
+        thing = resolve(target)
+        name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
+        if target in BY_USER or (_listed(group, name) and _makes_an_object(thing, name)):
+            return thing
+    raise Refused(
+        f"{group}: _target_ {printable(repr(target)[:200])} may not be built (it is "
+        f"{printable(repr(name)[:200])}); allowed are the classes below "
+        f"{' or '.join(ALLOWED[group] + BY_USER)}. If you trust it, put "
+        f"{EXTENDED_BY}={printable(target[:200])} into the environment."
+    )
+
+
+def _by_user(name: str) -> bool:
+    """Whether `VMF_ALLOW_TARGETS` holds the name, or that of a module or class it is in."""
+    return any(name == one or name.startswith(f"{one.rstrip('.')}.") for one in BY_USER)
+
+
+def _listed(group: str, name: str) -> bool:
+    ours = name.startswith(ALLOWED[group]) and not name.startswith(FORBIDDEN)
+    return ours or _by_user(name)
+
+
+def _is_private(target: str) -> bool:
+    """Whether a name leads through what is nobody's to name, as `__init__.__globals__` is."""
+    parts = target.split(".")
+    return target not in BY_USER and any(part.startswith("_") for part in parts)
+
+
+def _makes_an_object(thing: object, name: str) -> bool:
+    if isinstance(thing, FunctionType):
+        return name in FUNCTIONS or _by_user(name)
+    if not isinstance(thing, type):
+        return False
+    if name.startswith("torch.optim."):
+        import torch
+
+        return issubclass(thing, torch.optim.Optimizer)
+    return True
+
+
+def resolve(target: str) -> Any:
+    """The object that a dotted name stands for."""
+    parts = target.split(".")
+    if not all(part.isidentifier() for part in parts):
+        raise Refused(f"_target_ {printable(repr(target)[:200])} is no dotted name")
+    if _by_user(target):
+        look_there_last()
+    for n in range(len(parts) - 1, 0, -1):
+        try:
+            thing = importlib.import_module(".".join(parts[:n]))
+        except ModuleNotFoundError as error:
+            if not ".".join(parts).startswith(error.name or "?"):
+                raise
+            continue
+        try:
+            for part in parts[n:]:
+                thing = getattr(thing, part)
+        except AttributeError:
+            break
+        return thing
+    raise Refused(f"_target_ {target!r} does not exist")

@@ -1,0 +1,201 @@
+"""Composing configurations from folders that may be somebody else's, before Hydra acts on them.
+
+What a file says may choose options and values. Hydra's own node says what runs, where files are
+written and what the environment is: that is for this package and the command line alone.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import hydra._internal.hydra
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import (
+    CachingConfigRepository,
+    ConfigRepository,
+    IConfigRepository,
+)
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from vmf_embeddings.cli import output_folders
+from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.untrusted.plain import refuse_functions
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
+from vmf_embeddings.untrusted.yaml_text import read_yaml
+
+# what a file may say to Hydra: whether to sweep, over which of the task's keys, and how long
+HARMLESS = re.compile(
+    r"mode|verbose|sweeper\.(n_trials|n_jobs|direction|max_batch_size)"
+    r"|sweeper\.params\.(?!hydra\b|run$)[a-z_][a-z0-9_.]*"
+)
+
+
+def install() -> None:
+    """Lets Hydra compose with `CheckedLoader` from now on, in every command and job of a sweep."""
+    hydra._internal.hydra.ConfigLoaderImpl = CheckedLoader
+
+
+class ReceivedFolder(FileConfigSource):
+    """A folder of options that is not this package's, as `--config-dir` names one."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Reads an option, once its file is known to hold plain values.
+
+        Raises:
+            Refused: it lies outside the folder, has aliases or tags, or texts that would compute
+                something.
+        """
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        if not path.resolve().is_relative_to(Path(self.path).resolve()):
+            raise Refused(f"{path} leads out of the folder {self.path}")
+        values = read_yaml(path)
+        refuse_functions(values, str(path))
+        result = super().load_config(config_path)
+        if OmegaConf.is_dict(result.config) and "searchpath" in (result.config.get("hydra") or {}):
+            raise _not_for_files("searchpath", str(path))
+        return result
+
+
+class CheckedRepository(ConfigRepository):
+    """Knows which of its folders are received."""
+
+    def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
+        """Opens the folders of a search path."""
+        super().initialize_sources(config_search_path)
+        self.sources = [
+            ReceivedFolder(s.provider, s.path) if _is_received(s) else s for s in self.sources
+        ]
+
+    @property
+    def received(self) -> list[str]:
+        """The folders that are not this package's."""
+        return [s.path for s in self.sources if isinstance(s, ReceivedFolder)]
+
+    def _find_object_source(
+        self, config_path: str, object_type: ObjectType | None
+    ) -> ConfigSource | None:
+        if ".." in config_path.split("/") or config_path.startswith("/"):
+            raise Refused(
+                f"{printable(config_path)[:200]}: expected the name of an option, which lies in "
+                "its group's folder"
+            )
+        return super()._find_object_source(config_path, object_type)
+
+
+class CheckedLoader(ConfigLoaderImpl):
+    """Composes as Hydra does, and refuses what a received file may not decide."""
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self.repository = CheckedRepository(config_search_path)
+        self._typed: list[str] = []
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """As Hydra's.
+
+        Raises:
+            Refused: a received file speaks to Hydra, or names lead out of the usual folders.
+        """
+        self._typed = overrides
+        cfg = super().load_configuration(
+            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+        )
+        output_folders.refuse_names_that_lead_away(cfg)
+        if self.repository.received:
+            _refuse_run_of_files(cfg, overrides)
+        key = "run" if run_mode == RunMode.RUN else "sweep"
+        output_folders.refuse_links(cfg, f"hydra.{key}.dir")
+        return cfg
+
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: list[str]
+    ) -> DictConfig:
+        """As Hydra's, for one job of a sweep."""
+        cfg = super().load_sweep_config(master_config, sweep_overrides)
+        output_folders.refuse_links(cfg, "hydra.sweep.dir", "hydra.sweep.subdir")
+        return cfg
+
+    def _compose_config_from_defaults_list(
+        self, defaults: list[ResultDefault], repo: IConfigRepository
+    ) -> DictConfig:
+        cfg = super()._compose_config_from_defaults_list(defaults, repo)
+        if self.repository.received:
+            _refuse_words_to_hydra(cfg, self._typed, ", ".join(self.repository.received))
+        return cfg
+
+
+def _is_received(source: ConfigSource) -> bool:
+    # by its scheme, for Hydra loads its plugins' classes a second time: isinstance would not hold
+    return source.scheme() == "file" and Path(source.path).resolve() != CONF.resolve()
+
+
+def _refuse_run_of_files(cfg: DictConfig, overrides: list[str]) -> None:
+    """Refuses a folder to work in that a file names: it could be any on this machine."""
+    run = OmegaConf.select(cfg, "run", throw_on_missing=False, default=None)
+    if run is not None and not any(o.split("=")[0].lstrip("+") == "run" for o in overrides):
+        raise Refused(f"run={printable(run)[:200]} comes from a file: type it, if you mean it")
+
+
+def _refuse_words_to_hydra(cfg: DictConfig, typed: list[str], folders: str) -> None:
+    """Compares Hydra's node with what it is without the received files."""
+    known, now = _leaves(_hydra_without_files(typed)), _leaves(cfg.get("hydra"))
+    for key, value in now.items():
+        if not HARMLESS.fullmatch(key) and (key not in known or known[key] != value):
+            raise _not_for_files(key, folders)
+    for key in known.keys() - now.keys():
+        if not any(other.startswith(f"{key}.") for other in now):  # those were looked at above
+            raise _not_for_files(key, folders)
+
+
+def _not_for_files(key: str, source: str) -> Refused:
+    return Refused(
+        f"hydra.{printable(key)[:200]} is set by a file of {printable(source)}: what Hydra runs, "
+        "where it writes and the environment are decided on the command line alone. Take it out "
+        "of the file, and type it if you mean it"
+    )
+
+
+def _hydra_without_files(typed: list[str]) -> DictConfig:
+    """Hydra's node from this package's files and the options of Hydra's groups that were typed."""
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    parsed = OverridesParser.create().parse_overrides(typed)
+    choices = [o.input_line for o in parsed if o.key_or_group.startswith("hydra/")]
+    try:
+        found = loader.compute_defaults_list("config", choices, RunMode.MULTIRUN)
+    except HydraException as error:
+        raise Refused(
+            f"{' '.join(choices)}: options of Hydra's groups come from installed packages only "
+            f"({error})"
+        ) from error
+    repository = CachingConfigRepository(loader.repository)
+    return loader._compose_config_from_defaults_list(found.defaults, repository).hydra
+
+
+def _leaves(node: Any) -> dict[str, Any]:
+    """Every value of a node by its dotted key, unresolved; empty lists and dicts are values."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=False)
+    if not isinstance(node, dict) or not node:
+        return {"": node}
+    return {
+        f"{key}.{inside}" if inside else str(key): leaf
+        for key, value in node.items()
+        for inside, leaf in _leaves(value).items()
+    }

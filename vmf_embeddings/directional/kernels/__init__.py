@@ -1,0 +1,1 @@
+"""Inner loops of `directional`, compiled by Numba; each equals its PyTorch counterpart."""

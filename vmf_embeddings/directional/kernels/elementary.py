@@ -1,0 +1,67 @@
+"""Machine code for logarithm and exponential of one float32 number, made to run on vectors.
+
+Numba's own are calls to a library, one number at a time; these are a few multiplications that the
+compiler spreads over a vector. Polynomials are fitted in `polynomials`. Imports Numba.
+"""
+
+import numpy as np
+
+from vmf_embeddings import native
+from vmf_embeddings.directional.kernels.polynomials import EXP_TAIL, LOG_TAIL
+
+_FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
+LOG2 = np.float32(np.log(2))
+
+
+@native.compiled(fastmath=_FUSED)
+def log_of(f: np.float32, exponent: np.int32) -> np.float32:
+    """Logarithm of (1 + f) 2^exponent for 1 + f in [sqrt(1/2), sqrt(2)], to float32's rounding."""
+    p = LOG_TAIL[0]
+    for coefficient in LOG_TAIL[1:]:
+        p = p * f + coefficient
+    return np.float32(exponent) * LOG2 + (f + f * f * (f * p - np.float32(0.5)))
+
+
+@native.compiled(fastmath=_FUSED)
+def log1p(x: np.float32) -> np.float32:
+    """Logarithm of 1 + x for x > -1, to float32's rounding."""
+    bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
+    exponent = np.int32(np.int32(bits) >> np.int32(23))
+    scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
+    return log_of(x * scale + (scale - np.float32(1)), exponent)
+
+
+@native.compiled(fastmath=_FUSED)
+def log(x: np.float32) -> np.float32:
+    """Logarithm of x > 0, to float32's rounding."""
+    bits = np.uint32(np.float32(x).view(np.uint32) - np.uint32(0x3F3504F3))
+    mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
+    return log_of(mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23)))
+
+
+@native.compiled(fastmath=_FUSED)
+def exp(x: np.float32) -> np.float32:
+    """Exponential of x <= 0, to float32's rounding; 0 below e^-50, as denormal numbers are slow."""
+    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
+    n = shifted - np.float32(12582912)
+    f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
+    p = EXP_TAIL[0]
+    for coefficient in EXP_TAIL[1:]:
+        p = p * f + coefficient
+    p = f * f * p + f + np.float32(1)
+    power = np.uint32(np.float32(shifted).view(np.uint32) << np.uint32(23))
+    value = np.uint32(np.float32(p).view(np.uint32) + power).view(np.float32)
+    return np.float32(0) if x < np.float32(-50) else value
+
+
+@native.compiled()
+def ordered(x: np.float32) -> np.int32:
+    """An integer that orders as x does; maxima of floats are not compiled to vectors."""
+    bits = np.int32(np.float32(x).view(np.int32))
+    return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
+
+
+@native.compiled()
+def unordered(key: np.int32) -> np.float32:
+    """The x of a key of `ordered`."""
+    return np.int32(key ^ np.int32((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)

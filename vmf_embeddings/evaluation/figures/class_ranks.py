@@ -1,0 +1,153 @@
+"""Accuracy of every class, the class with most training pictures first, over how many they were."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vmf_embeddings.evaluation.figures.style import (
+    COLOURS,
+    INK,
+    MUTED,
+    class_labels,
+    new_figure,
+    shorten,
+)
+from vmf_embeddings.metrics import ShotScores
+from vmf_embeddings.metrics.shots import GROUPS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_NAMED = 30
+_COLOUR = dict(zip(GROUPS, (COLOURS[0], COLOURS[4], COLOURS[6]), strict=True))
+_BEHIND = "#e9ecef"
+_TOP = 114  # percent: room above 100 for the names of the groups
+
+
+def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | None) -> "Figure":
+    """Accuracy over class rank, with the groups' means, and the training pictures behind.
+
+    Args:
+        shots: of the run.
+        title: names the run.
+        names: of the classes by number, or None.
+    """
+    order = shots.train_counts.argsort(descending=True, stable=True).numpy()
+    figure = new_figure(9.6, 5.0)
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    axes = figure.subplots()
+    _draw_counts(axes, shots.train_counts.numpy()[order])
+    accuracy = 100 * shots.accuracy.numpy()[order]
+    _draw_groups(axes, shots, order, accuracy)
+    if len(order) > 2 * MOST_NAMED:
+        _draw_running_mean(axes, accuracy)
+    _label(axes, order, names)
+    _explain(figure, axes)
+    return figure
+
+
+def _explain(figure: "Figure", axes: "Axes") -> None:
+    """Put the legend below, with points of one size whatever theirs is in the picture."""
+    handles, labels = axes.get_legend_handles_labels()
+    legend = figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9,
+        handletextpad=0.4, columnspacing=1.6,
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        handle.set(markersize=7, alpha=1)
+
+
+def _draw_counts(axes: "Axes", counts: np.ndarray) -> None:
+    """Draw training pictures [C], in the order of the classes, behind all else, on the right."""
+    behind = axes.twinx()
+    axes.set_zorder(behind.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    edges = np.arange(len(counts) + 1) + 0.5
+    behind.stairs(counts, edges, fill=True, color=_BEHIND)
+    behind.stairs(counts, edges, color="#c4cad0", linewidth=1)
+    behind.grid(False)
+    behind.spines["right"].set_visible(True)
+    behind.set_ylabel("training pictures (grey)", color=MUTED)
+    behind.set_ylim(0, counts.max() * _TOP / 100)
+    if len(counts) <= MOST_NAMED:
+        for rank, count in enumerate(counts.tolist(), 1):
+            floor = count if count < 0.06 * counts.max() else 0  # not across the edge of a low step
+            behind.annotate(
+                f"{count}", (rank, floor), xytext=(0, 3), textcoords="offset points", ha="center",
+                va="bottom", fontsize=8, color=MUTED,
+            )  # fmt: skip
+
+
+def _draw_groups(axes: "Axes", shots: ShotScores, order: np.ndarray, accuracy: np.ndarray) -> None:
+    """Points [C] in the colours of their groups, and a bar and a number at the mean of each."""
+    ranks = np.arange(1, len(order) + 1)
+    own = np.array(shots.group_names)[order]
+    few_classes = len(order) <= MOST_NAMED
+    ranges = shots.thresholds.ranges()
+    for name, score in shots.groups.items():
+        chosen = own == name
+        axes.plot(
+            ranks[chosen], accuracy[chosen], "o", color=_COLOUR[name], linewidth=0,
+            markersize=9 if few_classes else np.clip(600 / len(order), 2, 6),
+            alpha=1 if few_classes else 0.7, markeredgewidth=0, zorder=3,
+            label=f"{name}: {ranges[name]} training pictures",
+        )  # fmt: skip
+        if few_classes:
+            tested = shots.test_counts.numpy()[order][chosen]
+            _draw_whiskers(axes, ranks[chosen], accuracy[chosen], tested, _COLOUR[name])
+        first, last = ranks[chosen][[0, -1]]
+        _draw_mean(axes, first - 0.5, last + 0.5, 100 * score.accuracy, name)
+        if first > 1:
+            axes.axvline(first - 0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+
+
+def _draw_mean(axes: "Axes", first: float, last: float, mean: float, name: str) -> None:
+    from matplotlib.patheffects import withStroke
+
+    axes.hlines(mean, first, last, color=_COLOUR[name], linewidth=2.5, zorder=4)
+    axes.annotate(
+        f"{name}\n{mean:.1f} %", ((first + last) / 2, _TOP), ha="center", va="top",
+        fontsize=10, fontweight="bold", color=_COLOUR[name], zorder=6,
+        path_effects=[withStroke(linewidth=3, foreground="white")],
+    )  # fmt: skip
+
+
+def _draw_whiskers(
+    axes: "Axes", ranks: np.ndarray, accuracy: np.ndarray, tested: np.ndarray, colour: str
+) -> None:
+    """Standard errors of accuracies [K] in percent over so many scored pictures [K]."""
+    error = np.sqrt(accuracy * (100 - accuracy) / np.maximum(tested, 1))
+    axes.vlines(ranks, accuracy - error, accuracy + error, color=colour, linewidth=2, alpha=0.45)
+
+
+def _draw_running_mean(axes: "Axes", accuracy: np.ndarray) -> None:
+    """The mean over a tenth of the classes [C] round each rank."""
+    window = max(3, len(accuracy) // 10) | 1
+    seen = np.isfinite(accuracy)
+    kernel = np.ones(window)
+    total = np.convolve(np.where(seen, accuracy, 0.0), kernel, mode="same")
+    count = np.convolve(seen.astype(float), kernel, mode="same")
+    axes.plot(
+        np.arange(1, len(accuracy) + 1), total / np.maximum(count, 1), color=INK, linewidth=1.6,
+        label=f"running mean of {window} classes", zorder=5,
+    )  # fmt: skip
+
+
+def _label(axes: "Axes", order: np.ndarray, names: Mapping[int, str] | None) -> None:
+    axes.set_ylabel("accuracy, %")
+    axes.set_ylim(0, _TOP)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_xlim(0.5, len(order) + 0.5)
+    axes.grid(axis="x", visible=False)
+    if len(order) > MOST_NAMED:
+        axes.set_xlabel("rank of the class, most training pictures first")
+        return
+    labels = [shorten(text, 14) for text in class_labels(order.tolist(), names)]
+    slanted = max(map(len, labels)) * len(labels) > 105
+    axes.set_xticks(
+        np.arange(1, len(order) + 1), labels, color=INK,
+        rotation=40 if slanted else 0, ha="right" if slanted else "center",
+    )  # fmt: skip
+    axes.set_xlabel("class, most training pictures first")

@@ -1,0 +1,170 @@
+"""Training curves from the `metrics.csv` of a run: loss, scores, learning rate, temperature."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.evaluation.figures.style import ACCENT, INK, MUTED, SECOND, new_figure
+from vmf_embeddings.untrusted.files import read_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+History = Mapping[str, Sequence[float]]
+_LONGEST_FILE = 16 * 2**20  # bytes
+_MOST_NUMBERS = 10_000_000  # columns times epochs
+_LARGEST = 1e100  # what is larger cannot be drawn, and no float32 is
+
+
+def read_history(path: Path) -> History:
+    """Columns of the csv by name, sorted by epoch; empty where there is no usable file.
+
+    An epoch that stands there twice (a run that was resumed) counts as it was last written; a cell
+    without a number is NaN.
+
+    Raises:
+        ValueError: it is no regular file, too large, or no table.
+    """
+    if not path.exists():
+        return {}
+    try:
+        names, *lines = _lines(path) or [[]]
+    except csv.Error as error:
+        raise ValueError(f"{path} is not a table of numbers: {error}") from error
+    if len(names) * len(lines) > _MOST_NUMBERS:
+        raise ValueError(
+            f"{path} has {len(names)} columns and {len(lines)} lines: more than {_MOST_NUMBERS} "
+            "cells"
+        )
+    place = {name: column for column, name in enumerate(names) if name}
+    rows = {_cell(line, place.get("epoch")): line for line in lines}
+    epochs = sorted(epoch for epoch in rows if not math.isnan(epoch))
+    if not epochs:
+        return {}
+    return {
+        "epoch": epochs,
+        **{
+            name: [_cell(rows[epoch], place[name]) for epoch in epochs]
+            for name in sorted(place.keys() - {"epoch"})
+        },
+    }
+
+
+def _lines(path: Path) -> list[list[str]]:
+    """Cells of the csv by line, without empty lines."""
+    text = read_text(path, limit=_LONGEST_FILE)
+    return [line for line in csv.reader(io.StringIO(text, newline="")) if line]
+
+
+def _cell(line: Sequence[str], column: int | None) -> float:
+    """The number in a column of a line; NaN where there is none that could be drawn."""
+    if column is None or column >= len(line):
+        return math.nan
+    try:
+        value = float(line[column])
+    except ValueError:
+        return math.nan
+    return value if abs(value) <= _LARGEST else math.nan
+
+
+def draw_curves(
+    history: History, title: str, metric: str = "metric", *, last: bool = False
+) -> "Figure":
+    """Panels over epochs; those without numbers are left out.
+
+    Args:
+        history: from `read_history`, with a column `epoch`.
+        title: of the whole picture.
+        metric: what chose the best epoch, such as "Recall@1"; `mode.evaluate_on` records the same
+            of other splits, and these share a panel.
+        last: whether the last epoch was kept, and none chosen.
+    """
+    looked_at = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
+    panels = {
+        "Training loss": ("train_loss",),
+        f"Validation {metric}": ("valid_metric",),
+        f"Test {metric}, selected by": ("test_metric",),
+        f"{metric.capitalize()}, only looked at": looked_at,
+        "Learning rate": ("learning_rate",),
+        "Temperature and concentration": ("temperature", "kappa"),
+    }
+    shown = {name: keys for name, keys in panels.items() if any(_has(history, k) for k in keys)}
+    n_columns = 2 if len(shown) > 1 else 1
+    n_rows = max(1, math.ceil(len(shown) / n_columns))
+    figure = new_figure(4.6 * n_columns, 2.7 * n_rows + 0.5)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    for number, (name, keys) in enumerate(shown.items(), 1):
+        axes = figure.add_subplot(n_rows, n_columns, number)
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _draw_panel(axes, history, [key for key in keys if _has(history, key)])
+        if keys[0].endswith("_metric"):
+            _mark_kept(axes, history, keys[0], last)
+    return figure
+
+
+def _has(history: History, key: str) -> bool:
+    return any(math.isfinite(value) for value in history.get(key, ()))
+
+
+def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
+    epochs = history["epoch"]
+    marker = "o" if len(epochs) < 3 else None
+    axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
+    axes.ticklabel_format(axis="y", useOffset=False)  # 1.0002, not 0.2 with 1e-3+1 in a corner
+    if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
+        _use_plain_log_scale(axes)
+    if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
+        _use_plain_log_scale(axes)
+    if "/" in keys[0]:
+        _draw_others(axes, history, keys, marker)
+    elif len(keys) == 2:
+        _draw_second(axes, history, keys)
+
+
+def _use_plain_log_scale(axes: "Axes") -> None:
+    """A logarithmic axis whose ticks read 0.1, 0.2, 0.5 and not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _spans_decades(values: Sequence[float]) -> bool:
+    finite = [value for value in values if math.isfinite(value)]
+    return min(finite) > 0 and max(finite) > 30 * min(finite)
+
+
+def _mark_kept(axes: "Axes", history: History, key: str, last: bool) -> None:
+    """Mark the epoch whose weights were kept: the first of the best, or the last."""
+    values = [value if math.isfinite(value) else -1.0 for value in history[key]]
+    kept = len(values) - 1 if last else values.index(max(values))
+    epoch = history["epoch"][kept]
+    axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.plot([epoch], [values[kept]], "o", color=SECOND, markersize=6, zorder=3)
+    words = f"{'kept: the last,' if last else 'best'} {values[kept]:.4g} at epoch {epoch:g}"
+    axes.set_title(words, loc="right", fontsize=9, fontweight="normal")
+
+
+def _draw_others(axes: "Axes", history: History, keys: Sequence[str], marker: str | None) -> None:
+    """Draw the other splits' scores beside the first, and say which is which."""
+    for key, colour, style in zip(keys[1:], (SECOND, MUTED), ("--", ":"), strict=False):
+        axes.plot(history["epoch"], history[key], color=colour, linestyle=style, marker=marker)
+    axes.legend(axes.lines, [key.split("/")[0] for key in keys], fontsize=9)
+
+
+def _draw_second(axes: "Axes", history: History, keys: Sequence[str]) -> None:
+    """Draw the second quantity against an axis of its own on the right."""
+    right = axes.twinx()
+    right.grid(False)
+    right.spines["right"].set_visible(True)
+    right.plot(history["epoch"], history[keys[1]], color=SECOND, linewidth=1.8, linestyle="--")
+    axes.set_ylabel(f"{keys[0]} (solid)", color=ACCENT)
+    right.set_ylabel(f"{keys[1]} (dashed)", color=SECOND)

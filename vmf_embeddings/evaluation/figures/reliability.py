@@ -1,0 +1,74 @@
+"""The reliability diagram: how often predictions of a given confidence are right."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from vmf_embeddings.evaluation.figures.style import ACCENT, INK, MUTED, SECOND, new_figure
+from vmf_embeddings.metrics import expected_calibration_error, reliability_bins
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_N_BINS = 15
+
+
+def draw_reliability(confidence: Tensor, correct: Tensor, title: str) -> "Figure":
+    """Accuracy over confidence in 15 bins of equal mass, above a histogram of confidence.
+
+    Args:
+        confidence: [N] largest predicted probability.
+        correct: [N] whether the prediction was right.
+        title: names the run; the calibration errors are added.
+    """
+    l2 = expected_calibration_error(confidence, correct, norm=2, binning="equal_mass")
+    usual = expected_calibration_error(confidence, correct)
+    figure = new_figure(5.4, 6.4)
+    top, bottom = figure.subplots(2, 1, height_ratios=(3.2, 1))
+    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    top.set_title(f"ECE {l2:.4f} (L2, equal-mass)   {usual:.4f} (L1, equal-width)", fontsize=10)
+    _draw_bins(top, confidence, correct)
+    _draw_histogram(bottom, confidence, correct)
+    for axes in (top, bottom):
+        axes.set_xlim(_lowest(confidence), 1.0)
+    return figure
+
+
+def _lowest(confidence: Tensor) -> float:
+    """Left end of the confidence axis: no wider than the data need, in steps of a tenth."""
+    return max(0.0, min(0.9, float((confidence.min() * 10).floor()) / 10))
+
+
+def _draw_bins(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
+    bins = reliability_bins(confidence, correct, _N_BINS, "equal_mass")
+    low = _lowest(confidence)
+    axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle="--")
+    for expected, seen in zip(bins.confidence.tolist(), bins.accuracy.tolist(), strict=True):
+        axes.plot([expected, expected], [expected, seen], color=SECOND, linewidth=3, alpha=0.55)
+    axes.plot(bins.confidence, bins.accuracy, "o-", color=ACCENT, linewidth=1.5, markersize=6)
+    axes.set_ylabel("share of right predictions")
+    floor = min(low, float(bins.accuracy.min()))
+    axes.set_ylim(floor - 0.03, 1.03)
+    handles = [
+        axes.plot([], [], color=MUTED, linewidth=1, linestyle="--", label="perfect")[0],
+        axes.plot([], [], "o-", color=ACCENT, label=f"{len(bins.count)} bins of equal mass")[0],
+        axes.plot([], [], color=SECOND, linewidth=3, alpha=0.55, label="gap")[0],
+    ]
+    axes.legend(handles=handles, loc="upper left" if floor < 0.9 else "lower right")
+
+
+def _draw_histogram(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
+    low = _lowest(confidence)
+    right = correct.bool()
+    axes.hist(
+        [confidence[right].numpy(), confidence[~right].numpy()],
+        bins=30,
+        range=(low, 1.0),
+        stacked=True,
+        color=[ACCENT, SECOND],
+        label=["right", "wrong"],
+    )
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("predictions")
+    axes.legend(loc="upper left", ncols=2, fontsize=9)

@@ -1,0 +1,138 @@
+"""Directions of three-dimensional embeddings on the sphere, seen from both sides."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vmf_embeddings.evaluation.figures.items import (
+    Items,
+    add_legend,
+    add_title,
+    unit,
+    write_name,
+)
+from vmf_embeddings.evaluation.figures.style import INK, MUTED, PAPER, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_TICKS = np.linspace(0, 2 * np.pi, 181)
+
+
+def draw_sphere(items: Items) -> "Figure":
+    """Two orthographic views, front and back, of the directions of rows [N, 3].
+
+    Discs mark the mean direction of each class, diamonds the direction of its weight.
+    """
+    figure = new_figure(9.6, 5.9)
+    marks = [_legend_mark("o", "mean direction of a class")]
+    if items.weights is not None:
+        marks.append(_legend_mark("D", "direction of its weight"))
+    add_title(figure, items.subtitle("directions on the sphere, both sides"))
+    views = figure.subplots(1, 2)
+    front = _viewing_frame(items)
+    back = front * np.array([[-1.0], [1.0], [-1.0]])  # half a turn about the vertical axis
+    for axes, frame, name in zip(views, (front, back), ("front", "back"), strict=True):
+        _draw_side(axes, items, frame)
+        axes.set_title(name, loc="center", fontweight="normal", fontsize=10, color=MUTED)
+    add_legend(figure, items, marks)
+    return figure
+
+
+def _legend_mark(marker: str, label: str) -> object:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=marker, linestyle="", markersize=7, label=label,
+                  markerfacecolor=PAPER, markeredgecolor=INK, markeredgewidth=1.4)  # fmt: skip
+
+
+def _viewing_frame(items: Items) -> np.ndarray:
+    """Axes right, up, towards the viewer [3, 3]: the view that keeps means off the rim.
+
+    A class on the rim is cut in half and squeezed; the best view has the smallest slant of any
+    class mean as large as can be.
+    """
+    means = unit(items.class_means(items.directions))
+    views = unit(np.random.default_rng(0).normal(size=(500, 3)))
+    views = views[np.abs(views[:, 2]) < 0.8]  # the poles stay above and below
+    towards = views[np.abs(views @ means.T).min(1).argmax()]
+    right = unit(np.cross([0.0, 0.0, 1.0], towards))
+    return np.stack([right, np.cross(towards, right), towards])
+
+
+def _draw_side(axes: "Axes", items: Items, frame: np.ndarray) -> None:
+    """The half of the sphere that faces the viewer."""
+    from matplotlib.patches import Circle
+
+    axes.set_axis_off()
+    axes.set_aspect("equal")
+    axes.set_xlim(-1.08, 1.08)
+    axes.set_ylim(-1.08, 1.08)
+    _draw_ball(axes)
+    _draw_graticule(axes, frame)
+    seen = items.directions @ frame.T
+    visible = seen[:, 2] >= 0
+    colours = items.colours
+    # towards the rim the surface turns away: fade, as its points crowd there
+    alpha = 0.25 + 0.5 * seen[visible, 2].clip(0, 1)
+    axes.scatter(
+        seen[visible, 0], seen[visible, 1], c=colours[items.numbers[visible]], alpha=alpha,
+        s=items.point_size, linewidths=0, zorder=3,
+    )  # fmt: skip
+    axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=1.2, zorder=4))
+    if items.weights is not None:
+        _draw_marks(axes, unit(items.weights) @ frame.T, colours, "D", 46)
+    means = unit(items.class_means(items.directions)) @ frame.T
+    _draw_marks(axes, means, colours, "o", 70)
+    for name, place in zip(items.names or [], means, strict=False):
+        if place[2] >= 0:
+            write_name(axes, name, place + np.array([0, 0.095, 0]))
+
+
+def _draw_marks(
+    axes: "Axes", places: np.ndarray, colours: np.ndarray, marker: str, size: float
+) -> None:
+    front = places[:, 2] >= 0
+    axes.scatter(
+        places[front, 0], places[front, 1], c=colours[front], marker=marker, s=size,
+        edgecolors=INK, linewidths=1.3, zorder=5,
+    )  # fmt: skip
+
+
+def _draw_ball(axes: "Axes") -> None:
+    """A disc shaded as if lit from the upper left."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    x, y = np.meshgrid(np.linspace(-1, 1, 300), np.linspace(-1, 1, 300))
+    inside = x**2 + y**2 <= 1
+    z = np.sqrt(np.clip(1 - x**2 - y**2, 0, 1))
+    light = np.where(inside, -0.35 * x + 0.45 * y + 0.82 * z, np.nan)
+    shades = LinearSegmentedColormap.from_list("ball", ["#dfe4e9", "#fbfcfd"])
+    axes.imshow(light, extent=(-1, 1, -1, 1), origin="lower", cmap=shades, zorder=1)
+
+
+def _draw_graticule(axes: "Axes", frame: np.ndarray) -> None:
+    """Circles of latitude and longitude every 30 degrees, where they face the viewer."""
+    for turn in np.arange(0, np.pi, np.pi / 6):
+        meridian = np.stack(
+            [
+                np.cos(_TICKS) * np.cos(turn),
+                np.cos(_TICKS) * np.sin(turn),
+                np.sin(_TICKS),
+            ],
+            axis=1,
+        )
+        _draw_line(axes, meridian @ frame.T)
+    for height in np.sin(np.arange(-np.pi / 3, np.pi / 2, np.pi / 6)):
+        radius = np.sqrt(1 - height**2)
+        parallel = np.stack(
+            [radius * np.cos(_TICKS), radius * np.sin(_TICKS), np.full_like(_TICKS, height)], axis=1
+        )
+        _draw_line(axes, parallel @ frame.T)
+
+
+def _draw_line(axes: "Axes", line: np.ndarray) -> None:
+    hidden = line[:, 2] < 0
+    x, y = np.where(hidden, np.nan, line[:, 0]), np.where(hidden, np.nan, line[:, 1])
+    axes.plot(x, y, color="#c9d0d6", linewidth=0.6, zorder=2)

@@ -1,0 +1,1 @@
+"""Inner loops of `search`, compiled by Numba; each equals its PyTorch counterpart."""
