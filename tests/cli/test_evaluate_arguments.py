@@ -6,12 +6,12 @@ import sys
 import pytest
 
 from vmf_embeddings.cli.evaluate_arguments import (
-    METRICS,
     parse_deterministic_door,
     parse_evaluate,
     parse_vmf_door,
 )
 from vmf_embeddings.cli.summarize_arguments import parse_summarize
+from vmf_embeddings.evaluation.options import METRICS
 from vmf_embeddings.metrics import embedding_scores
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation.figures import draw_all
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
@@ -16,6 +15,7 @@ from vmf_embeddings.evaluation.figures.embedding_map import MOST_POINTS, choose_
 from vmf_embeddings.evaluation.figures.flat import _spread_apart
 from vmf_embeddings.evaluation.figures.neighbours import _choose, draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.geometry import from_meta
@@ -39,7 +39,7 @@ def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
     meta = {"name": geometry, **({"c": 0.1} if geometry == "poincare" else {})}
     run = make_run(tmp_path, meta, dim=dim)
     (run / "metrics.csv").write_text(CSV)
-    options = Options(paths=(run,))
+    options = EvaluationOptions(paths=(run,))
     subject = load_subject(run / "toy_test.npz", run, options)
     pictures, notes = draw_all(subject, score(subject, options), options)
     names = {"training_curves.png", "embedding_map.png", "reliability.png", "neighbours.png"}
@@ -51,7 +51,7 @@ def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
 
 def test_other_splits_get_their_own_names_and_open_sets_no_reliability(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"}, split="valid", open_set=True)
-    options = Options(paths=(run,), split="valid")
+    options = EvaluationOptions(paths=(run,), split="valid")
     subject = load_subject(run / "toy_valid.npz", run, options)
     pictures, _ = draw_all(subject, score(subject, options), options)
     assert {p.name for p in pictures} == {"valid_embedding_map.png", "valid_neighbours.png"}
@@ -111,7 +111,7 @@ def test_reliability_points_are_the_bins():
 
 def test_classes_of_a_long_tail_are_drawn_beside_their_file(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"}, split="valid", dim=2, **LONG_TAIL)
-    options = Options(paths=(run,), split="valid")
+    options = EvaluationOptions(paths=(run,), split="valid")
     subject = load_subject(run / "toy_valid.npz", run, options)
     pictures, _ = draw_all(subject, score(subject, options), options)
     assert is_picture(tmp_path / "valid_per_class.png")
@@ -154,7 +154,7 @@ def subject_with_misses(tmp_path):
 
 
 def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
-    subject, options = subject_with_misses(tmp_path), Options(paths=(tmp_path,))
+    subject, options = subject_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
     queries, found, words = _choose(subject, options)
     ids = subject.file.ids
     n_wrong = int((ids[found[:, 0].numpy()] != ids[queries]).sum())
@@ -180,20 +180,20 @@ def test_missing_pictures_are_a_note_not_a_crash(tmp_path):
     subject = dataclasses.replace(
         subject, file=dataclasses.replace(subject.file, examples=None, paths=paths)
     )
-    figure, note = draw_neighbours(subject, Options(paths=(tmp_path,)))
+    figure, note = draw_neighbours(subject, EvaluationOptions(paths=(tmp_path,)))
     assert figure is None
     assert str(tmp_path) in note
     from PIL import Image
 
     for path in paths:
         Image.fromarray(np.zeros((5, 9, 3), np.uint8)).save(path)
-    assert draw_neighbours(subject, Options(paths=(tmp_path,)))[0] is not None
+    assert draw_neighbours(subject, EvaluationOptions(paths=(tmp_path,)))[0] is not None
 
 
 def test_a_file_without_pictures_is_a_note(tmp_path):
     subject = subject_with_misses(tmp_path)
     bare = dataclasses.replace(subject, file=dataclasses.replace(subject.file, examples=None))
-    figure, note = draw_neighbours(bare, Options(paths=(tmp_path,)))
+    figure, note = draw_neighbours(bare, EvaluationOptions(paths=(tmp_path,)))
     assert figure is None
     assert "holds neither pictures nor where they lie" in note
 
@@ -203,7 +203,7 @@ def test_stored_pictures_stand_for_files_and_keep_their_colours(tmp_path):
     n = len(subject.file.ids)
     pictures = np.random.default_rng(0).integers(0, 256, (n, 3, 4, 4)).astype(np.uint8)
     file = dataclasses.replace(subject.file, examples=None, pictures=pictures)
-    subject, options = dataclasses.replace(subject, file=file), Options(paths=(tmp_path,))
+    subject, options = dataclasses.replace(subject, file=file), EvaluationOptions(paths=(tmp_path,))
     query = _choose(subject, options)[0][0]
     figure, _ = draw_neighbours(subject, options)
     shown = figure.axes[0].images[0].get_array()
@@ -211,7 +211,7 @@ def test_stored_pictures_stand_for_files_and_keep_their_colours(tmp_path):
 
 
 def test_queries_without_another_of_their_class_are_not_drawn(tmp_path):
-    subject, options = subject_with_misses(tmp_path), Options(paths=(tmp_path,))
+    subject, options = subject_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
     ids = np.arange(len(subject.file.ids))
     ids[[3, 7]] = 999
     pair = dataclasses.replace(subject, file=dataclasses.replace(subject.file, ids=ids))

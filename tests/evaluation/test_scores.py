@@ -9,15 +9,15 @@ import torch
 
 from tests.conftest import cases, load_golden
 from tests.evaluation.runs import make_file
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation import scores as module
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import from_meta
 from vmf_embeddings.metrics import retrieval
 
-OPTIONS = Options(paths=(Path("x"),))
+OPTIONS = EvaluationOptions(paths=(Path("x"),))
 
 
 def subject_of(file, geometry):

@@ -5,14 +5,16 @@ import dataclasses
 import pytest
 
 from tests.evaluation.runs import make_file, make_run, strip_meta
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import save_embeddings
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
 from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
 
 
 def load(folder, **options):
-    return load_subject(folder / "toy_test.npz", folder, Options(paths=(folder,), **options))
+    return load_subject(
+        folder / "toy_test.npz", folder, EvaluationOptions(paths=(folder,), **options)
+    )
 
 
 def test_meta_says_the_geometry(tmp_path):
@@ -96,6 +98,6 @@ def test_classes_without_names_are_called_by_the_numbers_of_the_data_set(tmp_pat
     paths = tmp_path / "toy_test.npz", tmp_path / "toy_valid.npz"
     save_embeddings(paths[0], file)
     save_embeddings(paths[1], dataclasses.replace(file, original_ids=file.ids + 40))
-    options = Options(paths=paths)
+    options = EvaluationOptions(paths=paths)
     found = [load_subject(path, path, options).class_names for path in paths]
     assert found == [None, {0: "40", 1: "41", 2: "42"}]

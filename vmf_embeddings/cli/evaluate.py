@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.folders import find_embedding_files, refuse_planted
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.processes import team
 from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike
 from vmf_embeddings.evaluation.results import (
@@ -25,7 +25,7 @@ SLOW_TO_DRAW = 1_000
 MOST_FILES_DRAWN = 8
 
 
-def evaluate(options: Options) -> int:
+def evaluate(options: EvaluationOptions) -> int:
     """Do what the command line asked for.
 
     Returns:
@@ -58,7 +58,9 @@ def evaluate(options: Options) -> int:
         return 0
 
 
-def _present(subjects: Sequence[Subject], scores: Sequence[Scores], options: Options) -> int:
+def _present(
+    subjects: Sequence[Subject], scores: Sequence[Scores], options: EvaluationOptions
+) -> int:
     """Print, write and draw; 0."""
     groups = group(subjects, scores)
     for one in groups:
@@ -68,7 +70,9 @@ def _present(subjects: Sequence[Subject], scores: Sequence[Scores], options: Opt
     return 0
 
 
-def _score_all(subjects: Sequence[Subject], options: Options, processes: Team) -> list[Scores]:
+def _score_all(
+    subjects: Sequence[Subject], options: EvaluationOptions, processes: Team
+) -> list[Scores]:
     scores = []
     speaks = processes.rank == 0
     for number, subject in enumerate(subjects, 1):
@@ -84,7 +88,7 @@ def _score_all(subjects: Sequence[Subject], options: Options, processes: Team) -
     return scores
 
 
-def _write(groups: Sequence[Group], options: Options) -> list[Path]:
+def _write(groups: Sequence[Group], options: EvaluationOptions) -> list[Path]:
     """Write scores and pictures; a folder that cannot be written to is named, not fatal."""
     written: list[Path] = []
     try:
@@ -103,7 +107,7 @@ def _write(groups: Sequence[Group], options: Options) -> list[Path]:
     return written
 
 
-def _draw(groups: Sequence[Group], options: Options) -> list[Path]:
+def _draw(groups: Sequence[Group], options: EvaluationOptions) -> list[Path]:
     from vmf_embeddings.evaluation.figures import draw_all
 
     pairs = [pair for one in groups for pair in zip(one.subjects, one.scores, strict=True)]

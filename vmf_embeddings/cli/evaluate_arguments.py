@@ -5,76 +5,18 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    from vmf_embeddings.metrics import Thresholds
+from vmf_embeddings.evaluation.options import GEOMETRIES, METRICS, EvaluationOptions
 
-GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
-# groups of scores beside the usual ones; `metrics.embedding_scores` computes them
-METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # scores that one may look for -> the word that brings them
 _FOUND_IN = {
     "f1": "nmi", "rho": "spectrum", "intra": "spread", "inter": "spread", "pi": "spread",
     "kappa": "spread", "concentration": "spread", "uniformity": "spread", "alignment": "spread",
 }  # fmt: skip
 _SEARCHES = ("auto", "torch", "faiss")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a command line asked for.
-
-    Args:
-        paths: run folders, sweep folders or embedding files.
-        split: "test", "valid" or "train": which files are looked for in folders.
-        geometry: one of GEOMETRIES, or None to believe the file.
-        curvature: c > 0 of the Poincare ball, or None to believe the file or the log.
-        metrics: of METRICS, what is scored in both spaces beside the usual scores.
-        nmi_all_rows: whether NMI and F1 take all rows however many there are.
-        recall: the k of Recall@k, or None for the usual ones.
-        search: what finds neighbours for the pictures; scores are ranks, which need no search.
-        samples: draws per item for vMF scores.
-        seed: of those draws and of the pictures' choices.
-        pictures: whether to draw.
-        images_from: folder whose images may be drawn where a file names them, beside those of its
-            own folder and of the current one; its relative paths start there.
-        json: where all results go besides the run folders.
-        many_above: classes with more training pictures are many-shot ones.
-        few_below: classes with fewer are few-shot ones.
-        few_max_inclusive: whether a class with exactly `few_below` is a few-shot one too.
-        apart: whether files that cannot be compared are scored one by one instead of refused.
-        only: "vmf" or "deterministic": what a door of 2021 accepts; None accepts both.
-    """
-
-    paths: tuple[Path, ...]
-    split: str = "test"
-    geometry: str | None = None
-    curvature: float | None = None
-    metrics: tuple[str, ...] = ()
-    nmi_all_rows: bool = False
-    recall: tuple[int, ...] | None = None
-    search: str = "auto"
-    samples: int = 10
-    seed: int = 1234
-    pictures: bool = True
-    images_from: Path | None = None
-    json: Path | None = None
-    many_above: int = 100
-    few_below: int = 20
-    few_max_inclusive: bool = False
-    apart: bool = False
-    only: str | None = None
-
-    @property
-    def thresholds(self) -> "Thresholds":
-        """Where the groups of classes begin and end; imports torch."""
-        from vmf_embeddings.metrics import Thresholds
-
-        return Thresholds(self.many_above, self.few_below, self.few_max_inclusive)
 
 
 class Parser(argparse.ArgumentParser):
@@ -202,7 +144,7 @@ def _add_common(parser: Parser) -> None:
         help="score runs on different training or test pictures one by one")  # fmt: skip
 
 
-def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
+def parse_evaluate(arguments: Sequence[str] | None = None) -> EvaluationOptions:
     """Read `python -m vmf_embeddings.evaluate PATH… [options]`."""
     parser = Parser(
         prog="python -m vmf_embeddings.evaluate",
@@ -221,7 +163,7 @@ def parse_evaluate(arguments: Sequence[str] | None = None) -> Options:
     return _options(parser, parser.parse_args(arguments))
 
 
-def parse_vmf_door(arguments: Sequence[str] | None = None) -> Options:
+def parse_vmf_door(arguments: Sequence[str] | None = None) -> EvaluationOptions:
     """Read `…compute_vmf_performance_metrics RUN [options]`."""
     parser = Parser(
         prog="python -m vmf_embeddings.third_party.pytorch_metric_learning."
@@ -236,7 +178,7 @@ def parse_vmf_door(arguments: Sequence[str] | None = None) -> Options:
     return _options(parser, values, geometry="vmf", only="vmf")
 
 
-def parse_deterministic_door(arguments: Sequence[str] | None = None) -> Options:
+def parse_deterministic_door(arguments: Sequence[str] | None = None) -> EvaluationOptions:
     """Read `…compute_deterministic_performance_metrics RUN [l2|hyperbolic|none] [options]`."""
     parser = Parser(
         prog="python -m vmf_embeddings.third_party.pytorch_metric_learning."
@@ -256,7 +198,7 @@ def parse_deterministic_door(arguments: Sequence[str] | None = None) -> Options:
     return _options(parser, values, geometry=geometry, only="deterministic")
 
 
-def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) -> Options:
+def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) -> EvaluationOptions:
     fields = {**vars(values), **fixed}
     if values.few_below + values.few_max_inclusive > values.many_above + 1:
         parser.error(
@@ -268,4 +210,4 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
     fields["metrics"] = tuple(name for name in METRICS if name in asked)
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))
-    return Options(**fields)
+    return EvaluationOptions(**fields)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmf_embeddings.cli.summarize_arguments import DEFAULT_OUT, SummaryOptions
 from vmf_embeddings.evaluation import report
+from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
 from vmf_embeddings.evaluation.summary.table import table, write_recipes, write_runs
 from vmf_embeddings.untrusted.files import refuse_links

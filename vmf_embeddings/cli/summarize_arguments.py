@@ -1,35 +1,15 @@
 """The command line of `summarize`; nothing heavy is imported here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from vmf_embeddings.cli.evaluate_arguments import Parser, choice
-
-SPACES = ("normalised", "as_output")
-SPLITS = ("test", "valid", "train")
-DEFAULT_OUT = Path("summary")
-
-
-@dataclass(frozen=True)
-class SummaryOptions:
-    """What a command line asked for.
-
-    Args:
-        paths: folders below which `metrics.json` files lie.
-        split: whose scores are shown.
-        structure_split: whose spectrum and distances are shown; None for those of `split`.
-        space: the space of the scores that have one: "normalised" or "as_output".
-        out: where tables and pictures go.
-        pictures: whether to draw.
-    """
-
-    paths: tuple[Path, ...]
-    split: str = "test"
-    structure_split: str | None = None
-    space: str = "normalised"
-    out: Path = DEFAULT_OUT
-    pictures: bool = True
+from vmf_embeddings.evaluation.summary.options import (
+    DEFAULT_OUT,
+    SPACES,
+    SPLITS,
+    SummaryOptions,
+)
 
 
 def parse_summarize(arguments: Sequence[str] | None = None) -> SummaryOptions:

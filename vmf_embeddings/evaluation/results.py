@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.cli.evaluate_arguments import Options
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
@@ -20,7 +20,7 @@ from vmf_embeddings.untrusted.text import csv_cell
 SCHEMA = 1
 
 
-def write_beside(subject: Subject, scores: Scores, options: Options) -> Path:
+def write_beside(subject: Subject, scores: Scores, options: EvaluationOptions) -> Path:
     """Put the file's scores into `metrics.json` of its folder; other files' scores there stay."""
     path = subject.path.parent / "metrics.json"
     content = _existing(path)
@@ -29,7 +29,7 @@ def write_beside(subject: Subject, scores: Scores, options: Options) -> Path:
     return path
 
 
-def describe(subject: Subject, scores: Scores, options: Options) -> dict[str, Any]:
+def describe(subject: Subject, scores: Scores, options: EvaluationOptions) -> dict[str, Any]:
     """The scores of one file with what they are scores of."""
     sections: dict[str, dict[str, Any]] = {
         name: dict(section) for name, section in scores.sections.items()
@@ -90,7 +90,7 @@ def write_per_class(subject: Subject, shots: ShotScores) -> Path:
     return path
 
 
-def summarize(groups: Sequence[Group], options: Options) -> dict[str, Any]:
+def summarize(groups: Sequence[Group], options: EvaluationOptions) -> dict[str, Any]:
     """Every group's means and standard errors, and the scores of its files."""
     return {
         "schema": SCHEMA,

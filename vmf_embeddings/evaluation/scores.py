@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vmf_embeddings.cli.evaluate_arguments import Options
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.spaces import is_follower, own_space, score_spaces, space_ks
 from vmf_embeddings.evaluation.subject import Subject
@@ -62,7 +62,7 @@ class Scores:
     spaces: EmbeddingScores | None = field(default=None, repr=False)
 
 
-def score(subject: Subject, options: Options, team: Team | None = None) -> Scores:
+def score(subject: Subject, options: EvaluationOptions, team: Team | None = None) -> Scores:
     """All scores that the file allows and that its size makes cheap; more with `options.recall`.
 
     A closed set with one row per class has no neighbours to score, unless they are asked for.
@@ -138,7 +138,7 @@ def _classification(
     }
 
 
-def _shots(subject: Subject, predicted: Tensor, options: Options) -> ShotScores:
+def _shots(subject: Subject, predicted: Tensor, options: EvaluationOptions) -> ShotScores:
     """Scores of the classes with many, some and few training pictures.
 
     A network may tell apart more classes than it was shown: those had no picture.
@@ -154,18 +154,18 @@ def _shots(subject: Subject, predicted: Tensor, options: Options) -> ShotScores:
     return shot_scores(predicted, subject.file.ids, counts, options.thresholds)
 
 
-def _wants_retrieval(subject: Subject, options: Options, cheap_rows: int) -> bool:
+def _wants_retrieval(subject: Subject, options: EvaluationOptions, cheap_rows: int) -> bool:
     is_main_score = subject.file.open_set or subject.file.logits is None
     cheap = len(subject.file.ids) <= cheap_rows
     has_pairs = len(set(subject.file.ids.tolist())) < len(subject.file.ids)
     return is_main_score or (cheap and has_pairs) or options.recall is not None
 
 
-def _usual_ks(options: Options) -> list[int]:
+def _usual_ks(options: EvaluationOptions) -> list[int]:
     return sorted({1, *(options.recall or USUAL_KS)})
 
 
-def _retrieval(subject: Subject, options: Options, team: Team | None) -> RetrievalScores:
+def _retrieval(subject: Subject, options: EvaluationOptions, team: Team | None) -> RetrievalScores:
     watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=is_follower(team))
     # ranks that a space of metrics= needs too are taken once
     shared = own_space(subject) is not None and {"recall", "map"} & set(options.metrics)
@@ -185,7 +185,9 @@ def _retrieval(subject: Subject, options: Options, team: Team | None) -> Retriev
     return found
 
 
-def _sampled_retrieval(subject: Subject, options: Options, team: Team | None) -> dict[str, float]:
+def _sampled_retrieval(
+    subject: Subject, options: EvaluationOptions, team: Team | None
+) -> dict[str, float]:
     """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
     watch = Progress(f"Ranking {options.samples} draws", options.samples, quiet=is_follower(team))
     generator = torch.Generator().manual_seed(options.seed)

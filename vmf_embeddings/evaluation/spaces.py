@@ -1,6 +1,6 @@
 """Scores of metric learning in both spaces, where the command names them: metrics=[…]."""
 
-from vmf_embeddings.cli.evaluate_arguments import Options
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
@@ -17,7 +17,7 @@ def own_space(subject: Subject) -> str | None:
     return _OWN_SPACE.get(subject.geometry.name)
 
 
-def space_ks(options: Options) -> tuple[int, ...]:
+def space_ks(options: EvaluationOptions) -> tuple[int, ...]:
     """The k of Recall@k in both spaces."""
     return (options.recall or KS) if "recall" in options.metrics else ()
 
@@ -28,7 +28,7 @@ def is_follower(team: Team | None) -> bool:
 
 
 def score_spaces(
-    subject: Subject, options: Options, team: Team | None, usual: RetrievalScores | None
+    subject: Subject, options: EvaluationOptions, team: Team | None, usual: RetrievalScores | None
 ) -> EmbeddingScores:
     """What `options.metrics` names.
 

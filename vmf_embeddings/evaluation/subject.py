@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.cli.evaluate_arguments import GEOMETRIES, Options
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
+from vmf_embeddings.evaluation.options import GEOMETRIES, EvaluationOptions
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.text import printable
@@ -110,7 +110,7 @@ class Subject:
         return {label: str(number) for label, number in numbers}
 
 
-def load_subject(path: Path, root: Path, options: Options) -> Subject:
+def load_subject(path: Path, root: Path, options: EvaluationOptions) -> Subject:
     """Read a file and settle its geometry.
 
     Raises:
@@ -133,7 +133,7 @@ def load_subject(path: Path, root: Path, options: Options) -> Subject:
     return Subject(path, root, file, from_meta({"name": options.geometry, "c": curvature}), notes)
 
 
-def _unknown_geometry(path: Path, root: Path, options: Options) -> str:
+def _unknown_geometry(path: Path, root: Path, options: EvaluationOptions) -> str:
     """What to type for a file of 2021."""
     door = f"python -m {_OTHER_DOOR} {root} l2|hyperbolic|none"
     words = f"{path} does not say how its embeddings compare (files of 2021 do not). "
@@ -158,7 +158,7 @@ def _check_logits(file: EmbeddingFile, geometry: str, path: Path) -> None:
     )
 
 
-def _check_agreement(described: dict[str, Any], options: Options, path: Path) -> None:
+def _check_agreement(described: dict[str, Any], options: EvaluationOptions, path: Path) -> None:
     """Refuse arguments that contradict the file, and a door that is not for its kind."""
     name = described.get("name")
     if options.only == "deterministic" and name == "vmf":

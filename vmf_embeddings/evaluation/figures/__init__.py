@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
@@ -10,13 +9,16 @@ from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.figures.style import save, styled
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.subject import Subject
 
 __all__ = ["draw_all"]
 
 
-def draw_all(subject: Subject, scores: Scores, options: Options) -> tuple[list[Path], list[str]]:
+def draw_all(
+    subject: Subject, scores: Scores, options: EvaluationOptions
+) -> tuple[list[Path], list[str]]:
     """Draw what the file allows.
 
     Args:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.cli.evaluate_arguments import Options
 from vmf_embeddings.evaluation.figures.style import (
     HIT,
     INK,
@@ -19,6 +18,7 @@ from vmf_embeddings.evaluation.figures.style import (
     new_figure,
     shorten,
 )
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.search import NearestSearch
@@ -35,7 +35,9 @@ MOST_SEARCHED = 2000
 _THUMBNAIL = 128
 
 
-def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None", str | None]:
+def draw_neighbours(
+    subject: Subject, options: EvaluationOptions
+) -> tuple["Figure | None", str | None]:
     """Eight queries, up to half of them with a wrong first neighbour, each with seven neighbours.
 
     Args:
@@ -79,7 +81,7 @@ def draw_neighbours(subject: Subject, options: Options) -> tuple["Figure | None"
     return figure, None
 
 
-def _choose(subject: Subject, options: Options) -> tuple[list[int], Tensor, str]:
+def _choose(subject: Subject, options: EvaluationOptions) -> tuple[list[int], Tensor, str]:
     """Row numbers of queries, their neighbours' row numbers [Q, K], and how they were chosen."""
     file = subject.file
     rows = rows_to_compare(subject)
@@ -122,7 +124,9 @@ def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
     return torch.ones(n_rows, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
 
 
-def _pictures(subject: Subject, rows: set[int], options: Options) -> dict[int, np.ndarray]:
+def _pictures(
+    subject: Subject, rows: set[int], options: EvaluationOptions
+) -> dict[int, np.ndarray]:
     """The pictures of some rows.
 
     Raises:
@@ -137,7 +141,7 @@ def _pictures(subject: Subject, rows: set[int], options: Options) -> dict[int, n
         ) from error
 
 
-def _picture(subject: Subject, row: int, options: Options) -> np.ndarray:
+def _picture(subject: Subject, row: int, options: EvaluationOptions) -> np.ndarray:
     """The picture of a row, [H, W] or [H, W, 3] in [0, 1].
 
     Raises:
@@ -151,7 +155,7 @@ def _picture(subject: Subject, row: int, options: Options) -> np.ndarray:
     return _thumbnail(_permitted(subject, row, options))
 
 
-def _permitted(subject: Subject, row: int, options: Options) -> Path:
+def _permitted(subject: Subject, row: int, options: EvaluationOptions) -> Path:
     """Where the image of a row lies: the file is not believed that any image may be shown.
 
     Raises:

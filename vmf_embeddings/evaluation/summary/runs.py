@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.cli.summarize_arguments import SummaryOptions
+from vmf_embeddings.evaluation.summary.options import SummaryOptions
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import ENTRY, check_record
