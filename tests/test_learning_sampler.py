@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.test_second_stage import FIRST, composed, differing, part
+from tests.cli.test_second_stage import FIRST, composed, differing, part
 from vmf_embeddings.cli import app
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint

@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from tests.test_second_stage import FIRST, composed
+from tests.cli.test_second_stage import FIRST, composed
 from vmf_embeddings.cli import app
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint, fit

@@ -8,7 +8,7 @@ import torch
 
 from tests.methods.laws import normal
 from tests.methods.test_nir import nir
-from tests.test_second_stage import composed
+from tests.cli.test_second_stage import composed
 from vmf_embeddings.cli import app
 from vmf_embeddings.training import checkpoint
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.test_second_stage import composed, differing
+from tests.cli.test_second_stage import composed, differing
 from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
 from vmf_embeddings.training import checkpoint
