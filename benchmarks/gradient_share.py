@@ -1,7 +1,7 @@
 """The tables of docs/nir.md: how much of the gradient on the embeddings is the flow's, over time.
 
-python -m benchmarks.gradient_share synthetic
-python -m benchmarks.gradient_share digits --data FOLDER_OF_MNIST
+python -m benchmarks.gradient_fraction synthetic
+python -m benchmarks.gradient_fraction digits --data FOLDER_OF_MNIST
 
 Synthetic: means of classes plus noise through one linear layer, at the published learning rates.
 Digits: images of 0 to 4 through the small net; the other five digits are what Recall@1 is of.
@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.archs.n_digit_mnist import NDigitMnist
 from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor
 from vmf_embeddings.datasets.mnist import MNIST
@@ -49,7 +49,7 @@ class OneLayer(Arch):
     """Vectors [B, F] -> unit embeddings [B, D]."""
 
     def __init__(self, n_features: int, dim: int, n_classes: int) -> None:
-        super().__init__(HeadSpec(n_classes, dim), normalize=True)
+        super().__init__(ClassSpec(n_classes, dim), normalize=True)
         self.projection = nn.Linear(n_features, dim)
 
     def features(self, images: Tensor) -> Tensor:

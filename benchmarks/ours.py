@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import vmf_embeddings
 from benchmarks.results import NotAvailable
 from vmf_embeddings import directional, geometry, hyperbolic, metrics
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.datasets.arrays import ArraySplit
 from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.methods import arcface, vmf_softmax
@@ -65,15 +65,15 @@ def vmf_method(
         estimator: "iid", "antithetic", or None for the default.
         changes: other settings of the method.
     """
-    spec = HeadSpec(len(weights), weights.shape[1], use_vmf=True, learn_temp=True)
+    spec = ClassSpec(len(weights), weights.shape[1], use_vmf=True, learn_temp=True)
     settings = defaults("method", "vmf_softmax") | {"n_samples": n_samples} | changes
     settings |= _estimator_setting(estimator)
     try:
         method = vmf_softmax.VMFSoftmax(NoBackbone(spec), **settings)
     except ValueError as error:
         raise NotAvailable(f"method.params: {error}") from error
-    method.head.weight = nn.Parameter(weights.detach().clone())
-    method.head.tau = nn.Parameter(tau.detach().clone())
+    method.class_parameters.weight = nn.Parameter(weights.detach().clone())
+    method.class_parameters.tau = nn.Parameter(tau.detach().clone())
     return method.to(weights.device)
 
 
@@ -89,7 +89,7 @@ def _estimator_setting(estimator: str | None) -> dict[str, str]:
 
 def vmf_parameters(method: vmf_softmax.VMFSoftmax) -> list[Tensor]:
     """Class weights and log temperature."""
-    return [method.head.weight, method.head.tau]
+    return [method.class_parameters.weight, method.class_parameters.tau]
 
 
 def vmf_loss(

@@ -10,9 +10,9 @@ from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import load_subject
 from vmf_embeddings.extract import extract
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.execution import ExecutionSettings
 
-SPEED = Speed(
+SPEED = ExecutionSettings(
     precision="no", cpu=True, threads=1, channels_last=False, compile=False, data_on_device=False
 )
 

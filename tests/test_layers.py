@@ -38,7 +38,10 @@ MAY = {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },
     "virtual_distribution": {"distillation", "evaluation", "methods", "metrics", "training"},
-    "objective": {"catalogue", "archs", "criteria", "geometry", "heads", "losses", "methods"},
+    "objective": {
+        "objective_parts", "catalogue", "archs", "criteria", "geometry", "heads", "losses",
+        "methods",
+    },
     "objective_parts": {"catalogue", "archs", "criteria", "heads", "losses", "methods"},
     "evaluate": {"cli"},
     "summarize": {"cli"},

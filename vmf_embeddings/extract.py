@@ -11,8 +11,8 @@ from torch import Tensor
 
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training.embed import embed_split, share_of
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.embed import embed_split, local_batches
+from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.training.stored_state import give_weights
 from vmf_embeddings.untrusted.text import path_component
@@ -30,7 +30,7 @@ def extract(
     seed: int,
     batch_size: int,
     num_workers: int,
-    speed: Speed,
+    speed: ExecutionSettings,
     objective: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Writes `<dataset>_<split>.npz` for each split into the run's folder.
@@ -55,16 +55,16 @@ def extract(
         Refused: the checkpoint does not fit the method, or the data set's name cannot stand in the
             name of a file.
     """
-    accelerator = speed.start()
+    accelerator = speed.make_accelerator()
     give_weights(method, checkpoint, str(run_dir))
     method.to(accelerator.device).eval()
-    speed.arrange(method.arch)
+    speed.configure_backbone(method.arch)
     written = []
     trained_on = _trained_on(dataset.split("train"), checkpoint)
     for name in splits:
         split = dataset.split(name)
         seed_everything(seed)  # a split's draws do not hang on which others are extracted
-        share = share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+        share = local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
         embeddings = embed_split(method, share, accelerator)
         if not accelerator.is_main_process:
             continue

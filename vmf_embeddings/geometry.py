@@ -15,6 +15,23 @@ from torch import Tensor, nn
 from vmf_embeddings import directional, hyperbolic
 
 
+def cosines(x: Tensor, y: Tensor) -> Tensor:
+    """Cosine of every row of x with every row of y.
+
+    Args:
+        x: [B, D], any length.
+        y: [C, D], any length.
+
+    Returns:
+        [B, C] in [-1, 1] up to rounding; 0 for a vector of length 0.
+
+    Example:
+        >>> cosines(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
+        tensor([[0.6000]])
+    """
+    return nn.functional.normalize(x, dim=-1) @ nn.functional.normalize(y, dim=-1).T
+
+
 @dataclass(frozen=True)
 class Geometry(ABC):
     """Base of all geometries: frozen, compares by value."""

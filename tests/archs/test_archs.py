@@ -27,7 +27,7 @@ def build(name: str, **overrides: object) -> Arch:
 def n_parameters(arch: Arch, n_classes: int) -> int:
     """As 2021 counted: the backbone, one class weight vector per class, one temperature."""
     own = sum(p.numel() for p in arch.parameters())
-    return own + n_classes * arch.head.embedding_dim + 1
+    return own + n_classes * arch.class_spec.embedding_dim + 1
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -40,12 +40,12 @@ def test_yaml_and_constructor_have_the_same_knobs(name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_head_spec_holds_what_was_asked_for(name):
+def test_class_spec_holds_what_was_asked_for(name):
     asked = {"n_classes": 7, "embedding_dim": 5, "use_vmf": True, "learn_temp": True}
     asked |= {"init_temp": -2.0, "kappa_confidence": 0.7}
-    head = build(name, **asked).head
-    assert {key: getattr(head, key) for key in asked} == asked
-    assert replace(head, n_classes=9).n_classes == 9
+    spec = build(name, **asked).class_spec
+    assert {key: getattr(spec, key) for key in asked} == asked
+    assert replace(spec, n_classes=9).n_classes == 9
 
 
 def test_parameter_counts_are_those_of_2021():

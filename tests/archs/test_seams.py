@@ -39,7 +39,7 @@ def test_embeddings_are_projected_features(name):
         embeddings = arch.project(features)
         assert torch.equal(arch(pictures), embeddings)
     assert features.shape == (2, arch.n_features)
-    assert embeddings.shape == (2, arch.head.embedding_dim)
+    assert embeddings.shape == (2, arch.class_spec.embedding_dim)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -47,7 +47,7 @@ def test_backbone_and_embedding_layer_share_out_the_parameters(name):
     arch = build(name)
     layer, backbone = arch.embedding_parameters(), arch.backbone_parameters()
     assert sorted(map(id, (*layer, *backbone))) == sorted(map(id, arch.parameters()))
-    shapes = [(arch.head.embedding_dim, arch.n_features), (arch.head.embedding_dim,)]
+    shapes = [(arch.class_spec.embedding_dim, arch.n_features), (arch.class_spec.embedding_dim,)]
     assert [tuple(p.shape) for p in layer] == (shapes if name in PROJECTED else [])
 
 

@@ -80,7 +80,7 @@ def test_sampler_yaml_is_the_signature_of_its_target(path):
     if sampler.needs_embeddings:
         with pytest.raises(ValueError, match="chooses by embeddings"):
             next(iter(sampler))
-        sampler.renew(torch.randn(400, 8, generator=torch.Generator().manual_seed(0)))
+        sampler.update_embeddings(torch.randn(400, 8, generator=torch.Generator().manual_seed(0)))
     batches = list(sampler)
     assert len(batches) == len(sampler)
     assert all(batch.dtype == torch.int64 and batch.max() < 400 for batch in batches)

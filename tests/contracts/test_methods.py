@@ -54,9 +54,10 @@ def knobs_of(name: str) -> dict:
     knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
     if student_of(name) is not None:
         knobs["student"] = lambda arch: make(student_of(name), arch)
-    if method_class(name).wants_head_and_loss:
+    parts = method_class(name).parts(knobs)
+    if "head" in parts:
         knobs |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
-    if method_class(name).wants_criterion:
+    if "criterion" in parts:
         knobs |= {"criterion": ProxyAnchor(32, 32, 0.1, -0.1, "samples", 1), "miner": None}
     return knobs
 
@@ -65,10 +66,10 @@ def build(name: str, *, learn_temp: bool = True):
     """The method with the knobs of its yaml on a tiny backbone, prepared as before a training."""
     torch.manual_seed(0)
     target = method_class(name)
-    head = {"use_vmf": target.wants_vmf, "learn_temp": learn_temp, "init_temp": -2.0}
+    head = {"use_vmf": target.uses_vmf, "learn_temp": learn_temp, "init_temp": -2.0}
     method = make(name, TinyArch(C, D, **head))
-    if target.wants_teacher:
-        method.learn_from(build("unnormalized_sce"))
+    if target.has_teacher():
+        method.set_teacher(build("unnormalized_sce"))
     method.configure(margin_warmup_epochs=0, n_epochs=EPOCHS)
     method.prepare(lambda: images().split(16), torch.bincount(labels()))
     method.begin_epoch(EPOCHS // 2)
@@ -85,7 +86,7 @@ def labels() -> torch.Tensor:
 
 def batch(name: str) -> dict[str, torch.Tensor]:
     """A training batch of as many views as the method asks for."""
-    views = method_class(name).views
+    views = method_class(name).batch_layout.views
     examples = torch.stack([images()] * views, 1) if views > 1 else images()
     return {"examples": examples, "ids": labels()}
 
@@ -229,7 +230,7 @@ def test_mathematics_stays_in_float32_under_autocast(name):
 
 @every_method
 def test_a_wrong_vmf_flag_is_refused_with_the_words_to_type(name):
-    wanted = method_class(name).wants_vmf
+    wanted = method_class(name).uses_vmf
     with pytest.raises(ValueError) as error:
         make(name, TinyArch(C, D, use_vmf=not wanted))
     assert str(error.value) == (

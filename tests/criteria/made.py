@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from omegaconf import OmegaConf
 
 import vmf_embeddings
@@ -25,7 +26,8 @@ def node(name: str, **knobs: object) -> OmegaConf:
 
 
 def made(name: str, n_classes: int = N_CLASSES, dim: int = DIM, **knobs: object) -> Criterion:
-    """A criterion with its parameters, in float64."""
+    """A criterion with its parameters, in float64; the same ones every time."""
+    torch.manual_seed(0)
     criterion = assembly.instantiate("criterion", node(name, **knobs))
     criterion.build(n_classes, dim, N_FEATURES)
     return criterion.double()

@@ -12,7 +12,8 @@ import vmf_embeddings
 from tests.conftest import cases
 from tests.methods.laws import normal
 from vmf_embeddings.cli import assembly
-from vmf_embeddings.heads.cosine import CosineHead, cosines
+from vmf_embeddings.geometry import cosines
+from vmf_embeddings.heads.cosine import CosineHead
 from vmf_embeddings.heads.cosnorm import CosNormHead
 from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.heads.lws import LWSHead
@@ -154,17 +155,17 @@ def test_learned_scale_starts_at_1_6931_and_multiplies_the_logits(name):
 
 def test_a_fixed_scale_is_no_parameter_and_stands_in_the_state():
     head = made("cosine")
-    head.fix_scale(30)
+    head.set_scale(30)
     assert [key for key, _ in head.named_parameters()] == ["weight"]
     assert head.scale == 30 and head.state_dict()["fixed_scale"] == 30
     with pytest.raises(ValueError, match="head.params.scale must be > 0"):
-        head.fix_scale(0)
+        head.set_scale(0)
 
 
 def test_heads_without_bounded_logits_refuse_a_scale():
     for name in ("linear", "lws", "ncm"):
         with pytest.raises(ValueError, match=f"head=cosine.*got head={name}"):
-            made(name).fix_scale(30.0)
+            made(name).set_scale(30.0)
 
 
 def test_bias_is_added_before_the_scale():
@@ -188,7 +189,7 @@ def test_every_preset_gives_logits_of_all_classes_and_carries_its_geometry(name)
 @pytest.mark.parametrize("name", NAMES)
 def test_whether_a_head_reads_lengths_is_what_it_says(name):
     head, z = made(name), normal(7, D).float()
-    assert torch.allclose(head(3 * z), head(z), atol=1e-5) is not head.reads_length or name == "ncm"
+    assert torch.allclose(head(3 * z), head(z), atol=1e-5) is not head.uses_norm or name == "ncm"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -246,7 +247,7 @@ def test_lws_equals_the_golden_and_learns_its_scales_alone(golden):
     first = LinearHead(*w.shape, bias=True).double()
     first.weight.data.copy_(w)
     first.bias.data.copy_(torch.tensor(data["lws/bias"]))
-    head = LWSHead(*w.shape, bias=True).double().take_weights(first)
+    head = LWSHead(*w.shape, bias=True).double().copy_weights_from(first)
     torch.testing.assert_close(head(x), first(x))  # scales start at 1
     head.scales.data.copy_(torch.tensor(data["lws/scales"]))
     np.testing.assert_allclose(head(x).detach().numpy(), data["lws/logits"], rtol=1e-9, atol=1e-12)
@@ -278,7 +279,7 @@ def test_nearest_class_mean_needs_its_means():
 
 def test_weights_of_another_size_are_not_taken():
     with pytest.raises(ValueError, match=r"wants class weights \[5, 4\].*\[5, 3\]"):
-        made("lws").take_weights(made("linear", dim=3))
+        made("lws").copy_weights_from(made("linear", dim=3))
 
 
 # weight maps

@@ -354,7 +354,7 @@ def test_float32_is_finite_and_stays_float32_at_extreme_logits(name):
     assert torch.isfinite(result) and torch.isfinite(z.grad).all()
 
 
-COUNTED = [name for name in NAMES if made(name, None).needs_counts]
+COUNTED = [name for name in NAMES if made(name, None).needs_class_counts]
 
 
 def test_which_losses_need_counts_and_which_use_a_prior():

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 
 
 class TinyArch(Arch):
@@ -12,7 +12,7 @@ class TinyArch(Arch):
     reference_layers = {"0": "hidden", "1": "norm", "3": "projection"}
 
     def __init__(self, n_classes: int | None = 5, embedding_dim: int = 3, **head: object) -> None:
-        super().__init__(HeadSpec(n_classes, embedding_dim, **head))
+        super().__init__(ClassSpec(n_classes, embedding_dim, **head))
         self.hidden = nn.Linear(16, 8)
         self.norm = nn.BatchNorm1d(8)
         self.projection = nn.Linear(8, embedding_dim)

@@ -19,14 +19,18 @@ def group_of(method, parameter, **kwargs):
 def test_decay_reaches_matrices_of_the_backbone_alone():
     method = NormalizedSCE(TinyArch(learn_temp=True))
     assert "weight_decay" not in group_of(method, method.arch.hidden.weight)
-    for parameter in (method.arch.hidden.bias, method.arch.norm.weight, method.head.weight):
+    for parameter in (
+        method.arch.hidden.bias,
+        method.arch.norm.weight,
+        method.class_parameters.weight,
+    ):
         assert group_of(method, parameter)["weight_decay"] == 0.0
 
 
 def test_class_weights_decay_on_request_as_in_2021():
     method = NormalizedSCE(TinyArch())
     assert "weight_decay" not in group_of(
-        method, method.head.weight, class_weight_decay="reference"
+        method, method.class_parameters.weight, class_weight_decay="reference"
     )
     with pytest.raises(ValueError, match="class_weight_decay must be one of .*'always'"):
         method.param_groups(0.1, class_weight_decay="always")
@@ -41,8 +45,8 @@ def test_hyperplanes_never_decay(rule):
 
 def test_learned_temperature_has_its_own_rate_and_no_momentum():
     method = NormalizedSCE(TinyArch(learn_temp=True))
-    group = group_of(method, method.head.tau)
-    assert [id(p) for p in group["params"]] == [id(method.head.tau)]
+    group = group_of(method, method.class_parameters.tau)
+    assert [id(p) for p in group["params"]] == [id(method.class_parameters.tau)]
     constants = {k: v for k, v in group.items() if k != "params"}
     assert constants == {"lr": 0.25, "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
 
@@ -64,7 +68,7 @@ def test_frozen_parameters_are_left_out():
     method.arch.hidden.requires_grad_(False)
     grouped = {id(p) for g in method.param_groups(0.1) for p in g["params"]}
     assert id(method.arch.hidden.weight) not in grouped
-    assert id(method.head.weight) in grouped
+    assert id(method.class_parameters.weight) in grouped
 
 
 @pytest.mark.parametrize("learn_temp", (True, False))
@@ -73,7 +77,7 @@ def test_temperature_is_the_exponential_of_tau_and_divides_the_logits(learn_temp
     method = NormalizedSCE(arch)
     assert method.temperature.item() == pytest.approx(0.0625, rel=1e-3)
     assert method.status() == {"temperature": method.temperature.item()}
-    on_class = method.logits(method.head.weight.detach()).diagonal()
+    on_class = method.logits(method.class_parameters.weight.detach()).diagonal()
     torch.testing.assert_close(on_class * method.temperature, torch.ones(5))
 
 
@@ -82,7 +86,7 @@ def test_fixed_and_learned_temperature_read_each_others_checkpoints():
     learned = NormalizedSCE(TinyArch(learn_temp=True))
     learned.load_state_dict(fixed.state_dict())
     assert learned.temperature == fixed.temperature
-    assert not any(p is fixed.head.tau for p in fixed.parameters())
+    assert not any(p is fixed.class_parameters.tau for p in fixed.parameters())
 
 
 def test_methods_without_temperature_have_temperature_one():
@@ -122,8 +126,10 @@ def test_a_checkpoint_of_2021_fills_backbone_class_weights_and_temperature():
     bias = method.arch.projection.bias.detach().clone()
     method.from_reference_checkpoint(checkpoint)
     torch.testing.assert_close(method.arch.projection.bias, bias + 1)
-    assert torch.equal(method.head.weight, checkpoint["arch_state_dict"]["classifier.weight"])
-    assert method.head.tau.item() == -1.5
+    assert torch.equal(
+        method.class_parameters.weight, checkpoint["arch_state_dict"]["classifier.weight"]
+    )
+    assert method.class_parameters.tau.item() == -1.5
 
 
 def test_a_checkpoint_of_another_shape_or_arch_is_refused():

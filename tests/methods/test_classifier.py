@@ -58,7 +58,7 @@ def test_every_head_trains_under_every_loss_that_fits_it(head):
         ]
         make = assembly.instantiate("head", nodes[0], _partial_=True)
         loss = assembly.instantiate("loss", nodes[1])
-        if loss.wants_cosine_head and head in ("linear", "lws"):
+        if loss.requires_cosine_head and head in ("linear", "lws"):
             with pytest.raises(ValueError, match=f"add head=cosine .*got head={head}"):
                 classifier(make, loss)
             continue
@@ -101,7 +101,7 @@ def test_posthoc_adjustment_moves_predictions_to_the_rare_and_the_loss_not():
     plain, adjusted = classifier(), classifier(posthoc_tau=1.5)
     prior = (COUNTS.double() / COUNTS.sum()).log().float()
     torch.testing.assert_close(adjusted.logits(Z), plain.logits(Z) - 1.5 * prior)
-    torch.testing.assert_close(adjusted.raw_logits(Z), plain.logits(Z))
+    torch.testing.assert_close(adjusted.unadjusted_logits(Z), plain.logits(Z))
     torch.testing.assert_close(adjusted.loss(Z, Y), plain.loss(Z, Y))
     assert (adjusted.predict(Z)[:, 4] > plain.predict(Z)[:, 4]).all()
 

@@ -7,12 +7,12 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from tests.methods.laws import normal
+from vmf_embeddings.criteria.angular_margin import add_angular_margin
+from vmf_embeddings.geometry import cosines
 from vmf_embeddings.methods import cosine_cross_entropy as module
-from vmf_embeddings.methods.arcface import add_margin
-from vmf_embeddings.methods.class_parameters import cosine
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 
-SHIFTS = {"none": None, "margin": partial(add_margin, margin=0.4)}
+SHIFTS = {"none": None, "margin": partial(add_angular_margin, margin=0.4, monotone=False)}
 
 
 @pytest.fixture(params=[1, 2**20], ids=["row by row", "one block"])
@@ -23,11 +23,11 @@ def blocks(request, monkeypatch):
 
 def plain(x, w, y, beta, shift=None):
     """The formula by autograd, with all that it costs."""
-    cosines = cosine(x, w)
+    similarities = cosines(x, w)
     if shift is not None:
-        own = shift(cosines.gather(1, y[:, None]))[0]
-        cosines = cosines.scatter(1, y[:, None], own)
-    return cross_entropy(beta * cosines, y)
+        own = shift(similarities.gather(1, y[:, None]))[0]
+        similarities = similarities.scatter(1, y[:, None], own)
+    return cross_entropy(beta * similarities, y)
 
 
 def inputs(seed: int = 0, scale: float = 1.0):

@@ -43,7 +43,7 @@ def dive(student=balanced, *, seed: int = 2, taught: bool = True, use_vmf=False,
     method = DiVE(TinyArch(C, use_vmf=use_vmf), student, "RUN", **(usual | knobs)).double()
     method.prepare(lambda: [batch()["examples"]], COUNTS)
     if taught:
-        method.learn_from(teacher())
+        method.set_teacher(teacher())
     return method
 
 
@@ -156,7 +156,7 @@ def test_students_and_teachers_that_draw_their_logits_learn_and_teach():
     torch.manual_seed(4)
     drawing = vmf(TinyArch(C, use_vmf=True)).double()
     drawing.prepare(lambda: [batch()["examples"]], COUNTS)
-    method.learn_from(drawing)
+    method.set_teacher(drawing)
     method(batch()).backward()
     for key, parameter in method.named_parameters():
         assert torch.isfinite(parameter.grad).all(), key
@@ -179,7 +179,7 @@ def test_hooks_reach_the_student():
 
 def test_a_teacher_of_other_classes_is_refused():
     with pytest.raises(ValueError, match="RUN tells 4 classes apart, this student 5"):
-        dive(taught=False).learn_from(teacher(4))
+        dive(taught=False).set_teacher(teacher(4))
 
 
 def test_a_student_with_a_step_of_its_own_is_refused():
@@ -192,7 +192,7 @@ def test_a_student_with_a_step_of_its_own_is_refused():
 
 
 def test_training_without_a_teacher_is_refused():
-    with pytest.raises(ValueError, match="call learn_from before"):
+    with pytest.raises(ValueError, match="call set_teacher before"):
         dive(taught=False)(batch())
 
 

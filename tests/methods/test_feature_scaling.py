@@ -97,12 +97,12 @@ def test_training_scales_what_the_loss_sees_and_evaluation_nothing():
     method.feature_scaling = scaling()
     z, y = normal(6, 3).float(), torch.arange(6) % 5
     expected = z * torch.tensor([1.5, 1.4, 1.3, 1.2, 1.1, 1.5])[:, None]
-    torch.testing.assert_close(method.scaled(z, y), expected)
+    torch.testing.assert_close(method.scale_features(z, y), expected)
     batch = {"examples": normal(6, 1, 4, 4).float(), "ids": y}
     embeddings = method.embed(batch["examples"])
-    torch.testing.assert_close(method(batch), method.loss(method.scaled(embeddings, y), y))
+    torch.testing.assert_close(method(batch), method.loss(method.scale_features(embeddings, y), y))
     method.eval()
-    assert method.scaled(z, y) is z
+    assert method.scale_features(z, y) is z
     alone = UnnormalizedSCE(TinyArch()).eval()
     alone.load_state_dict(plain)
     # the pass above moved BatchNorm's statistics
@@ -116,7 +116,7 @@ def test_a_method_of_laws_is_scaled_in_its_concentrations():
     method = VMFSoftmax(TinyArch(use_vmf=True), 4, "exact", "exact", "exact")
     method.feature_scaling = scaling("const", 1.0)
     z = normal(4, 3).float()
-    lengths = method.scaled(z, torch.arange(4)).norm(dim=-1)
+    lengths = method.scale_features(z, torch.arange(4)).norm(dim=-1)
     torch.testing.assert_close(lengths, 2 * z.norm(dim=-1))
 
 

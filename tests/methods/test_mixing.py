@@ -108,7 +108,7 @@ def test_the_centre_of_a_box_is_uniform():
 def test_clipping_leaves_more_than_lambda_on_small_pictures():
     torch.manual_seed(0)
     shares = [draw_share(1.0) for _ in range(1500)]
-    gaps = [1 - draw_box(32, 32, share).share_of(32, 32) - share for share in shares]
+    gaps = [1 - draw_box(32, 32, share).local_batches(32, 32) - share for share in shares]
     assert abs(sum(gaps) / 1500 - 0.168) < 0.02
 
 

@@ -12,11 +12,12 @@ from tests.conftest import cases
 from tests.flows.golden import flow_of, ours
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.criteria.base import Criterion
-from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, cosines
+from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor
 from vmf_embeddings.criteria.proxy_anchor_nca import ProxyAnchorNCA
 from vmf_embeddings.criteria.proxy_nca import ProxyNCA
 from vmf_embeddings.criteria.soft_triple import SoftTriple
 from vmf_embeddings.flows import ConditionalFlow, negative_log_likelihood
+from vmf_embeddings.geometry import cosines
 from vmf_embeddings.methods.nir import NIR, own_proxies
 
 B, C, D = 24, 5, 8

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.cli.test_second_stage import composed
 from tests.methods.laws import normal
 from tests.methods.test_nir import nir
-from tests.cli.test_second_stage import composed
 from vmf_embeddings.cli import app
 from vmf_embeddings.training import checkpoint
 

@@ -180,7 +180,7 @@ def test_parameters_of_the_loss_learn_at_their_rate_and_do_not_decay():
     *_, group = made_pml(lr_factor=50.0).param_groups(0.0, "all")
     assert group["lr_factor"] == 50 and group["weight_decay"] == 0
     assert group["params"][0].shape == (4, 3)
-    assert made_pml(loss="ContrastiveLoss").learning_rates() == []
+    assert made_pml(loss="ContrastiveLoss").extra_param_groups() == []
 
 
 def test_nearest_proxy_has_the_largest_logit_also_where_the_library_has_distances():

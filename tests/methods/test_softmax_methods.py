@@ -9,8 +9,9 @@ from torch.nn.functional import cross_entropy
 
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
-from vmf_embeddings.methods.arcface import ArcFace, add_margin, arcface_loss
-from vmf_embeddings.methods.class_parameters import cosine
+from vmf_embeddings.criteria.angular_margin import add_angular_margin
+from vmf_embeddings.geometry import cosines
+from vmf_embeddings.methods.arcface import ArcFace, arcface_loss
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
@@ -19,9 +20,9 @@ from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product
 
 def shifted_cosines(x, w, y, margin: float) -> torch.Tensor:
     """Cosines [B, C], a margin added to the angle of the target class."""
-    cosines = cosine(x.double(), w.double())
-    own = add_margin(cosines.gather(1, y[:, None]), margin)[0]
-    return cosines.scatter(1, y[:, None], own).to(x.dtype)
+    similarities = cosines(x.double(), w.double())
+    own = add_angular_margin(similarities.gather(1, y[:, None]), margin, monotone=False)[0]
+    return similarities.scatter(1, y[:, None], own).to(x.dtype)
 
 
 def arcface(margin: float):
@@ -77,11 +78,11 @@ def test_predictions_equal_the_reference(golden, variant):
         arch = TinyArch(*w.shape, learn_temp=True)
         method = UnnormalizedSCE(arch) if variant == "unnormalized" else NormalizedSCE(arch)
         if variant.startswith("arcface"):
-            method = ArcFace(arch, 0.5, None)
+            method = ArcFace(arch, 0.5, None, False)
         method.double()
-        method.head.weight.data.copy_(w)
+        method.class_parameters.weight.data.copy_(w)
         if variant != "unnormalized":
-            method.head.tau.data.copy_(-beta.log())
+            method.class_parameters.tau.data.copy_(-beta.log())
         expected = torch.tensor(data[f"{case}/{variant}/pred_logits"])
         torch.testing.assert_close(method.logits(x), expected, rtol=1e-9, atol=1e-12)
 
@@ -98,7 +99,7 @@ def test_margin_adds_to_the_angle():
     angle = torch.linspace(0.01, math.pi - 0.01, 50, dtype=torch.float64)
     for margin in (0.0, 0.4, 3.0):
         cosine = angle.cos().requires_grad_()
-        value, slope = add_margin(cosine, margin)
+        value, slope = add_angular_margin(cosine, margin, monotone=False)
         torch.testing.assert_close(value, (angle + margin).cos())
         torch.testing.assert_close(slope, torch.autograd.grad(value.sum(), cosine)[0])
 
@@ -114,7 +115,7 @@ def test_arcface_gradient_is_finite_on_and_opposite_the_class(sign, dtype):
 
 
 def test_arcface_margin_waits_for_the_warm_up():
-    method = ArcFace(TinyArch(), 0.5, None)
+    method = ArcFace(TinyArch(), 0.5, None, False)
     assert method.margin == 0.5
     method.configure(margin_warmup_epochs=20)
     margins = []
@@ -125,14 +126,14 @@ def test_arcface_margin_waits_for_the_warm_up():
 
 
 def test_configured_warm_up_beats_the_data_set():
-    method = ArcFace(TinyArch(), 0.5, 0)
+    method = ArcFace(TinyArch(), 0.5, 0, False)
     method.configure(margin_warmup_epochs=20)
     assert method.margin == 0.5
 
 
 def test_arcface_in_warm_up_is_the_cosine_softmax():
     torch.manual_seed(0)
-    arc, plain = ArcFace(TinyArch(), 0.5, 3), NormalizedSCE(TinyArch())
+    arc, plain = ArcFace(TinyArch(), 0.5, 3, False), NormalizedSCE(TinyArch())
     plain.load_state_dict(arc.state_dict())
     embeddings, labels = normal(8, 3).float(), torch.arange(8) % 5
     torch.testing.assert_close(arc.loss(embeddings, labels), plain.loss(embeddings, labels))
@@ -195,7 +196,7 @@ def test_curvature_must_be_positive(c):
 
 def test_margin_must_be_an_angle():
     with pytest.raises(ValueError, match="radians"):
-        ArcFace(TinyArch(), 4.0, None)
+        ArcFace(TinyArch(), 4.0, None, False)
 
 
 def test_hyperbolic_reads_its_class_parameters_from_a_checkpoint_of_2021():

@@ -336,7 +336,7 @@ def code(request, monkeypatch) -> str:
 def loss_and_gradients(loss, method: VMFSoftmax, embeddings: torch.Tensor) -> list[torch.Tensor]:
     torch.manual_seed(1)
     value = loss(embeddings, torch.arange(len(embeddings)) % 5)
-    leaves = [embeddings, method.head.weight, method.head.tau]
+    leaves = [embeddings, method.class_parameters.weight, method.class_parameters.tau]
     return [value, *torch.autograd.grad(value, leaves)]
 
 

@@ -8,7 +8,7 @@ from scipy.stats import chi2
 from vmf_embeddings.samplers.class_random import ClassRandomSampler
 from vmf_embeddings.samplers.class_uniform import ClassUniformSampler
 from vmf_embeddings.samplers.m_per_class import MPerClassSampler
-from vmf_embeddings.samplers.partners import Partners, draw_numbers
+from vmf_embeddings.samplers.positives import Positives, draw_numbers
 
 SIZES = (40, 20, 7, 3, 1, 9)
 LABELS = torch.repeat_interleave(torch.arange(6), torch.tensor(SIZES))
@@ -112,7 +112,7 @@ def test_the_last_image_is_a_partner_of_a_random_one():
 
 
 def test_partners_are_the_other_images_of_the_class_all_alike():
-    rng, partners = np.random.default_rng(0), Partners(LABELS.numpy())
+    rng, partners = np.random.default_rng(0), Positives(LABELS.numpy())
     counts = np.zeros((80, 80), dtype=int)
     for _ in range(300):
         drawn = partners.draw(rng, np.arange(80), 2)

@@ -7,7 +7,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tests.commands.run import MAIN, command
-from vmf_embeddings.help import CONF
+from vmf_embeddings.cli.help import CONF
 
 OWN_GROUPS = ("arch", "method", "dataset", "head", "loss", "criterion", "miner", "feature_scaling")
 OPTIONS = {

@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from vmf_embeddings import build
-from vmf_embeddings.build import targets
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.assembly import targets
 
 TRICKS = {
     "a function of the system": ("dataset", "os.system"),
@@ -47,8 +47,8 @@ def node(target: object, **knobs: object):
 
 @pytest.mark.parametrize(("group", "target"), TRICKS.values(), ids=TRICKS)
 def test_a_trick_is_refused_before_anything_is_called(group, target):
-    with pytest.raises(build.Refused, match="_target_"):
-        build.instantiate(group, node(target))
+    with pytest.raises(assembly.Refused, match="_target_"):
+        assembly.instantiate(group, node(target))
 
 
 HONEST = {"_target_": "torch.optim.Adam", "lr": 0.1}
@@ -67,8 +67,8 @@ HIDDEN = {
 
 @pytest.mark.parametrize("knobs", HIDDEN.values(), ids=HIDDEN)
 def test_a_hidden_target_is_refused(knobs):
-    with pytest.raises(build.Refused, match="_target_"):
-        build.instantiate("optimizer", OmegaConf.create({"params": HONEST | knobs}), params=[])
+    with pytest.raises(assembly.Refused, match="_target_"):
+        assembly.instantiate("optimizer", OmegaConf.create({"params": HONEST | knobs}), params=[])
 
 
 WORDS = {
@@ -83,20 +83,20 @@ WORDS = {
 
 @pytest.mark.parametrize("knobs", WORDS.values(), ids=WORDS)
 def test_words_to_hydras_builder_are_not_read(knobs):
-    with pytest.raises(build.Refused, match="is not read"):
-        build.instantiate("optimizer", OmegaConf.create({"params": HONEST | knobs}), params=[])
+    with pytest.raises(assembly.Refused, match="is not read"):
+        assembly.instantiate("optimizer", OmegaConf.create({"params": HONEST | knobs}), params=[])
 
 
 def test_an_open_call_is_true_or_false():
     knobs = HONEST | {"_partial_": "yes"}
-    with pytest.raises(build.Refused, match="_partial_ expects"):
-        build.instantiate("optimizer", OmegaConf.create({"params": knobs}))
+    with pytest.raises(assembly.Refused, match="_partial_ expects"):
+        assembly.instantiate("optimizer", OmegaConf.create({"params": knobs}))
 
 
 @pytest.mark.parametrize("text", [r"\${oc.create:{_target_: os.getpid}}", r"a \${b} c"])
 def test_nothing_is_left_to_resolve(text):
-    with pytest.raises(build.Refused, match="without"):
-        build.instantiate("optimizer", OmegaConf.create({"params": HONEST | {"lr": text}}))
+    with pytest.raises(assembly.Refused, match="without"):
+        assembly.instantiate("optimizer", OmegaConf.create({"params": HONEST | {"lr": text}}))
 
 
 def test_what_is_checked_is_what_is_built():
@@ -106,8 +106,8 @@ def test_what_is_checked_is_what_is_built():
             "optimizer": {"params": {"_target_": "${safe}", "safe": "os.getpid"}},
         }
     )
-    with pytest.raises(build.Refused, match="unexpected keyword argument 'safe'"):
-        build.instantiate("optimizer", cfg.optimizer, params=[])
+    with pytest.raises(assembly.Refused, match="unexpected keyword argument 'safe'"):
+        assembly.instantiate("optimizer", cfg.optimizer, params=[])
 
 
 ALLOWED_BY_USER = {
@@ -128,13 +128,13 @@ ALLOWED_BY_USER = {
 def test_the_users_list_ends_at_dots(monkeypatch, allowed, target, is_allowed):
     monkeypatch.setattr(targets, "BY_USER", tuple(filter(None, [allowed])))
     if is_allowed:
-        assert build.checked_target("arch", target) is not None
+        assert assembly.checked_target("arch", target) is not None
         return
-    with pytest.raises(build.Refused, match="may not be built"):
-        build.checked_target("arch", target)
+    with pytest.raises(assembly.Refused, match="may not be built"):
+        assembly.checked_target("arch", target)
 
 
 def test_the_users_list_is_read_once(monkeypatch):
-    monkeypatch.setenv(build.EXTENDED_BY, "collections.Counter")
-    with pytest.raises(build.Refused, match="may not be built"):
-        build.checked_target("arch", "collections.Counter")
+    monkeypatch.setenv(assembly.EXTENDED_BY, "collections.Counter")
+    with pytest.raises(assembly.Refused, match="may not be built"):
+        assembly.checked_target("arch", "collections.Counter")

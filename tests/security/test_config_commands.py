@@ -124,7 +124,7 @@ def test_a_value_makes_no_lines_in_a_log():
 def test_hydra_uses_that_formatter():
     from omegaconf import OmegaConf
 
-    from vmf_embeddings.help import CONF
+    from vmf_embeddings.cli.help import CONF
 
     logs = OmegaConf.load(CONF / "config.yaml").hydra.job_logging
     assert logs.formatters.simple["class"].rpartition(".")[2] == OneLineFormatter.__name__

@@ -8,8 +8,8 @@ import pytest
 
 from tests.commands.run import MAIN, command
 from tests.security.received import complaint
-from vmf_embeddings import build, composition
-from vmf_embeddings.help import CONF
+from vmf_embeddings.cli import assembly, composition
+from vmf_embeddings.cli.help import CONF
 
 HEAD = "# @package _global_\n"
 
@@ -19,7 +19,7 @@ def composed(folder: Path, *overrides: str, name: str = "config", main: Path = C
     from hydra._internal.utils import create_config_search_path
     from hydra.types import RunMode
 
-    build.register_resolvers()
+    assembly.register_resolvers()
     path = create_config_search_path(str(main))
     path.prepend("command-line", f"file://{folder}", anchor="schema")
     loader = composition.CheckedLoader(path)
@@ -64,7 +64,7 @@ TO_HYDRA = {
 @pytest.mark.parametrize("key", TO_HYDRA)
 def test_a_file_says_nothing_to_hydra(tmp_path, key):
     option(tmp_path, f"{HEAD}hydra:\n  {TO_HYDRA[key]}\n")
-    with pytest.raises(build.Refused, match=r"hydra\.\S+ is set by a file"):
+    with pytest.raises(assembly.Refused, match=r"hydra\.\S+ is set by a file"):
         composed(tmp_path, "experiment=own")
 
 
@@ -83,13 +83,13 @@ def test_no_way_round_leads_to_hydras_node(tmp_path, way):
     typed = "+own@_global_=own" if "/" not in name else "experiment=own"
     if "/" not in name:
         option(tmp_path, text, "own/own")
-    with pytest.raises(build.Refused, match=r"hydra\.\S+ is set by a file"):
+    with pytest.raises(assembly.Refused, match=r"hydra\.\S+ is set by a file"):
         composed(tmp_path, typed)
 
 
 def test_an_option_for_hydra_comes_from_installed_packages_only(tmp_path):
     option(tmp_path, "_target_: some.callable\n", "hydra/launcher/own")
-    with pytest.raises(build.Refused, match="installed packages only"):
+    with pytest.raises(assembly.Refused, match="installed packages only"):
         composed(tmp_path, "hydra/launcher=own")
 
 
@@ -99,13 +99,13 @@ def test_overrides_in_a_file_call_no_function_after_their_escapes_are_read(tmp_p
     option(tmp_path, f"{HEAD}hydra:\n  sweeper: {{params: {params}}}\n")
     option(tmp_path, f"name: own\nsecond: [{json.dumps('name=' + escaped)}]\n", "stages/own")
     for word in ("experiment=own", "stages=own"):
-        with pytest.raises(build.Refused, match="nothing else"):
+        with pytest.raises(assembly.Refused, match="nothing else"):
             composed(tmp_path, word)
 
 
 def test_a_file_adds_no_folders_to_search_in(tmp_path):
     option(tmp_path, "hydra:\n  searchpath: [pkg://this]\ndefaults: [config]\n", "primary")
-    with pytest.raises(build.Refused, match="searchpath"):
+    with pytest.raises(assembly.Refused, match="searchpath"):
         composed(tmp_path, name="primary")
 
 
@@ -120,14 +120,14 @@ FUNCTIONS = [
 @pytest.mark.parametrize("text", FUNCTIONS)
 def test_a_file_calls_no_function(tmp_path, text):
     option(tmp_path, f"{HEAD}name: {json.dumps(text)}\n")
-    with pytest.raises(build.Refused, match="name is"):
+    with pytest.raises(assembly.Refused, match="name is"):
         composed(tmp_path, "experiment=own")
 
 
 @pytest.mark.parametrize("text", FUNCTIONS[:3])
 def test_a_list_of_defaults_calls_no_function(tmp_path, text):
     option(tmp_path, f"{HEAD}defaults: [{{override /dataset: {json.dumps(text)}}}]\n")
-    with pytest.raises(build.Refused, match="defaults"):
+    with pytest.raises(assembly.Refused, match="defaults"):
         composed(tmp_path, "experiment=own")
 
 
@@ -172,7 +172,7 @@ FILES = {
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_hostile_file_is_refused(tmp_path, text):
     option(tmp_path, text)
-    with pytest.raises(build.Refused):
+    with pytest.raises(assembly.Refused):
         composed(tmp_path, "experiment=own")
 
 
@@ -181,7 +181,7 @@ def test_no_option_is_read_from_outside_the_folder(tmp_path):
     option(tmp_path / "mine", f"{HEAD}defaults: [../../elsewhere/x]\n")
     (tmp_path / "mine/experiment/link.yaml").symlink_to(tmp_path / "elsewhere/x.yaml")
     for name in ("own", "link", "../../elsewhere/x", "../../../../../../etc/x"):
-        with pytest.raises(build.Refused, match=r"leads out|name of an option"):
+        with pytest.raises(assembly.Refused, match=r"leads out|name of an option"):
             composed(tmp_path / "mine", f"experiment={name}")
 
 
@@ -190,7 +190,7 @@ def test_a_folder_instead_of_ours_is_held_to_the_same(tmp_path):
     assert composed(tmp_path, "dataset=digits", main=tmp_path / "conf").dataset.name == "digits"
     with (tmp_path / "conf/config.yaml").open("a") as file:
         file.write("  callbacks: {evil: {_target_: some.callable}}\n")
-    with pytest.raises(build.Refused, match=r"hydra\.callbacks"):
+    with pytest.raises(assembly.Refused, match=r"hydra\.callbacks"):
         composed(tmp_path, "dataset=digits", main=tmp_path / "conf")
 
 

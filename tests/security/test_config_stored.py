@@ -15,14 +15,14 @@ from tests.security.received import (
     stored_configuration,
     touch,
 )
-from vmf_embeddings import build
-from vmf_embeddings.help import CONF
-from vmf_embeddings.run_config import configuration_of_run
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.cli.run_config import configuration_of_run
 
 
 @pytest.fixture
 def today(monkeypatch):
-    build.register_resolvers()
+    assembly.register_resolvers()
     monkeypatch.setenv("SECRET_OF_THE_READER", "hunter2")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["dataset=digits", "method=vmf_softmax"])
@@ -30,10 +30,10 @@ def today(monkeypatch):
 
 def built_from(today, config, folder: Path = Path("run")) -> None:
     """What every mode does with a run's configuration, as far as it is built."""
-    with build.refusals():
+    with assembly.refusals():
         own = configuration_of_run(today, folder, {"config": json.dumps(config)}, [])
-        build.dataset(own)
-        build.method(own, None, pretrained=False)
+        assembly.dataset(own)
+        assembly.method(own, None, pretrained=False)
 
 
 def test_an_honest_configuration_is_built(today):
@@ -55,7 +55,7 @@ PLACES = ("dataset", "arch", "method", "head", "loss", "criterion", "miner", "fe
 def test_no_text_of_a_stored_group_is_resolved(today, tmp_path, group, form):
     config, marker = stored_configuration(), tmp_path / "marker"
     config[group].setdefault("params", {})["extra"] = form.format(create(marker))
-    with pytest.raises(build.Refused, match=rf"{group}: params\.extra"):
+    with pytest.raises(assembly.Refused, match=rf"{group}: params\.extra"):
         built_from(today, config)
     assert not marker.exists()
 
@@ -88,7 +88,7 @@ def test_nothing_of_the_reader_is_looked_up(today, text, where):
         params[text] = 1
     else:
         params["_target_"] = text
-    with pytest.raises(build.Refused, match="expected a value|expected a name") as refusal:
+    with pytest.raises(assembly.Refused, match="expected a value|expected a name") as refusal:
         built_from(today, config)
     assert "hunter2" not in str(refusal.value)
 
@@ -100,7 +100,7 @@ def test_a_target_cannot_mean_one_thing_when_checked_and_another_when_built(toda
         "safe": "vmf_embeddings.datasets.digits.Digits",
         "dataset": {"params": {"safe": "os.system"}},
     }
-    with pytest.raises(build.Refused, match="_target_"):
+    with pytest.raises(assembly.Refused, match="_target_"):
         built_from(today, config)
 
 
@@ -112,17 +112,17 @@ NAMES = ["../../x", "../../../tmp/x", "/etc/x", "a/b", "", None, 3, "x\ny", "\x1
 def test_a_stored_choice_is_the_name_of_an_option(today, group, name):
     config = stored_configuration()
     config[group]["name"] = name
-    with pytest.raises(build.Refused, match=f"the name of the option of {group}"):
+    with pytest.raises(assembly.Refused, match=f"the name of the option of {group}"):
         built_from(today, config)
 
 
 def test_an_option_within_an_option_cannot_name_a_file_elsewhere(today, tmp_path):
-    from vmf_embeddings.build.objective import objective
+    from vmf_embeddings.cli.assembly.objective import objective
 
     (tmp_path / "x.yaml").write_text("name: x\nparams: {}\n")
     build_from = compose_dive()
     build_from.method.params.student.name = f"../../../../../..{tmp_path}/x"
-    with pytest.raises(build.Refused, match="the name of the option of method"):
+    with pytest.raises(assembly.Refused, match="the name of the option of method"):
         objective(build_from)
 
 
@@ -144,13 +144,13 @@ MALFORMED = {
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
 def test_a_malformed_configuration_is_refused_by_name(today, text):
-    with pytest.raises(build.Refused, match="checkpoint"):
+    with pytest.raises(assembly.Refused, match="checkpoint"):
         configuration_of_run(today, Path("run"), {"config": text}, [])
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, 3, None, ["x"], b"x"], ids=repr)
 def test_a_configuration_that_is_no_text_is_refused(today, value):
-    with pytest.raises(build.Refused, match="must be a text"):
+    with pytest.raises(assembly.Refused, match="must be a text"):
         configuration_of_run(today, Path("run"), {"config": value}, [])
 
 
@@ -173,7 +173,7 @@ def test_a_configuration_of_2021_is_plain_values(today, tmp_path, text, monkeypa
     monkeypatch.chdir(tmp_path)
     honest = "\narch: {name: n_digit_mnist}\nmethod: {name: vmf_softmax}\n"
     run = forge_run_of_2021(tmp_path / "run", text if text[0] == "[" else text + honest)
-    with pytest.raises(build.Refused), build.refusals():
+    with pytest.raises(assembly.Refused), assembly.refusals():
         configuration_of_run(today, run, {}, [])
     assert not (tmp_path / "marker").exists()
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.commands.run import refused
 from tests.evaluation.runs import make_run
-from vmf_embeddings.evaluation.arguments import parse_evaluate
-from vmf_embeddings.evaluation.command import evaluate
+from vmf_embeddings.cli.evaluate import evaluate
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 
 N = 36
 

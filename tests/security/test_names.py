@@ -8,12 +8,12 @@ import sys
 import pytest
 
 from tests.evaluation.runs import LONG_TAIL, make_run
-from vmf_embeddings.evaluation.arguments import parse_evaluate
-from vmf_embeddings.evaluation.command import evaluate
-from vmf_embeddings.evaluation.pictures.curves import draw_curves, read_history
-from vmf_embeddings.evaluation.pictures.style import save, styled
-from vmf_embeddings.evaluation.summary.arguments import parse_summarize
-from vmf_embeddings.evaluation.summary.command import summarize
+from vmf_embeddings.cli.evaluate import evaluate
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+from vmf_embeddings.cli.summarize import summarize
+from vmf_embeddings.cli.summarize_arguments import parse_summarize
+from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.figures.style import save, styled
 
 # what breaks drawing, rich's markup, tables, terminals, encodings
 CLASS_NAMES = {

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from vmf_embeddings.evaluation.summary.arguments import parse_summarize
-from vmf_embeddings.evaluation.summary.command import summarize
+from vmf_embeddings.cli.summarize import summarize
+from vmf_embeddings.cli.summarize_arguments import parse_summarize
 
 ENTRY = {
     "dataset": "toy", "split": "test", "split_hash": "a", "train_identity": "b", "method": "m",

@@ -78,7 +78,7 @@ def test_methods_without_logits_are_refused(monkeypatch):
     class Mute:
         name = "mute"
 
-        def raw_logits(self, embeddings):
+        def unadjusted_logits(self, embeddings):
             return None
 
     where = "vmf_embeddings.virtual_distribution.distribution.embed_split"
@@ -89,7 +89,7 @@ def test_methods_without_logits_are_refused(monkeypatch):
 
 def test_measured_counts_do_not_hang_on_the_batch_size(monkeypatch):
     class Linear:
-        def raw_logits(self, embeddings):
+        def unadjusted_logits(self, embeddings):
             return embeddings @ torch.tensor([[1.0, -1.0, 0.5], [0.0, 2.0, 1.0]])
 
     where = "vmf_embeddings.virtual_distribution.distribution.embed_split"

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class HeadSpec:
+class ClassSpec:
     """What a method needs to know to build class weights and a temperature on top of a backbone.
 
     Attributes:
@@ -44,7 +44,7 @@ class Arch(nn.Module, ABC):
     where a checkpoint is loaded anyway.
 
     Args:
-        head: settings of the head.
+        class_spec: number of classes, width and start of what stands on top.
         normalize: whether embeddings have length 1.
         set_bn_eval: whether every BatchNorm2d keeps its running statistics fixed and uses them in
             training too; its scales and shifts are learned all the same.
@@ -62,10 +62,10 @@ class Arch(nn.Module, ABC):
     projection: nn.Module
 
     def __init__(
-        self, head: HeadSpec, *, normalize: bool = False, set_bn_eval: bool = False
+        self, class_spec: ClassSpec, *, normalize: bool = False, set_bn_eval: bool = False
     ) -> None:
         super().__init__()
-        self.head = head
+        self.class_spec = class_spec
         self.normalize = normalize
         self.set_bn_eval = set_bn_eval
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec, refuse_other_width
+from vmf_embeddings.archs.base import Arch, ClassSpec, refuse_other_width
 
 DEEP = {18: ("basic", (2, 2, 2, 2)), 34: ("basic", (3, 4, 6, 3)), 50: ("bottleneck", (3, 4, 6, 3))}
 
@@ -82,7 +82,7 @@ class _Stages(Arch):
 
     def __init__(
         self,
-        head: HeadSpec,
+        head: ClassSpec,
         normalize: bool,
         in_channels: int,
         stem: int,
@@ -139,7 +139,7 @@ class ThinResNet(_Stages):
         if width < 1:
             raise ValueError(f"arch.params.width must be at least 1, got {width}.")
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize,
             in_channels,
             stem=width,
@@ -174,7 +174,7 @@ class CifarResNet(_Stages):
         bottleneck = kind == "bottleneck"
         first = 256 if bottleneck else 64
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize,
             in_channels,
             stem=64,

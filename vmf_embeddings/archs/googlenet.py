@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.resnet import take_classifier_off
 from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
@@ -35,7 +35,7 @@ class GoogLeNet(Arch):
         normalize: bool,
     ) -> None:
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize=normalize,
             set_bn_eval=set_bn_eval,
         )

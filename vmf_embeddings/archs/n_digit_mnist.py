@@ -7,7 +7,7 @@ and FashionMNIST net.
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 
 
 class NDigitMnist(Arch):
@@ -37,7 +37,7 @@ class NDigitMnist(Arch):
         if n_digits < 1:
             raise ValueError(f"arch.params.n_digits must be at least 1, got {n_digits}.")
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize=normalize,
         )
         self.n_digits = n_digits

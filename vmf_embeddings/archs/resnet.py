@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec, refuse_other_width
+from vmf_embeddings.archs.base import Arch, ClassSpec, refuse_other_width
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
 
@@ -53,7 +53,7 @@ class ResNet(Arch):
         normalize: bool,
     ) -> None:
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize=normalize,
             set_bn_eval=set_bn_eval,
         )

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, HeadSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.archs.pooling import POOLS, pool_named
 from vmf_embeddings.archs.weights import put_in, read_state
 
@@ -35,7 +35,7 @@ class TimmNet(Arch):
         normalize: bool,
     ) -> None:
         super().__init__(
-            HeadSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
+            ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize=normalize,
             set_bn_eval=set_bn_eval,
         )

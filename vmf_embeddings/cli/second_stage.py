@@ -82,7 +82,7 @@ def finetuning_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict
     first = _on_backbone_of(run, job)
     method = job["method"]
     if job["state"] is None and cfg.mode.weights == "run":
-        method.classifier.take_weights(_linear_head(first, run))
+        method.classifier.copy_weights_from(_linear_head(first, run))
     method.freeze_backbone(statistics=cfg.mode.freeze_bn == "frozen")
     log.info(
         "Second stage on epoch %d of %s: backbone frozen, its batch statistics %s, head=%s with "
@@ -162,7 +162,7 @@ def _rescaled(
     maps(value)  # refuses a value out of range before work starts
 
     def become(_: Any) -> None:
-        head.take_weights(first)
+        head.copy_weights_from(first)
         head.weight.copy_(maps(value))
         if head.bias is not None and not keep_bias:
             head.bias.zero_()

@@ -92,7 +92,7 @@ def give_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:
     Raises:
         Refused: no teacher is named, or it was trained on other images.
     """
-    if not method.wants_teacher:
+    if not type(method).has_teacher():
         return
     if method.teacher_run is None:
         raise Refused(
@@ -101,13 +101,13 @@ def give_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:
         )
     teacher = TrainedRun(cfg, Path(method.teacher_run))
     refuse_other_images(teacher, dataset, "the teacher")
-    method.learn_from(teacher.method(dataset))
+    method.set_teacher(teacher.method(dataset))
 
 
 def virtual_distribution_job(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
     """Everything that `virtual_distribution.run.virtual_distribution` needs."""
     from vmf_embeddings.metrics import Thresholds
-    from vmf_embeddings.training.execution import Speed
+    from vmf_embeddings.training.execution import ExecutionSettings
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.virtual_distribution.distribution import softenings
 
@@ -132,5 +132,5 @@ def virtual_distribution_job(cfg: DictConfig, folder: Path, overrides: list[str]
         "seed": int(run.config.random_seed),
         "batch_size": int(mode["batch_size"]),
         "num_workers": int(cfg.num_workers),
-        "speed": Speed.from_config(trainer | {"precision": "no"}),
+        "speed": ExecutionSettings.from_config(trainer | {"precision": "no"}),
     }

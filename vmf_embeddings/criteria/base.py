@@ -25,7 +25,7 @@ class Criterion(nn.Module, ABC):
     """Names of the miners that it works with; () = none, None = any."""
     normalizes: ClassVar[bool] = False
     """Whether it brings embeddings to length 1 itself."""
-    wants_features: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
     """Whether `forward` needs what enters the backbone's last layer: `features=`, [B, F]."""
 
     geometry: Geometry = Cosine()
@@ -71,14 +71,14 @@ class Criterion(nn.Module, ABC):
         """Embeddings [B, D] -> logits of the training classes [B, C]; None where it has none."""
         return None
 
-    def rows(self, embeddings: Tensor) -> Tensor:
+    def prepare_embeddings(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] of any length as `forward`, `logits` and miners want them."""
-        if self.normalizes or self.reads_length:
+        if self.normalizes or self.uses_norm:
             return embeddings
         return nn.functional.normalize(embeddings, dim=-1)
 
     @property
-    def reads_length(self) -> bool:
+    def uses_norm(self) -> bool:
         """Whether the length of an embedding matters: under any geometry but the cosine."""
         return not isinstance(self.geometry, Cosine)
 
@@ -92,7 +92,7 @@ class Criterion(nn.Module, ABC):
         """One vector per class [C, D] in the space of the embeddings, or None."""
         return None
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """Groups of parameters with rates of their own; the others learn like the backbone.
 
         Returns:
@@ -119,13 +119,13 @@ class Criterion(nn.Module, ABC):
         )
 
 
-def drawn_proxies(*shape: int) -> nn.Parameter:
+def init_proxies(*shape: int) -> nn.Parameter:
     """Proxies as the published code starts them: N(0, 1) / 8."""
     return nn.Parameter(torch.randn(*shape) / 8)
 
 
-def own_rate(parameters: Any, **rate: float | None) -> list[dict[str, Any]]:
-    """Parameters that learn at `lr` or `lr_factor` and do not decay, as `learning_rates` says it.
+def param_group(parameters: Any, **rate: float | None) -> list[dict[str, Any]]:
+    """One group, for `extra_param_groups`: a rate of its own, no weight decay.
 
     Args:
         parameters: one, or some.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, own_rate
+from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, param_group
 from vmf_embeddings.criteria.comparisons import all_triplets, compared_pairs, distances
 from vmf_embeddings.miners.base import Triplets
 
@@ -89,6 +89,6 @@ class Margin(Criterion):
         total = sum(term.sum() for term in terms) + self.nu * betas[0].sum()
         return total / count.clamp_min(1)
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The radii's."""
-        return own_rate(self.beta, lr=self.beta_lr) if self.learn_beta else []
+        return param_group(self.beta, lr=self.beta_lr) if self.learn_beta else []

@@ -7,21 +7,11 @@ https://arxiv.org/abs/2003.13911.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vmf_embeddings.criteria.base import Criterion, at_least, drawn_proxies, one_of, own_rate
+from vmf_embeddings.criteria.base import Criterion, at_least, init_proxies, one_of, param_group
 from vmf_embeddings.criteria.sums import log1p_sum_exp
-
-
-def cosines(embeddings: Tensor, proxies: Tensor) -> Tensor:
-    """Cosine of every embedding [B, D] with every proxy [C, D] -> [B, C].
-
-    Example:
-        >>> cosines(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
-        tensor([[0.6000]])
-    """
-    normalize = nn.functional.normalize
-    return normalize(embeddings, dim=-1) @ normalize(proxies, dim=-1).T
+from vmf_embeddings.geometry import cosines
 
 
 def of_own_class(labels: Tensor, n_classes: int) -> Tensor:
@@ -83,16 +73,16 @@ class ProxyCriterion(Criterion):
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
         """Draws the proxies."""
-        self.proxies = drawn_proxies(n_classes, dim)
+        self.proxies = init_proxies(n_classes, dim)
 
     @property
     def class_weights(self) -> Tensor:
         """The proxies [C, D]."""
         return self.proxies
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The proxies', `lr_factor` times the run's."""
-        return own_rate(self.proxies, lr_factor=self.lr_factor)
+        return param_group(self.proxies, lr_factor=self.lr_factor)
 
 
 class ProxyAnchor(ProxyCriterion):

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, cosines, of_own_class
+from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, of_own_class
 from vmf_embeddings.criteria.sums import log1p_sum_exp
+from vmf_embeddings.geometry import cosines
 
 
 def proxy_anchor_nca(

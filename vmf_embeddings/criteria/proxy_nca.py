@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import at_least, one_of
-from vmf_embeddings.criteria.proxy_anchor import ProxyCriterion, cosines, of_own_class
+from vmf_embeddings.criteria.proxy_anchor import ProxyCriterion, of_own_class
 from vmf_embeddings.criteria.sums import log_sum_exp
+from vmf_embeddings.geometry import cosines
 
 DENOMINATORS = ("others", "all")
 

@@ -57,7 +57,7 @@ class S2SD(Criterion):
         delay: batches before the features count, >= 0.
     """
 
-    wants_features = True
+    needs_features = True
     delayed: Tensor
 
     def __init__(
@@ -81,7 +81,7 @@ class S2SD(Criterion):
         self.source, target = _criterion(source), _criterion(target)
         self.targets = nn.ModuleList(copy.deepcopy(target) for _ in target_dims)
         for each in (self.source, target):
-            if each.wants_features or not isinstance(each.geometry, Cosine):
+            if each.needs_features or not isinstance(each.geometry, Cosine):
                 raise ValueError(
                     f"criterion=s2sd compares by cosine, and criterion={each.name} does not: take "
                     "multisimilarity, margin, proxy_anchor or another that does"
@@ -154,9 +154,9 @@ class S2SD(Criterion):
         """The source's [C, D]."""
         return self.source.class_weights
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """Those of all criteria; the networks learn like the backbone."""
-        return [group for c in (self.source, *self.targets) for group in c.learning_rates()]
+        return [group for c in (self.source, *self.targets) for group in c.extra_param_groups()]
 
 
 def _criterion(node: Criterion | dict[str, Any]) -> Criterion:

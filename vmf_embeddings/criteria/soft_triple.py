@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.criteria.base import Criterion, at_least, drawn_proxies, own_rate
-from vmf_embeddings.criteria.proxy_anchor import cosines
+from vmf_embeddings.criteria.base import Criterion, at_least, init_proxies, param_group
+from vmf_embeddings.geometry import cosines
 
 
 def class_similarities(embeddings: Tensor, centres: Tensor, gamma: float) -> Tensor:
@@ -82,7 +82,7 @@ class SoftTriple(Criterion):
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
         """Draws the centres."""
-        self.proxies = drawn_proxies(n_classes, self.n_centres, dim)
+        self.proxies = init_proxies(n_classes, self.n_centres, dim)
 
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
@@ -103,6 +103,6 @@ class SoftTriple(Criterion):
         """Mean of the unit centres of each class [C, D]."""
         return nn.functional.normalize(self.proxies, dim=-1).mean(1)
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The centres', `lr_factor` times the run's."""
-        return own_rate(self.proxies, lr_factor=self.lr_factor)
+        return param_group(self.proxies, lr_factor=self.lr_factor)

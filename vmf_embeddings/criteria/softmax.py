@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.criteria.base import Criterion, at_least, own_rate
+from vmf_embeddings.criteria.base import Criterion, at_least, param_group
 
 
 class ClassMap(Criterion):
@@ -41,9 +41,9 @@ class ClassMap(Criterion):
         """The class vectors [C, D]."""
         return self.proxies
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The class vectors'."""
-        return own_rate(self.proxies, lr=self.class_lr)
+        return param_group(self.proxies, lr=self.class_lr)
 
 
 class Softmax(ClassMap):

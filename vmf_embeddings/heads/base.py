@@ -1,5 +1,6 @@
 """What every head offers: logits of the classes from embeddings, and a scale for them."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from vmf_embeddings.geometry import Geometry
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Embeddings [B, D] -> logits [B, C].
 
     A new one writes `logits`, `geometry` and `reset`, and calls `reset` once its parameters are
@@ -25,7 +26,7 @@ class Head(nn.Module):
     """[C], or None."""
     has_scale: ClassVar[bool] = False
     """Whether logits are multiplied by a scale, learned or fixed."""
-    reads_length: ClassVar[bool] = True
+    uses_norm: ClassVar[bool] = True
     """Whether the logits hang on how long an embedding is."""
     second_stage: ClassVar[str | None] = None
     """The mode that hands it what it needs of a trained run; None = it can be trained at once."""
@@ -41,9 +42,9 @@ class Head(nn.Module):
         """The name of the head is the name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
+    @abstractmethod
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> similarity to every class [B, C], bias added, not scaled."""
-        raise NotImplementedError
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C] as they enter a softmax: scale times `logits`."""
@@ -54,7 +55,7 @@ class Head(nn.Module):
         """What logits are multiplied by, > 0, scalar; 1 where there is none."""
         return torch.ones(())
 
-    def fix_scale(self, scale: float) -> None:
+    def set_scale(self, scale: float) -> None:
         """Takes the scale that a loss dictates instead of one of its own.
 
         Raises:
@@ -65,20 +66,20 @@ class Head(nn.Module):
         )
 
     @property
+    @abstractmethod
     def geometry(self) -> Geometry:
         """How embeddings under this head are compared."""
-        raise NotImplementedError
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
         """Parameters that never decay, beside biases and other vectors. Default: none."""
         return []
 
+    @abstractmethod
     def reset(self) -> None:
         """Starts anew with random parameters."""
-        raise NotImplementedError
 
     @torch.no_grad()
-    def take_weights(self, other: "Head") -> Self:
+    def copy_weights_from(self, other: "Head") -> Self:
         """Copies weights, and biases where both have them, of another head in place.
 
         Raises:

@@ -8,26 +8,8 @@ its second stage for long-tailed data uses this head.
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.geometry import Cosine
+from vmf_embeddings.geometry import Cosine, cosines
 from vmf_embeddings.heads.base import Head, uniform_
-
-
-def cosines(embeddings: Tensor, class_weights: Tensor) -> Tensor:
-    """Cosine of every embedding with every class weight.
-
-    Args:
-        embeddings: [B, D], any length.
-        class_weights: [C, D], any length.
-
-    Returns:
-        [B, C] in [-1, 1] up to rounding; 0 for a vector of length 0.
-
-    Example:
-        >>> cosines(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
-        tensor([[0.6000]])
-    """
-    normalize = nn.functional.normalize
-    return normalize(embeddings, dim=-1) @ normalize(class_weights, dim=-1).T
 
 
 def learned_scale(raw: Tensor) -> Tensor:
@@ -57,7 +39,7 @@ class CosineHead(Head):
     """
 
     has_scale = True
-    reads_length = False
+    uses_norm = False
 
     raw_scale: Tensor | None
     fixed_scale: Tensor | None
@@ -69,7 +51,7 @@ class CosineHead(Head):
         self.raw_scale = nn.Parameter(torch.zeros(()))
         self.register_buffer("fixed_scale", None)
         if scale is not None:
-            self.fix_scale(scale)
+            self.set_scale(scale)
         self.reset()
 
     def reset(self) -> None:
@@ -85,7 +67,7 @@ class CosineHead(Head):
         """The scale, > 0, scalar."""
         return self.fixed_scale if self.raw_scale is None else learned_scale(self.raw_scale)
 
-    def fix_scale(self, scale: float) -> None:
+    def set_scale(self, scale: float) -> None:
         """Keeps the scale at a number from now on; it is no parameter then."""
         if not scale > 0:
             raise ValueError(f"head.params.scale must be > 0 or null (learned), got {scale}.")

@@ -37,7 +37,7 @@ class CosNormHead(CosineHead):
         scale: > 0; None = learned, as in `CosineHead`.
     """
 
-    reads_length = True
+    uses_norm = True
 
     def __init__(self, n_classes: int, dim: int, scale: float | None) -> None:
         super().__init__(n_classes, dim, bias=False, scale=scale)

@@ -13,7 +13,7 @@ from vmf_embeddings.heads.linear import LinearHead
 class LWSHead(LinearHead):
     """Logits s_k (w_k . f + b_k) with w and b of another head, which stay; only s is learned.
 
-    It belongs to a second stage, which hands it the classifier of the first by `take_weights`.
+    It belongs to a second stage, which hands it the classifier of the first by `copy_weights_from`.
 
     Args:
         n_classes: C.

@@ -35,7 +35,7 @@ def balanced_softmax_loss(logits: Tensor, labels: Tensor, class_counts: Tensor) 
 class BalancedSoftmax(Loss):
     """Cross-entropy of logits plus log counts, in training only."""
 
-    needs_counts = True
+    needs_class_counts = True
     uses_prior = True
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:

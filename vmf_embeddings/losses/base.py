@@ -1,33 +1,34 @@
 """What every loss on logits offers; the counts of the training classes, where it needs them."""
 
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 
-class Loss(nn.Module):
+class Loss(nn.Module, ABC):
     """Scaled logits [B, C] and labels -> mean loss in nats.
 
     A new one writes a pure function and a `forward` that hands it `class_counts` and the knobs.
     What a loss knows of the class sizes acts in training alone: predictions come from the head.
     """
 
-    needs_counts: ClassVar[bool] = False
+    needs_class_counts: ClassVar[bool] = False
     """Whether it needs the number of training images of every class."""
     uses_prior: ClassVar[bool] = False
     """Whether it adds the log frequency of the classes to the logits."""
-    wants_cosine_head: ClassVar[bool] = False
+    requires_cosine_head: ClassVar[bool] = False
     """Whether it works on bounded similarities, whose `scale` it then dictates."""
 
     scale: float = 1.0
-    """What the head multiplies its similarities by, where `wants_cosine_head`."""
+    """What the head multiplies its similarities by, where `requires_cosine_head`."""
 
     class_counts: Tensor | None
 
     def __init__(self) -> None:
         super().__init__()
-        empty = torch.zeros(0, dtype=torch.long) if self.needs_counts else None
+        empty = torch.zeros(0, dtype=torch.long) if self.needs_class_counts else None
         self.register_buffer("class_counts", empty)
         self.epoch = 0
 
@@ -36,6 +37,7 @@ class Loss(nn.Module):
         """The name of the loss is the name of its file."""
         return type(self).__module__.rpartition(".")[2]
 
+    @abstractmethod
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
         """The mean loss of a batch.
 
@@ -47,7 +49,6 @@ class Loss(nn.Module):
         Returns:
             Scalar in nats.
         """
-        raise NotImplementedError
 
     def prepare(self, class_counts: Tensor) -> None:
         """Takes the images per class [C] of the training split; they stay in the checkpoint.
@@ -55,7 +56,7 @@ class Loss(nn.Module):
         Raises:
             ValueError: a class has no image, so that its weight or prior would be infinite.
         """
-        if not self.needs_counts:
+        if not self.needs_class_counts:
             return
         if class_counts.numel() == 0 or not bool((class_counts > 0).all()):
             empty = (class_counts <= 0).nonzero().flatten().tolist()

@@ -35,7 +35,7 @@ class CDT(Loss):
         gamma: >= 0.
     """
 
-    needs_counts = True
+    needs_class_counts = True
 
     def __init__(self, gamma: float) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class ClassBalanced(Loss):
         start_epoch: epoch, from 0, from which on the weights act.
     """
 
-    needs_counts = True
+    needs_class_counts = True
 
     def __init__(self, beta: float, gamma: float, start_epoch: int) -> None:
         super().__init__()

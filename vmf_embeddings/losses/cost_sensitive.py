@@ -17,7 +17,7 @@ class CostSensitive(Loss):
         gamma: >= 0.
     """
 
-    needs_counts = True
+    needs_class_counts = True
 
     def __init__(self, gamma: float) -> None:
         super().__init__()

@@ -66,8 +66,8 @@ class LDAM(Loss):
         beta: of the weights' effective number, in [0, 1).
     """
 
-    needs_counts = True
-    wants_cosine_head = True
+    needs_class_counts = True
+    requires_cosine_head = True
 
     def __init__(self, max_margin: float, scale: float, drw_epoch: int | None, beta: float) -> None:
         super().__init__()

@@ -57,7 +57,7 @@ class LogitAdjustment(Loss):
         tau: >= 0.
     """
 
-    needs_counts = True
+    needs_class_counts = True
     uses_prior = True
 
     def __init__(self, tau: float) -> None:

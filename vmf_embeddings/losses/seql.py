@@ -42,7 +42,7 @@ class SoftmaxEqualization(Loss):
         threshold: lambda, a share of the training images in [0, 1].
     """
 
-    needs_counts = True
+    needs_class_counts = True
 
     def __init__(self, gamma: float, threshold: float) -> None:
         super().__init__()

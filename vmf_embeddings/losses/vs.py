@@ -46,7 +46,7 @@ class VectorScaling(Loss):
         tau: of the log prior, >= 0.
     """
 
-    needs_counts = True
+    needs_class_counts = True
     uses_prior = True
 
     def __init__(self, gamma: float, tau: float) -> None:

@@ -1,70 +1,98 @@
 """The method: a backbone, class parameters and an objective; what is trained and checkpointed."""
 
-from collections.abc import Callable, Iterable
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Geometry
-from vmf_embeddings.methods.class_parameters import ClassHead
+from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.parameter_groups import parameter_groups
 from vmf_embeddings.methods.precision import widen
 
+GROUPS_OF_PARTS = ("head", "loss", "criterion", "miner")  # configuration groups
 
-class Method(nn.Module):
-    """Base of all methods.
 
-    A new one writes `loss`, `logits` and `geometry`, and sets `self.head` if it has class weights.
+@dataclass(frozen=True)
+class BatchLayout:
+    """What a training batch holds.
 
-    Args:
-        arch: the backbone; its `head` says how many classes there are and how class weights start.
+    Attributes:
+        views: augmented views of every image, >= 1; above 1 they are the second axis of a batch.
+        paired: whether the second half of a batch holds a partner for each image of the first.
     """
 
-    wants_vmf: ClassVar[bool] = False
+    views: int = 1
+    paired: bool = False
+
+
+class Method(nn.Module, ABC):
+    """Base of all methods.
+
+    A new one writes `loss`, `logits` and `geometry`, and sets `self.class_parameters` if it has
+    class weights.
+
+    Args:
+        arch: the backbone; its `class_spec` says how many classes there are and how class weights
+            start.
+    """
+
+    uses_vmf: ClassVar[bool] = False
     """Whether the class weights are von Mises-Fisher parameters (`arch.params.use_vmf=True`)."""
 
-    views: ClassVar[int] = 1
-    """How many views of every image a training batch holds; above 1, they are its second axis."""
+    batch_layout: ClassVar[BatchLayout] = BatchLayout()
+    """What a training batch holds."""
 
-    wants_pairs: ClassVar[bool] = False
-    """Whether the two halves of a training batch must be partners, row by row."""
-
-    compares_rows: ClassVar[bool] = False
+    needs_global_batch: ClassVar[bool] = False
     """Whether the loss compares the rows of a batch with one another: then each of several
     processes gives it the rows of all, and draws in it what the others draw."""
-
-    wants_head_and_loss: ClassVar[bool] = False
-    """Whether the constructor takes `head` and `loss`, made from the groups head= and loss=."""
-
-    wants_criterion: ClassVar[bool] = False
-    """Whether it takes `criterion` and `miner`, made from the groups criterion= and miner=."""
-
-    wants_teacher: ClassVar[bool] = False
-    """Whether a training step needs the trained method of `teacher_run`, through `learn_from`."""
 
     teacher_run: str | None = None
 
     def __init__(self, arch: Arch) -> None:
         super().__init__()
-        if arch.head.use_vmf != self.wants_vmf:
-            flag = f"arch.params.use_vmf={self.wants_vmf}"
+        if arch.class_spec.use_vmf != self.uses_vmf:
+            flag = f"arch.params.use_vmf={self.uses_vmf}"
             raise ValueError(
-                f"method={self.name} needs {flag}, got {arch.head.use_vmf}; "
+                f"method={self.name} needs {flag}, got {arch.class_spec.use_vmf}; "
                 f"add {flag} to the command."
             )
         self.arch = arch
-        self.head: ClassHead | None = None
+        self.class_parameters: ClassParameters | None = None
         self.feature_scaling: FeatureScaling | None = None
-        self.backbone_rests = False
-        # set by the loop where processes share the batches of a method that `compares_rows`
-        self.whole_batch: Callable[..., dict[str, Tensor]] | None = None
+        self.backbone_stays_in_eval = False
+        # set by the loop where processes share the batches of a method that `needs_global_batch`
+        self.global_batch: Callable[..., dict[str, Tensor]] | None = None
+        self.register_load_state_dict_pre_hook(_rename_class_parameters)
 
     @property
     def name(self) -> str:
         """The name of the method is the name of its file."""
         return type(self).__module__.rpartition(".")[2]
+
+    @classmethod
+    def parts(cls, params: Container[str] = ()) -> tuple[str, ...]:
+        """The configuration groups whose objects the constructor takes, by its signature.
+
+        Args:
+            params: what its own yaml file gives, as the name of a loss of another library.
+
+        Returns:
+            Of `GROUPS_OF_PARTS`.
+        """
+        arguments = inspect.signature(cls).parameters
+        return tuple(g for g in GROUPS_OF_PARTS if g in arguments and g not in params)
+
+    @classmethod
+    def has_teacher(cls) -> bool:
+        """Whether a training step needs the trained method of `teacher_run`."""
+        return "teacher" in inspect.signature(cls).parameters
 
     # what a method is asked for
 
@@ -72,15 +100,15 @@ class Method(nn.Module):
         """Images [B, ch, H, W] -> embeddings [B, D] as stored and compared; float32 or wider."""
         return widen(self.arch(images))
 
+    @abstractmethod
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D] of `embed`, labels [B] in 0..C-1 -> mean loss in nats, scalar."""
-        raise NotImplementedError
 
+    @abstractmethod
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> logits [B, C] or [B, S, C], temperature applied, or None."""
-        raise NotImplementedError
 
-    def raw_logits(self, embeddings: Tensor) -> Tensor | None:
+    def unadjusted_logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> `logits` before any adjustment to the class frequencies."""
         return self.logits(embeddings)
 
@@ -98,22 +126,24 @@ class Method(nn.Module):
         return [self.arch]
 
     @property
+    @abstractmethod
     def geometry(self) -> Geometry:
         """How two embeddings are compared."""
-        raise NotImplementedError
 
     @property
     def class_weights(self) -> Tensor | None:
         """[C, D], or None where the method has no class weights in the space of the embeddings."""
-        return None if self.head is None else self.head.weight
+        return None if self.class_parameters is None else self.class_parameters.weight
 
     @property
     def temperature(self) -> Tensor:
         """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
-        return next(self.parameters()).new_ones(()) if self.head is None else self.head.temperature
+        if self.class_parameters is not None:
+            return self.class_parameters.temperature
+        return next(self.parameters(), torch.ones(())).new_ones(())
 
     @property
-    def reads_length(self) -> bool:
+    def uses_norm(self) -> bool:
         """Whether the loss hangs on how long embeddings are, not on their direction alone."""
         return not isinstance(self.geometry, Cosine)
 
@@ -134,15 +164,19 @@ class Method(nn.Module):
 
     def status(self) -> dict[str, float]:
         """Numbers worth a progress line. Waits for the device: call it once per epoch."""
-        if self.head is None or self.head.tau is None:
+        if self.class_parameters is None or self.class_parameters.tau is None:
             return {}
         return {"temperature": float(self.temperature.detach())}
 
     # hooks of the training
 
-    def learn_from(self, teacher: "Method") -> None:
-        """Takes a trained method to learn from, before a training."""
-        raise NotImplementedError
+    def set_teacher(self, teacher: "Method") -> None:
+        """Takes a trained method to learn from, before a training.
+
+        Raises:
+            TypeError: this method has no parameter `teacher`.
+        """
+        raise TypeError(f"method={self.name} learns from no teacher.")
 
     def configure(  # noqa: B027 - most methods need nothing
         self, *, margin_warmup_epochs: int, n_epochs: int | None = None
@@ -154,15 +188,27 @@ class Method(nn.Module):
             n_epochs: epochs of the whole training; None where there is none.
         """
 
-    def prepare(  # noqa: B027 - most methods need nothing
-        self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor
+    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+        """Looks at the training data before epoch 0; results go into buffers.
+
+        Args:
+            batches: see `init_from_data`.
+            class_counts: images per class [C].
+        """
+        self.set_class_counts(class_counts)
+        self.init_from_data(batches)
+
+    def set_class_counts(self, class_counts: Tensor) -> None:  # noqa: B027 - most need none
+        """Takes the training images per class [C]. Default: nothing."""
+
+    def init_from_data(  # noqa: B027 - most methods need nothing
+        self, batches: Callable[[], Iterable[Tensor]]
     ) -> None:
-        """Looks at the training data before epoch 0; results go into buffers. Default: nothing.
+        """Sets starting values that depend on the data. Default: nothing.
 
         Args:
             batches: call it for one pass over the training images, in batches [b, ch, H, W] on the
                 method's device.
-            class_counts: images per class [C].
         """
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - most methods need nothing
@@ -170,16 +216,32 @@ class Method(nn.Module):
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar."""
-        if self.whole_batch is None:
-            return self.loss(**self.rows(batch))
-        return self.loss(**self.whole_batch(self.rows, batch))
+        if self.global_batch is None:
+            return self.loss(**self.loss_inputs(batch))
+        return self.loss(**self.global_batch(self.loss_inputs, batch))
 
-    def rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Batch -> the arguments of `loss` by name, one row each per image."""
         labels = batch["ids"]
-        return {"embeddings": self.scaled(self.embed(batch["examples"]), labels), "labels": labels}
+        return {
+            "embeddings": self.scale_features(self.embed(batch["examples"]), labels),
+            "labels": labels,
+        }
 
-    def scaled(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
+        """The loss of a training step, from embeddings instead of images.
+
+        Args:
+            embeddings: [B, D], as `embed` returns them.
+            labels: classes [B].
+            **context: what else `loss` takes.
+
+        Returns:
+            Scalar.
+        """
+        return self.loss(self.scale_features(embeddings, labels), labels, **context)
+
+    def scale_features(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D] as the loss of a training step sees them, by `feature_scaling`.
 
         Args:
@@ -217,13 +279,13 @@ class Method(nn.Module):
                 statistics do not move; otherwise they drift, as in the code of several papers.
         """
         self.arch.requires_grad_(False)
-        self.backbone_rests = statistics
+        self.backbone_stays_in_eval = statistics
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """As usual, but a backbone that rests stays in evaluation mode."""
         super().train(mode)
-        if self.backbone_rests:
+        if self.backbone_stays_in_eval:
             self.arch.eval()
         return self
 
@@ -231,7 +293,7 @@ class Method(nn.Module):
         """Parameters that never decay, beside biases and other vectors. Default: none."""
         return []
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """Groups of parameters with rates of their own. Default: none.
 
         Returns:
@@ -258,7 +320,16 @@ class Method(nn.Module):
         Returns:
             Groups that hold every trainable parameter exactly once; empty groups are left out.
         """
-        return parameter_groups(self, temp_learning_rate, class_weight_decay)
+        tau = None if self.class_parameters is None else self.class_parameters.tau
+        return parameter_groups(
+            self,
+            extra_groups=self.extra_param_groups(),
+            undecayed=self.undecayed_parameters(),
+            class_weights=self.all_class_weights(),
+            tau=tau,
+            temp_learning_rate=temp_learning_rate,
+            class_weight_decay=class_weight_decay,
+        )
 
     # checkpoints of 2021
 
@@ -275,10 +346,20 @@ class Method(nn.Module):
             RuntimeError
         ) as error:  # what load_state_dict raises for missing names and other sizes
             raise ValueError(f"This checkpoint belongs to another arch: {error}") from error
-        if self.head is not None:
-            copy_reference(self.head.weight, state, "classifier.weight")
-            if self.head.tau is not None and "temp" in state:
-                copy_reference(self.head.tau, state, "temp")
+        if self.class_parameters is not None:
+            copy_reference(self.class_parameters.weight, state, "classifier.weight")
+            if self.class_parameters.tau is not None and "temp" in state:
+                copy_reference(self.class_parameters.tau, state, "temp")
+
+
+def _rename_class_parameters(
+    method: nn.Module, state: dict[str, Any], prefix: str, *rest: Any
+) -> None:
+    """Reads checkpoints from before `class_parameters` had its name: it was `head` until 1.0."""
+    for name in ("weight", "tau"):
+        old = f"{prefix}head.{name}"
+        if old in state and getattr(method, "class_parameters", None) is not None:
+            state[f"{prefix}class_parameters.{name}"] = state.pop(old)
 
 
 def copy_reference(target: Tensor, state: dict[str, Tensor], name: str) -> None:

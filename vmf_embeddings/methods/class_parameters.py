@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import HeadSpec
+from vmf_embeddings.archs.base import ClassSpec
 
 
-class ClassHead(nn.Module):
+class ClassParameters(nn.Module):
     """One weight vector per class [C, D] and, where the method has one, a log temperature tau.
 
     tau is a parameter if `spec.learn_temp`, otherwise a buffer that stays at `spec.init_temp`; its
@@ -16,7 +16,7 @@ class ClassHead(nn.Module):
     """
 
     def __init__(
-        self, spec: HeadSpec, init_weights: Callable[[Tensor], None], *, has_temperature: bool
+        self, spec: ClassSpec, init_weights: Callable[[Tensor], None], *, has_temperature: bool
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(known_classes(spec), spec.embedding_dim))
@@ -41,7 +41,7 @@ class ClassHead(nn.Module):
         return self.weight.new_ones(()) if self.tau is None else (-self.tau).exp()
 
 
-def known_classes(spec: HeadSpec) -> int:
+def known_classes(spec: ClassSpec) -> int:
     """The number of classes, or a ValueError where nobody has said it yet."""
     if spec.n_classes is None:
         raise ValueError(
@@ -49,21 +49,3 @@ def known_classes(spec: HeadSpec) -> int:
             "to the command, or build the method together with a data set."
         )
     return spec.n_classes
-
-
-def cosine(embeddings: Tensor, class_weights: Tensor) -> Tensor:
-    """Cosine of every embedding with every class weight.
-
-    Args:
-        embeddings: [B, D], any length.
-        class_weights: [C, D], any length.
-
-    Returns:
-        [B, C] in [-1, 1] up to rounding; 0 for a vector of length 0.
-
-    Example:
-        >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
-        tensor([[0.6000]])
-    """
-    normalize = nn.functional.normalize
-    return normalize(embeddings, dim=-1) @ normalize(class_weights, dim=-1).T

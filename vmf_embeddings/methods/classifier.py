@@ -5,7 +5,7 @@ and Classifier", https://arxiv.org/abs/1910.09217.
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -32,8 +32,6 @@ class Classifier(Method):
             predictions are those of z - t log pi; 0 = none.
     """
 
-    wants_head_and_loss = True
-
     log_prior: Tensor | None
 
     def __init__(
@@ -42,17 +40,17 @@ class Classifier(Method):
         super().__init__(arch)
         if not posthoc_tau >= 0:
             raise ValueError(f"method.params.posthoc_tau must be >= 0, got {posthoc_tau}.")
-        if arch.head.learn_temp or arch.head.init_temp:
+        if arch.class_spec.learn_temp or arch.class_spec.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: the "
                 "scale of its logits is that of head=…, as head.params.scale",
                 self.name,
             )
-        n_classes = known_classes(arch.head)
-        self.classifier = head(n_classes=n_classes, dim=arch.head.embedding_dim)
+        n_classes = known_classes(arch.class_spec)
+        self.classifier = head(n_classes=n_classes, dim=arch.class_spec.embedding_dim)
         self.objective = loss
-        if loss.wants_cosine_head:
-            self.classifier.fix_scale(loss.scale)
+        if loss.requires_cosine_head:
+            self.classifier.set_scale(loss.scale)
         self.posthoc_tau = posthoc_tau
         self.register_buffer("log_prior", torch.zeros(n_classes) if posthoc_tau else None)
         if posthoc_tau and loss.uses_prior:
@@ -75,7 +73,7 @@ class Classifier(Method):
         return logits if self.log_prior is None else logits - self.posthoc_tau * self.log_prior
 
     @full_precision
-    def raw_logits(self, embeddings: Tensor) -> Tensor:
+    def unadjusted_logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C] of the head, scaled."""
         return self.classifier(embeddings)
 
@@ -85,9 +83,9 @@ class Classifier(Method):
         return self.classifier.geometry
 
     @property
-    def reads_length(self) -> bool:
+    def uses_norm(self) -> bool:
         """Whether the head's logits hang on how long embeddings are."""
-        return self.classifier.reads_length
+        return self.classifier.uses_norm
 
     @property
     def class_weights(self) -> Tensor | None:
@@ -97,7 +95,7 @@ class Classifier(Method):
     @property
     def temperature(self) -> Tensor:
         """1 / scale of the head, scalar."""
-        return 1 / self.classifier.scale.to(next(self.arch.parameters()))
+        return 1 / self.classifier.scale.to(next(self.parameters(), torch.ones(())))
 
     @property
     def second_stage(self) -> str | None:
@@ -119,9 +117,9 @@ class Classifier(Method):
         """The head's."""
         return self.classifier.undecayed_parameters()
 
-    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+    def set_class_counts(self, class_counts: Tensor) -> None:
         """Hands the images per class [C] to the loss and to the post-hoc adjustment."""
-        if self.objective.needs_counts or self.log_prior is not None:
+        if self.objective.needs_class_counts or self.log_prior is not None:
             self._refuse_other_classes(class_counts)
         self.objective.prepare(class_counts)
         if self.log_prior is not None:

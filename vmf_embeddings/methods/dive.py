@@ -30,7 +30,7 @@ class Teacher:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> raw logits [B, C] or [B, S, C]."""
-        return self.method.raw_logits(self.method.embed(images))
+        return self.method.unadjusted_logits(self.method.embed(images))
 
 
 class DiVE(Method):
@@ -44,15 +44,13 @@ class DiVE(Method):
     Args:
         arch: the student's backbone.
         student: makes the student from its backbone.
-        teacher: folder of the run to learn from, for messages; `learn_from` takes its method.
+        teacher: folder of the run to learn from, for messages; `set_teacher` takes its method.
         temperature: tau > 0, that softens teacher and student.
         power: p > 0, of the teacher's probabilities; 0.5 doubles its temperature, 1 leaves it.
         weight: a in [0, 1]; 0 = the student's own loss alone, 1 = the divergence alone.
         student_temperature: > 0, of the student alone; None = `temperature`. The factor tau^2 stays
             the square of `temperature`.
     """
-
-    wants_teacher = True
 
     def __init__(
         self,
@@ -66,13 +64,13 @@ class DiVE(Method):
     ) -> None:
         _check(temperature, power, weight, student_temperature)
         own = student(arch)
-        self.wants_vmf = own.wants_vmf
+        self.uses_vmf = own.uses_vmf
         super().__init__(arch)
         self.student = own
-        if type(own).training_step is not Method.training_step or own.compares_rows:
+        if type(own).training_step is not Method.training_step or own.needs_global_batch:
             raise ValueError(
                 f"method=dive cannot teach method={own.name}, which has a training step of its own "
-                "or compares the pictures of a batch; choose a student that learns from single "
+                "or compares the images of a batch; choose a student that learns from single "
                 "pictures and their labels, as in method@method.params.student=classifier."
             )
         self.tau, self.power, self.weight = temperature, power, weight
@@ -80,13 +78,13 @@ class DiVE(Method):
         self.teacher_run = teacher
         self._teacher: Teacher | None = None
 
-    def learn_from(self, teacher: Method) -> None:
+    def set_teacher(self, teacher: Method) -> None:
         """Takes the teacher, which stays as it is; called before a training.
 
         Raises:
             ValueError: it has no logits, or tells other classes apart.
         """
-        mine, its = (method.arch.head.n_classes for method in (self.student, teacher))
+        mine, its = (method.arch.class_spec.n_classes for method in (self.student, teacher))
         if mine != its:
             raise ValueError(
                 f"the teacher {self.teacher_run} tells {its} classes apart, this student {mine}; "
@@ -95,22 +93,42 @@ class DiVE(Method):
         teacher.to(next(self.parameters()).device)
         self._teacher = Teacher(teacher)
 
-    def training_step(self, batch: dict[str, Tensor]) -> Tensor:
-        """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar.
-
-        Teacher and student see the same pictures.
+    def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As usual, and the teacher's logits for the same images.
 
         Raises:
-            ValueError: `learn_from` was not called.
+            ValueError: `set_teacher` was not called.
         """
-        images, labels = batch["examples"], batch["ids"]
-        embeddings = self.scaled(self.embed(images), labels)
-        supervised = self.loss(embeddings, labels)
+        inputs = super().loss_inputs(batch)
         if self.weight == 0:
-            return supervised
+            return inputs
         if self._teacher is None:
-            raise ValueError("method=dive trains with a teacher: call learn_from before.")
-        distilled = self.distillation(embeddings, self._teacher.logits(images))
+            raise ValueError("method=dive trains with a teacher: call set_teacher before.")
+        return inputs | {"teacher_logits": self._teacher.logits(batch["examples"])}
+
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
+        """See `Method.embedding_loss`; needs `teacher_logits` [B, C] or [B, S, C], raw."""
+        if self.weight and "teacher_logits" not in context:
+            raise ValueError("method=dive needs teacher_logits=[B, C], the teacher's raw logits.")
+        return super().embedding_loss(embeddings, labels, **context)
+
+    def loss(
+        self, embeddings: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
+    ) -> Tensor:
+        """(1 - a) * supervised + a * distilled.
+
+        Args:
+            embeddings: [B, D].
+            labels: [B].
+            teacher_logits: raw [B, C] or [B, S, C]; None = the student's own loss alone.
+
+        Returns:
+            Scalar in nats.
+        """
+        supervised = self.student.loss(embeddings, labels)
+        if teacher_logits is None:
+            return supervised
+        distilled = self.distillation(embeddings, teacher_logits)
         return (1 - self.weight) * supervised + self.weight * distilled
 
     @full_precision
@@ -121,7 +139,7 @@ class DiVE(Method):
             embeddings: the student's [B, D].
             teacher_logits: raw [B, C] or [B, S, C].
         """
-        own = self.student.raw_logits(embeddings)
+        own = self.student.unadjusted_logits(embeddings)
         tau, student_tau = self.tau, self.student_tau
         return tau**2 * distillation_divergence(own, teacher_logits, tau, self.power, student_tau)
 
@@ -142,17 +160,13 @@ class DiVE(Method):
         """Images [B, ch, H, W] -> the student's embeddings [B, D]."""
         return self.student.embed(images)
 
-    def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D], labels [B] -> the student's own loss in nats, scalar."""
-        return self.student.loss(embeddings, labels)
-
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> the student's logits."""
         return self.student.logits(embeddings)
 
-    def raw_logits(self, embeddings: Tensor) -> Tensor:
+    def unadjusted_logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> the student's raw logits."""
-        return self.student.raw_logits(embeddings)
+        return self.student.unadjusted_logits(embeddings)
 
     @property
     def geometry(self) -> Geometry:
@@ -175,9 +189,9 @@ class DiVE(Method):
         return self.student.temperature
 
     @property
-    def reads_length(self) -> bool:
+    def uses_norm(self) -> bool:
         """Whether the student's loss hangs on how long embeddings are."""
-        return self.student.reads_length
+        return self.student.uses_norm
 
     @property
     def uses_prior(self) -> bool:
@@ -192,9 +206,13 @@ class DiVE(Method):
         """Hands on what data set and training know."""
         self.student.configure(**known)
 
-    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
-        """Hands on the training data."""
-        self.student.prepare(batches, class_counts)
+    def set_class_counts(self, class_counts: Tensor) -> None:
+        """Hands the images per class [C] to the student."""
+        self.student.set_class_counts(class_counts)
+
+    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Hands the training images to the student."""
+        self.student.init_from_data(batches)
 
     def begin_epoch(self, epoch: int) -> None:
         """Hands on the epoch."""

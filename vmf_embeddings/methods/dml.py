@@ -29,36 +29,35 @@ class DML(Method):
         miner: chooses triplets of a batch, by what the embeddings are now; None = none does.
     """
 
-    wants_criterion = True
-    compares_rows = True
+    needs_global_batch = True
 
     def __init__(self, arch: Arch, criterion: Criterion, miner: Miner | None) -> None:
         super().__init__(arch)
         criterion.check_miner(None if miner is None else miner.name)
-        if arch.head.learn_temp or arch.head.init_temp:
+        if arch.class_spec.learn_temp or arch.class_spec.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
                 "are knobs of the criterion",
                 self.name,
             )
         n_features = getattr(arch, "n_features", None)
-        criterion.build(known_classes(arch.head), arch.head.embedding_dim, n_features)
+        criterion.build(known_classes(arch.class_spec), arch.class_spec.embedding_dim, n_features)
         self.criterion = criterion
         self.miner = miner
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """Embeddings [B, D], labels [B], what else the criterion wants to know -> mean, scalar."""
-        rows = self.criterion.rows(embeddings)
+        rows = self.criterion.prepare_embeddings(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
 
-    def rows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """As usual; features go along to a criterion that wants them."""
-        if not self.criterion.wants_features:
-            return super().rows(batch)
+        if not self.criterion.needs_features:
+            return super().loss_inputs(batch)
         labels = batch["ids"]
         features = widen(self.arch.features(batch["examples"]))
-        embeddings = self.scaled(widen(self.arch.project(features)), labels)
+        embeddings = self.scale_features(widen(self.arch.project(features)), labels)
         return {"embeddings": embeddings, "labels": labels, "features": features}
 
     def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
@@ -68,7 +67,7 @@ class DML(Method):
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Embeddings [B, D] -> logits [B, C] by the proxies; None where there are none."""
-        return self.criterion.logits(self.criterion.rows(embeddings))
+        return self.criterion.logits(self.criterion.prepare_embeddings(embeddings))
 
     @property
     def has_logits(self) -> bool:
@@ -85,6 +84,6 @@ class DML(Method):
         """The proxies [C, D], or None."""
         return self.criterion.class_weights
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The criterion's."""
-        return self.criterion.learning_rates()
+        return self.criterion.extra_param_groups()

@@ -5,8 +5,8 @@ https://arxiv.org/abs/2305.08661, section 3) on scaled features; `feature_scalin
 GLMC itself.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn.functional import cosine_similarity, cross_entropy, one_hot
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.linear import LinearHead
-from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.base import BatchLayout, Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.mixing import mix_views
 from vmf_embeddings.methods.precision import full_precision
@@ -101,8 +101,7 @@ class FSGL(Method):
         sam_perturb_loss: what SAM climbs in its first pass, "ce" (without S) or "full".
     """
 
-    views: ClassVar[int] = 2
-    wants_pairs: ClassVar[bool] = True
+    batch_layout: ClassVar[BatchLayout] = BatchLayout(views=2, paired=True)
 
     label_weights: Tensor
 
@@ -123,7 +122,7 @@ class FSGL(Method):
         self.contrast_weight = _not_negative("contrast_weight", contrast_weight)
         self.apply_to = _among("apply_to", apply_to, FED)
         self.sam_perturb_loss = _among("sam_perturb_loss", [sam_perturb_loss], PERTURB_LOSSES)[0]
-        n_classes, dim = known_classes(arch.head), arch.head.embedding_dim
+        n_classes, dim = known_classes(arch.class_spec), arch.class_spec.embedding_dim
         self.fc = LinearHead(n_classes, dim, bias=True)
         self.fc_cb = LinearHead(n_classes, dim, bias=True)
         width = int(_above_zero("projection_dim", projection_dim))
@@ -136,7 +135,7 @@ class FSGL(Method):
         """Takes the number of epochs, over which alpha falls."""
         self.n_epochs = n_epochs
 
-    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+    def set_class_counts(self, class_counts: Tensor) -> None:
         """Turns the images per class [C] into the weights of the labels.
 
         Raises:
@@ -175,6 +174,23 @@ class FSGL(Method):
         )
         features = [self.embed(mixture.images) for mixture in mixtures]
         return self.objective(*features, *(m.labels for m in mixtures), weight=contrast_weight)
+
+    def embedding_loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
+        """The loss of a training step, from embeddings of the two mixtures of `mix_views`.
+
+        Args:
+            embeddings: of both mixtures [B, 2, D]; or of single images [B, D], which gives
+                `loss`, alpha A + (1 - alpha) R.
+            labels: soft labels [B, 2, C]; for single images, classes [B] or soft labels [B, C].
+            **context: must be empty.
+
+        Returns:
+            Scalar.
+        """
+        if embeddings.ndim == 2:
+            return self.loss(embeddings, labels, **context)
+        features, soft = embeddings.unbind(1), labels.unbind(1)
+        return self.objective(*features, *soft, weight=self.contrast_weight, **context)
 
     @full_precision
     def objective(
@@ -220,7 +236,7 @@ class FSGL(Method):
 
     def _fed(self, head: str, features: Tensor, labels: Tensor) -> Tensor:
         """What a head sees of the features: scaled by the labels or as they are."""
-        return self.scaled(features, labels) if head in self.apply_to else features
+        return self.scale_features(features, labels) if head in self.apply_to else features
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:

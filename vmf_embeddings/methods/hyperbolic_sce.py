@@ -64,7 +64,7 @@ class HyperbolicSCE(Method):
         if not c > 0:
             raise ValueError(f"method.params.c is minus the curvature and must be > 0, got {c}.")
         self.c = float(c)
-        shape = (known_classes(arch.head), arch.head.embedding_dim)
+        shape = (known_classes(arch.class_spec), arch.class_spec.embedding_dim)
         self.a_vals = nn.Parameter(torch.empty(shape))
         self.p_vals = nn.Parameter(torch.empty(shape))
         for parameter in (self.a_vals, self.p_vals):

@@ -22,7 +22,7 @@ class Box:
     left: int
     right: int
 
-    def share_of(self, height: int, width: int) -> float:
+    def local_batches(self, height: int, width: int) -> float:
         """How much of a picture of H x W pixels the box covers, in [0, 1]."""
         return (self.bottom - self.top) * (self.right - self.left) / (height * width)
 
@@ -156,7 +156,7 @@ def mix_views(
     height, width = examples.shape[-2:]
     share = draw_share(beta)
     box = draw_box(height, width, share)
-    left = 1 - box.share_of(height, width) if adjust_lambda else share
+    left = 1 - box.local_batches(height, width) if adjust_lambda else share
     return (
         Mixture(blend(first[:, 0], second[:, 0], share), soft_labels(*classes, share, n_classes)),
         Mixture(paste(first[:, 1], second[:, 1], box), soft_labels(*classes, left, n_classes)),

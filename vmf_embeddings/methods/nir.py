@@ -15,7 +15,7 @@ from vmf_embeddings.flows import ConditionalFlow, flow_objective, negative_log_l
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
-from vmf_embeddings.methods.gradient_share import GradientShare
+from vmf_embeddings.methods.gradient_fraction import FlowGradientFraction
 from vmf_embeddings.methods.precision import full_precision
 
 
@@ -42,8 +42,7 @@ class NIR(Method):
         flow_lr_factor: >= 0, the same of the flow.
     """
 
-    wants_criterion = True
-    compares_rows = True
+    needs_global_batch = True
 
     def __init__(
         self,
@@ -72,8 +71,8 @@ class NIR(Method):
             flow_lr_factor=flow_lr_factor,
         )
         criterion.check_miner(None if miner is None else miner.name)
-        dim = arch.head.embedding_dim
-        criterion.build(known_classes(arch.head), dim, getattr(arch, "n_features", None))
+        dim = arch.class_spec.embedding_dim
+        criterion.build(known_classes(arch.class_spec), dim, getattr(arch, "n_features", None))
         if getattr(criterion, "proxies", None) is None:
             raise ValueError(
                 f"method=nir regularises around the proxies of its criterion, and criterion="
@@ -85,7 +84,7 @@ class NIR(Method):
         self.flow_objective, self.w_flow, self.w_align = flow_objective, w_flow, w_align
         self.noise, self.logmatch, self.pair_perc = noise, logmatch, pair_perc
         self.proxy_lr_factor, self.flow_lr_factor = proxy_lr_factor, flow_lr_factor
-        self._share, self._terms = GradientShare(), Means()
+        self._share, self._terms = FlowGradientFraction(), Means()
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -158,9 +157,9 @@ class NIR(Method):
         share = self._share.mean()
         return self._terms.means() | ({} if share is None else {"flow_gradient_share": share})
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """Of the criterion, the flow, and the networks before its conditions; none decay."""
-        own = self.criterion.learning_rates()
+        own = self.criterion.extra_param_groups()
         if self.proxy_lr_factor is not None:
             parameters = list(self.criterion.parameters())
             own = [{"params": parameters, "lr_factor": self.proxy_lr_factor, "weight_decay": 0.0}]

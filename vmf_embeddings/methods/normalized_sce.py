@@ -7,9 +7,9 @@ Scott et al. 2021, https://arxiv.org/abs/2103.15718.
 from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
-from vmf_embeddings.geometry import Cosine
+from vmf_embeddings.geometry import Cosine, cosines
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.class_parameters import ClassHead, cosine
+from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.precision import full_precision
 
@@ -30,7 +30,7 @@ def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Te
         >>> cosine_logits(torch.tensor([[3.0, 4.0]]), torch.eye(2), torch.tensor(10.0))
         tensor([[6., 8.]])
     """
-    return beta * cosine(embeddings, class_weights)
+    return beta * cosines(embeddings, class_weights)
 
 
 class NormalizedSCE(Method):
@@ -38,17 +38,21 @@ class NormalizedSCE(Method):
 
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
-        self.head = ClassHead(arch.head, arch.init_class_weights, has_temperature=True)
+        self.class_parameters = ClassParameters(
+            arch.class_spec, arch.init_class_weights, has_temperature=True
+        )
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        return cosine_cross_entropy(embeddings, self.head.weight, labels, self.head.beta)
+        return cosine_cross_entropy(
+            embeddings, self.class_parameters.weight, labels, self.class_parameters.beta
+        )
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C]."""
-        return cosine_logits(embeddings, self.head.weight, self.head.beta)
+        return cosine_logits(embeddings, self.class_parameters.weight, self.class_parameters.beta)
 
     @property
     def geometry(self) -> Cosine:

@@ -1,28 +1,50 @@
 """A method's parameters in groups for an optimizer: which decay, which learn at another rate."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from torch import nn
-
-if TYPE_CHECKING:
-    from vmf_embeddings.methods.base import Method
+from torch import Tensor, nn
 
 DECAY_RULES = ("none", "reference", "all")
 
 
 def parameter_groups(
-    method: "Method", temp_learning_rate: float, class_weight_decay: str
+    module: nn.Module,
+    *,
+    extra_groups: list[dict[str, Any]],
+    undecayed: list[nn.Parameter],
+    class_weights: list[Tensor],
+    tau: Tensor | None,
+    temp_learning_rate: float,
+    class_weight_decay: str,
 ) -> list[dict[str, Any]]:
-    """The groups that `Method.param_groups` promises: a partition, the empty ones left out."""
+    """Splits the parameters of a module for an optimizer.
+
+    Args:
+        module: whose trainable parameters are grouped.
+        extra_groups: groups with learning rates of their own, taken as they are.
+        undecayed: parameters that never decay, beside vectors and scalars.
+        class_weights: what `class_weight_decay` is about.
+        tau: log temperature, where the module has one; a group of its own if it is learned.
+        temp_learning_rate: learning rate of tau, >= 0.
+        class_weight_decay: see `Method.param_groups`.
+
+    Returns:
+        Groups that hold every trainable parameter exactly once; empty groups are left out.
+
+    Raises:
+        ValueError: `class_weight_decay` is none of `DECAY_RULES`.
+    """
     if class_weight_decay not in DECAY_RULES:
         raise ValueError(
             f"class_weight_decay must be one of {DECAY_RULES}, got {class_weight_decay!r}."
         )
-    tau = None if method.head is None else method.head.tau
-    own = [_trainable(group) for group in method.learning_rates()]
+    own = [_trainable(group) for group in extra_groups]
     apart = {id(p) for group in own for p in group["params"]} | {id(tau)}
-    parameters = [p for p in method.parameters() if p.requires_grad and id(p) not in apart]
-    still = _undecayed(method, parameters, class_weight_decay)
+    parameters = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
+    never = [] if class_weight_decay == "all" else undecayed + [p for p in parameters if p.ndim < 2]
+    if class_weight_decay == "none":
+        never = never + class_weights
+    still = {id(p) for p in never}
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if id(p) not in still]},
         {"params": [p for p in parameters if id(p) in still], "weight_decay": 0.0},
@@ -31,24 +53,12 @@ def parameter_groups(
     if isinstance(tau, nn.Parameter) and tau.requires_grad:
         constants = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
         groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
-    _assert_partition(groups, method)
+    _assert_partition(groups, module)
     return [group for group in groups if group["params"]]
 
 
 def _trainable(group: dict[str, Any]) -> dict[str, Any]:
     return group | {"params": [p for p in group["params"] if p.requires_grad]}
-
-
-def _undecayed(
-    method: "Method", parameters: list[nn.Parameter], class_weight_decay: str
-) -> set[int]:
-    """Which parameters never decay, by their ids."""
-    if class_weight_decay == "all":
-        return set()
-    still = [*method.undecayed_parameters(), *(p for p in parameters if p.ndim <= 1)]
-    if class_weight_decay == "none":
-        still += method.all_class_weights()
-    return {id(p) for p in still}
 
 
 def _assert_partition(groups: list[dict[str, Any]], module: nn.Module) -> None:

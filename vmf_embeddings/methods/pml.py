@@ -37,7 +37,7 @@ class PML(Method):
         geometry: how embeddings are compared afterwards.
     """
 
-    compares_rows = True
+    needs_global_batch = True
 
     def __init__(
         self,
@@ -60,8 +60,8 @@ class PML(Method):
                 f"method.params.geometry is one of {', '.join(GEOMETRIES)}; got {geometry!r}."
             )
         sizes = {
-            "num_classes": known_classes(arch.head),
-            "embedding_size": arch.head.embedding_dim,
+            "num_classes": known_classes(arch.class_spec),
+            "embedding_size": arch.class_spec.embedding_dim,
         }
         build = Builder(sizes)
         extras = {"distance": distance, "embedding_regularizer": regularizer, "reducer": reducer}
@@ -99,12 +99,12 @@ class PML(Method):
     @property
     def class_weights(self) -> Tensor | None:
         """The loss's proxies, or its transposed W, [C, D]; None where it has neither."""
-        size = (known_classes(self.arch.head), self.arch.head.embedding_dim)
+        size = (known_classes(self.arch.class_spec), self.arch.class_spec.embedding_dim)
         proxies, matrix = (getattr(self.objective, name, None) for name in ("proxies", "W"))
         found = proxies if matrix is None else matrix.T
         return found if isinstance(found, Tensor) and tuple(found.shape) == size else None
 
-    def learning_rates(self) -> list[dict[str, Any]]:
+    def extra_param_groups(self) -> list[dict[str, Any]]:
         """The loss's parameters, `lr_factor` times the run's rate; they do not decay."""
         parameters = list(self.objective.parameters())
         group = {"params": parameters, "lr_factor": self.lr_factor, "weight_decay": 0.0}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.class_parameters import ClassHead
+from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
 
 
@@ -35,7 +35,9 @@ class UnnormalizedSCE(Method):
 
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
-        self.head = ClassHead(arch.head, arch.init_class_weights, has_temperature=False)
+        self.class_parameters = ClassParameters(
+            arch.class_spec, arch.init_class_weights, has_temperature=False
+        )
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -45,7 +47,7 @@ class UnnormalizedSCE(Method):
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C]."""
-        return dot_product_logits(embeddings, self.head.weight)
+        return dot_product_logits(embeddings, self.class_parameters.weight)
 
     @property
     def geometry(self) -> Euclidean:

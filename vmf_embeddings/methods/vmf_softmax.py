@@ -16,7 +16,7 @@ from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.class_parameters import ClassHead
+from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
 from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale
@@ -92,7 +92,7 @@ class VMFSoftmax(Method):
             pairs have far less variance (see `directional.partition`).
     """
 
-    wants_vmf = True
+    uses_vmf = True
 
     def __init__(
         self,
@@ -122,9 +122,11 @@ class VMFSoftmax(Method):
         self.estimator = estimator
         self.n_samples, self.normalizer = n_samples, normalizer
         self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
-        spec = arch.head
+        spec = arch.class_spec
         std = class_weight_std(spec.kappa_confidence, spec.embedding_dim, kappa_init)
-        self.head = ClassHead(spec, lambda w: nn.init.normal_(w, 0.0, std), has_temperature=True)
+        self.class_parameters = ClassParameters(
+            spec, lambda w: nn.init.normal_(w, 0.0, std), has_temperature=True
+        )
         self.kappa_scale: Tensor
         self.register_buffer("kappa_scale", torch.ones(()))
 
@@ -135,7 +137,7 @@ class VMFSoftmax(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by fresh draws."""
-        weights, beta = self.head.weight, self.head.beta
+        weights, beta = self.class_parameters.weight, self.class_parameters.beta
         if not self.exact:
             directions = self.draw(embeddings, gradient=True)
             return vmf_softmax_loss(embeddings, weights, labels, beta, directions, self.normalizer)
@@ -149,7 +151,9 @@ class VMFSoftmax(Method):
         with torch.no_grad():
             directions = self.draw(embeddings, gradient=False, generator=generator)
             predict = PREDICTORS[self.vmf_sampler]
-            return self.head.beta * predict(directions, self.head.weight, generator)
+            return self.class_parameters.beta * predict(
+                directions, self.class_parameters.weight, generator
+            )
 
     def draw(
         self, embeddings: Tensor, *, gradient: bool, generator: torch.Generator | None = None
@@ -173,7 +177,7 @@ class VMFSoftmax(Method):
 
     def status(self) -> dict[str, float]:
         """Temperature, scale of the embeddings, mean concentration of the classes."""
-        kappa = torch.linalg.vector_norm(self.head.weight.detach(), dim=-1).mean()
+        kappa = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1).mean()
         return {
             "temperature": float(self.temperature.detach()),
             "kappa_scale": float(self.kappa_scale),
@@ -181,12 +185,12 @@ class VMFSoftmax(Method):
         }
 
     @torch.no_grad()
-    def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
+    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Sets the scale of the embeddings from one pass over the training images."""
         with _untouched(self.arch):
             # BatchNorm cannot normalise a single image by itself: a last batch of one is left out
             embeddings = (super(VMFSoftmax, self).embed(b) for b in batches() if len(b) > 1)
-            confidence = self.arch.head.kappa_confidence
+            confidence = self.arch.class_spec.kappa_confidence
             self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
         logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
 

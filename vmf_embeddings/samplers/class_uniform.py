@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.samplers.base import BatchSampler, positive
-from vmf_embeddings.samplers.partners import Partners
+from vmf_embeddings.samplers.positives import Positives
 
 
 class ClassUniformSampler(BatchSampler):
@@ -34,15 +34,15 @@ class ClassUniformSampler(BatchSampler):
         if batch_size < 2:
             raise ValueError("sampler.batch_size must be >= 2: every batch has a pair, got 1")
         self.batch_size = batch_size
-        self.partners = Partners(self.labels)
+        self.positives = Positives(self.labels)
 
     def __len__(self) -> int:
         return max(len(self.labels) // self.batch_size, 1)
 
     def __iter__(self) -> Iterator[Tensor]:
-        rng, classes = self.generator(), self.partners.classes
+        rng, classes = self.generator(), self.positives.classes
         drawn = rng.integers(len(classes), size=(len(self), self.batch_size - 1))
         images = classes.image(drawn, rng.integers(classes.counts[drawn]))
         some = images[np.arange(len(self)), rng.integers(self.batch_size - 1, size=len(self))]
-        last = self.partners.draw(rng, some, 1)
+        last = self.positives.draw(rng, some, 1)
         yield from torch.from_numpy(np.concatenate([images, last], axis=1))

@@ -7,20 +7,20 @@ times a Gaussian density: the code of Roth et al. 2020, https://arxiv.org/abs/20
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.embedding_based import SquaredDistances, StoredSampler
+from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler, SquaredDistances
 
 JITTER = 1e-6  # of the mean variance, added to each: with few images the covariance is singular
 
 
-class D2CoresetSampler(StoredSampler):
+class D2CoresetSampler(EmbeddingBasedSampler):
     """Picks images by `d2_coreset` from a pool; each gets partners of its class.
 
     The picks stand first in a batch, their partners after them.
 
     Args:
-        labels: see `StoredSampler`.
-        batch_size: see `StoredSampler`.
-        n_samples: see `StoredSampler`.
+        labels: see `EmbeddingBasedSampler`.
+        batch_size: see `EmbeddingBasedSampler`.
+        n_samples: see `EmbeddingBasedSampler`.
         pool_size: images drawn for each batch to pick from; all where there are fewer.
         power: exponent of the sum of squared distances, >= 0; 0 = density alone.
         seed: >= 0.
@@ -44,10 +44,10 @@ class D2CoresetSampler(StoredSampler):
         self.power = power
 
     def batch(self, rng: np.random.Generator) -> np.ndarray:
-        """See `StoredSampler.batch`."""
+        """See `EmbeddingBasedSampler.batch`."""
         pool = self.pool(rng)
-        return self.with_partners(
-            rng, pool[d2_coreset(rng, self.points(pool), self.n_groups, self.power)]
+        return self.add_positives(
+            rng, pool[d2_coreset(rng, self.embeddings_of(pool), self.n_groups, self.power)]
         )
 
 

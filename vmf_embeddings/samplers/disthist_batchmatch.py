@@ -9,18 +9,18 @@ import functools
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.embedding_based import StoredSampler
+from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler
 from vmf_embeddings.samplers.matching import Matching
 
 N_BINS = 50
 
 
-class DistHistBatchMatchSampler(StoredSampler):
+class DistHistBatchMatchSampler(EmbeddingBasedSampler):
     """Of `n_candidates` batches, the one with the least `histogram_costs` towards its pool.
 
     Args:
-        labels: see `StoredSampler`.
-        batch_size: see `StoredSampler`.
+        labels: see `EmbeddingBasedSampler`.
+        batch_size: see `EmbeddingBasedSampler`.
         n_samples: see `Matching`.
         pool_size: see `Matching`.
         n_candidates: batches to choose from, >= 1.
@@ -45,12 +45,12 @@ class DistHistBatchMatchSampler(StoredSampler):
         super().__init__(labels, **sizes, seed=seed)
         if not 0 <= histogram_weight < np.inf:
             raise ValueError(f"sampler.histogram_weight must be >= 0, got {histogram_weight}")
-        self.matching = Matching(self.partners, **sizes, n_candidates=n_candidates)
+        self.matching = Matching(self.positives, **sizes, n_candidates=n_candidates)
         self.costs = functools.partial(histogram_costs, weight=histogram_weight)
 
     def batch(self, rng: np.random.Generator) -> np.ndarray:
-        """See `StoredSampler.batch`."""
-        return self.matching.batch(rng, self.points, self.costs)
+        """See `EmbeddingBasedSampler.batch`."""
+        return self.matching.batch(rng, self.embeddings_of, self.costs)
 
 
 def histogram_costs(points: np.ndarray, candidates: np.ndarray, *, weight: float) -> np.ndarray:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.samplers.base import BatchSampler, n_groups
-from vmf_embeddings.samplers.partners import Partners
+from vmf_embeddings.samplers.positives import Positives
 
 ROUNDING = 1e-12  # of the longest squared length: what is below is rounding of float32 and of sums
 
 
-class StoredSampler(BatchSampler):
+class EmbeddingBasedSampler(BatchSampler):
     """Draws a batch from a random part of the images, its pool, by their embeddings.
 
     The embeddings are those of the beginning of the epoch, so that an epoch is a function of them,
@@ -46,10 +46,10 @@ class StoredSampler(BatchSampler):
                 "make the batch smaller or the pool larger"
             )
         self.batch_size, self.n_samples, self.pool_size = batch_size, n_samples, pool_size
-        self.partners = Partners(self.labels)
+        self.positives = Positives(self.labels)
         self.embeddings: np.ndarray | None = None
 
-    def renew(self, embeddings: Tensor) -> None:
+    def update_embeddings(self, embeddings: Tensor) -> None:
         """Takes the embeddings [N, D] of all images, in their order; distances are Euclidean."""
         if embeddings.ndim != 2 or len(embeddings) != len(self.labels):
             raise ValueError(
@@ -65,7 +65,9 @@ class StoredSampler(BatchSampler):
 
     def __iter__(self) -> Iterator[Tensor]:
         if self.embeddings is None:
-            raise ValueError("this sampler chooses by embeddings: call renew(embeddings) first")
+            raise ValueError(
+                "this sampler chooses by embeddings: call update_embeddings(embeddings) first"
+            )
         rng = self.generator()
         for _ in range(len(self)):
             yield torch.from_numpy(self.batch(rng))
@@ -79,13 +81,13 @@ class StoredSampler(BatchSampler):
         n = len(self.labels)
         return rng.choice(n, min(self.pool_size, n), replace=False)
 
-    def points(self, images: np.ndarray) -> np.ndarray:
+    def embeddings_of(self, images: np.ndarray) -> np.ndarray:
         """Embeddings of some images, float64 [n, D]."""
         return self.embeddings[images].astype(np.float64)
 
-    def with_partners(self, rng: np.random.Generator, picks: np.ndarray) -> np.ndarray:
+    def add_positives(self, rng: np.random.Generator, picks: np.ndarray) -> np.ndarray:
         """A batch: images [n_groups], then others of their classes, from all images."""
-        others = self.partners.draw(rng, picks, self.n_samples - 1)
+        others = self.positives.draw(rng, picks, self.n_samples - 1)
         return np.concatenate([picks, others.ravel()])
 
 

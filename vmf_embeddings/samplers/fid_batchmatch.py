@@ -8,16 +8,16 @@ https://doi.org/10.1016/0047-259X(82)90077-X.
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.embedding_based import StoredSampler
+from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler
 from vmf_embeddings.samplers.matching import Matching
 
 
-class FidBatchMatchSampler(StoredSampler):
+class FidBatchMatchSampler(EmbeddingBasedSampler):
     """Of `n_candidates` batches, the one with the least Frechet distance from its pool.
 
     Args:
-        labels: see `StoredSampler`.
-        batch_size: see `StoredSampler`.
+        labels: see `EmbeddingBasedSampler`.
+        batch_size: see `EmbeddingBasedSampler`.
         n_samples: see `Matching`.
         pool_size: see `Matching`.
         n_candidates: batches to choose from, >= 1.
@@ -38,11 +38,11 @@ class FidBatchMatchSampler(StoredSampler):
     ) -> None:
         sizes = {"batch_size": batch_size, "n_samples": n_samples, "pool_size": pool_size}
         super().__init__(labels, **sizes, seed=seed)
-        self.matching = Matching(self.partners, **sizes, n_candidates=n_candidates)
+        self.matching = Matching(self.positives, **sizes, n_candidates=n_candidates)
 
     def batch(self, rng: np.random.Generator) -> np.ndarray:
-        """See `StoredSampler.batch`."""
-        return self.matching.batch(rng, self.points, frechet_distances)
+        """See `EmbeddingBasedSampler.batch`."""
+        return self.matching.batch(rng, self.embeddings_of, frechet_distances)
 
 
 def frechet_distances(points: np.ndarray, candidates: np.ndarray) -> np.ndarray:

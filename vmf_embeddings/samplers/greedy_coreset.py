@@ -9,20 +9,20 @@ import numpy as np
 from torch import Tensor
 
 from vmf_embeddings.samplers.base import positive
-from vmf_embeddings.samplers.embedding_based import SquaredDistances, StoredSampler
+from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler, SquaredDistances
 
 SOFTENED_PERCENTILE = 97
 
 
-class GreedyCoresetSampler(StoredSampler):
+class GreedyCoresetSampler(EmbeddingBasedSampler):
     """Picks images by `k_center_greedy` from a pool; each gets partners of its class.
 
     The picks stand first in a batch, their partners after them.
 
     Args:
-        labels: see `StoredSampler`.
-        batch_size: see `StoredSampler`.
-        n_samples: see `StoredSampler`.
+        labels: see `EmbeddingBasedSampler`.
+        batch_size: see `EmbeddingBasedSampler`.
+        n_samples: see `EmbeddingBasedSampler`.
         pool_size: images drawn for each batch to pick from; all where there are fewer.
         projection_dim: dimension, >= 1, of a random linear map that distances are measured after,
             a new one for each batch; None = the embeddings themselves.
@@ -49,14 +49,14 @@ class GreedyCoresetSampler(StoredSampler):
         self.projection_dim, self.softened = projection_dim, softened
 
     def batch(self, rng: np.random.Generator) -> np.ndarray:
-        """See `StoredSampler.batch`."""
+        """See `EmbeddingBasedSampler.batch`."""
         pool = self.pool(rng)
-        points = self.points(pool)
+        points = self.embeddings_of(pool)
         if self.projection_dim is not None:
             points = points @ rng.standard_normal((points.shape[1], self.projection_dim))
         percentile = SOFTENED_PERCENTILE if self.softened else 100
         picks = k_center_greedy(rng, points, self.n_groups, percentile=percentile)
-        return self.with_partners(rng, pool[picks])
+        return self.add_positives(rng, pool[picks])
 
 
 def k_center_greedy(

@@ -12,7 +12,7 @@ from torch import Tensor
 from vmf_embeddings.samplers.base import BatchSampler, n_groups
 from vmf_embeddings.samplers.classes import Classes
 from vmf_embeddings.samplers.episodic import draw_distinct
-from vmf_embeddings.samplers.partners import draw_numbers
+from vmf_embeddings.samplers.positives import draw_numbers
 
 
 class MPerClassSampler(BatchSampler):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vmf_embeddings.samplers.base import positive
-from vmf_embeddings.samplers.partners import Partners, draw_numbers
+from vmf_embeddings.samplers.positives import Positives, draw_numbers
 
 
 class Matching:
@@ -24,7 +24,7 @@ class Matching:
 
     def __init__(
         self,
-        partners: Partners,
+        partners: Positives,
         *,
         batch_size: int,
         n_samples: int,

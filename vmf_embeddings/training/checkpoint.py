@@ -43,6 +43,7 @@ COMPARED = (
 SINCE = {
     **{"mode.select": "valid", "mode.warmup_epochs": 0},
     **{"schedule.name": "plateau", "feature_scaling.name": "none"},
+    **{"method.params.monotone": False, "criterion.params.monotone": True},
     **{"arch.params.pool": "avg", "arch.params.normalize": False},
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},

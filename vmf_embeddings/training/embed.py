@@ -11,7 +11,7 @@ from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.processes import gather_rows
 
 
-def share_of(
+def local_batches(
     split: Any, accelerator: Accelerator, *, batch_size: int, num_workers: int
 ) -> SequentialBatches:
     """The part of a split that this process embeds: every n-th item of n processes.
@@ -32,7 +32,7 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
 
     Args:
         method: what embeds; its mode is restored afterwards.
-        batches: this process's share, by `share_of`.
+        batches: this process's share, by `local_batches`.
         accelerator: device, precision and processes.
 
     Returns:
@@ -50,7 +50,7 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
     return gather_rows(torch.cat(rows), rank, world, len(batches.split))
 
 
-def renew(
+def update_sampler_embeddings(
     sampler: Any, method: Method, batches: SequentialBatches, accelerator: Accelerator
 ) -> None:
     """Gives a sampler the embeddings of the training images as they are now.
@@ -58,7 +58,7 @@ def renew(
     Args:
         sampler: one that `needs_embeddings`.
         method: what embeds; rows are projected as its geometry compares them.
-        batches: this process's share of the training images without augmentation, by `share_of`.
+        batches: this process's part of the training images, not augmented, by `local_batches`.
         accelerator: device, precision and processes, all of which give the sampler the same rows.
     """
-    sampler.renew(method.geometry.project(embed_split(method, batches, accelerator)))
+    sampler.update_embeddings(method.geometry.project(embed_split(method, batches, accelerator)))

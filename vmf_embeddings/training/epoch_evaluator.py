@@ -14,7 +14,7 @@ SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
-class Watch:
+class EpochEvaluator:
     """What is scored after every epoch.
 
     Attributes:

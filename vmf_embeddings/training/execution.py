@@ -21,7 +21,7 @@ COMPILERS = ("g++", "clang++", "c++")
 
 
 @dataclass(frozen=True)
-class Speed:
+class ExecutionSettings:
     """The keys of `trainer` that say where and how fast the work is done.
 
     Attributes:
@@ -55,20 +55,22 @@ class Speed:
             _refuse_without_compiler(on_gpu=torch.cuda.is_available() and not self.cpu)
 
     @classmethod
-    def from_config(cls, trainer: dict[str, Any]) -> "Speed":
+    def from_config(cls, trainer: dict[str, Any]) -> "ExecutionSettings":
         """Reads the switches from the configuration's `trainer`."""
         return cls(**{key: trainer[key] for key in cls.__dataclass_fields__})
 
-    def start(self, *, some_rest: bool = False) -> Accelerator:
+    def make_accelerator(self, *, find_unused_parameters: bool = False) -> Accelerator:
         """Joins the other processes, or works alone, with the threads that are due.
 
         Args:
-            some_rest: see `processes.start`.
+            find_unused_parameters: see `processes.start`.
         """
         threads = thread_count(self.threads)
         if threads is not None:
             torch.set_num_threads(threads)
-        accelerator = processes.start(cpu=self.cpu, precision=self.precision, some_rest=some_rest)
+        accelerator = processes.start(
+            cpu=self.cpu, precision=self.precision, find_unused_parameters=find_unused_parameters
+        )
         log.info(
             "Process %d of %d works on %s with %d threads",
             *(accelerator.process_index + 1, accelerator.num_processes),
@@ -76,7 +78,7 @@ class Speed:
         )
         return accelerator
 
-    def arrange(self, arch: Arch) -> None:
+    def configure_backbone(self, arch: Arch) -> None:
         """Lays out and compiles a backbone in place; names and values in its state stay."""
         wanted = self.channels_last
         if wanted == "auto":
@@ -88,7 +90,7 @@ class Speed:
         if self.compile:
             arch.compile()
 
-    def place(self, split: Any, device: torch.device) -> Any:
+    def move_split(self, split: Any, device: torch.device) -> Any:
         """The split itself, or a copy of it on `device` where that is wanted and has room."""
         if device.type == "cpu" or not split.in_memory or self.data_on_device is False:
             return split

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import checkpoint
-from vmf_embeddings.training.embed import embed_split, renew
+from vmf_embeddings.training.embed import embed_split, update_sampler_embeddings
 from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress, Note, duration
 from vmf_embeddings.training.records import Records
@@ -104,9 +104,11 @@ def _run_epoch(
     """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
     settings, method = loop.settings, loop.method
     began = time.monotonic()
-    if loop.stored is not None:
-        renew(loop.batches.sampler, method, loop.stored, loop.accelerator)
-    stream = 1 if method.compares_rows else 1 + loop.accelerator.process_index
+    if loop.sampler_embedding_batches is not None:
+        update_sampler_embeddings(
+            loop.batches.sampler, method, loop.sampler_embedding_batches, loop.accelerator
+        )
+    stream = 1 if method.needs_global_batch else 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     method.begin_epoch(epoch)
     bar = EpochProgress(
@@ -143,7 +145,7 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
     """
     device = loop.accelerator.device
     loop.model.train()
-    for parameter in loop.late:
+    for parameter in loop.warmup_frozen_params:
         parameter.requires_grad_(epoch >= loop.settings.warmup_epochs)
     loop.step.begin_epoch(epoch)
     losses = torch.zeros(len(loop.batches), device=device)
@@ -179,7 +181,7 @@ def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
     metric = score(method, rows, split, open_set=loop.open_set, **how)
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
     known = {settings.validates_on: rows}
-    watched = loop.watch.scores(method, loop.accelerator, known=known, **how)
+    watched = loop.evaluator.scores(method, loop.accelerator, known=known, **how)
     return float(broadcast(shared)), watched
 
 

@@ -11,8 +11,9 @@ from accelerate import Accelerator
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
-from vmf_embeddings.training.embed import share_of
-from vmf_embeddings.training.epoch_evaluator import Watch
+from vmf_embeddings.training.embed import local_batches
+from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
+from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import grouped, restore
 from vmf_embeddings.training.schedules import Constant, Schedule
@@ -20,7 +21,6 @@ from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_ever
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.training.step import Step, step_for
 from vmf_embeddings.training.stored_state import give_weights, refuse_other_kinds, restore_part
-from vmf_embeddings.training.whole_batch import WholeBatch
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,11 @@ class Loop:
     schedule: Schedule
     batches: TrainBatches
     valid: SequentialBatches  # of the split to select by
-    stored: SequentialBatches | None  # training images, for a sampler that needs embeddings
-    watch: Watch  # what is scored besides
-    late: list[torch.nn.Parameter]  # of the backbone, which learn after the warm-up
+    sampler_embedding_batches: (
+        SequentialBatches | None
+    )  # training images, for a sampler that needs embeddings
+    evaluator: EpochEvaluator  # scores of further splits, logged only
+    warmup_frozen_params: list[torch.nn.Parameter]  # of the backbone, which learn after the warm-up
     open_set: bool
     accelerator: Accelerator
     settings: Settings
@@ -60,10 +62,10 @@ def assemble(
     Without a schedule the learning rates stay as they are.
     """
     speed = settings.speed
-    accelerator = speed.start(some_rest=settings.warmup_epochs > 0)
+    accelerator = speed.make_accelerator(find_unused_parameters=settings.warmup_epochs > 0)
     rank, world = accelerator.process_index, accelerator.num_processes
     train, valid = (
-        speed.place(split, accelerator.device)
+        speed.move_split(split, accelerator.device)
         for split in (dataset.split("train", augment=True), dataset.split(settings.validates_on))
     )
     log.info(
@@ -90,9 +92,9 @@ def assemble(
         give_weights(method, state, "the last checkpoint")
     if world > 1:
         processes.share_batch_statistics(method)
-        method.whole_batch = WholeBatch(accelerator) if method.compares_rows else None
+        method.global_batch = GlobalBatch(accelerator) if method.needs_global_batch else None
     for arch in method.backbones:
-        speed.arrange(arch)
+        speed.configure_backbone(arch)
     late = _late_parameters(method, settings.warmup_epochs)
     groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(method, grouped(make_optimizer, groups))
@@ -114,13 +116,15 @@ def assemble(
     shares = {
         name: share
         if name == settings.validates_on
-        else _share(speed.place(dataset.split(name), accelerator.device), accelerator, settings)
+        else _share(
+            speed.move_split(dataset.split(name), accelerator.device), accelerator, settings
+        )
         for name in settings.evaluate_on
     }
-    watch = Watch(shares, settings.evaluate_k, dataset.open_set)
+    watch = EpochEvaluator(shares, settings.evaluate_k, dataset.open_set)
     stored = None
     if sampler.needs_embeddings:
-        plain = speed.place(dataset.split("train"), accelerator.device)
+        plain = speed.move_split(dataset.split("train"), accelerator.device)
         stored = _share(plain, accelerator, settings)
     step = (
         MetaStep(model, optimizer, accelerator, sampler)
@@ -162,7 +166,7 @@ def _late_parameters(method: Method, warmup_epochs: int) -> list[torch.nn.Parame
 
 def _share(split: Any, accelerator: Accelerator, settings: Settings) -> SequentialBatches:
     batch_size, num_workers = settings.eval_batch_size, settings.num_workers
-    return share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+    return local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
 
 
 def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:

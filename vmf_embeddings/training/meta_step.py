@@ -51,7 +51,7 @@ class MetaStep(Step):
         n = self.sampler.batch_size // self.accelerator.num_processes
         slots = {key: value[:n] for key, value in batch.items()}
         embeddings = self._embed(batch["examples"])
-        learned = self.method.scaled(embeddings[:n], slots["ids"])
+        learned = self.method.scale_features(embeddings[:n], slots["ids"])
         before = {name: p.detach().clone() for name, p in self._trained()}
         loss = super().__call__(slots, weight)
         slopes = slot_slopes(
@@ -142,7 +142,7 @@ def refuse_what_cannot_be_judged(method: Any, optimizer: torch.optim.Optimizer) 
         ValueError: the method has no head and loss of its own, its backbone is not frozen, or the
             optimizer is not SGD.
     """
-    if not getattr(method, "wants_head_and_loss", False):
+    if "head" not in type(method).parts():
         raise ValueError(
             "this sampler learns from a head and its loss: add method=classifier "
             "loss=balanced_softmax"

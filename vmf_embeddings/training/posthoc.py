@@ -13,7 +13,7 @@ from torch import Tensor
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import shot_scores
 from vmf_embeddings.training import checkpoint
-from vmf_embeddings.training.embed import embed_split, share_of
+from vmf_embeddings.training.embed import embed_split, local_batches
 from vmf_embeddings.training.settings import Settings
 from vmf_embeddings.untrusted.files import replacing
 
@@ -47,9 +47,9 @@ def choose(
     Returns:
         The best accuracy, a fraction in [0, 1].
     """
-    accelerator = settings.speed.start()
+    accelerator = settings.speed.make_accelerator()
     method.to(accelerator.device).eval()
-    settings.speed.arrange(method.arch)
+    settings.speed.configure_backbone(method.arch)
     train, held_out = dataset.split("train"), dataset.split(settings.validates_on)
     embeddings = _embed(method, held_out, settings, accelerator)
     labels = held_out.labels.to(embeddings.device)
@@ -77,7 +77,7 @@ def choose(
 
 def _embed(method: Method, split: Any, settings: Settings, accelerator: Accelerator) -> Tensor:
     """Embeddings [N, D] of a split."""
-    share = share_of(
+    share = local_batches(
         split,
         accelerator,
         batch_size=settings.eval_batch_size,

@@ -58,14 +58,16 @@ class GlobalBatchNorm(_BatchNorm):
         self.running_var.lerp_(unbiased_variance, rate)
 
 
-def start(*, cpu: bool = False, precision: str = "no", some_rest: bool = False) -> Accelerator:
+def start(
+    *, cpu: bool = False, precision: str = "no", find_unused_parameters: bool = False
+) -> Accelerator:
     """Joins the processes that `torchrun` started, or works alone.
 
     Args:
         cpu: whether to stay on the processor even where a GPU is present.
         precision: `no` or `bf16`.
-        some_rest: whether parameters may have no gradient for some time: then processes find out
-            at every step which of them they wait for.
+        find_unused_parameters: whether parameters may have no gradient for some time: then
+            processes find out at every step which of them they wait for.
 
     Returns:
         Accelerate's view of this process.
@@ -74,7 +76,9 @@ def start(*, cpu: bool = False, precision: str = "no", some_rest: bool = False) 
     return Accelerator(
         cpu=cpu or not torch.cuda.is_available(),
         mixed_precision=precision,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=some_rest)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=find_unused_parameters)
+        ],
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.trackers import WANDB_MODES
 
 # Accelerate's, but TensorBoard, which is always written
@@ -33,7 +33,7 @@ class Settings:
     random_seed: int
     num_workers: int
     eval_batch_size: int
-    speed: Speed
+    speed: ExecutionSettings
     search: str
     resume: str
     trackers: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class Settings:
             random_seed=config["random_seed"],
             num_workers=config["num_workers"],
             eval_batch_size=trainer["eval_batch_size"],
-            speed=Speed.from_config(trainer),
+            speed=ExecutionSettings.from_config(trainer),
             search=config["search"],
             resume=config["resume"],
             trackers=tuple(config["logger"]["trackers"]),

@@ -88,7 +88,7 @@ def measure(
     embeddings = embed_split(method, share, accelerator)
     totals: dict[Softening, Tensor] = {}
     for rows in embeddings.split(batch_size):
-        logits = method.raw_logits(rows)
+        logits = method.unadjusted_logits(rows)
         if logits is None:
             raise ValueError(f"method={method.name} has no logits, and so no virtual examples")
         for each in wanted:

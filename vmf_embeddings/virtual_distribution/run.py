@@ -10,8 +10,8 @@ from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.report import print_written, say
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import Thresholds
-from vmf_embeddings.training.embed import share_of
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.embed import local_batches
+from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening, measure
 from vmf_embeddings.virtual_distribution.picture import draw
@@ -30,7 +30,7 @@ def virtual_distribution(
     seed: int,
     batch_size: int,
     num_workers: int,
-    speed: Speed,
+    speed: ExecutionSettings,
 ) -> None:
     """Measures, prints and writes `virtual_examples.json`, `.csv` and `.png` into the run's folder.
 
@@ -46,13 +46,13 @@ def virtual_distribution(
         num_workers: worker processes for image files.
         speed: where and how fast.
     """
-    accelerator = speed.start()
+    accelerator = speed.make_accelerator()
     split = dataset.split("train")
-    share = share_of(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+    share = local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
 
     def of(method: Method, softenings: Sequence[Softening]) -> dict[Softening, Tensor]:
         method.to(accelerator.device).eval()
-        speed.arrange(method.arch)
+        speed.configure_backbone(method.arch)
         seed_everything(seed)  # a run's draws do not hang on which others are looked at
         return measure(method, share, accelerator, softenings, batch_size)
 

@@ -29,7 +29,7 @@ def warn_of_contradictions(built: "Method", sampler: Any) -> None:
             "the frequent ones are held back twice, and the rare ones will be predicted too "
             "often. Use one of them: a loss without a prior such as loss=ce, or sampler=random"
         )
-    if built.feature_scaling is not None and not built.reads_length:
+    if built.feature_scaling is not None and not built.uses_norm:
         log.warning(
             "feature_scaling changes nothing here: the logits are cosines, which do not hang on "
             "the length of an embedding. Use head=linear, or leave feature_scaling out"
@@ -39,7 +39,7 @@ def warn_of_contradictions(built: "Method", sampler: Any) -> None:
 def warn_of_lost_lengths(built: "Method") -> None:
     """Says in the log where a backbone normalises embeddings whose lengths a criterion reads."""
     criterion = getattr(built, "criterion", None)
-    if criterion is not None and criterion.reads_length and built.arch.normalize:
+    if criterion is not None and criterion.uses_norm and built.arch.normalize:
         log.warning(
             "criterion=%s compares inner products or distances of embeddings of any length, and "
             "arch.params.normalize=true leaves them none but 1: say arch.params.normalize=false",
@@ -54,7 +54,7 @@ def warn_of_rates(built: "Method", learning_rate: float) -> None:
         built: whose parameters may learn at a multiple of the run's rate.
         learning_rate: of the run.
     """
-    factor = max((group.get("lr_factor", 1.0) for group in built.learning_rates()), default=1.0)
+    factor = max((group.get("lr_factor", 1.0) for group in built.extra_param_groups()), default=1.0)
     if factor > 1 and factor * learning_rate > 1:
         log.warning(
             "Some parameters learn at %g times mode.learning_rate=%g, which is %g: factors in the "
@@ -70,15 +70,16 @@ def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None
     Raises:
         Refused: with the words to type.
     """
+    views, paired = built.batch_layout.views, built.batch_layout.paired
     missing = []
-    if built.wants_pairs and not sampler.pairs:
+    if paired and not sampler.pairs:
         missing.append("sampler=paired")
-    if built.views != data.views:
-        missing.append(f"dataset.params.views={built.views}")
+    if views != data.views:
+        missing.append(f"dataset.params.views={views}")
     if missing:
-        partners = " and pairs of images" if built.wants_pairs else ""
+        partners = " and pairs of images" if paired else ""
         raise Refused(
-            f"method={built.name} trains on {built.views} view{'s' * (built.views > 1)} of every "
+            f"method={built.name} trains on {views} view{'s' * (views > 1)} of every "
             f"image{partners}; add {' '.join(missing)} to the command"
         )
 

@@ -73,11 +73,13 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict
     """Everything that `extract.extract` needs, built from the run's own configuration."""
     from vmf_embeddings.cli.run_config import configuration_of_run
     from vmf_embeddings.training.checkpoint import load_best
-    from vmf_embeddings.training.execution import Speed
+    from vmf_embeddings.training.execution import ExecutionSettings
     from vmf_embeddings.training.seeding import seed_everything
 
     trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
-    speed = Speed.from_config(trainer | {"precision": "no"})  # embeddings are written in float32
+    speed = ExecutionSettings.from_config(
+        trainer | {"precision": "no"}
+    )  # embeddings are written in float32
     checkpoint = load_best(run_dir)
     trained = configuration_of_run(cfg, run_dir, checkpoint, overrides)
     seed_everything(trained.random_seed)

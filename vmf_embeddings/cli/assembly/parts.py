@@ -15,11 +15,8 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
     from vmf_embeddings.methods.base import Method
 
-# what a method's flag says that it reads, and the plainest method that does
-READ_WITH = {
-    "wants_head_and_loss": (("head", "loss"), "classifier"),
-    "wants_criterion": (("criterion", "miner"), "dml"),
-}
+# groups that go together, and the plainest method that reads them
+READ_BY = {("head", "loss"): "classifier", ("criterion", "miner"): "dml"}
 
 
 def dataset(cfg: DictConfig) -> "Dataset":
@@ -61,29 +58,24 @@ def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
     runtime: dict[str, Any] = {"arch": arch}
     if "student" in params:
         runtime["student"] = functools.partial(_method_of, params.student, cfg)
-    elif _reads(node, "wants_head_and_loss"):
-        runtime["head"] = instantiate("head", cfg.head, _partial_=True)
-        runtime["loss"] = instantiate("loss", cfg.loss)
-    elif _reads(node, "wants_criterion"):
-        runtime["criterion"] = instantiate("criterion", cfg.criterion)
-        runtime["miner"] = instantiate("miner", cfg.miner)
+    for group in _parts(node):
+        runtime[group] = instantiate(group, cfg[group], _partial_=group == "head")
     return instantiate("method", node, **runtime)
 
 
-def _reads(node: DictConfig, flag: str) -> bool:
-    """Whether a method, or the student among its knobs, takes what the groups of a flag make."""
+def _parts(node: DictConfig) -> tuple[str, ...]:
+    """The groups whose objects the class of a method takes."""
     params = node.get("params", node)
-    if "student" in params:
-        return _reads(params.student, flag)
     target = params.get("_target_")
-    return target is not None and getattr(checked_target("method", target), flag, False)
+    return () if target is None else checked_target("method", target).parts(params)
 
 
 def groups_read(cfg: DictConfig) -> list[str]:
-    """The groups beside its own that the method is put together from."""
-    return [
-        g for flag, (groups, _) in READ_WITH.items() if _reads(cfg.method, flag) for g in groups
-    ]
+    """The groups beside its own that the method is put together from, or the student in it."""
+    node = cfg.method
+    while "student" in node.get("params", node):
+        node = node.get("params", node).student
+    return list(_parts(node))
 
 
 def refuse_unread_groups(cfg: DictConfig) -> None:
@@ -92,9 +84,9 @@ def refuse_unread_groups(cfg: DictConfig) -> None:
     Raises:
         Refused: naming a method that does.
     """
-    for flag, (groups, reader) in READ_WITH.items():
-        named = () if _reads(cfg.method, flag) else _named(*groups)
-        for group in named:
+    read = groups_read(cfg)
+    for groups, reader in READ_BY.items():
+        for group in _named(*(g for g in groups if g not in read)):
             raise Refused(
                 f"method={cfg.method.name} has an objective of its own and reads no {group}: leave "
                 f"{group} out, or say method={reader}, which takes {' and '.join(groups)}"
@@ -112,11 +104,11 @@ def _named(*groups: str) -> list[str]:
 
 def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
     n_train = data.split("train").n_classes
-    if arch.head.n_classes is None:
-        arch.head = replace(arch.head, n_classes=n_train)
-    elif arch.head.n_classes < n_train:
+    if arch.class_spec.n_classes is None:
+        arch.class_spec = replace(arch.class_spec, n_classes=n_train)
+    elif arch.class_spec.n_classes < n_train:
         raise Refused(
-            f"arch.params.n_classes={arch.head.n_classes}, but dataset={name} has {n_train} "
+            f"arch.params.n_classes={arch.class_spec.n_classes}, but dataset={name} has {n_train} "
             f"training classes; say arch.params.n_classes={n_train}, or null to let the data "
             "set say"
         )

@@ -16,7 +16,7 @@ from vmf_embeddings.samplers.embedding_based import SquaredDistances
 from vmf_embeddings.samplers.fid_batchmatch import FidBatchMatchSampler, frechet_distances
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler, k_center_greedy
 from vmf_embeddings.samplers.matching import Matching
-from vmf_embeddings.samplers.partners import Partners
+from vmf_embeddings.samplers.positives import Positives
 
 N, D = 90, 5
 LABELS = torch.arange(N) % 9
@@ -43,7 +43,7 @@ def points(seed=0, n=N):
 
 def sampler(name, seed=1, embeddings=None, **knobs):
     drawn = KINDS[name](LABELS, seed=seed, **knobs)
-    drawn.renew(points() if embeddings is None else embeddings)
+    drawn.update_embeddings(points() if embeddings is None else embeddings)
     return drawn
 
 
@@ -69,13 +69,13 @@ def test_embeddings_seed_and_epoch_decide_everything(name):
     two.load_state_dict(one.state_dict())
     assert same(one, two)
     assert not same(sampler(name, seed=2), sampler(name))
-    one.renew(points(seed=5))
+    one.update_embeddings(points(seed=5))
     assert not same(one, two)
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_without_fitting_embeddings_nothing_is_drawn(name):
-    with pytest.raises(ValueError, match="call renew"):
+    with pytest.raises(ValueError, match="call update_embeddings"):
         next(iter(KINDS[name](LABELS, seed=0)))
     with pytest.raises(ValueError, match=r"expected embeddings \[90, D\]"):
         sampler(name, embeddings=points()[:10])
@@ -229,7 +229,7 @@ def test_d2_probabilities_are_safe_where_powers_underflow_and_where_nothing_is_l
 
 def matching(**knobs):
     sizes = {"batch_size": 12, "n_samples": 3, "pool_size": 60, "n_candidates": 8}
-    return Matching(Partners(LABELS.numpy()), **sizes | knobs)
+    return Matching(Positives(LABELS.numpy()), **sizes | knobs)
 
 
 def test_candidates_are_whole_groups_of_the_pool_without_replacement():

@@ -35,7 +35,7 @@ class _Gather(torch.autograd.Function):
         return grad[ctx.own] * ctx.factor, None, None, None
 
 
-class WholeBatch:
+class GlobalBatch:
     """Puts the shares of a batch together, under the same random draws in every process.
 
     Args:

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from vmf_embeddings.datasets.arrays import ArraySplit
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.execution import ExecutionSettings
 
-PLAIN = Speed(
+PLAIN = ExecutionSettings(
     precision="no", cpu=True, threads=None, channels_last=False, compile=False,
     data_on_device="auto",
 )  # fmt: skip
@@ -26,7 +26,7 @@ def small_net():
 
 def arranged(**changes):
     net = small_net()
-    replace(PLAIN, **changes).arrange(net)
+    replace(PLAIN, **changes).configure_backbone(net)
     return net
 
 
@@ -51,7 +51,7 @@ def test_images_need_not_be_brought_into_the_layout():
 @pytest.mark.parametrize(("precision", "expected"), [("no", False), ("bf16", True)])
 def test_automatic_layout_follows_the_precision(precision, expected):
     net = small_net()
-    replace(PLAIN, channels_last="auto", precision=precision).arrange(net)
+    replace(PLAIN, channels_last="auto", precision=precision).configure_backbone(net)
     assert is_channels_last(net) is expected
 
 

@@ -14,12 +14,12 @@ from vmf_embeddings.methods.nir import NIR
 from vmf_embeddings.miners.distance import DistanceMiner
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
-from vmf_embeddings.training.execution import Speed
+from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.fit import fit
+from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.training.optimizers import sgd, sharpness_aware
 from vmf_embeddings.training.processes import start
 from vmf_embeddings.training.settings import Settings
-from vmf_embeddings.training.whole_batch import WholeBatch
 
 N, CLASSES, DIM = 16, 4, 3
 
@@ -117,7 +117,8 @@ def learnt(name, make, folder):
     settings = Settings(
         epochs=1 + warm_up, patience=9, temp_learning_rate=0.0, class_weight_decay="none",
         select="valid", random_seed=3, num_workers=0, eval_batch_size=5, search="torch",
-        speed=Speed("no", True, 1, False, False, False), resume="never", warmup_epochs=warm_up,
+        speed=ExecutionSettings("no", True, 1, False, False, False), resume="never",
+        warmup_epochs=warm_up,
     )  # fmt: skip
     before = {k: v.clone() for k, v in method.state_dict().items()}
     folder.mkdir(exist_ok=True)
@@ -133,7 +134,7 @@ def of_process(rank, world, folder):
 
 def draws(rank, world):
     """Seven rows of one random number each, and what is drawn after some and after no draws."""
-    together, batch = WholeBatch(start(cpu=True)), {"all_ids": torch.arange(7)}
+    together, batch = GlobalBatch(start(cpu=True)), {"all_ids": torch.arange(7)}
     torch.manual_seed(3)
     own = []
 

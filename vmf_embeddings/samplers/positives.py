@@ -23,7 +23,7 @@ def draw_numbers(rng: np.random.Generator, sizes: np.ndarray, n: int) -> np.ndar
     return numbers
 
 
-class Partners:
+class Positives:
     """Draws other images of the classes of given images.
 
     Args:

@@ -19,13 +19,13 @@ RUN = [
 @pytest.fixture
 def given(monkeypatch):
     """The embeddings that samplers were given, in order."""
-    rows, renew = [], GreedyCoresetSampler.renew
+    rows, update = [], GreedyCoresetSampler.update_embeddings
 
     def noted(self, embeddings):
         rows.append(embeddings.clone())
-        renew(self, embeddings)
+        update(self, embeddings)
 
-    monkeypatch.setattr(GreedyCoresetSampler, "renew", noted)
+    monkeypatch.setattr(GreedyCoresetSampler, "update_embeddings", noted)
     return rows
 
 

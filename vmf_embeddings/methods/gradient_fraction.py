@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.autograd.graph import register_multi_grad_hook
 
 
-class GradientShare:
+class FlowGradientFraction:
     """Mean over batches of |g1| / (|g1| + |g2|), g the gradients of two terms on the embeddings.
 
     Nothing waits for the device before `mean` is asked for. It is no part of a state.
 
     Example:
-        >>> share = GradientShare()
+        >>> share = FlowGradientFraction()
         >>> x = torch.ones(2, 3, requires_grad=True)
         >>> first, second = share.branch(x)
         >>> (3 * first.sum() + second.sum()).backward()
