@@ -111,8 +111,8 @@ def test_shares_of_processes_add_up(metric, monkeypatch):
         def add(self, counts):
             pass
 
-    def flat(team=None):
-        found = ranks.rows_before(rows, order, team=team, **options)
+    def flat(process_group=None):
+        found = ranks.rows_before(rows, order, process_group=process_group, **options)
         return torch.cat([before.flatten() for *_, before in found])
 
     parts = torch.stack([flat(Member(rank)) for rank in range(3)])

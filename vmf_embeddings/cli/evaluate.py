@@ -8,7 +8,7 @@ from pathlib import Path
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.folders import find_embedding_files, refuse_planted
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.processes import team
+from vmf_embeddings.evaluation.processes import process_group
 from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike
 from vmf_embeddings.evaluation.results import (
     summarize,
@@ -18,7 +18,7 @@ from vmf_embeddings.evaluation.results import (
 )
 from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.evaluation.subject import Subject, load_subject
-from vmf_embeddings.search.ranks import Team
+from vmf_embeddings.search.ranks import ProcessGroup
 
 LONG_ROWS = 5_000
 SLOW_TO_DRAW = 1_000
@@ -31,7 +31,7 @@ def evaluate(options: EvaluationOptions) -> int:
     Returns:
         Exit code: 0, or 2 where the arguments or files cannot be used (said on stderr).
     """
-    with team() as processes:
+    with process_group() as processes:
         speaks = processes.rank == 0
         try:
             files = find_embedding_files(options.paths, options.split)
@@ -71,7 +71,7 @@ def _present(
 
 
 def _score_all(
-    subjects: Sequence[Subject], options: EvaluationOptions, processes: Team
+    subjects: Sequence[Subject], options: EvaluationOptions, processes: ProcessGroup
 ) -> list[Scores]:
     scores = []
     speaks = processes.rank == 0

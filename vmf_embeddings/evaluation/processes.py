@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vmf_embeddings.search.ranks import Alone, Team
+from vmf_embeddings.search.ranks import ProcessGroup, SingleProcess
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Group:
 
 
 @contextmanager
-def team() -> Iterator[Team]:
-    """The team that this process belongs to, from the environment that `torchrun` sets."""
+def process_group() -> Iterator[ProcessGroup]:
+    """The process group of this run, made from the environment variables that `torchrun` sets."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Alone()
+        yield SingleProcess()
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))

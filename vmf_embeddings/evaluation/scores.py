@@ -31,7 +31,7 @@ from vmf_embeddings.metrics import (
 from vmf_embeddings.metrics.clustering import check_faiss
 from vmf_embeddings.metrics.embedding_scores import CUTOFFS, SPACES, EmbeddingScores
 from vmf_embeddings.search import check_backend
-from vmf_embeddings.search.ranks import Team
+from vmf_embeddings.search.ranks import ProcessGroup
 
 USUAL_KS = (1, 2, 4, 8)
 # beyond these, a closed set's retrieval is scored only if it is asked for with --recall
@@ -62,7 +62,9 @@ class Scores:
     spaces: EmbeddingScores | None = field(default=None, repr=False)
 
 
-def score(subject: Subject, options: EvaluationOptions, team: Team | None = None) -> Scores:
+def score(
+    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None = None
+) -> Scores:
     """All scores that the file allows and that its size makes cheap; more with `options.recall`.
 
     A closed set with one row per class has no neighbours to score, unless they are asked for.
@@ -70,7 +72,7 @@ def score(subject: Subject, options: EvaluationOptions, team: Team | None = None
     Args:
         subject: the file.
         options: of the command line.
-        team: processes that share the work; each gets all scores.
+        process_group: processes that divide the work; each gets all scores.
     """
     check_backend(options.search, subject.geometry.faiss_metric)
     if "nmi" in options.metrics:
@@ -87,14 +89,14 @@ def score(subject: Subject, options: EvaluationOptions, team: Team | None = None
             shots = _shots(subject, predicted, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(subject, options, CHEAP_ROWS):
-        found = _retrieval(subject, options, team)
+        found = _retrieval(subject, options, process_group)
         sections["retrieval"] = _named(found, _usual_ks(options))
     # a law can be drawn from, a point cannot
     draw = getattr(subject.geometry, "sample", None)
     if draw is not None and _wants_retrieval(subject, options, CHEAP_ROWS_SAMPLED):
-        sections["sampled_retrieval"] = _sampled_retrieval(subject, options, team)
+        sections["sampled_retrieval"] = _sampled_retrieval(subject, options, process_group)
     if options.metrics:
-        spaces = score_spaces(subject, options, team, found)
+        spaces = score_spaces(subject, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     without = None if found is None else found.n_without_positive
     return Scores(sections, confidence, correct, without, shots, spaces)
@@ -165,8 +167,10 @@ def _usual_ks(options: EvaluationOptions) -> list[int]:
     return sorted({1, *(options.recall or USUAL_KS)})
 
 
-def _retrieval(subject: Subject, options: EvaluationOptions, team: Team | None) -> RetrievalScores:
-    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=is_follower(team))
+def _retrieval(
+    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None
+) -> RetrievalScores:
+    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=is_follower(process_group))
     # ranks that a space of metrics= needs too are taken once
     shared = own_space(subject) is not None and {"recall", "map"} & set(options.metrics)
     found = retrieval(
@@ -178,7 +182,7 @@ def _retrieval(subject: Subject, options: EvaluationOptions, team: Team | None) 
         is_query=subject.file.is_query,
         is_gallery=subject.file.is_gallery,
         cutoffs=CUTOFFS if shared else (),
-        team=team,
+        process_group=process_group,
         progress=watch,
     )
     watch.close()
@@ -186,10 +190,12 @@ def _retrieval(subject: Subject, options: EvaluationOptions, team: Team | None) 
 
 
 def _sampled_retrieval(
-    subject: Subject, options: EvaluationOptions, team: Team | None
+    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None
 ) -> dict[str, float]:
     """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
-    watch = Progress(f"Ranking {options.samples} draws", options.samples, quiet=is_follower(team))
+    watch = Progress(
+        f"Ranking {options.samples} draws", options.samples, quiet=is_follower(process_group)
+    )
     generator = torch.Generator().manual_seed(options.seed)
     draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
     found = marginal_retrieval(
@@ -199,7 +205,7 @@ def _sampled_retrieval(
         ks=_usual_ks(options),
         is_query=subject.file.is_query,
         is_gallery=subject.file.is_gallery,
-        team=team,
+        process_group=process_group,
         progress=watch,
     )
     watch.close()

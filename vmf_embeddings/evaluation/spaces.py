@@ -6,7 +6,7 @@ from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
 from vmf_embeddings.metrics.embedding_scores import KS, retrieve, spaces
-from vmf_embeddings.search.ranks import Team
+from vmf_embeddings.search.ranks import ProcessGroup
 
 # geometries that compare as one of the spaces does
 _OWN_SPACE = {"euclidean": "as_output", "cosine": "normalised"}
@@ -22,20 +22,23 @@ def space_ks(options: EvaluationOptions) -> tuple[int, ...]:
     return (options.recall or KS) if "recall" in options.metrics else ()
 
 
-def is_follower(team: Team | None) -> bool:
+def is_follower(process_group: ProcessGroup | None) -> bool:
     """Whether this process only helps another that speaks and writes."""
-    return team is not None and team.rank > 0
+    return process_group is not None and process_group.rank > 0
 
 
 def score_spaces(
-    subject: Subject, options: EvaluationOptions, team: Team | None, usual: RetrievalScores | None
+    subject: Subject,
+    options: EvaluationOptions,
+    process_group: ProcessGroup | None,
+    usual: RetrievalScores | None,
 ) -> EmbeddingScores:
     """What `options.metrics` names.
 
     Args:
         subject: the file.
         options: of the command line.
-        team: processes that share the ranking; a follower gets no scores.
+        process_group: processes that divide the ranking; those of rank > 0 get no scores.
         usual: the retrieval by the file's geometry, where it was scored.
     """
     file = subject.file
@@ -45,13 +48,13 @@ def score_spaces(
             if usual is not None and name == own_space(subject):
                 retrieved[name] = usual
                 continue
-            watch = Progress(f"Ranking {len(rows)} rows, {name}", quiet=is_follower(team))
+            watch = Progress(f"Ranking {len(rows)} rows, {name}", quiet=is_follower(process_group))
             retrieved[name] = retrieve(
                 rows, file.ids, name, ks=space_ks(options) or (1,), is_query=file.is_query,
-                is_gallery=file.is_gallery, team=team, progress=watch,
+                is_gallery=file.is_gallery, process_group=process_group, progress=watch,
             )  # fmt: skip
             watch.close()
-    if is_follower(team):
+    if is_follower(process_group):
         return EmbeddingScores({}, {})
     return evaluate(
         file.embeddings,

@@ -15,7 +15,7 @@ from torch import Tensor
 from vmf_embeddings.metrics.arrays import Array, as_codes
 from vmf_embeddings.search.by_class import ByClass, by_class
 from vmf_embeddings.search.exact import Similarity, check_comparison
-from vmf_embeddings.search.ranks import Progress, Team, rows_before
+from vmf_embeddings.search.ranks import ProcessGroup, Progress, rows_before
 
 Cutoff = int | Literal["class_size"]
 _BLOCK_ELEMENTS = 2**22
@@ -100,7 +100,7 @@ def retrieval(
     is_gallery: Array | None = None,
     cutoffs: Sequence[Cutoff] = (),
     only_recall: bool = False,
-    team: Team | None = None,
+    process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> RetrievalScores:
     """Rank the rows of every query's class among the gallery; no query finds itself.
@@ -119,7 +119,7 @@ def retrieval(
         cutoffs: the k of `map_within`, each >= 1, or "class_size".
         only_recall: rank the nearest row of the class only; scores but Recall@k and the mean
             reciprocal rank are then NaN.
-        team: processes that share the work, see `search.ranks`.
+        process_group: processes that divide the work, see `search.ranks`.
         progress: told the share of the work done, in (0, 1].
 
     Returns:
@@ -146,7 +146,7 @@ def retrieval(
     rows = _no_scores(order, cutoffs)
     ranked = rows_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
-        team=team, progress=progress,
+        process_group=process_group, progress=progress,
     )  # fmt: skip
     for first, last, before in ranked:
         _score(rows, order, first, last, before, only_recall)

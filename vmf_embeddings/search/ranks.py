@@ -30,25 +30,25 @@ CROWDED = 128  # slots of a query from which some score always lies close to one
 Progress = Callable[[float], None]
 
 
-class Team(Protocol):
-    """Processes that share the work."""
+class ProcessGroup(Protocol):
+    """Processes that divide the work among them (`evaluation.processes` makes one from torch's)."""
 
     rank: int
     size: int
 
     def add(self, counts: Tensor) -> None:
-        """Sum counts over the processes, in place."""
+        """Sum integer counts over the processes, in place (an all-reduce)."""
 
 
 @dataclass(frozen=True)
-class Alone:
-    """One process."""
+class SingleProcess:
+    """A group of one process."""
 
     rank: int = 0
     size: int = 1
 
     def add(self, counts: Tensor) -> None:
-        """Nothing to add."""
+        """Do nothing: the counts are complete already."""
 
 
 def rows_before(
@@ -58,7 +58,7 @@ def rows_before(
     metric: str | None = None,
     similarity: Similarity | None = None,
     best_only: bool = False,
-    team: Team | None = None,
+    process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> Iterator[tuple[int, int, Tensor]]:
     """For each row of a query's class, how many rows of other classes come before it.
@@ -73,7 +73,7 @@ def rows_before(
         metric: "ip" or "l2".
         similarity: takes [Q, D] and [G, D] in float64, gives [Q, G]; used where `metric` is None.
         best_only: count for the nearest row of the class only.
-        team: processes that share the work; each gets the whole answer.
+        process_group: processes that divide the work; each gets the complete result.
         progress: told the share of the work done, in (0, 1].
 
     Yields:
@@ -82,19 +82,19 @@ def rows_before(
         otherwise the number of gallery rows of the class. There a query that is in the gallery
         stands first itself, with count 0.
     """
-    team = team or Alone()
+    process_group = process_group or SingleProcess()
     tell = progress or (lambda done: None)
     work: _Tiles | _Lines
     if metric is not None and not rows.is_cuda:
-        work = _Tiles(Products(rows, metric), order, team)
+        work = _Tiles(Products(rows, metric), order, process_group)
     else:
-        work = _Lines(rows, similarity or METRICS[str(metric)], order, team)
+        work = _Lines(rows, similarity or METRICS[str(metric)], order, process_group)
     blocks = list(_blocks(order, work.most_lines(), best_only))
     for number, (first, last) in enumerate(blocks):
         slots = empty_slots(order, first, last, best_only=best_only, device=rows.device)
         for done in work.count(slots, first, last):
             tell((number + done) / len(blocks))
-        team.add(slots.count)
+        process_group.add(slots.count)
         for begin, end, size in slots.runs(0, last - first):
             for start in range(begin, end, step := max(1, MOST_COUNTS // size)):
                 stop = min(start + step, end)
@@ -117,8 +117,8 @@ def _blocks(order: ByClass, most_lines: int, best_only: bool) -> Iterator[tuple[
 class _Tiles:
     """Counts by tiles of products; where queries and gallery are the same, of their upper half."""
 
-    def __init__(self, products: Products, order: ByClass, team: Team) -> None:
-        self.products, self.order, self.team = products, order, team
+    def __init__(self, products: Products, order: ByClass, process_group: ProcessGroup) -> None:
+        self.products, self.order, self.process_group = products, order, process_group
         crowded = len(order.n_slots) > 0 and float(order.n_slots.double().mean()) > CROWDED
         self.dtype = torch.float64 if crowded else products.start_dtype()
         self.side, self.in_turn = (CROWDED_TILE, 1) if crowded else (TILE, STRIP)
@@ -152,7 +152,7 @@ class _Tiles:
             for block in range(first, last, strip)
             for column in range(block if whole else 0, len(self.order.gallery), side)
             for row in range(block, min(block + strip, last, column + 1 if whole else last), side)
-        ][self.team.rank :: self.team.size]
+        ][self.process_group.rank :: self.process_group.size]
         for number, (row, column) in enumerate(places, 1):
             block = first + (row - first) // strip * strip
             asking = self._strip(self.order.queries[block : min(block + strip, last)], asks=True)
@@ -179,8 +179,15 @@ class _Tiles:
 class _Lines:
     """Counts by whole lines of a similarity in float64, on any device."""
 
-    def __init__(self, rows: Tensor, similarity: Similarity, order: ByClass, team: Team) -> None:
-        self.rows, self.similarity, self.order, self.team = rows, similarity, order, team
+    def __init__(
+        self, rows: Tensor, similarity: Similarity, order: ByClass, process_group: ProcessGroup
+    ) -> None:
+        self.rows, self.similarity, self.order, self.process_group = (
+            rows,
+            similarity,
+            order,
+            process_group,
+        )
         self.gallery = rows[order.gallery.to(rows.device)].double()
         self.copies = first_identical_row(self.gallery)
         referee = torch.arange(len(rows))
@@ -189,11 +196,11 @@ class _Lines:
         self.referee = Referee(referee)
 
     def most_lines(self) -> int:
-        return self.team.size * max(1, MOST_SCORES // len(self.gallery))
+        return self.process_group.size * max(1, MOST_SCORES // len(self.gallery))
 
     def count(self, slots: Slots, first: int, last: int) -> Iterator[float]:
         """Count for this process's share of the queries from `first` to `last`."""
-        n, rank = self.team.size, self.team.rank
+        n, rank = self.process_group.size, self.process_group.rank
         begin, end = (last - first) * rank // n, (last - first) * (rank + 1) // n
         if begin < end:
             queries = self.rows[slots.queries[begin:end].to(self.rows.device)].double()
