@@ -5,16 +5,17 @@ from setuptools import find_packages, setup
 setup(
     name="vmf_embeddings",
     version="1.0.0",
-    description="Embeddings on spheres, planes and hyperbolic space, measured honestly",
+    description="Train embeddings with PyTorch, save them, evaluate retrieval and calibration",
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["vmf_embeddings", "vmf_embeddings.*"]),
-    # its path is not the working directory's: a received folder's modules stay unread
+    # a console script does not put the working directory on the import path: modules that lie in a
+    # received folder are not imported
     entry_points={"console_scripts": ["vmf-embeddings = vmf_embeddings.main:main"]},
-    package_data={"vmf_embeddings": ["conf/**/*.yaml"]},
+    package_data={"vmf_embeddings": ["conf/**/*.yaml", "py.typed"]},
     install_requires=[
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.11,<2.15",
+        "torchvision>=0.26,<0.30",
         "accelerate>=1.15,<2",
         "hydra-core>=1.3.8,<1.4",
         "omegaconf>=2.3,<2.4",
@@ -25,12 +26,13 @@ setup(
         "pillow>=10",
         "matplotlib>=3.8",
         "rich>=13.7",
+        "numba>=0.61",
         "tensorboard>=2.16",
     ],
     extras_require={
         "cpu": ["faiss-cpu>=1.9"],
         "gpu": ["faiss-gpu>=1.12"],
-        "native": ["numba>=0.61"],
+        "native": [],  # Numba is a normal dependency now; older commands ask for this extra
         "sam": ["pytorch-optimizer>=4.1,<5"],
         "pml": ["pytorch-metric-learning>=2.8,<3"],
         "timm": ["timm>=1.0.8,<2"],
@@ -40,6 +42,14 @@ setup(
         "joblib": ["hydra-joblib-launcher>=1.2"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "optuna": ["hydra-optuna-sweeper>=1.3", "sqlalchemy<2"],
+        "docs": [
+            "mkdocs-material>=9.5,<10",
+            "mkdocstrings[python]>=0.26",
+            "mkdocs-jupyter>=0.25",
+            "jupytext>=1.16",
+            "nbclient>=0.10",
+            "ipykernel>=6.29",
+        ],
         "tests": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mpmath>=1.3"],
     },
 )
