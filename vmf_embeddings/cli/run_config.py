@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly import Refused, option_file
+from vmf_embeddings.cli.stored_sizes import refuse_sizes_beyond_weights
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.plain import refuse_interpolations
 from vmf_embeddings.untrusted.yaml_text import read_yaml
@@ -56,6 +57,9 @@ def configuration_of_run(
     stored = _stored(cfg, run_dir, checkpoint)
     if stored is None:
         return cfg
+    refuse_sizes_beyond_weights(stored, checkpoint, str(run_dir))
+    if "download" in (stored["dataset"].get("params") or {}):
+        stored["dataset"]["params"]["download"] = False  # only a command may ask for the network
     own = OmegaConf.merge(cfg, {key: None for key in SELECTS}, stored)
     for override in overrides:
         _refuse_contradiction(override, cfg, own, run_dir)
