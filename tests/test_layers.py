@@ -39,13 +39,15 @@ MAY = {
     },
     "virtual_distribution": {"distillation", "evaluation", "methods", "metrics", "training"},
     "objective": {
-        "objective_parts", "catalogue", "archs", "criteria", "geometry", "heads", "losses",
-        "methods",
+        "objective_module", "objective_needs", "objective_parts", "catalogue", "archs",
     },
+    "objective_module": {"criteria", "geometry", "heads", "methods"},
+    "objective_needs": {"objective_parts"},
     "objective_parts": {"catalogue", "archs", "criteria", "heads", "losses", "methods"},
     "evaluate": {"cli"},
     "summarize": {"cli"},
     "main": {"cli"},
+    "__main__": {"cli"},
     "third_party": {"cli", "datasets"},
 }  # fmt: skip
 KNOW_HYDRA = {"cli"}

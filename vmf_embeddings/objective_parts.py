@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import re
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -20,13 +21,17 @@ GROUPS = ("method", "criterion", "head", "loss")
 BASES = {"method": Method, "criterion": Criterion, "head": Head, "loss": Loss}
 # the method that trains an option of the other groups
 METHOD_OF = {"criterion": "dml", "head": "classifier", "loss": "classifier"}
-# the option of a group that a method reads, where nobody names one
+# group that a method reads -> its option, unless one is named
 USUAL = {
     **{"head": "linear", "loss": "ce", "criterion": "proxy_anchor", "miner": "none"},
     "feature_scaling": "none",
 }
 CLASS_OPTIONS = ("learn_temp", "init_temp", "kappa_confidence")
-FROM_OUTSIDE = ("self", "arch", "student", "n_classes", "dim", *USUAL)  # no parameters of a file
+# constructor arguments that come from the other parts and not from an option's file
+FROM_OUTSIDE = ("self", "arch", "student", "n_classes", "dim", *USUAL)
+_KEY_PREFIX = re.compile(
+    r"\b(?:arch|method|head|loss|criterion|miner|feature_scaling)\.params\.(?=\w)"
+)
 
 Node = dict[str, Any]  # {"name": …, "params": {"_target_": a class or its dotted name, …}}
 
@@ -46,17 +51,22 @@ class Composition:
     @property
     def method_class(self) -> type[Method]:
         """The class whose flags count: the student's where there is one."""
-        return _class_of(_innermost(self.nodes["method"]))
+        return class_of(self.innermost)
+
+    @property
+    def innermost(self) -> Node:
+        """The node of the method, or of the student that it wraps."""
+        return _innermost(self.nodes["method"])
 
     @property
     def needs_n_classes(self) -> bool:
-        """Whether anything depends on the number of classes."""
+        """Whether the method has anything per class, such as class weights."""
         if "criterion" not in self.nodes:
             return True
-        return _class_of(self.nodes["criterion"]).build is not Criterion.build
+        return class_of(self.nodes["criterion"]).build is not Criterion.build
 
     def build(self, arch: Arch) -> Method:
-        """The method on a backbone."""
+        """Builds the method on a backbone."""
         method = self._method(self.nodes["method"], arch)
         method.feature_scaling = construct(self.nodes["feature_scaling"]["params"])
         return method
@@ -73,12 +83,12 @@ class Composition:
 
 
 def compose(name: str | type[nn.Module], options: dict[str, Any]) -> Composition:
-    """Finds the options that a name stands for, and puts keyword arguments in their places.
+    """Finds the options that a name stands for, and sets the keyword arguments in them.
 
     Args:
         name: of an option, also as `criterion/arcface`, or a subclass of one of `BASES`.
         options: parameters of that option or of the method that trains it, options of the groups
-            that this reads, and `CLASS_OPTIONS`.
+            that this method reads, and `CLASS_OPTIONS`.
 
     Raises:
         ValueError: a name or keyword is unknown.
@@ -89,9 +99,9 @@ def compose(name: str | type[nn.Module], options: dict[str, Any]) -> Composition
     reads = (*_groups_read(_innermost(method)), "feature_scaling")
     nodes = {g: catalogue.option(g, changed.get(g, USUAL[g])) for g in reads}
     nodes |= {"method": method, group: own}
-    if getattr(_class_of(own), "requires_cosine_head", False):
+    if getattr(class_of(own), "requires_cosine_head", False):
         nodes["head"] = catalogue.option("head", "cosine")
-    # an objective of its own has a temperature of its own, which is learned
+    # only methods without head and criterion have a temperature tau (`reads` is then the scaling)
     composition = Composition(nodes, {} if len(reads) > 1 else {"learn_temp": True})
     for key, value in options.items():
         _put(composition, key, value, own, name)
@@ -99,11 +109,12 @@ def compose(name: str | type[nn.Module], options: dict[str, Any]) -> Composition
 
 
 def construct(node: Any, **runtime: Any) -> Any:
-    """The object that a mapping with `_target_` stands for, those inside it built before.
+    """Builds the object of a mapping with `_target_`, after those nested in it.
 
     Args:
-        node: plain values; from this package's own files or from the caller, never received.
-        **runtime: arguments that stand in for keys of their names.
+        node: plain values from this package's own files or from the caller; never from a file that
+            somebody else wrote, for any `_target_` is called.
+        **runtime: arguments that replace the keys of their names.
     """
     if isinstance(node, dict):
         values = {k: construct(v) for k, v in node.items() if k != "_target_" and k not in runtime}
@@ -112,12 +123,15 @@ def construct(node: Any, **runtime: Any) -> Any:
 
 
 def _find(name: str | type[nn.Module]) -> tuple[str, Node]:
-    """The group of a name, and its option."""
+    """Group and option that a name or a class stands for."""
     if isinstance(name, type):
         for group, base in BASES.items():
             if issubclass(name, base):
                 return group, {"name": name.__name__, "params": {"_target_": name}}
-        raise ValueError(f"{name.__name__} is no Method, Criterion, Head or Loss")
+        raise ValueError(
+            f"objective: expected a name, or a subclass of Method, Criterion, Head or Loss, got "
+            f"{name.__name__}"
+        )
     wanted, _, option = name.rpartition("/")
     for group in GROUPS:
         if wanted in ("", group) and option in catalogue.names(group):
@@ -127,13 +141,22 @@ def _find(name: str | type[nn.Module]) -> tuple[str, Node]:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean …?` where something known is close, else all that is known."""
+    """`; did you mean …?` where a known word is close, else the list of all known words."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
+def in_keywords(message: str) -> str:
+    """An error message about keys of the command line, in the keywords of `objective`.
+
+    >>> in_keywords("criterion.params.beta must be > 0, got -1.")
+    'beta must be > 0, got -1.'
+    """
+    return _KEY_PREFIX.sub("", message)
+
+
 def _put(composition: Composition, key: str, value: Any, own: Node, name: Any) -> None:
-    """Puts one keyword argument in its place."""
+    """Sets one keyword argument: a class option, the option of a group, or a parameter."""
     nodes, method = composition.nodes, composition.nodes["method"]
     if key in CLASS_OPTIONS:
         composition.class_options[key] = value
@@ -151,7 +174,7 @@ def _put(composition: Composition, key: str, value: Any, own: Node, name: Any) -
 
 
 def _chosen(group: str, value: Any) -> Node:
-    """The option that `"tvmf"` or `{"name": "tvmf", "kappa": 4.0}` names."""
+    """The node of `"tvmf"`, of `{"name": "tvmf", "kappa": 4.0}` or of a class."""
     if isinstance(value, str):
         return catalogue.option(group, value)
     if isinstance(value, type):
@@ -171,14 +194,14 @@ def _chosen(group: str, value: Any) -> Node:
 
 
 def _parameters(node: Node) -> list[str]:
-    """What may be given by keyword: the arguments of the class that it builds."""
-    arguments = inspect.signature(_class_of(node)).parameters
+    """Names that may be given by keyword: the constructor arguments of the option's class."""
+    arguments = inspect.signature(class_of(node)).parameters
     return [name for name in arguments if name not in FROM_OUTSIDE or name in node["params"]]
 
 
 def _groups_read(node: Node) -> tuple[str, ...]:
     """The groups whose objects a method's constructor takes."""
-    return _class_of(node).parts(node["params"])
+    return class_of(node).parts(node["params"])
 
 
 def _innermost(node: Node) -> Node:
@@ -190,7 +213,8 @@ def _is_listed(node: Node) -> bool:
     return node["name"] in catalogue.names("method")
 
 
-def _class_of(node: Node) -> Any:
+def class_of(node: Node) -> Any:
+    """The class, or function, that a node builds."""
     return _resolve(node["params"]["_target_"])
 
 
