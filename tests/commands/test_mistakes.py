@@ -51,9 +51,10 @@ def test_missing_data_names_the_place_and_the_remedy(tmp_path):
     assert "dataset.params.dataset_path=" in complaint
 
 
-def test_vmf_softmax_without_vmf_weights_says_what_to_add(tmp_path):
-    complaint = refused(MAIN, "method=vmf_softmax", "dataset=digits", cwd=tmp_path)
-    assert "add arch.params.use_vmf=True to the command" in complaint
+def test_use_vmf_against_the_method_says_what_to_type(tmp_path):
+    wrong = "arch.params.use_vmf=false"
+    complaint = refused(MAIN, "method=vmf_softmax", "dataset=digits", wrong, cwd=tmp_path)
+    assert "leave arch.params.use_vmf out of the command" in complaint
 
 
 def test_too_few_classes_are_refused(tmp_path):

@@ -229,11 +229,18 @@ def test_mathematics_stays_in_float32_under_autocast(name):
 
 
 @every_method
+def test_an_agreeing_vmf_flag_or_none_is_accepted(name):
+    wanted = method_class(name).uses_vmf
+    for use_vmf in (None, wanted):
+        assert make(name, TinyArch(C, D, use_vmf=use_vmf)).uses_vmf == wanted
+
+
+@every_method
 def test_a_wrong_vmf_flag_is_refused_with_the_words_to_type(name):
     wanted = method_class(name).uses_vmf
     with pytest.raises(ValueError) as error:
         make(name, TinyArch(C, D, use_vmf=not wanted))
     assert str(error.value) == (
         f"method={student_of(name) or name} needs arch.params.use_vmf={wanted}, got {not wanted}; "
-        f"add arch.params.use_vmf={wanted} to the command."
+        f"leave arch.params.use_vmf out of the command, or say arch.params.use_vmf={wanted}."
     )

@@ -16,7 +16,8 @@ class ClassSpec:
         n_classes: number of training classes C; None = taken from the data set when things are
             built.
         embedding_dim: D, length of one embedding.
-        use_vmf: class weights are parameters of von Mises-Fisher distributions and start as such.
+        use_vmf: whether class weights are parameters of von Mises-Fisher distributions; None = what
+            the method needs. A method refuses the value that it does not need.
         learn_temp: the temperature is learned; otherwise it stays at its first value.
         init_temp: tau at the start, on the log scale: temperature = exp(tau), beta = exp(-tau).
         kappa_confidence: mean cosine in (0, 1) that von Mises-Fisher parameters start with.
@@ -24,7 +25,7 @@ class ClassSpec:
 
     n_classes: int | None
     embedding_dim: int
-    use_vmf: bool = False
+    use_vmf: bool | None = None
     learn_temp: bool = False
     init_temp: float = 0.0
     kappa_confidence: float = 0.4

@@ -24,7 +24,7 @@ class GoogLeNet(Arch):
         self,
         embedding_dim: int,
         n_classes: int | None,
-        use_vmf: bool,
+        use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
         kappa_confidence: float,

@@ -28,7 +28,7 @@ class NDigitMnist(Arch):
         n_digits: int,
         embedding_dim: int,
         n_classes: int | None,
-        use_vmf: bool,
+        use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
         kappa_confidence: float,

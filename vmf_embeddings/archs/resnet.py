@@ -40,7 +40,7 @@ class ResNet(Arch):
         self,
         embedding_dim: int,
         n_classes: int | None,
-        use_vmf: bool,
+        use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
         kappa_confidence: float,

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # what the second command says and the run does not
 OWN = ("method", "head", "loss", "feature_scaling")
 # what an arch knows of the head on it, or of weights to begin with: a second stage's own
-OF_ARCH = {"use_vmf": False, "learn_temp": False, "pretrained": False, "weights": None}
+OF_ARCH = {"use_vmf": None, "learn_temp": False, "pretrained": False, "weights": None}
 STATISTICS = ("frozen", "reference")
 WEIGHTS = ("fresh", "run")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from vmf_embeddings.datasets.arrays import ArrayDataset, stratified_holdout
+from vmf_embeddings.datasets.base import check_views
 
 TEST_SHARE = 0.2
 N_TRAIN_CLASSES = 5  # of digits_open
@@ -35,11 +36,21 @@ def read_digits() -> tuple[Tensor, np.ndarray]:
 
 
 class Digits(ArrayDataset):
-    """Closed set: a stratified fifth is test, 15% of the rest, stratified, is valid."""
+    """Closed set: a stratified fifth is test, 15% of the rest, stratified, is valid.
+
+    Args:
+        margin_warmup_epochs: see `Dataset`.
+        views: copies of a training image in an item, see `Split.with_views`; as nothing is
+            augmented here, they are equal.
+    """
 
     name = "digits"
     image_shape = (1, 28, 28)
     class_names = tuple("0123456789")
+
+    def __init__(self, *, margin_warmup_epochs: int, views: int = 1) -> None:
+        super().__init__(margin_warmup_epochs=margin_warmup_epochs)
+        self.views = check_views(views)
 
     def check(self) -> None:
         """Nothing can be missing: the pictures come with scikit-learn."""

@@ -44,7 +44,7 @@ class Method(nn.Module, ABC):
     """
 
     uses_vmf: ClassVar[bool] = False
-    """Whether the class weights are von Mises-Fisher parameters (`arch.params.use_vmf=True`)."""
+    """Whether the class weights are von Mises-Fisher parameters, kappa times mu."""
 
     batch_layout: ClassVar[BatchLayout] = BatchLayout()
     """What a training batch holds."""
@@ -57,11 +57,11 @@ class Method(nn.Module, ABC):
 
     def __init__(self, arch: Arch) -> None:
         super().__init__()
-        if arch.class_spec.use_vmf != self.uses_vmf:
+        if arch.class_spec.use_vmf not in (None, self.uses_vmf):
             flag = f"arch.params.use_vmf={self.uses_vmf}"
             raise ValueError(
                 f"method={self.name} needs {flag}, got {arch.class_spec.use_vmf}; "
-                f"add {flag} to the command."
+                f"leave arch.params.use_vmf out of the command, or say {flag}."
             )
         self.arch = arch
         self.class_parameters: ClassParameters | None = None

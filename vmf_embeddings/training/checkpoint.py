@@ -47,6 +47,7 @@ SINCE = {
     **{"arch.params.pool": "avg", "arch.params.normalize": False},
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
+    **{"dataset.params.views": 1},
 }
 
 

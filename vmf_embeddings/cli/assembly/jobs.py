@@ -14,7 +14,7 @@ from vmf_embeddings.cli.assembly.checks import (
 )
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.objective import objective
-from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups
+from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, resolve_use_vmf
 from vmf_embeddings.cli.assembly.refused import Refused
 
 
@@ -27,6 +27,7 @@ def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.training.settings import Settings
 
+    resolve_use_vmf(cfg)
     plain = OmegaConf.to_container(cfg, resolve=True)
     if cfg.run is not None:
         raise Refused(

@@ -72,10 +72,20 @@ def _parts(node: DictConfig) -> tuple[str, ...]:
 
 def groups_read(cfg: DictConfig) -> list[str]:
     """The groups beside its own that the method is put together from, or the student in it."""
-    node = cfg.method
-    while "student" in node.get("params", node):
-        node = node.get("params", node).student
-    return list(_parts(node))
+    return list(_parts(_innermost(cfg.method)))
+
+
+def resolve_use_vmf(cfg: DictConfig) -> None:
+    """Replaces `arch.params.use_vmf=null` by what the method needs, so that records state it."""
+    params = _innermost(cfg.method).get("params", {})
+    if "_target_" in params and cfg.arch.get("params", {}).get("use_vmf", False) is None:
+        cfg.arch.params.use_vmf = checked_target("method", params["_target_"]).uses_vmf
+
+
+def _innermost(node: DictConfig) -> DictConfig:
+    """The node of a method, or of the student that it wraps."""
+    params = node.get("params", node)
+    return _innermost(params.student) if "student" in params else node
 
 
 def refuse_unread_groups(cfg: DictConfig) -> None:
