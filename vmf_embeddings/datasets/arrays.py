@@ -11,6 +11,9 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.datasets.base import SPLIT_SEED, Dataset, Split, identity_of
+from vmf_embeddings.datasets.decoded import MODES
+from vmf_embeddings.datasets.image_transform import ImageTransform
+from vmf_embeddings.datasets.normalisation import is_identity, normalise, scale_and_shift
 
 VALID_SHARE = 0.15
 
@@ -76,10 +79,8 @@ class ArraySplit(Split):
         channels = images.shape[1]
         mean = [0.0] * channels if mean is None else mean
         std = [1.0] * channels if std is None else std
-        # (x / 255 - mean) / std as one multiplication and one addition.
-        self._scale = (1.0 / (255.0 * torch.tensor(std))).view(1, -1, 1, 1)
-        self._shift = (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
-        self._plain = not any(mean) and all(value == 1.0 for value in std)
+        self._scale, self._shift = scale_and_shift(mean, std)
+        self._unnormalised = is_identity(mean, std)
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """See `Split.batch`."""
@@ -119,9 +120,9 @@ class ArraySplit(Split):
         return self.augmentation.after_normalising(self._normalised(moved), generator)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        if self._plain:
+        if self._unnormalised:
             return images.float().div_(255.0)  # the division of 2021, to the last bit
-        return images.float().mul_(self._scale).add_(self._shift)
+        return normalise(images, self._scale, self._shift)
 
 
 class ArrayDataset(Dataset):
@@ -131,7 +132,23 @@ class ArrayDataset(Dataset):
     std: Sequence[float] | None = None
     augmentation: Augmentation | None = None
     examples_to_save: bool = True
-    class_names: Sequence[str] | None = None
+    all_class_names: Sequence[str] | None = None
+
+    @property
+    def image_transform(self) -> ImageTransform | None:
+        """See `Dataset`; None where `image_shape` has neither one channel nor three."""
+        channels, height, width = self.image_shape
+        if channels not in MODES:
+            return None
+        mean = [0.0] * channels if self.mean is None else self.mean
+        std = [1.0] * channels if self.std is None else self.std
+        return ImageTransform(
+            size=(height, width),
+            channels=channels,
+            mean=tuple(map(float, mean)),
+            std=tuple(map(float, std)),
+            fused=not is_identity(mean, std),
+        )
 
     @abstractmethod
     def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
@@ -165,7 +182,7 @@ class ArrayDataset(Dataset):
         self, images: Tensor, original_labels: Tensor, identity: str, augment: bool
     ) -> ArraySplit:
         classes, labels = torch.unique(original_labels, return_inverse=True)
-        names = self.class_names
+        names = self.all_class_names
         return ArraySplit(
             images,
             labels,

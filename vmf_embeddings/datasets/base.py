@@ -4,11 +4,14 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from vmf_embeddings.datasets.image_transform import ImageTransform
 
 SPLIT_NAMES = ("train", "valid", "test")
 SPLIT_SEED = (
@@ -157,6 +160,20 @@ class Dataset(ABC):
             raise ValueError(f"margin_warmup_epochs must be >= 0, got {margin_warmup_epochs}")
         self.margin_warmup_epochs = margin_warmup_epochs
         self._splits: dict[tuple[str, bool], Split] = {}
+
+    @property
+    def image_transform(self) -> "ImageTransform | None":
+        """How one decoded image becomes an item's `examples` at evaluation.
+
+        None where a data set does not define it; a run that was trained on it then embeds the
+        images of this data set only.
+        """
+        return None
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """Names of the training classes 0..C-1, or None; reads the training split."""
+        return self.split("train").class_names
 
     @abstractmethod
     def check(self) -> None:

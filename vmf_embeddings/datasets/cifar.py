@@ -148,7 +148,7 @@ class Cifar10(ArrayDataset):
 
     def _read_python(self, part: str) -> tuple[Tensor, np.ndarray]:
         data = self._torchvision_class()(str(self.dataset_path), train=part == "train")
-        self.class_names = data.classes
+        self.all_class_names = data.classes
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return images, np.asarray(data.targets, dtype=np.int64)
 
@@ -160,7 +160,7 @@ class Cifar10(ArrayDataset):
         names = folder / self.names_file
         if names.is_file():
             lines = read_text(names, limit=2**20).split("\n")[: self.n_known_classes]
-            self.class_names = lines if len(lines) == self.n_known_classes else None
+            self.all_class_names = lines if len(lines) == self.n_known_classes else None
         return labels
 
 

@@ -46,7 +46,7 @@ class Digits(ArrayDataset):
 
     name = "digits"
     image_shape = (1, 28, 28)
-    class_names = tuple("0123456789")
+    all_class_names = tuple("0123456789")
 
     def __init__(self, *, margin_warmup_epochs: int, views: int = 1) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
@@ -72,7 +72,7 @@ class DigitsOpen(ArrayDataset):
     name = "digits_open"
     open_set = True
     image_shape = (1, 28, 28)
-    class_names = tuple("0123456789")
+    all_class_names = tuple("0123456789")
 
     def check(self) -> None:
         """Nothing can be missing: the pictures come with scikit-learn."""

@@ -89,17 +89,17 @@ class Folder(ImageFileDataset):
         return {split: classes for split, classes in found.items() if classes}
 
     @cached_property
-    def class_names(self) -> list[str]:
+    def folder_names(self) -> list[str]:
         """Sorted names of all class folders; the position is the original label."""
         return sorted({name for classes in self.pictures.values() for name in classes})
 
     def _class_name(self, label: int) -> str:
-        return self.class_names[label]
+        return self.folder_names[label]
 
     @cached_property
     def folder_rows(self) -> dict[str, Rows]:
         """Rows per subfolder; all under "" where there are none."""
-        number = {name: i for i, name in enumerate(self.class_names)}
+        number = {name: i for i, name in enumerate(self.folder_names)}
         rows = {}
         for split, classes in self.pictures.items():
             files = [file for name in sorted(classes) for file in classes[name]]

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
+from vmf_embeddings.datasets.decoded import convert_mode
+from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import check_normalisation
-from vmf_embeddings.datasets.transforms import build_transform, recipe_named
+from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
 from vmf_embeddings.untrusted.images import read_image
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import has_control
@@ -103,21 +105,6 @@ def _size_of(path: str) -> int | None:
     return state.st_size if stat.S_ISREG(state.st_mode) else _NO_FILE
 
 
-def to_rgb(image: Any) -> Any:
-    """A Pillow image as RGB with 8 bits; 16 bits are scaled down, which Pillow itself would clip.
-
-    Raises:
-        ValueError: for pixels with a range of their own (32 bits, floating point).
-    """
-    if image.mode.startswith("I;16"):
-        from PIL import Image
-
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise ValueError(f"pixels of mode {image.mode} have no fixed range; save it with 8 bits")
-    return image.convert("RGB")
-
-
 class ImageFileSplit(Split):
     """Pictures that are decoded with Pillow when they are asked for."""
 
@@ -149,20 +136,31 @@ class ImageFileSplit(Split):
         self.transform = transform
 
     def example(self, index: int) -> Tensor:
-        """One picture, float32 [3, H, W], or several of it, [views, 3, H, W]; decoded once.
+        """One image, float32 [3, H, W], or several views of it, [views, 3, H, W]; decoded once.
 
         Raises:
-            Refused: naming the file, where it cannot be decoded.
+            Refused: naming the file, where it cannot be decoded or resized.
         """
         path = self.paths[index]
+        image = _decode(path)
         try:
-            picture = to_rgb(read_image(path))
-        except (OSError, ValueError) as error:
-            what = error if isinstance(error, Refused) else f"cannot decode {path}: {error}"
-            raise Refused(f"{what}; mend or remove it, and its row in the list") from error
-        if self.views == 1:
-            return self.transform(picture)
-        return torch.stack([self.transform(picture) for _ in range(self.views)])
+            views = [self.transform(image) for _ in range(self.views)]
+        except Refused as error:
+            raise Refused(f"{path}: {error}") from error
+        return views[0] if self.views == 1 else torch.stack(views)
+
+
+def _decode(path: str) -> Any:
+    """The file's image as RGB.
+
+    Raises:
+        Refused: naming the file and what to do about it.
+    """
+    try:
+        return convert_mode(read_image(path), "RGB")
+    except (OSError, ValueError) as error:
+        what = error if str(path) in str(error) else f"cannot decode {path}: {error}"
+        raise Refused(f"{what}; mend or remove it, and its row in the list") from error
 
 
 class ImageFileDataset(Dataset):
@@ -206,6 +204,13 @@ class ImageFileDataset(Dataset):
         self.std = std
         self.bgr = bgr
         self.image_shape = (3, image_size, image_size)
+
+    @property
+    def image_transform(self) -> ImageTransform:
+        """See `Dataset`."""
+        return evaluation_transform(
+            self.recipe, image_size=self.image_size, mean=self.mean, std=self.std, bgr=self.bgr
+        )
 
     @abstractmethod
     def _read_rows(self) -> dict[str, Rows]:

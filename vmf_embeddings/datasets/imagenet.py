@@ -56,7 +56,7 @@ class ImageNet(ImageFileDataset):
         self.views = check_views(views)
 
     @cached_property
-    def class_names(self) -> list[str]:
+    def folder_names(self) -> list[str]:
         """Sorted names of the folders in train; the position is the class."""
         return sorted(self.pictures["train"])
 
@@ -87,7 +87,7 @@ class ImageNet(ImageFileDataset):
         return found
 
     def _class_name(self, label: int) -> str:
-        return self.class_names[label]
+        return self.folder_names[label]
 
     def _read_rows(self) -> dict[str, Rows]:
         rows = {split: self._rows(classes) for split, classes in self.pictures.items()}
@@ -98,7 +98,7 @@ class ImageNet(ImageFileDataset):
         return rows
 
     def _rows(self, classes: dict[str, list[str]]) -> Rows:
-        number = {name: i for i, name in enumerate(self.class_names)}
+        number = {name: i for i, name in enumerate(self.folder_names)}
         files = [file for name in sorted(classes) for file in classes[name]]
         labels = [number[name] for name in sorted(classes) for _ in classes[name]]
         return Rows(files, np.array(labels, dtype=np.int64), self.dataset_path)

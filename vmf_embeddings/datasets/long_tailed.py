@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from vmf_embeddings.datasets.base import Dataset, Split, check_views
+from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.part import Part
 from vmf_embeddings.datasets.thinning import (
     PROFILES,
@@ -76,6 +77,11 @@ class LongTailed(Dataset):
         self.n_max = n_max
         self.balanced_test = balanced_test
         profile_counts(1 if n_max is None else n_max, 2, imbalance_factor)  # refuses wrong values
+
+    @property
+    def image_transform(self) -> ImageTransform | None:
+        """That of the data set that is thinned."""
+        return self.of.image_transform
 
     def check(self) -> None:
         """See that the data set is there, closed, and large enough for its tail.

@@ -79,7 +79,7 @@ class MNIST(ArrayDataset):
     title = "MNIST"  # torchvision's class and folder
     config = "mnist"
     image_shape = (1, 28, 28)
-    class_names = tuple("0123456789")
+    all_class_names = tuple("0123456789")
 
     def __init__(
         self, dataset_path: str | Path, *, download: bool, margin_warmup_epochs: int
@@ -174,7 +174,7 @@ class FashionMNIST(MNIST):
     name = "fashionmnist"
     title = "FashionMNIST"
     config = "fashion_mnist"
-    class_names = (
+    all_class_names = (
         "T-shirt/top",
         "Trouser",
         "Pullover",

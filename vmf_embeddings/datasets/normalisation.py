@@ -1,4 +1,4 @@
-"""What networks expect of their pictures: means, deviations and the order of the channels."""
+"""Normalisation of images: means, standard deviations and the order of the channels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a network expects of its pictures; `mean` and `std` are of RGB values in [0, 1].
+    """The normalisation that a network was trained with; `mean` and `std` are of RGB in [0, 1].
 
     Attributes:
         mean: per channel, subtracted.
         std: per channel, divides.
-        bgr: whether the channels are turned round afterwards.
+        bgr: whether the channels are reversed afterwards.
     """
 
     mean: Sequence[float] = IMAGENET_MEAN
@@ -30,7 +30,7 @@ class Normalisation:
 NORMALISATIONS = {
     "imagenet": Normalisation(),
     "clip": Normalisation(CLIP_MEAN, CLIP_STD),
-    # 0..255 minus the mean, blue first: what nets converted from Caffe expect
+    # 0..255 minus the mean, in the order BGR: for networks converted from Caffe
     "bninception": Normalisation((128 / 255, 117 / 255, 104 / 255), (1 / 255,) * 3, bgr=True),
 }
 
@@ -44,12 +44,38 @@ def normalisation_named(name: str) -> Normalisation:
 
 
 @dataclass(frozen=True)
-class TurnChannels:
+class ReverseChannels:
     """RGB [3, H, W] -> BGR, or back."""
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The turned copy, same shape."""
+        """A copy with the order of the channels reversed, same shape."""
         return image.flip(0)
+
+
+def scale_and_shift(mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Normalisation of 8-bit values as one multiplication and one addition.
+
+    (x / 255 - mean) / std = x * scale + shift with scale = 1 / (255 std), shift = -mean / std.
+
+    Args:
+        mean: per channel, of values in [0, 1].
+        std: per channel, > 0.
+
+    Returns:
+        scale and shift, each float32 [1, channels, 1, 1].
+    """
+    scale = (1.0 / (255.0 * torch.tensor(std))).view(1, -1, 1, 1)
+    return scale, (-torch.tensor(mean) / torch.tensor(std)).view(1, -1, 1, 1)
+
+
+def is_identity(mean: Sequence[float], std: Sequence[float]) -> bool:
+    """Whether all means are 0 and all standard deviations 1, so that values are only scaled."""
+    return not any(mean) and all(value == 1.0 for value in std)
+
+
+def normalise(images: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """uint8 [B, channels, H, W] -> float32 x * scale + shift, same shape, see `scale_and_shift`."""
+    return images.float().mul_(scale).add_(shift)
 
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:

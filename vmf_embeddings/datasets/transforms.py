@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
 from vmf_embeddings.datasets.autoaugment import FILL
-from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, TurnChannels
+from vmf_embeddings.datasets.image_transform import ImageTransform
+from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, ReverseChannels
 
 # of ImageNet's RGB values in [0, 1]; a row of the axes is a channel
 COLOUR_VARIANCES = (0.2175, 0.0188, 0.0045)
@@ -180,34 +181,53 @@ def build_transform(
     Returns:
         A picklable callable that gives float32 [3, image_size, image_size].
     """
+    if not augment or recipe.crop == "centre":
+        return evaluation_transform(recipe, image_size=image_size, mean=mean, std=std, bgr=bgr)
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision import transforms
 
-    random = augment and recipe.crop != "centre"
-    larger = _size_before_crop(recipe, image_size)
+    colours = _colour_steps(recipe)
+    crop = _crop_steps(recipe, image_size)
     steps: list[Any] = []
-    if recipe.resize_first or not random:
+    if recipe.resize_first:
+        larger = _size_before_crop(recipe, image_size)
         steps.append(transforms.Resize((larger, larger) if recipe.squash else larger))
-    if random:
-        colours = _colour_steps(recipe)
-        crop = _crop_steps(recipe, image_size)
-        steps += colours + crop if recipe.resize_first else crop + colours
-        if recipe.autoaugment:
-            policy = transforms.AutoAugmentPolicy.CIFAR10
-            steps.append(transforms.AutoAugment(policy, fill=[int(FILL)] * 3))
+        steps += colours + crop
     else:
-        steps.append(transforms.CenterCrop(image_size))
+        steps += crop + colours
+    if recipe.autoaugment:
+        policy = transforms.AutoAugmentPolicy.CIFAR10
+        steps.append(transforms.AutoAugment(policy, fill=[int(FILL)] * 3))
     steps.append(transforms.ToTensor())
-    if random and recipe.lighting:
+    if recipe.lighting:
         steps.append(Lighting(recipe.lighting))
-    if random and recipe.cutout:
+    if recipe.cutout:
         steps.append(Cutout(round(image_size * recipe.cutout)))
     steps.append(transforms.Normalize(tuple(mean), tuple(std)))
     if bgr:
-        steps.append(TurnChannels())
-    if random and recipe.occlusion:
+        steps.append(ReverseChannels())
+    if recipe.occlusion:
         steps.append(Occlusion(max(1, round(image_size * recipe.occlusion))))
     return transforms.Compose(steps)
+
+
+def evaluation_transform(
+    recipe: Recipe,
+    *,
+    image_size: int,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    bgr: bool = False,
+) -> ImageTransform:
+    """Resizes as the recipe says and cuts out the centre; the arguments are `build_transform`'s."""
+    return ImageTransform(
+        size=(image_size, image_size),
+        resize=_size_before_crop(recipe, image_size),
+        squash=recipe.squash,
+        mean=tuple(map(float, mean)),
+        std=tuple(map(float, std)),
+        bgr=bgr,
+    )
 
 
 def _size_before_crop(recipe: Recipe, image_size: int) -> int:
