@@ -1,4 +1,4 @@
-"""Counts of nearer rows equal a brute-force float64 count, whatever path takes them."""
+"""Counts of negatives before positives equal a brute-force float64 count, compiled or not."""
 
 from fractions import Fraction
 
@@ -14,7 +14,7 @@ from vmf_embeddings.search.products import Products
 
 
 @pytest.fixture(autouse=True, params=["compiled", "torch"])
-def both_paths(request, monkeypatch):
+def compiled_and_torch(request, monkeypatch):
     if request.param == "compiled" and not native.enabled():
         pytest.skip("numba is not installed or switched off")
     if request.param == "torch":
@@ -40,9 +40,9 @@ def brute_force(rows, codes, queries, gallery, metric):
 def counted(rows, codes, queries, gallery, metric, **options):
     order = by_class(codes, queries, gallery)
     counts = {}
-    for first, last, before in ranks.rows_before(rows, order, metric=metric, **options):
+    for first, last, before in ranks.negatives_before(rows, order, metric=metric, **options):
         for q, own, line in zip(
-            order.queries[first:last], order.own[first:last], before, strict=True
+            order.queries[first:last], order.self_positions[first:last], before, strict=True
         ):
             counts[int(q)] = line.tolist()[int(own >= 0) :]
     return {int(q): counts.get(int(q), []) for q in queries}
@@ -50,7 +50,7 @@ def counted(rows, codes, queries, gallery, metric, **options):
 
 def made(kind, n, dim, generator):
     rows = torch.randn(n, dim, generator=generator)
-    if kind == "copies":
+    if kind == "duplicates":
         rows[n // 2 :] = rows[: n - n // 2]
     if kind == "collapsed":  # float32 products cannot tell these apart, float64 ones can
         rows = rows[:1] + 2.0**-18 * torch.randint(0, 2, rows.shape, generator=generator)
@@ -58,12 +58,12 @@ def made(kind, n, dim, generator):
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-@pytest.mark.parametrize("kind", ["plain", "copies", "collapsed"])
+@pytest.mark.parametrize("kind", ["plain", "duplicates", "collapsed"])
 @pytest.mark.parametrize(("n_classes", "tile"), [(30, 768), (2, 768), (30, 17), (2, 17)])
 def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
-    """Classes of 75 rows sort lines and score by a matrix product, small ones do neither."""
+    """Large classes (75 rows) are scored by a matrix product and sorted, small ones neither."""
     monkeypatch.setattr(ranks, "TILE", tile)
-    monkeypatch.setattr(ranks, "CROWDED_TILE", tile)
+    monkeypatch.setattr(ranks, "LARGE_CLASS_TILE", tile)
     generator = torch.Generator().manual_seed(n_classes)
     rows = made(kind, 150, 40, generator)
     codes = torch.randint(0, n_classes, (150,), generator=generator)
@@ -74,35 +74,37 @@ def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
     some, rest = everything[::3], everything[everything % 4 > 0]
     expected = brute_force(rows, codes, some, rest, metric)
     assert counted(rows, codes, some, rest, metric) == expected
-    monkeypatch.setattr(ranks, "MOST_SLOTS", 200)
+    monkeypatch.setattr(ranks, "MAX_ENTRIES", 200)
     assert counted(rows, codes, some, rest, metric) == expected
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-def test_a_margin_bounds_what_float32_rounds(metric):
+def test_error_bounds_hold_for_float32_products(metric):
     generator = torch.Generator().manual_seed(3)
     rows = torch.randn(200, 300, generator=generator, dtype=torch.float64) * 7 + 1
     numbers = torch.arange(200)
     products = Products(rows, metric)
     order = by_class(torch.zeros(200, dtype=torch.int64), numbers, numbers)
-    left, right = (products.strip(numbers, torch.float32, asks=asks) for asks in (True, False))
+    left, right = (
+        products.operand(numbers, torch.float32, is_query=is_query) for is_query in (True, False)
+    )
     exact = METRICS[metric](rows, rows) / (1 if metric == "ip" else 2)
     error = ((left @ right.T).double() - exact).abs().amax(1)
-    assert (error <= products.margins(order, torch.float32)).all()
+    assert (error <= products.error_bounds(order, torch.float32)).all()
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2", None])
-def test_shares_of_processes_add_up(metric, monkeypatch):
-    """Each process counts only its tiles, and the sum is the count of one."""
+def test_counts_of_the_processes_add_up_to_the_counts_of_one(metric, monkeypatch):
+    """Each process counts its own tiles only, and not none."""
     monkeypatch.setattr(ranks, "TILE", 16)
-    monkeypatch.setattr(ranks, "CROWDED_TILE", 16)
+    monkeypatch.setattr(ranks, "LARGE_CLASS_TILE", 16)
     generator = torch.Generator().manual_seed(5)
     rows = torch.randn(100, 40, generator=generator)
     codes = torch.randint(0, 20, (100,), generator=generator)
     order = by_class(codes, torch.arange(100), torch.arange(100))
     options = {"metric": metric, "similarity": METRICS["ip"]}
 
-    class Member:
+    class Process:
         size = 3
 
         def __init__(self, rank):
@@ -112,15 +114,15 @@ def test_shares_of_processes_add_up(metric, monkeypatch):
             pass
 
     def flat(process_group=None):
-        found = ranks.rows_before(rows, order, process_group=process_group, **options)
+        found = ranks.negatives_before(rows, order, process_group=process_group, **options)
         return torch.cat([before.flatten() for *_, before in found])
 
-    parts = torch.stack([flat(Member(rank)) for rank in range(3)])
+    parts = torch.stack([flat(Process(rank)) for rank in range(3)])
     assert torch.equal(parts.sum(0), flat())
     assert (parts.sum(1) > 0).all()
 
 
-def test_progress_grows_to_one():
+def test_progress_increases_to_one():
     told = []
     rows = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 40)))
     codes = torch.arange(50) % 7

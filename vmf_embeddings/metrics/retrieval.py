@@ -15,7 +15,7 @@ from torch import Tensor
 from vmf_embeddings.metrics.arrays import Array, as_codes
 from vmf_embeddings.search.by_class import ByClass, by_class
 from vmf_embeddings.search.exact import Similarity, check_comparison
-from vmf_embeddings.search.ranks import ProcessGroup, Progress, rows_before
+from vmf_embeddings.search.ranks import ProcessGroup, Progress, negatives_before
 
 Cutoff = int | Literal["class_size"]
 _BLOCK_ELEMENTS = 2**22
@@ -144,7 +144,7 @@ def retrieval(
     check_comparison(metric, similarity)
     order = by_class(as_codes(labels), queries, gallery)
     rows = _no_scores(order, cutoffs)
-    ranked = rows_before(
+    ranked = negatives_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
         process_group=process_group, progress=progress,
     )  # fmt: skip
@@ -156,7 +156,8 @@ def retrieval(
 def _no_scores(order: ByClass, cutoffs: Sequence[Cutoff]) -> RetrievalRows:
     """The scores of queries that have nothing to find."""
     unknown = torch.full((len(order.queries),), torch.nan, dtype=torch.float64)
-    n_relevant = torch.empty_like(order.n_relevant).scatter_(0, order.places, order.n_relevant)
+    n_relevant = torch.empty_like(order.n_relevant)
+    n_relevant[order.query_positions] = order.n_relevant
     within = {cutoff: unknown.clone() for cutoff in cutoffs}
     usual = [unknown.clone() for _ in range(3)]
     return RetrievalRows(torch.zeros_like(n_relevant), n_relevant, *usual, within)
@@ -166,7 +167,7 @@ def _score(
     rows: RetrievalRows, order: ByClass, first: int, last: int, before: Tensor, only_recall: bool
 ) -> None:
     """Fill in the scores of queries from how many rows come before each of their class [q, n]."""
-    n_relevant, places = order.n_relevant[first:last], order.places[first:last]
+    n_relevant, places = order.n_relevant[first:last], order.query_positions[first:last]
     for r in n_relevant.unique().tolist():
         if r == 0:
             continue
@@ -232,7 +233,7 @@ def _check(
             f"{len(queries)} queries and {len(gallery)} gallery rows: need some of each"
         )
     if not torch.isfinite(embeddings).all():
-        raise ValueError("the embeddings hold NaN or infinite values, so nothing is nearest")
+        raise ValueError("the embeddings hold NaN or infinite values, so neighbours are undefined")
     if not ks or min(ks) < 1:
         raise ValueError(f"the k of Recall@k must be 1 or more, got {list(ks)}")
 

@@ -1,4 +1,4 @@
-"""What is nearest: exact k nearest neighbours (torch, faiss: the same answer), and exact ranks."""
+"""Exact nearest neighbours (torch and faiss give the same result) and exact retrieval ranks."""
 
 from vmf_embeddings.search.nearest import NearestSearch, check_backend, nearest
 

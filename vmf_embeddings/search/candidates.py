@@ -1,8 +1,9 @@
-"""Fast neighbours: candidates from float32 scores (torch or faiss), ordered and proved in float64.
+"""Fast exact neighbours: candidates from float32 scores (torch or faiss), verified in float64.
 
-Float32 alone cannot order close neighbours, and two libraries round differently. So more
-candidates than asked for are fetched and scored again in float64, and the answer is taken only
-where, by the rounding bound, no other row can belong to it; other queries are searched in float64.
+Float32 cannot order close neighbours, and two libraries round differently. So more candidates than
+the k neighbours are fetched and scored again in float64. Their order is accepted where, by the
+bound on rounding errors, no other row can be among the k nearest; all other queries are searched
+in float64.
 """
 
 import logging
@@ -13,21 +14,21 @@ from torch import Tensor
 
 from vmf_embeddings.search.exact import BLOCK_ELEMENTS, ExactSearch, empty_answer, order_ties
 
-MARGIN = 16  # candidates beyond those asked for
+EXTRA_CANDIDATES = 16  # candidates beyond k
 ROUNDING = 2.0**-24  # unit roundoff of float32
 
 Fetch = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 def torch_candidates(gallery: Tensor, metric: str) -> Fetch:
-    """A search for the k largest q.y (ip) or q.y - |y|^2 / 2 (l2) in float32, by blocks.
+    """A function that finds the k largest q.y (ip) or q.y - |y|^2 / 2 (l2) in float32, by blocks.
 
     Args:
         gallery: [G, D] float32.
         metric: "ip" or "l2".
 
     Returns:
-        A function of queries [Q, D] float32 and k that gives columns and scores [Q, k].
+        (queries [Q, D] float32, k) -> gallery indices and scores, both [Q, k].
     """
     shift = gallery.square().sum(1) / 2 if metric == "l2" else gallery.new_zeros(())
     step = max(1, 2 * BLOCK_ELEMENTS // len(gallery))
@@ -44,16 +45,16 @@ def torch_candidates(gallery: Tensor, metric: str) -> Fetch:
 
 
 def faiss_candidates(gallery: Tensor, metric: str) -> Fetch:
-    """The same search through a flat faiss index, on the GPU where faiss has one.
+    """`torch_candidates` by a flat faiss index, on the GPU if faiss supports one.
 
     Args:
         gallery: [G, D] float32.
         metric: "ip" or "l2".
 
     Returns:
-        A function of queries [Q, D] float32 and k that gives columns and scores [Q, k].
+        (queries [Q, D] float32, k) -> gallery indices and scores, both [Q, k].
     """
-    # faiss tells the root logger of every instruction set that it was not built for
+    # faiss logs a line for every instruction set that it was not built for
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)
     import faiss
 
@@ -80,7 +81,8 @@ class CandidateSearch:
         gallery: [G, D].
         metric: "ip" or "l2".
         make_candidates: `torch_candidates` or `faiss_candidates`.
-        exact: the float64 search over the same gallery, for what cannot be proved.
+        exact: returns the float64 search over the same gallery, for queries that float32 does not
+            decide.
     """
 
     def __init__(
@@ -97,16 +99,16 @@ class CandidateSearch:
         self.largest_norm = gallery.double().norm(dim=1).max()
 
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and scores [Q, k] for k <= G; `exclude` [Q] is left out with score -inf."""
-        n_candidates = min(k + MARGIN, len(self.gallery))
-        candidates, rough = self.fetch(queries.float().contiguous(), n_candidates)
+        """Indices and scores [Q, k] for k <= G; gallery index `exclude` [Q] gets score -inf."""
+        n_candidates = min(k + EXTRA_CANDIDATES, len(self.gallery))
+        candidates, rounded = self.fetch(queries.float().contiguous(), n_candidates)
         columns, scores = self._ordered(queries, candidates, k, exclude)
         if n_candidates < len(self.gallery):
-            again = ~self._is_proved(queries, scores[:, -1], rough[:, -1].double())
+            again = ~self._is_certain(queries, scores[:, -1], rounded[:, -1].double())
             if again.any():
-                asked, own = queries[again], exclude[again]
-                candidates, _ = self.exact()(asked, n_candidates, own)
-                columns[again], scores[again] = self._ordered(asked, candidates, k, own)
+                left, own = queries[again], exclude[again]
+                candidates, _ = self.exact()(left, n_candidates, own)
+                columns[again], scores[again] = self._ordered(left, candidates, k, own)
         return columns, scores
 
     def _ordered(
@@ -125,20 +127,28 @@ class CandidateSearch:
         return columns, scores
 
     def _score(self, queries: Tensor, columns: Tensor) -> Tensor:
-        """Float64 scores [Q, k] of chosen gallery rows, summed in the same order for every row."""
+        """Float64 scores [Q, n] of gallery rows `columns` [Q, n], all summed in the same order."""
         rows = self.gallery[columns].double()
         if self.metric == "ip":
             return (queries[:, None, :] * rows).sum(-1)
         return -(queries[:, None, :] - rows).square().sum(-1)
 
-    def _is_proved(self, queries: Tensor, kth_score: Tensor, last_rough: Tensor) -> Tensor:
-        """Whether no row outside the candidates can reach the k-th score; all [Q].
+    def _is_certain(self, queries: Tensor, kth_score: Tensor, worst_candidate: Tensor) -> Tensor:
+        """Whether no row outside the candidates can reach the k-th best score.
 
-        Any order of summation in float32 errs by at most (D + 8) * 2^-24 * (|q| + |y|)^2, the eight
-        for the norms' own rounding.
+        A float32 sum in any order errs by at most (D + 8) * 2^-24 * (|q| + |y|)^2, where the 8
+        accounts for the rounding of the norms.
+
+        Args:
+            queries: [Q, D].
+            kth_score: [Q] float64 score of the k-th neighbour.
+            worst_candidate: [Q] float32 score of the last candidate.
+
+        Returns:
+            [Q] bool.
         """
         norms = queries.double().norm(dim=1)
         bound = (queries.shape[1] + 8) * ROUNDING * (norms + self.largest_norm).square()
         if self.metric == "l2":
             kth_score = (kth_score + norms.square()) / 2
-        return kth_score > last_rough + bound
+        return kth_score > worst_candidate + bound

@@ -1,7 +1,8 @@
-"""Counts how many rows of other classes come before each slot, from a tile of scores.
+"""Counts, from a tile of scores, how many negatives come before each positive.
 
-A score that lies within its rounding error of a threshold decides nothing: such pairs are scored
-again in float64, and equal scores are ordered by row number.
+A score within its rounding error of a positive's score decides nothing: such pairs are scored
+again in float64, and equal scores are ordered by row number. A "line" is a row of a tile (one
+query, or one gallery row in a transposed tile), as opposed to a row of the embeddings.
 """
 
 from dataclasses import dataclass
@@ -11,24 +12,26 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings import native
-from vmf_embeddings.search.slots import Slots
+from vmf_embeddings.search.positives import QueryPositives
 
-MANY = 32  # slots of a query above which sorting its scores is faster than a pass for every slot
+# positives of a query up to which one pass per positive is faster than sorting the scores
+MAX_UNSORTED = 32
 PAIRS_AT_ONCE = 2**22  # numbers held while pairs are scored again
-LEAST_LINES = 128  # of a tile, for a thread to pay
+MIN_LINES_PER_THREAD = 128  # of a tile; with fewer, starting a thread costs more than it saves
 
 
 @dataclass(frozen=True)
-class Referee:
-    """What decides between scores that lie too close.
+class ExactScorer:
+    """Float64 scores of pairs whose rounded scores are too close to order.
 
     Args:
-        copies: [N] lowest number of a row that equals each; equal rows tie, whatever was rounded.
+        first_copy: [N] lowest number of a row equal to each row; equal rows have equal scores,
+            whatever rounding made of them.
         rows: [N, D] what is compared, by row number; None where a tile's scores are exact.
-        squared: whether they compare by distance instead of inner product.
+        squared: whether rows are compared by distance instead of inner product.
     """
 
-    copies: Tensor
+    first_copy: Tensor
     rows: Tensor | None = None
     squared: bool = False
 
@@ -43,7 +46,7 @@ class Referee:
             rows = self.rows.numpy()
             native.in_threads(
                 lambda begin, end: score_pairs(rows, self.squared, *arrays, begin, end),
-                len(left), LEAST_LINES,
+                len(left), MIN_LINES_PER_THREAD,
             )  # fmt: skip
             return out
         step = max(1, PAIRS_AT_ONCE // self.rows.shape[1])
@@ -55,182 +58,236 @@ class Referee:
 
 
 def count_tile(
-    tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
+    tile: Tensor,
+    row: int,
+    column: int,
+    positives: QueryPositives,
+    error_bounds: Tensor,
+    scorer: ExactScorer,
 ) -> int:
-    """Add a tile to the counts of the slots; rows of a query's own class are left out.
+    """Add the negatives of a tile to `positives.increments`; rows of the own class do not count.
 
     Args:
-        tile: [I, J] scores of query `row` + i (of the slots) and gallery row `column` + j; it may
-            be overwritten.
+        tile: [I, J] scores of query `row` + i (of the positives) and gallery row `column` + j; it
+            may be overwritten.
         row: query of line 0.
         column: gallery row of column 0.
-        slots: where to count.
-        margin: [Q] float64, how far a score of the tile may be from the exact one.
-        referee: for scores closer than that.
+        positives: where to count.
+        error_bounds: [Q] float64, largest error of a query's scores in the tile.
+        scorer: decides between scores closer than that.
 
     Returns:
-        How many times two scores lay too close.
+        How many pairs of scores were that close.
     """
     if native.enabled() and not tile.is_cuda:
-        return _count_natively(tile, row, column, slots, margin, referee)
-    _mask_own_class(tile, row, column, slots)
+        return _count_compiled(tile, row, column, positives, error_bounds, scorer)
+    _mask_own_class(tile, row, column, positives)
     return sum(
-        _count_run(tile[first - row : last - row], first, last, column, slots, margin, referee)
-        for first, last, _ in slots.runs(row, row + len(tile))
+        _count_range(
+            tile[first - row : last - row], first, last, column, positives, error_bounds, scorer
+        )
+        for first, last, _ in positives.equal_size_ranges(row, row + len(tile))
     )
 
 
-def _mask_own_class(tile: Tensor, row: int, column: int, slots: Slots) -> None:
-    low, high = slots.low[row : row + len(tile)], slots.high[row : row + len(tile)]
-    if low.min() < column + tile.shape[1] and high.max() > column:
+def _mask_own_class(tile: Tensor, row: int, column: int, positives: QueryPositives) -> None:
+    """Set the scores of the queries' own classes to -inf, in place."""
+    queries = slice(row, row + len(tile))
+    begin, end = positives.class_begin[queries], positives.class_end[queries]
+    if begin.min() < column + tile.shape[1] and end.max() > column:
         columns = torch.arange(column, column + tile.shape[1], device=tile.device)
-        low, high = low[:, None].to(tile.device), high[:, None].to(tile.device)
-        tile.masked_fill_((columns >= low) & (columns < high), -torch.inf)
+        begin, end = begin[:, None].to(tile.device), end[:, None].to(tile.device)
+        tile.masked_fill_((columns >= begin) & (columns < end), -torch.inf)
 
 
-def turned(tile: Tensor) -> Tensor:
-    """The transpose [J, I] of a tile, laid out as `count_tile` reads it fastest."""
+def transpose(tile: Tensor) -> Tensor:
+    """The transpose [J, I] of a tile, contiguous where compiled code is going to read it."""
     if not native.enabled() or tile.is_cuda:
         return tile.T
-    from vmf_embeddings.search.kernels.counting import transposed
+    from vmf_embeddings.search.kernels.counting import transpose_columns
 
     out = tile.new_empty(tile.T.shape)
-    lines, columns = tile.numpy(), out.numpy()
+    source, target = tile.numpy(), out.numpy()
     native.in_threads(
-        lambda begin, end: transposed(lines, columns, begin, end), len(out), LEAST_LINES
-    )
+        lambda begin, end: transpose_columns(source, target, begin, end),
+        len(out), MIN_LINES_PER_THREAD,
+    )  # fmt: skip
     return out
 
 
-def _count_natively(
-    tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
+def _count_compiled(
+    tile: Tensor,
+    row: int,
+    column: int,
+    positives: QueryPositives,
+    error_bounds: Tensor,
+    scorer: ExactScorer,
 ) -> int:
+    """`count_tile` by the compiled kernels."""
     from vmf_embeddings.search.kernels.counting import count
     from vmf_embeddings.search.kernels.ordered import count_ordered
 
-    wanted, judge = _for_kernel(tile, slots, margin, referee)
+    arrays = _kernel_arrays(tile, positives, error_bounds, scorer)
     lines = tile.numpy()
-    if slots.most(row, row + len(tile)) <= MANY:
+    if positives.max_per_query(row, row + len(tile)) <= MAX_UNSORTED:
         return sum(
             native.in_threads(
-                lambda begin, end: count(lines, row, column, wanted, judge, begin, end),
-                len(lines), LEAST_LINES,
+                lambda begin, end: count(lines, row, column, *arrays, begin, end),
+                len(lines), MIN_LINES_PER_THREAD,
             )
         )  # fmt: skip
 
-    def share(begin: int, end: int) -> int:
-        n_checks = 0
-        for top in range(begin, end, LEAST_LINES):
-            part = tile[top : min(top + LEAST_LINES, end)]
+    def count_sorted(begin: int, end: int) -> int:
+        n_rescored = 0
+        for top in range(begin, end, MIN_LINES_PER_THREAD):
+            part = tile[top : min(top + MIN_LINES_PER_THREAD, end)]
             ordered = part.clone()
-            _mask_own_class(ordered, row + top, column, slots)
+            _mask_own_class(ordered, row + top, column, positives)
             ordered.numpy().sort(axis=1)
-            arrays = part.numpy(), ordered.numpy()
-            n_checks += count_ordered(*arrays, row + top, column, wanted, judge)
-        return n_checks
+            n_rescored += count_ordered(part.numpy(), ordered.numpy(), row + top, column, *arrays)
+        return n_rescored
 
-    return sum(native.in_threads(share, len(lines), LEAST_LINES))
+    return sum(native.in_threads(count_sorted, len(lines), MIN_LINES_PER_THREAD))
 
 
-def count_turned(
-    tile: Tensor, row: int, column: int, slots: Slots, margin: Tensor, referee: Referee
+def count_transposed(
+    tile: Tensor,
+    row: int,
+    column: int,
+    positives: QueryPositives,
+    error_bounds: Tensor,
+    scorer: ExactScorer,
 ) -> int:
     """`count_tile` of the transpose: lines are gallery rows `row` + i, columns are queries."""
     compiled = native.enabled() and not tile.is_cuda
-    few = slots.most(column, column + tile.shape[1]) <= MANY
-    apart = row + len(tile) <= int(slots.low[column])  # the queries' classes begin behind the lines
-    if not (compiled and few and apart):
-        return count_tile(turned(tile), column, row, slots, margin, referee)
+    few = positives.max_per_query(column, column + tile.shape[1]) <= MAX_UNSORTED
+    only_negatives = row + len(tile) <= int(positives.class_begin[column])
+    if not (compiled and few and only_negatives):
+        return count_tile(transpose(tile), column, row, positives, error_bounds, scorer)
     from vmf_embeddings.search.kernels.counting import count_columns
 
-    return count_columns(tile.numpy(), row, column, *_for_kernel(tile, slots, margin, referee))
+    arrays = _kernel_arrays(tile, positives, error_bounds, scorer)
+    return count_columns(tile.numpy(), row, column, *arrays)
 
 
-def _for_kernel(tile: Tensor, slots: Slots, margin: Tensor, referee: Referee) -> tuple:
-    from vmf_embeddings.search.kernels import pairs as kernel
+def _kernel_arrays(
+    tile: Tensor, positives: QueryPositives, error_bounds: Tensor, scorer: ExactScorer
+) -> tuple:
+    """(PositiveArrays, ScorerArrays): the NumPy arrays that the compiled kernels take."""
+    from vmf_embeddings.search.kernels.pairs import PositiveArrays, ScorerArrays
 
-    wanted = kernel.Wanted(
-        *(getattr(slots, name).numpy() for name in kernel.Wanted._fields[:-1]), margin.numpy()
+    fields = PositiveArrays._fields[:-1]
+    arrays = [getattr(positives, name).numpy() for name in fields]
+    tile_is_exact = scorer.rows is None
+    rows = tile[:0] if scorer.rows is None else scorer.rows
+    return PositiveArrays(*arrays, error_bounds.numpy()), ScorerArrays(
+        tile_is_exact, scorer.squared, rows.numpy(), scorer.first_copy.numpy()
     )
-    rows = tile[:0] if referee.rows is None else referee.rows
-    return wanted, kernel.Judge(
-        referee.rows is None, referee.squared, rows.numpy(), referee.copies.numpy()
-    )
 
 
-def _count_run(
-    tile: Tensor, first: int, last: int, column: int, slots: Slots, margin: Tensor, referee: Referee
+def _count_range(
+    tile: Tensor,
+    first: int,
+    last: int,
+    column: int,
+    positives: QueryPositives,
+    error_bounds: Tensor,
+    scorer: ExactScorer,
 ) -> int:
-    """The same for queries with equally many slots, whose own class is masked."""
-    threshold = slots.of(slots.threshold, first, last)
-    if referee.rows is None and threshold.shape[1] <= MANY:
-        return _count_exact(tile, first, last, column, slots)
-    slack = margin[first:last, None].to(tile.device)
-    low, high = (threshold - slack).to(tile.dtype), (threshold + slack).to(tile.dtype)
-    above, near = _exceeding(tile, low, high)
-    unsure = (near > above).nonzero()
-    n_checks = 0
+    """`count_tile` by torch for queries with equally many entries, own class at -inf."""
+    threshold = positives.view(positives.threshold, first, last)
+    if scorer.rows is None and threshold.shape[1] <= MAX_UNSORTED:
+        return _count_exact(tile, first, last, column, positives)
+    error = error_bounds[first:last, None].to(tile.device)
+    low, high = (threshold - error).to(tile.dtype), (threshold + error).to(tile.dtype)
+    above, at_least = _count_exceeding(tile, low, high)
+    ambiguous = (at_least > above).nonzero()
+    n_rescored = 0
     step = max(1, PAIRS_AT_ONCE // tile.shape[1])
-    for lines, slot in (part.unbind(1) for part in unsure.split(step)):
+    for lines, entry in (part.unbind(1) for part in ambiguous.split(step)):
         scores = tile[lines]
-        close = (scores >= low[lines, slot, None]) & (scores <= high[lines, slot, None])
+        close = (scores >= low[lines, entry, None]) & (scores <= high[lines, entry, None])
         which, columns = close.nonzero().unbind(1)
-        lines, slot = lines[which], slot[which]
+        lines, entry = lines[which], entry[which]
         before = _come_before(
-            tile[lines, columns], first + lines, column + columns, slot,
-            slots.of(slots.place, first, last)[lines, slot], threshold[lines, slot], slots, referee,
+            tile[lines, columns], first + lines, column + columns,
+            positives.view(positives.position, first, last)[lines, entry],
+            threshold[lines, entry], positives, scorer,
         )  # fmt: skip
-        above.index_put_((lines, slot), before.to(above.dtype), accumulate=True)
-        n_checks += len(which)
-    counts = slots.of(slots.count, first, last)
-    counts.add_(above.diff(dim=1, prepend=above.new_zeros(len(above), 1)))
-    return n_checks
+        above.index_put_((lines, entry), before.to(above.dtype), accumulate=True)
+        n_rescored += len(which)
+    increments = positives.view(positives.increments, first, last)
+    increments.add_(above.diff(dim=1, prepend=above.new_zeros(len(above), 1)))
+    return n_rescored
 
 
-def _count_exact(tile: Tensor, first: int, last: int, column: int, slots: Slots) -> int:
-    """The same where the tile's scores are exact, without a word from the device to the host."""
-    threshold = slots.of(slots.threshold, first, last)
-    gallery = slots.gallery.to(tile.device)
-    low = slots.low[first:last, None].to(tile.device)
-    positive = gallery[low + slots.of(slots.place, first, last)]
+def _count_exact(
+    tile: Tensor, first: int, last: int, column: int, positives: QueryPositives
+) -> int:
+    """`_count_range` where the tile's scores are exact: no synchronisation with the host."""
+    threshold = positives.view(positives.threshold, first, last)
+    gallery = positives.gallery.to(tile.device)
+    class_begin = positives.class_begin[first:last, None].to(tile.device)
+    positive = gallery[class_begin + positives.view(positives.position, first, last)]
     other = gallery[column : column + tile.shape[1]]
     previous = torch.zeros(len(tile), dtype=torch.int64, device=tile.device)
-    counts = slots.of(slots.count, first, last)
+    increments = positives.view(positives.increments, first, last)
     for k in range(threshold.shape[1]):
         limit = threshold[:, k, None]
         before = (tile > limit) | ((tile == limit) & (other < positive[:, k, None]))
-        found = before.sum(1)
-        counts[:, k] += found - previous
-        previous = found
+        n_before = before.sum(1)
+        increments[:, k] += n_before - previous
+        previous = n_before
     return 0
 
 
-def _exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """How many scores of each line [I, J] exceed `high` and how many reach `low`, both [I, K]."""
-    n_slots = low.shape[1]
-    if n_slots > MANY:
+def _count_exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """How many scores of each line of [I, J] are > `high` and how many >= `low`, all [I, K]."""
+    n_limits = low.shape[1]
+    if n_limits > MAX_UNSORTED:
         lines = tile.contiguous()
         ordered = lines.sort(1).values if tile.is_cuda else torch.from_numpy(np.sort(lines.numpy()))
         above = tile.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
         return above, tile.shape[1] - torch.searchsorted(ordered, low.contiguous())
     above = torch.empty(low.shape, dtype=torch.int64, device=tile.device)
-    near, found = torch.empty_like(above), torch.empty_like(tile)
+    at_least, compared = torch.empty_like(above), torch.empty_like(tile)
     ones = tile.new_ones(tile.shape[1])
-    for k in range(n_slots):  # a float sum of 0 and 1 is exact and several times faster than bool's
-        above[:, k] = torch.gt(tile, high[:, k, None], out=found) @ ones
-        near[:, k] = torch.ge(tile, low[:, k, None], out=found) @ ones
-    return above, near
+    # a float sum of zeros and ones is exact, and several times faster than a sum of bools
+    for k in range(n_limits):
+        above[:, k] = torch.gt(tile, high[:, k, None], out=compared) @ ones
+        at_least[:, k] = torch.ge(tile, low[:, k, None], out=compared) @ ones
+    return above, at_least
 
 
 def _come_before(
-    fast: Tensor, queries: Tensor, columns: Tensor, slot: Tensor, place: Tensor,
-    threshold: Tensor, slots: Slots, referee: Referee,
-) -> Tensor:  # fmt: skip
-    """Whether gallery rows [P] come before the rows of slots [P]."""
+    rounded: Tensor,
+    queries: Tensor,
+    columns: Tensor,
+    position: Tensor,
+    threshold: Tensor,
+    positives: QueryPositives,
+    scorer: ExactScorer,
+) -> Tensor:
+    """Whether negatives come before positives, for P pairs whose scores are close.
+
+    Args:
+        rounded: [P] the negatives' scores in the tile.
+        queries: [P] indices in `positives.queries`.
+        columns: [P] the negatives' indices in `positives.gallery`.
+        position: [P] the positives' places in their class.
+        threshold: [P] the positives' exact scores.
+        positives: what the indices refer to.
+        scorer: gives exact scores and duplicates.
+
+    Returns:
+        [P] bool on the device of `rounded`.
+    """
     columns, queries = columns.cpu(), queries.cpu()
-    other = slots.gallery[columns]
-    positive = slots.gallery[slots.low[queries] + place.cpu()]
-    exact = fast.double() if referee.rows is None else referee.score(slots.queries[queries], other)
+    other = positives.gallery[columns]
+    positive = positives.gallery[positives.class_begin[queries] + position.cpu()]
+    exact = rounded.double()
+    if scorer.rows is not None:
+        exact = scorer.score(positives.queries[queries], other)
     exact, threshold = exact.cpu(), threshold.cpu()
-    tie = (exact == threshold) | (referee.copies[other] == referee.copies[positive])
-    return ((exact > threshold) & ~tie | tie & (other < positive)).to(fast.device)
+    tie = (exact == threshold) | (scorer.first_copy[other] == scorer.first_copy[positive])
+    return ((exact > threshold) & ~tie | tie & (other < positive)).to(rounded.device)

@@ -33,21 +33,21 @@ def check_comparison(metric: str | None, similarity: Similarity | None) -> None:
     if metric is not None and metric not in METRICS:
         raise ValueError(f"metric {metric!r} is unknown; known: {', '.join(METRICS)} or None")
     if metric is None and similarity is None:
-        raise ValueError("what is nearest needs a similarity or a metric, got neither")
+        raise ValueError("a search for neighbours needs a similarity or a metric, got neither")
 
 
 def first_identical_row(rows: Tensor) -> Tensor | None:
     """For each row the lowest index of a row equal to it, or None where all rows differ.
 
-    A matrix product may give two equal columns results that differ in the last bit, and then chance
-    would order exact duplicates. Copying the score of the first one makes their tie exact. Rows are
-    compared through a 64-bit hash of their bits, matches are confirmed.
+    A matrix product may give two equal columns results that differ in the last bit, and the order
+    of exact duplicates would then be arbitrary. Copying the score of the first one makes the tie
+    exact. Rows are compared by a 64-bit hash of their bits, then matches by their values.
 
     Args:
         rows: [N, D].
 
     Returns:
-        [N] int64 or None.
+        [N] int64 or None. 0.0 and -0.0 are equal.
     """
     generator = torch.Generator().manual_seed(0)
     factors = torch.randint(-(2**62), 2**62, (rows.shape[1],), generator=generator) * 2 + 1
@@ -99,13 +99,13 @@ def order_ties(columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
 def empty_answer(
     queries: Tensor, k: int, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor]:
-    """Room for columns int64 and scores [Q, k] on the device of the queries."""
+    """Uninitialised columns int64 and scores [Q, k] on the device of the queries."""
     shape = (len(queries), k)
     return queries.new_empty(shape, dtype=torch.int64), queries.new_empty(shape, dtype=dtype)
 
 
 class ExactSearch:
-    """Neighbours in one gallery from float64 similarities of any kind.
+    """Neighbours in one gallery by any similarity, computed in float64.
 
     Args:
         gallery: [G, D].
@@ -118,7 +118,7 @@ class ExactSearch:
         self.representative = first_identical_row(self.gallery)
 
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
-        """Columns and scores [Q, k] for k <= G; `exclude` [Q] is left out with score -inf."""
+        """Indices and scores [Q, k] for k <= G; gallery index `exclude` [Q] gets score -inf."""
         step = max(1, BLOCK_ELEMENTS // len(self.gallery))
         columns, scores = empty_answer(queries, k)
         for start in range(0, len(queries), step):

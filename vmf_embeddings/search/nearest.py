@@ -1,4 +1,4 @@
-"""`nearest`: the k nearest gallery rows of every query, whatever finds them."""
+"""`nearest`: the k nearest gallery rows of every query, by any backend."""
 
 import importlib.util
 
@@ -13,14 +13,14 @@ from vmf_embeddings.search.candidates import (
 from vmf_embeddings.search.exact import METRICS, ExactSearch, Similarity, check_comparison
 
 BACKENDS = ("auto", "torch", "faiss")
-# Float32 candidates pay where float64 scores can be spared: not in a few dimensions, where
-# float32 cannot tell close neighbours apart, and not where a good part of the gallery is asked for.
+# Float32 candidates are faster where they replace most float64 scores: not in few dimensions, where
+# float32 leaves close neighbours undecided, and not where k is a large fraction of the gallery.
 FLOAT32_MIN_DIM = 32
 FLOAT32_MIN_ROWS_PER_NEIGHBOUR = 64
 
 
 class NearestSearch:
-    """A gallery prepared for many searches; see `nearest` for the meaning of the arguments."""
+    """A gallery prepared for many searches; arguments as for `nearest`."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class NearestSearch:
     def __call__(
         self, queries: Tensor, k: int, *, exclude: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Columns int64 and scores float64 [Q, k], best first; -1 and -inf where none is left."""
+        """Indices int64 and scores float64 [Q, k], best first; -1 and -inf beyond the gallery."""
         _check_queries(queries, self.gallery, k)
         if exclude is None:
             exclude = queries.new_full((len(queries),), -1, dtype=torch.int64)
@@ -56,10 +56,10 @@ class NearestSearch:
         return columns, scores
 
     def _search(self, k: int) -> CandidateSearch | ExactSearch:
-        spares = self.gallery.shape[1] >= FLOAT32_MIN_DIM and (
+        use_float32 = self.gallery.shape[1] >= FLOAT32_MIN_DIM and (
             k * FLOAT32_MIN_ROWS_PER_NEIGHBOUR <= len(self.gallery)
         )
-        if self._metric is None or not spares:
+        if self._metric is None or not use_float32:
             return self._exact_search()
         if self._candidates is None:
             has_faiss = importlib.util.find_spec("faiss") is not None
@@ -84,7 +84,7 @@ def nearest(
     exclude: Tensor | None = None,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """The k nearest gallery rows of every query, the same to the index whatever the backend.
+    """The k nearest gallery rows of every query; every backend returns the same indices.
 
     Scores are float64 and ordered by (score descending, index ascending). Memory is a block of
     similarities, never Q x G.
@@ -96,11 +96,11 @@ def nearest(
         similarity: takes [Q, D] and [G, D], gives [Q, G], larger is closer; used where `metric`
             is None.
         metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders
-            the neighbours as `similarity` does; faster, and all that faiss can search.
+            the neighbours as `similarity` does; faster, and required by faiss.
         exclude: [Q] gallery index to leave out per query (the query itself), -1 for none.
-        backend: what finds float32 candidates, where these pay (32 dimensions or more, 64 gallery
-            rows or more per neighbour): "torch", "faiss", or "auto", faiss where it is installed.
-            Elsewhere all three take float64 scores of all rows.
+        backend: what finds float32 candidates where these are faster (32 dimensions or more, and
+            64 gallery rows or more per neighbour): "torch", "faiss", or "auto" = faiss where it is
+            installed. In all other cases every backend compares float64 scores of all rows.
 
     Returns:
         Indices [Q, k] int64, -1 where the gallery has fewer rows, and scores [Q, k] float64,
@@ -123,7 +123,7 @@ def _check(
     if gallery.ndim != 2:
         raise ValueError(f"gallery must be [G, D], got {list(gallery.shape)}")
     if not torch.isfinite(gallery).all():
-        raise ValueError("the gallery holds NaN or infinite values, so nothing is nearest")
+        raise ValueError("the gallery holds NaN or infinite values, so neighbours are undefined")
 
 
 def check_backend(backend: str, metric: str | None) -> None:
@@ -134,7 +134,7 @@ def check_backend(backend: str, metric: str | None) -> None:
         metric: "ip", "l2", or None for any other similarity.
 
     Raises:
-        ValueError: the name is unknown, or faiss cannot compare so.
+        ValueError: the name is unknown, or "faiss" without a metric.
         ImportError: faiss is not installed.
     """
     if backend not in BACKENDS:
@@ -158,4 +158,4 @@ def _check_queries(queries: Tensor, gallery: Tensor, k: int) -> None:
             f"queries {list(queries.shape)} and gallery {list(gallery.shape)} differ in columns"
         )
     if not torch.isfinite(queries).all():
-        raise ValueError("the queries hold NaN or infinite values, so nothing is nearest")
+        raise ValueError("the queries hold NaN or infinite values, so neighbours are undefined")

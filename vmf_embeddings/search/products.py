@@ -1,4 +1,4 @@
-"""Scores by inner product or squared distance: fast and rounded for tiles, exact for pairs."""
+"""Scores by inner product or squared distance: rounded for tiles of a matrix, exact for pairs."""
 
 from itertools import pairwise
 
@@ -6,22 +6,22 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.search.by_class import ByClass
-from vmf_embeddings.search.counting import Referee
+from vmf_embeddings.search.counting import ExactScorer
 from vmf_embeddings.search.exact import first_identical_row
-from vmf_embeddings.search.slots import Slots
+from vmf_embeddings.search.positives import QueryPositives
 
-# Float32 cannot tell close neighbours apart in a few dimensions, and there float64 costs little.
+# In fewer dimensions float32 leaves too many close neighbours undecided, and float64 costs little.
 FLOAT32_MIN_DIM = 32
-MATRIX_MIN_SLOTS = 64  # classes from this size on are scored by a matrix product
+MATRIX_MIN_CLASS_SIZE = 64  # classes of at least this size are scored by a matrix product
 ROWS_AT_ONCE = 1024
 PAIRS_AT_ONCE = 2**16
 
 
 class Products:
-    """Scores of rows: x.y by "ip", -|x - y|^2 / 2 by "l2", which order them as their names say.
+    """Scores of pairs of rows: x.y by "ip", -|x - y|^2 / 2 by "l2" (larger = closer).
 
     Args:
-        rows: [N, D] on the processor.
+        rows: [N, D] on the CPU.
         metric: "ip" or "l2".
     """
 
@@ -29,87 +29,100 @@ class Products:
         self.rows = rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
         self.rows = self.rows.contiguous()
         self.squared = metric == "l2"
-        copies = first_identical_row(self.rows)
-        self.has_copies = copies is not None
-        self.referee = Referee(
-            torch.arange(len(rows)) if copies is None else copies, self.rows, self.squared
+        first_copy = first_identical_row(self.rows)
+        self.has_duplicates = first_copy is not None
+        self.scorer = ExactScorer(
+            torch.arange(len(rows)) if first_copy is None else first_copy, self.rows, self.squared
         )
-        # distances do not change with the origin, their rounding does
+        # distances do not depend on the origin, but their rounding error does
         self.origin = self.rows.mean(0) if self.squared else self.rows.new_zeros(())
-        self.lengths = torch.cat(
+        self.norms = torch.cat(
             [(part.double() - self.origin).norm(dim=1) for part in self.rows.split(ROWS_AT_ONCE)]
         )
 
     def start_dtype(self) -> torch.dtype:
-        """Float32 where that promises to decide most."""
+        """Float32 where it is expected to decide most comparisons, else float64."""
         wide = self.rows.shape[1] >= FLOAT32_MIN_DIM
         # other settings let a float32 product round its factors to fewer bits
-        trusted = torch.get_float32_matmul_precision() == "highest"
-        return torch.float32 if wide and trusted else torch.float64
+        full_precision = torch.get_float32_matmul_precision() == "highest"
+        return torch.float32 if wide and full_precision else torch.float64
 
-    def strip(self, numbers: Tensor, dtype: torch.dtype, *, asks: bool) -> Tensor:
-        """Rows [n, D] or, by distance, [n, D + 2]: products of an asking and another strip score.
+    def operand(self, numbers: Tensor, dtype: torch.dtype, *, is_query: bool) -> Tensor:
+        """One side of the matrix product that scores a tile: queries @ gallery.T = scores.
+
+        By "ip" these are the rows [n, D]. By "l2", with rows centred at `origin`, they are
+        [n, D + 2]: (x, -|x|^2 / 2, 1) for queries and (y, 1, -|y|^2 / 2) for gallery rows, whose
+        product is x.y - |x|^2 / 2 - |y|^2 / 2 = -|x - y|^2 / 2.
 
         Args:
             numbers: [n] row numbers.
             dtype: of the result.
-            asks: whether on the left of the product; by distance the two sides differ.
+            is_query: whether for the left side of the product (queries) or the right (gallery).
         """
         rows = self.rows[numbers]
         if not self.squared:
             return rows.to(dtype)
-        half = self.lengths[numbers, None].square().to(dtype) / -2
-        ends = [half, torch.ones_like(half)]
-        wide = torch.promote_types(rows.dtype, dtype)  # the difference must not be rounded coarser
+        half_square = self.norms[numbers, None].square().to(dtype) / -2
+        extra = [half_square, torch.ones_like(half_square)]
+        # subtract in the wider of the two types, so that centring adds no rounding error
+        wide = torch.promote_types(rows.dtype, dtype)
         centred = (rows.to(wide) - self.origin).to(dtype)
-        return torch.cat([centred, *(ends if asks else ends[::-1])], 1)
+        return torch.cat([centred, *(extra if is_query else extra[::-1])], 1)
 
-    def margins(self, order: ByClass, dtype: torch.dtype) -> Tensor:
-        """How far a product of strips may be from the exact score, for each query [Q].
+    def error_bounds(self, order: ByClass, dtype: torch.dtype) -> Tensor:
+        """Largest error of any product of `operand`s in this dtype, for each query [Q].
 
         A sum of D products in any order errs by at most D u sum |x_i y_i|, u = 2^-24 or 2^-53; the
-        rows' own rounding and the norms' add to that (Higham 2002, Accuracy and Stability of
-        Numerical Algorithms, section 3.1).
+        rounding of the rows and of their norms adds to that (Higham 2002, Accuracy and Stability
+        of Numerical Algorithms, section 3.1).
         """
         unit = torch.finfo(dtype).eps / 2
-        queries, most = self.lengths[order.queries], self.lengths[order.gallery].max()
-        size = (queries + most).square() / 2 if self.squared else queries * most
+        queries, largest = self.norms[order.queries], self.norms[order.gallery].max()
+        size = (queries + largest).square() / 2 if self.squared else queries * largest
         return (self.rows.shape[1] + 16) * unit * size
 
-    def fill(self, slots: Slots, own: Tensor) -> None:
-        """Score every query's class; `own` [Q] is where the query stands in the gallery or -1."""
-        own = torch.where(own >= 0, own - slots.low, -1)
-        for first, last, size in slots.runs(0, len(own)):
-            if size < MATRIX_MIN_SLOTS:
+    def fill(self, positives: QueryPositives, self_positions: Tensor) -> None:
+        """Score the positives of every query exactly.
+
+        Args:
+            positives: whose `threshold` and `position` are set.
+            self_positions: [Q] index of the query itself in the gallery, -1 for none.
+        """
+        own = torch.where(self_positions >= 0, self_positions - positives.class_begin, -1)
+        for first, last, size in positives.equal_size_ranges(0, len(own)):
+            if size < MATRIX_MIN_CLASS_SIZE:
                 parts = range(first, last, max(1, PAIRS_AT_ONCE // size))
             else:
-                parts = [first + start for start in _starts(slots.low[first:last])]
+                parts = [first + start for start in _starts(positives.class_begin[first:last])]
             for begin, end in pairwise([*parts, last]):
-                scores = self._class_scores(slots, begin, end, size)
-                slots.fill(begin, end, scores, own[begin:end])
+                scores = self._class_scores(positives, begin, end, size)
+                positives.fill(begin, end, scores, own[begin:end])
 
-    def _class_scores(self, slots: Slots, first: int, last: int, size: int) -> Tensor:
-        """Exact scores [last - first, size] of the class, in the order of the gallery."""
-        queries = slots.queries[first:last]
-        if size >= MATRIX_MIN_SLOTS and not self.squared:
-            others = slots.gallery[int(slots.low[first]) :][:size]
+    def _class_scores(self, positives: QueryPositives, first: int, last: int, size: int) -> Tensor:
+        """Exact scores [last - first, size] of the class's rows, in the order of the gallery."""
+        queries = positives.queries[first:last]
+        if size >= MATRIX_MIN_CLASS_SIZE and not self.squared:
+            others = positives.gallery[int(positives.class_begin[first]) :][:size]
             scores = self.rows[queries].double() @ self.rows[others].double().T
-            return scores[:, self._first_copies(others)] if self.has_copies else scores
-        others = slots.gallery[slots.low[first:last, None] + torch.arange(size)]
+            return scores[:, self._first_copy_among(others)] if self.has_duplicates else scores
+        others = positives.gallery[positives.class_begin[first:last, None] + torch.arange(size)]
         pairs = queries[:, None].expand_as(others).flatten(), others.flatten()
-        return self.referee.score(*pairs).view(others.shape)
+        return self.scorer.score(*pairs).view(others.shape)
 
-    def _first_copies(self, numbers: Tensor) -> Tensor:
-        """For each of these rows [n] the first of them that equals it: a product may differ."""
-        copies, group = self.referee.copies[numbers].unique(return_inverse=True)
-        places = torch.arange(len(numbers))
-        first = torch.full_like(copies, len(numbers)).scatter_reduce(0, group, places, "amin")
+    def _first_copy_among(self, numbers: Tensor) -> Tensor:
+        """For each of these rows [n], the index of the first among them that equals it.
+
+        A matrix product may give equal columns scores that differ in the last bit.
+        """
+        first_copy, group = self.scorer.first_copy[numbers].unique(return_inverse=True)
+        index = torch.arange(len(numbers))
+        first = torch.full_like(first_copy, len(numbers)).scatter_reduce(0, group, index, "amin")
         return first[group]
 
 
-def _starts(low: Tensor) -> list[int]:
-    """Where the values of [Q] change, and every so many rows of a long stretch."""
-    edges = torch.ones(len(low), dtype=torch.bool)
-    edges[1:] = low[1:] != low[:-1]
+def _starts(class_begin: Tensor) -> list[int]:
+    """Indices where the values of [Q] change, and every `ROWS_AT_ONCE` of a long range."""
+    edges = torch.ones(len(class_begin), dtype=torch.bool)
+    edges[1:] = class_begin[1:] != class_begin[:-1]
     edges[::ROWS_AT_ONCE] = True
     return edges.nonzero().squeeze(1).tolist()

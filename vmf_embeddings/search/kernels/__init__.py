@@ -1,1 +1,1 @@
-"""Inner loops of `search`, compiled by Numba; each equals its PyTorch counterpart."""
+"""Inner loops of `search`, compiled by Numba; each gives the results of its PyTorch counterpart."""

@@ -1,4 +1,7 @@
-"""Machine code that counts how many rows come before each of a few slots; imports Numba."""
+"""Compiled: how many negatives of a tile come before each positive, for few positives per query.
+
+A "line" is a row of a tile, as opposed to a row of the embeddings.
+"""
 
 import numpy as np
 
@@ -6,19 +9,20 @@ from vmf_embeddings import native
 from vmf_embeddings.search.kernels.pairs import (
     Counts,
     Floats,
-    Judge,
-    Wanted,
+    PositiveArrays,
+    ScorerArrays,
     add,
     comes_before,
 )
 
-LINES = 8  # that are counted together, column by column
-BLOCK = 16  # lines and columns that are transposed together
-_FREE = {"contract", "reassoc", "nsz"}  # sums in any order; infinities stay
+LINES = 8  # lines that are counted together, column by column
+BLOCK = 16  # side of the squares in which a tile is transposed
+# sums may be reordered; infinities keep their meaning
+_FREE = {"contract", "reassoc", "nsz"}
 
 
 @native.compiled()
-def transposed(tile: Floats, out: Floats, begin: int, end: int) -> None:
+def transpose_columns(tile: Floats, out: Floats, begin: int, end: int) -> None:
     """Copy the columns from `begin` to `end` of a tile [I, J] into lines of `out` [J, I]."""
     for j in range(begin, end, BLOCK):
         for i in range(0, tile.shape[0], BLOCK):
@@ -36,78 +40,105 @@ def transposed(tile: Floats, out: Floats, begin: int, end: int) -> None:
 
 @native.compiled(fastmath=_FREE)
 def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
-    """How many scores reach `low` and how many exceed `high`; both have the scores' type."""
-    near, above = np.float32(0), np.float32(0)  # exact below 2^24
+    """How many scores are >= `low` and how many > `high`; both limits have the scores' type."""
+    at_least, above = np.float32(0), np.float32(0)  # exact below 2^24
     for j in range(len(scores)):
-        near += np.float32(1) if scores[j] >= low else np.float32(0)
+        at_least += np.float32(1) if scores[j] >= low else np.float32(0)
         above += np.float32(1) if scores[j] > high else np.float32(0)
-    return int(near), int(above)
+    return int(at_least), int(above)
 
 
 @native.compiled()
-def _sweep(
-    judge: Judge, wanted: Wanted, scores: Floats, query: int, column: int, bounds: Floats
+def _count_line(
+    scores: Floats,
+    query: int,
+    column: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
+    bounds: Floats,
 ) -> int:
-    """Count part of a line for each slot, the last first; returns how many scores were close."""
-    n_checks = 0
-    for slot in range(wanted.first[query + 1] - 1, wanted.first[query] - 1, -1):
-        if np.isinf(wanted.threshold[slot]):
+    """Count the negatives in part of a line for each entry of a query.
+
+    Args:
+        scores: [J] of the query and gallery rows `column` + j, all negatives.
+        query: index in `positives.queries`.
+        column: gallery row of the first score.
+        positives: where to count.
+        scorer: decides between scores that are too close.
+        bounds: [2] working memory of the scores' type.
+
+    Returns:
+        How many scores were too close to a positive's.
+    """
+    n_rescored = 0
+    # the lowest threshold first
+    for entry in range(positives.offsets[query + 1] - 1, positives.offsets[query] - 1, -1):
+        if np.isinf(positives.threshold[entry]):
             continue
-        bounds[0] = wanted.threshold[slot] - wanted.margin[query]
-        bounds[1] = wanted.threshold[slot] + wanted.margin[query]
-        near, found = _exceeding(scores, bounds[0], bounds[1])
-        if near == 0:
-            break  # nor does anything reach the higher thresholds
-        if near > found:
+        bounds[0] = positives.threshold[entry] - positives.error_bounds[query]
+        bounds[1] = positives.threshold[entry] + positives.error_bounds[query]
+        at_least, n_before = _exceeding(scores, bounds[0], bounds[1])
+        if at_least == 0:
+            break  # nor does any score reach the higher thresholds
+        if at_least > n_before:
             for j in range(len(scores)):
                 if bounds[0] <= scores[j] <= bounds[1]:
-                    n_checks += 1
-                    found += comes_before(judge, wanted, scores[j], query, column + j, slot)
-        add(wanted, query, slot, found)
-    return n_checks
+                    n_rescored += 1
+                    n_before += comes_before(positives, scorer, scores[j], query, column + j, entry)
+        add(positives, query, entry, n_before)
+    return n_rescored
 
 
 @native.compiled()
 def count(
-    tile: Floats, row: int, column: int, wanted: Wanted, judge: Judge, begin: int, end: int
+    tile: Floats,
+    row: int,
+    column: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
+    begin: int,
+    end: int,
 ) -> int:
-    """Add lines of a tile to the counts of their queries, rows of the own class left out.
+    """Add lines of a tile to `positives.increments`; rows of the own class do not count.
 
     Args:
         tile: [I, J] scores of query `row` + i and gallery row `column` + j.
         row: query of line 0.
         column: gallery row of column 0.
-        wanted: where to count.
-        judge: for scores that are too close.
+        positives: where to count.
+        scorer: decides between scores that are too close.
         begin: first line.
-        end: behind the last.
+        end: one past the last line.
 
     Returns:
-        How many times two scores were too close.
+        How many pairs of scores were too close.
     """
-    n_checks, n_columns = 0, tile.shape[1]
+    n_rescored, n_columns = 0, tile.shape[1]
     bounds = np.empty(2, tile.dtype)
     for i in range(begin, end):
         query = row + i
-        left = min(max(wanted.low[query] - column, 0), n_columns)
-        right = min(max(wanted.high[query] - column, 0), n_columns)
-        n_checks += _sweep(judge, wanted, tile[i, :left], query, column, bounds)
-        n_checks += _sweep(judge, wanted, tile[i, right:], query, column + right, bounds)
-    return n_checks
+        left = min(max(positives.class_begin[query] - column, 0), n_columns)
+        right = min(max(positives.class_end[query] - column, 0), n_columns)
+        n_rescored += _count_line(tile[i, :left], query, column, positives, scorer, bounds)
+        n_rescored += _count_line(tile[i, right:], query, column + right, positives, scorer, bounds)
+    return n_rescored
 
 
 @native.compiled(fastmath=_FREE)
 def _exceeding_columns(
-    tile: Floats, low: Floats, high: Floats, near: Counts, above: Counts
+    tile: Floats, low: Floats, high: Floats, at_least: Counts, above: Counts
 ) -> None:
-    """`_exceeding` for every column [J] of a tile [I, J] and several limits [K, J], added up."""
+    """`_exceeding` for every column of a tile [I, J] and limits [K, J], added to counts [K, J].
+
+    Eight lines at a time are written out so that the compiler turns them into vector instructions.
+    """
     one, none = np.int32(1), np.int32(0)
     whole = tile.shape[0] // LINES * LINES
     for i in range(0, whole, LINES):
         a, b, c, d = tile[i], tile[i + 1], tile[i + 2], tile[i + 3]
         e, f, g, h = tile[i + 4], tile[i + 5], tile[i + 6], tile[i + 7]
         for k in range(len(low)):
-            limit, n = low[k], near[k]
+            limit, n = low[k], at_least[k]
             for j in range(len(limit)):
                 n[j] += (
                     (one if a[j] >= limit[j] else none) + (one if b[j] >= limit[j] else none)
@@ -126,52 +157,56 @@ def _exceeding_columns(
     for i in range(whole, tile.shape[0]):
         for k in range(len(low)):
             for j in range(tile.shape[1]):
-                near[k, j] += one if tile[i, j] >= low[k, j] else none
+                at_least[k, j] += one if tile[i, j] >= low[k, j] else none
                 above[k, j] += one if tile[i, j] > high[k, j] else none
 
 
 @native.compiled()
-def _limits(wanted: Wanted, column: int, tile: Floats) -> tuple[Floats, Floats]:
-    """What scores must reach and exceed for slot k of query `column` + j, both [K, J]."""
+def _limits(positives: PositiveArrays, column: int, tile: Floats) -> tuple[Floats, Floats]:
+    """Threshold -+ error bound of entry k of query `column` + j, both [K, J]; inf where none."""
     n_columns = tile.shape[1]
-    first = wanted.first[column : column + n_columns + 1]
+    first = positives.offsets[column : column + n_columns + 1]
     low = np.full((np.diff(first).max(), n_columns), np.inf, tile.dtype)
     high = low.copy()
     for j in range(n_columns):
-        slack = wanted.margin[column + j]
-        for slot in range(first[j], first[j + 1]):
-            if not np.isinf(wanted.threshold[slot]):
-                low[slot - first[j], j] = wanted.threshold[slot] - slack
-                high[slot - first[j], j] = wanted.threshold[slot] + slack
+        error = positives.error_bounds[column + j]
+        for entry in range(first[j], first[j + 1]):
+            if not np.isinf(positives.threshold[entry]):
+                low[entry - first[j], j] = positives.threshold[entry] - error
+                high[entry - first[j], j] = positives.threshold[entry] + error
     return low, high
 
 
 @native.compiled()
-def count_columns(tile: Floats, row: int, column: int, wanted: Wanted, judge: Judge) -> int:
-    """`count` of the transpose: columns are queries, lines gallery rows of other classes.
+def count_columns(
+    tile: Floats, row: int, column: int, positives: PositiveArrays, scorer: ScorerArrays
+) -> int:
+    """`count` of the transpose: columns are queries, lines are gallery rows of other classes.
 
     Args:
         tile: [I, J] scores of gallery row `row` + i and query `column` + j.
         row: gallery row of line 0.
         column: query of column 0.
-        wanted: where to count.
-        judge: for scores that are too close.
+        positives: where to count.
+        scorer: decides between scores that are too close.
 
     Returns:
-        How many times two scores were too close.
+        How many pairs of scores were too close.
     """
-    low, high = _limits(wanted, column, tile)
-    near, above = np.zeros(low.shape, np.int32), np.zeros(low.shape, np.int32)
-    _exceeding_columns(tile, low, high, near, above)
-    n_checks = 0
+    low, high = _limits(positives, column, tile)
+    at_least, above = np.zeros(low.shape, np.int32), np.zeros(low.shape, np.int32)
+    _exceeding_columns(tile, low, high, at_least, above)
+    n_rescored = 0
     for k in range(len(low)):
         for j in range(tile.shape[1]):
-            slot, found = wanted.first[column + j] + k, above[k, j]
-            if near[k, j] > found:
+            entry, n_before = positives.offsets[column + j] + k, above[k, j]
+            if at_least[k, j] > n_before:
                 for i in range(len(tile)):
                     if low[k, j] <= tile[i, j] <= high[k, j]:
-                        n_checks += 1
-                        found += comes_before(judge, wanted, tile[i, j], column + j, row + i, slot)
-            if found > 0:
-                add(wanted, column + j, slot, found)
-    return n_checks
+                        n_rescored += 1
+                        n_before += comes_before(
+                            positives, scorer, tile[i, j], column + j, row + i, entry
+                        )
+            if n_before > 0:
+                add(positives, column + j, entry, n_before)
+    return n_rescored

@@ -1,17 +1,30 @@
-"""Machine code that counts the same from sorted lines, for many slots; imports Numba."""
+"""Compiled: counts as in `counting`, from sorted lines, for many positives per query."""
 
 import numpy as np
 
 from vmf_embeddings import native
-from vmf_embeddings.search.kernels.pairs import Counts, Floats, Judge, Wanted, comes_before
+from vmf_embeddings.search.kernels.pairs import (
+    Counts,
+    Floats,
+    PositiveArrays,
+    ScorerArrays,
+    comes_before,
+)
 
 
 @native.compiled()
 def _merge(scores: Floats, limits: Floats, above: Counts, n_steps: int) -> None:
-    """How many of descending scores exceed each of descending limits, four lines at a time.
+    """How many scores exceed each limit, for four lines at a time; both are in descending order.
 
-    There is no branch to predict, and while one line waits for memory the others go on. Behind the
-    last score stands -inf, behind the last limit inf; `above` has room for that.
+    The merge has no branch that a processor could predict wrongly, and interleaving four lines
+    hides the time of memory accesses. The last score of a line must be -inf, the limits beyond the
+    last one inf.
+
+    Args:
+        scores: [4, J + 1].
+        limits: [4, K + J + 1].
+        above: [4, K + J + 1] receives the counts in its first K columns.
+        n_steps: K + J.
     """
     s0, s1, s2, s3 = scores[0], scores[1], scores[2], scores[3]
     l0, l1, l2, l3 = limits[0], limits[1], limits[2], limits[3]
@@ -27,58 +40,87 @@ def _merge(scores: Floats, limits: Floats, above: Counts, n_steps: int) -> None:
 
 @native.compiled()
 def _resolve(
-    judge: Judge, wanted: Wanted, line: Floats, ordered: Floats, query: int, column: int,
+    line: Floats,
+    ordered: Floats,
+    query: int,
+    column: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
     above: Counts,
-) -> int:  # fmt: skip
-    """Add what exceeds each limit of a line, and what is too close if it comes before."""
-    n_checks, before, n_columns = 0, 0, len(line)
-    first, last, slack = wanted.first[query], wanted.first[query + 1], wanted.margin[query]
-    thresholds, counts = wanted.threshold[first:last], wanted.count[first:last]
+) -> int:
+    """Add the counts of one query, after deciding the scores that are too close to a threshold.
+
+    Args:
+        line: [J] scores.
+        ordered: the same in descending order, rows of the own class at -inf.
+        query: index in `positives.queries`.
+        column: gallery row of the first score.
+        positives: where to count.
+        scorer: decides between scores that are too close.
+        above: [>= K] how many scores exceed threshold + error bound of entry k.
+
+    Returns:
+        How many scores were too close.
+    """
+    n_rescored, previous, n_columns = 0, 0, len(line)
+    first, last = positives.offsets[query], positives.offsets[query + 1]
+    error = positives.error_bounds[query]
+    thresholds, increments = positives.threshold[first:last], positives.increments[first:last]
     for k in range(last - first):
-        found, limit = np.int64(above[k]), thresholds[k]
-        if ordered[found] >= limit - slack:
+        n_before, limit = np.int64(above[k]), thresholds[k]
+        if ordered[n_before] >= limit - error:
             for j in range(n_columns):
-                own = wanted.low[query] <= column + j < wanted.high[query]
-                if limit - slack <= line[j] <= limit + slack and not own:
-                    n_checks += 1
-                    found += comes_before(judge, wanted, line[j], query, column + j, first + k)
-        counts[k] += found - before
-        before = found
-    return n_checks
+                own = positives.class_begin[query] <= column + j < positives.class_end[query]
+                if limit - error <= line[j] <= limit + error and not own:
+                    n_rescored += 1
+                    n_before += comes_before(
+                        positives, scorer, line[j], query, column + j, first + k
+                    )
+        increments[k] += n_before - previous
+        previous = n_before
+    return n_rescored
 
 
 @native.compiled()
 def count_ordered(
-    tile: Floats, ordered: Floats, row: int, column: int, wanted: Wanted, judge: Judge
+    tile: Floats,
+    ordered: Floats,
+    row: int,
+    column: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
 ) -> int:
-    """`count` for queries with many slots: each line of scores comes sorted as well.
+    """`counting.count` for queries with many positives, which also takes every line sorted.
 
     Args:
         tile: [I, J] as for `count`.
         ordered: the same, rows of the query's own class at -inf, each line ascending.
         row: query of line 0.
         column: gallery row of column 0.
-        wanted: where to count.
-        judge: for scores that are too close.
+        positives: where to count.
+        scorer: decides between scores that are too close.
 
     Returns:
-        How many times two scores were too close.
+        How many pairs of scores were too close.
     """
-    n_checks, (n_lines, n_columns) = 0, tile.shape
-    n_slots = np.diff(wanted.first[row : row + n_lines + 1]).max()
+    n_rescored, (n_lines, n_columns) = 0, tile.shape
+    n_entries = np.diff(positives.offsets[row : row + n_lines + 1]).max()
     scores = np.full((4, n_columns + 1), -np.inf)
-    limits = np.full((4, n_slots + n_columns + 1), np.inf)
+    limits = np.full((4, n_entries + n_columns + 1), np.inf)
     above = np.zeros(limits.shape, np.int32)
     for top in range(0, n_lines, 4):
         lines = min(4, n_lines - top)
         for i in range(lines):
             query = row + top + i
-            first, last = wanted.first[query], wanted.first[query + 1]
+            first, last = positives.offsets[query], positives.offsets[query + 1]
             scores[i, :n_columns] = ordered[top + i, ::-1]
-            limits[i, : last - first] = wanted.threshold[first:last] + wanted.margin[query]
-            limits[i, last - first : n_slots] = np.inf
-        _merge(scores, limits, above, n_slots + n_columns)
+            error = positives.error_bounds[query]
+            limits[i, : last - first] = positives.threshold[first:last] + error
+            limits[i, last - first : n_entries] = np.inf
+        _merge(scores, limits, above, n_entries + n_columns)
         for i in range(lines):
             query = row + top + i
-            n_checks += _resolve(judge, wanted, tile[top + i], scores[i], query, column, above[i])
-    return n_checks
+            n_rescored += _resolve(
+                tile[top + i], scores[i], query, column, positives, scorer, above[i]
+            )
+    return n_rescored

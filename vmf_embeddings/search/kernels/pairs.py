@@ -1,4 +1,4 @@
-"""Machine code for single pairs of rows: their score, and which comes first; imports Numba."""
+"""Compiled: the exact score of a pair of rows, and which of two gallery rows comes first."""
 
 from typing import NamedTuple
 
@@ -7,34 +7,35 @@ from numpy.typing import NDArray
 
 from vmf_embeddings import native
 
-_FREE = {"contract", "reassoc", "nsz"}  # sums in any order; infinities stay
+# sums may be reordered; infinities keep their meaning
+_FREE = {"contract", "reassoc", "nsz"}
 
 Floats = NDArray[np.floating]
 Numbers = NDArray[np.int64]
 Counts = NDArray[np.int32]
 
 
-class Wanted(NamedTuple):
-    """The arrays of `Slots`, and how far a fast score [Q] may be from the exact one."""
+class PositiveArrays(NamedTuple):
+    """The arrays of `QueryPositives`, and the largest error of each query's rounded scores [Q]."""
 
-    first: Numbers
-    low: Numbers
-    high: Numbers
+    offsets: Numbers
+    class_begin: Numbers
+    class_end: Numbers
     queries: Numbers
     gallery: Numbers
     threshold: Floats
-    place: NDArray[np.int32]
-    count: NDArray[np.int32]
-    margin: Floats
+    position: Counts
+    increments: Counts
+    error_bounds: Floats
 
 
-class Judge(NamedTuple):
-    """What decides between scores that lie too close: see `Referee`."""
+class ScorerArrays(NamedTuple):
+    """The arrays of `ExactScorer`; `tile_is_exact` where it has no rows to score again."""
 
-    proved: bool
+    tile_is_exact: bool
     squared: bool
     rows: Floats
-    copies: Numbers
+    first_copy: Numbers
 
 
 @native.compiled(fastmath=_FREE)
@@ -55,30 +56,47 @@ def score(rows: Floats, squared: bool, i: int, j: int) -> float:
 def score_pairs(
     rows: Floats, squared: bool, left: Numbers, right: Numbers, out: Floats, begin: int, end: int
 ) -> None:
-    """Scores of the pairs from `begin` to `end`."""
+    """Write to `out` [P] the scores of the pairs of row numbers from `begin` to `end`."""
     for pair in range(begin, end):
         out[pair] = score(rows, squared, left[pair], right[pair])
 
 
 @native.compiled()
 def comes_before(
-    judge: Judge, wanted: Wanted, fast: float, query: int, column: int, slot: int
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
+    rounded: float,
+    query: int,
+    column: int,
+    entry: int,
 ) -> bool:
-    """Whether the gallery row of a column comes before the row of a slot."""
-    other = wanted.gallery[column]
-    positive = wanted.gallery[wanted.low[query] + wanted.place[slot]]
-    if judge.copies[other] != judge.copies[positive]:
-        exact = fast
-        if not judge.proved:
-            exact = score(judge.rows, judge.squared, wanted.queries[query], other)
-        if exact != wanted.threshold[slot]:
-            return exact > wanted.threshold[slot]
+    """Whether a negative comes before a positive; equal exact scores go by row number.
+
+    Args:
+        positives: what the indices refer to.
+        scorer: gives exact scores and duplicates.
+        rounded: the negative's score in the tile.
+        query: index in `positives.queries`.
+        column: the negative's index in `positives.gallery`.
+        entry: of the positive.
+    """
+    other = positives.gallery[column]
+    positive = positives.gallery[positives.class_begin[query] + positives.position[entry]]
+    if scorer.first_copy[other] != scorer.first_copy[positive]:
+        exact = rounded
+        if not scorer.tile_is_exact:
+            exact = score(scorer.rows, scorer.squared, positives.queries[query], other)
+        if exact != positives.threshold[entry]:
+            return exact > positives.threshold[entry]
     return other < positive
 
 
 @native.compiled()
-def add(wanted: Wanted, query: int, slot: int, found: int) -> None:
-    """Add what comes before a slot to it and take it from the next: counts are differences."""
-    wanted.count[slot] += found
-    if slot + 1 < wanted.first[query + 1]:
-        wanted.count[slot + 1] -= found
+def add(positives: PositiveArrays, query: int, entry: int, n_before: int) -> None:
+    """Count negatives before an entry that are also before the query's next entries.
+
+    `increments` are differences, so what one entry gains its successor loses.
+    """
+    positives.increments[entry] += n_before
+    if entry + 1 < positives.offsets[query + 1]:
+        positives.increments[entry + 1] -= n_before
