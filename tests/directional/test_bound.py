@@ -1,4 +1,4 @@
-"""The vMF loss equals its plain formula, values and gradients, for both estimators and codes."""
+"""The vMF loss equals its formula, in value and gradient, for both estimators and both codes."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ ESTIMATORS = ("iid", "antithetic")
 
 
 def problem(dim, dtype):
-    """Embeddings, class weights and beta, about as a training has them; labels."""
+    """Embeddings, class weights and beta of the sizes found in training; and labels."""
     rng = torch.Generator().manual_seed(dim)
     beta = torch.tensor(max(2.3, dim / 32), dtype=torch.float64)
     vectors = max(3, dim / 16) * torch.randn(B + C, dim, generator=rng, dtype=torch.float64)
@@ -30,16 +30,16 @@ def noise(monkeypatch):
         angle = torch.rand(S, B, generator=rng, dtype=torch.float64) * 2 + 0.1
         normals = torch.randn(S, B, dim, generator=rng, dtype=torch.float64)
         angle, normals = angle.float().double(), normals.float().double()
-        place = {"top": 0}
+        next_row = {"top": 0}
 
         def tangents(out, mu, generator):
-            rows = slice(place["top"], place["top"] + len(mu))
-            place["top"] = rows.stop % B
-            along = (normals[:, rows] * mu.double()).sum(-1, keepdim=True)
-            rest = normals[:, rows] - along * mu.double()
-            length = rest.norm(dim=-1, keepdim=True)
-            out.copy_(rest / length)
-            return (along / length).squeeze(-1).to(mu.dtype)
+            rows = slice(next_row["top"], next_row["top"] + len(mu))
+            next_row["top"] = rows.stop % B
+            along_mu = (normals[:, rows] * mu.double()).sum(-1, keepdim=True)
+            tangent = normals[:, rows] - along_mu * mu.double()
+            length = tangent.norm(dim=-1, keepdim=True)
+            out.copy_(tangent / length)
+            return (along_mu / length).squeeze(-1).to(mu.dtype)
 
         def angles(kappa, dim, shape, *, gradient, generator):
             return angle.to(kappa.dtype)
@@ -51,14 +51,14 @@ def noise(monkeypatch):
     return fix
 
 
-def plain(leaves, labels, angle, normals, paired):
-    """The loss from its definition, by autograd; the angle moves with kappa implicitly."""
+def plain(leaves, labels, angle, normals, antithetic):
+    """The loss from its definition, by autograd; the angle depends on kappa implicitly."""
     z, w, beta = leaves
     dim, kappa = z.shape[1], z.norm(dim=-1)
-    angle = directional.gradient.attach_gradient(angle, kappa, dim)
+    angle = directional.gradient.attach_kappa_gradient(angle, kappa, dim)
     mu = z / kappa[:, None]
     draws = tangent_points(angle, mu, normals.clone())
-    if paired:
+    if antithetic:
         draws = torch.cat([draws, 2 * angle.cos()[..., None] * mu - draws])
     return plain_of_draws(z, w, labels, beta, draws.transpose(0, 1))
 
@@ -77,16 +77,16 @@ def gradients(value, leaves):
     return torch.autograd.grad(value, leaves)
 
 
-@pytest.mark.parametrize("by_images", [True, False])
+@pytest.mark.parametrize("whole_classes", [True, False])
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 @pytest.mark.parametrize("dim", [2, 3, 5, 20, 130])
-def test_equals_the_plain_formula_with_gradients(dim, estimator, by_images, noise, monkeypatch):
-    monkeypatch.setattr(partition, "LEAST_IMAGES", 2 if by_images else 9)
+def test_equals_the_plain_formula_with_gradients(dim, estimator, whole_classes, noise, monkeypatch):
+    monkeypatch.setattr(partition, "MIN_BATCH_CHUNK", 2 if whole_classes else 9)
     monkeypatch.setattr(partition, "CPU_BLOCK", 2 * (S + 1) * C)  # several blocks and tiles
     monkeypatch.setattr(partition_tile, "CPU_TILE", S * C)
-    (leaves, labels), paired = problem(dim, torch.float64), estimator == "antithetic"
-    expected = plain(leaves, labels, *noise(dim), paired)
-    got = softmax_bound(*leaves[:2], labels, leaves[2], S * (1 + paired), estimator=estimator)
+    (leaves, labels), antithetic = problem(dim, torch.float64), estimator == "antithetic"
+    expected = plain(leaves, labels, *noise(dim), antithetic)
+    got = softmax_bound(*leaves[:2], labels, leaves[2], S * (1 + antithetic), estimator=estimator)
     torch.testing.assert_close(got, expected, rtol=1e-12, atol=0)
     for mine, theirs in zip(
         gradients(3 * got, leaves), gradients(3 * expected, leaves), strict=True
@@ -138,10 +138,10 @@ def test_float32_keeps_its_digits(dim, estimator, noise, code):
         assert (mine - exact).norm() <= 1e-5 * exact.norm()
 
 
-@pytest.mark.parametrize("by_images", [True, False])
+@pytest.mark.parametrize("whole_classes", [True, False])
 @pytest.mark.parametrize("n_classes", [1, 15, 16, 1023, 1024, 1039])
-def test_any_number_of_classes(n_classes, by_images, noise, code, monkeypatch):
-    if not by_images:
+def test_any_number_of_classes(n_classes, whole_classes, noise, code, monkeypatch):
+    if not whole_classes:
         monkeypatch.setattr(partition, "CPU_BLOCK", 7 * B * (S + 1))
     noise(20)
     rng = torch.Generator().manual_seed(0)
@@ -165,13 +165,13 @@ def test_stays_finite_in_float32(dim, kappa, beta, code):
     assert all(g.isfinite().all() for g in gradients(value, leaves))
 
 
-def test_what_is_no_number_shows_in_the_loss(code):
+def test_a_nan_in_the_class_weights_makes_the_loss_nan(code):
     z, w = torch.ones(2, 20), torch.ones(3, 20)
     w[1, 4] = torch.nan
     assert softmax_bound(z, w, torch.tensor([0, 2]), torch.tensor(1.0), 2).isnan()
 
 
-def test_repeats_with_its_generator(code):
+def test_the_generator_determines_the_loss(code):
     (z, w, beta), labels = problem(20, torch.float32)
     first, again, other = (
         softmax_bound(z, w, labels, beta, 4, generator=torch.Generator().manual_seed(seed))

@@ -8,7 +8,7 @@ from scipy.integrate import quad
 
 from vmf_embeddings import native
 from vmf_embeddings.directional import cosine_variance, mean_cosine, sample, sample_cosine
-from vmf_embeddings.directional.gradient import angle_derivative, attach_gradient
+from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_gradient
 from vmf_embeddings.directional.normals import standard_normals_
 from vmf_embeddings.directional.tangent import random_tangent_points, tangent_points
 
@@ -142,7 +142,7 @@ def test_gradients_stay_finite_at_the_poles():
     angle = torch.tensor([[0.0, math.pi]])
     kappa = torch.tensor([1e6, 0.0], requires_grad=True)
     normals = torch.randn(1, 2, 4, generator=torch.Generator().manual_seed(0))
-    tangent_points(attach_gradient(angle, kappa, 4), mu, normals).sum().backward()
+    tangent_points(attach_kappa_gradient(angle, kappa, 4), mu, normals).sum().backward()
     assert mu.grad.isfinite().all()
     assert kappa.grad.isfinite().all()
 

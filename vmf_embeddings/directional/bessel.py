@@ -1,9 +1,10 @@
-"""Bessel ratios: the mean cosine A_d(kappa) of a von Mises-Fisher law, exactly.
+"""Bessel ratios: the mean cosine A_d(kappa) of a von Mises-Fisher distribution, exactly.
 
 A_d(kappa) = I_{d/2}(kappa) / I_{d/2-1}(kappa). Debye's expansion (DLMF 10.41) at an order of 20 or
-more, then the backward recurrence I_{m-1} = I_{m+1} + (2 m / kappa) I_m (DLMF 10.29.1) down to the
-wanted order. Every step adds positive numbers, so nothing cancels, and all is a smooth function of
-kappa^2: one formula per dimension, no branch in kappa. Work is done in float64 whatever the input.
+more, then the backward recurrence I_{m-1} = I_{m+1} + (2 m / kappa) I_m (DLMF 10.29.1) down to
+order d/2 - 1; for R_m = I_{m+1} / (kappa I_m) it reads R_{m-1} = 1 / (kappa^2 R_m + 2 m). Every
+step adds positive numbers, so nothing cancels, and the result is a smooth function of kappa^2: one
+formula per dimension, no branch in kappa. Computed in float64 for every input dtype.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.debye import correction_coefficients, evaluate
 
-SAFE_ORDER = 20.0  # here ten terms of the expansion leave less than 1e-13
+SAFE_ORDER = 20.0  # from this order on ten terms of the expansion leave less than 1e-13
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Expansion:
 
     Attributes:
         order: the order, >= dim/2 - 1, at which Debye's expansion is used.
-        steps: 2 (m + j), one number for each backward step from `order` down, in the order of use.
+        steps: 2 (m + j) for each step of the backward recurrence, from `order` down; may be empty.
         value: coefficients of V(p), see `debye`.
         slope: coefficients of p V'(p).
         curvature: coefficients of p (p V'(p))'.
@@ -39,7 +40,13 @@ class Expansion:
 
 @lru_cache(maxsize=256)
 def expansion(dim: int, safe_order: float = SAFE_ORDER, tolerance: float = 1e-13) -> Expansion:
-    """The expansion for `dim` >= 2, raised to at least `safe_order`."""
+    """The expansion for `dim` >= 2 at the lowest order dim/2 - 1 + n >= `safe_order`, n an integer.
+
+    Args:
+        dim: dimension of the ambient space.
+        safe_order: the larger, the fewer terms, and the more steps of the recurrence.
+        tolerance: largest term to leave out, absolute, of log I.
+    """
     check_dim(dim)
     lowest = dim / 2 - 1
     n_steps = 0
@@ -69,14 +76,15 @@ def widen(tensor: Tensor) -> Tensor:
 
 
 def bessel_ratio(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor | float]:
-    """A(kappa) / kappa, and the factor by which the recurrence multiplies J (see `Expansion`).
+    """R = A(kappa) / kappa, and the product of the recurrence's denominators J_m / J_order.
 
     Args:
         kappa_squared: kappa^2, >= 0, any shape.
         plan: from `expansion(dim)`.
 
     Returns:
-        A(kappa) / kappa (1/dim at kappa = 0) and J_m / J_order, 1.0 where the plan has no steps.
+        A(kappa) / kappa (1/dim at kappa = 0), and J_m / J_order for J of `Expansion`, which is 1.0
+        where the plan has no steps.
     """
     ratio, factor = ratio_from_root((kappa_squared + plan.order**2).sqrt(), kappa_squared, plan)
     return ratio, 1.0 if factor is None else factor
@@ -85,7 +93,7 @@ def bessel_ratio(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor
 def ratio_from_root(
     s: Tensor, kappa_squared: Tensor | None, plan: Expansion
 ) -> tuple[Tensor, Tensor | None]:
-    """`bessel_ratio` for callers that have s = sqrt(order^2 + kappa^2) already.
+    """As `bessel_ratio`, from s = sqrt(order^2 + kappa^2).
 
     Args:
         s: any shape.
@@ -93,8 +101,9 @@ def ratio_from_root(
         plan: from `expansion(dim)`.
 
     Returns:
-        A(kappa) / kappa, and the factor of the recurrence or None where the plan has no steps.
+        A(kappa) / kappa, and J_m / J_order or None where the plan has no steps.
     """
+    # at the order of the plan: R = 1 / (s + order) - (1/2 + p V'(p)) / s^2, p = order / s
     t = s.reciprocal()
     correction = evaluate(plan.slope, t * plan.order, constant=0.5)
     ratio = torch.addcmul((s + plan.order).reciprocal(), t.square(), correction, value=-1)
@@ -110,8 +119,8 @@ def mean_cosine(kappa: Tensor, dim: int) -> Tensor:
     """Mean cosine A_d(kappa) between a vMF draw and its mean direction, a Bessel ratio.
 
     Relative error against mpmath below 1e-13 in float64 and half a unit in the last place in
-    float32, for dim 2 to 4096 and kappa 0 to 1e6. Behaves as kappa/dim near 0 and as 1 - (dim-1)/(2
-    kappa) far out.
+    float32, for dim 2 to 4096 and kappa 0 to 1e6. Tends to kappa/dim at 0 and to 1 - (dim-1)/(2
+    kappa) for large kappa.
 
     Args:
         kappa: concentration, >= 0, any float shape.
@@ -131,55 +140,55 @@ def mean_cosine(kappa: Tensor, dim: int) -> Tensor:
 def cosine_variance(kappa: Tensor, dim: int) -> Tensor:
     """Variance of the cosine, equal to the derivative A_d'(kappa) = 1 - A^2 - (d-1) A / kappa.
 
-    That formula cancels wholly at large kappa; here the recurrence carries the derivative along.
+    That formula cancels at large kappa; here the recurrence is differentiated step by step.
 
     Args:
         kappa: concentration, >= 0, any float shape.
         dim: dimension of the ambient space, >= 2.
 
     Returns:
-        In (0, 1/dim], same shape and dtype as `kappa`; about (dim-1)/(2 kappa^2) far out.
+        In (0, 1/dim], same shape and dtype as `kappa`; about (dim-1)/(2 kappa^2) for large kappa.
 
     >>> round(cosine_variance(torch.zeros(1), 8).item(), 6)
     0.125
     """
     wide = widen(kappa)
     q = wide.square()
-    ratio, change = ratio_and_change(q, expansion(dim))
-    return (ratio + 2 * q * change).to(kappa.dtype)
+    ratio, slope = ratio_and_slope(q, expansion(dim))
+    return (ratio + 2 * q * slope).to(kappa.dtype)  # d(kappa R(kappa^2)) / dkappa
 
 
-def ratio_and_change(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor]:
-    """The ratio A(kappa) / kappa and its derivative with respect to kappa^2, free of cancellation.
+def ratio_and_slope(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Tensor]:
+    """R(q) = A(kappa) / kappa and its derivative dR/dq, q = kappa^2, without cancellation.
 
     Args:
         kappa_squared: kappa^2, >= 0, any shape, in float64.
         plan: from `expansion(dim)`.
 
     Returns:
-        Two of the same shape, the first in (0, 1/dim], the second negative.
+        R in (0, 1/dim] and dR/dq < 0, both of the shape of `kappa_squared`.
     """
     s = (kappa_squared + plan.order**2).sqrt()
     t, p = s.reciprocal(), plan.order / s
     correction = evaluate(plan.slope, p, constant=0.5)
     upper = (s + plan.order).reciprocal()
     ratio = upper - t.square() * correction
-    # d ratio / dq, by ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
-    change = t * (t**3 * (2 * correction + evaluate(plan.curvature, p)) - upper.square()) / 2
+    # dR/dq, with ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
+    slope = t * (t**3 * (2 * correction + evaluate(plan.curvature, p)) - upper.square()) / 2
     for step in plan.steps:
-        inner = ratio + kappa_squared * change
+        inner = ratio + kappa_squared * slope  # d(q R)/dq
         ratio = (kappa_squared * ratio + step).reciprocal()
-        change = -ratio.square() * inner
-    return ratio, change
+        slope = -ratio.square() * inner
+    return ratio, slope
 
 
 class _Inverse(torch.autograd.Function):
-    """kappa with A_d(kappa) = r; its derivative is 1 / A_d'(kappa), itself differentiable."""
+    """kappa with A_d(kappa) = r; dkappa/dr = 1 / A_d'(kappa), differentiable again."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, target: Tensor, dim: int) -> Tensor:
         kappa = target * (dim - target.square()) / (1 - target.square())
-        for _ in range(8):  # from Banerjee's start four steps reach rounding
+        for _ in range(8):  # Newton; four steps from Banerjee's start reach the rounding error
             step = (mean_cosine(kappa, dim) - target) / cosine_variance(kappa, dim)
             kappa = (kappa - step).clamp_min(0.0)
         ctx.save_for_backward(kappa)
@@ -193,7 +202,7 @@ class _Inverse(torch.autograd.Function):
 
 
 def mean_cosine_inverse(mean_cosine: Tensor, dim: int) -> Tensor:
-    """The concentration kappa at which a vMF law has the given mean cosine.
+    """The concentration kappa at which a vMF distribution has the given mean cosine.
 
     Newton's method from the start of Banerjee et al. 2005
     (https://jmlr.org/papers/v6/banerjee05a.html, eq. 4.4). It is also the maximum-likelihood
@@ -204,8 +213,8 @@ def mean_cosine_inverse(mean_cosine: Tensor, dim: int) -> Tensor:
         dim: dimension of the ambient space, >= 2.
 
     Returns:
-        kappa >= 0, same shape and dtype; in float64 the relative error is below 1e-9, or what one
-        rounding of `mean_cosine` is worth: about 2e-16 * 2 kappa / (dim - 1).
+        kappa >= 0, same shape and dtype; in float64 the relative error is below 1e-9 or the effect
+        of rounding `mean_cosine` once, about 2e-16 * 2 kappa / (dim - 1).
 
     Raises:
         ValueError: a value outside [0, 1).
@@ -216,6 +225,7 @@ def mean_cosine_inverse(mean_cosine: Tensor, dim: int) -> Tensor:
     check_dim(dim)
     if not bool(((mean_cosine >= 0) & (mean_cosine < 1)).all()):
         raise ValueError(
-            "mean_cosine must lie in [0, 1): a mean cosine of 1 needs infinite concentration"
+            "mean_cosine must lie in [0, 1): a mean cosine of 1 needs infinite concentration; "
+            f"got values from {mean_cosine.min().item():.6g} to {mean_cosine.max().item():.6g}"
         )
     return _Inverse.apply(widen(mean_cosine), dim).to(mean_cosine.dtype)

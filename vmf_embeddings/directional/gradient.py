@@ -118,7 +118,7 @@ class _ImplicitAngle(torch.autograd.Function):
         return moved.sum_to_size(kappa.shape).to(kappa.dtype), None, None
 
 
-def attach_gradient(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
+def attach_kappa_gradient(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
     """The same angles, now with the implicit gradient with respect to `kappa` (first order only).
 
     Args:
@@ -130,7 +130,7 @@ def attach_gradient(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
         Shape of `angle`.
 
     >>> kappa = torch.tensor([0.0], requires_grad=True)
-    >>> attach_gradient(torch.tensor([1.0]), kappa, 5).cos().backward()
+    >>> attach_kappa_gradient(torch.tensor([1.0]), kappa, 5).cos().backward()
     >>> round(kappa.grad.item(), 4)  # sin(1)^2 / 4
     0.177
     """

@@ -1,15 +1,27 @@
-"""The log partition of von Mises-Fisher classes over draws, with its gradient formed on the way.
+"""Mean log partition function over von Mises-Fisher draws, with all of its gradients.
 
-For an image's law vMF(mu, kappa) and classes w_j, the mean over draws z of
-log sum_j C(|w_j|) / C(|w_j + beta z|) is the first term of the vMF loss (Scott et al. 2021,
-https://arxiv.org/abs/2103.15718, equation 8). Draws are z = cos(theta) mu + sin(theta) v with v in
-the tangent space, so that z.w = cos(theta) mu.w + sin(theta) v.w, and everything that the gradient
-needs from D dimensions is a sum over draws before it meets the class weights: two matrix products
-of all draws instead of three. Antithetic pairs, v and -v at one theta, share them both: half of the
-products again, and far less variance, at the same expectation.
+First term of the vMF loss (Scott et al. 2021, https://arxiv.org/abs/2103.15718, equation 8). For an
+image distributed as vMF(mu, kappa), draws z and classes with weights w_c (kappa times mean
+direction, [D]) it is the mean over draws of
 
-Value and gradient of a block of images are formed together while its logits are at hand; of the
-[B, S, C] logits only one block exists at any time.
+    f(z) = log sum_c exp l_c(z),    l_c(z) = log C(|w_c|) - log C(|w_c + beta z|).
+
+Draws are z = cos(theta) mu + sin(theta) v, v a unit vector of the tangent space at mu, so
+z.w = cos(theta) mu.w + sin(theta) v.w. Antithetic pairs use v and -v with the same theta: the dot
+products serve both, which halves the matrix products, and the variance is far lower.
+
+Derivatives (a = cos(theta), s = sin(theta), m one draw's weight in the mean, p_c = softmax of l_c):
+
+    g_c = dF/d(z.w_c) = m p_c beta A(kappa_c') / kappa_c',   kappa_c' = |w_c + beta z|
+    E_c, O_c = g_c(+v) + g_c(-v), g_c(+v) - g_c(-v)          (both g_c(+v) without pairs)
+    dF/dtheta   = a sum_c O_c v.w_c - s sum_c E_c mu.w_c
+    dF/dw_c     = sum over draws (a E_c mu + s O_c v) + 2 w_c dF/d|w_c|^2
+    dF/d|w_c|^2 = sum over draws m p_c (A(kappa_c') / kappa_c' - A(|w_c|) / |w_c|) / 2
+    dF/dmu      = sum over draws and c (a E_c w_c + s O_c (dv/dmu)^T w_c), dv/dmu as in `tangent`
+
+Everything that needs all D dimensions is a sum over draws before it meets the class weights, hence
+two matrix products with all draws instead of three. Value and gradients of a block are formed while
+its logits are in memory: of the [B, S, C] logits only one block exists at any time.
 """
 
 from typing import NamedTuple
@@ -24,13 +36,21 @@ from vmf_embeddings.directional.log_normalizer import normalizer_kernel
 from vmf_embeddings.directional.partition_tile import Partition, TorchPartition
 from vmf_embeddings.directional.tangent import random_tangents_
 
-CPU_BLOCK = 2**22  # logits a block: 16 MB in float32
+CPU_BLOCK = 2**22  # logits in a block: 16 MB in float32
 DEVICE_BLOCK = 2**24
-LEAST_IMAGES = 16  # a block; where so few have too many logits, classes are split instead
+MIN_BATCH_CHUNK = 16  # where a block holds the logits of fewer images, classes are split instead
 
 
-class Result(NamedTuple):
-    """The mean log partition in nats, and its gradients."""
+class LogPartitionGrads(NamedTuple):
+    """The mean log partition in nats [] and its gradients.
+
+    Attributes:
+        value: [].
+        grad_mu: [B, D].
+        grad_angle: [S, B].
+        grad_weights: of the class weights [C, D].
+        grad_beta: [].
+    """
 
     value: Tensor
     grad_mu: Tensor
@@ -39,197 +59,223 @@ class Result(NamedTuple):
     grad_beta: Tensor
 
 
-def over_laws(
+def log_partition(
     mu: Tensor,
     angle: Tensor,
     class_weights: Tensor,
     beta: Tensor,
-    paired: bool,
+    antithetic: bool,
     generator: torch.Generator | None,
-) -> Result:
-    """Over draws cos(angle) mu + sin(angle) v, v uniform in the tangent space.
+) -> LogPartitionGrads:
+    """Mean over images and draws of log sum_c C(|w_c|) / C(|w_c + beta z|), with all gradients.
+
+    Draws are z = cos(angle) mu + sin(angle) v, v uniform on the unit sphere orthogonal to mu.
 
     Args:
-        mu: unit mean directions of the images' laws [B, D].
-        angle: of their draws [S, B].
-        class_weights: kappa times mu of the classes [C, D].
-        beta: inverse temperature, > 0, scalar.
-        paired: whether every draw counts with the one that has -v.
-        generator: of the directions v.
+        mu: unit mean directions of the images [B, D].
+        angle: angles between the draws and mu [S, B].
+        class_weights: concentration times mean direction of the classes [C, D].
+        beta: inverse temperature, > 0, [].
+        antithetic: also use -v for every v.
+        generator: source of randomness for v; None = the global one.
 
     Returns:
-        Gradients have the shapes of what they belong to.
+        The value in nats and its gradients with respect to the four tensors.
     """
-    share = 1.0 / (angle.numel() * (1 + paired))
+    draw_weight = 1.0 / (angle.numel() * (1 + antithetic))
     height = block_size(mu) // ((1 + len(angle)) * len(class_weights))
-    split = _by_images if height >= min(len(mu), LEAST_IMAGES) else _by_classes
-    return split(mu, angle, class_weights, beta, paired, share, generator)
+    fits = height >= min(len(mu), MIN_BATCH_CHUNK)
+    chunked = _chunk_over_batch if fits else _chunk_over_classes
+    return chunked(mu, angle, class_weights, beta, antithetic, draw_weight, generator)
 
 
 def block_size(like: Tensor) -> int:
-    """How many logits a block may have on the device of a tensor."""
+    """The most logits that a block may have on the device of `like`."""
     return CPU_BLOCK if like.device.type == "cpu" else DEVICE_BLOCK
 
 
-def _by_images(
+def _chunk_over_batch(
     mu: Tensor,
     angle: Tensor,
     class_weights: Tensor,
     beta: Tensor,
-    paired: bool,
-    share: float,
+    antithetic: bool,
+    draw_weight: float,
     generator: torch.Generator | None,
-) -> Result:
-    """Blocks of images, each with all classes: two products of draws and class weights."""
-    partition = LogPartition(class_weights, beta, paired, share)
+) -> LogPartitionGrads:
+    """Blocks of images, each with all classes: one pass."""
+    partition = LogPartitionSum(class_weights, beta, antithetic, draw_weight)
     grad_mu, grad_angle = torch.empty_like(mu), torch.empty_like(angle)
     for rows in partition.blocks(len(mu), 1 + len(angle)):
-        points, lean = _points(mu[rows], len(angle), generator)
-        found = partition.add_laws(points, angle[:, rows], lean)
-        grad_mu[rows], grad_angle[:, rows] = found
-    return Result(partition.value, grad_mu, grad_angle, *partition.gradients())
+        points, mu_component_ratio = _mean_and_tangents(mu[rows], len(angle), generator)
+        grads = partition.add_distributions(points, angle[:, rows], mu_component_ratio)
+        grad_mu[rows], grad_angle[:, rows] = grads
+    return LogPartitionGrads(partition.value, grad_mu, grad_angle, *partition.gradients())
 
 
-def _by_classes(
+def _chunk_over_classes(
     mu: Tensor,
     angle: Tensor,
     class_weights: Tensor,
     beta: Tensor,
-    paired: bool,
-    share: float,
+    antithetic: bool,
+    draw_weight: float,
     generator: torch.Generator | None,
-) -> Result:
-    """Blocks of classes, each with all images: twice, as the first time no draw's sum is known."""
-    points, lean = _points(mu, len(angle), generator)
+) -> LogPartitionGrads:
+    """Blocks of classes, each with all images: a pass for the sums over classes, one for gradients.
+
+    The probabilities in the gradient need the sum over all classes first.
+    """
+    points, mu_component_ratio = _mean_and_tangents(mu, len(angle), generator)
     width = max(1, block_size(mu) // points[..., 0].numel())
     blocks = class_weights.split(width)
-    logs = spare = None
+    log_sums = buffer = None
     for block in blocks:
-        partition = LogPartition(block, beta, paired, share, spare)
-        found, spare = partition.logs(points, angle), partition.spare
-        logs = found if logs is None else torch.logaddexp(logs, found)
+        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer)
+        of_block, buffer = partition.log_sums(points, angle), partition.logits_buffer
+        log_sums = of_block if log_sums is None else torch.logaddexp(log_sums, of_block)
     grad_mu, grad_angle = torch.zeros_like(mu), torch.zeros_like(angle)
     grad_weights, grad_beta = torch.empty_like(class_weights), 0.0
     for block, out in zip(blocks, grad_weights.split(width), strict=True):
-        partition = LogPartition(block, beta, paired, share, spare)
-        to_mu, to_angle = partition.add_laws(points, angle, lean, logs)
+        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer)
+        to_mu, to_angle = partition.add_distributions(points, angle, mu_component_ratio, log_sums)
         grad_mu += to_mu
         grad_angle += to_angle
         to_weights, to_beta = partition.gradients()
         out.copy_(to_weights)
         grad_beta = grad_beta + to_beta
-    return Result(share * logs.sum(), grad_mu, grad_angle, grad_weights, grad_beta)
+    value = draw_weight * log_sums.sum()
+    return LogPartitionGrads(value, grad_mu, grad_angle, grad_weights, grad_beta)
 
 
-def _points(mu: Tensor, draws: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Mean directions and uniform tangent ones [1 + S, n, D], and the lean of these [S, n]."""
-    points = torch.empty(1 + draws, *mu.shape, dtype=mu.dtype, device=mu.device)
+def _mean_and_tangents(
+    mu: Tensor, n_draws: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Mu and S uniform tangent directions [1 + S, n, D], and the ratio r of the latter [S, n]."""
+    points = torch.empty(1 + n_draws, *mu.shape, dtype=mu.dtype, device=mu.device)
     points[0] = mu
     return points, random_tangents_(points[1:], mu, generator)
 
 
-class LogPartition:
-    """The mean log partition and its gradients, of which every block of images adds its part."""
+class LogPartitionSum:
+    """The mean log partition and its gradients, added up over blocks of images or draws."""
 
     def __init__(
         self,
         weights: Tensor,
         beta: Tensor,
-        paired: bool,
-        share: float,
-        spare: Tensor | None = None,
+        antithetic: bool,
+        draw_weight: float,
+        logits_buffer: Tensor | None = None,
     ) -> None:
-        """Nothing is added yet.
+        """Starts with all sums at zero.
 
         Args:
-            weights: kappa times mu of the classes [C, D].
-            beta: inverse temperature, scalar.
-            paired: whether each angle and direction v stands for a pair of draws, v and -v.
-            share: what one draw counts, 1 / (B S).
-            spare: memory for a block of logits, if there is any; see `spare` afterwards.
+            weights: concentration times mean direction of the classes [C, D].
+            beta: inverse temperature, [].
+            antithetic: whether each angle and direction v stands for two draws, with v and -v.
+            draw_weight: weight of one draw in the mean, 1 / number of draws.
+            logits_buffer: memory to reuse for a block of logits; the attribute of the same name
+                holds it afterwards, enlarged if it was too small.
         """
-        self.spare = weights.new_empty(0) if spare is None else spare
+        self.logits_buffer = weights.new_empty(0) if logits_buffer is None else logits_buffer
         self.n_classes = len(weights)
-        self.partition = _partition(weights, beta, paired, share)
-        surplus = self.partition.columns - len(weights)
-        self.weights = functional.pad(weights, (0, 0, 0, surplus)) if surplus else weights
+        self.partition = _partition(weights, beta, antithetic, draw_weight)
+        n_padding = self.partition.columns - len(weights)
+        self.weights = functional.pad(weights, (0, 0, 0, n_padding)) if n_padding else weights
         self.grad_weights: Tensor | None = None
 
     @property
     def value(self) -> Tensor:
-        """Mean log partition so far, in nats, scalar."""
+        """Weighted sum of the log partitions added so far, in nats, []."""
         return self.partition.value
 
-    def blocks(self, length: int, draws: int) -> list[slice]:
-        """Slices of range(length) so that `draws` rows of logits for each fill a block."""
-        height = max(1, block_size(self.weights) // (draws * len(self.weights)))
+    def blocks(self, length: int, n_rows: int) -> list[slice]:
+        """Slices of range(length) that fill a block with `n_rows` rows of logits per element."""
+        height = max(1, block_size(self.weights) // (n_rows * len(self.weights)))
         return [slice(top, top + height) for top in range(0, length, height)]
 
     def gradients(self) -> tuple[Tensor, Tensor]:
-        """Those of the class weights [C, D] and of beta [] in float64, once all is added."""
-        pull = 2 * self.partition.through.to(self.weights.dtype)
-        grad = self.grad_weights.addcmul_(self.weights, pull[:, None])[: self.n_classes]
+        """Gradients of the class weights [C, D] and of beta [] (float64), after the last block.
+
+        May be called once: the first overwrites the sum.
+        """
+        # d|w|^2 / dw = 2 w
+        radial = 2 * self.partition.grad_squared_norm.to(self.weights.dtype)
+        grad = self.grad_weights.addcmul_(self.weights, radial[:, None])[: self.n_classes]
         return grad, self.partition.grad_beta
 
-    def logs(self, points: Tensor, angle: Tensor) -> Tensor:
-        """Log partition of every draw over these classes [1 or 2, S, n]; see `add_laws`."""
-        return self.partition.logs(self._products(points), angle)
+    def log_sums(self, points: Tensor, angle: Tensor) -> Tensor:
+        """Log partition of every draw over these classes [1 or 2, S, n], see `Partition.log_sums`.
 
-    def add_laws(
-        self, points: Tensor, angle: Tensor, lean: Tensor, logs: Tensor | None = None
+        Arguments are those of `add_distributions`.
+        """
+        return self.partition.log_sums(self._dots(points), angle)
+
+    def add_distributions(
+        self,
+        points: Tensor,
+        angle: Tensor,
+        mu_component_ratio: Tensor,
+        log_sums: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Adds a block of images.
+        """Adds the draws of a block of images.
 
         Args:
-            points: mu and the directions v of its draws [1 + S, n, D].
-            angle: [S, n].
-            lean: of the directions [S, n].
-            logs: log partitions, where these classes are not all there are; then `value` stays.
+            points: mu and the tangent directions v of the draws [1 + S, n, D].
+            angle: angles between the draws and mu [S, n].
+            mu_component_ratio: of the tangent directions, see `tangent` [S, n].
+            log_sums: log partitions over all classes, where these classes are only a part of them;
+                `value` then stays as it is.
 
         Returns:
             Gradients of mu [n, D] and of the angles [S, n].
         """
-        table = self._products(points)
-        turn, parts, grad_angle = self.partition.block(table, angle, lean, logs)
-        self._gather(table, points)
-        grad_mu = turn @ self.weights
-        for factor, point in zip(parts, points, strict=True):
+        dots = self._dots(points)
+        class_coeff, point_coeff, grad_angle = self.partition.block(
+            dots, angle, mu_component_ratio, log_sums
+        )
+        self._add_weight_gradient(dots, points)
+        grad_mu = class_coeff @ self.weights
+        for factor, point in zip(point_coeff, points, strict=True):
             grad_mu.addcmul_(factor[:, None], point)
         return grad_mu, grad_angle
 
     def add_draws(self, draws: Tensor, *, out: Tensor) -> None:
-        """Adds given draws [n, D], whose gradients [n, D] overwrite `out`."""
-        table = self._products(draws)
-        self.partition.draws(table)
-        self._gather(table, draws)
-        torch.mm(table, self.weights, out=out)
+        """Adds given draws [n, D]; overwrites `out` [n, D] by the gradient with respect to them."""
+        dots = self._dots(draws)
+        self.partition.draws(dots)
+        self._add_weight_gradient(dots, draws)
+        torch.mm(dots, self.weights, out=out)
 
-    def _products(self, points: Tensor) -> Tensor:
+    def _dots(self, points: Tensor) -> Tensor:
+        """Dot products of points [.., D] with all classes [.., C], in the buffer."""
         rows, n_columns = points.flatten(0, -2), len(self.weights)
-        if self.spare.numel() < len(rows) * n_columns:
-            self.spare = points.new_empty(len(rows) * n_columns)
-        table = self.spare[: len(rows) * n_columns].view(len(rows), n_columns)
-        return torch.mm(rows, self.weights.T, out=table).view(*points.shape[:-1], n_columns)
+        if self.logits_buffer.numel() < len(rows) * n_columns:
+            self.logits_buffer = points.new_empty(len(rows) * n_columns)
+        dots = self.logits_buffer[: len(rows) * n_columns].view(len(rows), n_columns)
+        return torch.mm(rows, self.weights.T, out=dots).view(*points.shape[:-1], n_columns)
 
-    def _gather(self, through: Tensor, points: Tensor) -> None:
-        flat, points = through.flatten(0, -2), points.flatten(0, -2)
+    def _add_weight_gradient(self, grad_dots: Tensor, points: Tensor) -> None:
+        """Adds grad_dots^T points [C, D], the gradient through the dot products."""
+        grad_dots, points = grad_dots.flatten(0, -2), points.flatten(0, -2)
         if self.grad_weights is None:
-            self.grad_weights = flat.T @ points
+            self.grad_weights = grad_dots.T @ points
         else:
-            self.grad_weights.addmm_(flat.T, points)
+            self.grad_weights.addmm_(grad_dots.T, points)
 
 
-def _partition(weights: Tensor, beta: Tensor, paired: bool, share: float) -> Partition:
-    """Machine code where it can be had and knows the normaliser, else PyTorch."""
+def _partition(weights: Tensor, beta: Tensor, antithetic: bool, draw_weight: float) -> Partition:
+    """Compiled code where Numba may run and the kernel has this normaliser, else PyTorch."""
     kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
-    plain = weights.device.type == "cpu" and weights.dtype == torch.float32
-    if plain and native.enabled() and _compiles(kernel):
+    is_cpu_float32 = weights.device.type == "cpu" and weights.dtype == torch.float32
+    if is_cpu_float32 and native.enabled() and _compiles(kernel):
         from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
 
-        return CompiledPartition(weights, beta, kernel, paired, share)
-    return TorchPartition(weights, beta, kernel, paired, share)
+        return CompiledPartition(weights, beta, kernel, antithetic, draw_weight)
+    return TorchPartition(weights, beta, kernel, antithetic, draw_weight)
 
 
 def _compiles(kernel: Kernel) -> bool:
-    """Whether machine code knows the normaliser: dim 3, and those float32 is enough for."""
+    """Whether compiled code has the normaliser: dim 3, and dims that need no recurrence."""
     return kernel.plan is None or not kernel.plan.steps

@@ -1,7 +1,7 @@
-"""From inner products with the classes to the log partition and its derivatives, in plain PyTorch.
+"""From dot products with the classes to the log partition and its derivatives, in plain PyTorch.
 
-The elementwise part of `partition`, tile by tile so that its temporaries stay in the cache;
-`partition_compiled` does the same in machine code.
+The elementwise part of `partition`, whose head states the derivatives. Work is done tile by tile so
+that temporaries stay in the cache; `kernels/partition_compiled.py` does the same with Numba.
 """
 
 from collections.abc import Iterable
@@ -13,163 +13,184 @@ from torch import Tensor
 from vmf_embeddings.directional.bessel import widen
 from vmf_embeddings.directional.difference import Kernel
 
-CPU_TILE = 2**15  # logits a tile and thread
+CPU_TILE = 2**15  # logits per tile and thread
 DEVICE_TILE = 2**24
 
 
 class Partition(Protocol):
-    """Sums over all blocks of images, and what is done to one block.
+    """Sums over all blocks of images, and the work on one block.
 
     Attributes:
-        value: mean log partition so far [].
-        grad_beta: derivative with respect to beta so far [].
-        through: derivative with respect to |w|^2 of every class [C].
-        columns: classes of a table; those beyond C have zero weights and count for nothing.
+        columns: classes in a table of dot products, >= C; those beyond C are padding with zero
+            weights and do not count.
+        value: mean log partition so far, [].
+        grad_beta: derivative with respect to beta so far, [].
+        grad_squared_norm: derivative with respect to |w_c|^2 of every class so far, [columns].
     """
 
     columns: int
     value: Tensor
     grad_beta: Tensor
-    through: Tensor
+    grad_squared_norm: Tensor
 
     def block(
-        self, table: Tensor, angle: Tensor, lean: Tensor, logs: Tensor | None
+        self, dots: Tensor, angle: Tensor, mu_component_ratio: Tensor, log_sums: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Adds a block of images; derivatives take the place of the inner products.
+        """Adds a block of images; derivatives overwrite the dot products.
 
         Args:
-            table: inner products of every class with mu and the S directions v [1 + S, n, C],
+            dots: dot products of mu and of the S directions v with every class [1 + S, n, C],
                 overwritten by the derivatives with respect to them.
-            angle: angles of the draws [S, n].
-            lean: of the directions v (see `tangent`) [S, n].
-            logs: log partitions of the draws, if known, in float64 [1 or 2, S, n]; those with -v
-                come second. Then `value` stays as it is.
+            angle: angles between the draws and mu [S, n].
+            mu_component_ratio: r of the directions v, see `tangent` [S, n].
+            log_sums: log partitions of the draws, if known, in float64 [1 or 2, S, n]; those of the
+                draws with -v come second. Then `value` stays as it is.
 
         Returns:
-            The gradient of mu is the first of these times the class weights [n, C], plus the sum
-            over mu and v of the second times them [1 + S, n]; the third is that of the angles.
+            class_coeff [n, C], point_coeff [1 + S, n] and the gradient of the angles [S, n]. The
+            gradient of mu is class_coeff times the class weights plus the sum of point_coeff times
+            the points (mu and the directions v).
         """
 
-    def logs(self, table: Tensor, angle: Tensor) -> Tensor:
-        """Log partitions of the draws [1 or 2, S, n] as for `block`; the table stays."""
+    def log_sums(self, dots: Tensor, angle: Tensor) -> Tensor:
+        """Log partitions of the draws [1 or 2, S, n], arguments as for `block`; keeps `dots`."""
 
-    def draws(self, table: Tensor) -> None:
-        """Adds given draws: their inner products z.w [n, C] are overwritten by the derivatives."""
+    def draws(self, dots: Tensor) -> None:
+        """Adds given draws: derivatives overwrite their dot products z.w [n, C]."""
 
 
 class TorchPartition:
     """See `Partition`; any device, precision and dimension."""
 
     def __init__(
-        self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
+        self, weights: Tensor, beta: Tensor, kernel: Kernel, antithetic: bool, draw_weight: float
     ) -> None:
-        self.beta, self.kernel, self.share = beta, kernel, share
-        self.signs = (1.0, -1.0) if paired else (1.0,)
+        self.beta, self.kernel, self.draw_weight = beta, kernel, draw_weight
+        self.signs = (1.0, -1.0) if antithetic else (1.0,)
         kappa_squared = torch.linalg.vector_norm(weights, dim=-1).square()
         self.columns = len(weights)
         self.compute = kernel.compute_dtype(weights)
         self.start = tuple(t.to(self.compute) for t in kernel.start(widen(kappa_squared)))
-        # not `kernel.slope`: own and others' slopes are subtracted, so let both round alike
-        self.own = kernel.difference_and_slope(self.start, torch.zeros_like(self.start[0]))[1]
+        # not `kernel.slope`: this is subtracted from slopes of `difference_and_slope`, and the
+        # difference is only accurate where both are rounded in the same way
+        no_change = torch.zeros_like(self.start[0])
+        self.class_slope = kernel.difference_and_slope(self.start, no_change)[1]
         self.value = weights.new_zeros((), dtype=self.compute)
         self.grad_beta = torch.zeros_like(self.value)
-        self.through = weights.new_zeros(len(weights), dtype=self.compute)
+        self.grad_squared_norm = weights.new_zeros(len(weights), dtype=self.compute)
         on_cpu = weights.device.type == "cpu"
         self.tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
 
     def block(
-        self, table: Tensor, angle: Tensor, lean: Tensor, logs: Tensor | None
+        self, dots: Tensor, angle: Tensor, mu_component_ratio: Tensor, log_sums: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
-        turn, sums = torch.empty_like(table[0]), angle.new_empty(3, *angle.shape)
-        alpha, sigma = angle.cos(), angle.sin()
-        place = torch.stack([alpha, sigma, lean])[..., None]
-        height = max(1, self.tile // table[1:, 0].numel())
-        for top in range(0, len(turn), height):
+        class_coeff, sums = torch.empty_like(dots[0]), angle.new_empty(3, *angle.shape)
+        cosine, sine = angle.cos(), angle.sin()
+        per_draw = torch.stack([cosine, sine, mu_component_ratio])[..., None]
+        height = max(1, self.tile // dots[1:, 0].numel())
+        for top in range(0, len(class_coeff), height):
             rows = slice(top, top + height)
-            local = (table[0, rows], table[1:, rows], place[:, :, rows])
-            known = [None, None] if logs is None else logs[:, :, rows, None]
-            sums[:, :, rows] = self._tile(*local, turn[rows], known)
-        self.grad_beta += (alpha * sums[0] + sigma * sums[2]).sum() / self.beta
-        return turn, *_parts_and_angle(sums, alpha, sigma, lean)
+            tile = (dots[0, rows], dots[1:, rows], per_draw[:, :, rows])
+            known = [None, None] if log_sums is None else log_sums[:, :, rows, None]
+            sums[:, :, rows] = self._tile(*tile, class_coeff[rows], known)
+        # d(beta z.w) / dbeta = z.w
+        self.grad_beta += (cosine * sums[0] + sine * sums[2]).sum() / self.beta
+        return class_coeff, *_point_and_angle_gradients(sums, cosine, sine, mu_component_ratio)
 
-    def logs(self, table: Tensor, angle: Tensor) -> Tensor:
-        """See `Partition.logs`."""
-        logs = widen(angle.new_empty(len(self.signs), *angle.shape))
-        alpha, sigma = angle.cos()[..., None], angle.sin()[..., None]
-        height = max(1, self.tile // table[1:, 0].numel())
-        for top in range(0, table.shape[1], height):
+    def log_sums(self, dots: Tensor, angle: Tensor) -> Tensor:
+        """See `Partition.log_sums`."""
+        log_sums = widen(angle.new_empty(len(self.signs), *angle.shape))
+        cosine, sine = angle.cos()[..., None], angle.sin()[..., None]
+        height = max(1, self.tile // dots[1:, 0].numel())
+        for top in range(0, dots.shape[1], height):
             rows = slice(top, top + height)
-            centre, v = alpha[:, rows] * table[0, rows], table[1:, rows]
-            for sign, out in zip(self.signs, logs, strict=True):
-                cosine = torch.addcmul(centre, sigma[:, rows], v, value=sign)
-                out[:, rows] = self._logits(cosine)[0].logsumexp(-1)
-        return logs
+            along_mu, v = cosine[:, rows] * dots[0, rows], dots[1:, rows]
+            for sign, out in zip(self.signs, log_sums, strict=True):
+                draw_dots = torch.addcmul(along_mu, sine[:, rows], v, value=sign)  # z.w
+                out[:, rows] = self._logits(draw_dots)[0].logsumexp(-1)
+        return log_sums
 
-    def draws(self, table: Tensor) -> None:
+    def draws(self, dots: Tensor) -> None:
         """See `Partition.draws`."""
-        for rows in table.split(max(1, self.tile // table.shape[-1])):
-            through = self._row(rows, None)
-            self.grad_beta += (through * rows).sum() / self.beta
-            rows.copy_(through)
+        for rows in dots.split(max(1, self.tile // dots.shape[-1])):
+            grad_dots = self._grad_dots(rows, None)
+            self.grad_beta += (grad_dots * rows).sum() / self.beta
+            rows.copy_(grad_dots)
 
     def _tile(
         self,
-        along_mu: Tensor,
-        along_v: Tensor,
-        place: Tensor,
-        turn: Tensor,
-        logs: Iterable[Tensor | None],
+        mu_dots: Tensor,
+        v_dots: Tensor,
+        per_draw: Tensor,
+        class_coeff: Tensor,
+        log_sums: Iterable[Tensor | None],
     ) -> Tensor:
-        """A tile of images [t, C], [S, t, C]; they and `turn` are filled in.
+        """One tile of images; overwrites mu_dots [t, C] and v_dots [S, t, C], fills class_coeff.
+
+        Args:
+            mu_dots: mu.w, becomes the sum over draws of a E.
+            v_dots: v.w, becomes s O.
+            per_draw: a = cos(angle), s = sin(angle) and r of every draw [3, S, t, 1].
+            class_coeff: [t, C], becomes the sum over draws of a E - r s O.
+            log_sums: log partitions of the draws with +v and -v, or None where to be computed.
 
         Returns:
-            [3, S, t]: with E and O the derivatives with respect to z.w, added and subtracted over
-            a pair, the sums over classes of E mu.w, O mu.w and O v.w.
+            [3, S, t]: the sums over classes of E mu.w, O mu.w and O v.w; E and O as in `partition`.
         """
-        a, s, lean = place
-        centre = a * along_mu
+        a, s, ratio = per_draw
+        along_mu = a * mu_dots
         even, odd = None, None
-        for sign, known in zip(self.signs, logs, strict=False):
-            through = self._row(torch.addcmul(centre, s, along_v, value=sign), known)
-            even = through if even is None else even + through
-            odd = through.clone() if odd is None else odd - through
-        both = ((even, along_mu), (odd, along_mu), (odd, along_v))
-        sums = torch.stack([(through * along).sum(-1) for through, along in both])
+        for sign, known in zip(self.signs, log_sums, strict=False):
+            grad_dots = self._grad_dots(torch.addcmul(along_mu, s, v_dots, value=sign), known)
+            even = grad_dots if even is None else even + grad_dots
+            odd = grad_dots.clone() if odd is None else odd - grad_dots
+        products = ((even, mu_dots), (odd, mu_dots), (odd, v_dots))
+        sums = torch.stack([(grad_dots * dots).sum(-1) for grad_dots, dots in products])
         torch.mul(odd, s, out=odd)
-        along_v.copy_(odd)
-        along_mu.copy_(even.mul_(a).sum(0))
-        torch.sub(along_mu, odd.mul_(lean).sum(0), out=turn)
+        v_dots.copy_(odd)
+        mu_dots.copy_(even.mul_(a).sum(0))
+        torch.sub(mu_dots, odd.mul_(ratio).sum(0), out=class_coeff)
         return sums
 
-    def _logits(self, cosine: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of z.w [.., C] and their derivatives with respect to |w + beta z|^2."""
+    def _logits(self, draw_dots: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits from z.w [.., C], and their derivatives with respect to |w + beta z|^2."""
         beta = self.beta.to(self.compute)
-        delta = (2 * beta * cosine.to(self.compute)).add_(beta.square())
+        # |w + beta z|^2 - |w|^2 = 2 beta z.w + beta^2
+        delta = (2 * beta * draw_dots.to(self.compute)).add_(beta.square())
         return self.kernel.difference_and_slope(self.start, delta)
 
-    def _row(self, cosine: Tensor, partition: Tensor | None) -> Tensor:
-        """Derivative [.., C] of the mean log partition [.., 1] with respect to z.w, given z.w."""
-        logits, slope = self._logits(cosine)
-        if partition is None:
-            partition = logits.logsumexp(-1, keepdim=True)
-            self.value += partition.sum() * self.share
-        partition = partition.to(self.compute)
-        probability = logits.sub_(partition).exp_().mul_(self.share)
-        classes = tuple(range(cosine.dim() - 1))
-        own = self.own * probability.sum(classes)
-        through = probability.mul_(slope)
-        self.through += through.sum(classes) - own
-        through.mul_(2 * self.beta.to(self.compute))
-        self.grad_beta += through.sum()
-        return through.to(cosine.dtype)
+    def _grad_dots(self, draw_dots: Tensor, log_sum: Tensor | None) -> Tensor:
+        """Gradient of the mean log partition with respect to z.w [.., C]; adds to all sums.
+
+        `log_sum` [.., 1] is the log partition; where it is None it is computed and added to
+        `value`. To `grad_beta` this adds only what comes from beta^2 in |w + beta z|^2.
+        """
+        logits, slope = self._logits(draw_dots)
+        if log_sum is None:
+            log_sum = logits.logsumexp(-1, keepdim=True)
+            self.value += log_sum.sum() * self.draw_weight
+        log_sum = log_sum.to(self.compute)
+        probability = logits.sub_(log_sum).exp_().mul_(self.draw_weight)
+        leading = tuple(range(draw_dots.dim() - 1))
+        grad_class_norm = self.class_slope * probability.sum(leading)
+        grad = probability.mul_(slope)  # with respect to |w + beta z|^2
+        self.grad_squared_norm += grad.sum(leading) - grad_class_norm
+        grad.mul_(2 * self.beta.to(self.compute))  # with respect to z.w
+        self.grad_beta += grad.sum()
+        return grad.to(draw_dots.dtype)
 
 
-def _parts_and_angle(
-    sums: Tensor, alpha: Tensor, sigma: Tensor, lean: Tensor
+def _point_and_angle_gradients(
+    sums: Tensor, cosine: Tensor, sine: Tensor, mu_component_ratio: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The last two results of `Partition.block`, see `TorchPartition._tile` for `sums`."""
+    """The last two results of `Partition.block`; for `sums` see `TorchPartition._tile`.
+
+    With G = s sum_c O_c w_c, the gradient of v: (dv/dmu)^T G = (r v.G - mu.G) v - r mu.G mu - r G,
+    of which class_coeff has the last term.
+    """
     even_mu, odd_mu, odd_v = sums
-    inward = -sigma * odd_mu  # how the gradient of v moves mu, as v stays tangent
-    parts = torch.cat([(lean * inward).sum(0, keepdim=True), inward + lean * sigma * odd_v])
-    return parts, alpha * odd_v - sigma * even_mu
+    minus_mu_g = -sine * odd_mu  # - mu.G
+    of_mu = (mu_component_ratio * minus_mu_g).sum(0, keepdim=True)
+    point_coeff = torch.cat([of_mu, minus_mu_g + mu_component_ratio * sine * odd_v])
+    return point_coeff, cosine * odd_v - sine * even_mu

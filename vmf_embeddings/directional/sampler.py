@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import check_dim
-from vmf_embeddings.directional.gradient import attach_gradient
+from vmf_embeddings.directional.gradient import attach_kappa_gradient
 from vmf_embeddings.directional.normals import compiles, new_seed
 from vmf_embeddings.directional.reference_sampler import reference_cosine, reference_sample
 from vmf_embeddings.directional.tangent import random_tangent_points
@@ -136,7 +136,7 @@ def sample_angle(
         flat = kappa.to(compute).expand(*lead, *kappa.shape).reshape(-1)
         angle = _draw(flat, dim, generator).reshape(*lead, *kappa.shape)
     if gradient and kappa.requires_grad and torch.is_grad_enabled():
-        angle = attach_gradient(angle, kappa, dim)
+        angle = attach_kappa_gradient(angle, kappa, dim)
     return angle.to(kappa.dtype)
 
 

@@ -1,8 +1,14 @@
-"""A point of the sphere from its angle to a direction mu and a random tangent direction.
+"""A point of the sphere from its angle to a direction mu and a random tangent direction v.
 
-x = cos(angle) mu + sin(angle) v, where v is a Gaussian vector projected to the tangent space at mu
-and normalised. Smooth in mu everywhere (a Householder reflection is not, at the pole), and one
-tensor of the size of the result is all that is kept for the backward pass.
+    x = cos(theta) mu + sin(theta) v,  v = (g - (g.mu) mu) / |g - (g.mu) mu|,  g Gaussian
+
+Smooth in mu everywhere (a Householder reflection is not, at the pole). With
+r = (g.mu) / |g - (g.mu) mu|, called `mu_component_ratio`, and a unit vector mu,
+
+    dx = (cos(theta) v - sin(theta) mu) dtheta + cos(theta) dmu + sin(theta) dv,
+    dv = -(v.dmu + r mu.dmu) mu - r (dmu - (v.dmu) v),
+
+so that r is all that the backward pass needs of g, and one tensor of the size of x is kept.
 """
 
 from collections.abc import Iterator
@@ -14,9 +20,9 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from vmf_embeddings import native
 from vmf_embeddings.directional.normals import compiles, new_seed
 
-CPU_BLOCK = 2**16  # numbers a thread, so that the passes over a block stay in the cache
+CPU_BLOCK = 2**16  # numbers per thread, so that the passes over a block stay in the cache
 DEVICE_BLOCK = 2**26
-SMALL_DIM = 16  # below, one projection may leave a visible part of mu: project twice
+SMALL_DIM = 16  # below, one projection may leave a component along mu by rounding: project twice
 
 
 def _blocks(points: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -34,79 +40,80 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum(-1, keepdim=True)
 
 
-def _project(cosine: Tensor, sine: Tensor, mu: Tensor, normals: Tensor, lean: Tensor) -> None:
-    """Turns Gaussian vectors [S, R, D] into points, a block at a time, and fills in their lean."""
+def _project(cosine: Tensor, sine: Tensor, mu: Tensor, normals: Tensor, ratio: Tensor) -> None:
+    """Overwrites Gaussian vectors [S, R, D] by points, block by block, and fills r [S, R, 1]."""
     for samples, rows in _blocks(normals):
         tangent, direction = normals[samples, rows], mu[rows]
-        along = _dot(tangent, direction)
-        tangent.addcmul_(along, direction, value=-1)
+        along_mu = _dot(tangent, direction)
+        tangent.addcmul_(along_mu, direction, value=-1)
         if mu.shape[-1] < SMALL_DIM:
             tangent.addcmul_(_dot(tangent, direction), direction, value=-1)
         scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
-        torch.mul(along, scale, out=lean[samples, rows])
+        torch.mul(along_mu, scale, out=ratio[samples, rows])
         tangent.mul_(scale.mul_(sine[samples, rows]))
         tangent.addcmul_(cosine[samples, rows], direction)
 
 
-def _draw(
-    cosine: Tensor, sine: Tensor, mu: Tensor, points: Tensor, lean: Tensor, seed: int
+def _draw_compiled(
+    cosine: Tensor, sine: Tensor, mu: Tensor, points: Tensor, ratio: Tensor, seed: int
 ) -> None:
-    """Draws points [S, R, D] and their lean by compiled code."""
+    """Fills points [S, R, D] and their r [S, R, 1] by compiled code, which draws the Gaussians."""
     from vmf_embeddings.directional.kernels import normals as kernel
 
     dim = points.shape[-1]
-    columns = (t.detach().contiguous().view(-1).numpy() for t in (cosine, sine, lean))
+    columns = (t.detach().contiguous().view(-1).numpy() for t in (cosine, sine, ratio))
     rows = (t.detach().contiguous().view(-1, dim).numpy() for t in (points, mu))
     fixed = (*rows, *columns, dim < SMALL_DIM, seed)
-    n_blocks = -(-lean.numel() // max(1, kernel.BLOCK // dim))
+    n_blocks = -(-ratio.numel() // max(1, kernel.BLOCK // dim))
     native.in_threads(lambda i, j: kernel.fill_tangent_points(*fixed, i, j), n_blocks, least=4)
 
 
 class _TangentPoint(torch.autograd.Function):
-    """Inputs angle [S, R], mu [R, D], points [S, R, D], seed.
+    """x from angle [S, R], mu [R, D], points [S, R, D] and seed; derivatives: head of this file.
 
-    `points` are overwritten: they come as Gaussian vectors, or unset where a seed is given.
+    `points` is overwritten by the result. It holds Gaussian vectors, or nothing where a seed is
+    given.
     """
 
     @staticmethod
     def forward(
         ctx: FunctionCtx, angle: Tensor, mu: Tensor, points: Tensor, seed: int | None
     ) -> Tensor:
-        # lean = (g.mu) / |g - (g.mu) mu|: how far each Gaussian leaned towards mu
-        lean = torch.empty(*angle.shape, 1, dtype=points.dtype, device=points.device)
+        ratio = torch.empty(*angle.shape, 1, dtype=points.dtype, device=points.device)
         sine, cosine = angle.sin().unsqueeze(-1), angle.cos().unsqueeze(-1)
         if seed is None:
-            _project(cosine, sine, mu, points, lean)
+            _project(cosine, sine, mu, points, ratio)
         else:
-            _draw(cosine, sine, mu, points, lean, seed)
+            _draw_compiled(cosine, sine, mu, points, ratio, seed)
         ctx.mark_dirty(points)
-        ctx.save_for_backward(points, mu, sine, cosine, lean)
+        ctx.save_for_backward(points, mu, sine, cosine, ratio)
         return points
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        points, mu, sine, cosine, lean = ctx.saved_tensors
+        points, mu, sine, cosine, ratio = ctx.saved_tensors
         grad_angle = torch.empty_like(sine)
         grad_mu = torch.zeros_like(mu) if ctx.needs_input_grad[1] else None
         for samples, rows in _blocks(points):
             block = (samples, rows)
-            outer, point, direction = grad[block], points[block], mu[rows]
-            c, s, lean_here = cosine[block], sine[block], lean[block]
-            along = _dot(outer, direction)
-            # outer . v; at the pole itself v is not known
-            across = torch.where(s > 0, (_dot(outer, point) - c * along) / s, 0.0)
-            torch.sub(c * across, s * along, out=grad_angle[block])
+            grad_x, x, direction = grad[block], points[block], mu[rows]
+            c, s, r = cosine[block], sine[block], ratio[block]
+            along_mu = _dot(grad_x, direction)
+            # grad_x . v with v = (x - c mu) / s; at the poles s = 0 and v is unknown
+            along_v = torch.where(s > 0, (_dot(grad_x, x) - c * along_mu) / s, 0.0)
+            torch.sub(c * along_v, s * along_mu, out=grad_angle[block])
             if grad_mu is not None:
-                inward = c * (along - lean_here * across) - s * lean_here * along
-                moved = outer * (c - lean_here * s)
-                moved.addcmul_(lean_here * across - along, point)
-                grad_mu[rows] += moved.addcmul_(inward, direction).sum(0)
+                # c grad_x + s (dv/dmu)^T grad_x, s v written as x - c mu
+                mu_coeff = c * (along_mu - r * along_v) - s * r * along_mu
+                grad_block = grad_x * (c - r * s)
+                grad_block.addcmul_(r * along_v - along_mu, x)
+                grad_mu[rows] += grad_block.addcmul_(mu_coeff, direction).sum(0)
         return grad_angle.squeeze(-1), grad_mu, None, None
 
 
 def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
-    """Unit vectors at the given angles from mu, in the tangent directions of given Gaussians.
+    """Unit vectors at the given angles from mu, in the tangent directions of Gaussian vectors.
 
     Args:
         angle: in [0, pi], [S, R].
@@ -117,7 +124,7 @@ def tangent_points(angle: Tensor, mu: Tensor, normals: Tensor) -> Tensor:
         [S, R, D], differentiable (once) in `angle` and `mu`.
 
     >>> x = tangent_points(torch.ones(1, 1), torch.eye(1, 4), torch.ones(1, 1, 4))
-    >>> [round(c, 3) for c in x.flatten().tolist()]  # cos(1), and sin(1)/sqrt(3) three times
+    >>> [round(c, 3) for c in x.flatten().tolist()]  # cos(1), then three times sin(1)/sqrt(3)
     [0.54, 0.486, 0.486, 0.486]
     """
     return _TangentPoint.apply(angle, mu, normals, None)
@@ -157,16 +164,16 @@ def random_tangents_(
         generator: source of randomness, on the device of `mu`; None = the global one.
 
     Returns:
-        Lean [S, R]: each direction was made from a Gaussian vector, whose part along mu had this
-        length for every unit of the rest; by so much it turns when mu does.
+        mu_component_ratio [S, R]: r = (g.mu) / |g - (g.mu) mu| of the Gaussian vector g that each
+        direction was made from. The gradient needs it, see the head of this file.
 
     >>> random_tangents_(torch.empty(2, 3, 4), torch.eye(3, 4)).shape
     torch.Size([2, 3])
     """
-    lean = torch.empty(*tangents.shape[:2], 1, dtype=mu.dtype, device=mu.device)
-    cosine, sine = torch.zeros_like(lean), torch.ones_like(lean)
+    ratio = torch.empty(*tangents.shape[:2], 1, dtype=mu.dtype, device=mu.device)
+    cosine, sine = torch.zeros_like(ratio), torch.ones_like(ratio)
     if compiles(tangents):
-        _draw(cosine, sine, mu, tangents, lean, new_seed(generator))
+        _draw_compiled(cosine, sine, mu, tangents, ratio, new_seed(generator))
     else:
-        _project(cosine, sine, mu, tangents.normal_(generator=generator), lean)
-    return lean.squeeze(-1)
+        _project(cosine, sine, mu, tangents.normal_(generator=generator), ratio)
+    return ratio.squeeze(-1)

@@ -1,6 +1,6 @@
-"""Machine code for the second term of the von Mises-Fisher loss; imports Numba.
+"""Compiled second term of the von Mises-Fisher loss, with its gradient; imports Numba.
 
-The formulas are those of `bessel.ratio_and_change` and `bound`, one image after another.
+The formulas are those of `bessel.ratio_and_slope` and `bound._subtract_alignment`, image by image.
 """
 
 import numpy as np
@@ -13,32 +13,32 @@ Wide = NDArray[np.float64]
 
 
 @native.compiled()
-def _ratio_and_change(q: float, order: float, steps: Wide, expansion: Wide) -> tuple[float, float]:
-    """A(kappa) / kappa and its derivative with respect to q = kappa^2."""
+def _ratio_and_slope(q: float, order: float, steps: Wide, expansion: Wide) -> tuple[float, float]:
+    """R(q) = A(kappa) / kappa and dR/dq, q = kappa^2; see `bessel.ratio_and_slope`."""
     s = np.sqrt(q + order * order)
     t, p = 1 / s, order / s
-    slope, curvature = 0.0, 0.0
+    p_v1, p_v2 = 0.0, 0.0  # p V'(p) and p (p V'(p))'
     for i in range(expansion.shape[1] - 1, -1, -1):
-        slope = (slope + expansion[0, i]) * p
-        curvature = (curvature + expansion[1, i]) * p
-    correction, upper = 0.5 + slope, 1 / (s + order)
+        p_v1 = (p_v1 + expansion[0, i]) * p
+        p_v2 = (p_v2 + expansion[1, i]) * p
+    correction, upper = 0.5 + p_v1, 1 / (s + order)
     ratio = upper - t * t * correction
-    change = t * (t * t * t * (2 * correction + curvature) - upper * upper) / 2
+    slope = t * (t * t * t * (2 * correction + p_v2) - upper * upper) / 2
     for step in steps:
-        inner = ratio + q * change
+        inner = ratio + q * slope  # d(q R)/dq
         ratio = 1 / (q * ratio + step)
-        change = -ratio * ratio * inner
-    return ratio, change
+        slope = -ratio * ratio * inner
+    return ratio, slope
 
 
 @native.compiled(fastmath={"contract", "nsz", "reassoc"})
-def subtract_aligned(
-    z: Floats, weights: Floats, labels: NDArray[np.int64], share: float,
+def subtract_alignment(
+    z: Floats, weights: Floats, labels: NDArray[np.int64], weight: float,
     order: float, steps: Wide, expansion: Wide, grad_z: Floats, grad_weights: Floats,
 ) -> float:  # fmt: skip
-    """Sum over images of A(|z|) A(|w|) cos(z, w), w = weights[label]; see `bound`.
+    """Sum over images of A(|z|) A(|w|) cos(z, w) = R(z.z) R(w.w) z.w, w = weights[label].
 
-    Its gradient times `share` is taken from `grad_z` [B, D] and `grad_weights` [C, D].
+    Subtracts `weight` times its gradient from `grad_z` [B, D] and `grad_weights` [C, D].
     """
     total = 0.0
     for b in range(len(z)):
@@ -49,13 +49,13 @@ def subtract_aligned(
             zz += x * x
             ww += y * y
             zw += x * y
-        ratio_z, change_z = _ratio_and_change(zz, order, steps, expansion)
-        ratio_w, change_w = _ratio_and_change(ww, order, steps, expansion)
+        ratio_z, slope_z = _ratio_and_slope(zz, order, steps, expansion)
+        ratio_w, slope_w = _ratio_and_slope(ww, order, steps, expansion)
         total += ratio_z * ratio_w * zw
-        both = np.float32(share * ratio_z * ratio_w)
-        to_z = np.float32(2 * share * zw * change_z * ratio_w)
-        to_w = np.float32(2 * share * zw * change_w * ratio_z)
+        cross = np.float32(weight * ratio_z * ratio_w)
+        radial_z = np.float32(2 * weight * zw * slope_z * ratio_w)
+        radial_w = np.float32(2 * weight * zw * slope_w * ratio_z)
         for i in range(z.shape[1]):
-            grad_z[b, i] -= both * w[i] + to_z * z[b, i]
-            grad_weights[label, i] -= both * z[b, i] + to_w * w[i]
+            grad_z[b, i] -= cross * w[i] + radial_z * z[b, i]
+            grad_weights[label, i] -= cross * z[b, i] + radial_w * w[i]
     return total

@@ -1,6 +1,7 @@
-"""Machine code for what the loss's kernel wants to know of every class; imports Numba.
+"""Compiled per-class constants of the log partition, computed once per batch; imports Numba.
 
-The rows of laws [5, C] stand in `partition_kernel`; a class that only fills up has no weights.
+Each function fills `terms` [5, columns] and `class_ratio` [columns] for `kernels/partition.py`.
+Columns beyond the C classes are padding: weights of zero and a logit of about -1e30.
 """
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from vmf_embeddings import native
 
 Floats = NDArray[np.float32]
-NEVER = 1e30  # minus the logit of a class that fills up
+PADDING = 1e30  # subtracted from the logit of a padding column: its probability is 0
 
 
 @native.compiled(fastmath={"contract", "nsz", "reassoc"})
@@ -29,36 +30,41 @@ def _horner(coefficients: Floats, x: float) -> float:
 
 
 @native.compiled()
-def debye_laws(
-    weights: Floats, order: float, values: Floats, slopes: Floats, laws: Floats, own: Floats
-) -> None:
-    """Debye's expansion: order^2 + kappa^2, its root s, 1 / (order + s), U, its part of A / kappa.
+def debye_terms(
+    weights: Floats, order: float, values: Floats, slopes: Floats, terms: Floats,
+    class_ratio: Floats,
+) -> None:  # fmt: skip
+    """Fills the constants of Debye's expansion; with s = sqrt(order^2 + kappa^2) and p = order / s.
 
     Args:
-        weights: [C, D].
+        weights: [C, D], kappa = |w|.
         order: of the expansion.
-        values: of the polynomial U(p), in 2 p - 1.
-        slopes: of 1/2 + p V'(p), likewise.
-        laws: [5, C or more], filled in.
-        own: A / kappa [C or more], filled in.
+        values: coefficients of the polynomial U(p) in 2 p - 1, highest power first.
+        slopes: those of 1/2 + p V'(p).
+        terms: rows s^2, s, 1 / (order + s), U(p) and (1/2 + p V'(p)) / s^2.
+        class_ratio: A(kappa) / kappa.
     """
-    for c in range(len(own)):
+    for c in range(len(class_ratio)):
         base = order * order
         if c < len(weights):
             base += _squared_length(weights[c])
         root = np.sqrt(base)
         t = 2 * order / root - 1
         inverse, correction = 1 / (order + root), _horner(slopes, t) / base
-        laws[0, c], laws[1, c], laws[2, c] = base, root, inverse
-        laws[3, c] = _horner(values, t) if c < len(weights) else NEVER
-        laws[4, c] = correction
-        own[c] = inverse - correction
+        terms[0, c], terms[1, c], terms[2, c] = base, root, inverse
+        terms[3, c] = _horner(values, t) if c < len(weights) else PADDING
+        terms[4, c] = correction
+        class_ratio[c] = inverse - correction
 
 
 @native.compiled()
-def three_laws(weights: Floats, laws: Floats, own: Floats) -> None:
-    """Three dimensions: kappa^2, kappa, nothing, log(sinh kappa / kappa) - kappa, A / kappa."""
-    for c in range(len(own)):
+def three_terms(weights: Floats, terms: Floats, class_ratio: Floats) -> None:
+    """Fills the constants in three dimensions, from weights [C, 3].
+
+    Rows of `terms`: kappa^2, kappa, 0 (not used), log(sinh kappa / kappa) - kappa, A / kappa.
+    `class_ratio` is A / kappa.
+    """
+    for c in range(len(class_ratio)):
         q = _squared_length(weights[c]) if c < len(weights) else 0.0
         kappa = np.sqrt(q)
         if q < 0.01:
@@ -67,6 +73,6 @@ def three_laws(weights: Floats, laws: Floats, own: Floats) -> None:
         else:
             log = kappa + np.log(-np.expm1(-2 * kappa) / (2 * kappa))
             ratio = (kappa / np.tanh(kappa) - 1) / q
-        laws[0, c], laws[1, c], laws[2, c] = q, kappa, 0
-        laws[3, c] = log - kappa if c < len(weights) else NEVER
-        laws[4, c] = own[c] = ratio
+        terms[0, c], terms[1, c], terms[2, c] = q, kappa, 0
+        terms[3, c] = log - kappa if c < len(weights) else PADDING
+        terms[4, c] = class_ratio[c] = ratio

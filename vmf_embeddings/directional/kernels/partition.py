@@ -1,12 +1,16 @@
-"""Machine code for the log partition over von Mises-Fisher classes and its gradient; imports Numba.
+"""Compiled log partition over von Mises-Fisher classes and its gradient; imports Numba.
 
-The formulas are those of `partition_tile`, three passes over the classes of one draw or pair while
-they are in the cache. Debye's expansion (DLMF 10.41, https://dlmf.nist.gov/10.41) needs one
-logarithm here: with s = sqrt(order^2 + kappa^2), p = order / s and x = (s2 - s1) / (order + s1),
+The formulas are those of `partition` and `partition_tile`: three passes over the classes of one
+draw or antithetic pair while they are in the cache. Debye's expansion (DLMF 10.41,
+https://dlmf.nist.gov/10.41) needs one logarithm here: with s_i = sqrt(order^2 + kappa_i^2),
+p_i = order / s_i and x = (s_2 - s_1) / (order + s_1),
 
-    log C(kappa_1) / C(kappa_2) = s2 - s1 - (order + 1/2) log(1 + x) + U(p2) - U(p1),
+    log C(kappa_1) / C(kappa_2) = s_2 - s_1 - (order + 1/2) log(1 + x) + U(p_2) - U(p_1),
 
 where U(p) = V(p) + log(1 + p) / 2 is smooth on [0, 1]: one polynomial for every dimension.
+Arguments: m = mu.w and v = v.w [C]; a, s, r: cosine and sine of a draw's angle, and its
+`mu_component_ratio`; `terms` [5, C], `class_ratio` [C]: see `distributions`; `ratio_change` [C]:
+A(kappa_2) / kappa_2 - A(kappa_1) / kappa_1.
 """
 
 import numpy as np
@@ -18,7 +22,7 @@ from vmf_embeddings.directional.kernels.polynomials import RATIO, SINHC
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
-_FUSED = {"contract", "nsz"}  # multiply and add at once
+_FUSED = {"contract", "nsz"}  # fused multiply-add
 _FREE = {*_FUSED, "reassoc"}  # sums in any order
 
 
@@ -26,23 +30,22 @@ _FREE = {*_FUSED, "reassoc"}  # sums in any order
 @native.compiled(fastmath=_FREE)
 def _debye_logits(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats,
-    logit: Floats, rise: Floats,
+    order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    logit: Floats, ratio_change: Floats,
 ) -> np.float32:
     # fmt: on
-    """Logits of one draw, how far A / kappa rises to kappa_2 if wanted; the largest logit."""
+    """Fills the logits of one draw, and ratio_change unless it is empty; returns the largest."""
     highest = np.int32(-0x80000000)
     twice, square = np.float32(2) * beta, beta * beta
     u0, u1, u2, u3, u4 = values[0], values[1], values[2], values[3], values[4]
     u5, u6, u7, u8, u9 = values[5], values[6], values[7], values[8], values[9]
-    g0, g1, g2, g3, g4, g5, g6, g7 = (
-        slopes[0], slopes[1], slopes[2], slopes[3], slopes[4], slopes[5], slopes[6], slopes[7],
-    )
-    steep, wanted = order + np.float32(0.5), len(rise) > 0
+    g0, g1, g2, g3 = slopes[0], slopes[1], slopes[2], slopes[3]
+    g4, g5, g6, g7 = slopes[4], slopes[5], slopes[6], slopes[7]
+    power, with_change = order + np.float32(0.5), len(ratio_change) > 0
     for c in range(len(logit)):
         delta = twice * (a * m[c] + s * v[c]) + square
-        s1 = laws[1, c]
-        s2 = np.sqrt(laws[0, c] + delta)
+        s1 = terms[1, c]
+        s2 = np.sqrt(terms[0, c] + delta)
         upper = s2 + order
         both = s2 * upper
         inverse = np.float32(1) / (both * (s1 + s2))
@@ -66,10 +69,10 @@ def _debye_logits(
         correction = correction * p + g5
         correction = correction * p + g6
         correction = correction * p + g7
-        result = step - steep * log1p(step * laws[2, c]) + (value - laws[3, c])
+        result = step - power * log1p(step * terms[2, c]) + (value - terms[3, c])
         logit[c] = result
-        if wanted:
-            rise[c] = laws[4, c] - t * t * correction - step * laws[2, c] * (outer * s2)
+        if with_change:
+            ratio_change[c] = terms[4, c] - t * t * correction - step * terms[2, c] * (outer * s2)
         key = ordered(result)
         highest = key if key > highest else highest
     return unordered(highest)
@@ -79,18 +82,15 @@ def _debye_logits(
 @native.compiled(fastmath=_FUSED)
 def _three_logits(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
-    laws: Floats, logit: Floats, rise: Floats,
+    terms: Floats, logit: Floats, ratio_change: Floats,
 ) -> np.float32:
     # fmt: on
-    """The same in three dimensions, where log C = log(kappa / sinh kappa) and A = coth - 1/kappa.
-
-    laws [5, C]: kappa^2, kappa, nothing, log(sinh kappa / kappa) - kappa, A / kappa.
-    """
+    """`_debye_logits` in three dimensions: log C = log(kappa / sinh kappa), A = coth - 1/kappa."""
     highest = np.int32(-0x80000000)
     one, twice, square = np.float32(1), np.float32(2) * beta, beta * beta
     for c in range(len(logit)):
         delta = twice * (a * m[c] + s * v[c]) + square
-        q = max(laws[0, c] + delta, np.float32(1e-12))
+        q = max(terms[0, c] + delta, np.float32(1e-12))
         k = np.sqrt(q)
         e = exp(np.float32(-2) * k)
         near, ratio = SINHC[0], RATIO[0]
@@ -100,10 +100,10 @@ def _three_logits(
         far = log((one - e) / (k + k))
         ratio = ratio if q < one else ((one + e) / (one - e) * k - one) / q
         value = near - k if q < one else far
-        result = delta / (laws[1, c] + k) + (value - laws[3, c])
+        result = delta / (terms[1, c] + k) + (value - terms[3, c])
         logit[c] = result
-        if len(rise) > 0:
-            rise[c] = ratio - laws[4, c]
+        if len(ratio_change) > 0:
+            ratio_change[c] = ratio - terms[4, c]
         key = ordered(result)
         highest = key if key > highest else highest
     return unordered(highest)
@@ -111,190 +111,190 @@ def _three_logits(
 
 @native.compiled(fastmath=_FREE, forceinline=True)
 def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
-    """Overwrites the logits by exp(logit - highest) and returns their sum."""
+    """Overwrites the logits by exp(logit - highest) and returns the sum."""
     total = np.float32(0)
     for c in range(len(logit)):
-        e = exp(logit[c] - highest)
-        logit[c] = e
-        total += e
+        logit[c] = exp(logit[c] - highest)
+        total += logit[c]
     return total
 
 
 # fmt: off
 @native.compiled(fastmath=_FREE, forceinline=True)
 def _pair(
-    m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
-    e: Floats, rise: Floats, up: np.float32, down: np.float32, own: Floats,
-    to_mu: Floats, turn: Floats, through: Floats,
+    m: Floats, v: Floats, a: np.float32, s: np.float32, r: np.float32, beta: np.float32,
+    e: Floats, ratio_change: Floats, plus: np.float32, minus: np.float32, class_ratio: Floats,
+    grad_m: Floats, class_coeff: Floats, grad_norm: Floats,
 ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     # fmt: on
-    """Last pass over z = a mu + s v and a mu - s v; e[0] up and e[1] down are probabilities."""
-    even_mu, odd_mu, odd_v, pull = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
+    """Last pass over an antithetic pair; e[0] plus and e[1] minus are weighted probabilities.
+
+    Adds to grad_m, class_coeff and grad_norm, overwrites v by s O, with E and O as in `partition`;
+    returns the sums over classes of E m, O m, O v and E.
+    """
+    even_mu, odd_mu, odd_v, grad_sum = np.float32(0), np.float32(0), np.float32(0), np.float32(0)
     for c in range(len(m)):
-        p, q = e[0, c] * up, e[1, c] * down
-        t, r = p * rise[0, c], q * rise[1, c]
-        through[c] += t + r
-        t += p * own[c]
-        r += q * own[c]
-        even, odd = beta * (t + r), beta * (t - r)
+        p, q = e[0, c] * plus, e[1, c] * minus
+        t, u = p * ratio_change[0, c], q * ratio_change[1, c]
+        grad_norm[c] += t + u
+        t += p * class_ratio[c]
+        u += q * class_ratio[c]
+        even, odd = beta * (t + u), beta * (t - u)
         even_mu += even * m[c]
         odd_mu += odd * m[c]
         odd_v += odd * v[c]
-        pull += even
-        to_v = s * odd
-        v[c] = to_v
-        to_mu[c] += a * even
-        turn[c] += a * even - lean * to_v
-    return even_mu, odd_mu, odd_v, pull
+        grad_sum += even
+        grad_v = s * odd
+        v[c] = grad_v
+        grad_m[c] += a * even
+        class_coeff[c] += a * even - r * grad_v
+    return even_mu, odd_mu, odd_v, grad_sum
 
 
 # fmt: off
 @native.compiled(fastmath=_FREE)
 def _single(
-    m: Floats, v: Floats, a: np.float32, s: np.float32, lean: np.float32, beta: np.float32,
-    e: Floats, rise: Floats, up: np.float32, own: Floats,
-    to_mu: Floats, turn: Floats, through: Floats,
+    m: Floats, v: Floats, a: np.float32, s: np.float32, r: np.float32, beta: np.float32,
+    e: Floats, ratio_change: Floats, plus: np.float32, class_ratio: Floats,
+    grad_m: Floats, class_coeff: Floats, grad_norm: Floats,
 ) -> tuple[np.float32, np.float32, np.float32, np.float32]:
     # fmt: on
-    """Last pass over z = a mu + s v alone."""
-    along_mu, along_v, pull = np.float32(0), np.float32(0), np.float32(0)
+    """`_pair` for the one draw z = a mu + s v, where E = O."""
+    along_mu, along_v, grad_sum = np.float32(0), np.float32(0), np.float32(0)
     for c in range(len(m)):
-        p = e[c] * up
-        t = p * rise[c]
-        through[c] += t
-        t = beta * (t + p * own[c])
+        p = e[c] * plus
+        t = p * ratio_change[c]
+        grad_norm[c] += t
+        t = beta * (t + p * class_ratio[c])
         along_mu += t * m[c]
         along_v += t * v[c]
-        pull += t
-        to_v = s * t
-        v[c] = to_v
-        to_mu[c] += a * t
-        turn[c] += a * t - lean * to_v
-    return along_mu, along_mu, along_v, pull
+        grad_sum += t
+        grad_v = s * t
+        v[c] = grad_v
+        grad_m[c] += a * t
+        class_coeff[c] += a * t - r * grad_v
+    return along_mu, along_mu, along_v, grad_sum
 
 
 # fmt: off
 @native.compiled(forceinline=True)
 def _draw(
-    m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, three: bool,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats, e: Floats, rise: Floats,
+    m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, is_3d: bool,
+    order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    e: Floats, ratio_change: Floats,
 ) -> tuple[float, float]:
     # fmt: on
-    """Exponentials e and rises of one draw; the log of e's unit, and that of the sum of e."""
-    if three:
-        highest = _three_logits(m, v, a, s, beta, laws, e, rise)
+    """Fills e = exp(logit - highest) and ratio_change; returns highest and log(sum of e)."""
+    if is_3d:
+        highest = _three_logits(m, v, a, s, beta, terms, e, ratio_change)
     else:
-        highest = _debye_logits(m, v, a, s, beta, order, values, slopes, laws, e, rise)
+        highest = _debye_logits(m, v, a, s, beta, order, values, slopes, terms, e, ratio_change)
     return np.float64(highest), np.log(np.float64(_exponentials(e, highest)))
 
 
 # fmt: off
 @native.compiled()
 def add_images(
-    table: Floats, angle: Floats, lean: Floats, logs: Wide, turn: Floats, parts: Floats,
-    paired: bool, known: bool, share: np.float32, beta: np.float32, three: bool,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats, own: Floats,
-    first: int, end: int,
+    dots: Floats, angle: Floats, r: Floats, log_sums: Wide, class_coeff: Floats,
+    point_coeff: Floats, antithetic: bool, given: bool, draw_weight: np.float32, beta: np.float32,
+    is_3d: bool, order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    class_ratio: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
-    """Images first .. end - 1 of a block, see `Partition.block`.
+    """`Partition.block` for images first .. end - 1.
 
-    `turn` [n, C] and `parts` [1 + S, n] are filled in, `angle` is overwritten by its gradient;
-    share, beta and what follows, up to the laws of the classes, come from `partition_compiled`.
-    `logs` [1 or 2, S, n] are read where they are `known`.
-
-    Returns:
-        Sum of log partitions unless they are known, derivative with respect to beta, and that with
-        respect to |w|^2, doubled.
+    Fills `class_coeff` [n, C] and `point_coeff` [1 + S, n]; `dots` [1 + S, n, C] and `angle` [S, n]
+    are overwritten by their gradients. `log_sums` [1 or 2, S, n] are read where they are `given`.
+    Returns the sum of the log partitions (0 where given), d/d beta and 2 d/d|w|^2 [C].
     """
-    n_classes = table.shape[2]
-    e, rise = np.empty((2, n_classes), np.float32), np.empty((2, n_classes), np.float32)
-    to_mu, through = np.empty(n_classes, np.float32), np.zeros(n_classes, np.float32)
+    n_classes = dots.shape[2]
+    e, ratio_change = np.empty((2, n_classes), np.float32), np.empty((2, n_classes), np.float32)
+    grad_m, grad_norm = np.empty(n_classes, np.float32), np.zeros(n_classes, np.float32)
     value, grad_beta = 0.0, 0.0
-    law = (three, order, values, slopes, laws)
-    e0, e1, rise0, rise1 = e[0], e[1], rise[0], rise[1]
+    normalizer = (is_3d, order, values, slopes, terms)
+    e0, e1, change0, change1 = e[0], e[1], ratio_change[0], ratio_change[1]
     for i in range(first, end):
-        m, turning = table[0, i], turn[i]
+        m, coeff = dots[0, i], class_coeff[i]
         for c in range(n_classes):
-            to_mu[c] = turning[c] = 0
-        parts[0, i] = 0
+            grad_m[c] = coeff[c] = 0
+        point_coeff[0, i] = 0
+        outputs = (class_ratio, grad_m, coeff, grad_norm)
         for j in range(len(angle)):
-            v, a, s, turned = table[j + 1, i], np.cos(angle[j, i]), np.sin(angle[j, i]), lean[j, i]
-            unit, log = _draw(m, v, a, s, beta, *law, e0, rise0)
-            if known:
-                log = logs[0, j, i] - unit
+            v, a, s, ratio = dots[j + 1, i], np.cos(angle[j, i]), np.sin(angle[j, i]), r[j, i]
+            highest, log_sum = _draw(m, v, a, s, beta, *normalizer, e0, change0)
+            if given:
+                log_sum = log_sums[0, j, i] - highest
             else:
-                value += unit + log
-            up = share * np.float32(np.exp(-log))
-            if paired:
-                unit, log = _draw(m, v, a, -s, beta, *law, e1, rise1)
-                if known:
-                    log = logs[1, j, i] - unit
+                value += highest + log_sum
+            plus = draw_weight * np.float32(np.exp(-log_sum))
+            if antithetic:
+                highest, log_sum = _draw(m, v, a, -s, beta, *normalizer, e1, change1)
+                if given:
+                    log_sum = log_sums[1, j, i] - highest
                 else:
-                    value += unit + log
-                down = share * np.float32(np.exp(-log))
-                even_mu, odd_mu, odd_v, pull = _pair(
-                    m, v, a, s, turned, beta, e, rise, up, down, own,
-                    to_mu, turning, through,
-                )  # fmt: skip
+                    value += highest + log_sum
+                minus = draw_weight * np.float32(np.exp(-log_sum))
+                even_mu, odd_mu, odd_v, grad_sum = _pair(
+                    m, v, a, s, ratio, beta, e, ratio_change, plus, minus, *outputs
+                )
             else:
-                even_mu, odd_mu, odd_v, pull = _single(
-                    m, v, a, s, turned, beta, e0, rise0, up, own,
-                    to_mu, turning, through,
-                )  # fmt: skip
-            grad_beta += pull + (a * even_mu + s * odd_v) / beta
-            inward = -s * odd_mu  # how the gradient of v moves mu, as v stays tangent
-            parts[0, i] += turned * inward
-            parts[j + 1, i] = inward + turned * s * odd_v
+                even_mu, odd_mu, odd_v, grad_sum = _single(
+                    m, v, a, s, ratio, beta, e0, change0, plus, *outputs
+                )
+            grad_beta += grad_sum + (a * even_mu + s * odd_v) / beta
+            minus_mu_g = -s * odd_mu  # - mu.G with G = s sum_c O_c w_c, see `partition_tile`
+            point_coeff[0, i] += ratio * minus_mu_g
+            point_coeff[j + 1, i] = minus_mu_g + ratio * s * odd_v
             angle[j, i] = a * odd_v - s * even_mu
-        for c in range(n_classes):  # a plain loop: `m[:] = to_mu` takes seconds to compile
-            m[c] = to_mu[c]
-    return value, grad_beta, through
+        for c in range(n_classes):  # a plain loop: `m[:] = grad_m` takes seconds to compile
+            m[c] = grad_m[c]
+    return value, grad_beta, grad_norm
 
 
 # fmt: off
 @native.compiled()
-def log_partitions(
-    table: Floats, angle: Floats, logs: Wide, share: np.float32, beta: np.float32, three: bool,
-    order: np.float32, values: Floats, slopes: Floats, laws: Floats, own: Floats,
-    first: int, end: int,
+def fill_log_sums(
+    dots: Floats, angle: Floats, log_sums: Wide, draw_weight: np.float32, beta: np.float32,
+    is_3d: bool, order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    class_ratio: Floats, first: int, end: int,
 ) -> None:
     # fmt: on
-    """Fills in `logs` [1 or 2, S, n] of images first .. end - 1, see `Partition.logs`."""
-    e, rise = np.empty(table.shape[2], np.float32), np.empty(0, np.float32)  # none is wanted
+    """`Partition.log_sums` for images first .. end - 1: fills `log_sums` [1 or 2, S, n]."""
+    e, no_change = np.empty(dots.shape[2], np.float32), np.empty(0, np.float32)
+    normalizer = (is_3d, order, values, slopes, terms)
     for i in range(first, end):
         for j in range(len(angle)):
             a, s = np.cos(angle[j, i]), np.sin(angle[j, i])
-            for k in range(len(logs)):
+            for k in range(len(log_sums)):
                 sign = s if k == 0 else -s
-                unit, log = _draw(
-                    table[0, i], table[j + 1, i], a, sign, beta, three,
-                    order, values, slopes, laws, e, rise,
-                )  # fmt: skip
-                logs[k, j, i] = unit + log
+                highest, log_sum = _draw(
+                    dots[0, i], dots[j + 1, i], a, sign, beta, *normalizer, e, no_change
+                )
+                log_sums[k, j, i] = highest + log_sum
 
 
 # fmt: off
 @native.compiled()
 def add_draws(
-    table: Floats, share: np.float32, beta: np.float32, three: bool, order: np.float32,
-    values: Floats, slopes: Floats, laws: Floats, own: Floats, first: int, end: int,
+    dots: Floats, draw_weight: np.float32, beta: np.float32, is_3d: bool, order: np.float32,
+    values: Floats, slopes: Floats, terms: Floats, class_ratio: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
-    """Rows first .. end - 1 of given draws [n, C], see `Partition.draws` and `add_images`."""
-    n_classes = table.shape[1]
-    e, rise = np.empty(n_classes, np.float32), np.empty(n_classes, np.float32)
-    nothing, spare = np.zeros(n_classes, np.float32), np.zeros(n_classes, np.float32)
-    through = np.zeros(n_classes, np.float32)
+    """`Partition.draws` for rows first .. end - 1 of dots [n, C]; returns as `add_images` does."""
+    n_classes = dots.shape[1]
+    e, ratio_change = np.empty(n_classes, np.float32), np.empty(n_classes, np.float32)
+    zeros, unused = np.zeros(n_classes, np.float32), np.zeros(n_classes, np.float32)
+    grad_norm = np.zeros(n_classes, np.float32)
     value, grad_beta = 0.0, 0.0
-    a, s = np.float32(0), np.float32(1)
+    a, s = np.float32(0), np.float32(1)  # z = 0 mu + 1 v
+    normalizer = (is_3d, order, values, slopes, terms)
     for i in range(first, end):
-        v = table[i]
-        unit, log = _draw(nothing, v, a, s, beta, three, order, values, slopes, laws, e, rise)
-        value += unit + log
-        up = share * np.float32(np.exp(-log))
-        _, _, along, pull = _single(
-            nothing, v, a, s, a, beta, e, rise, up, own, spare, spare, through
+        v = dots[i]
+        highest, log_sum = _draw(zeros, v, a, s, beta, *normalizer, e, ratio_change)
+        value += highest + log_sum
+        plus = draw_weight * np.float32(np.exp(-log_sum))
+        _, _, along, grad_sum = _single(
+            zeros, v, a, s, a, beta, e, ratio_change, plus, class_ratio, unused, unused, grad_norm
         )
-        grad_beta += pull + along / beta
-    return value, grad_beta, through
+        grad_beta += grad_sum + along / beta
+    return value, grad_beta, grad_norm

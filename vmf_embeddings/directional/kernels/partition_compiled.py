@@ -1,4 +1,4 @@
-"""The log partition of a block of images by machine code: what `partition_kernel` is fed with."""
+"""`partition_tile.Partition` by compiled code: prepares the arguments of `kernels/partition`."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,12 +12,12 @@ from torch import Tensor
 from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import Expansion
 from vmf_embeddings.directional.difference import Kernel
-from vmf_embeddings.directional.kernels import distributions as laws_kernel
-from vmf_embeddings.directional.kernels import partition as partition_kernel
+from vmf_embeddings.directional.kernels import distributions as class_kernel
+from vmf_embeddings.directional.kernels import partition as block_kernel
 from vmf_embeddings.directional.kernels.polynomials import fitted, horner
 
 VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
-LANES = 16  # classes are filled up to a multiple of this where the rest would cost much
+LANES = 16  # columns are padded to a multiple of this if classes are few
 
 
 @lru_cache(maxsize=64)
@@ -38,54 +38,55 @@ class CompiledPartition:
     """See `partition_tile.Partition`; float32 on the CPU."""
 
     def __init__(
-        self, weights: Tensor, beta: Tensor, kernel: Kernel, paired: bool, share: float
+        self, weights: Tensor, beta: Tensor, kernel: Kernel, antithetic: bool, draw_weight: float
     ) -> None:
-        self.paired, self.share = paired, share
+        self.antithetic, self.draw_weight = antithetic, draw_weight
         few = len(weights) < 64 * LANES
         self.columns = -(-len(weights) // LANES) * LANES if few else len(weights)
-        laws, own = np.empty((5, self.columns), np.float32), np.empty(self.columns, np.float32)
+        terms = np.empty((5, self.columns), np.float32)
+        class_ratio = np.empty(self.columns, np.float32)
         rows, plan = weights.detach().contiguous().numpy(), kernel.plan
         if plan is None:
             values = slopes = np.empty(0, np.float32)
-            laws_kernel.three_laws(rows, laws, own)
+            class_kernel.three_terms(rows, terms, class_ratio)
         else:
             values, slopes = _polynomials(plan)
-            laws_kernel.debye_laws(rows, plan.order, values, slopes, laws, own)
-        law = (plan is None, np.float32(plan.order if plan else 0), values, slopes, laws, own)
-        self.laws = (np.float32(share), np.float32(beta.item()), *law)
+            class_kernel.debye_terms(rows, plan.order, values, slopes, terms, class_ratio)
+        order = np.float32(plan.order if plan else 0)
+        normalizer = (plan is None, order, values, slopes, terms, class_ratio)
+        self.fixed = (np.float32(draw_weight), np.float32(beta.item()), *normalizer)
         self.value = torch.zeros((), dtype=torch.float64)
         self.grad_beta = torch.zeros((), dtype=torch.float64)
-        self.through = torch.zeros(self.columns)
+        self.grad_squared_norm = torch.zeros(self.columns)
 
     def block(
-        self, table: Tensor, angle: Tensor, lean: Tensor, logs: Tensor | None
+        self, dots: Tensor, angle: Tensor, mu_component_ratio: Tensor, log_sums: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
-        known = logs is not None
-        logs = logs if known else torch.empty(0, 0, 0, dtype=torch.float64)
-        grad_angle, turn = angle.clone(), torch.empty_like(table[0])
-        parts = angle.new_empty(len(table), len(turn))
-        tensors = (table, grad_angle, lean.contiguous(), logs, turn, parts)
-        fixed = (*(t.numpy() for t in tensors), self.paired, known, *self.laws)
-        self._add(len(turn), lambda i, j: partition_kernel.add_images(*fixed, i, j))
-        return turn, parts, grad_angle
+        given = log_sums is not None
+        log_sums = log_sums if given else torch.empty(0, 0, 0, dtype=torch.float64)
+        grad_angle, class_coeff = angle.clone(), torch.empty_like(dots[0])
+        point_coeff = angle.new_empty(len(dots), len(class_coeff))
+        ratio = mu_component_ratio.contiguous()
+        tensors = (dots, grad_angle, ratio, log_sums, class_coeff, point_coeff)
+        arguments = (*(t.numpy() for t in tensors), self.antithetic, given, *self.fixed)
+        self._add(len(class_coeff), lambda i, j: block_kernel.add_images(*arguments, i, j))
+        return class_coeff, point_coeff, grad_angle
 
-    def logs(self, table: Tensor, angle: Tensor) -> Tensor:
-        """See `Partition.logs`."""
-        logs = torch.empty(1 + self.paired, *angle.shape, dtype=torch.float64)
-        fixed = (table.numpy(), angle.contiguous().numpy(), logs.numpy(), *self.laws)
-        native.in_threads(
-            lambda i, j: partition_kernel.log_partitions(*fixed, i, j), table.shape[1]
-        )
-        return logs
+    def log_sums(self, dots: Tensor, angle: Tensor) -> Tensor:
+        """See `Partition.log_sums`."""
+        log_sums = torch.empty(1 + self.antithetic, *angle.shape, dtype=torch.float64)
+        arguments = (dots.numpy(), angle.contiguous().numpy(), log_sums.numpy(), *self.fixed)
+        native.in_threads(lambda i, j: block_kernel.fill_log_sums(*arguments, i, j), dots.shape[1])
+        return log_sums
 
-    def draws(self, table: Tensor) -> None:
+    def draws(self, dots: Tensor) -> None:
         """See `Partition.draws`."""
-        fixed = (table.numpy(), *self.laws)
-        self._add(len(table), lambda i, j: partition_kernel.add_draws(*fixed, i, j))
+        arguments = (dots.numpy(), *self.fixed)
+        self._add(len(dots), lambda i, j: block_kernel.add_draws(*arguments, i, j))
 
     def _add(self, n_rows: int, work: Callable[[int, int], Any]) -> None:
-        for value, grad_beta, through in native.in_threads(work, n_rows):
-            self.value += self.share * value
+        for value, grad_beta, grad_norm in native.in_threads(work, n_rows):
+            self.value += self.draw_weight * value
             self.grad_beta += grad_beta
-            self.through += torch.from_numpy(through).div_(2)
+            self.grad_squared_norm += torch.from_numpy(grad_norm).div_(2)
