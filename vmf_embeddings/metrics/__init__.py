@@ -1,4 +1,4 @@
-"""Scores: arrays in, floats out. `evaluate` has those of metric learning in one call."""
+"""Scores as functions of arrays; `evaluate` computes all those of metric learning in one call."""
 
 from vmf_embeddings.metrics.calibration import (
     ReliabilityBins,

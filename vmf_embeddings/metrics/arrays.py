@@ -17,7 +17,11 @@ def as_float64(values: Array) -> Tensor:
 
 
 def as_labels(values: Array) -> Tensor:
-    """Class labels as an int64 tensor [N]; make text and other numbers integer first."""
+    """Integer class labels as an int64 tensor [N].
+
+    Raises:
+        ValueError: they are floats, complex numbers, or not one axis.
+    """
     labels = torch.as_tensor(values)
     if labels.is_floating_point() or labels.is_complex() or labels.ndim != 1:
         raise ValueError(f"labels must be integers [N], got {labels.dtype} {list(labels.shape)}")
@@ -25,16 +29,16 @@ def as_labels(values: Array) -> Tensor:
 
 
 def as_codes(values: Array) -> Tensor:
-    """Classes [N] of any kind that can be compared, text too, as numbers from 0 without gaps."""
-    known = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    return torch.from_numpy(np.unique(known, return_inverse=True)[1].reshape(-1))
+    """Labels [N] of any sortable type, text too, as class numbers 0..C-1 in sorted order."""
+    labels = values.cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+    return torch.from_numpy(np.unique(labels, return_inverse=True)[1].reshape(-1))
 
 
 def as_unit_rows(values: Array) -> Tensor:
-    """Embeddings [N, D] as float64 rows of length 1 on their own device; zeros stay zeros."""
+    """Embeddings [N, D] as float64 rows of norm 1 on their own device; a zero row stays zero."""
     rows = torch.as_tensor(values).detach()
     unit = torch.empty(rows.shape, dtype=torch.float64, device=rows.device)
-    # by blocks: a copy in float64 of the rows before that would double the memory
+    # by blocks: a float64 copy of all rows would double the memory
     for target, part in zip(unit.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True):
         target.copy_(normalize(part.double(), dim=-1))
     return unit

@@ -1,6 +1,6 @@
 """Expected calibration error and the bins of a reliability diagram.
 
-Naeini, Cooper, Hauskrecht 2015 (binning of confidences), Nguyen & O'Connor 2015,
+Naeini, Cooper, Hauskrecht 2015 (bins of confidence), Nguyen & O'Connor 2015,
 https://arxiv.org/abs/1508.05154 (equal-mass bins). Scott et al. 2021,
 https://arxiv.org/abs/2103.15718, report the L2 form over 15 equal-mass bins; most others the L1
 form over 15 bins of equal width. The two are not comparable.
@@ -19,12 +19,12 @@ Binning = Literal["equal_mass", "equal_width"]
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Non-empty bins in the order of confidence.
+    """Non-empty bins, by increasing confidence.
 
     Args:
         count: [B] int64, rows per bin.
         confidence: [B] mean predicted probability of the predicted class.
-        accuracy: [B] share of right predictions.
+        accuracy: [B] fraction of correct predictions.
     """
 
     count: Tensor
@@ -35,17 +35,17 @@ class ReliabilityBins:
 def reliability_bins(
     confidence: Array, correct: Array, n_bins: int = 15, binning: Binning = "equal_mass"
 ) -> ReliabilityBins:
-    """Sort predictions into bins by confidence.
+    """Group predictions into bins by confidence.
 
     Args:
         confidence: [N] largest predicted probability of each row, in [0, 1].
-        correct: [N] whether the prediction was right.
+        correct: [N] whether the prediction is correct.
         n_bins: >= 1.
-        binning: "equal_mass": the row of rank r (0-based, ties in the order of rows) of N goes to
-            bin floor(r * n_bins / N). "equal_width": bin b holds (b/n_bins, (b+1)/n_bins].
+        binning: "equal_mass": of N rows sorted by confidence (ties keep their order), row r from 0
+            goes to bin floor(r * n_bins / N). "equal_width": bin b holds (b/n_bins, (b+1)/n_bins].
 
     Returns:
-        The bins that hold something.
+        The non-empty bins.
 
     >>> reliability_bins([0.9, 0.6, 0.8, 0.7], [1, 0, 1, 0], n_bins=2).accuracy
     tensor([0., 1.], dtype=torch.float64)
@@ -78,12 +78,12 @@ def expected_calibration_error(
 ) -> float:
     """(sum_b n_b/N |accuracy_b - confidence_b|^norm)^(1/norm), in [0, 1].
 
-    The usual ECE is `norm=1, binning="equal_width"` (the default); 2021's is
-    `norm=2, binning="equal_mass"`, the root of a mean square, never below its L1 form.
+    The usual ECE is `norm=1, binning="equal_width"` (the default). Scott et al. 2021 use
+    `norm=2, binning="equal_mass"`, a root mean square, never below the L1 form of the same bins.
 
     Args:
         confidence: [N] largest predicted probability of each row, in [0, 1].
-        correct: [N] whether the prediction was right.
+        correct: [N] whether the prediction is correct.
         n_bins: >= 1.
         norm: 1 or 2.
         binning: see `reliability_bins`.
@@ -94,9 +94,9 @@ def expected_calibration_error(
     if norm not in (1, 2):
         raise ValueError(f"norm must be 1 or 2, got {norm!r}")
     bins = reliability_bins(confidence, correct, n_bins, binning)
-    share = bins.count.double() / bins.count.sum()
+    weight = bins.count.double() / bins.count.sum()
     gap = (bins.accuracy - bins.confidence).abs()
-    return float((share * gap**norm).sum() ** (1 / norm))
+    return float((weight * gap**norm).sum() ** (1 / norm))
 
 
 def _check(confidence: Tensor, correct: Tensor, n_bins: int) -> None:

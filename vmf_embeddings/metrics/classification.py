@@ -1,7 +1,7 @@
 """Scores of predicted class probabilities: accuracies, F1, negative log-likelihood, Brier.
 
-Predictions may carry S draws per item, as vMF's do; their probability is the mean over draws of the
-softmax (Scott et al. 2021, https://arxiv.org/abs/2103.15718). Everything is computed in float64.
+Logits may have S draws per item, as those of vMF do; the probability is then the mean over draws of
+the softmax (Scott et al. 2021, https://arxiv.org/abs/2103.15718). All scores use float64.
 """
 
 import torch
@@ -13,9 +13,9 @@ _BLOCK_ELEMENTS = 2**23
 
 
 def probabilities(logits: Array) -> Tensor:
-    """Class probabilities [N, C] in float64 from logits [N, C] or, with S draws each, [N, S, C].
+    """Class probabilities [N, C] in float64 from logits [N, C], or [N, S, C] with S draws each.
 
-    The draws' probabilities are averaged, not their logits. Rows are taken in blocks.
+    Probabilities are averaged over the draws, not logits. Computed in blocks of rows.
 
     >>> probabilities([[[0.0, 0.0], [0.0, 1000.0]]])
     tensor([[0.2500, 0.7500]], dtype=torch.float64)
@@ -30,10 +30,10 @@ def probabilities(logits: Array) -> Tensor:
 
 
 def accuracy(scores: Array, labels: Array) -> float:
-    """Share of rows whose largest score is that of their class, in [0, 1].
+    """Fraction of rows whose largest score is that of their class, in [0, 1].
 
     Args:
-        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        scores: [N, C] probabilities or logits; ties predict the lowest class.
         labels: [N] in 0..C-1.
 
     >>> accuracy([[0.2, 0.8], [0.7, 0.3]], [1, 1])
@@ -44,12 +44,12 @@ def accuracy(scores: Array, labels: Array) -> float:
 
 
 def top_k_accuracy(scores: Array, labels: Array, k: int) -> float:
-    """Share of rows whose class has one of the k largest scores, in [0, 1].
+    """Fraction of rows whose class has one of the k largest scores, in [0, 1].
 
     Args:
-        scores: [N, C] probabilities or logits; among equal scores the lowest class comes first.
+        scores: [N, C] probabilities or logits; of equal scores the lowest class comes first.
         labels: [N] in 0..C-1.
-        k: >= 1; all rows are right where k >= C.
+        k: >= 1; the result is 1 where k >= C.
 
     >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], k=2)
     0.5
@@ -64,27 +64,27 @@ def top_k_accuracy(scores: Array, labels: Array, k: int) -> float:
 
 
 def per_class_accuracy(scores: Array, labels: Array) -> Tensor:
-    """Share [C] of the rows of each class that are predicted right; NaN for a class without rows.
+    """Fraction [C] of each class's rows that are predicted correctly; NaN where it has no rows.
 
     Args:
-        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        scores: [N, C] probabilities or logits; ties predict the lowest class.
         labels: [N] in 0..C-1.
 
     >>> per_class_accuracy([[0.9, 0.1, 0.0], [0.2, 0.8, 0.0]], [0, 0])
     tensor([0.5000,    nan,    nan], dtype=torch.float64)
     """
     scores, labels = _pair(scores, labels)
-    right = labels[scores.argmax(1) == labels]
+    correct = labels[scores.argmax(1) == labels]
     n_classes = scores.shape[1]
-    n_right = torch.bincount(right, minlength=n_classes).double()
-    return n_right / torch.bincount(labels, minlength=n_classes)
+    n_correct = torch.bincount(correct, minlength=n_classes).double()
+    return n_correct / torch.bincount(labels, minlength=n_classes)
 
 
 def macro_accuracy(scores: Array, labels: Array) -> float:
-    """Mean of the accuracies of the classes that have rows, in [0, 1]: every class counts alike.
+    """Mean of the accuracies of the classes that have rows, in [0, 1] (balanced accuracy).
 
     Args:
-        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        scores: [N, C] probabilities or logits; ties predict the lowest class.
         labels: [N] in 0..C-1.
 
     >>> macro_accuracy([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], [0, 0, 1, 1])
@@ -97,25 +97,25 @@ def macro_f1(scores: Array, labels: Array) -> float:
     """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), in [0, 1].
 
     van Rijsbergen 1979, "Information Retrieval", chapter 7. Classes that neither have rows nor are
-    predicted are left out; a class without a right prediction has 0.
+    predicted are left out; a class without a correct prediction has F1 = 0.
 
     Args:
-        scores: [N, C] probabilities or logits; equal scores count for the lowest class.
+        scores: [N, C] probabilities or logits; ties predict the lowest class.
         labels: [N] in 0..C-1.
 
     >>> macro_f1([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.9, 0.1]], [0, 0, 0, 1])
     0.42857142857142855
     """
     scores, labels = _pair(scores, labels)
-    guess, n_classes = scores.argmax(1), scores.shape[1]
-    right = torch.bincount(labels[guess == labels], minlength=n_classes).double()
-    # every wrong row is a false positive of one class and a false negative of another
-    both = torch.bincount(torch.cat([guess, labels]), minlength=n_classes)
-    return float((2 * right / both)[both > 0].mean())
+    predicted, n_classes = scores.argmax(1), scores.shape[1]
+    n_correct = torch.bincount(labels[predicted == labels], minlength=n_classes).double()
+    # 2 TP + FP + FN = rows predicted as the class + rows of the class
+    total = torch.bincount(torch.cat([predicted, labels]), minlength=n_classes)
+    return float((2 * n_correct / total)[total > 0].mean())
 
 
 def negative_log_likelihood(predicted: Array, labels: Array) -> float:
-    """Mean of -log p(class) in nats; infinite where a true class was given probability 0.
+    """Mean of -log p(class) in nats; infinite where a true class has probability 0.
 
     Args:
         predicted: [N, C] probabilities.
@@ -129,7 +129,7 @@ def negative_log_likelihood(predicted: Array, labels: Array) -> float:
 
 
 def brier_score(predicted: Array, labels: Array) -> float:
-    """Mean over rows of the squared distance of probabilities and one-hot class, in [0, 2].
+    """Mean over rows of sum_c (p_c - [c is the class])^2, in [0, 2].
 
     Brier 1950, "Verification of forecasts expressed in terms of probability", in its original,
     multi-class form (the sum over classes is not halved).

@@ -1,4 +1,4 @@
-"""Clusters of embeddings and how well they fit the classes: k-means, NMI, pairwise F1.
+"""k-means, and how well clusters agree with classes: NMI and pairwise F1.
 
 k-means by faiss (https://arxiv.org/abs/1702.08734). NMI: normalised by the mean of the entropies
 (Vinh, Epps, Bailey 2010, https://jmlr.org/papers/v11/vinh10a.html, "NMI_sum"). F1 over pairs of
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array, as_codes
 
-# rows x classes beyond which k-means takes minutes (SOP's test split: 6.8e8)
+# rows x classes above which k-means takes minutes (test split of SOP: 6.8e8)
 MOST_PAIRS = 150_000_000
 
 
 @dataclass(frozen=True)
 class ClusterScores:
-    """How well an assignment of rows to clusters fits their classes.
+    """Agreement of clusters with classes.
 
     Args:
-        nmi: mutual information of cluster and class over the mean of their entropies, in [0, 1];
-            1 where both are a single group.
-        f1: 2 TP / (pairs of one class + pairs of one cluster), TP = pairs of one class in one
-            cluster; in [0, 1], NaN where no class and no cluster has two rows.
-        precision: TP / pairs of one cluster; NaN where there is none.
-        recall: TP / pairs of one class; NaN where there is none.
+        nmi: mutual information of cluster and class divided by the mean of their entropies, in
+            [0, 1]; 1 where there is one cluster and one class.
+        f1: 2 TP / (pairs of rows of the same class + pairs in the same cluster), where TP counts
+            pairs of both kinds; in [0, 1], NaN where no class and no cluster has two rows.
+        precision: TP / pairs in the same cluster; NaN where there are none.
+        recall: TP / pairs of the same class; NaN where there are none.
     """
 
     nmi: float
@@ -38,17 +38,17 @@ class ClusterScores:
 
 
 def cluster_scores(clusters: Array, labels: Array) -> ClusterScores:
-    """Compare clusters with classes; both may be numbered in any way.
+    """Compare clusters with classes; labels of both are arbitrary.
 
     Args:
         clusters: [N] cluster of each row.
         labels: [N] class of each row.
 
     Returns:
-        The scores, exact whatever N: pairs are counted by cells of the contingency table.
+        The scores, exact: pairs are counted from the contingency table, never listed.
 
     Raises:
-        ValueError: no row, or lengths that differ.
+        ValueError: there are no rows, or lengths differ.
 
     >>> cluster_scores([7, 7, 3, 3], ["a", "a", "b", "b"]).nmi
     1.0
@@ -64,12 +64,12 @@ def cluster_scores(clusters: Array, labels: Array) -> ClusterScores:
     n_labels = int(label.max()) + 1
     cells = torch.unique(cluster * n_labels + label, return_counts=True)[1]
     by_cluster, by_label = torch.bincount(cluster), torch.bincount(label)
-    true, found, wanted = (_pairs(counts) for counts in (cells, by_cluster, by_label))
+    both, same_cluster, same_class = (_pairs(counts) for counts in (cells, by_cluster, by_label))
     return ClusterScores(
         nmi=_normalized_information(*(_entropy(c) for c in (cells, by_cluster, by_label))),
-        f1=_ratio(2 * true, found + wanted),
-        precision=_ratio(true, found),
-        recall=_ratio(true, wanted),
+        f1=_ratio(2 * both, same_cluster + same_class),
+        precision=_ratio(both, same_cluster),
+        recall=_ratio(both, same_class),
     )
 
 
@@ -81,19 +81,18 @@ def kmeans(
     n_iterations: int = 20,
     seed: int = 1234,
 ) -> tuple[Tensor, Tensor]:
-    """Cluster rows by faiss, starting from rows drawn by `seed`; no row is left out.
+    """k-means of all rows by faiss (Lloyd's algorithm), starting from random rows.
 
     Args:
-        embeddings: [N, D]; float32 is what faiss computes in. Of length 1 where `spherical`.
+        embeddings: [N, D]; faiss computes in float32. Of norm 1 where `spherical`.
         n_clusters: k, from 1 to N.
-        spherical: whether centroids have length 1 and rows go to the largest cosine; otherwise
-            rows go to the nearest centroid by Euclidean distance.
-        n_iterations: of Lloyd's algorithm, >= 1; 20 in the literature's programs.
-        seed: of the start.
+        spherical: normalise centroids and assign rows by cosine, instead of by Euclidean distance.
+        n_iterations: >= 1; 20 in the code of the papers.
+        seed: of the initial centroids.
 
     Returns:
-        Cluster [N] int64 and centroids [k, D] float32. Given a seed, rows and a version of faiss,
-        the same whatever the number of threads up to rounding of its sums.
+        Cluster [N] int64 and centroids [k, D] float32. For the same seed, rows and version of
+        faiss, the number of threads changes them by the rounding of sums only.
 
     Raises:
         ImportError: faiss is not installed.
@@ -108,19 +107,19 @@ def kmeans(
     check_faiss()
     import faiss
 
-    plan = faiss.Clustering(rows.shape[1], n_clusters)
-    plan.niter, plan.seed, plan.spherical = n_iterations, seed, spherical
-    # every row counts, and small clusters are no reason for a warning
-    plan.min_points_per_centroid, plan.max_points_per_centroid = 1, len(rows)
+    clustering = faiss.Clustering(rows.shape[1], n_clusters)
+    clustering.niter, clustering.seed, clustering.spherical = n_iterations, seed, spherical
+    # use every row, and do not warn of small clusters
+    clustering.min_points_per_centroid, clustering.max_points_per_centroid = 1, len(rows)
     index = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(rows.shape[1])
-    plan.train(rows, index)
-    centroids = faiss.vector_to_array(plan.centroids).reshape(n_clusters, -1)
+    clustering.train(rows, index)
+    centroids = faiss.vector_to_array(clustering.centroids).reshape(n_clusters, -1)
     clusters = index.search(rows, 1)[1][:, 0]
     return torch.from_numpy(clusters), torch.from_numpy(centroids.copy())
 
 
 def check_faiss() -> None:
-    """Raise ImportError, with what to type, where faiss is not installed."""
+    """Raise ImportError, with the command to install it, where faiss is missing."""
     try:
         import faiss  # noqa: F401
     except ImportError as error:
@@ -130,18 +129,17 @@ def check_faiss() -> None:
 
 
 def some_classes(labels: Array, most_pairs: int | None = MOST_PAIRS, seed: int = 1234) -> Tensor:
-    """Rows of as many whole classes, drawn at random, as keep rows x classes within `most_pairs`.
+    """A random sample of whole classes with at most `most_pairs` rows x classes.
 
-    Whole classes, because k-means over half of each class would be another problem: that of
-    classes half as large.
+    Whole classes, because scores depend on the size of the classes.
 
     Args:
         labels: [N].
-        most_pairs: rows times classes at most, >= 1 (one class is always taken); None for all.
-        seed: of the draw.
+        most_pairs: largest product of rows and classes (one class is always taken); None for all.
+        seed: of the sample.
 
     Returns:
-        Ascending row numbers; all of them where they are few enough.
+        Row numbers of the sample, ascending; all rows where they are few enough.
 
     >>> some_classes(["a", "a", "b", "b", "c", "c"], most_pairs=8).shape
     torch.Size([4])
@@ -157,7 +155,7 @@ def some_classes(labels: Array, most_pairs: int | None = MOST_PAIRS, seed: int =
 
 
 def _pairs(counts: Tensor) -> int:
-    """Pairs of rows within groups of these sizes, a whole number."""
+    """Number of pairs of rows within groups of these sizes."""
     return int((counts * (counts - 1)).sum()) // 2
 
 
@@ -166,14 +164,14 @@ def _ratio(numerator: int, denominator: int) -> float:
 
 
 def _entropy(counts: Tensor) -> float:
-    """Entropy in nats of the shares of groups of these sizes."""
-    share = counts[counts > 0].double() / counts.sum()
-    return float(-(share * share.log()).sum())
+    """Entropy in nats of a distribution over groups in proportion to these sizes."""
+    p = counts[counts > 0].double() / counts.sum()
+    return float(-(p * p.log()).sum())
 
 
 def _normalized_information(joint: float, cluster: float, label: float) -> float:
-    """2 I / (H + H') with I = H + H' - H(joint); 1 where there is nothing to tell apart."""
+    """2 I / (H + H') with I = H + H' - H(joint); 1 where both entropies are 0."""
     if cluster + label == 0:
         return 1.0
-    # rounding may leave a trace below 0 or above 1
+    # rounding may give values slightly below 0 or above 1
     return min(1.0, max(0.0, 2 * (cluster + label - joint) / (cluster + label)))

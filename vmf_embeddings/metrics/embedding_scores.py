@@ -1,8 +1,8 @@
-"""All scores of metric learning of one set of embeddings, in both spaces: `evaluate`.
+"""All metric-learning scores of one set of embeddings, unnormalised and normalised: `evaluate`.
 
-The spaces of Roth et al. 2020 (https://arxiv.org/abs/2002.08473): rows as the network gives them,
-by Euclidean distance, and rows of length 1, by cosine. Where a network normalises its embeddings
-the two agree.
+Following Roth et al. 2020 (https://arxiv.org/abs/2002.08473), embeddings are scored as the network
+outputs them, by Euclidean distance, and normalised to length 1, by cosine. If the network
+normalises its embeddings, the two agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,15 @@ CUTOFFS: tuple[Cutoff, ...] = (1000, "class_size")
 
 @dataclass(frozen=True)
 class Clustering:
-    """What NMI and F1 were taken over.
+    """The rows that NMI and F1 were computed from.
 
     Args:
         n_rows: rows that were clustered.
         n_clusters: k of k-means, the number of their classes.
-        n_rows_in_all: rows there are.
-        n_classes_in_all: classes there are.
-        seed: of the start of k-means, and of the draw of classes where not all rows were clustered.
+        n_rows_in_all: rows of the whole file.
+        n_classes_in_all: classes of the whole file.
+        seed: of the initial centroids, and of the sample of classes where not all rows were
+            clustered.
     """
 
     n_rows: int
@@ -47,11 +48,11 @@ class EmbeddingScores:
     """Scores by space and name; `docs/metrics.md` defines each.
 
     Args:
-        as_output: of the rows as they are, by Euclidean distance.
-        normalised: of the rows at length 1, by cosine; what `spread` gives stands only here.
-        clustering: what NMI and F1 were taken over; None where they were not asked for.
-        log_spectra: space -> logarithm of the share of each singular value, largest first; empty
-            where the spectrum was not asked for.
+        as_output: of the embeddings as the network outputs them, by Euclidean distance.
+        normalised: of the normalised embeddings, by cosine; the scores of "spread" are only here.
+        clustering: what NMI and F1 were computed from; None where they were not requested.
+        log_spectra: space -> log of each singular value divided by their sum, largest first; empty
+            where the spectrum was not requested.
     """
 
     as_output: dict[str, float]
@@ -60,7 +61,7 @@ class EmbeddingScores:
     log_spectra: dict[str, list[float]] = field(default_factory=dict)
 
     def space(self, name: str) -> dict[str, float]:
-        """The scores of a space of SPACES."""
+        """Scores in one space: "as_output" or "normalised"."""
         return getattr(self, name)
 
 
@@ -76,28 +77,28 @@ def evaluate(
     seed: int = 1234,
     retrieved: Mapping[str, RetrievalScores] | None = None,
 ) -> EmbeddingScores:
-    """Score embeddings by everything that the literature of metric learning reports.
+    """Compute the scores that papers on metric learning report.
 
     Args:
-        features: [N, D] embeddings as the network gives them.
-        labels: [N] classes of any kind that can be compared.
+        features: [N, D] embeddings as the network outputs them.
+        labels: [N] classes of any sortable type.
         metrics: which of METRICS: "recall" (Recall@k), "map" (MAP@R, mAP, mAP@1000 in both
             normalisations, mAP_c), "nmi" (NMI and pairwise F1 of k-means, as many clusters as
             classes), "spectrum" (rho), "spread" (distances in and between classes, concentration,
             uniformity, alignment).
         ks: the k of Recall@k.
-        is_query: [N] bool, rows that ask; None = all. Recall and MAP only.
-        is_gallery: [N] bool, rows that are searched; None = all. Recall and MAP only.
-        most_pairs: NMI and F1 take whole classes, drawn at random, up to this many rows x classes;
-            None takes all rows.
-        seed: of that draw and of the start of k-means.
-        retrieved: space -> its retrieval with CUTOFFS, where that is known already.
+        is_query: [N] bool, query rows; None = all. For "recall" and "map" only.
+        is_gallery: [N] bool, gallery rows; None = all. For "recall" and "map" only.
+        most_pairs: NMI and F1 are computed from a random sample of whole classes with at most this
+            many rows x classes; None takes all rows.
+        seed: of that sample and of the initial centroids of k-means.
+        retrieved: space -> result of `retrieve`, where it has been computed before.
 
     Returns:
         The scores, as fractions, nats or as `docs/metrics.md` says.
 
     Raises:
-        ValueError: an unknown name of a metric; what `retrieval` and `kmeans` refuse.
+        ValueError: an unknown name of a metric, or arguments that `retrieval` or `kmeans` rejects.
         ImportError: "nmi" without faiss.
 
     >>> rows = [[3.0, 0.1], [1.0, 0.0], [0.0, 1.0], [0.1, 2.0]]
@@ -125,10 +126,10 @@ def evaluate(
 
 
 def check_metrics(names: Sequence[str]) -> None:
-    """Refuse unknown names of metrics.
+    """Check names of metrics.
 
     Raises:
-        ValueError: naming them and the known ones.
+        ValueError: for unknown names; the message lists the known ones.
     """
     unknown = [name for name in names if name not in METRICS]
     if unknown:
@@ -136,10 +137,10 @@ def check_metrics(names: Sequence[str]) -> None:
 
 
 def spaces(features: Array) -> dict[str, Tensor]:
-    """Rows [N, D] in each space of SPACES; those at length 1 are float64.
+    """The embeddings [N, D] in each space of SPACES; normalised ones are float64.
 
     Raises:
-        ValueError: no matrix, or values that are not finite.
+        ValueError: they are not a matrix, or hold NaN or infinity.
     """
     rows = torch.as_tensor(features).detach()
     rows = rows if rows.is_floating_point() else rows.double()
@@ -152,13 +153,13 @@ def spaces(features: Array) -> dict[str, Tensor]:
 
 
 def retrieve(rows: Tensor, labels: Array, space: str, **options: object) -> RetrievalScores:
-    """Rank in a space of SPACES, with CUTOFFS; `options` are those of `retrieval`."""
+    """`retrieval` in one space of SPACES with the cutoffs CUTOFFS; `options` go to `retrieval`."""
     metric = "l2" if space == "as_output" else "ip"
     return retrieval(rows, labels, metric=metric, cutoffs=CUTOFFS, **options)
 
 
 def _precision(found: RetrievalScores) -> dict[str, float]:
-    """Scores that take all ranks of a class."""
+    """Scores that need the ranks of all positives."""
     return {
         "map@r": found.map_at_r,
         "mean_average_precision": found.mean_average_precision,
@@ -175,13 +176,13 @@ def _add_clusters(
     most_pairs: int | None,
     seed: int,
 ) -> Clustering:
-    """Put NMI and F1 into each space; k-means is spherical where rows have length 1."""
+    """Add NMI and F1 to each space; k-means is spherical for normalised embeddings."""
     codes = as_codes(labels)
     chosen = some_classes(codes, most_pairs, seed)
     n_clusters = len(codes[chosen].unique())
     for name in SPACES:
-        some = rows[name][chosen.to(rows[name].device)]
-        clusters, _ = kmeans(some, n_clusters, spherical=name == "normalised", seed=seed)
+        sample = rows[name][chosen.to(rows[name].device)]
+        clusters, _ = kmeans(sample, n_clusters, spherical=name == "normalised", seed=seed)
         scores = cluster_scores(clusters, codes[chosen])
         found[name] |= {"nmi": scores.nmi, "f1": scores.f1}
     return Clustering(len(chosen), n_clusters, len(codes), int(codes.max()) + 1, seed)
@@ -190,7 +191,7 @@ def _add_clusters(
 def _add_spectra(
     found: dict[str, dict[str, float]], rows: Mapping[str, Tensor]
 ) -> dict[str, list[float]]:
-    """Put rho into each space; its modes are the ones that figures were published for."""
+    """Add rho to each space, for the modes that papers report."""
     spectra = {}
     for name in SPACES:
         values = singular_values(rows[name])
@@ -203,7 +204,7 @@ def _add_spectra(
 
 
 def _spread(unit_rows: Tensor, labels: Array) -> dict[str, float]:
-    """What only directions have."""
+    """Scores that are defined for normalised embeddings only."""
     distances, kappa = class_distances(unit_rows, labels), concentration(unit_rows, labels)
     return {
         "intra": distances.intra,

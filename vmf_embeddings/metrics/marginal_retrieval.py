@@ -1,7 +1,8 @@
-"""Retrieval scores marginalised over draws, for embeddings that are distributions.
+"""Retrieval scores marginalised over draws, for embeddings that are distributions (vMF).
 
-Scott et al. 2021, https://arxiv.org/abs/2103.15718: every item is drawn S times; draw s of a query
-is compared with draw s of the gallery. Draws arrive one at a time, so memory is that of one draw.
+Scott et al. 2021, https://arxiv.org/abs/2103.15718: S samples are drawn for every item; sample s of
+a query is compared with sample s of every gallery row. Draws are passed one at a time, so only one
+is in memory.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -19,12 +20,12 @@ class MarginalScores:
     """Scores over S draws, as fractions.
 
     Args:
-        recall: k -> share of queries of which more than half of the draws have a row of their class
-            among the k nearest; a tie is a miss.
-        map_at_r: MAP@R of a draw, averaged over draws; NaN where no query has a positive.
-        r_precision: R-precision, likewise.
-        mean_average_precision: mean average precision over the whole gallery, likewise.
-        mean_reciprocal_rank: likewise.
+        recall: k -> fraction of queries that have a row of their class among the k nearest in more
+            than half of the draws; exactly half counts as a miss.
+        map_at_r: MAP@R, averaged over draws; NaN where no query has a positive.
+        r_precision: R-precision, averaged over draws.
+        mean_average_precision: over the whole gallery, averaged over draws.
+        mean_reciprocal_rank: averaged over draws.
     """
 
     recall: dict[int, float]
@@ -42,14 +43,14 @@ def marginal_retrieval(
     progress: Callable[[float], None] | None = None,
     **options: Any,
 ) -> MarginalScores:
-    """Score every draw once: Recall@k by a vote of the draws, the other scores by their mean.
+    """Score every draw; Recall@k by majority vote over draws, the other scores by their mean.
 
     Args:
         draws: S arrays [N, D].
         labels: [N], see `retrieval`.
         ks: the k of Recall@k.
-        progress: told how many draws are done, with the share of the current one.
-        options: `similarity` or `metric`, masks and more, see `retrieval`.
+        progress: called with the number of draws done, plus the fraction of the current one.
+        options: arguments of `retrieval`, such as `similarity` or `metric`, and masks.
 
     Returns:
         The scores.
@@ -64,12 +65,16 @@ def marginal_retrieval(
     >>> marginal_retrieval([good, bad], labels, metric="l2").recall
     {1: 0.0}
     """
-    tell = progress or (lambda done: None)
+    report_progress = progress or (lambda done: None)
     votes = {int(k): torch.zeros((), dtype=torch.int64) for k in ks}
     means = []
     for number, draw in enumerate(draws):
         found = retrieval(
-            draw, labels, ks=ks, progress=lambda part, n=number: tell(n + part), **options
+            draw,
+            labels,
+            ks=ks,
+            progress=lambda part, n=number: report_progress(n + part),
+            **options,
         )
         first = found.rows.first_hit
         for k in votes:

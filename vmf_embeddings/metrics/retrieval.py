@@ -1,8 +1,8 @@
 """Retrieval scores from ranks: Recall@k, R-precision, MAP@R, mean average precision, MRR.
 
 MAP@R: Musgrave, Belongie, Lim 2020, "A Metric Learning Reality Check",
-https://arxiv.org/abs/2003.08505, section 3.2. Memory is that of a few tiles of scores, and of one
-count for every pair of rows of a class.
+https://arxiv.org/abs/2003.08505, section 3.2. Memory: a few tiles of scores, and one count for
+every pair of rows of a class.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ _BLOCK_ELEMENTS = 2**22
 
 @dataclass(frozen=True)
 class RetrievalRows:
-    """Scores of single queries, in the order of the queries.
+    """Scores of every query, in the order of the queries.
 
     Args:
-        first_hit: [Q] int64 rank (1 = nearest) of the first row of the query's class; 0 where
-            there is none.
-        n_relevant: [Q] int64 R, gallery rows of the query's class without the query itself.
-        r_precision: [Q] share of the class among the R nearest; NaN where R = 0.
+        first_hit: [Q] int64 rank (1 = nearest) of the first positive (gallery row of the query's
+            class); 0 where there is none.
+        n_relevant: [Q] int64 R, number of positives, the query itself not counted.
+        r_precision: [Q] fraction of positives among the R nearest; NaN where R = 0.
         average_precision_at_r: [Q] (1/R) sum_{i<=R} precision@i hit_i; NaN where R = 0.
         average_precision: [Q] the same sum over the whole gallery; NaN where R = 0.
-        average_precision_within: cutoff k -> [Q] the same sum over the k nearest, still over R;
-            "class_size" stands for k = R + 1, the class with the query.
+        average_precision_within: cutoff k -> [Q] (1/R) times the same sum over the k nearest;
+            "class_size" stands for k = R + 1, the size of the class with the query.
     """
 
     first_hit: Tensor
@@ -49,17 +49,17 @@ class RetrievalScores:
     """Means over queries, as fractions.
 
     Args:
-        recall: k -> share of queries with a row of their class among the k nearest. A query whose
-            class has no other row counts as a miss.
+        recall: k -> fraction of queries with a positive among the k nearest. A query without
+            positives counts as a miss.
         map_at_r: mean average precision at R over the queries that have one; NaN if none has.
         r_precision: mean R-precision over the same queries.
         mean_average_precision: mean over the same queries of the average precision over the whole
             gallery.
-        mean_reciprocal_rank: mean of 1 / rank of the first row of the class, over all queries; 0
-            for a query whose class has no other row, as in Recall@k.
+        mean_reciprocal_rank: mean over all queries of 1 / rank of the first positive; 0 for a
+            query without positives, as in Recall@k.
         n_queries: Q.
-        n_without_positive: queries whose class has no other row in the gallery.
-        rows: the single queries.
+        n_without_positive: queries without positives.
+        rows: the scores of every query.
     """
 
     recall: dict[int, float]
@@ -79,14 +79,14 @@ class RetrievalScores:
         return float(self.rows.average_precision_within[cutoff].nanmean())
 
     def map_within_reference(self, cutoff: Cutoff) -> float:
-        """The same sum over R + 1, as if a query had to find itself; singletons count 0.
+        """`map_within` divided by R + 1 instead of R; queries without positives count 0.
 
-        So do the programs of Roth et al. 2020 and 2022 (https://arxiv.org/abs/2002.08473,
-        https://arxiv.org/abs/2203.08547), whose perfect ranking scores R / (R + 1): their mAP@1000
-        with k = 1000, their mAP_c with "class_size". For figures to be compared with theirs.
+        This is what the code of Roth et al. 2020 and 2022 (https://arxiv.org/abs/2002.08473,
+        https://arxiv.org/abs/2203.08547) computes, where a perfect ranking scores R / (R + 1):
+        their mAP@1000 with k = 1000, their mAP_c with "class_size". For comparison with them.
         """
-        share = self.rows.n_relevant.double() / (self.rows.n_relevant + 1)
-        return float((self.rows.average_precision_within[cutoff] * share).nan_to_num().mean())
+        factor = self.rows.n_relevant.double() / (self.rows.n_relevant + 1)
+        return float((self.rows.average_precision_within[cutoff] * factor).nan_to_num().mean())
 
 
 def retrieval(
@@ -103,31 +103,31 @@ def retrieval(
     process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> RetrievalScores:
-    """Rank the rows of every query's class among the gallery; no query finds itself.
+    """Rank every query's positives among the gallery; a query is not its own neighbour.
 
-    Ranks are those of float64 similarities, ties going to the lowest row number.
+    Ranks are those of float64 similarities; of equal ones the lowest row number comes first.
 
     Args:
-        embeddings: [N, D], projected as the similarity wants them (`Geometry.project`).
-        labels: [N] of any kind that can be compared: numbers need not be contiguous, text is fine.
+        embeddings: [N, D], projected for the similarity (`Geometry.project`).
+        labels: [N] of any sortable type: integers (not necessarily contiguous), text, ….
         similarity: takes [Q, D] and [G, D] in float64, gives [Q, G], larger is closer.
-        metric: "ip" or "l2" instead, where it orders the rows alike; faster.
+        metric: "ip" or "l2" instead of `similarity`, if it gives the same order; faster.
         ks: the k of Recall@k, each >= 1.
-        is_query: [N] bool, rows that ask; None = all.
-        is_gallery: [N] bool, rows that are searched; None = all. A query that is in the gallery too
-            is left out of its own ranking by its index.
+        is_query: [N] bool, query rows; None = all.
+        is_gallery: [N] bool, gallery rows; None = all. A query that is also a gallery row is left
+            out of its own ranking, by its index.
         cutoffs: the k of `map_within`, each >= 1, or "class_size".
-        only_recall: rank the nearest row of the class only; scores but Recall@k and the mean
+        only_recall: rank the nearest positive only; all scores but Recall@k and the mean
             reciprocal rank are then NaN.
         process_group: processes that divide the work, see `search.ranks`.
-        progress: told the share of the work done, in (0, 1].
+        progress: called with the fraction of the work that is done, in (0, 1].
 
     Returns:
-        Means and single queries' scores.
+        Means over queries, and the scores of every query.
 
     Raises:
-        ValueError: shapes that differ, no query, no gallery row, k < 1, values that are not finite,
-            or cutoffs beside `only_recall`.
+        ValueError: shapes differ, there is no query or no gallery row, k < 1, values are not
+            finite, or cutoffs are given with `only_recall`.
 
     >>> rows = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.6, 0.4]]
     >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", ks=(1, 3))
@@ -154,7 +154,7 @@ def retrieval(
 
 
 def _no_scores(order: ByClass, cutoffs: Sequence[Cutoff]) -> RetrievalRows:
-    """The scores of queries that have nothing to find."""
+    """The scores of queries without positives, for all queries."""
     unknown = torch.full((len(order.queries),), torch.nan, dtype=torch.float64)
     n_relevant = torch.empty_like(order.n_relevant)
     n_relevant[order.query_positions] = order.n_relevant
@@ -166,23 +166,23 @@ def _no_scores(order: ByClass, cutoffs: Sequence[Cutoff]) -> RetrievalRows:
 def _score(
     rows: RetrievalRows, order: ByClass, first: int, last: int, before: Tensor, only_recall: bool
 ) -> None:
-    """Fill in the scores of queries from how many rows come before each of their class [q, n]."""
-    n_relevant, places = order.n_relevant[first:last], order.query_positions[first:last]
+    """Set the scores of queries first to last from the negatives before each class row [q, n]."""
+    n_relevant, positions = order.n_relevant[first:last], order.query_positions[first:last]
     for r in n_relevant.unique().tolist():
         if r == 0:
             continue
         chosen = (n_relevant == r).nonzero().squeeze(1)
         for part in chosen.split(max(1, _BLOCK_ELEMENTS // r)):
-            # a query in the gallery stands first in its own class
+            # a query in the gallery comes first in its own class and is left out here
             ranks = before[part.to(before.device)][:, -1 if only_recall else -r :].cpu()
             ranks = ranks + torch.arange(1, ranks.shape[1] + 1)
-            rows.first_hit[places[part]] = ranks[:, 0]
+            rows.first_hit[positions[part]] = ranks[:, 0]
             if not only_recall:
-                _score_class(rows, places[part], ranks)
+                _score_class(rows, positions[part], ranks)
 
 
 def _score_class(rows: RetrievalRows, places: Tensor, ranks: Tensor) -> None:
-    """Fill in the scores of queries at `places` [q] from the ranks [q, R] of their positives."""
+    """Set the scores of the queries `places` [q] from the ranks [q, R] of their positives."""
     n_relevant = ranks.shape[1]
     precision = torch.arange(1, n_relevant + 1, dtype=torch.float64) / ranks
     found = ranks <= n_relevant

@@ -1,6 +1,6 @@
-"""How embeddings lie on the sphere: distances in and between classes, concentration, uniformity.
+"""Distances within and between classes on the sphere, concentration, uniformity, alignment.
 
-Rows of any length are taken as directions. Distances and their ratio (pi): Roth et al. 2020,
+Embeddings of any length are normalised first. Distances and their ratio (pi): Roth et al. 2020,
 https://arxiv.org/abs/2002.08473, section 5. Uniformity and alignment: Wang and Isola 2020,
 https://arxiv.org/abs/2005.10242, equations 4 and 5. Concentration: Banerjee et al. 2005,
 https://www.jmlr.org/papers/v6/banerjee05a.html, equation 4.4.
@@ -14,7 +14,7 @@ from torch import Tensor
 from vmf_embeddings.metrics.arrays import Array, as_codes, as_unit_rows
 
 _TILE = 1024
-# a mean as long as this is that of one point but for rounding
+# a mean of unit rows as long as this is that of identical rows, up to rounding
 _ONE_POINT = 1 - 1e-12
 
 
@@ -23,11 +23,11 @@ class ClassDistances:
     """Cosine distances, 1 - cosine, in [0, 2].
 
     Args:
-        intra_per_class: [C] mean over pairs of different rows of a class; NaN for a single row.
+        intra_per_class: [C] mean over pairs of different rows of the class; NaN for a single row.
         intra: mean of these over the classes that have one; NaN if none has.
-        inter: mean over pairs of classes of the distance of their mean directions; NaN for one
-            class. Above 1 at most by 1 / (C - 1).
-        ratio: intra / inter, the density pi; NaN where inter is 0 or NaN.
+        inter: mean over pairs of classes of the distance of their mean directions, at most
+            1 + 1 / (C - 1); NaN for one class.
+        ratio: intra / inter, called pi_ratio or embedding density; NaN where inter is 0 or NaN.
     """
 
     intra_per_class: Tensor
@@ -37,17 +37,17 @@ class ClassDistances:
 
 
 def class_distances(embeddings: Array, labels: Array) -> ClassDistances:
-    """Mean distances within classes and between them, exact and without a matrix of pairs.
+    """Mean distances within and between classes, exact, in O(N D).
 
-    With S the sum of n unit rows, the n (n - 1) ordered pairs of different rows have
-    |S|^2 - n as the sum of their cosines.
+    The cosines of all n (n - 1) ordered pairs of different unit rows with sum S add up to
+    |S|^2 - n.
 
     Args:
         embeddings: [N, D].
         labels: [N].
 
     Returns:
-        The distances, in float64.
+        The distances, computed in float64.
 
     >>> found = class_distances([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]], [0, 0, 1])
     >>> found.intra_per_class.tolist(), round(found.inter, 4)
@@ -67,10 +67,10 @@ def class_distances(embeddings: Array, labels: Array) -> ClassDistances:
 
 
 def alignment(embeddings: Array, labels: Array) -> float:
-    """Mean squared distance of two different rows of one class, on the sphere, in [0, 4].
+    """Mean squared distance of two different rows of one class, after normalisation, in [0, 4].
 
-    Every pair counts alike, so large classes count more than in `ClassDistances.intra`. Smaller is
-    tighter; NaN where no class has two rows.
+    Every pair has the same weight, so large classes count more than in `ClassDistances.intra`.
+    Smaller is more compact; NaN where no class has two rows.
 
     Args:
         embeddings: [N, D].
@@ -82,19 +82,19 @@ def alignment(embeddings: Array, labels: Array) -> float:
     found = class_distances(embeddings, labels).intra_per_class
     counts = torch.bincount(as_codes(labels)).to(found.device)
     pairs = (counts * (counts - 1)).double()
-    # a squared chord is twice the cosine distance
+    # |x - y|^2 = 2 (1 - cos) for unit rows
     return float(2 * (found.nan_to_num() * pairs).sum() / pairs.sum())
 
 
 def uniformity(embeddings: Array, t: float = 2.0) -> float:
     """Mean Gaussian potential G_t = mean exp(-t |x - y|^2) over pairs of different rows, in (0, 1].
 
-    Smaller is more uniform: exp(-4 t) for two opposite points, near exp(-2 t) for many directions
-    at random. Wang and Isola's loss is its logarithm. Exact, by tiles: N^2 D / 2 products.
+    Smaller is more uniform: exp(-4 t) for two opposite points, close to exp(-2 t) for many random
+    directions. Wang and Isola's loss is its logarithm. Exact; N^2 D / 2 multiplications, by tiles.
 
     Args:
         embeddings: [N, D].
-        t: width of the kernel, > 0.
+        t: > 0; the kernel is narrower for larger t.
 
     Returns:
         G_t; NaN for a single row.
@@ -104,25 +104,25 @@ def uniformity(embeddings: Array, t: float = 2.0) -> float:
     """
     rows = as_unit_rows(embeddings)
     n_rows = len(rows)
-    # so that one product of a left and a right row is -t |x - y|^2
-    longer, falls = (2 * t) ** 0.5 * rows, -t * rows.square().sum(1, keepdim=True)
-    left = torch.cat([longer, falls, torch.ones_like(falls)], 1)
-    right = torch.cat([longer, torch.ones_like(falls), falls], 1)
+    # left . right = 2 t x.y - t |x|^2 - t |y|^2 = -t |x - y|^2
+    scaled, squares = (2 * t) ** 0.5 * rows, -t * rows.square().sum(1, keepdim=True)
+    left = torch.cat([scaled, squares, torch.ones_like(squares)], 1)
+    right = torch.cat([scaled, torch.ones_like(squares), squares], 1)
     total = rows.new_zeros(())
     for first in range(0, n_rows, _TILE):
         for begin in range(first, n_rows, _TILE):
             potential = (left[first : first + _TILE] @ right[begin : begin + _TILE].T).exp_()
-            # off the diagonal, a tile stands for its mirror image too
+            # a tile above the diagonal also counts for its transpose below it
             total += potential.fill_diagonal_(0).sum() if begin == first else 2 * potential.sum()
     return float(total / (n_rows * (n_rows - 1))) if n_rows > 1 else float("nan")
 
 
 def concentrations(embeddings: Array, labels: Array) -> Tensor:
-    """Concentration kappa of each class as if it were a von Mises-Fisher law, [C] float64, >= 0.
+    """Concentration kappa of a von Mises-Fisher distribution fitted to each class, [C], >= 0.
 
-    kappa = r (D - r^2) / (1 - r^2), r the length of the mean of the class's unit rows: within a few
-    per cent of the largest likelihood. Few rows make it too large: n rows without any direction
-    have r near n^-1/2. NaN for classes of one row, or of one point, which have none.
+    kappa = r (D - r^2) / (1 - r^2), with r the norm of the mean of the class's unit rows: within a
+    few per cent of the maximum likelihood estimate. It is too large for few rows: n uniformly
+    distributed rows have r near n^-1/2. NaN for a class of one row or of identical rows.
 
     Args:
         embeddings: [N, D].
@@ -140,12 +140,12 @@ def concentrations(embeddings: Array, labels: Array) -> Tensor:
 
 @dataclass(frozen=True)
 class Concentration:
-    """How the concentrations of the classes differ; NaN where no class has one.
+    """Mean and variance of the concentrations of the classes; NaN where no class has one.
 
     Args:
         mean: over classes.
-        variance: over classes (of all of them: divided by their number), sigma^2_kappa.
-        relative_variance: variance / mean^2, which no common factor of all concentrations changes.
+        variance: over classes (divided by their number, not by one less), sigma^2_kappa.
+        relative_variance: variance / mean^2, independent of a common factor of all kappa.
     """
 
     mean: float
@@ -173,7 +173,7 @@ def concentration(embeddings: Array, labels: Array) -> Concentration:
 
 
 def _class_sums(rows: Tensor, labels: Array) -> tuple[Tensor, Tensor]:
-    """Sum [C, D] and number [C] of the rows of each class, float64."""
+    """Sum [C, D] and number [C] of the rows of each class, both float64."""
     codes = as_codes(labels).to(rows.device)
     if len(codes) != len(rows):
         raise ValueError(f"{len(rows)} embeddings and {len(codes)} labels: need one for each row")

@@ -185,7 +185,10 @@ class _TileCounts:
         *,
         both: bool,
     ) -> None:
-        """Count a tile, and if `both` its transpose; changes to float64 if float32 decides little."""
+        """Count a tile, if `both` its transpose too; change to float64 where float32 is too coarse.
+
+        Too coarse: more than MAX_RESCORED_FRACTION of the scores were computed again.
+        """
         args = positives, self.error_bounds[first:], self.products.scorer
         n_rescored = count_tile(tile, row, column, *args)
         if both:
