@@ -33,3 +33,11 @@ def golden() -> Callable[[str], Mapping[str, np.ndarray]]:
 def cases(data: Mapping[str, np.ndarray]) -> list[str]:
     """The case names of a golden file: what stands before the first slash of its keys."""
     return sorted({key.split("/", 1)[0] for key in data})
+
+
+def variants(data: Mapping[str, np.ndarray], result: str, start: str = "") -> list[str]:
+    """Names v of the keys `case/v/result` of a golden file whose v begins with `start`."""
+    parts = [key.split("/") for key in data]
+    return sorted(
+        {p[1] for p in parts if len(p) == 3 and p[2] == result and p[1].startswith(start)}
+    )

@@ -1,5 +1,7 @@
 """The distillation term: golden numbers, its direction, its optimum and its gradient."""
 
+import re
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -36,11 +38,12 @@ def test_loss_gradient_and_counts_equal_the_formula(golden):
             kl = distillation_divergence(student, teacher, tau, power)
             assert kl.item() == pytest.approx(float(given["kl_ts_mean"]), rel=1e-9)
             supervised = cross_entropy(student + prior, labels)
-            for alpha in (0, 0.25, 0.5, 1):
+            weighted = {k: v for k, v in given.items() if re.fullmatch(r"loss_alpha.*_tau2", k)}
+            assert weighted
+            for name, expected in weighted.items():
+                alpha = float(name.removeprefix("loss_alpha").removesuffix("_tau2"))
                 loss = (1 - alpha) * supervised + alpha * tau**2 * kl
-                assert loss.item() == pytest.approx(
-                    float(given[f"loss_alpha{alpha}_tau2"]), rel=1e-9
-                )
+                assert loss.item() == pytest.approx(float(expected), rel=1e-9)
             loss = 0.5 * supervised + 0.5 * tau**2 * kl
             (gradient,) = torch.autograd.grad(loss, student)
             expected = torch.tensor(given["grad_student_alpha0.5_tau2"])

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy, softplus
 
 import vmf_embeddings
-from tests.conftest import cases
+from tests.conftest import cases, load_golden, variants
 from tests.methods.laws import normal
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.geometry import cosines
@@ -84,15 +84,16 @@ def test_similarity_equals_the_golden(golden):
         np.testing.assert_allclose(ours.numpy(), phi, rtol=0, atol=1e-14)
 
 
-VARIANTS = {"cosine": None, "tvmf_k-0.3": -0.3, "tvmf_k4": 4.0, "tvmf_k16": 16.0, "tvmf_k64": 64.0}
+VARIANTS = variants(load_golden("tvmf_heads"), "logits")  # "cosine", and one per kappa
 
 
 def golden_head(data, case: str, variant: str, dtype: torch.dtype):
-    kappa, weight = VARIANTS[variant], torch.tensor(data[f"{case}/weight"], dtype=dtype)
-    knobs = {"bias": bool(data[f"{case}/has_bias"]), "scale": None}
-    head = CosineHead(*weight.shape, **knobs)
-    if kappa is not None:
-        head = TVMFHead(*weight.shape, kappa=kappa, **knobs)
+    weight = torch.tensor(data[f"{case}/weight"], dtype=dtype)
+    options = {"bias": bool(data[f"{case}/has_bias"]), "scale": None}
+    head = CosineHead(*weight.shape, **options)
+    if variant != "cosine":
+        kappa = float(data[f"{case}/{variant}/kappa"])
+        head = TVMFHead(*weight.shape, kappa=kappa, **options)
     head = head.to(dtype)
     with torch.no_grad():
         head.weight.copy_(weight)
@@ -138,8 +139,10 @@ def test_float32_logits_agree_with_the_golden(golden, variant):
         head = golden_head(data, case, variant, torch.float32)
         logits = head.logits(torch.tensor(data[f"{case}/x"])).detach().numpy()
         expected = data[f"{case}/{variant}/logits"]
-        # kappa multiplies the rounding of a cosine by up to 1 + 2 kappa
-        np.testing.assert_allclose(logits, expected, rtol=0, atol=2e-5, err_msg=case)
+        # kappa multiplies the rounding of a cosine, 3e-7 at most, by up to 1 + 2 kappa
+        kappa = 0.0 if variant == "cosine" else float(data[f"{case}/{variant}/kappa"])
+        atol = max(2e-5, 3e-7 * (1 + 2 * kappa))
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=atol, err_msg=case)
 
 
 # the scale
@@ -260,11 +263,10 @@ def test_nearest_class_mean_equals_the_golden(golden, features, distance):
     data = golden("longtail_extras")
     x = torch.tensor(data["tau_norm/features"]).double()
     train = torch.tensor(data["ncm/train_features"]).double()
-    head = NCMHead(20, 16, features, distance).double()
+    centroids = data[f"ncm/centroids_{features}"]
+    head = NCMHead(*centroids.shape, features, distance).double()
     head.fit(train, torch.tensor(data["ncm/train_labels"]))
-    np.testing.assert_allclose(
-        head.centroids.numpy(), data[f"ncm/centroids_{features}"], rtol=0, atol=1e-12
-    )
+    np.testing.assert_allclose(head.centroids.numpy(), centroids, rtol=0, atol=1e-12)
     key = f"ncm/logits_{features}_{'cos' if distance == 'dot' else 'l2'}"
     np.testing.assert_allclose(head(x).numpy(), data[key], rtol=0, atol=1e-9)
 

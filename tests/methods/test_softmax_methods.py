@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from tests.conftest import cases
+from tests.conftest import cases, load_golden, variants
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
 from vmf_embeddings.criteria.angular_margin import add_angular_margin
 from vmf_embeddings.geometry import cosines
@@ -38,8 +38,11 @@ VARIANTS = {  # loss and logits
         lambda x, w, y, beta: dot_product_logits(x, w),
     ),
     "normalized": (cosine_cross_entropy, lambda x, w, y, beta: cosine_logits(x, w, beta)),
-    "arcface_m0.5": arcface(0.5),
-    "arcface_m0.3": arcface(0.3),
+    # the name of a variant says its margin
+    **{
+        name: arcface(float(name.removeprefix("arcface_m")))
+        for name in variants(load_golden("sce_losses"), "loss", "arcface_m")
+    },
     "arcface_set_m_zero": arcface(0.0),
 }
 

@@ -1,15 +1,13 @@
 """Laws of the class-aware sampler, and the reference's counts."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from tests.conftest import cases, load_golden
 from vmf_embeddings.samplers.class_aware import ClassAwareSampler, shuffles
 
-GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "class_aware_sampler.npz")
-CASES = sorted({key.split("/")[0] for key in GOLDEN.files})
+GOLDEN = load_golden("class_aware_sampler")
 SIZES = (50, 20, 7, 3, 1)
 LABELS = torch.repeat_interleave(torch.arange(5), torch.tensor(SIZES))
 LABELS = LABELS[torch.randperm(81, generator=torch.Generator().manual_seed(0))]
@@ -99,9 +97,9 @@ def test_shares_of_processes_make_up_the_batch(world):
     assert sorted(torch.cat(shares).tolist()) == sorted(batch.tolist())
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", cases(GOLDEN))
 def test_counts_are_those_of_the_reference(case):
-    golden = {k.split("/")[1]: GOLDEN[k] for k in GOLDEN.files if k.startswith(f"{case}/")}
+    golden = {k.split("/")[1]: GOLDEN[k] for k in GOLDEN if k.startswith(f"{case}/")}
     labels, n = golden["labels"], int(golden["num_samples_cls"])
     drawn = sampler(labels, batch_size=64, n_samples=n, epoch_length="reference_sampler")
     whole_passes = golden["epoch_length"] % (len(golden["class_counts"]) * n) == 0
