@@ -68,8 +68,7 @@ def epoch_of(row: Row, device: str) -> Case:
     with tempfile.TemporaryDirectory() as folder:
         job = assembly.training_job(composed(row, device), Path(folder))
     forget_precision()
-    names = ("method", "dataset", "sampler", "make_optimizer", "settings")
-    parts = loop.assemble(*(job[name] for name in names), None, job["schedule"])
+    parts = loop.assemble(job)
     quiet = EpochProgress(0, 1, len(parts.batches), notes=[], enabled=False)
     return lambda: train_epoch(parts, 0, quiet)
 

@@ -29,8 +29,9 @@ from vmf_embeddings.samplers.episodic import EpisodicSampler
 from vmf_embeddings.samplers.random import RandomSampler
 from vmf_embeddings.training import loop, optimizers
 from vmf_embeddings.training.fit import train_epoch
+from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.progress import EpochProgress
-from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.settings import TrainingSettings
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf"
 ESTIMATOR_OPTIONS = ("estimator", "draws", "directions", "sampling")
@@ -261,7 +262,10 @@ def training_epoch(
     optimizer = partial(
         optimizers.sgd, lr=1e-4, momentum=0.9, nesterov=True, weight_decay=0.0, fused=fused
     )
-    settings = Settings.from_config(config)
-    parts = loop.assemble(method, _Pictures(split), sampler, optimizer, settings, None)
+    settings = TrainingSettings.from_config(config)
+    data = _Pictures(split)
+    parts = loop.assemble(
+        TrainingJob(method, data, sampler, optimizer, settings, Path("unused"), config)
+    )
     quiet = EpochProgress(0, 1, len(sampler), notes=[], enabled=False)
     return lambda: train_epoch(parts, 0, quiet)

@@ -9,7 +9,7 @@ from vmf_embeddings.embeddings import load_embeddings
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.subject import load_subject
-from vmf_embeddings.extract import extract
+from vmf_embeddings.extract import ExtractionJob, extract
 from vmf_embeddings.training.execution import ExecutionSettings
 
 SPEED = ExecutionSettings(
@@ -31,10 +31,11 @@ def untrained():
 def extracted(untrained, folder, **said):
     dataset, method = untrained
     checkpoint = {"method_state_dict": method.state_dict(), "epoch": 3, **said}
-    (path,) = extract(
+    job = ExtractionJob(
         method, dataset, checkpoint, ("test",), folder, method_name="classifier", seed=1,
-        batch_size=256, num_workers=0, speed=SPEED,
+        batch_size=256, num_workers=0, execution=SPEED,
     )  # fmt: skip
+    (path,) = extract(job)
     return path
 
 

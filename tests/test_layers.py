@@ -32,12 +32,18 @@ MAY = {
         "directional", "hyperbolic", "distillation", "geometry", "archs", "heads", "losses",
         "criteria", "miners", "flows",
     },
-    "training": {"archs", "methods", "metrics", "search", "geometry", "embeddings"},
-    "extract": {"training", "archs", "methods", "metrics", "search", "geometry", "embeddings"},
+    "training": {
+        "archs", "datasets", "methods", "metrics", "samplers", "search", "geometry", "embeddings",
+    },
+    "extract": {
+        "training", "archs", "datasets", "methods", "metrics", "search", "geometry", "embeddings",
+    },
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },
-    "virtual_distribution": {"distillation", "evaluation", "methods", "metrics", "training"},
+    "virtual_distribution": {
+        "datasets", "distillation", "evaluation", "methods", "metrics", "training",
+    },
     "objective": {
         "objective_module", "objective_needs", "objective_parts", "catalogue", "archs",
     },
@@ -94,6 +100,14 @@ def test_methods_import_of_archs_their_base_alone_and_no_other_method():
                 assert name.split(".")[2] == "base", (path, name)
             if name.startswith("vmf_embeddings.methods.") and path.stem not in shared:
                 assert name.split(".")[2] not in leaves - {path.stem}, (path, name)
+
+
+def test_what_runs_a_job_imports_of_datasets_and_samplers_their_bases_alone():
+    for room in ("training", "extract", "virtual_distribution"):
+        for path in (p for p in FILES if room_of(p) == room):
+            for name in imports(path):
+                if name.startswith(("vmf_embeddings.datasets", "vmf_embeddings.samplers")):
+                    assert name.split(".")[2:3] == ["base"], (path, name)
 
 
 def test_training_and_evaluation_name_no_method_or_data_set():

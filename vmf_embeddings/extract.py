@@ -1,6 +1,7 @@
 """From a trained method and a split to an embedding file."""
 
 import logging
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,86 +10,80 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.embed import embed_split, local_batches
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.seeding import seed_everything
-from vmf_embeddings.training.stored_state import give_weights
+from vmf_embeddings.training.stored_state import load_weights
 from vmf_embeddings.untrusted.text import path_component
 
 log = logging.getLogger(__name__)
 
 
-def extract(
-    method: Method,
-    dataset: Any,
-    checkpoint: dict[str, Any],
-    splits: tuple[str, ...],
-    run_dir: Path,
-    method_name: str,
-    seed: int,
-    batch_size: int,
-    num_workers: int,
-    speed: ExecutionSettings,
-    objective: dict[str, Any] | None = None,
-) -> list[Path]:
+@dataclass(frozen=True)
+class ExtractionJob:
+    """What `extract` needs.
+
+    Attributes:
+        method: built as for training; its state is replaced by that of the checkpoint.
+        dataset: source of the splits.
+        checkpoint: state of the run, written by this code or by that of 2021.
+        splits: names among `train`, `valid`, `test`.
+        run_dir: folder to write to.
+        method_name: written into the files' `meta`.
+        seed: >= 0; seeds each split's random numbers, and is written into `meta`.
+        batch_size: images per batch.
+        num_workers: worker processes that load image files, >= 0.
+        execution: device, precision, threads.
+        objective: written into `meta`: the parts of the method and its changed parameters, key ->
+            value.
+    """
+
+    method: Method
+    dataset: Dataset
+    checkpoint: dict[str, Any]
+    splits: tuple[str, ...]
+    run_dir: Path
+    method_name: str
+    seed: int
+    batch_size: int
+    num_workers: int
+    execution: ExecutionSettings
+    objective: dict[str, Any] | None = None
+
+
+def extract(job: ExtractionJob) -> list[Path]:
     """Writes `<dataset>_<split>.npz` for each split into the run's folder.
 
-    Args:
-        method: built as for training; its state is replaced by the checkpoint's.
-        dataset: gives the splits.
-        checkpoint: state of the run, by today's code or of 2021.
-        splits: among train, valid and test.
-        run_dir: folder to write to.
-        method_name: for the file's `meta`.
-        seed: for the file's `meta`.
-        batch_size: images a step.
-        num_workers: worker processes for image files.
-        speed: where and how fast.
-        objective: for the file's `meta`: what the method was put together from, key -> value.
-
     Returns:
-        The files.
+        The files, in the order of `job.splits`; empty in all processes but the first.
 
     Raises:
-        Refused: the checkpoint does not fit the method, or the data set's name cannot stand in the
-            name of a file.
+        Refused: the checkpoint does not fit the method, or the data set's name cannot be part of
+            a file name.
     """
-    accelerator = speed.make_accelerator()
-    give_weights(method, checkpoint, str(run_dir))
+    method, dataset = job.method, job.dataset
+    accelerator = job.execution.make_accelerator()
+    load_weights(method, job.checkpoint, str(job.run_dir))
     method.to(accelerator.device).eval()
-    speed.configure_backbone(method.arch)
+    job.execution.configure_backbone(method.arch)
+    sizes = {"batch_size": job.batch_size, "num_workers": job.num_workers}
+    trained_on = _trained_on(dataset.split("train"), job.checkpoint)
     written = []
-    trained_on = _trained_on(dataset.split("train"), checkpoint)
-    for name in splits:
+    for name in job.splits:
         split = dataset.split(name)
-        seed_everything(seed)  # a split's draws do not hang on which others are extracted
-        share = local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
-        embeddings = embed_split(method, share, accelerator)
+        seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
+        embeddings = embed_split(method, local_batches(split, accelerator, **sizes), accelerator)
         if not accelerator.is_main_process:
             continue
-        # the classes of an open set's own test split are not the ones the method has logits for
+        # the classes of an open set's held-out splits are not those that the method has logits for
         with_logits = not dataset.open_set or name == "train"
-        logits = _logits(method, embeddings, batch_size) if with_logits else None
-        meta = {
-            "schema": 1,
-            "dataset": dataset.name,
-            "split": name,
-            "split_hash": split.identity,
-            "open_set": bool(dataset.open_set),
-            "method": method_name,
-            "objective": objective,
-            "geometry": method.geometry.to_meta(),
-            "seed": seed,
-            "epoch": int(checkpoint["epoch"]),
-            "selected_on": checkpoint.get("selected_on", "valid"),  # as before there was a choice
-            "class_names": split.class_names,
-            **trained_on,
-            "versions": {package: version(package) for package in ("torch", "numpy")},
-        }
+        logits = _logits(method, embeddings, job.batch_size) if with_logits else None
+        meta = _meta(job, name, split, trained_on)
         stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
-        path = run_dir / f"{stem}.npz"
+        path = job.run_dir / f"{stem}.npz"
         save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
         log.info("Split %s %s -> %s", name, tuple(embeddings.shape), path)
         written.append(path)
@@ -96,7 +91,30 @@ def extract(
     return written
 
 
-def _trained_on(train: Any, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def _meta(
+    job: ExtractionJob, name: str, split: Split, trained_on: dict[str, Any]
+) -> dict[str, Any]:
+    """The file's `meta`; `trained_on` describes the training images."""
+    return {
+        "schema": 1,
+        "dataset": job.dataset.name,
+        "split": name,
+        "split_hash": split.identity,
+        "open_set": bool(job.dataset.open_set),
+        "method": job.method_name,
+        "objective": job.objective,
+        "geometry": job.method.geometry.to_meta(),
+        "seed": job.seed,
+        "epoch": int(job.checkpoint["epoch"]),
+        # the oldest checkpoints do not have it: then there was no other choice
+        "selected_on": job.checkpoint.get("selected_on", "valid"),
+        "class_names": split.class_names,
+        **trained_on,
+        "versions": {package: version(package) for package in ("torch", "numpy")},
+    }
+
+
+def _trained_on(train: Split, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Meta on the training pictures: which, by the checkpoint if it knows, and how many a class.
 
     Counts are those of the training split itself, and None where that is another one by now.
@@ -121,8 +139,8 @@ def _logits(method: Method, embeddings: Tensor, batch_size: int) -> Tensor | Non
 
 def _file(
     method: Method,
-    split: Any,
-    dataset: Any,
+    split: Split,
+    dataset: Dataset,
     embeddings: Tensor,
     logits: Tensor | None,
     meta: dict[str, Any],
@@ -144,7 +162,7 @@ def _file(
     )
 
 
-def _examples(split: Any) -> np.ndarray:
+def _examples(split: Split) -> np.ndarray:
     """The split's pictures as the network saw them, [N, channels, H, W]."""
     chunks = torch.arange(len(split)).split(1024)
     return np.concatenate([_array(split.batch(chunk)["examples"]) for chunk in chunks])

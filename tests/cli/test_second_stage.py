@@ -124,7 +124,7 @@ def test_class_means_are_those_of_the_training_embeddings(run):
     state, folder = second("ncm", run, "head.params.features=un")
     cfg = composed(["mode=get_embeddings", f"run={folder}", "split=train"])
     job = assembly.extraction_job(cfg, folder, [])
-    method, split = job["method"], job["dataset"].split("train")
+    method, split = job.method, job.dataset.split("train")
     method.load_state_dict(state["method_state_dict"])
     embeddings = method.eval().embed(split.batch(torch.arange(len(split)))["examples"])
     for k in range(10):

@@ -78,7 +78,8 @@ def test_choice_on_test_is_labelled_wherever_it_shows(tmp_path, caplog):
 def test_last_epoch_is_kept_where_no_choice_is_asked_for(
     tmp_path, caplog, monkeypatch, select, kept
 ):
-    monkeypatch.setattr(fit, "score", lambda *_, **__: 0.5)  # every epoch is as good as the first
+    # every epoch is as good as the first
+    monkeypatch.setattr(fit, "validation_metric", lambda *_, **__: 0.5)
     three = ["mode.epochs=3", "mode.patience=3", f"mode.select={select}"]
     with caplog.at_level(logging.INFO):
         app.train(composed([*FIRST, *three]), tmp_path)

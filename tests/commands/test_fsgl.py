@@ -45,13 +45,13 @@ def test_scaling_is_the_default_of_fsgl_alone():
 def test_the_recipe_trains_and_extracts_what_the_trained_classifier_says(tmp_path):
     cfg = composed("experiment=digits_lt_fsgl", "mode.epochs=2")
     job = assembly.training_job(cfg, tmp_path)
-    fit(**job)
-    method = job["method"]
+    fit(job)
+    method = job.method
     assert method.alpha == 0.75
     scaling = method.feature_scaling.class_factors
     assert scaling[0] == 1.5 and scaling[-1] == 1
     again = composed("mode=get_embeddings", f"run={tmp_path}", "split=test")
-    extract(**assembly.extraction_job(again, tmp_path, []))
+    extract(assembly.extraction_job(again, tmp_path, []))
     (path,) = tmp_path.glob("*_test.npz")
     with np.load(path, allow_pickle=False) as data:
         wanted = data["embeddings"] @ data["weights"].T

@@ -186,7 +186,7 @@ def test_a_prior_under_a_balancing_sampler_is_warned_of(caplog):
     assembly.warn_of_contradictions(classifier(), balancing)
     assert not caplog.records
     assembly.warn_of_contradictions(classifier(loss=BalancedSoftmax()), balancing)
-    assert "frequent ones are held back twice" in caplog.text
+    assert "both reduce the weight of frequent classes" in caplog.text
 
 
 def test_scaling_the_features_of_a_cosine_head_is_said_to_do_nothing(caplog):

@@ -166,10 +166,10 @@ def test_rates_that_were_meant_for_a_smaller_one_are_named_in_the_log(caplog):
 @pytest.mark.parametrize("name", ("npair", "lifted", "margin", "proxy_anchor"))
 def test_a_backbone_that_takes_lengths_from_a_criterion_that_reads_them_is_named(name, caplog):
     method = dml(name)
-    assembly.warn_of_lost_lengths(method)
+    assembly.warn_of_lost_norms(method)
     assert not caplog.records
     method.arch.normalize = True
-    assembly.warn_of_lost_lengths(method)
+    assembly.warn_of_lost_norms(method)
     assert ("arch.params.normalize=false" in caplog.text) == (name in ("npair", "lifted"))
 
 
@@ -188,11 +188,11 @@ def test_a_run_learns_resumes_and_its_proxies_come_back_from_the_embedding_file(
     from vmf_embeddings.extract import extract
 
     cfg = composed(*SMALL, *words)
-    metric = fit(**assembly.training_job(cfg, tmp_path))
+    metric = fit(assembly.training_job(cfg, tmp_path))
     assert metric > 0.5
-    assert fit(**assembly.training_job(cfg, tmp_path)) == metric  # finished: nothing more to train
+    assert fit(assembly.training_job(cfg, tmp_path)) == metric  # finished: nothing more to train
     cfg = composed("mode=get_embeddings", "trainer.cpu=True")
-    (path,) = extract(**assembly.extraction_job(cfg, tmp_path, []))
+    (path,) = extract(assembly.extraction_job(cfg, tmp_path, []))
     file = load_embeddings(path)
     proxies = "proxy_anchor" in words[0]
     assert (file.class_weights is not None) == proxies

@@ -80,14 +80,14 @@ def colours(n=6):
 def test_pictures_move_where_they_are_wanted_and_have_room(monkeypatch, wanted, free, moved):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, free))
     split = SimpleNamespace(in_memory=True, n_bytes=288, to=lambda device: device)
-    assert (replace(PLAIN, data_on_device=wanted).place(split, GPU) is GPU) is moved
+    assert (replace(PLAIN, data_on_device=wanted).move_split(split, GPU) is GPU) is moved
 
 
 def test_files_and_the_processors_own_pictures_stay():
     files = SimpleNamespace(in_memory=False)
-    assert PLAIN.place(files, GPU) is files
+    assert PLAIN.move_split(files, GPU) is files
     split = colours()
-    assert replace(PLAIN, data_on_device=True).place(split, torch.device("cpu")) is split
+    assert replace(PLAIN, data_on_device=True).move_split(split, torch.device("cpu")) is split
 
 
 def test_moved_split_makes_its_batches_there_and_leaves_the_first_alone():

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.cli.test_second_stage import composed
-from tests.test_training_job import flat
+from tests.cli.test_training_job import flat
 from vmf_embeddings.cli import app
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint, fit
@@ -40,8 +40,8 @@ def test_what_is_scored_besides_changes_nothing_and_says_so(tmp_path, caplog):
     assert more.keys() - row.keys() == new
     assert all(more[f"{s}/recall@1"] <= more[f"{s}/recall@4"] for s in ("train", "valid", "test"))
     assert "test/recall@4" in (tmp_path / "watched" / "metrics.csv").read_text().splitlines()[0]
-    assert "for the records alone" in caplog.text
-    told = caplog.text.split("not used for the choice: ")[1].splitlines()[0]
+    assert "only for the records" in caplog.text
+    told = caplog.text.split("not used for selection: ")[1].splitlines()[0]
     assert "train/recall@1" in told and "test/recall@4" in told and "valid/" not in told
     assert state["optimizer_state_dict"]["param_groups"][-1]["lr"] == pytest.approx(0.01)
 

@@ -17,9 +17,10 @@ from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.fit import fit
 from vmf_embeddings.training.global_batch import GlobalBatch
+from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.optimizers import sgd, sharpness_aware
 from vmf_embeddings.training.processes import start
-from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.settings import TrainingSettings
 
 N, CLASSES, DIM = 16, 4, 3
 
@@ -114,15 +115,15 @@ def learnt(name, make, folder):
         shape = {"batch_size": 6, "n_samples": 2, "pool_size": 12, "seed": 5}
         sampler = GreedyCoresetSampler(data.labels, projection_dim=2, softened=True, **shape)
     warm_up = int(name == "warm_up")
-    settings = Settings(
+    settings = TrainingSettings(
         epochs=1 + warm_up, patience=9, temp_learning_rate=0.0, class_weight_decay="none",
         select="valid", random_seed=3, num_workers=0, eval_batch_size=5, search="torch",
-        speed=ExecutionSettings("no", True, 1, False, False, False), resume="never",
+        execution=ExecutionSettings("no", True, 1, False, False, False), resume="never",
         warmup_epochs=warm_up,
     )  # fmt: skip
     before = {k: v.clone() for k, v in method.state_dict().items()}
     folder.mkdir(exist_ok=True)
-    fit(method, data, sampler, optimizer_of(name), settings, folder, {})
+    fit(TrainingJob(method, data, sampler, optimizer_of(name), settings, folder, {}))
     moved = {k: v - before[k] for k, v in method.state_dict().items() if v.is_floating_point()}
     return {"weights": dict(method.state_dict()), "moved": moved, "status": method.status()}
 
@@ -158,13 +159,13 @@ def assert_alike(got, expected):
 def test_two_processes_learn_what_one_does(of_two_processes, name, tmp_path):
     alone = learnt(name, METHODS[name], tmp_path)
     assert max(float(change.abs().max()) for change in alone["moved"].values()) > 1e-3
-    for each in of_two_processes["test_whole_batch"]:
+    for each in of_two_processes["test_global_batch"]:
         assert_alike(each[name]["weights"], alone["weights"])
         assert each[name]["status"] == pytest.approx(alone["status"], rel=1e-6)
 
 
 def test_a_network_draws_apart_and_its_loss_alike(of_two_processes):
-    first, second = (each["draws"] for each in of_two_processes["test_whole_batch"])
+    first, second = (each["draws"] for each in of_two_processes["test_global_batch"])
     assert torch.equal(first["whole"], second["whole"])
     assert torch.equal(first["whole"][0::2], first["own"])
     assert torch.equal(first["whole"][1::2], second["own"])

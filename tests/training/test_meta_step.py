@@ -13,8 +13,9 @@ from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.losses.balanced_softmax import BalancedSoftmax
 from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.classifier import Classifier
+from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE
 from vmf_embeddings.samplers.meta import MetaSampler
-from vmf_embeddings.training.meta_step import MetaStep, slot_slopes
+from vmf_embeddings.training.meta_step import MetaStep, sample_weight_slopes
 from vmf_embeddings.training.optimizers import sgd
 from vmf_embeddings.training.step import Step
 
@@ -123,7 +124,7 @@ def test_slopes_are_the_products_with_every_slots_own_gradient_for_any_head():
     direction = {
         k: torch.randn(p.shape, dtype=torch.float64, generator=draw) for k, p in theta.items()
     }
-    slopes = slot_slopes(head, CrossEntropy(), theta, direction, (embeddings, labels))
+    slopes = sample_weight_slopes(head, CrossEntropy(), theta, direction, (embeddings, labels))
     for row in range(5):
         loss = cross_entropy(head(embeddings[row : row + 1]), labels[row : row + 1]) / 5
         own = torch.autograd.grad(loss, list(head.parameters()))
@@ -181,7 +182,7 @@ def test_what_cannot_be_judged_is_refused():
     with pytest.raises(ValueError, match="frozen backbone: add mode=finetune"):
         step_of(MetaStep, method, optimizer_of(method), drawn)
     with pytest.raises(ValueError, match="add method=classifier"):
-        step_of(MetaStep, TinyArch(C, D), optimizer_of(method), drawn)
+        step_of(MetaStep, UnnormalizedSCE(TinyArch(C, D)), optimizer_of(method), drawn)
 
 
 def test_processes_that_cannot_share_the_batch_are_refused():

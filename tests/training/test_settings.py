@@ -6,14 +6,14 @@ from omegaconf import OmegaConf
 
 from tests.test_configs import CONF
 from vmf_embeddings.cli import assembly
-from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.settings import TrainingSettings
 
 
-def settings(*overrides: str) -> Settings:
+def settings(*overrides: str) -> TrainingSettings:
     assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
-    return Settings.from_config(config)
+    return TrainingSettings.from_config(config)
 
 
 def test_defaults_are_accepted():

@@ -239,4 +239,4 @@ def test_losses_with_draws_and_scaled_features_are_the_base_optimizers_at_radius
     got = vmf_softmax_after_steps(partial(sharp, rho=0.0))
     other = vmf_softmax_after_steps(partial(sharp, rho=0.1))
     assert all(torch.equal(got[name], value) for name, value in expected.items())
-    assert not torch.equal(other["head.tau"], expected["head.tau"])
+    assert not torch.equal(other["class_parameters.tau"], expected["class_parameters.tau"])

@@ -28,9 +28,9 @@ def train(cfg: DictConfig, run_dir: Path) -> float:
 
     with assembly.refusals():
         job = assembly.training_job(cfg, run_dir)
-        assembly.refuse_second_stages(job["method"])
-        assembly.refuse_what_cannot_learn(job)
-    return fit(**job)
+        assembly.refuse_second_stages(job.method)
+        assembly.check_learning_sampler(job)
+    return fit(job)
 
 
 def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
@@ -42,7 +42,7 @@ def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
     for folder in assembly.runs_below(run_dir):
         with assembly.refusals():
             job = assembly.extraction_job(cfg, folder, overrides)
-        extract(**job)
+        extract(job)
 
 
 def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
@@ -54,8 +54,8 @@ def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None)
         overrides = list(HydraConfig.get().overrides.task)
     with assembly.refusals():
         job = second_stage.finetuning_job(cfg, run_dir, overrides)
-        assembly.refuse_what_cannot_learn(job)
-    return fit(**job)
+        assembly.check_learning_sampler(job)
+    return fit(job)
 
 
 def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
@@ -72,7 +72,7 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
         overrides = list(HydraConfig.get().overrides.task)
     with assembly.refusals():
         job = second_stage.posthoc_job(cfg, run_dir, overrides, variants)
-    return choose(**job)
+    return choose(job)
 
 
 def both_stages(cfg: DictConfig, run_dir: Path) -> float:
@@ -97,7 +97,7 @@ def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
     for folder in assembly.runs_below(run_dir):
         with assembly.refusals():
             job = trained_run.virtual_distribution_job(cfg, folder, overrides)
-        virtual_distribution(**job)
+        virtual_distribution(job)
 
 
 MODES = {

@@ -1,12 +1,13 @@
-"""Second stages: from a trained run to a head of its own on the run's frozen backbone.
+"""Second stages: a new or rescaled head on the frozen backbone of a trained run.
 
 Kang et al. 2020, "Decoupling Representation and Classifier", https://arxiv.org/abs/1910.09217.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 from torch import Tensor
@@ -15,36 +16,40 @@ from vmf_embeddings.cli import assembly, overrides, trained_run
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.trained_run import TrainedRun
 from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.heads.base import Head
 from vmf_embeddings.heads.posthoc import length_limit, shortened, tau_normalized
-from vmf_embeddings.training.posthoc import Variant
+from vmf_embeddings.training.posthoc import PosthocJob, TrainEmbeddings, Variant
 from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
     from vmf_embeddings.methods.base import Method
+    from vmf_embeddings.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
-# what the second command says and the run does not
-OWN = ("method", "head", "loss", "feature_scaling")
-# what an arch knows of the head on it, or of weights to begin with: a second stage's own
-OF_ARCH = {"use_vmf": None, "learn_temp": False, "pretrained": False, "weights": None}
-STATISTICS = ("frozen", "reference")
+# groups that come from the command of the second stage; arch and dataset come from the run
+OVERRIDABLE_GROUPS = ("method", "head", "loss", "feature_scaling")
+# arch.params that concern the head or the first weights: not the run's, but these unless typed
+ARCH_DEFAULTS = {"use_vmf": None, "learn_temp": False, "pretrained": False, "weights": None}
+FREEZE_BN = ("frozen", "reference")
 WEIGHTS = ("fresh", "run")
-
-
-# what both commands of `stages=` share beside the arch and the data
+# keys that the second command of `stages=` takes from the first
 SHARED = ("trainer", "logger", "num_workers", "search", "resume", "random_seed")
+
+# from `cfg.mode`, the new head, and a function that gives the run's linear head, to variants
+MakeVariants = Callable[[DictConfig, Head, Callable[[], Head]], list[Variant]]
 
 
 def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
-    """The second command of `stages=`, composed as if typed after the first had ended.
+    """The configuration of the second command of `stages=`, as if typed after the first ended.
 
     Args:
-        cfg: the first command, with `stages.second`, the overrides of the second.
+        cfg: configuration of the first command; `stages.second` holds the overrides of the second.
         run_dir: folder of the first.
 
     Raises:
-        Refused: the first does not train, the second is no second stage, or its folder is a link.
+        Refused: the first command does not train, the second is no second stage, or its folder is
+            a symbolic link.
     """
     if cfg.mode.name != "train":
         raise Refused(f"stages={cfg.stages.name} trains: leave out mode={cfg.mode.name}")
@@ -63,161 +68,173 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
     return second
 
 
-def finetuning_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
-    """Everything that `training.fit.fit` needs to train a head on the run that `cfg.run` names.
+def finetuning_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "TrainingJob":
+    """Builds the job that trains a head on the frozen backbone of the run `cfg.run`.
 
     Args:
-        cfg: today's composed configuration, with a second stage for its mode.
+        cfg: composed configuration, with a second stage as its mode.
         run_dir: the second stage's own folder.
-        overrides: today's overrides, as typed; they may not contradict the run's arch or data.
+        overrides: the command's overrides as typed; they must not contradict the run's arch and
+            data set.
 
     Raises:
-        Refused: no run is named, it was trained on other images, or a value is of no use.
+        Refused: no run is named, it was trained on other images, or a value is out of range.
     """
-    for key, known in (("freeze_bn", STATISTICS), ("weights", WEIGHTS)):
+    for key, known in (("freeze_bn", FREEZE_BN), ("weights", WEIGHTS)):
         if cfg.mode[key] not in known:
             raise Refused(f"mode.{key} is one of {', '.join(known)}; got {cfg.mode[key]!r}")
     run = _run_of(cfg, overrides)
-    job = assembly.training_job(_configuration(cfg, run, overrides), run_dir)
-    first = _on_backbone_of(run, job)
-    method = job["method"]
-    if job["state"] is None and cfg.mode.weights == "run":
-        method.classifier.copy_weights_from(_linear_head(first, run))
-    method.freeze_backbone(statistics=cfg.mode.freeze_bn == "frozen")
+    job, first = _job_on_backbone(cfg, run, run_dir, overrides)
+    if job.state is None and cfg.mode.weights == "run":
+        job.method.classifier.copy_weights_from(_linear_head(first, run))
+    job.method.freeze_backbone(statistics=cfg.mode.freeze_bn == "frozen")
     log.info(
         "Second stage on epoch %d of %s: backbone frozen, its batch statistics %s, head=%s with "
         "%s weights, %d numbers to learn, in %s",
         *(run.checkpoint["epoch"], run.folder),
         "too" if cfg.mode.freeze_bn == "frozen" else "not",
         *(cfg.head.name, "fresh" if cfg.mode.weights == "fresh" else "the run's"),
-        sum(p.numel() for p in method.parameters() if p.requires_grad),
+        sum(p.numel() for p in job.method.parameters() if p.requires_grad),
         run_dir,
     )
     return job
 
 
 def posthoc_job(
-    cfg: DictConfig,
-    run_dir: Path,
-    overrides: list[str],
-    variants: Callable[[DictConfig, Any, Any], list[Variant]],
-) -> dict[str, Any]:
-    """Everything that `training.posthoc.choose` needs to rescale the head of the run `cfg.run`.
+    cfg: DictConfig, run_dir: Path, overrides: list[str], make_variants: MakeVariants
+) -> PosthocJob:
+    """Builds the job that sets a head on the run `cfg.run` without training.
 
     Args:
         cfg: see `finetuning_job`.
         run_dir: see `finetuning_job`.
         overrides: see `finetuning_job`.
-        variants: from `cfg.mode`, the head of today and the run's linear one to variants.
+        make_variants: builds the variants to choose from.
 
     Raises:
-        Refused: see `finetuning_job`.
+        Refused: see `finetuning_job`; or there are no variants.
     """
     run = _run_of(cfg, overrides)
-    job = assembly.training_job(_configuration(cfg, run, overrides), run_dir)
-    first = _on_backbone_of(run, job)
+    job, first = _job_on_backbone(cfg, run, run_dir, overrides)
     log.info("Second stage %s on epoch %d of %s", cfg.mode.name, run.checkpoint["epoch"], cfg.run)
     with assembly.refusals():
-        found = variants(cfg.mode, job["method"].classifier, lambda: _linear_head(first, run))
-    if not found:
+        variants = make_variants(cfg.mode, job.method.classifier, lambda: _linear_head(first, run))
+    if not variants:
         raise Refused("mode.values: expected at least one number, got []")
-    taken = ("method", "dataset", "settings", "run_dir", "config")
-    return {key: job[key] for key in taken} | {"variants": found}
+    return PosthocJob(job.method, job.dataset, variants, job.settings, run_dir, job.config)
 
 
-def tau_norms(mode: DictConfig, head: Any, linear_head: Callable[[], Any]) -> list[Variant]:
-    """The run's class weights over their length to powers tau, `mode.values`."""
-    weights = linear_head()
+def tau_norms(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
+    """Variants w_c / |w_c|^tau of the run's class weights, for tau in `mode.values`."""
+    first = linear_head()
 
     def maps(tau: float) -> Tensor:
-        return tau_normalized(weights.weight, tau)
+        return tau_normalized(first.weight, tau)
 
-    return [_rescaled(f"tau={t:g}", head, weights, maps, t, mode.keep_bias) for t in mode["values"]]
-
-
-def maximal_norms(mode: DictConfig, head: Any, linear_head: Callable[[], Any]) -> list[Variant]:
-    """The run's class weights, the longest shortened to shares `mode.values` of the range."""
-    weights = linear_head()
-
-    def maps(share: float) -> Tensor:
-        return shortened(weights.weight, length_limit(weights.weight, share))
-
-    return [_rescaled(f"t={t:g}", head, weights, maps, t, mode.keep_bias) for t in mode["values"]]
+    return [_rescaled(f"tau={t:g}", head, first, maps, t, mode.keep_bias) for t in mode["values"]]
 
 
-def class_means(mode: DictConfig, head: Any, linear_head: Callable[[], Any]) -> list[Variant]:
-    """The means of the training embeddings."""
-    return [("class means", lambda train: head.fit(*train()))]
+def maximal_norms(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
+    """Variants of the run's class weights with a maximal norm.
+
+    The maximal norm is at a fraction t of the range of their norms, for t in `mode.values`.
+    """
+    first = linear_head()
+
+    def maps(fraction: float) -> Tensor:
+        return shortened(first.weight, length_limit(first.weight, fraction))
+
+    return [_rescaled(f"t={t:g}", head, first, maps, t, mode.keep_bias) for t in mode["values"]]
+
+
+def class_means(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
+    """One variant: class weights are the means of the training embeddings."""
+
+    def fit_means(train_embeddings: TrainEmbeddings) -> None:
+        head.fit(*train_embeddings())
+
+    return [Variant("class means", fit_means)]
 
 
 def _rescaled(
-    label: str,
-    head: Any,
-    first: Any,
+    name: str,
+    head: Head,
+    first: Head,
     maps: Callable[[float], Tensor],
     value: float,
     keep_bias: bool,
 ) -> Variant:
-    """The variant of `head` whose class weights are `maps(value)`."""
-    maps(value)  # refuses a value out of range before work starts
+    """The variant of `head` with class weights `maps(value)`, and the bias of `first` or 0."""
+    maps(value)  # raises for a value out of range before work starts
 
-    def become(_: Any) -> None:
+    def rescale(_: TrainEmbeddings) -> None:
         head.copy_weights_from(first)
         head.weight.copy_(maps(value))
         if head.bias is not None and not keep_bias:
             head.bias.zero_()
 
-    return label, become
+    return Variant(name, rescale)
 
 
-def _on_backbone_of(run: TrainedRun, job: dict[str, Any]) -> "Method":
-    """Gives a job's method the backbone of a run, and its checkpoints the run's name.
+def _job_on_backbone(
+    cfg: DictConfig, run: TrainedRun, run_dir: Path, overrides: list[str]
+) -> tuple["TrainingJob", "Method"]:
+    """A training job whose method has the backbone weights of a run, and the run's own method.
 
-    Returns:
-        The run's own method.
+    The configuration in the job's checkpoints names the run.
     """
-    trained_run.refuse_other_images(run, job["dataset"], "the run")
-    job["config"]["run"] = str(run.folder)
-    first = run.method(job["dataset"])
-    job["method"].arch.load_state_dict(first.arch.state_dict())
-    return first
+    job = assembly.training_job(_configuration(cfg, run, overrides), run_dir)
+    trained_run.refuse_other_images(run, job.dataset, "the run")
+    first = run.method(job.dataset)
+    job.method.arch.load_state_dict(first.arch.state_dict())
+    return dataclasses.replace(job, config=job.config | {"run": str(run.folder)}), first
 
 
-def _linear_head(first: "Method", run: TrainedRun) -> Any:
-    """The linear head of a run's method, which a second stage works on."""
+def _linear_head(first: "Method", run: TrainedRun) -> Head:
+    """The linear head of a run's method.
+
+    Raises:
+        Refused: it has none.
+    """
     head = getattr(first, "classifier", None)
     if head is None or head.weight is None or not isinstance(head.geometry, Euclidean):
         raise Refused(
             f"{run.folder} has no linear classifier whose class weights could be rescaled "
-            f"(method={run.config.method.name}, head={run.config.head.name}): it takes a run with "
+            f"(method={run.config.method.name}, head={run.config.head.name}): use a run with "
             "method=classifier head=linear, or a second stage with a head of its own (mode=crt)"
         )
     return head
 
 
 def _run_of(cfg: DictConfig, overrides: list[str]) -> TrainedRun:
+    """The run `cfg.run`; of the overrides, those of its arch and data set must agree with it."""
     if cfg.run is None:
         raise Refused(
             f"mode={cfg.mode.name} builds upon a trained run: add run=FOLDER, the folder of a "
             "run by mode=train"
         )
-    about_first = [o for o in overrides if o.split("=")[0].lstrip("+~").split(".")[0] not in OWN]
-    freed = tuple(f"arch.params.{key}" for key in OF_ARCH)
-    return TrainedRun(cfg, Path(cfg.run), [o for o in about_first if not o.startswith(freed)])
+    about_run = [o for o in overrides if _group_of(o) not in OVERRIDABLE_GROUPS]
+    own_keys = tuple(f"arch.params.{key}" for key in ARCH_DEFAULTS)
+    return TrainedRun(cfg, Path(cfg.run), [o for o in about_run if not o.startswith(own_keys)])
+
+
+def _group_of(override: str) -> str:
+    return override.split("=")[0].lstrip("+~").split(".")[0]
 
 
 def _configuration(cfg: DictConfig, run: TrainedRun, overrides: list[str]) -> DictConfig:
-    """The run's arch and data under today's head, loss, sampler, optimizer and mode."""
-    said = {override.split("=")[0] for override in overrides}
-    own = OmegaConf.merge(run.config, {key: None for key in OWN}, {key: cfg[key] for key in OWN})
+    """The run's arch and data set; head, loss, sampler, optimizer and mode of the command."""
+    typed = {override.split("=")[0] for override in overrides}
+    empty = {key: None for key in OVERRIDABLE_GROUPS}
+    own = OmegaConf.merge(run.config, empty, {key: cfg[key] for key in OVERRIDABLE_GROUPS})
     with open_dict(own):
         own.run = None
-        if "random_seed" in said:
+        if "random_seed" in typed:
             own.random_seed = cfg.random_seed
-        for key, value in OF_ARCH.items():
+        for key, default in ARCH_DEFAULTS.items():
             if key in own.arch.params:
-                typed = f"arch.params.{key}" in said
-                own.arch.params[key] = cfg.arch.params[key] if typed else value
+                is_typed = f"arch.params.{key}" in typed
+                own.arch.params[key] = cfg.arch.params[key] if is_typed else default
         if "views" in own.dataset.params:
             own.dataset.params.views = 1
     return own

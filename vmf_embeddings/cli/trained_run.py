@@ -1,4 +1,4 @@
-"""Trained runs as what a command builds upon: a teacher, or a network to look at."""
+"""Trained runs that a command builds upon: as teacher, frozen backbone, or object of study."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,22 +9,28 @@ from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.cli.assembly import Refused
+from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.run_config import configuration_of_run
 from vmf_embeddings.training.checkpoint import load_best
-from vmf_embeddings.training.stored_state import give_weights
+from vmf_embeddings.training.stored_state import load_weights
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
     from vmf_embeddings.methods.base import Method
+    from vmf_embeddings.virtual_distribution.run import VirtualDistributionJob
 
 
 class TrainedRun:
-    """The best state of a run, and the configuration it was trained with.
+    """The best checkpoint of a run, and the configuration it was trained with.
 
     Args:
-        cfg: today's composed configuration, for what the run does not decide.
-        folder: of the run.
-        overrides: today's overrides, where they may not contradict the run.
+        cfg: composed configuration of the command, for keys that the run does not determine.
+        folder: folder of the run.
+        overrides: the command's overrides as typed; they must not contradict the run.
+
+    Raises:
+        Refused: there is no such folder, or an override contradicts the run.
+        FileNotFoundError: there is no checkpoint in the folder.
     """
 
     def __init__(self, cfg: DictConfig, folder: Path, overrides: Sequence[str] = ()) -> None:
@@ -36,12 +42,12 @@ class TrainedRun:
 
     @cached_property
     def dataset(self) -> "Dataset":
-        """The run's own data set, checked to be there."""
+        """The run's own data set; its files were checked to exist."""
         return assembly.dataset(self.config)
 
     @property
     def train_identity(self) -> str:
-        """Hash of its training images; checkpoints that lack it have their data set looked at."""
+        """Hash of its training images; computed from its data set if the checkpoint lacks it."""
         return self.checkpoint.get("train_identity") or self.dataset.split("train").identity
 
     @property
@@ -53,41 +59,45 @@ class TrainedRun:
         """The trained method, in evaluation mode and without gradients.
 
         Args:
-            dataset: says how many classes there are where the run's configuration does not.
+            dataset: determines the number of classes if the run's configuration does not.
+
+        Raises:
+            Refused: the checkpoint does not fit the configuration.
         """
         method = assembly.method(self.config, dataset, pretrained=False)
-        give_weights(method, self.checkpoint, str(self.folder))
+        load_weights(method, self.checkpoint, str(self.folder))
         return method.eval().requires_grad_(False)
 
 
 def refuse_other_images(run: TrainedRun, dataset: "Dataset", what: str) -> None:
-    """Makes sure that a run was trained on the training images of `dataset`.
+    """Refuses a run that was trained on other images than the training images of `dataset`.
 
     Args:
-        run: trained before.
-        dataset: of today's command.
-        what: the part that the run plays, for the message.
+        run: the trained run.
+        dataset: data set of the command.
+        what: what the run is used as, for the message.
 
     Raises:
-        Refused: it was trained on other images or classes, or saw them in another size.
+        Refused: its training images or classes differ, or it used another image size.
     """
-    mine = dataset.split("train").identity
-    if run.train_identity != mine:
+    identity = dataset.split("train").identity
+    if run.train_identity != identity:
         raise Refused(
             f"{what} {run.folder} was trained on other images (dataset="
             f"{run.config.dataset.name}, identity {run.train_identity[:12]}) than these "
-            f"(dataset={dataset.name}, identity {mine[:12]}): what it saw of theirs would leak. "
-            "Take the same dataset and dataset.params as that run, or a run trained on these images"
+            f"(dataset={dataset.name}, identity {identity[:12]}): if some of them are held out "
+            "here, they would leak. Use the same dataset and dataset.params as that run, or a run "
+            "trained on these images"
         )
     if run.image_shape != tuple(dataset.image_shape):
         raise Refused(
             f"{what} {run.folder} was trained on images {run.image_shape} (channels, height, "
-            f"width), here they are {tuple(dataset.image_shape)}; take the same dataset.params"
+            f"width), here they are {tuple(dataset.image_shape)}; use the same dataset.params"
         )
 
 
-def give_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:
-    """Hands a method the trained method it learns from, if it learns from one.
+def set_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:
+    """Loads the trained method that a method learns from, if it has a teacher.
 
     Raises:
         Refused: no teacher is named, or it was trained on other images.
@@ -104,15 +114,25 @@ def give_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:
     method.set_teacher(teacher.method(dataset))
 
 
-def virtual_distribution_job(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any]:
-    """Everything that `virtual_distribution.run.virtual_distribution` needs."""
+def virtual_distribution_job(
+    cfg: DictConfig, folder: Path, overrides: list[str]
+) -> "VirtualDistributionJob":
+    """Builds everything that `virtual_distribution.run.virtual_distribution` needs.
+
+    Args:
+        cfg: composed configuration of the command.
+        folder: folder of the run.
+        overrides: the command's overrides as typed; they must not contradict the run.
+
+    Raises:
+        Refused: a run in `mode.compare` was trained on other images, or a value is out of range.
+    """
     from vmf_embeddings.metrics import Thresholds
-    from vmf_embeddings.training.execution import ExecutionSettings
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.virtual_distribution.distribution import softenings
+    from vmf_embeddings.virtual_distribution.run import VirtualDistributionJob
 
     mode = OmegaConf.to_container(cfg.mode, resolve=True)
-    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
     wanted = softenings(mode["temperatures"], mode["powers"])
     thresholds = Thresholds(mode["many_above"], mode["few_below"], mode["few_max_inclusive"])
     run = TrainedRun(cfg, folder, overrides)
@@ -123,14 +143,14 @@ def virtual_distribution_job(cfg: DictConfig, folder: Path, overrides: list[str]
         compared = TrainedRun(cfg, other)
         refuse_other_images(compared, run.dataset, "the run")
         runs[str(other)] = compared.method(run.dataset)
-    return {
-        "runs": runs,
-        "dataset": run.dataset,
-        "wanted": wanted,
-        "thresholds": thresholds,
-        "run_dir": folder,
-        "seed": int(run.config.random_seed),
-        "batch_size": int(mode["batch_size"]),
-        "num_workers": int(cfg.num_workers),
-        "speed": ExecutionSettings.from_config(trainer | {"precision": "no"}),
-    }
+    return VirtualDistributionJob(
+        runs=runs,
+        dataset=run.dataset,
+        wanted=wanted,
+        thresholds=thresholds,
+        run_dir=folder,
+        seed=int(run.config.random_seed),
+        batch_size=int(mode["batch_size"]),
+        num_workers=int(cfg.num_workers),
+        execution=float32_execution(cfg),
+    )

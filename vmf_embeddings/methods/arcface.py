@@ -62,6 +62,8 @@ class ArcFace(Method):
             `add_angular_margin`; False = as in 2021.
     """
 
+    logs_as_in_2021 = True
+
     def __init__(
         self, arch: Arch, m: float, margin_warmup_epochs: int | None, monotone: bool
     ) -> None:

@@ -53,6 +53,10 @@ class Method(nn.Module, ABC):
     """Whether the loss compares the rows of a batch with one another: then each of several
     processes gives it the rows of all, and draws in it what the others draw."""
 
+    logs_as_in_2021: ClassVar[bool] = False
+    """Whether the log line of an epoch always has `Temp` and `Z-Kappa-Mult`, as the code of 2021
+    printed them for its five methods."""
+
     teacher_run: str | None = None
 
     def __init__(self, arch: Arch) -> None:

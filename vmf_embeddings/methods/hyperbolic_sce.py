@@ -59,6 +59,8 @@ class HyperbolicSCE(Method):
         c: minus the curvature of the ball, > 0; towards 0 the space becomes flat.
     """
 
+    logs_as_in_2021 = True
+
     def __init__(self, arch: Arch, c: float) -> None:
         super().__init__(arch)
         if not c > 0:

@@ -36,6 +36,8 @@ def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Te
 class NormalizedSCE(Method):
     """Cross-entropy of scaled cosines; embeddings live on the sphere."""
 
+    logs_as_in_2021 = True
+
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
         self.class_parameters = ClassParameters(

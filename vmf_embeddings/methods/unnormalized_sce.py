@@ -33,6 +33,8 @@ def dot_product_logits(embeddings: Tensor, class_weights: Tensor) -> Tensor:
 class UnnormalizedSCE(Method):
     """Cross-entropy of dot-product logits; embeddings live in Euclidean space."""
 
+    logs_as_in_2021 = True
+
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
         self.class_parameters = ClassParameters(

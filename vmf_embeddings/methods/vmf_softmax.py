@@ -92,6 +92,8 @@ class VMFSoftmax(Method):
             pairs have far less variance (see `directional.partition`).
     """
 
+    logs_as_in_2021 = True
+
     uses_vmf = True
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Batches of a split: shared among processes, reproducible for every epoch."""
+"""Batches of a split: divided among processes, and reproducible for every epoch."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from vmf_embeddings.datasets.base import Split
+from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.training.seeding import epoch_seed
 from vmf_embeddings.training.threads import usable_cores
 from vmf_embeddings.untrusted.refused import Refused
@@ -16,14 +18,17 @@ Batch = dict[str, Any]
 
 
 def n_workers(wanted: int) -> int:
-    """How many worker processes to start: not more than there are cores."""
+    """The number of worker processes to start: `wanted`, but at most the number of cores."""
     return min(wanted, usable_cores())
 
 
 class SeededItems(Dataset):
-    """Items whose augmentation depends on a seed that comes with the index, not on a process."""
+    """Items of a split, augmented under a seed that comes with the index.
 
-    def __init__(self, split: Dataset) -> None:
+    So the augmentation does not depend on which worker process loads an item.
+    """
+
+    def __init__(self, split: Split) -> None:
         self.split = split
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
@@ -34,39 +39,39 @@ class SeededItems(Dataset):
             return self.split[index]
 
 
-class _Plan:
-    """A batch sampler for `SeededItems`: this process's share of each batch of the epoch."""
+class _SeededBatchSampler:
+    """A DataLoader's batch sampler for `SeededItems`: one random seed for every index."""
 
     def __init__(self, batches: Callable[[], Iterator[Tensor]], seed: Callable[[], int]) -> None:
         self.batches, self.seed = batches, seed
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        draw = torch.Generator().manual_seed(self.seed())
+        generator = torch.Generator().manual_seed(self.seed())
         for indices in self.batches():
-            seeds = torch.randint(2**62, (len(indices),), generator=draw)
+            seeds = torch.randint(2**62, (len(indices),), generator=generator)
             yield list(zip(indices.tolist(), seeds.tolist(), strict=True))
 
 
 class TrainBatches:
-    """One epoch after another of a split's training batches.
+    """This process's part of the training batches of a split, epoch by epoch.
 
-    A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes every `world`-th of
-    its rows, so that a run's result does not hang on the number of processes.
+    A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes its rows rank,
+    rank + world, …, so that the result of a run does not depend on the number of processes.
 
     Args:
-        split: split to draw from.
-        sampler: batches of indices, re-seeded by `set_epoch`.
-        seed: the run's seed.
-        rank: this process.
+        split: split to read.
+        sampler: global batches of indices; re-seeded by `set_epoch`.
+        seed: seed of the run.
+        rank: this process, in 0..world-1.
         world: number of processes.
-        num_workers: worker processes for splits that are not in memory; none where the sampler
-            learns from step to step, for they draw ahead.
+        num_workers: worker processes that load images, for splits that are not in memory. If the
+            sampler learns after each step, none is used: workers would read batches in advance.
     """
 
     def __init__(
         self,
-        split: Any,
-        sampler: Any,
+        split: Split,
+        sampler: BatchSampler,
         *,
         seed: int,
         rank: int = 0,
@@ -75,112 +80,121 @@ class TrainBatches:
     ) -> None:
         self.split, self.sampler, self.seed = split, sampler, seed
         self.rank, self.world = rank, world
-        self.current = 0
-        self.coming: deque[Tensor] = deque()  # global batches on their way, first to come first
-        ahead = 0 if sampler.learns else num_workers
-        self.loader = None if split.in_memory else self._loader(ahead)
+        self.current_epoch = 0
+        self.pending: deque[Tensor] = deque()  # global batches drawn but not yet returned, in order
+        workers = 0 if sampler.learns else num_workers
+        self.loader = None if split.in_memory else self._loader(workers)
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
-        """The batches of an epoch with the weight of this process's share.
+        """This process's part of each batch of an epoch, and the weight of its mean loss.
 
         Args:
-            epoch: from 0.
+            epoch: >= 0.
 
         Yields:
-            Batch of this process, where there are several with the labels of the global batch in
-            `all_ids`; and the factor that makes the mean over processes of the mean losses of their
-            shares the mean loss of the global batch (1 where all shares are equally large).
+            (batch, weight). With several processes, `all_ids` of the batch are the labels of the
+            global batch. For n_r of n rows on W processes, weight = W n_r / n: the mean over
+            processes of weight times mean loss is the mean loss of the global batch. It is 1 if
+            all processes have equally many rows.
         """
-        self.current = epoch
+        self.current_epoch = epoch
         self.sampler.set_epoch(epoch)
-        self.coming.clear()
+        self.pending.clear()
         batches = self._from_memory() if self.loader is None else _read(self.loader)
         for batch in batches:
-            indices = self.coming.popleft()
+            indices = self.pending.popleft()
             if self.world > 1:
                 batch["all_ids"] = self.split.labels[indices]
             yield batch, len(batch["ids"]) * self.world / len(indices)
 
-    def _shares(self) -> Iterator[Tensor]:
+    def _local_indices(self) -> Iterator[Tensor]:
+        """This process's rows of each global batch."""
         for indices in self.sampler:
             if len(indices) < self.world:
                 raise ValueError(
-                    f"a batch of {len(indices)} images cannot be shared by {self.world} processes: "
-                    "draw larger batches or start fewer processes"
+                    f"a batch of {len(indices)} images cannot be divided among {self.world} "
+                    "processes: use larger batches or fewer processes"
                 )
             if self.sampler.pairs and len(indices) % (2 * self.world):
                 raise ValueError(
-                    f"{len(indices) // 2} pairs of images cannot be shared evenly by {self.world} "
-                    "processes: let their number divide sampler.batch_size"
+                    f"{len(indices) // 2} pairs of images cannot be divided evenly among "
+                    f"{self.world} processes: let their number divide sampler.batch_size"
                 )
-            self.coming.append(indices)
+            self.pending.append(indices)
             yield indices[self.rank :: self.world]
 
+    def _seed(self) -> int:
+        """Seed of this process's augmentation in the current epoch."""
+        return epoch_seed(self.seed, self.current_epoch, 1 + self.rank)
+
     def _from_memory(self) -> Iterator[Batch]:
-        draw = torch.Generator(self.split.device)
-        draw.manual_seed(epoch_seed(self.seed, self.current, 1 + self.rank))
-        for indices in self._shares():
-            yield self.split.batch(indices, generator=draw)
+        generator = torch.Generator(self.split.device)
+        generator.manual_seed(self._seed())
+        for indices in self._local_indices():
+            yield self.split.batch(indices, generator=generator)
 
     def _loader(self, num_workers: int) -> DataLoader:
-        plan = _Plan(self._shares, lambda: epoch_seed(self.seed, self.current, 1 + self.rank))
-        return _loader(self.split, plan, num_workers)
+        return _loader(
+            self.split, _SeededBatchSampler(self._local_indices, self._seed), num_workers
+        )
 
 
 class SequentialBatches:
-    """The given items of a split in order, in batches, as often as one iterates.
+    """Batches of the given items of a split, in order; can be iterated repeatedly.
 
     Args:
         split: split to read.
-        indices: [n] which items.
-        batch_size: items a batch; the last may be smaller.
-        num_workers: worker processes for splits that are not in memory; they stay from one pass
-            to the next, and change nothing in the batches.
-        seed: of the augmentation, where the split has one.
+        indices: int64 [n], the items.
+        batch_size: items per batch; the last batch may be smaller.
+        num_workers: worker processes that load images, for splits that are not in memory. They
+            are kept from one pass to the next, and do not affect the batches.
+        seed: seed of the augmentation, if the split has one.
     """
 
     def __init__(
-        self, split: Any, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
+        self, split: Split, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
     ) -> None:
         self.split, self.seed = split, seed
         self.chunks = indices.split(batch_size)
         self.loader = None
         if not split.in_memory:
-            plan = _Plan(lambda: iter(self.chunks), lambda: seed)
-            self.loader = _loader(split, plan, num_workers)
+            sampler = _SeededBatchSampler(lambda: iter(self.chunks), lambda: seed)
+            self.loader = _loader(split, sampler, num_workers)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.loader is not None:
             yield from _read(self.loader)
             return
-        draw = torch.Generator(self.split.device).manual_seed(self.seed)
+        generator = torch.Generator(self.split.device).manual_seed(self.seed)
         for chunk in self.chunks:
-            yield self.split.batch(chunk, generator=draw)
+            yield self.split.batch(chunk, generator=generator)
 
 
-def _loader(split: Any, plan: _Plan, num_workers: int) -> DataLoader:
+def _loader(split: Split, sampler: _SeededBatchSampler, num_workers: int) -> DataLoader:
     workers = n_workers(num_workers)
     return DataLoader(
         SeededItems(split),
-        batch_sampler=plan,
+        batch_sampler=sampler,
         num_workers=workers,
-        generator=torch.Generator(),  # its own, for the seed that a loader draws for itself
+        # the loader draws a seed for its workers: from its own generator, not the global one
+        generator=torch.Generator(),
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
 
 
 def _read(loader: DataLoader) -> Iterator[Batch]:
-    """The batches of a loader, which wraps what a worker refuses into that process's trace.
+    """The batches of a loader; a worker's `Refused` is raised without the worker's traceback.
 
     Raises:
-        Refused: in the words of the worker.
+        Refused: with the message of the worker.
     """
     try:
         yield from loader
     except Refused as error:
+        # torch puts the worker's traceback into the message, which ends with the original one
         name = f"{Refused.__module__}.{Refused.__qualname__}: "
         raise Refused(str(error).rpartition(name)[2].strip()) from None

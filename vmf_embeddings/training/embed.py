@@ -1,26 +1,34 @@
-"""Embeddings of a whole split, shared among processes."""
+"""Embeddings of a whole split, computed by all processes together."""
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.processes import gather_rows
 
 
+class EmbeddingSampler(Protocol):
+    """A sampler with `needs_embeddings`: it chooses images by their embeddings."""
+
+    def update_embeddings(self, embeddings: Tensor) -> None:
+        """Takes the current embeddings [N, D] of all training images."""
+
+
 def local_batches(
-    split: Any, accelerator: Accelerator, *, batch_size: int, num_workers: int
+    split: Split, accelerator: Accelerator, *, batch_size: int, num_workers: int
 ) -> SequentialBatches:
-    """The part of a split that this process embeds: every n-th item of n processes.
+    """The part of a split that this process embeds: items rank, rank + W, … of W processes.
 
     Args:
         split: split without augmentation.
-        accelerator: says which process this is.
-        batch_size: images a step.
-        num_workers: worker processes for splits that are not in memory.
+        accelerator: knows the rank of this process and their number W.
+        batch_size: images per batch.
+        num_workers: worker processes that load images, for splits that are not in memory.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     return SequentialBatches(split, torch.arange(rank, len(split), world), batch_size, num_workers)
@@ -31,12 +39,12 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
     """Embeds every item of a split, in evaluation mode.
 
     Args:
-        method: what embeds; its mode is restored afterwards.
-        batches: this process's share, by `local_batches`.
+        method: embeds the images; its training or evaluation mode is restored afterwards.
+        batches: this process's part of the split, from `local_batches`.
         accelerator: device, precision and processes.
 
     Returns:
-        [N, D] float32 on the method's device, on every process, in the order of the split.
+        [N, D] float32 on the method's device, the same in every process, in the split's order.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     was_training = method.training
@@ -51,14 +59,18 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
 
 
 def update_sampler_embeddings(
-    sampler: Any, method: Method, batches: SequentialBatches, accelerator: Accelerator
+    sampler: EmbeddingSampler,
+    method: Method,
+    batches: SequentialBatches,
+    accelerator: Accelerator,
 ) -> None:
-    """Gives a sampler the embeddings of the training images as they are now.
+    """Passes the current embeddings of the training images to a sampler.
 
     Args:
         sampler: one that `needs_embeddings`.
-        method: what embeds; rows are projected as its geometry compares them.
-        batches: this process's part of the training images, not augmented, by `local_batches`.
-        accelerator: device, precision and processes, all of which give the sampler the same rows.
+        method: embeds the images; its geometry projects the embeddings as it compares them.
+        batches: this process's part of the training images without augmentation, from
+            `local_batches`.
+        accelerator: device, precision and processes; the sampler gets the same rows in each.
     """
     sampler.update_embeddings(method.geometry.project(embed_split(method, batches, accelerator)))

@@ -1,4 +1,4 @@
-"""Scores of whole splits after every epoch, to look at; the choice of the epoch reads none."""
+"""Scores of additional splits after every epoch (`mode.evaluate_on`); never used for selection."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,18 @@ from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.embed import embed_split
 from vmf_embeddings.training.validate import accuracy, recall_at
 
-SPLITS = ("train", "valid", "test")
-
 
 @dataclass(frozen=True)
 class EpochEvaluator:
-    """What is scored after every epoch.
+    """Computes Recall@k, and accuracy on closed sets, of some splits after each epoch.
 
     Attributes:
-        shares: this process's share of each split, by its name.
-        ks: the k of Recall@k, each >= 1.
+        local_batches: this process's part of each split, by the name of the split.
+        ks: values of k for Recall@k, each >= 1.
         open_set: whether the classes of held-out splits are unknown to the method.
     """
 
-    shares: dict[str, SequentialBatches]
+    local_batches: dict[str, SequentialBatches]
     ks: tuple[int, ...]
     open_set: bool
 
@@ -36,20 +34,20 @@ class EpochEvaluator:
         search: str,
         known: dict[str, Tensor],
     ) -> dict[str, float]:
-        """Recall@k of every split, and accuracy where its classes are the method's.
+        """Recall@k of every split, and accuracy if its classes are those of the method.
 
         Args:
-            method: as it is after the epoch.
+            method: in its state after the epoch.
             accelerator: device, precision and processes.
-            batch_size: embeddings a step of prediction.
-            search: `auto`, `torch` or `faiss`.
-            known: embeddings [N, D] by split that need not be computed again.
+            batch_size: embeddings per call of `Method.predict`.
+            search: backend of the nearest-neighbour search, `auto`, `torch` or `faiss`.
+            known: split name -> embeddings [N, D] that were already computed.
 
         Returns:
-            Fractions in [0, 1] by names such as `test/recall@1`.
+            Fractions in [0, 1] under keys such as `test/recall@1` and `test/accuracy`.
         """
         found = {}
-        for name, batches in self.shares.items():
+        for name, batches in self.local_batches.items():
             rows = known[name] if name in known else embed_split(method, batches, accelerator)
             split = batches.split
             recalls = recall_at(self.ks, method, rows, split, search)

@@ -1,4 +1,7 @@
-"""How fast, not what: switches that change results by rounding at most; docs/speed.md."""
+"""Device, precision, threads, memory layout and compilation: the options of `trainer=`.
+
+They change results by rounding at most; measurements are in docs/speed.md.
+"""
 
 import importlib.util
 import logging
@@ -11,28 +14,33 @@ import torch
 from accelerate import Accelerator
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.threads import thread_count
 
 log = logging.getLogger(__name__)
 
-SHARE_OF_FREE_MEMORY = 0.25  # what pictures may take of an accelerator, before the network has come
+# the images are copied before the network is built, which needs most of the memory
+MAX_FRACTION_OF_FREE_MEMORY = 0.25
 COMPILERS = ("g++", "clang++", "c++")
 
 
 @dataclass(frozen=True)
 class ExecutionSettings:
-    """The keys of `trainer` that say where and how fast the work is done.
+    """Device, precision, threads, memory format and compilation.
 
     Attributes:
-        precision: `no`, or `bf16` for the backbone in bfloat16.
-        cpu: whether to stay on the processor even where a GPU is present.
-        threads: of this process, >= 1; None = its share of the cores.
-        channels_last: whether the backbone keeps colours together in memory; "auto" =
-            in bfloat16.
-        compile: whether the backbone is compiled before its first batch.
-        data_on_device: whether pictures in memory move to a GPU once: True, False, or "auto" =
-            where they take at most a quarter of its free memory.
+        precision: `no` (float32), or `bf16` (the backbone runs in bfloat16).
+        cpu: stay on the CPU even if a GPU is present.
+        threads: CPU threads of this process, >= 1; None divides the cores among the processes.
+        channels_last: store images and weights of the backbone as [N, H, W, channels]; "auto" =
+            with `bf16` only.
+        compile: compile the backbone before its first batch.
+        data_on_device: copy images that are in memory to the GPU once: True, False, or "auto" =
+            if they take at most a quarter of its free memory.
+
+    Raises:
+        ValueError: a value is none of these, or no compiler is found for `compile`.
     """
 
     precision: str
@@ -56,11 +64,11 @@ class ExecutionSettings:
 
     @classmethod
     def from_config(cls, trainer: dict[str, Any]) -> "ExecutionSettings":
-        """Reads the switches from the configuration's `trainer`."""
+        """Reads the options from the group `trainer` of a configuration; other keys are ignored."""
         return cls(**{key: trainer[key] for key in cls.__dataclass_fields__})
 
     def make_accelerator(self, *, find_unused_parameters: bool = False) -> Accelerator:
-        """Joins the other processes, or works alone, with the threads that are due.
+        """Sets the number of CPU threads, then joins the process group if torchrun started one.
 
         Args:
             find_unused_parameters: see `processes.start`.
@@ -79,33 +87,33 @@ class ExecutionSettings:
         return accelerator
 
     def configure_backbone(self, arch: Arch) -> None:
-        """Lays out and compiles a backbone in place; names and values in its state stay."""
+        """Applies channels_last and compilation in place; keys and values of its state stay."""
         wanted = self.channels_last
         if wanted == "auto":
-            # torch's float32 batch statistics of this layout err by 1e-3 on a processor
+            # on CPUs, torch's float32 batch statistics have errors of 1e-3 in this layout
             wanted = self.precision == "bf16"
         if wanted:
-            # a convolution brings its images into the layout of its weights
+            # images need no conversion: a convolution converts its input to its weights' layout
             arch.to(memory_format=torch.channels_last)
         if self.compile:
             arch.compile()
 
-    def move_split(self, split: Any, device: torch.device) -> Any:
-        """The split itself, or a copy of it on `device` where that is wanted and has room."""
+    def move_split(self, split: Split, device: torch.device) -> Split:
+        """A copy of `split` on `device` if `data_on_device` allows it and it fits, else `split`."""
         if device.type == "cpu" or not split.in_memory or self.data_on_device is False:
             return split
         if self.data_on_device == "auto":
             free, _ = torch.cuda.mem_get_info(device)
-            if split.n_bytes > SHARE_OF_FREE_MEMORY * free:
+            if split.n_bytes > MAX_FRACTION_OF_FREE_MEMORY * free:
                 return split
         return split.to(device)
 
 
 def _refuse_without_compiler(*, on_gpu: bool) -> None:
-    """Compiled code needs Triton on a GPU, and a C++ compiler on the processor.
+    """Refuses compilation without its tools: Triton on a GPU, a C++ compiler on the CPU.
 
     Raises:
-        ValueError: saying what to install.
+        ValueError: names what to install.
     """
     if on_gpu and importlib.util.find_spec("triton") is None:
         raise ValueError(

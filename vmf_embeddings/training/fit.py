@@ -1,107 +1,97 @@
-"""The one training loop: every method, arch, data set and number of processes goes through it."""
+"""The training loop of every method, backbone, data set and number of processes."""
 
 import json
 import logging
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training.data_description import data_description
 from vmf_embeddings.training.embed import embed_split, update_sampler_embeddings
+from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
+from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop, assemble
-from vmf_embeddings.training.progress import EpochProgress, Note, duration
+from vmf_embeddings.training.progress import EpochProgress
 from vmf_embeddings.training.records import Records
-from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
-from vmf_embeddings.training.settings import Settings
-from vmf_embeddings.training.stored_state import TO_GO_ON, refuse_missing
-from vmf_embeddings.training.validate import score
+from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
+from vmf_embeddings.training.validate import validation_metric
 
 log = logging.getLogger(__name__)
+
+NO_EPOCH_YET = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
 
 
 class NonFiniteLoss(ArithmeticError):
     """The loss became NaN or infinite."""
 
 
-def fit(
-    method: Method,
-    dataset: Any,
-    sampler: Any,
-    make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
-    settings: Settings,
-    run_dir: Path,
-    config: dict[str, Any],
-    state: dict[str, Any] | None = None,
-    schedule: Schedule | None = None,
-) -> float:
-    """Trains until the epochs are used up or the validation metric has long stopped growing.
+def fit(job: TrainingJob) -> float:
+    """Trains for `epochs` epochs, or until `patience` epochs bring no better validation metric.
 
     Args:
-        method: what to train, in place.
-        dataset: gives the splits `train`, and `valid` or `test` to validate on.
-        sampler: global batches of the training split.
-        make_optimizer: from parameter groups to an optimizer.
-        settings: the loop's own settings.
-        run_dir: folder for checkpoints and records.
-        config: the whole configuration, kept in the checkpoints.
-        state: last state of an interrupted run to go on from; None begins anew.
-        schedule: how the learning rates move; None = not at all.
+        job: what to train, on what, and how; its method is trained in place.
 
     Returns:
         The best validation metric, a fraction in [0, 1].
 
     Raises:
-        NonFiniteLoss: if the loss stops being a number.
-        Refused: `state` lacks what is needed to go on, or is that of other parts.
+        NonFiniteLoss: the loss becomes NaN or infinite.
+        Refused: `job.state` lacks what is needed to resume, or belongs to other parts.
     """
-    start = 0 if state is None else state["epoch"] + 1
-    metric_of = f"{settings.validates_on}_metric"
-    best = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
+    settings, state = job.settings, job.state
+    start, best = 0, NO_EPOCH_YET
     if state is not None:
-        refuse_missing(state, TO_GO_ON, str(run_dir / checkpoint.LAST))
-        best = state["best_epoch"]
+        refuse_missing(state, RESUME_KEYS, str(job.run_dir / checkpoint.LAST))
+        start, best = state["epoch"] + 1, state["best_epoch"]
         if settings.is_over(start - 1, best["epoch"]):
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
         log.info("resumed at epoch %d of %d", start, settings.epochs)
-    loop = assemble(method, dataset, sampler, make_optimizer, settings, state, schedule)
-    is_main = loop.accelerator.is_main_process
-    records = Records(run_dir, start, settings.trackers, config) if is_main else None
+    best = _run_epochs(job, start, best)
+    log.info("%s epoch: %s", "Last" if settings.select == "last" else "Best", best)
+    return best["valid_acc"]
 
+
+def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str, Any]:
+    """Runs epochs from `start` on; after each, writes the checkpoint, the records and the log.
+
+    Returns:
+        `epoch`, `train_loss` and `valid_acc` of the best epoch.
+    """
+    settings = job.settings
+    loop = assemble(job)
+    records = None
+    if loop.accelerator.is_main_process:
+        records = Records(job.run_dir, start, settings.trackers, job.config)
+    last_metric = records.last(f"{settings.validates_on}_metric") if records else None
     for epoch in range(start, settings.epochs):
-        last_metric = records.rows[-1][metric_of] if records and records.rows else None
-        row = _run_epoch(loop, epoch, best, last_metric)
-        is_best = settings.is_best(row[metric_of], best["valid_acc"])
+        result = _run_epoch(loop, epoch, best, last_metric)
+        last_metric = result.metric
+        is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
-            best = {
-                "epoch": epoch,
-                "train_loss": row["train_loss"],
-                "valid_acc": row[metric_of],
-            }
+            best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
         if records is not None:
-            records.add(row)
-            checkpoint.keep(run_dir, _state(loop, epoch, best, config), is_best=is_best)
-            _log_epoch(row, best, settings, records.mean_seconds())
+            records.add(result.row())
+            state = _state(loop, result, best, job)
+            checkpoint.keep(job.run_dir, state, is_best=is_best)
+            _log(loop, result, best, records.mean_seconds())
         if settings.is_over(epoch, best["epoch"]):
             break
-    log.info("%s epoch: %s", "Last" if settings.select == "last" else "Best", best)
     if records is not None:
         records.close()
     loop.accelerator.wait_for_everyone()
-    return best["valid_acc"]
+    return best
 
 
 def _run_epoch(
     loop: Loop, epoch: int, best: dict[str, Any], last_metric: float | None
-) -> dict[str, Any]:
-    """Trains one epoch, validates, adapts the learning rates; returns the row of records."""
+) -> EpochResult:
+    """Trains one epoch, validates, and lets the schedule adapt the learning rates."""
     settings, method = loop.settings, loop.method
     began = time.monotonic()
     if loop.sampler_embedding_batches is not None:
@@ -110,38 +100,57 @@ def _run_epoch(
         )
     stream = 1 if method.needs_global_batch else 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
+    last_status = method.status()  # before `begin_epoch` resets what is averaged over an epoch
     method.begin_epoch(epoch)
+    notes = progress_notes(
+        last_status | method.status(),
+        learning_rate=loop.optimizer.param_groups[0]["lr"],
+        metric_name=loop.metric_name,
+        last_metric=last_metric,
+        best=best,
+        select=settings.select,
+    )
     bar = EpochProgress(
         epoch,
         settings.epochs,
         len(loop.batches),
-        notes=_notes(loop, best, last_metric),
+        notes=notes,
         enabled=loop.accelerator.is_main_process,
     )
     with bar:
         losses, n_images = train_epoch(loop, epoch, bar)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
-    metric, watched = _validate(loop)
+    metric, other_scores = _validate(loop)
     loop.schedule.end_epoch(metric)
-    return {
-        "epoch": epoch,
-        "train_loss": float(losses.mean()),
-        f"{settings.validates_on}_metric": metric,
-        **watched,
-        "learning_rate": loop.optimizer.param_groups[0]["lr"],
-        **method.status(),
-        "images_per_second": n_images / train_seconds,
-        "seconds": time.monotonic() - began,
-    }
+    return EpochResult(
+        epoch=epoch,
+        train_loss=float(losses.mean()),
+        validated_on=settings.validates_on,
+        metric_name=loop.metric_name,
+        metric=metric,
+        learning_rate=loop.optimizer.param_groups[0]["lr"],
+        status=method.status(),
+        images_per_second=n_images / train_seconds,
+        seconds=time.monotonic() - began,
+        other_scores=other_scores,
+    )
 
 
 def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int]:
     """One pass over the epoch's batches.
 
+    Args:
+        loop: parts of the training, on their device.
+        epoch: from 0.
+        bar: shows the running loss.
+
     Returns:
-        The losses [n_batches] on the CPU, mean over processes, and the number of images of all
-        processes.
+        The losses [n_batches] on the CPU, averaged over processes, and the number of images that
+        all processes have seen together.
+
+    Raises:
+        NonFiniteLoss: a loss is NaN or infinite.
     """
     device = loop.accelerator.device
     loop.model.train()
@@ -174,79 +183,44 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
 
 
 def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
-    """The metric to choose by, the same number in every process, and the scores to look at."""
-    settings, method, split = loop.settings, loop.method, loop.valid.split
-    how = {"batch_size": settings.eval_batch_size, "search": settings.search}
-    rows = embed_split(method, loop.valid, loop.accelerator)
-    metric = score(method, rows, split, open_set=loop.open_set, **how)
+    """The validation metric, the same number in every process, and scores of other splits."""
+    settings, method, split = loop.settings, loop.method, loop.valid_batches.split
+    options = {"batch_size": settings.eval_batch_size, "search": settings.search}
+    rows = embed_split(method, loop.valid_batches, loop.accelerator)
+    metric = validation_metric(method, rows, split, open_set=loop.open_set, **options)
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
     known = {settings.validates_on: rows}
-    watched = loop.evaluator.scores(method, loop.accelerator, known=known, **how)
-    return float(broadcast(shared)), watched
+    other_scores = loop.evaluator.scores(method, loop.accelerator, known=known, **options)
+    return float(broadcast(shared)), other_scores
 
 
 def _state(
-    loop: Loop, epoch: int, best: dict[str, float | int], config: dict[str, Any]
+    loop: Loop, result: EpochResult, best: dict[str, Any], job: TrainingJob
 ) -> dict[str, Any]:
-    """All that a checkpoint holds: 2021's keys, and what resuming and extraction need besides."""
+    """The content of a checkpoint: the keys of 2021, and what resuming and later use need."""
     return {
-        "epoch": epoch,
+        "epoch": result.epoch,
         "best_epoch": dict(best),
         "selected_on": loop.settings.select,
         "train_identity": loop.batches.split.identity,
         "arch_state_dict": loop.method.arch.state_dict(),
         "optimizer_state_dict": loop.optimizer.state_dict(),
         "scheduler_state_dict": loop.schedule.state_dict(),
-        "z_kappa_mult": loop.method.status().get("kappa_scale", 1.0),
+        "z_kappa_mult": result.status.get("kappa_scale", 1.0),
         "method_state_dict": loop.method.state_dict(),
         "sampler_state_dict": loop.batches.sampler.state_dict(),
-        "config": json.dumps(config),
+        "config": json.dumps(job.config),
+        **data_description(job.dataset),
     }
 
 
-def _notes(loop: Loop, best: dict[str, Any], last_metric: float | None) -> list[Note]:
-    """What the live line says beside the running loss."""
-    notes = [] if last_metric is None else [("validation", f"{last_metric:.4f}")]
-    notes.append(("lr", f"{loop.optimizer.param_groups[0]['lr']:g}"))
-    notes += [(key.replace("_", " "), f"{x:.4g}") for key, x in loop.method.status().items()]
-    if best["epoch"] >= 0 and loop.settings.select != "last":
-        notes.append(("best", f"{best['valid_acc']:.4f} at epoch {best['epoch']}"))
-    return notes
-
-
-def _log_epoch(
-    row: dict[str, Any], best: dict[str, Any], settings: Settings, mean_seconds: float
-) -> None:
-    """One line in the form of 2021, and what a reader wants to know besides."""
-    epochs, scored_on = settings.epochs, settings.validates_on
-    metric = {"valid": "Validation Accuracy", "test": "Test Accuracy"}[scored_on]
-    parts = [
-        f"Train Loss: {row['train_loss']:.4f}",
-        f"{metric}: {row[f'{scored_on}_metric']:.4f}",
-        f"Temp: {row.get('temperature', 1.0):.4f}",
-        f"Z-Kappa-Mult: {row.get('kappa_scale', 1.0):.4f}",
-        f"Learning Rate: {row['learning_rate']:g}",
-        f"{row['images_per_second']:,.0f} images/s",
-        f"{duration((epochs - 1 - row['epoch']) * mean_seconds)} left",
-        *_best(best, settings.select),
-    ]
-    if "kappa" in row:
-        parts.insert(4, f"Kappa: {row['kappa']:.4g}")
-    parts += _watched(row, scored_on)
-    log.info("[Epoch %d / %d] => %s", row["epoch"], epochs - 1, ", ".join(parts))
-
-
-def _best(best: dict[str, Any], select: str) -> list[str]:
-    """What the line says of the best epoch; nothing where the last one is kept."""
-    if select == "last":
-        return []
-    chosen = ", chosen on test" if select == "test" else ""
-    return [f"best {best['valid_acc']:.4f} at epoch {best['epoch']}{chosen}"]
-
-
-def _watched(row: dict[str, Any], scored_on: str) -> list[str]:
-    """What the line says of the scores by `mode.evaluate_on`."""
-    scores = {key: f"{key} {value:.4f}" for key, value in row.items() if "/" in key}
-    chosen = [text for key, text in scores.items() if key.startswith(f"{scored_on}/")]
-    others = [text for text in scores.values() if text not in chosen]
-    return chosen + ([f"not used for the choice: {', '.join(others)}"] if others else [])
+def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: float) -> None:
+    line = log_line(
+        result,
+        best,
+        n_epochs=loop.settings.epochs,
+        select=loop.settings.select,
+        mean_seconds=mean_seconds,
+        as_in_2021=loop.method.logs_as_in_2021,
+    )
+    log.info("%s", line)

@@ -1,4 +1,4 @@
-"""A loss that compares rows sees those of the whole batch, however many processes share it."""
+"""Gathers the rows of a batch from all processes, for losses that compare rows with one another."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +14,12 @@ Batch = dict[str, Tensor]
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of all processes in the order of the batch; a process's own get their gradient back.
+    """Rows of all processes in the order of the batch; the gradient reaches a rank's own rows only.
 
-    All processes compute the same loss of the same rows, so no gradient has to be sent. The loop
-    weighs a process's loss by its share and gradients are averaged over processes, which leaves
-    n_own / n_total of the gradient of the own rows: hence the factor.
+    Every rank computes the full loss L of the same n rows, so it knows dL/d(its own n_r rows) and
+    no gradient is communicated here. The training loop multiplies the loss by W n_r / n, and DDP
+    averages the gradients of the weights over W ranks. Each rank thus contributes
+    (1 / W) (W n_r / n) f dL/d(own rows), which is its part of the gradient of L for f = n / n_r.
     """
 
     @staticmethod
@@ -36,46 +37,48 @@ class _Gather(torch.autograd.Function):
 
 
 class GlobalBatch:
-    """Puts the shares of a batch together, under the same random draws in every process.
+    """Gives every process the rows of the whole batch, and random generators in the same state.
 
     Args:
-        accelerator: says which of how many processes this is; their generators must be alike.
+        accelerator: knows the rank of this process and their number. The states of the random
+            generators must be the same in all processes.
     """
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
         self.device = accelerator.device
 
-    def __call__(self, rows_of: Callable[[Batch], Batch], batch: Batch) -> Batch:
-        """What a loss is given of the whole batch.
+    def __call__(self, local_inputs: Callable[[Batch], Batch], batch: Batch) -> Batch:
+        """The arguments of a loss for the whole batch.
 
         Args:
-            rows_of: from a batch to what the loss is given, with `labels`; see `Method.rows`.
-            batch: this process's share, with the labels of the whole in `all_ids` [B].
+            local_inputs: from a batch to the arguments of the loss by name, one of them `labels`;
+                see `Method.loss_inputs`.
+            batch: this process's part, with the labels of the whole batch in `all_ids` [B].
 
         Returns:
-            The same names, rows [B, …] in the order of the whole batch, with their dtype.
+            The same names; rows [B, …] in the order of the whole batch, dtypes unchanged.
         """
-        with self._drawing_apart():
-            rows = rows_of(batch)
+        with self._different_random_numbers():
+            rows = local_inputs(batch)
         labels = batch["all_ids"]
         place = self.rank, self.world, len(labels)
         gathered = {k: _Gather.apply(x, *place) for k, x in rows.items() if k != "labels"}
         return gathered | {"labels": labels}
 
     @contextmanager
-    def _drawing_apart(self) -> Iterator[None]:
-        """Draws within, such as a dropout's, differ by process; afterwards all are alike again.
+    def _different_random_numbers(self) -> Iterator[None]:
+        """Inside, processes draw different numbers (dropout); afterwards all have the same state.
 
-        Where nothing is drawn, the generators go on as they would in one process.
+        If nothing is drawn inside, the generators continue as in a single process.
         """
-        alike = generator_states(self.device)
-        meeting = int(torch.randint(2**62, ()))
-        torch.manual_seed(meeting + 1 + self.rank)
+        common = generator_states(self.device)
+        seed = int(torch.randint(2**62, ()))  # the same in all processes
+        torch.manual_seed(seed + 1 + self.rank)
         before = generator_states(self.device)
         yield
         after = generator_states(self.device)
         if all(map(torch.equal, before, after)):
-            restore_generators(self.device, alike)
+            restore_generators(self.device, common)
         else:
-            torch.manual_seed(meeting)
+            torch.manual_seed(seed)

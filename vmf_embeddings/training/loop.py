@@ -1,180 +1,176 @@
-"""The parts of one run, on their device: what the epochs work with."""
+"""Prepares the parts of a training on their device: new for epoch 0, or restored to resume."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
 
+from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
 from vmf_embeddings.training.global_batch import GlobalBatch
+from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import grouped, restore
-from vmf_embeddings.training.schedules import Constant, Schedule
+from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
-from vmf_embeddings.training.settings import Settings
+from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.step import Step, step_for
-from vmf_embeddings.training.stored_state import give_weights, refuse_other_kinds, restore_part
+from vmf_embeddings.training.stored_state import load_weights, refuse_other_types, restore_part
+from vmf_embeddings.training.validate import metric_name
 
 log = logging.getLogger(__name__)
 
-PREPARE_BATCH_SIZE = 256  # 2021's batch for measuring concentrations before training
+PREPARE_BATCH_SIZE = 256  # as in 2021 for the concentrations that are measured before training
 
 
 @dataclass(frozen=True)
 class Loop:
-    """What the epochs of one run work with."""
+    """The parts of a training, on their device.
+
+    Attributes:
+        method: what is trained.
+        model: the method, wrapped for gradient averaging if there are several processes.
+        optimizer: Accelerate's wrapper of the optimizer.
+        step: one update of the weights.
+        schedule: sets the learning rates.
+        batches: this process's part of the training batches.
+        valid_batches: this process's part of the split that is validated on.
+        sampler_embedding_batches: its part of the training images without augmentation, for a
+            sampler that needs embeddings; else None.
+        evaluator: scores of additional splits, logged only.
+        warmup_frozen_params: parameters of the backbones that are frozen during the warm-up.
+        open_set: whether the classes of held-out splits are unknown to the method.
+        accelerator: device, precision and processes.
+        settings: options of the loop.
+    """
 
     method: Method
-    model: torch.nn.Module  # the method, wrapped where there are several processes
-    optimizer: Any
+    model: nn.Module
+    optimizer: AcceleratedOptimizer
     step: Step
     schedule: Schedule
     batches: TrainBatches
-    valid: SequentialBatches  # of the split to select by
-    sampler_embedding_batches: (
-        SequentialBatches | None
-    )  # training images, for a sampler that needs embeddings
-    evaluator: EpochEvaluator  # scores of further splits, logged only
-    warmup_frozen_params: list[torch.nn.Parameter]  # of the backbone, which learn after the warm-up
+    valid_batches: SequentialBatches
+    sampler_embedding_batches: SequentialBatches | None
+    evaluator: EpochEvaluator
+    warmup_frozen_params: list[nn.Parameter]
     open_set: bool
     accelerator: Accelerator
-    settings: Settings
+    settings: TrainingSettings
+
+    @property
+    def metric_name(self) -> str:
+        """What the validation metric is: `accuracy` or `Recall@1`."""
+        return metric_name(self.method, open_set=self.open_set)
 
 
-def assemble(
-    method: Method,
-    dataset: Any,
-    sampler: Any,
-    make_optimizer: Callable[[list[dict]], torch.optim.Optimizer],
-    settings: Settings,
-    state: dict[str, Any] | None,
-    schedule: Schedule | None = None,
-) -> Loop:
-    """Puts the parts on their device, prepared for a first epoch or restored from `state`.
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
 
-    Without a schedule the learning rates stay as they are.
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def assemble(job: TrainingJob) -> Loop:
+    """Moves the parts of a job to their device and prepares or restores them.
+
+    Args:
+        job: with `state` None for a first epoch, else the state to resume from.
+
+    Raises:
+        ValueError: parts of the job do not work together.
+        Refused: `state` does not belong to these parts.
     """
-    speed = settings.speed
-    accelerator = speed.make_accelerator(find_unused_parameters=settings.warmup_epochs > 0)
-    rank, world = accelerator.process_index, accelerator.num_processes
+    method, dataset, settings = job.method, job.dataset, job.settings
+    accelerator = settings.execution.make_accelerator(
+        find_unused_parameters=settings.warmup_epochs > 0
+    )
     train, valid = (
-        speed.move_split(split, accelerator.device)
+        settings.execution.move_split(split, accelerator.device)
         for split in (dataset.split("train", augment=True), dataset.split(settings.validates_on))
     )
+    _log_splits(job, train, valid)
+    job.sampler.configure(n_epochs=settings.epochs)
+    _prepare_method(job, train, accelerator)
+    warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
+    model, optimizer = _model_and_optimizer(job, accelerator)
+    batches = TrainBatches(
+        train,
+        job.sampler,
+        seed=settings.random_seed,
+        rank=accelerator.process_index,
+        world=accelerator.num_processes,
+        num_workers=settings.num_workers,
+    )
+    valid_batches = _local_batches(valid, accelerator, settings)
+    return Loop(
+        method=method,
+        model=model,
+        optimizer=optimizer,
+        step=_step(job, model, optimizer, accelerator),
+        schedule=job.schedule,
+        batches=batches,
+        valid_batches=valid_batches,
+        sampler_embedding_batches=_sampler_embedding_batches(job, accelerator),
+        evaluator=_evaluator(job, valid_batches, accelerator),
+        warmup_frozen_params=warmup_frozen_params,
+        open_set=dataset.open_set,
+        accelerator=accelerator,
+        settings=settings,
+    )
+
+
+def _log_splits(job: TrainingJob, train: Split, valid: Split) -> None:
+    """Logs what is trained on, and by which metric on which split the kept epoch is selected."""
+    settings = job.settings
     log.info(
         "Training on %d images of %d classes, validating on %d by %s; training images %s",
         *(len(train), train.n_classes, len(valid)),
-        "Recall@1" if dataset.open_set or not method.has_logits else "accuracy",
-        train.identity,
+        *(metric_name(job.method, open_set=job.dataset.open_set), train.identity),
     )
     if settings.select == "test":
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
     if settings.evaluate_on:
         log.info(
-            "Also scoring %s after every epoch (mode.evaluate_on), for the records alone: %s",
+            "Also evaluating %s after every epoch (mode.evaluate_on), only for the records: %s",
             ", ".join(settings.evaluate_on),
             "the last epoch is kept"
             if settings.select == "last"
             else f"the best epoch is chosen on {settings.select}",
         )
-    sampler.configure(n_epochs=settings.epochs)
+
+
+def _prepare_method(job: TrainingJob, train: Split, accelerator: Accelerator) -> None:
+    """Moves the method to its device and initialises it from the data, or restores its weights."""
+    method = job.method
     method.to(accelerator.device)
-    if state is None:
-        _prepare(method, train, settings, accelerator.device)
+    if job.state is None:
+        _initialize_from_data(method, train, job.settings, accelerator.device)
     else:
-        give_weights(method, state, "the last checkpoint")
-    if world > 1:
+        load_weights(method, job.state, "the last checkpoint")
+    if accelerator.num_processes > 1:
         processes.share_batch_statistics(method)
         method.global_batch = GlobalBatch(accelerator) if method.needs_global_batch else None
     for arch in method.backbones:
-        speed.configure_backbone(arch)
-    late = _late_parameters(method, settings.warmup_epochs)
-    groups = method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    model, optimizer = accelerator.prepare(method, grouped(make_optimizer, groups))
-    schedule = schedule or Constant("epoch", 0, None)
-    schedule.attach(optimizer.optimizer, settings.epochs, len(sampler))
-    if state is not None:
-        restore(optimizer.optimizer, state["optimizer_state_dict"])
-        _restore(schedule, state["scheduler_state_dict"], "schedule")
-        _restore(sampler, state["sampler_state_dict"], "sampler")
-    batches = TrainBatches(
-        train,
-        sampler,
-        seed=settings.random_seed,
-        rank=rank,
-        world=world,
-        num_workers=settings.num_workers,
-    )
-    share = _share(valid, accelerator, settings)
-    shares = {
-        name: share
-        if name == settings.validates_on
-        else _share(
-            speed.move_split(dataset.split(name), accelerator.device), accelerator, settings
-        )
-        for name in settings.evaluate_on
-    }
-    watch = EpochEvaluator(shares, settings.evaluate_k, dataset.open_set)
-    stored = None
-    if sampler.needs_embeddings:
-        plain = speed.move_split(dataset.split("train"), accelerator.device)
-        stored = _share(plain, accelerator, settings)
-    step = (
-        MetaStep(model, optimizer, accelerator, sampler)
-        if sampler.learns
-        else step_for(model, optimizer, accelerator)
-    )
-    parts = (method, model, optimizer, step, schedule, batches, share, stored, watch, late)
-    return Loop(*parts, dataset.open_set, accelerator, settings)
+        job.settings.execution.configure_backbone(arch)
 
 
-def _restore(part: Any, stored: dict[str, Any], name: str) -> None:
-    """Lets a schedule or a sampler go on from its stored state.
-
-    Raises:
-        Refused: it is the state of another one.
-    """
-    complaint = f"the last checkpoint's {name} does not fit"
-    refuse_other_kinds(stored, part.state_dict(), complaint)
-    restore_part(lambda: part.load_state_dict(stored), complaint)
-
-
-def _late_parameters(method: Method, warmup_epochs: int) -> list[torch.nn.Parameter]:
-    """The backbones' parameters that wait for the end of the warm-up; none where there is none.
-
-    Raises:
-        ValueError: nothing else learns.
-    """
-    if not warmup_epochs:
-        return []
-    backbones = [p for arch in method.backbones for p in arch.backbone_parameters()]
-    late = [p for p in backbones if p.requires_grad]
-    if len(late) == sum(p.requires_grad for p in method.parameters()):
-        raise ValueError(
-            f"mode.warmup_epochs={warmup_epochs} leaves nothing to learn: this network has no "
-            "embedding layer and the objective no parameters; say mode.warmup_epochs=0"
-        )
-    return late
-
-
-def _share(split: Any, accelerator: Accelerator, settings: Settings) -> SequentialBatches:
-    batch_size, num_workers = settings.eval_batch_size, settings.num_workers
-    return local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
-
-
-def _prepare(method: Method, train: Any, settings: Settings, device: torch.device) -> None:
-    """Lets the method look at the training data before the first epoch, alike in every process."""
+def _initialize_from_data(
+    method: Method, train: Split, settings: TrainingSettings, device: torch.device
+) -> None:
+    """Calls `Method.prepare` with the training images, under the same seed in every process."""
     seed = epoch_seed(settings.random_seed, 0, SHARED_STREAM)
     seed_everything(seed)
 
-    def batches() -> Any:
+    def batches() -> Iterator[Tensor]:
         order = torch.arange(len(train))
         for batch in SequentialBatches(
             train, order, PREPARE_BATCH_SIZE, settings.num_workers, seed=seed
@@ -182,3 +178,88 @@ def _prepare(method: Method, train: Any, settings: Settings, device: torch.devic
             yield batch["examples"].to(device, non_blocking=True)
 
     method.prepare(batches, train.class_counts)
+
+
+def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Parameter]:
+    """Trainable parameters of the backbones that are frozen during the warm-up; [] without one.
+
+    Raises:
+        ValueError: no other parameter is trainable.
+    """
+    if not warmup_epochs:
+        return []
+    backbones = [p for arch in method.backbones for p in arch.backbone_parameters()]
+    frozen = [p for p in backbones if p.requires_grad]
+    if len(frozen) == sum(p.requires_grad for p in method.parameters()):
+        raise ValueError(
+            f"mode.warmup_epochs={warmup_epochs} leaves nothing to learn: this network has no "
+            "embedding layer and the objective no parameters; use mode.warmup_epochs=0"
+        )
+    return frozen
+
+
+def _model_and_optimizer(
+    job: TrainingJob, accelerator: Accelerator
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume."""
+    settings, schedule = job.settings, job.schedule
+    groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
+    model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
+    schedule.attach(optimizer.optimizer, settings.epochs, len(job.sampler))
+    if job.state is not None:
+        restore(optimizer.optimizer, job.state["optimizer_state_dict"])
+        _restore(schedule, job.state["scheduler_state_dict"], "schedule")
+        _restore(job.sampler, job.state["sampler_state_dict"], "sampler")
+    return model, optimizer
+
+
+def _restore(part: _Stateful, stored: dict[str, Any], name: str) -> None:
+    """Loads the stored state of a schedule or a sampler.
+
+    Raises:
+        Refused: it is the state of another one.
+    """
+    message = f"the last checkpoint's {name} does not fit"
+    refuse_other_types(stored, part.state_dict(), message)
+    restore_part(lambda: part.load_state_dict(stored), message)
+
+
+def _step(
+    job: TrainingJob, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator
+) -> Step:
+    if job.sampler.learns:
+        return MetaStep(model, optimizer, accelerator, job.sampler)
+    return step_for(model, optimizer, accelerator)
+
+
+def _evaluator(
+    job: TrainingJob, valid_batches: SequentialBatches, accelerator: Accelerator
+) -> EpochEvaluator:
+    """The evaluator of the splits in `mode.evaluate_on`."""
+    settings = job.settings
+    batches = {
+        name: valid_batches
+        if name == settings.validates_on
+        else _plain_split(job, name, accelerator)
+        for name in settings.evaluate_on
+    }
+    return EpochEvaluator(batches, settings.evaluate_k, job.dataset.open_set)
+
+
+def _sampler_embedding_batches(
+    job: TrainingJob, accelerator: Accelerator
+) -> SequentialBatches | None:
+    return _plain_split(job, "train", accelerator) if job.sampler.needs_embeddings else None
+
+
+def _plain_split(job: TrainingJob, name: str, accelerator: Accelerator) -> SequentialBatches:
+    """This process's part of a split without augmentation."""
+    split = job.settings.execution.move_split(job.dataset.split(name), accelerator.device)
+    return _local_batches(split, accelerator, job.settings)
+
+
+def _local_batches(
+    split: Split, accelerator: Accelerator, settings: TrainingSettings
+) -> SequentialBatches:
+    batch_size, num_workers = settings.eval_batch_size, settings.num_workers
+    return local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)

@@ -1,65 +1,83 @@
-"""An update of the weights that also tells a learning sampler what each of its draws was worth.
+"""An update of a head, and the meta gradient for a sampler that learns which classes to draw.
 
 Ren et al. 2020, "Balanced Meta-Softmax", algorithm 1, https://arxiv.org/abs/2007.10740, for a head
 on a frozen backbone.
 """
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
+from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.processes import gather_rows
 from vmf_embeddings.training.step import Batch, Step
 
 Parameters = dict[str, Tensor]
 
 
-class MetaStep(Step):
-    """Updates the head by the slots of a batch, and scores the update on the rest of the batch.
+class LearningSampler(Protocol):
+    """A sampler with `learns`. Its batches hold training images, then meta images."""
 
-    One step of SGD with slot b weighted by w_b leads from the head theta to
+    batch_size: int
+    """Training images per batch, B."""
+    meta_batch_size: int
+    """Images per batch on which the meta loss is computed, M."""
+
+    def learn(self, slopes: Tensor) -> None:
+        """Updates the sampler by the derivatives [B] of the meta loss in the sample weights."""
+
+
+class MetaStep(Step):
+    """Updates the head on the training images of a batch, and the sampler by the meta loss.
+
+    One SGD step with sample weights w leads from the head's parameters theta to
     theta' = … - rate / B sum_b w_b grad l_b(theta). The meta loss is the plain cross-entropy of
-    theta' on the images to judge by. At w_b = 1, where theta' is what the update leaves, its slope
-    in w_b is -rate / B <grad meta loss(theta'), grad l_b(theta)>: momentum and weight decay are in
-    theta' and no second derivative is needed.
+    theta' on the meta images. At w_b = 1 its derivative in w_b is
+    -rate / B <grad meta loss(theta'), grad l_b(theta)>. No second derivatives are needed: momentum
+    and weight decay do not depend on w, and theta' at w_b = 1 is what the update itself computes.
 
     Args:
-        model: the method, wrapped where there are several processes.
-        optimizer: Accelerate's, around torch's SGD.
+        model: the method, wrapped if there are several processes.
+        optimizer: Accelerate's wrapper of torch's SGD.
         accelerator: device, precision and processes.
-        sampler: one that `learns`: `batch_size` slots stand first in its batches.
+        sampler: receives the derivatives.
 
     Raises:
-        ValueError: see `refuse_what_cannot_be_judged`; or processes cannot share a batch evenly.
+        ValueError: see `refuse_unsupported`; or a batch cannot be divided evenly among processes.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: Any, accelerator: Accelerator, sampler: Any
+        self,
+        model: nn.Module,
+        optimizer: AcceleratedOptimizer,
+        accelerator: Accelerator,
+        sampler: LearningSampler,
     ) -> None:
         super().__init__(model, optimizer, accelerator)
         self.sampler = sampler
         self.method = accelerator.unwrap_model(model)
-        refuse_what_cannot_be_judged(self.method, optimizer.optimizer)
-        _refuse_uneven_shares(sampler, accelerator.num_processes)
+        refuse_unsupported(self.method, optimizer.optimizer)
+        _refuse_uneven_division(sampler, accelerator.num_processes)
 
     def __call__(self, batch: Batch, weight: float) -> Tensor:
-        """Updates the weights by the slots, and the sampler by what they did; see `Step`."""
+        """Updates the weights on the training images, then the sampler; see `Step`."""
         n = self.sampler.batch_size // self.accelerator.num_processes
-        slots = {key: value[:n] for key, value in batch.items()}
+        train = {key: value[:n] for key, value in batch.items()}
         embeddings = self._embed(batch["examples"])
-        learned = self.method.scale_features(embeddings[:n], slots["ids"])
-        before = {name: p.detach().clone() for name, p in self._trained()}
-        loss = super().__call__(slots, weight)
-        slopes = slot_slopes(
+        train_embeddings = self.method.scale_features(embeddings[:n], train["ids"])
+        theta = {name: p.detach().clone() for name, p in self._trained()}
+        loss = super().__call__(train, weight)
+        slopes = sample_weight_slopes(
             self.method.classifier,
             self.method.objective,
-            before,
-            self._direction(embeddings[n:], batch["ids"][n:]),
-            (learned, slots["ids"]),
+            theta,
+            self._meta_direction(embeddings[n:], batch["ids"][n:]),
+            (train_embeddings, train["ids"]),
         )
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         self.sampler.learn(gather_rows(slopes / world, rank, world, self.sampler.batch_size))
@@ -67,7 +85,7 @@ class MetaStep(Step):
 
     @torch.no_grad()
     def _embed(self, images: Tensor) -> Tensor:
-        """Embeddings of the frozen backbone, which stays as it is: statistics do not move."""
+        """Embeddings of the frozen backbone; BatchNorm's running statistics do not change."""
         was_training = self.method.arch.training
         self.method.arch.eval()
         with self.accelerator.autocast():
@@ -78,56 +96,62 @@ class MetaStep(Step):
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
         return [(k, p) for k, p in self.method.classifier.named_parameters() if p.requires_grad]
 
-    def _direction(self, embeddings: Tensor, labels: Tensor) -> Parameters:
-        """-rate times the meta loss's gradient, mean over processes, for every parameter."""
+    def _meta_direction(self, embeddings: Tensor, labels: Tensor) -> Parameters:
+        """-rate times the gradient of the meta loss, averaged over processes, by parameter."""
         names, parameters = zip(*self._trained(), strict=True)
         loss = cross_entropy(self.method.classifier(embeddings), labels)
         gradients = torch.autograd.grad(loss, parameters)
         means = self.accelerator.reduce(list(gradients), "mean")
-        rates = _rates(self.optimizer.optimizer)
+        rates = _effective_rates(self.optimizer.optimizer)
         return {
             name: -rates[id(parameter)] * mean
             for name, parameter, mean in zip(names, parameters, means, strict=True)
         }
 
 
-def slot_slopes(
+def sample_weight_slopes(
     head: nn.Module,
     objective: nn.Module,
     theta: Parameters,
     direction: Parameters,
-    slots: tuple[Tensor, Tensor],
+    batch: tuple[Tensor, Tensor],
 ) -> Tensor:
-    """<grad of slot b's part of the mean loss at theta, direction> for every slot.
+    """<d (l_b(theta) / B) / d theta, direction> for each sample b of a mean loss.
 
-    Rows of the loss must not depend on one another: then the gradient in the logits belongs to
-    the slots row by row.
+    The loss of a sample must not depend on the other samples, so that row b of the gradient in the
+    logits belongs to sample b alone.
 
     Args:
         head: embeddings [B, D] -> logits [B, C].
         objective: logits, labels and `features` -> mean loss.
-        theta: parameters of the head, by name.
-        direction: as many numbers, by the same names.
-        slots: embeddings [B, D], labels [B].
+        theta: the head's parameters by name.
+        direction: tensors of the same names and shapes.
+        batch: embeddings [B, D] and labels [B].
 
     Returns:
         [B].
     """
-    embeddings, labels = slots
+    embeddings, labels = batch
     theta = {name: values.detach().requires_grad_() for name, values in theta.items()}
     logits = functional_call(head, theta, (embeddings,))
-    ends = logits.detach().requires_grad_()
-    pull = torch.autograd.grad(objective(ends, labels, features=embeddings), ends)[0]
-    # the products by reverse mode alone: forward mode compiles for seconds when first used
-    weights = logits.new_ones(len(logits)).requires_grad_()
-    total = (weights * (pull * logits).sum(1)).sum()
-    gradients = torch.autograd.grad(total, list(theta.values()), create_graph=True)
+    logits_leaf = logits.detach().requires_grad_()
+    loss = objective(logits_leaf, labels, features=embeddings)
+    grad_logits = torch.autograd.grad(loss, logits_leaf)[0]  # [B, C]
+    # d (l_b / B) / d theta = sum_c grad_logits[b, c] d logits[b, c] / d theta. With f(v) = sum_b
+    # v_b (grad_logits . logits)_b, <df / d theta, direction> is linear in v: its derivative in v_b
+    # is the result. Reverse mode twice, since forward mode takes seconds to compile at first use.
+    v = logits.new_ones(len(logits)).requires_grad_()
+    f = (v * (grad_logits * logits).sum(1)).sum()
+    gradients = torch.autograd.grad(f, list(theta.values()), create_graph=True)
     pairs = zip(theta, gradients, strict=True)
-    return torch.autograd.grad(sum((direction[k] * g).sum() for k, g in pairs), weights)[0]
+    return torch.autograd.grad(sum((direction[k] * g).sum() for k, g in pairs), v)[0]
 
 
-def _rates(optimizer: torch.optim.SGD) -> dict[int, float]:
-    """By how much one step moves each parameter per unit of this step's gradient, by id."""
+def _effective_rates(optimizer: torch.optim.SGD) -> dict[int, float]:
+    """Id of a parameter -> |d parameter after the step / d gradient of this step|.
+
+    That is lr, and lr (1 + momentum) for Nesterov momentum.
+    """
     return {
         id(parameter): group["lr"] * (1 + group["momentum"] * group["nesterov"])
         for group in optimizer.param_groups
@@ -135,8 +159,8 @@ def _rates(optimizer: torch.optim.SGD) -> dict[int, float]:
     }
 
 
-def refuse_what_cannot_be_judged(method: Any, optimizer: torch.optim.Optimizer) -> None:
-    """Makes sure that a sampler that learns has something to learn from.
+def refuse_unsupported(method: Method, optimizer: torch.optim.Optimizer) -> None:
+    """Refuses methods and optimizers for which the meta gradient of `MetaStep` does not hold.
 
     Raises:
         ValueError: the method has no head and loss of its own, its backbone is not frozen, or the
@@ -159,7 +183,7 @@ def refuse_what_cannot_be_judged(method: Any, optimizer: torch.optim.Optimizer) 
         )
 
 
-def _refuse_uneven_shares(sampler: Any, world: int) -> None:
+def _refuse_uneven_division(sampler: LearningSampler, world: int) -> None:
     if sampler.batch_size % world or sampler.meta_batch_size % world:
         raise ValueError(
             f"sampler.batch_size={sampler.batch_size} and sampler.meta_batch_size="

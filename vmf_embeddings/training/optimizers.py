@@ -1,11 +1,14 @@
-"""Optimizers whose torch constructor refuses what a sweep over its arguments would ask for."""
+"""SGD as in 2021, sharpness-aware optimizers, learning rates per group, and restored states."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 
-from vmf_embeddings.training.stored_state import refuse_other_kinds, restore_part
+from vmf_embeddings.training.stored_state import refuse_other_types, restore_part
+
+# from parameter groups, dicts with `params`, to an optimizer over them
+OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
 
 
 def sgd(
@@ -17,21 +20,21 @@ def sgd(
     weight_decay: float,
     fused: bool | None,
 ) -> torch.optim.SGD:
-    """Stochastic gradient descent, in Nesterov's form where there is momentum, as in 2021.
+    """Stochastic gradient descent, with Nesterov momentum if `momentum` > 0, as in 2021.
+
+    torch refuses nesterov=True with momentum=0, a combination that a sweep over momenta contains.
 
     Args:
-        params: parameters, or groups of them with values of their own.
+        params: parameters, or parameter groups.
         lr: learning rate, > 0.
         momentum: in [0, 1).
-        nesterov: whether to look ahead; without effect where `momentum` is 0.
+        nesterov: whether to use Nesterov momentum; no effect if `momentum` is 0.
         weight_decay: >= 0.
-        fused: True = one pass over each tensor; False = one per term; None = as torch sees fit.
-
-    Returns:
-        The optimizer.
+        fused: True = one fused kernel per update; False = separate operations; None = torch's
+            default.
 
     Raises:
-        ValueError: if a value is out of its range.
+        ValueError: a value is outside its range.
     """
     if not 0.0 <= momentum < 1.0:
         raise ValueError(f"mode.momentum must be in [0, 1), got {momentum}")
@@ -62,20 +65,20 @@ def sharpness_aware(
     """SAM or ASAM (`sharpness.py`) around `sgd` or AdamW.
 
     Args:
-        params: parameters, or groups of them with values of their own.
+        params: parameters, or parameter groups.
         base: "sgd" or "adamw".
         rho: radius, >= 0, or pairs [from epoch, radius].
         adaptive: whether the radius scales with the weights (ASAM).
-        batch_statistics: "once" or "twice".
+        batch_statistics: "once" or "twice", see `SharpnessAware`.
         lr: learning rate of `base`, > 0.
-        momentum: of sgd, in [0, 1).
-        nesterov: of sgd.
-        betas: of adamw.
-        weight_decay: of `base`, >= 0; it acts on the weights themselves, not on the perturbed ones.
-        fused: of `base`.
+        momentum: momentum if base is sgd, in [0, 1).
+        nesterov: Nesterov momentum if base is sgd.
+        betas: decay rates of the moments if base is adamw, in [0, 1).
+        weight_decay: weight decay of `base`, >= 0; computed from w, not from the perturbed w + eps.
+        fused: see `sgd`.
 
     Raises:
-        ValueError: if a value is out of its range, or pytorch-optimizer is not installed.
+        ValueError: a value is outside its range, or pytorch-optimizer is not installed.
     """
     if base not in ("sgd", "adamw"):
         raise ValueError(f"optimizer.params.base is one of sgd, adamw; got {base!r}")
@@ -105,17 +108,16 @@ def sharpness_aware(
 
 
 def grouped(
-    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
-    groups: list[dict[str, Any]],
+    make_optimizer: OptimizerFactory, groups: list[dict[str, Any]]
 ) -> torch.optim.Optimizer:
-    """An optimizer whose groups learn at the rates that a method asks for.
+    """An optimizer over parameter groups, some with their own learning rates.
 
     Args:
-        make_optimizer: from groups to an optimizer with the run's learning rate.
-        groups: by `Method.param_groups`; an `lr_factor`, >= 0, multiplies the run's rate.
+        make_optimizer: builds an optimizer with the run's learning rate from groups.
+        groups: from `Method.param_groups`; an `lr_factor`, >= 0, multiplies the run's rate.
 
     Returns:
-        The optimizer; its groups know their rates as `lr` alone.
+        The optimizer; its groups have the product as `lr`, and no `lr_factor`.
 
     Example:
         >>> groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr_factor": 50}]
@@ -130,33 +132,33 @@ def grouped(
 
 
 def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Loads what a checkpoint holds, and keeps today's way of working: fused or not, memory layout.
+    """Loads an optimizer's state, but keeps today's `fused` and the parameters' memory format.
 
-    A fused step walks through parameter and momentum side by side in memory: where one has its
-    channels last and the other has not, it would silently pair wrong numbers.
+    A fused step reads parameter and momentum in memory order: if one were channels_last and the
+    other not, it would silently combine wrong elements.
 
     Args:
-        optimizer: as the run's configuration builds it today.
+        optimizer: built from the run's configuration today.
         state: its `state_dict` when the checkpoint was written.
 
     Raises:
         Refused: it is the state of another optimizer.
     """
-    complaint = "the last checkpoint's optimizer does not fit"
+    message = "the last checkpoint's optimizer does not fit"
 
-    def put_in() -> None:
+    def load() -> None:
         pairs = list(zip(state["param_groups"], optimizer.param_groups, strict=True))
         for then, now in pairs:
-            refuse_other_kinds(then, now, complaint)
+            refuse_other_types(then, now, message)
         groups = [{**then, "fused": now["fused"]} for then, now in pairs]
         optimizer.load_state_dict({**state, "param_groups": groups})
-        _arrange(optimizer)
+        _match_memory_formats(optimizer)
 
-    restore_part(put_in, complaint)
+    restore_part(load, message)
 
 
-def _arrange(optimizer: torch.optim.Optimizer) -> None:
-    """Gives momenta the memory layout of their parameters."""
+def _match_memory_formats(optimizer: torch.optim.Optimizer) -> None:
+    """Copies momenta into the memory format of their parameters."""
     for parameter, values in optimizer.state.items():
         for key, value in values.items():
             if value is not None and value.shape == parameter.shape:

@@ -1,4 +1,4 @@
-"""The numbers of a run, epoch by epoch: metrics.jsonl, metrics.csv, TensorBoard, trackers."""
+"""Writes the numbers of each epoch: metrics.jsonl, metrics.csv, TensorBoard, other trackers."""
 
 import csv
 import json
@@ -12,20 +12,21 @@ from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import csv_cell, printable
 
 Row = dict[str, float | int]
-TRACKERS_WRITE_TO = ("tensorboard", "wandb")  # folders in the run's
+TRACKER_FOLDERS = ("tensorboard", "wandb")  # inside the run's folder
 
 
 class Records:
-    """The table of a run's epochs, rewritten whole and atomically after each, and sent to trackers.
+    """The table of a run's epochs. Both files are replaced atomically after every epoch.
 
     Args:
         run_dir: folder for `metrics.jsonl`, `metrics.csv` and `tensorboard/`.
-        n_epochs: how many epochs of an earlier attempt to keep; 0 begins anew.
-        trackers: names of Accelerate's trackers beside TensorBoard, such as `wandb`.
+        n_epochs: number of epochs of an interrupted run to keep; 0 starts an empty table.
+        trackers: names of Accelerate's trackers besides TensorBoard, such as `wandb`.
         config: the run's configuration, for the trackers.
 
     Raises:
-        Refused: an earlier attempt's records are none, or a folder to write to is a link.
+        Refused: `metrics.jsonl` of the interrupted run is malformed, or a folder to write to is a
+            symbolic link.
     """
 
     def __init__(
@@ -42,13 +43,21 @@ class Records:
         path = run_dir / "metrics.jsonl"
         if n_epochs and path.exists():
             self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
-        for folder in TRACKERS_WRITE_TO:
+        for folder in TRACKER_FOLDERS:
             refuse_links(run_dir, folder)
         self.board = SummaryWriter(run_dir / "tensorboard", purge_step=n_epochs)
         self.trackers = [start(name, run_dir, config or {}) for name in trackers]
 
+    def last(self, key: str) -> float | None:
+        """The value of a column in the latest epoch; None before the first."""
+        return self.rows[-1].get(key) if self.rows else None
+
     def add(self, row: Row) -> None:
-        """Appends one epoch and writes both files."""
+        """Appends the row of one epoch, writes both files and sends it to the trackers.
+
+        Args:
+            row: column -> number, with the column `epoch`.
+        """
         self.rows.append(row)
         _replace(self.run_dir / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.rows))
         _replace_csv(self.run_dir / "metrics.csv", self.rows)
@@ -59,21 +68,21 @@ class Records:
             tracker.log(row, step=row["epoch"])
 
     def mean_seconds(self) -> float:
-        """Seconds an epoch took on average; 0 before the first."""
+        """Mean duration of an epoch in seconds; 0 before the first."""
         return sum(row["seconds"] for row in self.rows) / max(len(self.rows), 1)
 
     def close(self) -> None:
-        """Ends the trackers, so that the next run of a sweep gets its own."""
+        """Closes the trackers, so that the next run of a sweep starts new ones."""
         self.board.close()
         for tracker in self.trackers:
             tracker.finish()
 
 
 def _rows(path: Path) -> list[Row]:
-    """The epochs that an earlier attempt recorded.
+    """The rows of a `metrics.jsonl`.
 
     Raises:
-        Refused: a line is not an epoch's numbers by name.
+        Refused: a line is not a JSON object of numbers with a whole number `epoch`.
     """
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
@@ -81,7 +90,7 @@ def _rows(path: Path) -> list[Row]:
             row = parse_json_object(line, f"line {number} of {path}")
             if type(row.get("epoch")) is not int or not all(map(_is_number, row.values())):
                 raise Refused(
-                    f"line {number} of {path} is not an epoch's numbers by name; start over with "
+                    f"line {number} of {path} is not an epoch's numbers by name; start again with "
                     "resume=never"
                 )
             rows.append({printable(key): value for key, value in row.items()})

@@ -1,4 +1,4 @@
-"""What the training loop itself wants to know, checked when it is read."""
+"""Options of the training loop, checked when the configuration is read."""
 
 import sys
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from typing import Any
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.trackers import WANDB_MODES
 
-# Accelerate's, but TensorBoard, which is always written
+# the trackers of Accelerate, without TensorBoard, which is always written
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb")
-LEAST = {
+MINIMUM = {
     "mode.epochs": 1,
     "mode.patience": 1,
     "mode.warmup_epochs": 0,
@@ -22,8 +22,31 @@ LEAST = {
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the loop itself wants to know."""
+class TrainingSettings:
+    """Options of the training loop.
+
+    Attributes:
+        epochs: maximum number of epochs, >= 1.
+        patience: training stops after this many epochs without a better metric, >= 1.
+        temp_learning_rate: learning rate of the log temperature tau, >= 0.
+        class_weight_decay: `none`, `reference` or `all`, see `Method.param_groups`.
+        select: how the kept epoch is selected: `valid`, `test` (best metric on that split) or
+            `last` (the final epoch).
+        random_seed: >= 0.
+        num_workers: worker processes that load image files, >= 0.
+        eval_batch_size: images per step outside training, >= 1.
+        execution: device, precision, threads.
+        search: backend of the nearest-neighbour search, `auto`, `torch` or `faiss`.
+        resume: `auto` continues an interrupted run in the folder, `never` starts again.
+        trackers: names of Accelerate's trackers besides TensorBoard.
+        warmup_epochs: epochs during which the backbones' pretrained part is frozen, >= 0.
+        evaluate_on: splits that are also evaluated after every epoch, among `train`, `valid`,
+            `test`.
+        evaluate_k: the k of their Recall@k, each >= 1.
+
+    Raises:
+        ValueError: a value is outside its range; names the configuration key.
+    """
 
     epochs: int
     patience: int
@@ -33,7 +56,7 @@ class Settings:
     random_seed: int
     num_workers: int
     eval_batch_size: int
-    speed: ExecutionSettings
+    execution: ExecutionSettings
     search: str
     resume: str
     trackers: tuple[str, ...] = ()
@@ -42,49 +65,48 @@ class Settings:
     evaluate_k: tuple[int, ...] = (1,)
 
     def __post_init__(self) -> None:
-        _one_of("search", self.search, ("auto", "torch", "faiss"))
-        _one_of("resume", self.resume, ("auto", "never"))
-        _one_of("mode.class_weight_decay", self.class_weight_decay, ("none", "reference", "all"))
-        _one_of("mode.select", self.select, ("valid", "test", "last"))
+        _check_choice("search", self.search, ("auto", "torch", "faiss"))
+        _check_choice("resume", self.resume, ("auto", "never"))
+        decays = ("none", "reference", "all")
+        _check_choice("mode.class_weight_decay", self.class_weight_decay, decays)
+        _check_choice("mode.select", self.select, ("valid", "test", "last"))
         for split in self.evaluate_on:
-            _one_of("mode.evaluate_on", split, ("train", "valid", "test"))
+            _check_choice("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
             raise ValueError(
                 f"mode.evaluate_k: expected numbers >= 1 as in [1,2,4], got {list(self.evaluate_k)}"
             )
         for tracker in self.trackers:
-            _one_of("logger.trackers", tracker, TRACKERS)
-            if tracker not in sys.modules and find_spec(tracker) is None:
-                raise ValueError(
-                    f"logger.trackers: {tracker} is not installed: pip install {tracker}, or "
-                    "leave out logger="
-                )
-        for name, least in LEAST.items():
-            _at_least(name, getattr(self, name.rpartition(".")[2]), least)
+            _check_tracker(tracker)
+        for key, minimum in MINIMUM.items():
+            _check_minimum(key, getattr(self, key.rpartition(".")[2]), minimum)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Settings":
-        """Reads the settings from a composed configuration."""
+    def from_config(cls, config: dict[str, Any]) -> "TrainingSettings":
+        """Reads the settings from a composed configuration.
+
+        Args:
+            config: plain values of the whole configuration; read are `mode`, `trainer`, `logger`,
+                `random_seed`, `num_workers`, `search` and `resume`.
+
+        Raises:
+            ValueError: a value is outside its range; names the configuration key.
+        """
         mode, trainer = config["mode"], config["trainer"]
-        _one_of("logger.mode", config["logger"].get("mode", "auto"), WANDB_MODES)
+        _check_choice("logger.mode", config["logger"].get("mode", "auto"), WANDB_MODES)
         return cls(
-            **{
-                key: mode[key]
-                for key in (
-                    "epochs",
-                    "patience",
-                    "temp_learning_rate",
-                    "class_weight_decay",
-                    "select",
-                    "warmup_epochs",
-                )
-            },
+            epochs=mode["epochs"],
+            patience=mode["patience"],
+            temp_learning_rate=mode["temp_learning_rate"],
+            class_weight_decay=mode["class_weight_decay"],
+            select=mode["select"],
+            warmup_epochs=mode["warmup_epochs"],
             evaluate_on=tuple(mode["evaluate_on"]),
             evaluate_k=tuple(mode["evaluate_k"]),
             random_seed=config["random_seed"],
             num_workers=config["num_workers"],
             eval_batch_size=trainer["eval_batch_size"],
-            speed=ExecutionSettings.from_config(trainer),
+            execution=ExecutionSettings.from_config(trainer),
             search=config["search"],
             resume=config["resume"],
             trackers=tuple(config["logger"]["trackers"]),
@@ -92,23 +114,31 @@ class Settings:
 
     @property
     def validates_on(self) -> str:
-        """The split that is scored after every epoch."""
+        """Name of the split whose metric is computed after every epoch: `valid` or `test`."""
         return "test" if self.select == "test" else "valid"
 
     def is_best(self, metric: float, best: float) -> bool:
-        """Whether an epoch of this metric takes the place of the best before it."""
+        """Whether an epoch with this metric replaces the best epoch so far, of metric `best`."""
         return self.select == "last" or metric > best
 
     def is_over(self, epoch: int, best_epoch: int) -> bool:
-        """Whether `epoch` is the last: none left, or none better for `patience` epochs."""
+        """Whether training ends after `epoch`: the last one, or `patience` without a better one."""
         return epoch + 1 >= self.epochs or epoch - best_epoch >= self.patience
 
 
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"{name} is one of {', '.join(known)}; got {value!r}")
+        raise ValueError(f"{key} is one of {', '.join(known)}; got {value!r}")
 
 
-def _at_least(name: str, value: float | None, least: int) -> None:
-    if value is None or not value >= least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
+def _check_minimum(key: str, value: float | None, minimum: int) -> None:
+    if value is None or not value >= minimum:
+        raise ValueError(f"{key} must be at least {minimum}, got {value}")
+
+
+def _check_tracker(name: str) -> None:
+    _check_choice("logger.trackers", name, TRACKERS)
+    if name not in sys.modules and find_spec(name) is None:
+        raise ValueError(
+            f"logger.trackers: {name} is not installed: pip install {name}, or leave out logger="
+        )

@@ -1,4 +1,4 @@
-"""What a checkpoint must hold, by its keys; whoever reads one then meets no surprises."""
+"""Checks of a checkpoint's content by key, and loading of its parts with clear errors."""
 
 from collections.abc import Callable, Mapping
 from numbers import Integral, Real
@@ -7,20 +7,21 @@ from typing import Any
 from torch import Tensor, nn
 
 from vmf_embeddings.untrusted.json_text import parse_json_object
-from vmf_embeddings.untrusted.records import Kind, check_record
+from vmf_embeddings.untrusted.records import META, MOST_CLASSES, Kind, check_record
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
-LONGEST_TEXT = 200  # characters of an identity or of a split's name
-TO_GO_ON = (
+MAX_TEXT_LENGTH = 200  # characters of an identity or of a split's name
+RESUME_KEYS = (
     *("config", "best_epoch", "method_state_dict"),
     *("optimizer_state_dict", "scheduler_state_dict", "sampler_state_dict"),
 )
-DOES_NOT_FIT = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError)
+# what `load_state_dict` raises for a state of another object
+LOADING_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError)
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is one number; checkpoints of 2021 hold such tensors too."""
+    """Whether it is one number; checkpoints of 2021 hold tensors with one element too."""
     one = isinstance(value, Tensor) and value.numel() == 1
     return one or (isinstance(value, Real) and not isinstance(value, bool))
 
@@ -30,10 +31,14 @@ def _is_epoch(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= LONGEST_TEXT and printable(value) == value
+    return isinstance(value, str) and len(value) <= MAX_TEXT_LENGTH and printable(value) == value
 
 
-def _is_best(value: Any) -> bool:
+def _is_class_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= MOST_CLASSES
+
+
+def _is_best_epoch(value: Any) -> bool:
     if not isinstance(value, dict) or not all(map(_is_text, value)):
         return False
     return _is_epoch(value.get("epoch", -1)) and all(map(_is_number, value.values()))
@@ -53,12 +58,12 @@ def _is_optimizer(value: Any) -> bool:
 
 
 _NUMBER = Kind("a number", _is_number)
-_TEXT = Kind(f"a text of at most {LONGEST_TEXT} characters", _is_text)
+_TEXT = Kind(f"a text of at most {MAX_TEXT_LENGTH} characters", _is_text)
 _WEIGHTS = Kind("names and tensors", _is_weights)
 _VALUES = Kind("names and values", lambda value: isinstance(value, dict))
 KINDS = {
     "epoch": Kind("a whole number, 0 or more", lambda value: _is_epoch(value) and value >= 0),
-    "best_epoch": Kind("the number of an epoch, and its scores by name", _is_best),
+    "best_epoch": Kind("the number of an epoch, and its scores by name", _is_best_epoch),
     "selected_on": _TEXT,
     "train_identity": _TEXT,
     "config": Kind("a text", lambda value: isinstance(value, str)),
@@ -68,21 +73,24 @@ KINDS = {
     "scheduler_state_dict": _VALUES,
     "sampler_state_dict": _VALUES,
     **dict.fromkeys(("z_kappa_mult", "z_mult"), _NUMBER),
+    "n_classes": Kind(f"a whole number from 1 to {MOST_CLASSES}", _is_class_count),
+    "class_names": META["class_names"],
+    "image_transform": _VALUES,  # checked where it is used, by `ImageTransform.from_meta`
 }
 
 
 def checked(state: Any, source: str) -> dict[str, Any]:
-    """A checkpoint whose known keys hold what they should; other keys are let be.
+    """Checks the types of a checkpoint's known keys; other keys are not checked.
 
     Args:
-        state: what a file of weights holds.
+        state: content of a checkpoint file.
         source: the file's name, for messages.
 
     Returns:
         `state`.
 
     Raises:
-        Refused: it is no checkpoint, naming the key, what was expected and what came.
+        Refused: it is no checkpoint; names the key, what was expected and what came.
     """
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
         raise Refused(f"{source} is no checkpoint: it holds a {type(state).__name__}, not keys")
@@ -96,10 +104,10 @@ def checked(state: Any, source: str) -> dict[str, Any]:
 
 
 def refuse_missing(state: Mapping[str, Any], keys: tuple[str, ...], source: str) -> None:
-    """Makes sure that a checkpoint has some keys.
+    """Refuses a checkpoint that lacks one of `keys`, or in which it is None.
 
     Raises:
-        Refused: naming those that it lacks.
+        Refused: names the missing keys.
     """
     missing = [key for key in keys if state.get(key) is None]
     if missing:
@@ -109,11 +117,11 @@ def refuse_missing(state: Mapping[str, Any], keys: tuple[str, ...], source: str)
         )
 
 
-def give_weights(method: nn.Module, state: Mapping[str, Any], source: str) -> None:
-    """Puts a checkpoint's weights into a method, by today's code or of 2021.
+def load_weights(method: nn.Module, state: Mapping[str, Any], source: str) -> None:
+    """Loads the weights of a checkpoint, written by this code or by that of 2021, into a method.
 
     Args:
-        method: built as for the run's training.
+        method: built from the configuration of the checkpoint's run.
         state: the checkpoint.
         source: where it comes from, for messages.
 
@@ -123,52 +131,52 @@ def give_weights(method: nn.Module, state: Mapping[str, Any], source: str) -> No
     if state.get("method_state_dict") is None:
         refuse_missing(state, ("arch_state_dict",), source)
 
-    def put_in() -> None:
+    def load() -> None:
         if state.get("method_state_dict") is None:
             method.from_reference_checkpoint(state)
         else:
             method.load_state_dict(state["method_state_dict"])
 
     restore_part(
-        put_in, f"the weights in {source} do not fit the network that its configuration describes"
+        load, f"the weights in {source} do not fit the network that its configuration describes"
     )
 
 
-def restore_part(put_in: Callable[[], None], complaint: str) -> None:
-    """Restores a part from a stored state.
+def restore_part(load: Callable[[], None], message: str) -> None:
+    """Calls `load`, and turns the errors of a state that does not fit into `Refused`.
 
     Args:
-        put_in: what does so.
-        complaint: what to say where the state is not that of such a part.
+        load: loads a stored state into an object.
+        message: what does not fit; the text of the error is appended.
 
     Raises:
-        Refused: the complaint, and what the part raised.
+        Refused: `load` raised one of `LOADING_ERRORS`.
     """
     try:
-        put_in()
-    except DOES_NOT_FIT as error:
-        raise Refused(f"{complaint}: {printable(str(error)[:500])}") from error
+        load()
+    except LOADING_ERRORS as error:
+        raise Refused(f"{message}: {printable(str(error)[:500])}") from error
 
 
-def refuse_other_kinds(stored: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
-    """Makes sure that stored values are of the kinds that the part has today, such as numbers.
+def refuse_other_types(stored: Mapping[str, Any], now: Mapping[str, Any], message: str) -> None:
+    """Refuses a stored state whose values have other types than those of the object today.
 
     Args:
-        stored: name -> value; names that the part does not have are let be.
-        now: name -> value; None stands for any kind.
-        what: the part, for the message.
+        stored: name -> value; names that the object does not have are ignored.
+        now: name -> value; None matches any type.
+        message: what does not fit.
 
     Raises:
-        Refused: naming the first that is of another kind.
+        Refused: names the first value of another type.
     """
     for name in sorted(stored.keys() & now.keys()):
-        then, today = _kind(stored[name]), _kind(now[name])
+        then, today = _type_name(stored[name]), _type_name(now[name])
         if None not in (then, today) and then != today:
-            raise Refused(f"{what}: the stored {name} is a {then}, expected a {today}")
+            raise Refused(f"{message}: the stored {name} is a {then}, expected a {today}")
 
 
-def _kind(value: Any) -> str | None:
-    """What a value is in words; None for None."""
+def _type_name(value: Any) -> str | None:
+    """`number`, `text`, `list`, `dict`, or the name of the value's class; None for None."""
     if value is None:
         return None
     kinds = {"number": Real, "text": str, "list": list | tuple, "dict": dict}

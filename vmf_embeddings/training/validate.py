@@ -1,38 +1,53 @@
-"""The number that training selects by: accuracy, or Recall@1 where classes are new."""
+"""The validation metric: accuracy, or Recall@1 if the split's classes are new to the method."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.search import nearest
 
+ACCURACY, RECALL_AT_1 = "accuracy", "Recall@1"
 
-def score(
+
+def metric_name(method: Method, *, open_set: bool) -> str:
+    """Which metric validation computes.
+
+    Args:
+        method: what is validated.
+        open_set: whether the classes of held-out splits are unknown to the method.
+
+    Returns:
+        `Recall@1` on open sets and for methods without logits, else `accuracy`.
+    """
+    return RECALL_AT_1 if open_set or not method.has_logits else ACCURACY
+
+
+def validation_metric(
     method: Method,
     embeddings: Tensor,
-    split: Any,
+    split: Split,
     *,
     open_set: bool,
     batch_size: int,
     search: str,
 ) -> float:
-    """Scores a method on a held-out split.
+    """The metric of `metric_name` on a held-out split.
 
     Args:
         method: trained method.
-        embeddings: [N, D] of the split, by `embed_split`.
+        embeddings: [N, D] of the split, from `embed_split`.
         split: held-out split.
-        open_set: whether the split's classes are unknown to the method.
-        batch_size: embeddings a step of prediction.
-        search: `auto`, `torch` or `faiss`.
+        open_set: whether its classes are unknown to the method.
+        batch_size: embeddings per call of `Method.predict`.
+        search: backend of the nearest-neighbour search, `auto`, `torch` or `faiss`.
 
     Returns:
-        Fraction in [0, 1]: accuracy, or Recall@1 by the method's geometry.
+        Fraction in [0, 1].
     """
-    if open_set or not method.has_logits:
+    if metric_name(method, open_set=open_set) == RECALL_AT_1:
         return recall_at_1(method, embeddings, split, search)
     labels = split.labels.to(embeddings.device)
     return accuracy(method, embeddings, labels, batch_size)
@@ -41,29 +56,36 @@ def score(
 @torch.no_grad()
 def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int) -> float:
     """Fraction of [N, D] embeddings whose most probable class is their label [N]."""
-    right = [
+    correct = [
         (method.predict(e).argmax(1) == y).sum()
         for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True)
     ]
-    return float(torch.stack(right).sum()) / len(labels)
+    return float(torch.stack(correct).sum()) / len(labels)
 
 
-def recall_at_1(method: Method, embeddings: Tensor, split: Any, search: str) -> float:
-    """Fraction of a split's queries whose nearest other gallery row [N, D] has the same label."""
+def recall_at_1(method: Method, embeddings: Tensor, split: Split, search: str) -> float:
+    """Fraction of a split's queries whose nearest other gallery row has their label.
+
+    Args:
+        method: its geometry compares the embeddings.
+        embeddings: [N, D] of the split.
+        split: see `recall_at`.
+        search: `auto`, `torch` or `faiss`.
+    """
     return recall_at((1,), method, embeddings, split, search)[0]
 
 
 @torch.no_grad()
 def recall_at(
-    ks: Sequence[int], method: Method, embeddings: Tensor, split: Any, search: str
+    ks: Sequence[int], method: Method, embeddings: Tensor, split: Split, search: str
 ) -> list[float]:
     """Fractions of a split's queries with their label among the k nearest other gallery rows.
 
     Args:
-        ks: each >= 1; more than there are candidates means all of them.
-        method: whose geometry compares.
+        ks: values of k, each >= 1; a k above the number of candidates means all of them.
+        method: its geometry compares the embeddings.
         embeddings: [N, D] of the split.
-        split: with `labels` and, where not all rows do both, `is_query` and `is_gallery`.
+        split: its `is_query` and `is_gallery` select rows; None means that all rows are both.
         search: `auto`, `torch` or `faiss`.
 
     Returns:
@@ -76,15 +98,15 @@ def recall_at(
         (everything if mask is None else mask.to(device)).nonzero().squeeze(1)
         for mask in (split.is_query, split.is_gallery)
     )
-    place = torch.full((len(rows),), -1, device=device)  # of every row within the gallery
-    place[gallery] = torch.arange(len(gallery), device=device)
+    gallery_position = torch.full((len(rows),), -1, device=device)  # -1: not in the gallery
+    gallery_position[gallery] = torch.arange(len(gallery), device=device)
     neighbours, _ = nearest(
         rows[queries],
         rows[gallery],
         min(max(ks), len(gallery)),
         similarity=geometry.similarity,
         metric=geometry.faiss_metric,
-        exclude=place[queries],
+        exclude=gallery_position[queries],
         backend=search,
     )
     labels = split.labels.to(device)

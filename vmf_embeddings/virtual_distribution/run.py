@@ -1,11 +1,12 @@
 """Measures a run's virtual examples; prints them, writes and draws them beside the run."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
+from vmf_embeddings.datasets.base import Dataset
 from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.report import print_written, say
 from vmf_embeddings.methods.base import Method
@@ -21,47 +22,54 @@ from vmf_embeddings.virtual_distribution.suggestion import suggest
 PLAIN = Softening(1.0)  # what runs are compared at
 
 
-def virtual_distribution(
-    runs: dict[str, Method],
-    dataset: Any,
-    wanted: Sequence[Softening],
-    thresholds: Thresholds,
-    run_dir: Path,
-    seed: int,
-    batch_size: int,
-    num_workers: int,
-    speed: ExecutionSettings,
-) -> None:
-    """Measures, prints and writes `virtual_examples.json`, `.csv` and `.png` into the run's folder.
+@dataclass(frozen=True)
+class VirtualDistributionJob:
+    """What `virtual_distribution` needs.
 
-    Args:
+    Attributes:
         runs: trained methods by their folders, the run itself first; the others are compared with
-            it at temperature 1, as drawn in `virtual_examples_runs.png`.
-        dataset: whose training images, under the transforms of tests, are looked at.
+            it at temperature 1, in `virtual_examples_runs.png`.
+        dataset: its training images are classified, without augmentation.
         wanted: how to soften the run's predictions.
-        thresholds: of the groups of classes.
+        thresholds: bounds of the groups of classes, in training images per class.
         run_dir: folder to write to.
-        seed: of predictions that draw.
-        batch_size: images a step.
-        num_workers: worker processes for image files.
-        speed: where and how fast.
+        seed: >= 0, for predictions that use random samples.
+        batch_size: images per batch.
+        num_workers: worker processes that load image files, >= 0.
+        execution: device, precision, threads.
     """
-    accelerator = speed.make_accelerator()
+
+    runs: dict[str, Method]
+    dataset: Dataset
+    wanted: Sequence[Softening]
+    thresholds: Thresholds
+    run_dir: Path
+    seed: int
+    batch_size: int
+    num_workers: int
+    execution: ExecutionSettings
+
+
+def virtual_distribution(job: VirtualDistributionJob) -> None:
+    """Writes `virtual_examples.json`, `.csv` and `.png` into the run's folder; prints a table."""
+    dataset, run_dir, wanted = job.dataset, job.run_dir, job.wanted
+    accelerator = job.execution.make_accelerator()
     split = dataset.split("train")
-    share = local_batches(split, accelerator, batch_size=batch_size, num_workers=num_workers)
+    sizes = {"batch_size": job.batch_size, "num_workers": job.num_workers}
+    batches = local_batches(split, accelerator, **sizes)
 
     def of(method: Method, softenings: Sequence[Softening]) -> dict[Softening, Tensor]:
         method.to(accelerator.device).eval()
-        speed.configure_backbone(method.arch)
-        seed_everything(seed)  # a run's draws do not hang on which others are looked at
-        return measure(method, share, accelerator, softenings, batch_size)
+        job.execution.configure_backbone(method.arch)
+        seed_everything(job.seed)  # so that a run's samples do not depend on the other runs
+        return measure(method, batches, accelerator, softenings, job.batch_size)
 
-    (_, own), *others = runs.items()
+    (_, own), *others = job.runs.items()
     measured = of(own, list(dict.fromkeys([*wanted, PLAIN])))
     compared = [Series(_short(name), of(method, [PLAIN])[PLAIN]) for name, method in others]
     if not accelerator.is_main_process:
         return
-    groups = Groups(split.class_counts.cpu(), thresholds)
+    groups = Groups(split.class_counts.cpu(), job.thresholds)
     kept = {each: measured[each] for each in wanted}
     suggestion = suggest(groups, kept)
     series = [Series(str(each), counts) for each, counts in kept.items()]

@@ -1,11 +1,11 @@
-"""From configuration nodes to objects: the one package that knows those nodes and all others."""
+"""Builds objects from configuration nodes; the only package that knows both."""
 
 from vmf_embeddings.cli.assembly.checks import (
+    check_learning_sampler,
     refuse_other_batches,
     refuse_second_stages,
-    refuse_what_cannot_learn,
     warn_of_contradictions,
-    warn_of_lost_lengths,
+    warn_of_lost_norms,
     warn_of_rates,
 )
 from vmf_embeddings.cli.assembly.construct import instantiate
@@ -35,13 +35,13 @@ __all__ = [
     "refuse_other_batches",
     "refuse_second_stages",
     "refuse_unread_groups",
-    "refuse_what_cannot_learn",
+    "check_learning_sampler",
     "register_resolvers",
     "run_folder",
     "runs_below",
     "sweep_folder",
     "training_job",
     "warn_of_contradictions",
-    "warn_of_lost_lengths",
+    "warn_of_lost_norms",
     "warn_of_rates",
 ]

@@ -1,58 +1,64 @@
-"""Choices that contradict each other: refused, or said in the log, before work starts."""
+"""Checks that parts fit together before work starts: contradictions are refused or logged."""
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vmf_embeddings.cli.assembly.refused import Refused
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
     from vmf_embeddings.methods.base import Method
+    from vmf_embeddings.samplers.base import BatchSampler
+    from vmf_embeddings.training.job import TrainingJob
 
 log = logging.getLogger(__name__)
 
 
 def refuse_second_stages(built: "Method") -> None:
-    """Refuses to train from nothing what belongs to the second stage of a trained run."""
+    """Refuses to train a method without a trained run if its head needs one.
+
+    Raises:
+        Refused: names the mode to use.
+    """
     if built.second_stage is not None:
         raise Refused(
             f"this head needs the features or the classifier of a trained run: train with another "
-            f"head, then say mode={built.second_stage} run=RUN_FOLDER"
+            f"head, then use mode={built.second_stage} run=RUN_FOLDER"
         )
 
 
-def warn_of_contradictions(built: "Method", sampler: Any) -> None:
-    """Says in the log where two choices undo or repeat each other."""
+def warn_of_contradictions(built: "Method", sampler: "BatchSampler") -> None:
+    """Logs a warning if two choices repeat each other, or one has no effect."""
     if built.uses_prior and getattr(sampler, "balances", False):
         log.warning(
-            "the loss adds the log frequency of the classes, and the sampler draws classes alike: "
-            "the frequent ones are held back twice, and the rare ones will be predicted too "
+            "the loss adds the log frequency of the classes, and the sampler balances the classes: "
+            "both reduce the weight of frequent classes, so that rare ones will be predicted too "
             "often. Use one of them: a loss without a prior such as loss=ce, or sampler=random"
         )
     if built.feature_scaling is not None and not built.uses_norm:
         log.warning(
-            "feature_scaling changes nothing here: the logits are cosines, which do not hang on "
-            "the length of an embedding. Use head=linear, or leave feature_scaling out"
+            "feature_scaling has no effect here: the logits are cosines, which do not depend on "
+            "the norm of an embedding. Use head=linear, or leave feature_scaling out"
         )
 
 
-def warn_of_lost_lengths(built: "Method") -> None:
-    """Says in the log where a backbone normalises embeddings whose lengths a criterion reads."""
+def warn_of_lost_norms(built: "Method") -> None:
+    """Logs a warning if a backbone normalises embeddings whose norms the criterion uses."""
     criterion = getattr(built, "criterion", None)
     if criterion is not None and criterion.uses_norm and built.arch.normalize:
         log.warning(
-            "criterion=%s compares inner products or distances of embeddings of any length, and "
-            "arch.params.normalize=true leaves them none but 1: say arch.params.normalize=false",
+            "criterion=%s compares inner products or distances of embeddings of any norm, but "
+            "arch.params.normalize=true sets all norms to 1: use arch.params.normalize=false",
             criterion.name,
         )
 
 
 def warn_of_rates(built: "Method", learning_rate: float) -> None:
-    """Says in the log where a factor makes a learning rate larger than anything of use.
+    """Logs a warning if a factor raises the learning rate of some parameters above 1.
 
     Args:
-        built: whose parameters may learn at a multiple of the run's rate.
-        learning_rate: of the run.
+        built: the method; its `extra_param_groups` may have an `lr_factor`.
+        learning_rate: learning rate of the run.
     """
     factor = max((group.get("lr_factor", 1.0) for group in built.extra_param_groups()), default=1.0)
     if factor > 1 and factor * learning_rate > 1:
@@ -64,11 +70,11 @@ def warn_of_rates(built: "Method", learning_rate: float) -> None:
         )
 
 
-def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None:
-    """Refuses batches whose form the method does not take.
+def refuse_other_batches(built: "Method", sampler: "BatchSampler", data: "Dataset") -> None:
+    """Refuses a sampler or a data set whose batches lack the views or pairs of a method.
 
     Raises:
-        Refused: with the words to type.
+        Refused: with the overrides to add.
     """
     views, paired = built.batch_layout.views, built.batch_layout.paired
     missing = []
@@ -84,12 +90,16 @@ def refuse_other_batches(built: "Method", sampler: Any, data: "Dataset") -> None
         )
 
 
-def refuse_what_cannot_learn(job: dict[str, Any]) -> None:
-    """Refuses a training job whose sampler learns where nothing teaches it."""
+def check_learning_sampler(job: "TrainingJob") -> None:
+    """Refuses a sampler that learns if the method or the optimizer cannot give it a gradient.
+
+    Raises:
+        ValueError: with the overrides to add, see `training.meta_step.refuse_unsupported`.
+    """
     import torch
 
-    from vmf_embeddings.training.meta_step import refuse_what_cannot_be_judged
+    from vmf_embeddings.training.meta_step import refuse_unsupported
 
-    if job["sampler"].learns:
-        any_optimizer = job["make_optimizer"]([{"params": [torch.zeros(1, requires_grad=True)]}])
-        refuse_what_cannot_be_judged(job["method"], any_optimizer)
+    if job.sampler.learns:
+        any_optimizer = job.make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+        refuse_unsupported(job.method, any_optimizer)

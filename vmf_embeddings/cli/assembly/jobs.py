@@ -1,105 +1,157 @@
-"""Whole jobs: everything that a training or an extraction needs, built and checked."""
+"""Builds and checks what a training or an extraction needs, from a composed configuration."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly.checks import (
     refuse_other_batches,
     warn_of_contradictions,
-    warn_of_lost_lengths,
+    warn_of_lost_norms,
     warn_of_rates,
 )
 from vmf_embeddings.cli.assembly.construct import instantiate
+from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.assembly.objective import objective
 from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, resolve_use_vmf
 from vmf_embeddings.cli.assembly.refused import Refused
 
+if TYPE_CHECKING:
+    from vmf_embeddings.datasets.base import Dataset
+    from vmf_embeddings.extract import ExtractionJob
+    from vmf_embeddings.methods.base import Method
+    from vmf_embeddings.samplers.base import BatchSampler
+    from vmf_embeddings.training.job import TrainingJob
+    from vmf_embeddings.training.optimizers import OptimizerFactory
+    from vmf_embeddings.training.schedules import Schedule
+    from vmf_embeddings.training.settings import TrainingSettings
 
-def training_job(cfg: DictConfig, run_dir: Path) -> dict[str, Any]:
-    """Everything that `training.fit.fit` needs, built and checked."""
-    import torch
+SPLITS = ("train", "valid", "test")
 
-    from vmf_embeddings.cli import trained_run
-    from vmf_embeddings.training.checkpoint import last_state
+
+def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) -> "TrainingJob":
+    """Builds everything that `training.fit.fit` needs.
+
+    Args:
+        cfg: composed configuration; `arch.params.use_vmf` is filled in where it is null.
+        run_dir: folder of the run. If an interrupted run is in it, the job resumes that run.
+        data: data set to train on instead of the one that `cfg` names.
+
+    Raises:
+        Refused: parts do not work together, or the folder holds a run of another configuration.
+        ValueError: a value is outside its range.
+    """
+    from vmf_embeddings.training.job import TrainingJob
     from vmf_embeddings.training.seeding import seed_everything
-    from vmf_embeddings.training.settings import Settings
+    from vmf_embeddings.training.settings import TrainingSettings
 
     resolve_use_vmf(cfg)
-    plain = OmegaConf.to_container(cfg, resolve=True)
+    config = OmegaConf.to_container(cfg, resolve=True)
     if cfg.run is not None:
         raise Refused(
-            f"run={cfg.run} names a run to extract from: add mode=get_embeddings. Training names "
-            "its folder by name=…"
+            f"run={cfg.run} names a run to extract from: add mode=get_embeddings. The folder of a "
+            "training is named by name=…"
         )
-    settings = Settings.from_config(plain)
+    settings = TrainingSettings.from_config(config)
     seed_everything(cfg.random_seed)
-    data = dataset(cfg)
-    labels = data.split("train").labels
+    data = dataset(cfg) if data is None else data
     for name in (settings.validates_on, *settings.evaluate_on):
-        data.split(name)  # refuses now where the data set has no such split
-    sampler = instantiate("sampler", cfg.sampler, labels=labels, seed=cfg.random_seed)
-    make_optimizer: Callable[[list[dict]], Any] = instantiate(
-        "optimizer", cfg.optimizer, _partial_=True
-    )
-    make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])  # refuses wrong values now
+        data.split(name)  # raises now if the data set has no such split
+    train = data.split("train")
+    sampler = instantiate("sampler", cfg.sampler, labels=train.labels, seed=cfg.random_seed)
+    make_optimizer = _optimizer_factory(cfg)
     schedule = instantiate("schedule", cfg.schedule)
-    state = None
-    if settings.resume == "auto":
-        identity = data.split("train").identity
-        state = last_state(run_dir, plain, identity, same_length=schedule.needs_length)
+    state = _state_to_resume(settings, run_dir, config, train.identity, schedule)
     refuse_unread_groups(cfg)
-    built = method(cfg, data, pretrained=state is None)
-    trained_run.give_teacher(built, cfg, data)
+    return TrainingJob(
+        method=_method_to_train(cfg, data, sampler, pretrained=state is None),
+        dataset=data,
+        sampler=sampler,
+        make_optimizer=make_optimizer,
+        settings=settings,
+        run_dir=run_dir,
+        config=config,
+        state=state,
+        schedule=schedule,
+    )
+
+
+def _optimizer_factory(cfg: DictConfig) -> "OptimizerFactory":
+    """From parameter groups to the configured optimizer; called once to check its values now."""
+    import torch
+
+    make_optimizer = instantiate("optimizer", cfg.optimizer, _partial_=True)
+    make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    return make_optimizer
+
+
+def _state_to_resume(
+    settings: "TrainingSettings",
+    run_dir: Path,
+    config: dict[str, Any],
+    train_identity: str,
+    schedule: "Schedule",
+) -> dict[str, Any] | None:
+    """The last checkpoint in the run's folder; None if there is none, or with resume=never."""
+    from vmf_embeddings.training.checkpoint import last_state
+
+    if settings.resume != "auto":
+        return None
+    return last_state(run_dir, config, train_identity, same_length=schedule.needs_length)
+
+
+def _method_to_train(
+    cfg: DictConfig, data: "Dataset", sampler: "BatchSampler", *, pretrained: bool
+) -> "Method":
+    """The configured method with its teacher, checked against the sampler and the data set."""
+    from vmf_embeddings.cli import trained_run
+
+    built = method(cfg, data, pretrained=pretrained)
+    trained_run.set_teacher(built, cfg, data)
     refuse_other_batches(built, sampler, data)
     warn_of_contradictions(built, sampler)
     warn_of_rates(built, cfg.mode.learning_rate)
-    warn_of_lost_lengths(built)
-    return {
-        "method": built,
-        "dataset": data,
-        "sampler": sampler,
-        "make_optimizer": make_optimizer,
-        "schedule": schedule,
-        "settings": settings,
-        "run_dir": run_dir,
-        "config": plain,
-        "state": state,
-    }
+    warn_of_lost_norms(built)
+    return built
 
 
-def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> dict[str, Any]:
-    """Everything that `extract.extract` needs, built from the run's own configuration."""
+def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "ExtractionJob":
+    """Builds everything that `extract.extract` needs, from the configuration of a trained run.
+
+    Args:
+        cfg: composed configuration of the command.
+        run_dir: folder of the trained run.
+        overrides: the command's overrides as typed; they must not contradict the run.
+
+    Raises:
+        Refused: an override contradicts the run, or `split` is unknown.
+        FileNotFoundError: there is no checkpoint in the folder.
+    """
     from vmf_embeddings.cli.run_config import configuration_of_run
+    from vmf_embeddings.extract import ExtractionJob
     from vmf_embeddings.training.checkpoint import load_best
-    from vmf_embeddings.training.execution import ExecutionSettings
     from vmf_embeddings.training.seeding import seed_everything
 
-    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
-    speed = ExecutionSettings.from_config(
-        trainer | {"precision": "no"}
-    )  # embeddings are written in float32
+    execution = float32_execution(cfg)
     checkpoint = load_best(run_dir)
-    trained = configuration_of_run(cfg, run_dir, checkpoint, overrides)
-    seed_everything(trained.random_seed)
-    data = dataset(trained)
-    built = method(trained, data, pretrained=False)
-    splits = ("train", "valid", "test") if cfg.split == "all" else (cfg.split,)
-    known = {"train", "valid", "test"}
-    if not set(splits) <= known:
+    run_cfg = configuration_of_run(cfg, run_dir, checkpoint, overrides)
+    seed_everything(run_cfg.random_seed)
+    data = dataset(run_cfg)
+    built = method(run_cfg, data, pretrained=False)
+    splits = SPLITS if cfg.split == "all" else (cfg.split,)
+    if not set(splits) <= set(SPLITS):
         raise Refused(f"split={cfg.split}: expected test, valid, train or all")
-    return {
-        "method": built,
-        "dataset": data,
-        "checkpoint": checkpoint,
-        "splits": splits,
-        "run_dir": run_dir,
-        "method_name": str(trained.method.name),
-        "objective": objective(trained),
-        "seed": int(trained.random_seed),
-        "batch_size": int(cfg.mode.batch_size),
-        "num_workers": int(cfg.num_workers),
-        "speed": speed,
-    }
+    return ExtractionJob(
+        method=built,
+        dataset=data,
+        checkpoint=checkpoint,
+        splits=splits,
+        run_dir=run_dir,
+        method_name=str(run_cfg.method.name),
+        seed=int(run_cfg.random_seed),
+        batch_size=int(cfg.mode.batch_size),
+        num_workers=int(cfg.num_workers),
+        execution=execution,
+        objective=objective(run_cfg),
+    )

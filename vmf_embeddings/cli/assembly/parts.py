@@ -41,14 +41,20 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
         _try_one_image(arch, data, cfg)
     if pretrained:
         arch.load_pretrained()
-    built = _method_of(cfg.method, cfg, arch)
-    built.feature_scaling = instantiate("feature_scaling", cfg.feature_scaling)
+    built = method_on(cfg, arch)
     if data is not None:
         built.configure(
             margin_warmup_epochs=data.margin_warmup_epochs, n_epochs=cfg.mode.get("epochs")
         )
         if built.feature_scaling is not None:
             built.feature_scaling.prepare(data.split("train").class_counts)
+    return built
+
+
+def method_on(cfg: DictConfig, arch: "Arch") -> "Method":
+    """The method that `cfg` names, on a backbone whose `class_spec` has the number of classes."""
+    built = _method_of(cfg.method, cfg, arch)
+    built.feature_scaling = instantiate("feature_scaling", cfg.feature_scaling)
     return built
 
 
