@@ -20,11 +20,11 @@ from vmf_embeddings.cli import assembly
 from vmf_embeddings.cli.assembly.targets import resolve
 from vmf_embeddings.criteria.angular import angular
 from vmf_embeddings.criteria.angular_margin import add_angular_margin
-from vmf_embeddings.criteria.comparisons import all_triplets, distances, partners
+from vmf_embeddings.criteria.comparisons import all_triplets, distances, positive_rows
 from vmf_embeddings.criteria.histogram import histogram
 from vmf_embeddings.criteria.lifted import lifted
 from vmf_embeddings.criteria.proxy_anchor import proxy_anchor
-from vmf_embeddings.criteria.quadruplet import quadruplet, strangers
+from vmf_embeddings.criteria.quadruplet import quadruplet, second_negatives
 from vmf_embeddings.criteria.soft_triple import centre_spread
 from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.miners.base import Triplets
@@ -39,11 +39,11 @@ def value(criterion, x=X, labels=LABELS, features=FEATURES):
 
 
 @every_criterion
-def test_yaml_names_its_file_its_paper_and_exactly_the_knobs(name):
+def test_yaml_names_its_file_its_paper_and_exactly_the_parameters(name):
     first, *rest = (CONF / f"{name}.yaml").read_text().splitlines()
     assert first.startswith("# ") and ("https://" in first or "http://" in first)
-    knobs = [line for line in rest if line.startswith("  ") and line.strip() != "- _self_"]
-    assert all(" # " in line for line in knobs if "_target_" not in line)
+    options = [line for line in rest if line.startswith("  ") and line.strip() != "- _self_"]
+    assert all(" # " in line for line in options if "_target_" not in line)
     params = node(name).params
     target = resolve(params._target_)
     assert set(inspect.signature(target).parameters) == set(params) - {"_target_"}
@@ -174,10 +174,10 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "knobs", "words"), REFUSED)
-def test_unusable_knobs_are_refused_by_their_name(name, knobs, words):
+@pytest.mark.parametrize(("name", "options", "words"), REFUSED)
+def test_unusable_values_are_refused_by_their_name(name, options, words):
     with pytest.raises(assembly.Refused, match=words), assembly.refusals():
-        made(name, **knobs)
+        made(name, **options)
 
 
 @every_criterion
@@ -209,7 +209,7 @@ def test_lifted_equals_a_slow_loop():
 
 
 def test_angular_equals_a_slow_loop():
-    positive, there_is = partners(PAIRED, None)
+    positive, has_positive = positive_rows(PAIRED, None)
     tangent, losses = math.tan(math.radians(40)) ** 2, []
     for a, p in enumerate(positive.tolist()):
         terms = [
@@ -218,21 +218,21 @@ def test_angular_equals_a_slow_loop():
             if PAIRED[n] != PAIRED[a]
         ]
         losses.append(math.log(1 + sum(terms)))
-    found = angular(X, PAIRED, positive, there_is, 40.0)
+    found = angular(X, PAIRED, positive, has_positive, 40.0)
     assert found.item() == pytest.approx(sum(losses) / 12)
 
 
 def test_quadruplet_equals_a_slow_loop():
     triplets = all_triplets(LABELS)
-    free = strangers(LABELS, triplets)
-    fourth, matrix = free.float().argmax(1), distances(X)
+    candidates = second_negatives(LABELS, triplets)
+    fourth, matrix = candidates.float().argmax(1), distances(X)
     first, second = [], []
     for a, p, n, f in torch.stack([*triplets, fourth]).T.tolist():
         assert LABELS[f] not in (LABELS[a], LABELS[n])
         first.append((matrix[a, p] - matrix[a, n] + 0.3).clamp_min(0))
         second.append((matrix[a, p] - matrix[n, f] + 0.1).clamp_min(0))
     wanted = torch.stack(first).mean() + torch.stack(second).mean()
-    found = quadruplet(matrix, triplets, fourth, free.any(1), (0.3, 0.1))
+    found = quadruplet(matrix, triplets, fourth, candidates.any(1), (0.3, 0.1))
     torch.testing.assert_close(found, wanted)
 
 
@@ -294,10 +294,10 @@ def test_active_terms_count_once_for_a_margin_triplet_of_the_reference_and_twice
 
 
 def test_classes_weigh_by_their_number_or_alike_in_proxy_anchor():
-    knobs = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
+    options = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
     cosine = X @ normalize(fixture.proxies(), dim=-1).T
     uneven, even = (
-        [proxy_anchor(cosine, y, average=a, **knobs).item() for a in ("samples", "classes")]
+        [proxy_anchor(cosine, y, average=a, **options).item() for a in ("samples", "classes")]
         for y in (LABELS, PAIRED)
     )
     assert uneven[0] != pytest.approx(uneven[1]) and even[0] == pytest.approx(even[1])

@@ -17,8 +17,8 @@ NAMES = sorted(PATHS.keys() - {"none"})
 ONE_PER_ANCHOR = ("distance", "parametric")  # also for an anchor without partner
 
 
-def miner(name, **knobs):
-    node = yaml.safe_load(PATHS[name].read_text())["params"] | knobs
+def miner(name, **options):
+    node = yaml.safe_load(PATHS[name].read_text())["params"] | options
     module, _, cls = node.pop("_target_").rpartition(".")
     return getattr(import_module(module), cls)(**node)
 
@@ -115,8 +115,8 @@ def test_opposite_and_equal_points_are_safe(name, dim):
     x = torch.cat([point, -point, point, -point, point, point])
     y = torch.tensor([0, 0, 1, 1, 2, 3])
     for variant in ("standard", "reference"):
-        knobs = {"variant": variant} if "distance" in name else {}
-        rows = torch.stack(miner(name, **knobs)(x, y, generator())).T.tolist()
+        options = {"variant": variant} if "distance" in name else {}
+        rows = torch.stack(miner(name, **options)(x, y, generator())).T.tolist()
         assert rows and all(is_valid(name, y, *row) for row in rows)
 
 
@@ -146,9 +146,9 @@ def test_yaml_is_the_signature_and_explains_itself(name):
     node = yaml.safe_load(PATHS[name].read_text())
     assert set(node) == {"name", "params"} and node["name"] == name
     assert isinstance(miner(name), Miner)
-    knobs = set(node["params"]) - {"_target_"}
+    options = set(node["params"]) - {"_target_"}
     parameters = inspect.signature(type(miner(name))).parameters
-    assert knobs == set(parameters)
+    assert options == set(parameters)
     assert all(p.default is p.empty for p in parameters.values()), "defaults live in the yaml"
     assert lines[0].startswith("# ") and all(" # " in line for line in lines[4:])
 
@@ -159,7 +159,7 @@ def test_none_is_no_miner():
 
 
 @pytest.mark.parametrize(
-    ("name", "knobs", "words"),
+    ("name", "options", "words"),
     [
         ("distance", {"lower": 1.5}, "lower=1.5, upper=1.4"),
         ("distance", {"lower": 0.0}, "0 < lower < 2"),
@@ -174,6 +174,6 @@ def test_none_is_no_miner():
         ("parametric", {"n_bins": 0}, "n_bins must be >= 1"),
     ],
 )
-def test_wrong_knobs_are_refused(name, knobs, words):
+def test_wrong_values_are_refused(name, options, words):
     with pytest.raises(ValueError, match=words):
-        miner(name, **knobs)
+        miner(name, **options)

@@ -150,10 +150,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize(("name", "knobs", "slow"), CASES.values(), ids=CASES.keys())
-def test_triplets_are_as_frequent_as_the_rule_says(name, knobs, slow):
+@pytest.mark.parametrize(("name", "options", "slow"), CASES.values(), ids=CASES.keys())
+def test_triplets_are_as_frequent_as_the_rule_says(name, options, slow):
     expected = {key: q for a in ROWS for key, q in slow(a).items()}
-    drawn, rng, mine = Counter(), generator(11), miner(name, **knobs)
+    drawn, rng, mine = Counter(), generator(11), miner(name, **options)
     x, y = points(), torch.tensor(LABELS)
     for _ in range(N_DRAWS):
         drawn.update(zip(*(part.tolist() for part in mine(x, y, rng)), strict=True))

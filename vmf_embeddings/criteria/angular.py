@@ -1,4 +1,4 @@
-"""Angular loss: the angle at which a negative sees anchor and positive, beside the n-pair loss.
+"""Angular loss: bounds the angle at the negative of each triplet; added to the n-pair loss.
 
 Wang, Zhou, Wen, Liu, Lin 2017, "Deep Metric Learning with Angular Loss", equations 7 and 8,
 https://arxiv.org/abs/1708.01682.
@@ -10,23 +10,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import partners
-from vmf_embeddings.criteria.npair import mean_length, npair
+from vmf_embeddings.criteria.comparisons import positive_rows
+from vmf_embeddings.criteria.npair import mean_norm, npair
 from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.miners.base import Triplets
 
 
 def angular(
-    embeddings: Tensor, labels: Tensor, positive: Tensor, counts: Tensor, alpha: float
+    embeddings: Tensor, labels: Tensor, positive: Tensor, is_anchor: Tensor, alpha: float
 ) -> Tensor:
     """Mean of log(1 + sum exp(4 tan^2(alpha) (a + p).n - 2 (1 + tan^2(alpha)) a.p)).
 
     Args:
-        embeddings: [B, D], of length 1.
+        embeddings: [B, D], of norm 1.
         labels: [B].
-        positive: row [B] of the own class.
-        counts: bool [B], which rows are anchors.
+        positive: index of the positive of each row [B].
+        is_anchor: bool [B], rows that have a positive.
         alpha: upper bound of the angle at the negative, in degrees.
 
     Returns:
@@ -39,20 +39,20 @@ def angular(
         tensor(0.0181)
     """
     squared_tangent = math.tan(math.radians(alpha)) ** 2
-    partner = embeddings[positive]
-    near = (embeddings * partner).sum(-1, keepdim=True)
-    exponent = 4 * squared_tangent * (embeddings + partner) @ embeddings.T
-    exponent = exponent - 2 * (1 + squared_tangent) * near
-    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), counts)
+    positives = embeddings[positive]
+    products = (embeddings * positives).sum(-1, keepdim=True)  # a.p
+    exponent = 4 * squared_tangent * (embeddings + positives) @ embeddings.T
+    exponent = exponent - 2 * (1 + squared_tangent) * products
+    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), is_anchor)
 
 
 class Angular(Criterion):
-    """N-pair loss of the embeddings and angular loss of their directions, on the same pairs.
+    """N-pair loss of the embeddings plus angular loss of their directions, on the same pairs.
 
     Args:
-        alpha: in degrees, between 0 and 90.
-        angular_weight: >= 0, of the angular part.
-        l2_weight: >= 0, of the mean length of the embeddings.
+        alpha: upper bound of the angle at the negative, in degrees, in (0, 90).
+        angular_weight: weight of the angular loss, >= 0.
+        l2_weight: weight of the mean norm of the embeddings, >= 0.
     """
 
     allowed_miners = ("npair",)
@@ -72,9 +72,9 @@ class Angular(Criterion):
         triplets: Triplets | None = None,
         **context: Any,
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar."""
-        pairs = partners(labels, triplets)
+        """Embeddings [B, D] of any norm, labels [B] -> scalar."""
+        pairs = positive_rows(labels, triplets)
         unit = nn.functional.normalize(embeddings, dim=-1)
         loss = npair(embeddings, labels, *pairs)
         loss = loss + self.angular_weight * angular(unit, labels, *pairs, self.alpha)
-        return loss + self.l2_weight * mean_length(embeddings)
+        return loss + self.l2_weight * mean_norm(embeddings)

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-_CLIP = 1e-7  # keeps sin(theta) off 0, where its gradient is infinite; the value of 2021
+_CLIP = 1e-7  # bounds sin(theta) away from 0, where its gradient is infinite; the value of 2021
 
 
 def add_angular_margin(cosine: Tensor, margin: float, *, monotone: bool) -> tuple[Tensor, Tensor]:
@@ -16,11 +16,11 @@ def add_angular_margin(cosine: Tensor, margin: float, *, monotone: bool) -> tupl
 
     cos(theta + m) = cos(theta) cos(m) - sin(theta) sin(m)
 
-    Above theta = pi - m that value rises again with theta, so that an embedding almost opposite its
-    class is pushed further away. `monotone` replaces it there by cos(theta) - m sin(m), which still
-    falls, as InsightFace and pytorch-metric-learning do.
+    For theta > pi - m that value increases with theta, so that its gradient moves an embedding
+    almost opposite to its class weight further away. `monotone` uses cos(theta) - m sin(m) there,
+    which decreases with theta, as InsightFace and pytorch-metric-learning do.
 
-    Near +-1 the slope cos(m) + sin(m) cos(theta) / sin(theta) is steep: give the cosine in float64.
+    Near +-1 the slope cos(m) + sin(m) cos(theta) / sin(theta) is large: pass the cosine in float64.
 
     Args:
         cosine: cos(theta), any shape, in [-1, 1].
@@ -28,8 +28,9 @@ def add_angular_margin(cosine: Tensor, margin: float, *, monotone: bool) -> tupl
         monotone: see above.
 
     Returns:
-        Value and slope d value / d cos(theta), of the shape of `cosine`. The angle is kept 4.5e-4
-        off 0 and pi, where the slope would be infinite; beyond, the slope is 0.
+        Value and slope d value / d cos(theta), both of the shape of `cosine`. cos(theta) is clamped
+        to 1e-7 (an angle of 4.5e-4) from +-1, where the slope would be infinite; where it is
+        clamped, the slope is 0.
 
     Example:
         >>> [round(x.item(), 4) for x in add_angular_margin(torch.tensor(0.8), math.pi / 2,

@@ -1,4 +1,4 @@
-"""ArcFace: softmax on cosines, the angle to the own class enlarged by a margin.
+"""ArcFace: softmax on cosines, a margin added to the angle of the target class.
 
 Deng, Guo, Xue, Zafeiriou 2019, "ArcFace", equation 3, https://arxiv.org/abs/1801.07698.
 """
@@ -10,13 +10,16 @@ from torch import Tensor, nn
 
 from vmf_embeddings.criteria.angular_margin import add_angular_margin
 from vmf_embeddings.criteria.base import VARIANTS, at_least, one_of
-from vmf_embeddings.criteria.softmax import ClassMap
+from vmf_embeddings.criteria.softmax import ClassVectorCriterion
 
-REFERENCE_RANGE = (1e-10, 1 - 1e-10)  # which published code clamps cosines to
+REFERENCE_RANGE = (1e-10, 1 - 1e-10)  # published code clamps cosines to this range
 
 
-class ArcFace(ClassMap):
-    """ArcFace; predictions are without its margin. `conf/criterion/arcface.yaml` has the knobs."""
+class ArcFace(ClassVectorCriterion):
+    """ArcFace; `logits` are without the margin.
+
+    `conf/criterion/arcface.yaml` documents the parameters.
+    """
 
     def __init__(
         self,
@@ -43,12 +46,12 @@ class ArcFace(ClassMap):
         cosine, column = self.cosines(embeddings), labels[:, None]
         if self.variant == "reference":
             cosine = cosine.clamp(*REFERENCE_RANGE)
-            own = (cosine.gather(1, column).acos() + self.angular_margin).cos()
+            target = (cosine.gather(1, column).acos() + self.angular_margin).cos()
         else:
-            own, _ = add_angular_margin(
+            target, _ = add_angular_margin(
                 cosine.gather(1, column), self.angular_margin, monotone=self.monotone
             )
-        logits = self.scale * cosine.scatter(1, column, own)
+        logits = self.scale * cosine.scatter(1, column, target)
         return nn.functional.cross_entropy(logits, labels)
 
     def logits(self, embeddings: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What every criterion of deep metric learning offers: a loss, its parameters and their rates."""
+"""Base class of the criteria of deep metric learning: a loss, its parameters, learning rates."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
@@ -15,21 +15,22 @@ VARIANTS = ("standard", "reference")
 class Criterion(nn.Module, ABC):
     """Embeddings [B, D] and labels [B] -> mean loss.
 
-    A new one writes a pure function and a `forward` that hands it the knobs; `build` where it has
-    parameters. The mathematics wants float32 or wider: a method calls it inside `@full_precision`.
+    A subclass implements `forward`, which calls a pure function with its parameters, and `build`
+    if it has trainable parameters. Inputs must be float32 or wider: methods call it inside
+    `@full_precision`.
     """
 
     takes: ClassVar[Literal["batch", "triplets"]] = "batch"
-    """Whether it looks at the whole batch, or at triplets: a miner's, or all that there are."""
+    """Whether the loss is over the whole batch, or over triplets: a miner's, else all there are."""
     allowed_miners: ClassVar[tuple[str, ...] | None] = ()
-    """Names of the miners that it works with; () = none, None = any."""
+    """Names of the miners it works with; () = none, None = any."""
     normalizes: ClassVar[bool] = False
-    """Whether it brings embeddings to length 1 itself."""
+    """Whether `forward` normalises the embeddings itself."""
     needs_features: ClassVar[bool] = False
-    """Whether `forward` needs what enters the backbone's last layer: `features=`, [B, F]."""
+    """Whether `forward` needs `features=`, the input [B, F] of the embedding layer."""
 
     geometry: Geometry = Cosine()
-    """How embeddings are compared; under a cosine, the method hands over unit vectors."""
+    """How embeddings are compared; with a cosine, the method passes unit vectors."""
 
     @property
     def name(self) -> str:
@@ -39,12 +40,12 @@ class Criterion(nn.Module, ABC):
     def build(  # noqa: B027 - most have no parameters
         self, n_classes: int, dim: int, n_features: int | None = None
     ) -> None:
-        """Makes the parameters; called once, before training or a checkpoint. Default: none.
+        """Creates the parameters; called once, before training or loading. Default: none.
 
         Args:
             n_classes: C, of the training split.
             dim: D, length of an embedding.
-            n_features: F, width of what enters the backbone's last layer, where it is known.
+            n_features: F, width of the input of the embedding layer; None if unknown.
         """
 
     @abstractmethod
@@ -58,28 +59,31 @@ class Criterion(nn.Module, ABC):
         """The mean loss of a batch.
 
         Args:
-            embeddings: [B, D]; of length 1 where the geometry is the cosine, unless `normalizes`.
+            embeddings: [B, D]; of norm 1 if the geometry is the cosine, unless `normalizes`.
             labels: classes [B], 0..C-1.
-            triplets: a miner's, [T] each; None = without miner, the whole batch.
-            **context: what else a step knows, such as `features` [B, F].
+            triplets: rows chosen by a miner, [T] each; None = no miner, the whole batch.
+            **context: other inputs of a training step, such as `features` [B, F].
 
         Returns:
             Scalar.
         """
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> logits of the training classes [B, C]; None where it has none."""
+        """Embeddings [B, D] -> logits of the training classes [B, C]; None if there are none."""
         return None
 
     def prepare_embeddings(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] of any length as `forward`, `logits` and miners want them."""
+        """Embeddings [B, D] of any norm -> [B, D] as `forward`, `logits` and miners take them.
+
+        They become unit vectors under a cosine geometry, unless the criterion normalises itself.
+        """
         if self.normalizes or self.uses_norm:
             return embeddings
         return nn.functional.normalize(embeddings, dim=-1)
 
     @property
     def uses_norm(self) -> bool:
-        """Whether the length of an embedding matters: under any geometry but the cosine."""
+        """Whether the loss depends on the norm of an embedding; not with a cosine geometry."""
         return not isinstance(self.geometry, Cosine)
 
     @property
@@ -93,22 +97,22 @@ class Criterion(nn.Module, ABC):
         return None
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters with rates of their own; the others learn like the backbone.
+        """Parameter groups with their own learning rate; the others use that of the backbone.
 
         Returns:
-            Dicts with `params` and either `lr_factor`, which multiplies the learning rate of the
-            run, or `lr`; `weight_decay` 0, for lengths of proxies mean nothing.
+            Dicts with `params` and either `lr` or `lr_factor`, which multiplies the learning rate
+            of the run; `weight_decay` 0, as the loss does not depend on the norm of a proxy.
         """
         return []
 
     def check_miner(self, miner: str | None) -> None:
-        """Makes sure that it works with a miner.
+        """Refuses a miner that the criterion does not work with.
 
         Args:
-            miner: its name; None = without.
+            miner: its name; None = no miner.
 
         Raises:
-            ValueError: naming those that fit.
+            ValueError: the miner is not allowed; the message lists those that are.
         """
         if miner is None or self.allowed_miners is None or miner in self.allowed_miners:
             return
@@ -120,29 +124,29 @@ class Criterion(nn.Module, ABC):
 
 
 def init_proxies(*shape: int) -> nn.Parameter:
-    """Proxies as the published code starts them: N(0, 1) / 8."""
+    """Proxies of the given shape, from N(0, 1) / 8 as in the published code of NIR."""
     return nn.Parameter(torch.randn(*shape) / 8)
 
 
 def param_group(parameters: Any, **rate: float | None) -> list[dict[str, Any]]:
-    """One group, for `extra_param_groups`: a rate of its own, no weight decay.
+    """One parameter group for `extra_param_groups`: its own learning rate, no weight decay.
 
     Args:
-        parameters: one, or some.
-        **rate: `lr` >= 0 or `lr_factor` >= 0; None = the rate of the run.
+        parameters: one parameter, or several.
+        **rate: `lr` >= 0 or `lr_factor` >= 0; None = the learning rate of the run.
     """
     params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
-    said = {key: value for key, value in rate.items() if value is not None}
-    return [{"params": params, **said, "weight_decay": 0.0}]
+    given = {key: value for key, value in rate.items() if value is not None}
+    return [{"params": params, **given, "weight_decay": 0.0}]
 
 
-def at_least(least: float, *, above: bool = False, **knobs: float | None) -> None:
-    """Makes sure that knobs are numbers >= `least`, or > it where `above`; None passes.
+def at_least(least: float, *, above: bool = False, **parameters: float | None) -> None:
+    """Refuses parameters that are not >= `least`, or not > `least` with `above`; None passes.
 
     Raises:
-        ValueError: naming the key as it is typed.
+        ValueError: naming the key as it is typed on the command line.
     """
-    for key, value in knobs.items():
+    for key, value in parameters.items():
         if value is not None and not (value > least if above else value >= least):
             raise ValueError(
                 f"criterion.params.{key} must be {'>' if above else '>='} {least}, got {value}."
@@ -150,10 +154,10 @@ def at_least(least: float, *, above: bool = False, **knobs: float | None) -> Non
 
 
 def one_of(key: str, value: str, known: tuple[str, ...]) -> None:
-    """Makes sure that a knob has one of its values.
+    """Refuses a value of the parameter `key` that is not among the `known` ones.
 
     Raises:
-        ValueError: naming them.
+        ValueError: listing the known values.
     """
     if value not in known:
         raise ValueError(f"criterion.params.{key} is one of {', '.join(known)}; got {value!r}.")

@@ -1,4 +1,4 @@
-"""What is compared with what: all pairs and triplets of a batch, distances, partners of anchors."""
+"""Pairs and triplets of a batch, pairwise distances, and one positive per anchor."""
 
 import torch
 from torch import Tensor
@@ -8,9 +8,9 @@ from vmf_embeddings.miners.draws import choose
 
 
 def all_triplets(labels: Tensor) -> Triplets:
-    """Every (anchor, positive, negative) of a batch, anchor and positive different rows.
+    """Every (anchor, positive, negative) of a batch; anchor and positive are different rows.
 
-    Waits for the device, and holds [B, B, B] flags: a miner is faster above some 200 rows.
+    Synchronises with the device and allocates [B, B, B] booleans: use a miner above some 200 rows.
 
     Args:
         labels: [B].
@@ -23,18 +23,19 @@ def all_triplets(labels: Tensor) -> Triplets:
     return Triplets(*(others(same)[:, :, None] & ~same[:, None]).nonzero(as_tuple=True))
 
 
-def compared_pairs(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
-    """Pairs to be pulled together and pairs to be pushed apart.
+def positive_and_negative_pairs(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
+    """Pairs of the same class and pairs of different classes.
 
     Args:
         labels: [B].
-        triplets: whose pairs they are; None = all pairs of the batch, in both orders.
+        triplets: use only their (anchor, positive) and (anchor, negative) pairs; None = every
+            ordered pair of the batch.
 
     Returns:
-        Rows (anchor, positive) [2, P] and (anchor, negative) [2, N].
+        Row indices (anchor, positive) [2, P] and (anchor, negative) [2, N].
 
     Example:
-        >>> positive, negative = compared_pairs(torch.tensor([5, 5, 7]), None)
+        >>> positive, negative = positive_and_negative_pairs(torch.tensor([5, 5, 7]), None)
         >>> positive.tolist(), negative.shape
         ([[0, 1], [1, 0]], torch.Size([2, 4]))
     """
@@ -46,9 +47,10 @@ def compared_pairs(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, T
 
 
 def distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances [B, B] of rows [B, D], not by way of inner products.
+    """Euclidean distances [B, B] of rows [B, D], computed from differences of coordinates.
 
-    Those of close rows are exact, and the gradient of a distance of 0 is 0.
+    Unlike |a|^2 + |b|^2 - 2 a.b, this is accurate for close rows, and the gradient of a distance
+    of 0 is 0.
 
     Example:
         >>> distances(torch.tensor([[0.0, 3.0], [4.0, 0.0]]))
@@ -59,26 +61,27 @@ def distances(embeddings: Tensor) -> Tensor:
     return torch.cdist(embeddings, embeddings, compute_mode=mode)
 
 
-def partners(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
-    """One row of the own class for every row: of the triplets, or drawn.
+def positive_rows(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
+    """One positive (another row of the same class) for every row: from triplets, or at random.
 
     Args:
         labels: [B].
-        triplets: the last positive of each anchor counts; None = drawn by torch's own generator.
+        triplets: the last positive of each anchor is used; None = drawn uniformly with torch's
+            global generator.
 
     Returns:
-        Rows [B], and whether there is one [B].
+        Row index of the positive [B], and whether the row has one [B] (the index means nothing
+        otherwise).
 
     Example:
-        >>> rows, there_is = partners(torch.tensor([5, 5, 7]), None)
-        >>> rows[:2].tolist(), there_is.tolist()
+        >>> rows, has_positive = positive_rows(torch.tensor([5, 5, 7]), None)
+        >>> rows[:2].tolist(), has_positive.tolist()
         ([1, 0], [True, True, False])
     """
     if triplets is None:
         candidates = others(labels[:, None] == labels)
         return choose(candidates, None), candidates.any(1)
     rows = torch.arange(len(labels), device=labels.device)
-    has = torch.zeros_like(labels, dtype=torch.bool)
-    return rows.index_put((triplets.anchor,), triplets.positive), has.index_fill(
-        0, triplets.anchor, True
-    )
+    none = torch.zeros_like(labels, dtype=torch.bool)
+    chosen = rows.index_put((triplets.anchor,), triplets.positive)
+    return chosen, none.index_fill(0, triplets.anchor, True)

@@ -1,7 +1,8 @@
-"""Contrastive loss: positives closer than one margin, negatives further than another.
+"""Contrastive loss: positive pairs closer than one margin, negative pairs further than another.
 
 Hadsell, Chopra, LeCun 2006, "Dimensionality Reduction by Learning an Invariant Mapping",
-http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf, here with distances, not squares.
+http://yann.lecun.com/exdb/publis/pdf/hadsell-chopra-lecun-06.pdf, here with distances
+instead of squared distances.
 """
 
 from typing import Any
@@ -10,14 +11,14 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of
-from vmf_embeddings.criteria.comparisons import compared_pairs, distances
+from vmf_embeddings.criteria.comparisons import distances, positive_and_negative_pairs
 from vmf_embeddings.miners.base import Triplets
 
-REFERENCE_EPSILON = 1e-6  # which torch's PairwiseDistance adds to every coordinate
+REFERENCE_EPSILON = 1e-6  # torch's PairwiseDistance adds it to every coordinate
 
 
 def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]) -> Tensor:
-    """Mean of [d - m+] over positive pairs and of [m- - d] over negative ones, where positive.
+    """Mean relu(d - m+) over positive pairs plus mean relu(m- - d) over negative pairs.
 
     Args:
         positive: distances [P].
@@ -25,7 +26,7 @@ def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]
         margins: m+ and m-.
 
     Returns:
-        Scalar; a mean of nothing is 0.
+        Scalar; the mean of no pairs is 0.
 
     Example:
         >>> contrastive(torch.tensor([0.5, 0.7]), torch.tensor([0.8, 1.6]), (0.0, 1.0))
@@ -36,11 +37,11 @@ def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]
 
 
 class Contrastive(Criterion):
-    """Contrastive loss over a miner's pairs, or over all of the batch.
+    """Contrastive loss over the pairs of a miner's triplets, or over all pairs of the batch.
 
     Args:
-        pos_margin: distance up to which positives are left alone, >= 0.
-        neg_margin: distance from which on negatives are, > 0.
+        pos_margin: m+, distance below which a positive pair has no loss, >= 0.
+        neg_margin: m-, distance above which a negative pair has no loss, >= 0.
         variant: "standard", or "reference", which adds 1e-6 to every difference of coordinates.
     """
 
@@ -61,7 +62,7 @@ class Contrastive(Criterion):
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        pairs = compared_pairs(labels, triplets)
+        pairs = positive_and_negative_pairs(labels, triplets)
         if self.variant == "reference":
             found = [_shifted_distance(embeddings[a], embeddings[b]) for a, b in pairs]
         else:

@@ -1,4 +1,4 @@
-"""Histogram loss: the probability that a negative pair is more alike than a positive one.
+"""Histogram loss: the probability that a negative pair is more similar than a positive pair.
 
 Ustinova, Lempitsky 2016, "Learning Deep Embeddings with Histogram Loss", equations 1 to 5,
 https://arxiv.org/abs/1611.00822.
@@ -14,31 +14,31 @@ from vmf_embeddings.miners.base import Triplets
 
 
 def soft_histogram(values: Tensor, weights: Tensor, n_nodes: int) -> Tensor:
-    """Mean of triangular bumps around each value: a histogram with a gradient.
+    """Weighted histogram with linear interpolation between nodes, so that it is differentiable.
 
     Args:
         values: [P] in [-1, 1].
-        weights: [P] >= 0.
-        n_nodes: R >= 2, evenly from -1 to 1.
+        weights: of the values, 0 or 1, [P].
+        n_nodes: R >= 2, equally spaced from -1 to 1.
 
     Returns:
-        [R], sums to 1; zeros where the weights are.
+        [R], sums to 1; all 0 if all weights are 0.
 
     Example:
         >>> soft_histogram(torch.tensor([0.5, -1.0]), torch.ones(2), 3)
         tensor([0.5000, 0.2500, 0.2500])
     """
-    place = (values.clamp(-1, 1) + 1) * (n_nodes - 1) / 2
-    left = place.detach().floor().clamp_max(n_nodes - 2).long()
-    share = place - left
+    position = (values.clamp(-1, 1) + 1) * (n_nodes - 1) / 2  # in units of the node spacing
+    left = position.detach().floor().clamp_max(n_nodes - 2).long()
+    fraction = position - left
     empty = values.new_zeros(n_nodes)
-    total = empty.index_add(0, left, (1 - share) * weights)
-    total = total.index_add(0, left + 1, share * weights)
+    total = empty.index_add(0, left, (1 - fraction) * weights)
+    total = total.index_add(0, left + 1, fraction * weights)
     return total / weights.sum().clamp_min(1)
 
 
 def histogram(cosine: Tensor, labels: Tensor, n_nodes: int) -> Tensor:
-    """Sum over nodes r of h-(r) times the sum of h+ up to r.
+    """sum_r h-(r) sum_{q <= r} h+(q), with the histograms h+ and h- of positive and negative pairs.
 
     Args:
         cosine: of all pairs of the batch [B, B].
@@ -61,10 +61,10 @@ def histogram(cosine: Tensor, labels: Tensor, n_nodes: int) -> Tensor:
 
 
 class Histogram(Criterion):
-    """All pairs of the batch.
+    """Histogram loss over all pairs of the batch.
 
     Args:
-        n_nodes: R >= 2.
+        n_nodes: R, nodes of the histograms, >= 2.
     """
 
     def __init__(self, n_nodes: int) -> None:

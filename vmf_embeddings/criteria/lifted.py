@@ -1,4 +1,4 @@
-"""Generalised lifted structure: all positives of an anchor against all its negatives, smoothly.
+"""Generalised lifted structure loss: soft maxima over all positives and all negatives of an anchor.
 
 Hermans, Beyer, Leibe 2017, "In Defense of the Triplet Loss for Person Re-Identification", equation
 7, https://arxiv.org/abs/1703.07737, after Oh Song et al. 2016, https://arxiv.org/abs/1511.06452.
@@ -10,14 +10,14 @@ from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
 from vmf_embeddings.criteria.comparisons import distances
-from vmf_embeddings.criteria.npair import mean_length
+from vmf_embeddings.criteria.npair import mean_norm
 from vmf_embeddings.criteria.sums import log_sum_exp, mean_of
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.miners.base import Triplets, others
 
 
 def lifted(matrix: Tensor, labels: Tensor, margin: float) -> Tensor:
-    """Mean over anchors of [log sum exp d_ap + log sum exp(m - d_an)], where positive.
+    """Mean over anchors of relu(log sum_p exp(d_ap) + log sum_n exp(m - d_an)).
 
     Args:
         matrix: distances [B, B].
@@ -25,7 +25,7 @@ def lifted(matrix: Tensor, labels: Tensor, margin: float) -> Tensor:
         margin: m.
 
     Returns:
-        Scalar, over the anchors that have a positive.
+        Scalar; the mean is over anchors that have a positive, 0 without any.
 
     Example:
         >>> import torch
@@ -40,11 +40,11 @@ def lifted(matrix: Tensor, labels: Tensor, margin: float) -> Tensor:
 
 
 class Lifted(Criterion):
-    """All pairs of the batch; embeddings may have any length, which is held back.
+    """Lifted structure loss over all pairs of the batch, with a penalty on the embeddings' norm.
 
     Args:
-        margin: m, > 0, distance that negatives should keep.
-        l2_weight: >= 0, of the mean length of the embeddings.
+        margin: m, >= 0, distance that negatives should have.
+        l2_weight: weight of the mean norm of the embeddings, >= 0.
     """
 
     geometry = Euclidean()
@@ -61,6 +61,6 @@ class Lifted(Criterion):
         triplets: Triplets | None = None,
         **context: Any,
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar."""
+        """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         loss = lifted(distances(embeddings), labels, self.margin)
-        return loss + self.l2_weight * mean_length(embeddings)
+        return loss + self.l2_weight * mean_norm(embeddings)

@@ -1,4 +1,4 @@
-"""Margin loss: positives within a learned radius, negatives beyond it.
+"""Margin loss: positives within a learned distance beta, negatives beyond it.
 
 Wu, Manmatha, Smola, Krahenbuhl 2017, "Sampling Matters in Deep Embedding Learning", equations 7
 and 8, https://arxiv.org/abs/1706.07567.
@@ -10,21 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, param_group
-from vmf_embeddings.criteria.comparisons import all_triplets, compared_pairs, distances
+from vmf_embeddings.criteria.comparisons import (
+    all_triplets,
+    distances,
+    positive_and_negative_pairs,
+)
 from vmf_embeddings.miners.base import Triplets
 
-REFERENCE_EPSILON = 1e-8  # which published code adds to squared distances
+REFERENCE_EPSILON = 1e-8  # published code adds it to squared distances
 
 
 def margin_terms(
     positive: Tensor, negative: Tensor, betas: tuple[Tensor, Tensor], margin: float
 ) -> tuple[Tensor, Tensor]:
-    """[d - beta + m] of positive pairs and [beta - d + m] of negative ones, where positive.
+    """relu(d - beta + m) of positive pairs and relu(beta - d + m) of negative pairs.
 
     Args:
         positive: distances [P].
         negative: distances [N].
-        betas: radius of the anchor's class, [P] and [N].
+        betas: beta of the anchor's class, [P] and [N].
         margin: m.
 
     Returns:
@@ -39,7 +43,7 @@ def margin_terms(
 
 
 class Margin(Criterion):
-    """Margin loss with a radius per class; `conf/criterion/margin.yaml` explains each knob."""
+    """Margin loss with a beta per class; `conf/criterion/margin.yaml` documents the parameters."""
 
     takes = "triplets"
     allowed_miners = None
@@ -62,7 +66,7 @@ class Margin(Criterion):
         self.beta: Tensor
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
-        """Makes the radius of every class [C], a parameter or a constant."""
+        """Creates the beta of every class [C], trainable or constant."""
         beta = torch.full((n_classes,), float(self.first_beta))
         if self.learn_beta:
             self.beta = nn.Parameter(beta)
@@ -76,19 +80,19 @@ class Margin(Criterion):
         triplets: Triplets | None = None,
         **context: Any,
     ) -> Tensor:
-        """Unit embeddings [B, D], labels [B] -> scalar: sum over the number of terms above 0."""
-        matrix, by_triplet = distances(embeddings), self.variant == "reference"
-        if by_triplet:
+        """Unit embeddings [B, D], labels [B] -> scalar: sum of terms / number of terms above 0."""
+        matrix, per_triplet = distances(embeddings), self.variant == "reference"
+        if per_triplet:
             triplets = triplets or all_triplets(labels)
             matrix = (matrix.square() + REFERENCE_EPSILON).sqrt()
-        pairs = compared_pairs(labels, triplets)
+        pairs = positive_and_negative_pairs(labels, triplets)
         betas = tuple(self.beta[labels[anchor]] for anchor, _ in pairs)
         terms = margin_terms(*(matrix[a, b] for a, b in pairs), betas, self.margin)
         active = [term > 0 for term in terms]
-        count = (active[0] | active[1]).sum() if by_triplet else sum(a.sum() for a in active)
+        count = (active[0] | active[1]).sum() if per_triplet else sum(a.sum() for a in active)
         total = sum(term.sum() for term in terms) + self.nu * betas[0].sum()
         return total / count.clamp_min(1)
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The radii's."""
+        """One group: the beta of every class, with their own learning rate `beta_lr`."""
         return param_group(self.beta, lr=self.beta_lr) if self.learn_beta else []

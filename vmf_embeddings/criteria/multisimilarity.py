@@ -1,4 +1,4 @@
-"""Multi-similarity: pairs mined and weighted by how they compare with the others of an anchor.
+"""Multi-similarity loss: pairs are mined and weighted relative to the other pairs of an anchor.
 
 Wang, Han, Huang, Dong, Scott 2019, "Multi-Similarity Loss with General Pair Weighting", equations
 6, 7 and 12, https://arxiv.org/abs/1904.06627.
@@ -17,12 +17,12 @@ from vmf_embeddings.miners.base import Triplets, others
 def informative_pairs(
     cosine: Tensor, labels: Tensor, epsilon: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Positives less alike than the nearest negative, negatives more than the furthest positive.
+    """Positives less similar than the hardest negative, negatives more than the hardest positive.
 
     Args:
         cosine: of all pairs [B, B].
         labels: [B].
-        epsilon: slack of both comparisons; None = all pairs.
+        epsilon: tolerance of both comparisons, a difference of cosines; None = all pairs.
 
     Returns:
         Masks of positives and negatives [B, B], anchors in rows.
@@ -39,10 +39,12 @@ def informative_pairs(
     positives = others(same)
     if epsilon is None:
         return positives, ~same
-    infinity = torch.inf
-    furthest = cosine.masked_fill(~positives, infinity).amin(1, keepdim=True)
-    nearest = cosine.masked_fill(same, -infinity).amax(1, keepdim=True)
-    return positives & (cosine - epsilon < nearest), ~same & (cosine + epsilon > furthest)
+    hardest_positive = cosine.masked_fill(~positives, torch.inf).amin(1, keepdim=True)
+    hardest_negative = cosine.masked_fill(same, -torch.inf).amax(1, keepdim=True)
+    return (
+        positives & (cosine - epsilon < hardest_negative),
+        ~same & (cosine + epsilon > hardest_positive),
+    )
 
 
 def multisimilarity(
@@ -50,15 +52,17 @@ def multisimilarity(
 ) -> Tensor:
     """log(1 + sum exp(-alpha (s - base))) / alpha + log(1 + sum exp(beta (s - base))) / beta.
 
+    The first sum is over the positives of an anchor, the second over its negatives.
+
     Args:
         cosine: of all pairs [B, B].
         masks: positives and negatives [B, B], anchors in rows.
-        alpha: > 0, of the positives.
-        beta: > 0, of the negatives.
-        base: cosine from which pairs are measured.
+        alpha: scale of the positives, > 0.
+        beta: scale of the negatives, > 0.
+        base: offset subtracted from the cosines.
 
     Returns:
-        One for each anchor [B].
+        Loss of each anchor [B].
 
     Example:
         >>> x, y = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), torch.tensor([0, 0, 1])
@@ -70,7 +74,7 @@ def multisimilarity(
 
 
 class MultiSimilarity(Criterion):
-    """All pairs of the batch; `conf/criterion/multisimilarity.yaml` explains each knob."""
+    """Over all pairs of the batch; `conf/criterion/multisimilarity.yaml` documents parameters."""
 
     def __init__(
         self, alpha: float, beta: float, base: float, epsilon: float | None, variant: str

@@ -1,4 +1,4 @@
-"""Multi-similarity as the code of NIR has it: one more softplus, around the means.
+"""Multi-similarity as in the code of NIR: with an additional softplus around the means.
 
 Roth, Vinyals, Akata 2022, https://arxiv.org/abs/2203.08547; for comparison with published numbers.
 The loss of the paper is criterion=multisimilarity.
@@ -20,13 +20,13 @@ def multisimilarity_nir(
     weights: tuple[float, float],
     thresholds: tuple[float, float],
 ) -> Tensor:
-    """softplus(mean log(1 + sum exp)) / weight, of positives and of negatives.
+    """Softplus(mean log(1 + sum exp(-+w (s - t)))) / w, of positives plus that of negatives.
 
     Args:
         cosine: of all pairs [B, B].
         masks: positives and negatives [B, B].
         weights: > 0, of positives and negatives.
-        thresholds: cosines from which they are measured.
+        thresholds: offsets subtracted from the cosines of positives and negatives.
 
     Returns:
         Scalar, at least log(2) (1 / weights[0] + 1 / weights[1]).
@@ -46,7 +46,7 @@ def multisimilarity_nir(
 
 
 class MultiSimilarityNIR(Criterion):
-    """All pairs of the batch; `conf/criterion/multisimilarity_nir.yaml` explains each knob."""
+    """Over all pairs; `conf/criterion/multisimilarity_nir.yaml` documents the parameters."""
 
     def __init__(
         self,

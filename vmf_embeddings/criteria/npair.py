@@ -9,20 +9,20 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import partners
+from vmf_embeddings.criteria.comparisons import positive_rows
 from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.miners.base import Triplets
 
 
-def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, counts: Tensor) -> Tensor:
+def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, is_anchor: Tensor) -> Tensor:
     """Mean over anchors of log(1 + sum over rows n of other classes of exp(a.n - a.p)).
 
     Args:
-        embeddings: [B, D], of any length.
+        embeddings: [B, D], of any norm.
         labels: [B].
-        positive: row [B] of the own class.
-        counts: bool [B], which rows are anchors.
+        positive: index of the positive of each row [B].
+        is_anchor: bool [B], rows that have a positive.
 
     Returns:
         Scalar; 0 without anchors.
@@ -34,21 +34,22 @@ def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, counts: Tensor) 
         tensor(0.1269)
     """
     products = embeddings @ embeddings.T
-    own = products.gather(1, positive[:, None])
-    return mean_of(log1p_sum_exp(products - own, labels[:, None] != labels), counts)
+    positive_product = products.gather(1, positive[:, None])
+    exponent = products - positive_product  # a.n - a.p
+    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), is_anchor)
 
 
-def mean_length(embeddings: Tensor) -> Tensor:
-    """Mean length of the rows [B, D], scalar."""
+def mean_norm(embeddings: Tensor) -> Tensor:
+    """Mean norm of the rows [B, D], scalar."""
     return embeddings.norm(dim=-1).mean()
 
 
 class NPair(Criterion):
-    """One positive for each row, a miner's or drawn; lengths of embeddings are held back.
+    """N-pair loss with one positive per row, from a miner or at random, and a penalty on the norm.
 
     Args:
-        l2_weight: >= 0, of the mean length of the embeddings.
-        divisor: > 0, of the embeddings, before anything else.
+        l2_weight: weight of the mean norm of the embeddings, >= 0.
+        divisor: embeddings are divided by it first, > 0.
     """
 
     allowed_miners = ("npair",)
@@ -67,7 +68,7 @@ class NPair(Criterion):
         triplets: Triplets | None = None,
         **context: Any,
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar."""
+        """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         embeddings = embeddings / self.divisor
-        loss = npair(embeddings, labels, *partners(labels, triplets))
-        return loss + self.l2_weight * mean_length(embeddings)
+        loss = npair(embeddings, labels, *positive_rows(labels, triplets))
+        return loss + self.l2_weight * mean_norm(embeddings)

@@ -1,4 +1,4 @@
-"""Proxy anchor: every proxy pulls at its class and pushes at the others, the hardest most.
+"""Proxy anchor: every proxy attracts its class and repels the others, hard examples most.
 
 Kim, Kim, Cho, Kwak 2020, "Proxy Anchor Loss for Deep Metric Learning", equation 4,
 https://arxiv.org/abs/2003.13911.
@@ -14,8 +14,8 @@ from vmf_embeddings.criteria.sums import log1p_sum_exp
 from vmf_embeddings.geometry import cosines
 
 
-def of_own_class(labels: Tensor, n_classes: int) -> Tensor:
-    """Mask [B, C]: whether class c is the label [B] of row b."""
+def target_mask(labels: Tensor, n_classes: int) -> Tensor:
+    """Bool [B, C]: whether class c is the label of row b."""
     return labels[:, None] == torch.arange(n_classes, device=labels.device)
 
 
@@ -27,26 +27,30 @@ def proxy_anchor(
     deltas: tuple[float, float],
     average: str = "samples",
 ) -> Tensor:
-    """Mean over proxies of log(1 + sum exp(-alpha (s - delta))), and of its mirror image.
+    """Proxy anchor loss, with one term of positives and one of negatives.
+
+    Mean of log(1 + sum exp(-alpha (s - delta))) over positives, plus the mean of
+    log(1 + sum exp(alpha (s - delta))) over negatives. The means are over proxies, the sums over
+    the positives or negatives of a proxy in the batch.
 
     Args:
         cosine: of embeddings and proxies [B, C].
         labels: classes [B].
         alphas: scales of positives and negatives, > 0.
-        deltas: cosines at which a positive and a negative begin to count.
-        average: of the positive term: "samples" = over the batch, so that a class counts as often
-            as it is there, as in the code of NIR; "classes" = over the classes of the batch, as in
-            the paper. The same where every class is there equally often.
+        deltas: offsets subtracted from the cosines of positives and negatives.
+        average: of the positive term: "samples" = over the batch, so that a class is weighted by
+            its number of rows, as in the code of NIR; "classes" = over the classes in the batch,
+            as in the paper. Both are equal if all classes in the batch have equally many rows.
 
     Returns:
         Scalar.
 
     Example:
-        >>> knobs = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
-        >>> proxy_anchor(torch.eye(2), torch.tensor([0, 1]), **knobs)  # log(1 + e^3.2)
+        >>> options = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
+        >>> proxy_anchor(torch.eye(2), torch.tensor([0, 1]), **options)  # log(1 + e^3.2)
         tensor(3.2400)
     """
-    own = of_own_class(labels, cosine.shape[1])
+    own = target_mask(labels, cosine.shape[1])
     pull = log1p_sum_exp(-alphas[0] * (cosine - deltas[0]), own, dim=0)
     push = log1p_sum_exp(alphas[1] * (cosine - deltas[1]), ~own, dim=0)
     counts = own.sum(0)
@@ -55,15 +59,15 @@ def proxy_anchor(
 
 
 class ProxyCriterion(Criterion):
-    """Base of the criteria with one proxy per class: where they start and how fast they learn.
+    """Base of the criteria with one proxy per class, with their own learning rate.
 
     Args:
-        lr_factor: their learning rate over that of the run, >= 0.
+        lr_factor: learning rate of the proxies over that of the run, >= 0.
     """
 
     normalizes = True
     proxies: Tensor
-    """[C, D], of any length."""
+    """[C, D], of any norm."""
 
     def __init__(self, lr_factor: float) -> None:
         super().__init__()
@@ -72,7 +76,7 @@ class ProxyCriterion(Criterion):
         self.register_parameter("proxies", None)
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
-        """Draws the proxies."""
+        """Initialises the proxies [C, D]."""
         self.proxies = init_proxies(n_classes, dim)
 
     @property
@@ -81,12 +85,12 @@ class ProxyCriterion(Criterion):
         return self.proxies
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The proxies', `lr_factor` times the run's."""
+        """One group: the proxies, with `lr_factor` times the learning rate of the run."""
         return param_group(self.proxies, lr_factor=self.lr_factor)
 
 
 class ProxyAnchor(ProxyCriterion):
-    """Proxy anchor on cosines; `conf/criterion/proxy_anchor.yaml` explains each knob."""
+    """Proxy anchor on cosines; `conf/criterion/proxy_anchor.yaml` documents the parameters."""
 
     def __init__(
         self,
@@ -100,19 +104,21 @@ class ProxyAnchor(ProxyCriterion):
         super().__init__(lr_factor)
         at_least(0, above=True, pos_alpha=pos_alpha, neg_alpha=neg_alpha)
         one_of("average", average, ("samples", "classes"))
-        self.alphas, self.deltas, self.average = (
-            (pos_alpha, neg_alpha),
-            (pos_delta, neg_delta),
-            average,
-        )
+        self.alphas, self.deltas = (pos_alpha, neg_alpha), (pos_delta, neg_delta)
+        self.average = average
 
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar."""
-        knobs = {"alphas": self.alphas, "deltas": self.deltas, "average": self.average}
-        return proxy_anchor(cosines(embeddings, self.proxies), labels, **knobs)
+        """Embeddings [B, D] of any norm, labels [B] -> scalar."""
+        return proxy_anchor(
+            cosines(embeddings, self.proxies),
+            labels,
+            alphas=self.alphas,
+            deltas=self.deltas,
+            average=self.average,
+        )
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> alpha cos(x, p) [B, C]: classes ranked by their proxies' cosine."""
+        """Embeddings [B, D] -> alpha cos(x, p_c) [B, C]."""
         return self.alphas[0] * cosines(embeddings, self.proxies)

@@ -1,14 +1,14 @@
-"""Proxy anchor's sums over the other axis: each example pulled to its proxy, pushed from the rest.
+"""Proxy anchor with sums over classes instead of over the batch.
 
-What the code of NIR (Roth, Vinyals, Akata 2022, https://arxiv.org/abs/2203.08547) calls the mode
-`nca` of its proxy objective. It is not ProxyNCA: that is criterion=proxy_nca.
+The mode `nca` of the proxy objective in the code of NIR (Roth, Vinyals, Akata 2022,
+https://arxiv.org/abs/2203.08547). It is not ProxyNCA, which is criterion=proxy_nca.
 """
 
 from typing import Any
 
 from torch import Tensor
 
-from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, of_own_class
+from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, target_mask
 from vmf_embeddings.criteria.sums import log1p_sum_exp
 from vmf_embeddings.geometry import cosines
 
@@ -22,24 +22,24 @@ def proxy_anchor_nca(
 ) -> Tensor:
     """Mean of log(1 + n exp(-alpha (s_own - delta))) and of log(1 + sum exp(alpha (s - delta))).
 
-    n is how often the example's class is in the batch, itself included.
+    Means over rows; n is the number of rows of the same class, the row itself included.
 
     Args:
         cosine: of embeddings and proxies [B, C].
         labels: classes [B].
         alphas: scales of positives and negatives, > 0.
-        deltas: cosines at which a positive and a negative begin to count.
+        deltas: offsets subtracted from the cosines of positives and negatives.
 
     Returns:
         Scalar.
 
     Example:
         >>> import torch
-        >>> knobs = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
-        >>> proxy_anchor_nca(torch.eye(2), torch.tensor([0, 1]), **knobs)  # log(1 + e^3.2)
+        >>> options = {"alphas": (32.0, 32.0), "deltas": (0.1, -0.1)}
+        >>> proxy_anchor_nca(torch.eye(2), torch.tensor([0, 1]), **options)  # log(1 + e^3.2)
         tensor(3.2400)
     """
-    own = of_own_class(labels, cosine.shape[1])
+    own = target_mask(labels, cosine.shape[1])
     counts = own.sum(0)[labels].to(cosine)
     pull = log1p_sum_exp(counts.log()[:, None] - alphas[0] * (cosine - deltas[0]), own)
     push = log1p_sum_exp(alphas[1] * (cosine - deltas[1]), ~own)
@@ -47,7 +47,7 @@ def proxy_anchor_nca(
 
 
 class ProxyAnchorNCA(ProxyAnchor):
-    """Proxies, knobs and logits of proxy anchor under `proxy_anchor_nca`."""
+    """The loss `proxy_anchor_nca`, with parameters and logits as in proxy anchor."""
 
     def __init__(
         self,
@@ -62,6 +62,6 @@ class ProxyAnchorNCA(ProxyAnchor):
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar."""
+        """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         cosine = cosines(embeddings, self.proxies)
         return proxy_anchor_nca(cosine, labels, alphas=self.alphas, deltas=self.deltas)

@@ -1,8 +1,8 @@
-"""Proxy NCA: the own proxy nearer than the others, by softmax of squared distances.
+"""Proxy NCA: softmax of negative squared distances to the proxies.
 
 Movshovitz-Attias, Toshev, Leung, Ioffe, Singh 2017, "No Fuss Distance Metric Learning using
-Proxies", equation 3, https://arxiv.org/abs/1703.07464; with the own proxy in the denominator too,
-Teh, DeVries, Taylor 2020, "ProxyNCA++", https://arxiv.org/abs/2004.01113.
+Proxies", equation 3, https://arxiv.org/abs/1703.07464; with the target's proxy in the
+denominator too, Teh, DeVries, Taylor 2020, "ProxyNCA++", https://arxiv.org/abs/2004.01113.
 """
 
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import at_least, one_of
-from vmf_embeddings.criteria.proxy_anchor import ProxyCriterion, of_own_class
+from vmf_embeddings.criteria.proxy_anchor import ProxyCriterion, target_mask
 from vmf_embeddings.criteria.sums import log_sum_exp
 from vmf_embeddings.geometry import cosines
 
@@ -24,24 +24,25 @@ def proxy_nca(cosine: Tensor, labels: Tensor, scale: float, denominator: str) ->
     Args:
         cosine: of embeddings and proxies [B, C], C >= 2.
         labels: [B].
-        scale: s > 0, length that both are brought to.
-        denominator: the sum is over "others", the proxies of other classes, or over "all".
+        scale: s, norm of embeddings and proxies, > 0.
+        denominator: the sum is over "others", the proxies of other classes, or over "all" proxies.
 
     Returns:
-        Scalar in nats; below 0 too under "others".
+        Scalar in nats; it can be negative with "others".
 
     Example:
         >>> proxy_nca(torch.eye(2), torch.tensor([0, 1]), 1.0, "others")
         tensor(-2.)
     """
-    near = 2 * scale**2 * (cosine - 1)  # -|s x - s p|^2
-    own = of_own_class(labels, cosine.shape[1])
-    counted = torch.ones_like(own) if denominator == "all" else ~own
-    return (log_sum_exp(near, counted) - near.gather(1, labels[:, None]).squeeze(1)).mean()
+    negative_squared = 2 * scale**2 * (cosine - 1)  # -|s x - s p|^2
+    own = target_mask(labels, cosine.shape[1])
+    summed = torch.ones_like(own) if denominator == "all" else ~own
+    target = negative_squared.gather(1, labels[:, None]).squeeze(1)
+    return (log_sum_exp(negative_squared, summed) - target).mean()
 
 
 class ProxyNCA(ProxyCriterion):
-    """Proxy NCA; `conf/criterion/proxy_nca.yaml` explains each knob."""
+    """Proxy NCA; `conf/criterion/proxy_nca.yaml` documents the parameters."""
 
     def __init__(self, scale: float, denominator: str, lr_factor: float) -> None:
         super().__init__(lr_factor)
@@ -52,7 +53,7 @@ class ProxyNCA(ProxyCriterion):
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
+        """Embeddings [B, D] of any norm, labels [B] -> scalar in nats."""
         cosine = cosines(embeddings, self.proxies)
         return proxy_nca(cosine, labels, self.scale, self.denominator)
 

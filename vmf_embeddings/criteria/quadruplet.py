@@ -1,4 +1,4 @@
-"""Quadruplet loss: a triplet, and positives nearer than two strangers of two other classes.
+"""Quadruplet loss: the triplet loss, and positives closer than two negatives of different classes.
 
 Chen, Chen, Zhang, Huang 2017, "Beyond Triplet Loss: A Deep Quadruplet Network", equation 5,
 https://arxiv.org/abs/1704.01719.
@@ -18,17 +18,17 @@ from vmf_embeddings.miners.draws import choose
 def quadruplet(
     matrix: Tensor,
     triplets: Triplets,
-    fourth: Tensor,
-    there_is: Tensor,
+    second_negative: Tensor,
+    has_second: Tensor,
     margins: tuple[float, float],
 ) -> Tensor:
-    """Mean of [d_ap - d_an + m1] and mean of [d_ap - d_nf + m2], where positive.
+    """Mean relu(d_ap - d_an + m1) + mean relu(d_ap - d_nk + m2), k a second negative.
 
     Args:
         matrix: distances [B, B].
         triplets: [T] each.
-        fourth: rows [T] whose class is neither the anchor's nor the negative's.
-        there_is: whether there is such a row [T].
+        second_negative: rows k [T], neither of the anchor's class nor of the negative's.
+        has_second: whether the triplet has such a row [T]; otherwise its second term is 0.
         margins: m1 and m2.
 
     Returns:
@@ -36,23 +36,23 @@ def quadruplet(
 
     Example:
         >>> x, i = torch.tensor([[0.0], [1.0], [0.5], [0.6]]), lambda k: torch.tensor([k])
-        >>> yes = torch.tensor([True])
-        >>> quadruplet(distances(x), Triplets(i(0), i(1), i(2)), i(3), yes, (0.2, 0.2))
+        >>> has = torch.tensor([True])
+        >>> quadruplet(distances(x), Triplets(i(0), i(1), i(2)), i(3), has, (0.2, 0.2))
         tensor(1.8000)
     """
     anchor, positive, negative = triplets
-    near = matrix[anchor, positive]
-    first = (near - matrix[anchor, negative] + margins[0]).relu()
-    second = (near - matrix[negative, fourth] + margins[1]).relu() * there_is
-    return first.sum() / max(1, len(first)) + second.sum() / there_is.sum().clamp_min(1)
+    d_ap = matrix[anchor, positive]
+    first = (d_ap - matrix[anchor, negative] + margins[0]).relu()
+    second = (d_ap - matrix[negative, second_negative] + margins[1]).relu() * has_second
+    return first.sum() / max(1, len(first)) + second.sum() / has_second.sum().clamp_min(1)
 
 
 class Quadruplet(Criterion):
-    """Triplets of a miner, or all; the fourth row is drawn from the classes that are left.
+    """Over the triplets of a miner, or all of the batch; the second negative is drawn at random.
 
     Args:
-        margin_1: of the triplet, >= 0.
-        margin_2: of the two strangers, >= 0.
+        margin_1: m1, of the triplet term, >= 0.
+        margin_2: m2, of the term with both negatives, >= 0.
     """
 
     takes = "triplets"
@@ -72,13 +72,13 @@ class Quadruplet(Criterion):
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
         triplets = triplets or all_triplets(labels)
-        free = strangers(labels, triplets)
-        matrix = distances(embeddings)
-        return quadruplet(matrix, triplets, choose(free, None), free.any(1), self.margins)
+        candidates = second_negatives(labels, triplets)
+        chosen, has_second = choose(candidates, None), candidates.any(1)
+        return quadruplet(distances(embeddings), triplets, chosen, has_second, self.margins)
 
 
-def strangers(labels: Tensor, triplets: Triplets) -> Tensor:
-    """Whether a row's class is neither that of a triplet's anchor nor that of its negative.
+def second_negatives(labels: Tensor, triplets: Triplets) -> Tensor:
+    """Which rows are neither of the class of a triplet's anchor nor of that of its negative.
 
     Args:
         labels: [B].
@@ -89,8 +89,8 @@ def strangers(labels: Tensor, triplets: Triplets) -> Tensor:
 
     Example:
         >>> i = lambda k: torch.tensor([k])
-        >>> strangers(torch.tensor([0, 0, 1, 2]), Triplets(i(0), i(1), i(2))).tolist()
+        >>> second_negatives(torch.tensor([0, 0, 1, 2]), Triplets(i(0), i(1), i(2))).tolist()
         [[False, False, False, True]]
     """
-    taken = labels[torch.stack([triplets.anchor, triplets.negative])]
-    return (taken[:, :, None] != labels).all(0)
+    excluded = labels[torch.stack([triplets.anchor, triplets.negative])]
+    return (excluded[:, :, None] != labels).all(0)

@@ -1,4 +1,4 @@
-"""S2SD: embeddings learn the similarities of wider spaces that are trained beside them.
+"""S2SD: self-distillation of similarities from higher-dimensional embeddings of the same features.
 
 Roth, Milbich, Ommer, Cohen, Ghassemi 2021, "Simultaneous Similarity-based Self-Distillation for
 Deep Metric Learning", equations 4 to 6, https://arxiv.org/abs/2009.08348.
@@ -19,8 +19,8 @@ def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) 
     """T^2 / B times the sum over rows of KL(softmax(teacher / T) || softmax(student / T)).
 
     Args:
-        teacher: cosines of all pairs [B, B]; it is given no gradient.
-        student: the same.
+        teacher: cosines of all pairs [B, B]; no gradient.
+        student: cosines of all pairs [B, B].
         temperature: T > 0.
 
     Returns:
@@ -30,31 +30,33 @@ def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) 
         >>> similarity_divergence(torch.eye(2), torch.zeros(2, 2), 1.0)
         tensor(0.1109)
     """
-    aims = (teacher.detach() / temperature).log_softmax(-1)
-    reached = (student / temperature).log_softmax(-1)
-    divergence = nn.functional.kl_div(reached, aims, log_target=True, reduction="sum")
+    log_teacher = (teacher.detach() / temperature).log_softmax(-1)
+    log_student = (student / temperature).log_softmax(-1)
+    divergence = nn.functional.kl_div(log_student, log_teacher, log_target=True, reduction="sum")
     return temperature**2 / len(teacher) * divergence
 
 
-def cosines_within(rows: Tensor) -> Tensor:
+def pairwise_cosines(rows: Tensor) -> Tensor:
     """Cosines [B, B] of all pairs of rows [B, D]."""
     unit = nn.functional.normalize(rows, dim=-1)
     return unit @ unit.T
 
 
 class S2SD(Criterion):
-    """A criterion on the embeddings, another on each wider space, and the similarities of those.
+    """A criterion on the embeddings and on each auxiliary embedding, which are its teachers.
 
-    `conf/criterion/s2sd.yaml` explains each knob. The wider spaces are thrown away after training.
+    Loss: (L_source + mean L_target) / 2 + w mean KL(target, embedding) + w_f KL(features,
+    embedding), with the KL of `similarity_divergence`. Each auxiliary embedding is a two-layer
+    network on the features; none is used after training.
 
     Args:
-        source: on the embeddings, or the node of an option of criterion= that holds it.
-        target: the same for the wider spaces, copied for each.
-        target_dims: their widths.
+        source: criterion on the embeddings, or a mapping {"params": criterion}.
+        target: criterion on the auxiliary embeddings, copied for each.
+        target_dims: dimensions of the auxiliary embeddings.
         temperature: T > 0.
-        weight: >= 0, of the wider spaces' similarities.
-        feature_weight: >= 0, of those of the features themselves.
-        delay: batches before the features count, >= 0.
+        weight: w >= 0, weight of the divergence from the auxiliary embeddings.
+        feature_weight: w_f >= 0, weight of the divergence from the features.
+        delay: training batches during which w_f is 0, >= 0.
     """
 
     needs_features = True
@@ -92,19 +94,21 @@ class S2SD(Criterion):
 
     @property
     def allowed_miners(self) -> tuple[str, ...] | None:
-        """Those of both criteria."""
+        """Miners that both criteria work with."""
         named = [c.allowed_miners for c in (self.source, self.targets[0])]
         named = [names for names in named if names is not None]
         return tuple(set.intersection(*map(set, named))) if named else None
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
-        """Builds both criteria, and the networks from features to the wider spaces.
+        """Builds both criteria, and the networks from features to the auxiliary embeddings.
 
         Raises:
-            ValueError: nobody says how wide the features are.
+            ValueError: `n_features` is None.
         """
         if n_features is None:
-            raise ValueError("criterion=s2sd needs a backbone that says its n_features: arch=…")
+            raise ValueError(
+                "criterion=s2sd needs the width of the features: an arch=… that has n_features"
+            )
         self.source.build(n_classes, dim)
         for target, width in zip(self.targets, self.target_dims, strict=True):
             target.build(n_classes, width)
@@ -121,19 +125,23 @@ class S2SD(Criterion):
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B], features [B, F] -> scalar."""
         if features is None:
-            raise ValueError("criterion=s2sd needs features=[B, F], what enters the last layer.")
+            raise ValueError(
+                "criterion=s2sd needs features=[B, F], the input of the embedding layer."
+            )
         wide = [nn.functional.normalize(net(features), dim=-1) for net in self.networks]
         losses = [t(x, labels, triplets) for t, x in zip(self.targets, wide, strict=True)]
         loss = (self.source(embeddings, labels, triplets) + sum(losses) / len(losses)) / 2
-        own = cosines_within(embeddings)
-        apart = [similarity_divergence(cosines_within(x), own, self.temperature) for x in wide]
-        loss = loss + self.weight * sum(apart) / len(apart)
+        own = pairwise_cosines(embeddings)
+        divergences = [
+            similarity_divergence(pairwise_cosines(x), own, self.temperature) for x in wide
+        ]
+        loss = loss + self.weight * sum(divergences) / len(divergences)
         if not self.feature_weight:
             return loss
-        of_features = similarity_divergence(cosines_within(features), own, self.temperature)
-        return loss + self.feature_weight * self._counted() * of_features
+        of_features = similarity_divergence(pairwise_cosines(features), own, self.temperature)
+        return loss + self.feature_weight * self._after_delay() * of_features
 
-    def _counted(self) -> Tensor:
+    def _after_delay(self) -> Tensor:
         """1 once `delay` training batches have passed, else 0."""
         begun = (self.delayed >= self.delay).float()
         if self.training:
@@ -141,21 +149,21 @@ class S2SD(Criterion):
         return begun
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """The source's [B, C]."""
+        """Logits of the source criterion [B, C], or None."""
         return self.source.logits(embeddings)
 
     @property
     def has_logits(self) -> bool:
-        """Whether the source has."""
+        """Whether the source criterion has logits."""
         return self.source.has_logits
 
     @property
     def class_weights(self) -> Tensor | None:
-        """The source's [C, D]."""
+        """Class weights of the source criterion [C, D], or None."""
         return self.source.class_weights
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """Those of all criteria; the networks learn like the backbone."""
+        """The groups of all criteria; the networks use the learning rate of the backbone."""
         return [group for c in (self.source, *self.targets) for group in c.extra_param_groups()]
 
 

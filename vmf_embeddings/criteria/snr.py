@@ -1,4 +1,4 @@
-"""Signal-to-noise ratio: how large the variance of a difference is beside that of the anchor.
+"""SNR loss: triplets compared by the variance of the difference over that of the anchor.
 
 Yuan, Deng, Tang, Tang, Chen 2019, "Signal-to-Noise Ratio: A Robust Distance Metric for Deep Metric
 Learning", equations 4 and 7, https://arxiv.org/abs/1904.02616.
@@ -14,13 +14,13 @@ from vmf_embeddings.miners.base import Triplets
 
 
 def noise_ratios(embeddings: Tensor) -> Tensor:
-    """Variance over the coordinates of a - b, over that of a.
+    """var(a - b) / var(a), variances over the coordinates of the embeddings.
 
     Args:
         embeddings: [B, D], D >= 2.
 
     Returns:
-        [B, B], anchors in rows, >= 0.
+        [B, B], anchors a in rows, >= 0.
 
     Example:
         >>> import torch
@@ -30,17 +30,19 @@ def noise_ratios(embeddings: Tensor) -> Tensor:
     """
     centred = embeddings - embeddings.mean(-1, keepdim=True)
     signal = centred.square().sum(-1, keepdim=True)
-    return distances(centred).square() / signal.clamp_min(1e-12)  # constant rows have no signal
+    return distances(centred).square() / signal.clamp_min(
+        1e-12
+    )  # rows that are constant have variance 0
 
 
 def snr(embeddings: Tensor, triplets: Triplets, margin: float, reg_lambda: float) -> Tensor:
-    """Mean of [v_ap - v_an + m] over the triplets where it is positive, + lambda mean|sum a|.
+    """Mean of v_ap - v_an + m over the triplets where it is > 0, + lambda mean |sum_d a_d|.
 
     Args:
         embeddings: [B, D].
         triplets: [T] each.
         margin: m.
-        reg_lambda: lambda, >= 0: weight of how far the coordinates of the anchors are from mean 0.
+        reg_lambda: lambda, >= 0, weight of the penalty on sums of coordinates other than 0.
 
     Returns:
         Scalar.
@@ -55,15 +57,15 @@ def snr(embeddings: Tensor, triplets: Triplets, margin: float, reg_lambda: float
     anchor, positive, negative = triplets
     hinge = (ratios[anchor, positive] - ratios[anchor, negative] + margin).relu()
     loss = hinge.sum() / (hinge > 0).sum().clamp_min(1)
-    uneven = embeddings[anchor].sum(-1).abs().sum() / max(1, len(anchor))
-    return loss + reg_lambda * uneven
+    penalty = embeddings[anchor].sum(-1).abs().sum() / max(1, len(anchor))
+    return loss + reg_lambda * penalty
 
 
 class SNR(Criterion):
-    """Triplets of a miner, or all, compared by noise-to-signal ratios.
+    """SNR loss over the triplets of a miner, or all of the batch.
 
     Args:
-        margin: of the ratios, >= 0.
+        margin: m, difference of the ratios, >= 0.
         reg_lambda: >= 0, see `snr`.
     """
 

@@ -1,4 +1,4 @@
-"""SoftTriple: softmax on the similarity to the nearest of several centres per class.
+"""SoftTriple: softmax loss on a soft maximum of the similarities to several centres per class.
 
 Qian, Shang, Sun, Hu, Li, Jin 2019, "SoftTriple Loss: Deep Metric Learning Without Triplet
 Sampling", equations 6 to 8, https://arxiv.org/abs/1909.05235.
@@ -14,11 +14,11 @@ from vmf_embeddings.geometry import cosines
 
 
 def class_similarities(embeddings: Tensor, centres: Tensor, gamma: float) -> Tensor:
-    """Cosines with the centres of each class, averaged by their softmax.
+    """Cosines with the K centres of a class, averaged with weights softmax(cosines / gamma).
 
     Args:
-        embeddings: [B, D], of any length.
-        centres: [C, K, D], of any length.
+        embeddings: [B, D], of any norm.
+        centres: [C, K, D], of any norm.
         gamma: temperature of the softmax over the K centres, > 0.
 
     Returns:
@@ -34,10 +34,10 @@ def class_similarities(embeddings: Tensor, centres: Tensor, gamma: float) -> Ten
 
 
 def centre_spread(centres: Tensor) -> Tensor:
-    """Mean distance of the centres of a class, of unit length, over all classes: 0 for one centre.
+    """Distances between the normalised centres of each class; 0 for one centre.
 
     Args:
-        centres: [C, K, D], of any length.
+        centres: [C, K, D], of any norm.
 
     Returns:
         Scalar: sum over c and k < k' of |w_ck - w_ck'|, over C K (K - 1).
@@ -52,16 +52,16 @@ def centre_spread(centres: Tensor) -> Tensor:
     unit = nn.functional.normalize(centres, dim=-1)
     first, second = torch.triu_indices(n_centres, n_centres, offset=1, device=centres.device)
     products = (unit[:, first] * unit[:, second]).sum(-1)
-    spread = (2 + 1e-5 - 2 * products).sqrt().sum()  # 1e-5: as published, the root has a slope
+    spread = (2 + 1e-5 - 2 * products).sqrt().sum()  # + 1e-5 as published: finite gradient at 0
     return spread / (n_classes * n_centres * (n_centres - 1))
 
 
 class SoftTriple(Criterion):
-    """SoftTriple; `conf/criterion/soft_triple.yaml` explains each knob."""
+    """SoftTriple; `conf/criterion/soft_triple.yaml` documents the parameters."""
 
     normalizes = True
     proxies: Tensor
-    """Centres [C, K, D], of any length."""
+    """Centres [C, K, D], of any norm."""
 
     def __init__(
         self,
@@ -81,16 +81,16 @@ class SoftTriple(Criterion):
         self.register_parameter("proxies", None)
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
-        """Draws the centres."""
+        """Initialises the centres [C, K, D]."""
         self.proxies = init_proxies(n_classes, self.n_centres, dim)
 
     def forward(
         self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
     ) -> Tensor:
-        """Embeddings [B, D] of any length, labels [B] -> scalar in nats."""
+        """Embeddings [B, D] of any norm, labels [B] -> scalar in nats."""
         logits = self.logits(embeddings)
-        lowered = torch.full_like(labels, -self.scale * self.margin, dtype=logits.dtype)
-        logits = logits.scatter_add(1, labels[:, None], lowered[:, None])
+        shift = torch.full_like(labels, -self.scale * self.margin, dtype=logits.dtype)
+        logits = logits.scatter_add(1, labels[:, None], shift[:, None])
         loss = nn.functional.cross_entropy(logits, labels)
         return loss + self.reg_weight * centre_spread(self.proxies)
 
@@ -104,5 +104,5 @@ class SoftTriple(Criterion):
         return nn.functional.normalize(self.proxies, dim=-1).mean(1)
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The centres', `lr_factor` times the run's."""
+        """One group: the centres, with `lr_factor` times the learning rate of the run."""
         return param_group(self.proxies, lr_factor=self.lr_factor)

@@ -1,4 +1,4 @@
-"""Normalised softmax: cross-entropy of cosines with one vector per class over a temperature.
+"""Normalised softmax: cross-entropy of cosines with class weights, over a temperature.
 
 Zhai, Wu 2019, "Classification is a Strong Baseline for Deep Metric Learning",
 https://arxiv.org/abs/1811.12649.
@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from vmf_embeddings.criteria.base import Criterion, at_least, param_group
 
 
-class ClassMap(Criterion):
-    """Base of the criteria with class vectors as of a linear layer: U(-1, 1) / sqrt(D).
+class ClassVectorCriterion(Criterion):
+    """Base of the criteria with class weights initialised as in a linear layer, U(-1, 1) / sqrt(D).
 
     Args:
-        class_lr: learning rate of the class vectors, >= 0; None = that of the run.
+        class_lr: learning rate of the class weights, >= 0; None = that of the run.
     """
 
     proxies: Tensor
-    """[C, D], of any length."""
+    """Class weights [C, D], of any norm."""
 
     def __init__(self, class_lr: float | None) -> None:
         super().__init__()
@@ -29,29 +29,29 @@ class ClassMap(Criterion):
         self.register_parameter("proxies", None)
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
-        """Draws the class vectors."""
+        """Initialises the class weights [C, D]."""
         self.proxies = nn.Parameter((2 * torch.rand(n_classes, dim) - 1) / dim**0.5)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
-        """Unit embeddings [B, D] -> cosines with the class vectors [B, C]."""
+        """Unit embeddings [B, D] -> cosines with the class weights [B, C]."""
         return embeddings @ nn.functional.normalize(self.proxies, dim=-1).T
 
     @property
     def class_weights(self) -> Tensor:
-        """The class vectors [C, D]."""
+        """Class weights [C, D]."""
         return self.proxies
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The class vectors'."""
+        """One group: the class weights, with their own learning rate `class_lr`."""
         return param_group(self.proxies, lr=self.class_lr)
 
 
-class Softmax(ClassMap):
+class Softmax(ClassVectorCriterion):
     """Cross-entropy of cosines over a temperature.
 
     Args:
         temperature: > 0.
-        class_lr: see `ClassMap`.
+        class_lr: see `ClassVectorCriterion`.
     """
 
     def __init__(self, temperature: float, class_lr: float | None) -> None:

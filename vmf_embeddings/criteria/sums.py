@@ -1,21 +1,21 @@
-"""Sums of exponentials over parts of a matrix, and pairwise distances: what criteria share."""
+"""Masked sums of exponentials, masked means and squared distances, shared by the criteria."""
 
 import torch
 from torch import Tensor
 
-FAR_BELOW = -1e30  # stands for minus infinity: exp is 0, and gradients stay numbers
+FAR_BELOW = -1e30  # replaces -inf: its exp is 0, and gradients stay finite
 
 
 def log_sum_exp(values: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Logarithm of the sum of exponentials of what a mask picks.
+    """Logarithm of the sum of exp over the entries where the mask is true.
 
     Args:
         values: any shape.
         mask: bool, same shape.
-        dim: axis that is summed over.
+        dim: axis to sum over.
 
     Returns:
-        Without the axis; very negative (-1e30) where the mask picks nothing, with gradient 0.
+        Shape without that axis; -1e30 with gradient 0 where the mask has no true entry.
 
     Example:
         >>> log_sum_exp(torch.zeros(2, 3), torch.tensor([[True, True, False], [False] * 3]))[0]
@@ -25,15 +25,15 @@ def log_sum_exp(values: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
 
 
 def log1p_sum_exp(values: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """log(1 + sum of exponentials of what a mask picks); 0 where it picks nothing.
+    """Logarithm of 1 + sum of exp over the entries where the mask is true; 0 where there are none.
 
     Args:
         values: any shape.
         mask: bool, same shape.
-        dim: axis that is summed over.
+        dim: axis to sum over.
 
     Returns:
-        Without the axis, >= 0.
+        Shape without that axis, >= 0.
 
     Example:
         >>> log1p_sum_exp(torch.zeros(2, 3), torch.tensor([[True, True, False], [False] * 3]))
@@ -51,18 +51,18 @@ def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
         columns: [M, D].
 
     Returns:
-        [N, M], >= 0; rounding may make 1e-6 of 0 in float32.
+        [N, M], >= 0; the absolute error is about 1e-6 for unit rows in float32.
 
     Example:
         >>> squared_distances(torch.tensor([[0.0, 3.0]]), torch.tensor([[4.0, 0.0]]))
         tensor([[25.]])
     """
-    lengths = rows.square().sum(-1)[:, None] + columns.square().sum(-1)
-    return (lengths - 2 * rows @ columns.T).clamp_min(0)  # rounding would make it negative
+    norms = rows.square().sum(-1)[:, None] + columns.square().sum(-1)
+    return (norms - 2 * rows @ columns.T).clamp_min(0)  # rounding can make it negative
 
 
 def mean_of(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of what a mask picks, scalar; 0, with gradient 0, where it picks nothing.
+    """Mean of the entries where the mask is true, scalar; 0 with gradient 0 if there are none.
 
     Example:
         >>> mean_of(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False]))

@@ -1,4 +1,4 @@
-"""Triplet loss: a positive is nearer than a negative by a margin, in squared distance.
+"""Triplet loss: the positive is closer than the negative by a margin, in squared distance.
 
 Schroff, Kalenichenko, Philbin 2015, "FaceNet", equation 2, https://arxiv.org/abs/1503.03832.
 """
@@ -13,7 +13,7 @@ from vmf_embeddings.miners.base import Triplets
 
 
 def triplet(embeddings: Tensor, triplets: Triplets, margin: float) -> Tensor:
-    """Mean of [|a - p|^2 - |a - n|^2 + m] where positive, over all triplets.
+    """Mean over triplets of relu(|a - p|^2 - |a - n|^2 + m).
 
     Args:
         embeddings: [B, D].
@@ -36,10 +36,10 @@ def triplet(embeddings: Tensor, triplets: Triplets, margin: float) -> Tensor:
 
 
 class TripletCriterion(Criterion):
-    """Triplet loss over a miner's triplets, or over all of the batch.
+    """Triplet loss over the triplets of a miner, or over all triplets of the batch.
 
     Args:
-        margin: m, of squared distances, >= 0.
+        margin: m, a difference of squared distances, >= 0.
     """
 
     takes = "triplets"

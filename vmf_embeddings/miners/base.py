@@ -1,4 +1,4 @@
-"""What every miner offers: triplets of the rows of a batch."""
+"""Base class of the miners, which choose triplets of the rows of a batch."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Triplets(NamedTuple):
-    """Rows of a batch, int64 [T] each; a row may be in many triplets."""
+    """Row indices of a batch, int64 [T] each; a row may be in many triplets."""
 
     anchor: Tensor
     positive: Tensor
@@ -16,10 +16,10 @@ class Triplets(NamedTuple):
 
 
 class Miner(ABC):
-    """Chooses triplets of a batch: a function of embeddings, labels and a generator's state.
+    """Chooses triplets of a batch: a function of embeddings, labels and the generator's state.
 
-    A subclass says in its docstring how many triplets it makes and which. An anchor that has
-    nobody to be compared with makes none.
+    The docstring of a subclass states how many triplets it returns and which. An anchor without
+    a positive or a negative is in none, unless stated otherwise.
     """
 
     @property
@@ -36,14 +36,14 @@ class Miner(ABC):
         Args:
             embeddings: [B, D], any floating dtype and device.
             labels: [B] integer classes.
-            generator: of every draw, on any device; torch's default one if None. One on the CPU
-                makes the same triplets on every device.
+            generator: for all random choices, on any device; None = torch's global one. A CPU
+                generator gives the same triplets on every device.
 
         Returns:
             T >= 0 triplets on the device of the embeddings.
 
         Raises:
-            ValueError: shapes do not fit, or nothing is there.
+            ValueError: the shapes do not match, or the batch is empty.
         """
         if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
             raise ValueError(
@@ -54,21 +54,21 @@ class Miner(ABC):
 
     @abstractmethod
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
-        """The rule.
+        """Chooses the triplets; implemented by subclasses.
 
         Args:
-            embeddings: float64 [B, D]: probabilities of draws hang on small differences.
+            embeddings: float64 [B, D], as sampling weights depend on small differences.
             same: bool [B, B], whether two rows have the same class.
-            generator: as above.
+            generator: see `__call__`.
         """
 
 
 def no_miner() -> None:
-    """No miner: the criterion sees the batch."""
+    """Builds no miner, for `miner=none`: the criterion uses the whole batch."""
 
 
 def others(same: Tensor) -> Tensor:
-    """Whether two different rows have the same class, from `same`; both bool [B, B]."""
+    """Bool [B, B], whether two different rows have the same class: `same` without its diagonal."""
     return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
 
 

@@ -1,4 +1,4 @@
-"""Negatives at all distances alike.
+"""Distance-weighted sampling: negatives uniformly distributed over the distance to the anchor.
 
 Wu et al. 2017, "Sampling Matters in Deep Embedding Learning", section 3,
 https://arxiv.org/abs/1706.07567.
@@ -15,23 +15,25 @@ VARIANTS = ("standard", "reference")
 
 
 class DistanceMiner(Miner):
-    """One triplet per anchor, its negative by the inverse density of its distance.
+    """One triplet per anchor, its negative sampled by the inverse density of its distance.
 
-    Embeddings are compared on the unit sphere. The positive is any other row of the class, the
-    anchor itself where there is none. A negative at distance d has weight 1 / q(max(d, lower)), q
-    the density of the distance of two uniform points, and 0 from `upper` on; where all negatives
-    of an anchor are that far, they are alike. Only an anchor without negatives makes no triplet.
+    Distances are those of the normalised embeddings. The positive is a random other row of the
+    class, or the anchor itself if there is none. A negative at distance d is sampled with weight
+    1 / q(max(d, lower)), where q is the density of the distance of two uniform points on the
+    sphere, and with weight 0 for d >= upper. If all negatives of an anchor have weight 0, they are
+    sampled uniformly. An anchor without negatives is in no triplet.
 
     Args:
-        lower: in (0, 2): weights grow no further below it.
-        upper: > lower: nothing is drawn at or beyond it. 1 / q grows again beyond sqrt(2), beyond
-            all bounds at 2: without this cut the farthest negative takes nearly all draws.
-        variant: "standard", or "reference": without the upper cut, as the code of Roth et al.
-            2020 runs.
+        lower: in (0, 2); smaller distances are weighted as this one.
+        upper: > lower; negatives at this distance or further have weight 0. 1 / q increases again
+            above sqrt(2) and diverges at 2: without this cutoff nearly every sampled negative
+            would be the furthest one.
+        variant: "standard", or "reference": without the upper cutoff, as the code of Roth et al.
+            2020 behaves.
     """
 
     def __init__(self, lower: float, upper: float, variant: str) -> None:
-        self.lower, self.upper = cuts(lower, upper, variant)
+        self.lower, self.upper = cutoffs(lower, upper, variant)
 
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
         """See `Miner.mine`."""
@@ -39,8 +41,12 @@ class DistanceMiner(Miner):
         return one_per_anchor(same, weights, generator)
 
 
-def cuts(lower: float, upper: float, variant: str) -> tuple[float, float | None]:
-    """The two cuts of a variant, checked."""
+def cutoffs(lower: float, upper: float, variant: str) -> tuple[float, float | None]:
+    """Lower and upper cutoff of a variant; no upper one (None) for "reference".
+
+    Raises:
+        ValueError: the variant is unknown, or the cutoffs are not 0 < lower < min(upper, 2).
+    """
     if variant not in VARIANTS:
         raise ValueError(f"miner.params.variant must be one of {VARIANTS}, got {variant!r}")
     if not 0 < lower < min(upper, 2):
@@ -52,13 +58,13 @@ def cuts(lower: float, upper: float, variant: str) -> tuple[float, float | None]
 
 
 def sphere_distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances [B, B] in [0, 2] of the rows [B, D] made unit vectors."""
+    """Euclidean distances [B, B] in [0, 2] of the normalised rows of [B, D]."""
     points = normalize(embeddings, dim=1)
     return (2 - 2 * points @ points.T).clamp(0, 4).sqrt()
 
 
 def log_inverse_density(distances: Tensor, dim: int) -> Tensor:
-    """-log of the density of the distance of two uniform points of the sphere, up to a constant.
+    """-log of the density of the distance of two uniform points on the sphere, up to a constant.
 
     (2 - D) log d - (D - 3) / 2 log(1 - d^2 / 4), eq. (3) of Wu et al. 2017.
 
@@ -67,58 +73,68 @@ def log_inverse_density(distances: Tensor, dim: int) -> Tensor:
         dim: D >= 2.
 
     Returns:
-        Shape of `distances`; finite also at d = 2.
+        Shape of `distances`; finite at d = 2 too.
 
     >>> log_inverse_density(torch.tensor([0.5, 2**0.5, 1.9]), 128).round(decimals=1)
     tensor([91.4000, -0.3000, 64.6000])
     """
     remainder = 1 - distances.square() / 4
-    floor = torch.finfo(distances.dtype).eps  # rounding can leave 0 or less at opposite points
+    floor = torch.finfo(distances.dtype).eps  # rounding can give <= 0 for opposite points
     return (2 - dim) * distances.log() - (dim - 3) / 2 * remainder.clamp_min(floor).log()
 
 
 def log_weights(
     embeddings: Tensor, negatives: Tensor, *, lower: float, upper: float | None
 ) -> Tensor:
-    """Log weights of the negatives of each anchor.
+    """Log sampling weights of the negatives of each anchor.
 
     Args:
         embeddings: float64 [B, D].
-        negatives: bool [B, B], which rows an anchor may get.
-        lower: smaller distances weigh as this one.
-        upper: no weight from this distance on; None = no such cut.
+        negatives: bool [B, B], negatives (columns) of each anchor (row).
+        lower: smaller distances are weighted as this one.
+        upper: distances from this one on have weight 0; None = no cutoff.
 
     Returns:
-        [B, B], -inf where nothing is drawn.
+        [B, B], -inf for rows that are never sampled.
     """
     distances = sphere_distances(embeddings)
-    near = negatives if upper is None else negatives & (distances < upper)
+    allowed = negatives if upper is None else negatives & (distances < upper)
     weights = log_inverse_density(distances.clamp_min(lower), embeddings.shape[1])
-    return among(weights, near, negatives)
+    return restrict_weights(weights, allowed, negatives)
 
 
-def among(log_weights: Tensor, first: Tensor, negatives: Tensor) -> Tensor:
-    """Log weights [B, B] of the rows in `first`; where an anchor has none, its negatives alike."""
-    some = first.any(1, keepdim=True)
-    weights = torch.where(some, log_weights, 0.0)
-    return weights.masked_fill(~torch.where(some, first, negatives), -torch.inf)
+def restrict_weights(log_weights: Tensor, allowed: Tensor, negatives: Tensor) -> Tensor:
+    """Log weights of the allowed negatives of each anchor; uniform over all if none is allowed.
+
+    Args:
+        log_weights: [B, B].
+        allowed: bool [B, B], a subset of `negatives`.
+        negatives: bool [B, B].
+
+    Returns:
+        [B, B], -inf elsewhere.
+    """
+    has_allowed = allowed.any(1, keepdim=True)
+    weights = torch.where(has_allowed, log_weights, 0.0)
+    return weights.masked_fill(~torch.where(has_allowed, allowed, negatives), -torch.inf)
 
 
 def one_per_anchor(
     same: Tensor, log_weights: Tensor, generator: torch.Generator | None
 ) -> Triplets:
-    """A triplet for each anchor: any other row of its class, a negative by its weight.
+    """One triplet per anchor: a random other row of its class, and a negative sampled by weight.
 
     Args:
         same: bool [B, B].
-        log_weights: [B, B] of the negatives, -inf for what is none.
-        generator: of the draws.
+        log_weights: [B, B] of the negatives, -inf for all other rows.
+        generator: for the random choices.
 
     Returns:
-        A triplet for each row that has a negative; a single row of a class is its own positive.
+        One triplet for each row that has a negative; a row that is alone in its class is its own
+        positive.
     """
     rows = torch.arange(len(same), device=same.device)
-    partners = others(same)
-    positive = torch.where(partners.any(1), choose(partners, generator), rows)
+    positives = others(same)
+    positive = torch.where(positives.any(1), choose(positives, generator), rows)
     negative = choose_by_weight(log_weights, generator)
     return select(~same.all(1), rows, positive, negative)

@@ -1,58 +1,58 @@
-"""Random choices in many rows at once."""
+"""Random choices in all rows of a matrix at once."""
 
 import torch
 from torch import Tensor
 
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Numbers in [0, 1), float64, drawn on the generator's device and moved to that of `like`."""
+    """Uniform numbers in [0, 1), float64 of the given shape, drawn on the generator's device."""
     device = like.device if generator is None else generator.device
     drawn = torch.rand(shape, generator=generator, device=device, dtype=torch.float64)
     return drawn.to(like.device)
 
 
 def choose(allowed: Tensor, generator: torch.Generator | None) -> Tensor:
-    """In each row a column, all allowed ones alike.
+    """One column per row, uniformly among the allowed ones.
 
     Args:
         allowed: bool [R, B].
-        generator: of the draws.
+        generator: for the random choices.
 
     Returns:
-        int64 [R]; 0 in a row where nothing is allowed.
+        int64 [R]; 0 for a row without allowed columns.
     """
     keys = uniform(tuple(allowed.shape), allowed, generator)
     return keys.masked_fill_(~allowed, -1.0).argmax(1)
 
 
 def choose_by_weight(log_weights: Tensor, generator: torch.Generator | None) -> Tensor:
-    """In each row a column, in proportion to its weight.
+    """One column per row, with probability proportional to its weight (Gumbel-max trick).
 
-    The largest log weight minus log of an exponential variable (Gumbel's maximum): weights may be
-    hundreds of orders of magnitude apart.
+    The argmax of log w_i - log e_i with e_i from the standard exponential distribution; it works
+    for weights that differ by hundreds of orders of magnitude.
 
     Args:
-        log_weights: float64 [R, B]; -inf = never.
-        generator: of the draws.
+        log_weights: float64 [R, B]; -inf = never chosen.
+        generator: for the random choices.
 
     Returns:
-        int64 [R]; 0 in a row of -inf alone.
+        int64 [R]; 0 for a row with only -inf.
     """
     tiny = torch.finfo(torch.float64).tiny
-    waits = -torch.log1p(-uniform(tuple(log_weights.shape), log_weights, generator))
-    return (log_weights - waits.clamp_min(tiny).log()).argmax(1)  # log 0 would beat -inf to NaN
+    exponentials = -torch.log1p(-uniform(tuple(log_weights.shape), log_weights, generator))
+    return (log_weights - exponentials.clamp_min(tiny).log()).argmax(1)  # -inf + inf would be NaN
 
 
 def distinct(n: int, k: int, like: Tensor, generator: torch.Generator | None) -> Tensor:
-    """min(n, k) different numbers below n, all sets and orders alike.
+    """Sample of min(n, k) different integers in [0, n), without replacement, in random order.
 
-    Where n is large: the first k different ones of a sequence of independent draws.
+    For n >= 4 k it takes the first k different values of a sequence of independent draws.
 
     Args:
         n: >= 0.
         k: >= 0.
-        like: says the device of the result.
-        generator: of the draws.
+        like: tensor on the device of the result.
+        generator: for the random choices.
 
     Returns:
         int64 [min(n, k)].

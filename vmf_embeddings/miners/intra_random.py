@@ -1,6 +1,6 @@
-"""Triplets inside one class.
+"""Triplets within one class, for ablations.
 
-Roth et al. 2020, https://arxiv.org/abs/2002.08473: what distances inside classes are worth.
+Roth et al. 2020, https://arxiv.org/abs/2002.08473, on the role of distances within a class.
 """
 
 import torch
@@ -11,9 +11,9 @@ from vmf_embeddings.miners.draws import choose
 
 
 class IntraRandomMiner(Miner):
-    """B times a class of the batch, all alike, and three of its rows, with replacement.
+    """B triplets, each of three rows of one random class of the batch, with replacement.
 
-    The "negative" has the class of the others, and rows of a triplet may be the same.
+    The "negative" has the same class as anchor and positive; the three rows may coincide.
     """
 
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:

@@ -1,4 +1,4 @@
-"""Negatives by a histogram over their distance.
+"""Negatives sampled by a histogram over their distance to the anchor.
 
 The fixed policies of Roth et al. 2020, "PADS: Policy-Adapted Sampling for Visual Similarity
 Learning", section 3, https://arxiv.org/abs/2003.11113.
@@ -10,25 +10,27 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.miners.base import Miner, Triplets
-from vmf_embeddings.miners.distance import among, one_per_anchor, sphere_distances
+from vmf_embeddings.miners.distance import one_per_anchor, restrict_weights, sphere_distances
 
 RANGES = {"uniform": (0.0, 2.0), "hards": (0.0, 0.5), "semihards": (0.3, 0.7)}
 RANGES |= {"veryhards": (0.0, 0.3)}
 
 
 class ParametricMiner(Miner):
-    """One triplet per anchor, its negative with the weight of the bin of its distance.
+    """One triplet per anchor, its negative sampled by the weight of the bin of its distance.
 
-    Embeddings are compared on the unit sphere. The weight is of each negative: a bin with many of
-    them is drawn from more often. Where no negative of an anchor has a weight, all are alike. The
-    positive is any other row of the class, the anchor itself where there is none.
+    Distances are those of the normalised embeddings. Each negative has the weight of its bin, so a
+    bin with more negatives is sampled from more often. If all negatives of an anchor have weight 0,
+    they are sampled uniformly. The positive is a random other row of the class, or the anchor
+    itself if there is none.
 
     Args:
         policy: weights of the bins, n_bins numbers >= 0, or a name: "uniform", "hards" (d <= 0.5),
-            "semihards" (0.3 <= d <= 0.7), "veryhards" (d <= 0.3); by the middles of the bins.
-        n_bins: equal bins, >= 1.
-        low: where the first bin begins, >= 0.
-        high: where the last one ends, > low.
+            "semihards" (0.3 <= d <= 0.7), "veryhards" (d <= 0.3), which give weight 1 to bins whose
+            centre d is in that range.
+        n_bins: number of bins of equal width, >= 1.
+        low: lower edge of the first bin, >= 0.
+        high: upper edge of the last bin, > low.
     """
 
     def __init__(self, policy: str | Sequence[float], n_bins: int, low: float, high: float) -> None:
@@ -41,19 +43,20 @@ class ParametricMiner(Miner):
 
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
         """See `Miner.mine`."""
-        table = self.bin_weights.to(same.device)
-        place = (sphere_distances(embeddings) - self.low) / (self.high - self.low) * len(table)
-        inside = (place >= 0) & (place < len(table))
-        weights = table[place.long().clamp(0, len(table) - 1)]
-        drawn = ~same & inside & (weights > 0)
-        return one_per_anchor(same, among(weights.log(), drawn, ~same), generator)
+        by_bin = self.bin_weights.to(same.device)
+        bins = (sphere_distances(embeddings) - self.low) / (self.high - self.low) * len(by_bin)
+        inside = (bins >= 0) & (bins < len(by_bin))
+        weights = by_bin[bins.long().clamp(0, len(by_bin) - 1)]
+        allowed = ~same & inside & (weights > 0)
+        weights = restrict_weights(weights.log(), allowed, ~same)
+        return one_per_anchor(same, weights, generator)
 
 
 def bin_weights(policy: str | Sequence[float], n_bins: int, low: float, high: float) -> Tensor:
-    """Weights of equal bins of [low, high), float64 [n_bins].
+    """Weights of the bins of equal width of [low, high), float64 [n_bins].
 
     Raises:
-        ValueError: a policy of another name or length, with negative or without positive weights.
+        ValueError: the policy has an unknown name, another length, a negative weight or only zeros.
 
     >>> bin_weights("semihards", 5, 0.0, 1.0)
     tensor([0., 1., 1., 1., 0.], dtype=torch.float64)
@@ -66,9 +69,9 @@ def bin_weights(policy: str | Sequence[float], n_bins: int, low: float, high: fl
             )
         first, last = RANGES[policy]
         width = (high - low) / n_bins
-        middles = low + width * (torch.arange(n_bins, dtype=torch.float64) + 0.5)
-        middles = middles.round(decimals=9)  # 0.7 may have become 0.7000000000000001
-        weights = ((middles >= first) & (middles <= last)).double()
+        centres = low + width * (torch.arange(n_bins, dtype=torch.float64) + 0.5)
+        centres = centres.round(decimals=9)  # 0.7 may have become 0.7000000000000001
+        weights = ((centres >= first) & (centres <= last)).double()
     else:
         weights = torch.tensor(list(policy), dtype=torch.float64)
     if len(weights) != n_bins or not (weights >= 0).all() or not weights.sum() > 0:

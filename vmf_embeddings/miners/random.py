@@ -1,4 +1,4 @@
-"""Triplets of which all are alike."""
+"""Random triplets, all with the same probability."""
 
 import torch
 from torch import Tensor
@@ -8,24 +8,28 @@ from vmf_embeddings.miners.draws import distinct
 
 
 class RandomMiner(Miner):
-    """B different triplets of all that a batch of B rows has; all of them where it has fewer."""
+    """B different triplets, sampled uniformly from all triplets of a batch of B rows.
+
+    All of them if there are fewer than B.
+    """
 
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
         """See `Miner.mine`."""
-        partners = others(same)
+        positives = others(same)
         n_negatives = (~same).sum(1)
-        ends = (partners.sum(1) * n_negatives).cumsum(0)
+        # triplets are numbered by anchor, then positive, then negative
+        ends = (positives.sum(1) * n_negatives).cumsum(0)
         number = distinct(int(ends[-1]), len(same), same, generator)
         anchor = torch.searchsorted(ends, number, right=True)
-        place = number - torch.cat([ends.new_zeros(1), ends])[anchor]
+        within_anchor = number - torch.cat([ends.new_zeros(1), ends])[anchor]
         width = n_negatives[anchor]
         return Triplets(
             anchor,
-            _columns(partners)[anchor, place // width],
-            _columns(~same)[anchor, place % width],
+            _columns(positives)[anchor, within_anchor // width],
+            _columns(~same)[anchor, within_anchor % width],
         )
 
 
 def _columns(allowed: Tensor) -> Tensor:
-    """In each row of bool [B, B] the allowed columns in order, then the others."""
+    """Column indices [B, B]: in each row the allowed columns, ascending, then the others."""
     return (~allowed).byte().argsort(dim=1, stable=True)

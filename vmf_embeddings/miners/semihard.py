@@ -1,4 +1,4 @@
-"""Negatives a little farther than the positive.
+"""Semi-hard negatives: further than the positive by less than a margin.
 
 Schroff et al. 2015, "FaceNet", section 3.2, https://arxiv.org/abs/1503.03832.
 """
@@ -11,12 +11,12 @@ from vmf_embeddings.miners.draws import choose
 
 
 class SemihardMiner(Miner):
-    """One triplet per anchor: any positive, a negative with d_ap < d_an < d_ap + margin.
+    """One triplet per anchor: a random positive, a negative with d_ap < d_an < d_ap + margin.
 
-    Where no negative lies there, any of them. An anchor without positive or negative makes none.
+    If there is no such negative, a random one. Anchors without a positive or negative are in none.
 
     Args:
-        margin: > 0, in the unit of the embeddings; that of the criterion, usually.
+        margin: a distance between embeddings, > 0; usually that of the criterion.
     """
 
     def __init__(self, margin: float) -> None:
@@ -28,14 +28,14 @@ class SemihardMiner(Miner):
         """See `Miner.mine`."""
         rows = torch.arange(len(same), device=same.device)
         distances = torch.cdist(embeddings, embeddings)
-        partners = others(same)
-        positive = choose(partners, generator)
+        positives = others(same)
+        positive = choose(positives, generator)
         gap = distances - distances[rows, positive][:, None]
-        wanted = prefer(~same & (gap > 0) & (gap < self.margin), ~same)
-        negative = choose(wanted, generator)
-        return select(partners.any(1) & ~same.all(1), rows, positive, negative)
+        candidates = prefer(~same & (gap > 0) & (gap < self.margin), ~same)
+        negative = choose(candidates, generator)
+        return select(positives.any(1) & ~same.all(1), rows, positive, negative)
 
 
 def prefer(first: Tensor, second: Tensor) -> Tensor:
-    """Rows of `first` that allow anything, of `second` elsewhere; all bool [B, B]."""
+    """Row by row `first` if it has a true entry, otherwise `second`; all bool [B, B]."""
     return torch.where(first.any(1, keepdim=True), first, second)

@@ -1,7 +1,7 @@
-"""Positives that are too far and negatives that are too near.
+"""Positives further than some negative, and negatives closer than some positive.
 
-Roth & Brattoli 2019, https://github.com/Confusezius/Deep-Metric-Learning-Baselines, a random
-choice in place of the extremes of Hermans et al. 2017, https://arxiv.org/abs/1703.07737.
+Roth & Brattoli 2019, https://github.com/Confusezius/Deep-Metric-Learning-Baselines, with a
+random choice instead of the extremes of Hermans et al. 2017, https://arxiv.org/abs/1703.07737.
 """
 
 import torch
@@ -13,19 +13,21 @@ from vmf_embeddings.miners.semihard import prefer
 
 
 class SofthardMiner(Miner):
-    """One triplet per anchor, at random among what violates the order of distances.
+    """One triplet per anchor, at random among the hard positives and the hard negatives.
 
-    The positive is farther than the nearest negative, the negative nearer than the farthest
-    positive; where there is none such, any. An anchor without positive or negative makes none.
+    Positives further than the nearest negative, negatives closer than the furthest positive; if
+    there are none, a random positive or negative. Anchors without either are in no triplet.
     """
 
     def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
         """See `Miner.mine`."""
         distances = torch.cdist(embeddings, embeddings)
-        partners = others(same)
-        nearest = distances.masked_fill(same, torch.inf).amin(1, keepdim=True)
-        farthest = distances.masked_fill(~partners, -torch.inf).amax(1, keepdim=True)
-        positive = choose(prefer(partners & (distances > nearest), partners), generator)
-        negative = choose(prefer(~same & (distances < farthest), ~same), generator)
+        positives = others(same)
+        nearest_negative = distances.masked_fill(same, torch.inf).amin(1, keepdim=True)
+        furthest_positive = distances.masked_fill(~positives, -torch.inf).amax(1, keepdim=True)
+        hard_positives = positives & (distances > nearest_negative)
+        hard_negatives = ~same & (distances < furthest_positive)
+        positive = choose(prefer(hard_positives, positives), generator)
+        negative = choose(prefer(hard_negatives, ~same), generator)
         rows = torch.arange(len(same), device=same.device)
-        return select(partners.any(1) & ~same.all(1), rows, positive, negative)
+        return select(positives.any(1) & ~same.all(1), rows, positive, negative)
