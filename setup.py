@@ -11,7 +11,7 @@ setup(
     packages=find_packages(include=["vmf_embeddings", "vmf_embeddings.*"]),
     # a console script does not put the working directory on the import path: modules that lie in a
     # received folder are not imported
-    entry_points={"console_scripts": ["vmf-embeddings = vmf_embeddings.main:main"]},
+    entry_points={"console_scripts": ["vmf-embeddings = vmf_embeddings.__main__:main"]},
     package_data={"vmf_embeddings": ["conf/**/*.yaml", "py.typed"]},
     install_requires=[
         "torch>=2.11,<2.15",

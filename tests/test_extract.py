@@ -8,7 +8,7 @@ from vmf_embeddings.cli import assembly
 from vmf_embeddings.embeddings import load_embeddings
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
-from vmf_embeddings.evaluation.subject import load_subject
+from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.extract import ExtractionJob, extract
 from vmf_embeddings.training.execution import ExecutionSettings
 
@@ -47,7 +47,7 @@ def test_counts_are_those_of_the_training_split_itself(untrained, tmp_path):
     assert meta["train_identity"] == train.identity
     assert meta["selected_on"] == "test"
     options = EvaluationOptions(paths=(path,), many_above=60, few_below=10)
-    found = score(load_subject(path, path, options), options).shots
+    found = score(load_evaluated_file(path, path, options), options).shots
     assert found.train_counts.tolist() == meta["train_class_counts"]
     assert sum(group.n_classes for group in found.groups.values()) == 10
 
@@ -64,4 +64,4 @@ def test_counts_are_unknown_where_the_run_saw_other_pictures(untrained, tmp_path
     assert (meta["train_identity"], meta["train_class_counts"]) == ("f" * 64, None)
     assert "trained on other pictures (ffffffffffff…)" in caplog.text
     options = EvaluationOptions(paths=(path,))
-    assert score(load_subject(path, path, options), options).shots is None
+    assert score(load_evaluated_file(path, path, options), options).shots is None

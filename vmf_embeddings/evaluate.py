@@ -1,4 +1,4 @@
-"""The door `python -m vmf_embeddings.evaluate PATH…`: score embedding files of any method."""
+"""The entry point of `python -m vmf_embeddings.evaluate PATH…`: the command `evaluate`."""
 
 import sys
 
@@ -6,13 +6,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
-    """Read the arguments first: the rest imports torch, which takes seconds."""
-    from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+    """Runs the command; returns its exit code, 0, 1 or 2."""
+    from vmf_embeddings.cli.commands import evaluate
 
-    options = parse_evaluate()
-    from vmf_embeddings.cli.evaluate import evaluate
-
-    return evaluate(options)
+    return evaluate(sys.argv[1:], prog="python -m vmf_embeddings.evaluate")
 
 
 if __name__ == "__main__":

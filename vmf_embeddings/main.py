@@ -1,22 +1,17 @@
-"""The command line's entry: answers --help at once, and imports Hydra for anything else."""
+"""The entry point of `python -m vmf_embeddings.main`: the command `train` by its name of 2021."""
 
 import sys
 
 from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
-def main() -> None:
-    """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
-    if {"--help", "-h"} & set(sys.argv[1:]):
-        from vmf_embeddings.cli.help import help_text
+def main() -> int:
+    """Runs the command; `--help` is answered without importing Hydra."""
+    from vmf_embeddings.cli.commands import train
 
-        print(help_text(sys.argv[1:]))
-        return
-    from vmf_embeddings.cli import app
-
-    app.main()
+    return train(sys.argv[1:])
 
 
 if __name__ == "__main__":
     leave_working_directory()
-    main()
+    sys.exit(main())

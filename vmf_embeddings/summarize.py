@@ -1,4 +1,4 @@
-"""The door `python -m vmf_embeddings.summarize PATH…`: one table over many scored runs."""
+"""The entry point of `python -m vmf_embeddings.summarize PATH…`: the command `summarize`."""
 
 import sys
 
@@ -6,13 +6,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
-    """Read the arguments first: the rest imports matplotlib, which takes a second."""
-    from vmf_embeddings.cli.summarize_arguments import parse_summarize
+    """Runs the command; returns its exit code, 0, 1 or 2."""
+    from vmf_embeddings.cli.commands import summarize
 
-    options = parse_summarize()
-    from vmf_embeddings.cli.summarize import summarize
-
-    return summarize(options)
+    return summarize(sys.argv[1:], prog="python -m vmf_embeddings.summarize")
 
 
 if __name__ == "__main__":

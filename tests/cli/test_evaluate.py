@@ -13,9 +13,9 @@ import pytest
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run, scores_of, strip_meta
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import (
-    parse_deterministic_door,
+    parse_deterministic_script,
     parse_evaluate,
-    parse_vmf_door,
+    parse_vmf_script,
 )
 from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.evaluation import report
@@ -31,7 +31,7 @@ def run(parse, *words):
 def test_closed_set_prints_the_lines_of_2021(tmp_path, capsys):
     for seed in (1, 2, 3):
         make_run(tmp_path / f"s{seed}", {"name": "vmf"}, seed=seed, n_draws=4)
-    assert run(parse_vmf_door, tmp_path, "--no-pictures") == 0
+    assert run(parse_vmf_script, tmp_path, "--no-figures") == 0
     out = capsys.readouterr().out
     assert out.startswith(f"\nPath {tmp_path}\nSplit: toy_test.npz\n\n=== softmax ===\n")
     line = re.search(
@@ -49,13 +49,13 @@ def test_closed_set_prints_the_lines_of_2021(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("geometry", "parse", "section"),
     [
-        ("vmf", parse_vmf_door, "sampled_retrieval"),
-        ("cosine", parse_deterministic_door, "retrieval"),
+        ("vmf", parse_vmf_script, "sampled_retrieval"),
+        ("cosine", parse_deterministic_script, "retrieval"),
     ],
 )
 def test_open_set_prints_the_lines_of_2021(tmp_path, capsys, geometry, parse, section):
     make_run(tmp_path, {"name": geometry}, open_set=True)
-    assert run(parse, tmp_path, "--no-pictures") == 0
+    assert run(parse, tmp_path, "--no-figures") == 0
     out = capsys.readouterr().out
     scores = scores_of(tmp_path)[section]
     assert "\n=== retrieval ===\n" in out
@@ -66,32 +66,32 @@ def test_open_set_prints_the_lines_of_2021(tmp_path, capsys, geometry, parse, se
 def test_2021_folder_with_hyperbolic_embeddings(tmp_path, capsys):
     folder = strip_meta(make_run(tmp_path, {"name": "poincare", "c": 0.1}, open_set=True))
     (folder / "main.train.log").write_text("{'c': 0.1}\n")
-    assert run(parse_deterministic_door, folder, "hyperbolic", "--no-pictures") == 0
+    assert run(parse_deterministic_script, folder, "hyperbolic", "--no-figures") == 0
     assert "Found c = 0.1" in capsys.readouterr().out
     from_log = scores_of(folder)["retrieval"]
     make_run(tmp_path / "new", {"name": "poincare", "c": 0.1}, open_set=True)
-    run(parse_evaluate, tmp_path / "new", "--no-pictures")
+    run(parse_evaluate, tmp_path / "new", "--no-figures")
     assert scores_of(tmp_path / "new")["retrieval"] == from_log
 
 
 @pytest.mark.parametrize(
     ("key", "field", "words"),
     [
-        ("split_hash", "split hash", "hold embeddings of different pictures"),
-        ("train_identity", "train identity", "were trained on different pictures"),
+        ("split_hash", "split hash", "hold embeddings of different images"),
+        ("train_identity", "train identity", "were trained on different images"),
     ],
 )
-def test_runs_on_different_pictures_are_refused_unless_apart(tmp_path, capsys, key, field, words):
+def test_runs_on_different_images_are_refused_unless_apart(tmp_path, capsys, key, field, words):
     make_run(tmp_path / "a", {"name": "cosine"}, **{**LONG_TAIL, key: "one"})
     # another method: it would not be averaged with the first, but compared
     make_run(tmp_path / "b", {"name": "cosine"}, **{**LONG_TAIL, key: "two"}, method="other")
-    assert run(parse_evaluate, tmp_path, "--no-pictures") == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert words in said.err
-    assert "--apart" in said.err
+    assert run(parse_evaluate, tmp_path, "--no-figures") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words in captured.err
+    assert "--apart" in captured.err
     assert not list(tmp_path.rglob("metrics.json"))
-    assert run(parse_evaluate, tmp_path, "--no-pictures", "--apart") == 0
+    assert run(parse_evaluate, tmp_path, "--no-figures", "--apart") == 0
     out = capsys.readouterr().out
     assert out.count("Mean softmax") == 2
     assert f"differ in {field}" in out
@@ -99,7 +99,7 @@ def test_runs_on_different_pictures_are_refused_unless_apart(tmp_path, capsys, k
 
 def test_long_tails_are_scored_by_groups_of_classes(tmp_path, capsys):
     folder = make_run(tmp_path, {"name": "cosine"}, **LONG_TAIL)
-    assert run(parse_evaluate, folder, "--no-pictures", "--many-above", "400") == 0
+    assert run(parse_evaluate, folder, "--no-figures", "--many-above", "400") == 0
     out = capsys.readouterr().out
     table = out[out.index("a_method on") : out.index("Wrote")]
     assert "many > 400, medium 20 to 400, few < 20" in table
@@ -119,7 +119,7 @@ def test_long_tails_are_scored_by_groups_of_classes(tmp_path, capsys):
 def test_groups_of_classes_are_averaged_over_replications(tmp_path, capsys):
     for seed in (1, 2, 3):
         make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, **LONG_TAIL)
-    run(parse_evaluate, tmp_path, "--no-pictures", "--json", tmp_path / "all.json")
+    run(parse_evaluate, tmp_path, "--no-figures", "--json", tmp_path / "all.json")
     values = [scores_of(tmp_path / f"s{seed}")["shots"]["few"] for seed in (1, 2, 3)]
     mean, error = 100 * np.mean(values), 100 * np.std(values, ddof=1) / np.sqrt(3)
     line = re.search(r"Few-shot accuracy % +(\S+) \+/- (\S+)", capsys.readouterr().out)
@@ -132,16 +132,16 @@ def test_groups_of_classes_are_averaged_over_replications(tmp_path, capsys):
 def test_groups_without_a_class_are_left_out_and_said_so(tmp_path, capsys):
     counts = {**LONG_TAIL, "train_class_counts": [5000, 500, 200]}
     folder = make_run(tmp_path, {"name": "cosine"}, **counts)
-    run(parse_evaluate, folder, "--no-pictures")
+    run(parse_evaluate, folder, "--no-figures")
     out = capsys.readouterr().out
-    assert "there is no class with few training pictures" in out
+    assert "there is no class with few training images" in out
     assert "Few-shot" not in out
     assert "few" not in scores_of(folder)["shots"]
 
 
 @pytest.mark.parametrize(("split", "flatters"), [("test", True), ("valid", False), (None, False)])
 def test_scores_of_the_split_that_chose_the_epoch_are_labelled(tmp_path, capsys, split, flatters):
-    run(parse_evaluate, make_run(tmp_path, {"name": "cosine"}, selected_on=split), "--no-pictures")
+    run(parse_evaluate, make_run(tmp_path, {"name": "cosine"}, selected_on=split), "--no-figures")
     assert ("best on test" in capsys.readouterr().out) == flatters
     assert scores_of(tmp_path)["selected_on"] == split
 
@@ -149,8 +149,8 @@ def test_scores_of_the_split_that_chose_the_epoch_are_labelled(tmp_path, capsys,
 @pytest.mark.parametrize("counts", [None, [60, 60, 60], [60, 50, 40]])
 def test_even_or_unknown_training_counts_make_no_groups(tmp_path, capsys, counts):
     folder = make_run(tmp_path, {"name": "cosine"}, train_class_counts=counts)
-    run(parse_evaluate, folder, "--no-pictures")
-    assert "training pictures" not in capsys.readouterr().out
+    run(parse_evaluate, folder, "--no-figures")
+    assert "training images" not in capsys.readouterr().out
     assert "shots" not in scores_of(folder)
     assert not (folder / "per_class.csv").exists()
 
@@ -158,8 +158,8 @@ def test_even_or_unknown_training_counts_make_no_groups(tmp_path, capsys, counts
 def test_metrics_of_other_splits_stay_and_json_collects_all(tmp_path):
     folder = make_run(tmp_path, {"name": "cosine"})
     make_run(folder, {"name": "cosine"}, split="valid")
-    run(parse_evaluate, folder, "--no-pictures", "--json", tmp_path / "all" / "scores.json")
-    run(parse_evaluate, folder, "--no-pictures", "--split", "valid")
+    run(parse_evaluate, folder, "--no-figures", "--json", tmp_path / "all" / "scores.json")
+    run(parse_evaluate, folder, "--no-figures", "--split", "valid")
     assert {"toy_test.npz", "toy_valid.npz"} <= set(
         json.loads((folder / "metrics.json").read_text())
     )
@@ -177,7 +177,7 @@ def test_scores_without_value_are_null_in_json(tmp_path):
         arrays = dict(archive)
     arrays["ids"] = np.arange(len(arrays["ids"]))
     np.savez(path, **arrays)
-    assert run(parse_evaluate, folder, "--no-pictures") == 0
+    assert run(parse_evaluate, folder, "--no-figures") == 0
     scores = scores_of(folder)
     assert scores["retrieval"]["map@r"] is None
     assert scores["retrieval"]["recall@1"] == 0
@@ -189,9 +189,9 @@ ALL = "metrics=[recall,nmi,map,spectrum,spread]"
 
 def test_metrics_are_scored_in_both_spaces_beside_the_usual_ones(tmp_path, capsys):
     folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
-    run(parse_evaluate, folder, "--no-pictures")
+    run(parse_evaluate, folder, "--no-figures")
     plain, plain_out = scores_of(folder), capsys.readouterr().out
-    assert run(parse_evaluate, folder, "--no-pictures", ALL) == 0
+    assert run(parse_evaluate, folder, "--no-figures", ALL) == 0
     scores, out = scores_of(folder), capsys.readouterr().out
     assert {key: scores[key] for key in plain} == plain
     for line in plain_out.splitlines():
@@ -218,14 +218,14 @@ def test_embeddings_of_length_1_are_not_scored_twice_over_in_the_table(tmp_path,
     file = make_file({"name": "cosine"}, open_set=True)
     unit = file.embeddings / np.linalg.norm(file.embeddings, axis=1, keepdims=True)
     save_embeddings(folder / "toy_test.npz", dataclasses.replace(file, embeddings=unit))
-    assert run(parse_evaluate, folder, "--no-pictures", ALL) == 0
+    assert run(parse_evaluate, folder, "--no-figures", ALL) == 0
     out = capsys.readouterr().out
     assert "Embeddings as output, of length 1: as below" in out
     assert out.count("Recall@10 %") == out.count("rho  ") == 1
     assert scores_of(folder)["as_output"]["recall@10"] == 1
     rows = [("NMI %", "99.00", "", "k-means"), ("rho", "0.1", "", "decay")]
-    heading, kept = report._what_differs(rows, [rows[1], ("NMI %", "98.00", "", "k-means")])
-    assert heading.endswith("as below but for") and kept == rows[:1]
+    heading, kept = report._rows_that_differ(rows, [rows[1], ("NMI %", "98.00", "", "k-means")])
+    assert heading.endswith("as below except") and kept == rows[:1]
 
 
 def test_queries_and_gallery_are_said_so(tmp_path, capsys):
@@ -234,18 +234,18 @@ def test_queries_and_gallery_are_said_so(tmp_path, capsys):
     save_embeddings(
         tmp_path / "toy_test.npz", dataclasses.replace(file, is_query=asks, is_gallery=~asks)
     )
-    words = "12 queries are sought among 24 gallery rows"
-    run(parse_evaluate, tmp_path, "--no-pictures")
+    words = "12 queries are compared with 24 gallery rows"
+    run(parse_evaluate, tmp_path, "--no-figures")
     assert f"{words}.\n" in capsys.readouterr().out
-    run(parse_evaluate, tmp_path, "--no-pictures", "metrics=spread")
-    assert f"{words}; clusters, spectrum and spread take all 36 rows" in capsys.readouterr().out
+    run(parse_evaluate, tmp_path, "--no-figures", "metrics=spread")
+    assert f"{words}; clusters, spectrum and spread are of all 36 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("geometry", ["euclidean", "vmf", "poincare"])
 def test_metrics_do_not_depend_on_the_geometry(tmp_path, geometry):
     constants = {"c": 0.1} if geometry == "poincare" else {}
     folder = make_run(tmp_path, {"name": geometry, **constants}, open_set=True)
-    run(parse_evaluate, folder, "--no-pictures", "metrics=[recall,map]", "--recall", "3")
+    run(parse_evaluate, folder, "--no-figures", "metrics=[recall,map]", "--recall", "3")
     file = make_file({"name": "cosine"}, open_set=True)
     expected = evaluate_arrays(file.embeddings, file.ids, metrics=["recall", "map"], ks=[3])
     assert scores_of(folder)["as_output"] == pytest.approx(expected.as_output, rel=1e-12)
@@ -256,7 +256,7 @@ def test_metrics_are_averaged_over_replications_with_standard_errors(tmp_path, c
     for seed in (1, 2, 3):
         make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, open_set=True)
     run(
-        parse_evaluate, tmp_path, "--no-pictures", "metrics=[spread]", "--json", tmp_path / "a.json"
+        parse_evaluate, tmp_path, "--no-figures", "metrics=[spread]", "--json", tmp_path / "a.json"
     )
     values = [scores_of(tmp_path / f"s{seed}")["normalised"]["pi_ratio"] for seed in (1, 2, 3)]
     line = re.search(r"\n +pi +(\S+) \+/- (\S+)", capsys.readouterr().out)
@@ -271,10 +271,10 @@ def test_rows_left_out_of_k_means_are_said_so(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(spaces, "MOST_PAIRS", 50)
     folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
-    run(parse_evaluate, folder, "--no-pictures", "metrics=nmi")
+    run(parse_evaluate, folder, "--no-figures", "metrics=nmi")
     assert "NMI and F1 over 24 of 36 rows" in capsys.readouterr().out
     assert scores_of(folder)["clustering"]["n_clusters"] == 2
-    run(parse_evaluate, folder, "--no-pictures", "metrics=nmi", "--nmi-all-rows")
+    run(parse_evaluate, folder, "--no-figures", "metrics=nmi", "--nmi-all-rows")
     assert "NMI and F1 over" not in capsys.readouterr().out
     assert scores_of(folder)["clustering"]["n_clusters"] == 3
 
@@ -282,7 +282,7 @@ def test_rows_left_out_of_k_means_are_said_so(tmp_path, capsys, monkeypatch):
 def test_without_faiss_nmi_exits_with_two_before_work(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
-    assert run(parse_evaluate, folder, "--no-pictures", "metrics=nmi") == 2
+    assert run(parse_evaluate, folder, "--no-figures", "metrics=nmi") == 2
     assert "pip install faiss-cpu" in capsys.readouterr().err
 
 
@@ -291,7 +291,7 @@ def test_runs_of_other_objectives_are_not_replications(tmp_path, capsys):
         make_run(
             tmp_path / name, {"name": "cosine"}, objective={"criterion": name, "miner": "none"}
         )
-    run(parse_evaluate, tmp_path, "--no-pictures")
+    run(parse_evaluate, tmp_path, "--no-figures")
     out = capsys.readouterr().out
     assert "a_method criterion=margin on toy" in out
     assert "they differ in objective" in out
@@ -302,7 +302,7 @@ def test_search_backends_give_the_same_numbers(tmp_path):
     folder = make_run(tmp_path, {"name": "cosine"}, dim=40, open_set=True)
     found = []
     for backend in ("torch", "faiss"):
-        run(parse_evaluate, folder, "--no-pictures", f"search={backend}", "--recall", "1", "10")
+        run(parse_evaluate, folder, "--no-figures", f"search={backend}", "--recall", "1", "10")
         found.append(scores_of(folder)["retrieval"])
     assert found[0] == found[1]
     assert "recall@10" in found[0]
@@ -328,22 +328,22 @@ def test_a_file_with_nan_is_named_and_exits_with_two(tmp_path, capsys):
         arrays = dict(archive)
     arrays["embeddings"][3, 1] = np.nan
     np.savez(path, **arrays)
-    assert run(parse_evaluate, folder, "--no-pictures") == 2
-    said = capsys.readouterr().err
-    assert str(path) in said
-    assert "NaN" in said
+    assert run(parse_evaluate, folder, "--no-figures") == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert "NaN" in error
 
 
 def test_faiss_for_the_poincare_ball_exits_with_two(tmp_path, capsys):
     make_run(tmp_path, {"name": "poincare", "c": 0.1}, open_set=True)
-    assert run(parse_evaluate, tmp_path, "search=faiss", "--no-pictures") == 2
+    assert run(parse_evaluate, tmp_path, "search=faiss", "--no-figures") == 2
     assert "search=torch" in capsys.readouterr().err
 
 
 def test_the_table_fits_eighty_columns(tmp_path, capsys):
     for seed in (1, 2):
         make_run(tmp_path / f"s{seed}", {"name": "vmf"}, seed=seed, n_draws=4)
-    run(parse_evaluate, tmp_path, "--no-pictures")
+    run(parse_evaluate, tmp_path, "--no-figures")
     out = capsys.readouterr().out
     table = out[out.index("a_method on") : out.index("Wrote")]
     assert max(len(line) for line in table.splitlines()) <= 80
@@ -351,11 +351,11 @@ def test_the_table_fits_eighty_columns(tmp_path, capsys):
     assert "\x1b" not in out
 
 
-def test_the_door_runs_as_a_program(tmp_path):
+def test_a_script_of_2021_runs_as_a_program(tmp_path):
     make_run(tmp_path, {"name": "cosine"})
     done = subprocess.run(
         [sys.executable, "-m", "vmf_embeddings.third_party.pytorch_metric_learning."
-         "compute_deterministic_performance_metrics", str(tmp_path), "l2", "--no-pictures"],
+         "compute_deterministic_performance_metrics", str(tmp_path), "l2", "--no-figures"],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from vmf_embeddings.cli.evaluate_arguments import (
-    parse_deterministic_door,
+    parse_deterministic_script,
     parse_evaluate,
-    parse_vmf_door,
+    parse_vmf_script,
 )
 from vmf_embeddings.cli.summarize_arguments import parse_summarize
 from vmf_embeddings.evaluation.options import METRICS
@@ -23,7 +23,7 @@ def test_defaults_and_both_spellings_of_an_option():
     options = parse_evaluate(["A", "B", "--recall", "8", "1,2", "--no-pictures", "seed=7"])
     assert [str(path) for path in options.paths] == ["A", "B"]
     assert options.recall == (1, 2, 8)
-    assert not options.pictures
+    assert not options.figures
     assert options.seed == 7
     assert parse_evaluate(["A", "few_below=9", "many_above=50"]).thresholds.most_of_few == 8
     assert parse_evaluate(["A", "--few-max-inclusive"]).thresholds.ranges()["few"] == "<= 20"
@@ -38,16 +38,16 @@ def test_metrics_are_named_in_any_spelling_and_order():
         assert parse_evaluate(["RUN", *words]).metrics == ("nmi", "map")
     assert parse_evaluate(["RUN", "metrics=all"]).metrics == METRICS
     assert parse_evaluate(["RUN", "metrics=[]"]).metrics == ()
-    assert parse_vmf_door(["RUN", "metrics=[spread]"]).metrics == ("spread",)
+    assert parse_vmf_script(["RUN", "metrics=[spread]"]).metrics == ("spread",)
     assert METRICS == embedding_scores.METRICS
-    assert parse_evaluate(["RUN", "--pictures"]).pictures
+    assert parse_evaluate(["RUN", "--pictures"]).figures
 
 
 def test_summaries_read_their_words():
     options = parse_summarize(["A", "B", "structure_split=train", "--out", "X", "--no-pictures"])
     assert [str(path) for path in options.paths] == ["A", "B"]
     assert (options.split, options.structure_split, str(options.out)) == ("test", "train", "X")
-    assert not options.pictures
+    assert not options.figures
 
 
 def test_an_existing_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
@@ -56,11 +56,11 @@ def test_an_existing_path_with_an_equals_sign_is_a_path(tmp_path, monkeypatch):
     assert [str(path) for path in parse_evaluate(["seed=3"]).paths] == ["seed=3"]
 
 
-def test_the_doors_of_2021_translate_their_words():
-    assert parse_vmf_door(["RUN"]).geometry == "vmf"
+def test_the_scripts_of_2021_translate_their_arguments():
+    assert parse_vmf_script(["RUN"]).geometry == "vmf"
     for word, geometry in {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}.items():
-        assert parse_deterministic_door(["RUN", word]).geometry == geometry
-    assert parse_deterministic_door(["RUN"]).geometry is None
+        assert parse_deterministic_script(["RUN", word]).geometry == geometry
+    assert parse_deterministic_script(["RUN"]).geometry is None
 
 
 @pytest.mark.parametrize(
@@ -81,23 +81,23 @@ def test_the_doors_of_2021_translate_their_words():
         (parse_summarize, [], "PATH"),
         (parse_summarize, ["RUN", "--space", "cosine"], "known: normalised as_output"),
         (parse_evaluate, ["RUN", "few_below=102"], "few-shot and many-shot at once"),
-        (parse_vmf_door, ["RUN", "few_belo=9"], "did you mean --few-below"),
-        (parse_deterministic_door, ["RUN", "hyperbolik"], "did you mean hyperbolic"),
-        (parse_deterministic_door, ["RUN", "l2", "extra"], "extra"),
-        (parse_vmf_door, [], "RUN"),
+        (parse_vmf_script, ["RUN", "few_belo=9"], "did you mean --few-below"),
+        (parse_deterministic_script, ["RUN", "hyperbolik"], "did you mean hyperbolic"),
+        (parse_deterministic_script, ["RUN", "l2", "extra"], "extra"),
+        (parse_vmf_script, [], "RUN"),
     ],
 )
 def test_mistakes_exit_with_two_usage_and_a_hint(parse, words, message, capsys):
     with pytest.raises(SystemExit) as caught:
         parse(words)
     assert caught.value.code == 2
-    said = capsys.readouterr().err
-    assert "usage:" in said
-    assert message in said
+    error = capsys.readouterr().err
+    assert "usage:" in error
+    assert message in error
 
 
 @pytest.mark.parametrize(
-    "door",
+    "module",
     [
         "evaluate",
         "summarize",
@@ -105,11 +105,11 @@ def test_mistakes_exit_with_two_usage_and_a_hint(parse, words, message, capsys):
         "third_party.pytorch_metric_learning.compute_deterministic_performance_metrics",
     ],
 )
-def test_help_answers_without_loading_anything_heavy(door):
+def test_help_answers_without_loading_anything_heavy(module):
     code = (
         "import sys, runpy\n"
         "sys.argv = ['x', '--help']\n"
-        f"try: runpy.run_module('vmf_embeddings.{door}', run_name='__main__')\n"
+        f"try: runpy.run_module('vmf_embeddings.{module}', run_name='__main__')\n"
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'numpy', 'faiss', 'sklearn', 'matplotlib', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -38,10 +38,10 @@ def test_nothing_found_names_the_pattern_and_the_command(tmp_path):
     touch(tmp_path / "toy_valid.npz")
     with pytest.raises(FileNotFoundError) as caught:
         find_embedding_files([tmp_path], "test")
-    said = str(caught.value)
-    assert f"{tmp_path}/*_test.npz" in said
-    assert f"python -m vmf_embeddings.main mode=get_embeddings run={tmp_path}" in said
-    assert "toy_valid.npz" in said
+    message = str(caught.value)
+    assert f"{tmp_path}/*_test.npz" in message
+    assert f"python -m vmf_embeddings.main mode=get_embeddings run={tmp_path}" in message
+    assert "toy_valid.npz" in message
     with pytest.raises(FileNotFoundError, match="there is no"):
         find_embedding_files([tmp_path / "typo"], "test")
 

@@ -11,7 +11,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def said(stream, monkeypatch):
+def printed(stream, monkeypatch):
     clock = iter([0.0, 1.0, 61.0, 62.0, 90.0])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     watch = Progress("Ranking", 10, stream)
@@ -22,11 +22,11 @@ def said(stream, monkeypatch):
 
 
 def test_a_file_gets_a_plain_line_a_minute(monkeypatch):
-    assert said(io.StringIO(), monkeypatch) == "Ranking: 50 %, 0:01:01 left\n"
+    assert printed(io.StringIO(), monkeypatch) == "Ranking: 50 %, 0:01:01 left\n"
 
 
 def test_a_terminal_gets_a_line_that_is_taken_away(monkeypatch):
-    text = said(Terminal(), monkeypatch)
+    text = printed(Terminal(), monkeypatch)
     assert text.count("left") == 3
     assert text.endswith("\r\x1b[2K")
     assert "\n" not in text

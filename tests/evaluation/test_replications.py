@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.runs import make_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.replications import (
     differences,
     group,
@@ -14,14 +15,13 @@ from vmf_embeddings.evaluation.replications import (
     refuse_unlike,
 )
 from vmf_embeddings.evaluation.scores import Scores
-from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.geometry import from_meta
 
 
-def subject(number=0, geometry=None, **meta):
+def evaluated(number=0, geometry=None, **meta):
     geometry = geometry or {"name": "cosine"}
     file = make_file(geometry, seed=number, **meta)
-    return Subject(Path(f"r/{number}/toy_test.npz"), Path("r"), file, from_meta(geometry))
+    return EvaluatedFile(Path(f"r/{number}/toy_test.npz"), Path("r"), file, from_meta(geometry))
 
 
 def scores(value):
@@ -33,15 +33,15 @@ def test_mean_and_standard_error_are_those_of_the_values():
     mean = mean_and_error(values)
     assert mean.mean == pytest.approx(np.mean(values))
     assert mean.standard_error == pytest.approx(np.std(values, ddof=1) / 2)
-    assert mean.error_of_2021 == pytest.approx(np.std(values, ddof=0) / 2)
+    assert mean.error_by_n == pytest.approx(np.std(values, ddof=0) / 2)
     assert math.isnan(mean_and_error([0.5]).standard_error)
-    assert mean_and_error([0.5]).error_of_2021 == 0
+    assert mean_and_error([0.5]).error_by_n == 0
     assert mean_and_error([0.5, math.nan]).mean == 0.5
     assert math.isnan(mean_and_error([math.nan]).mean)
 
 
 def test_seeds_of_one_method_are_one_group():
-    groups = group([subject(n) for n in range(3)], [scores(v) for v in (0.2, 0.4, 0.6)])
+    groups = group([evaluated(n) for n in range(3)], [scores(v) for v in (0.2, 0.4, 0.6)])
     assert len(groups) == 1
     assert groups[0].mean("classification", "accuracy").mean == pytest.approx(0.4)
     assert groups[0].notes() == []
@@ -60,27 +60,27 @@ def test_seeds_of_one_method_are_one_group():
     ],
 )
 def test_unlike_runs_are_never_averaged_and_the_difference_is_named(change, field):
-    groups = group([subject(0), subject(1, **change)], [scores(0.2), scores(0.4)])
-    assert [len(g.subjects) for g in groups] == [1, 1]
+    groups = group([evaluated(0), evaluated(1, **change)], [scores(0.2), scores(0.4)])
+    assert [len(g.files) for g in groups] == [1, 1]
     assert differences(groups) == [field]
 
 
 def test_only_files_that_say_so_are_of_other_pictures():
-    refuse_unlike([subject(0), subject(1)])
-    refuse_unlike([subject(0, train_identity="a"), subject(1), subject(2, train_identity="a")])
-    refuse_unlike([subject(0, split_hash="a"), subject(1, split_hash="b", dataset="other")])
-    refuse_unlike([subject(0, split_hash="a"), subject(1, split_hash="b", split="valid")])
+    refuse_unlike([evaluated(0), evaluated(1)])
+    refuse_unlike([evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="a")])
+    refuse_unlike([evaluated(0, split_hash="a"), evaluated(1, split_hash="b", dataset="other")])
+    refuse_unlike([evaluated(0, split_hash="a"), evaluated(1, split_hash="b", split="valid")])
     with pytest.raises(ValueError, match=r"r/0/.* and r/2/.* trained on different .*a.* and b"):
-        refuse_unlike([subject(0, train_identity="a"), subject(1), subject(2, train_identity="b")])
+        refuse_unlike([evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="b")])
 
 
 def test_runs_that_share_a_seed_are_no_replications_and_say_so():
-    groups = group([subject(0), subject(0)], [scores(0.2), scores(0.4)])
+    groups = group([evaluated(0), evaluated(0)], [scores(0.2), scores(0.4)])
     assert len(groups) == 1
     assert "different seeds" in groups[0].notes()[0]
 
 
 def test_only_scores_that_every_run_has_are_averaged():
     richer = Scores({"classification": {"accuracy": 0.5, "nll": 1.0}, "retrieval": {"map@r": 1.0}})
-    (one,) = group([subject(0), subject(1)], [richer, scores(0.5)])
+    (one,) = group([evaluated(0), evaluated(1)], [richer, scores(0.5)])
     assert one.sections() == {"classification": ["accuracy"]}

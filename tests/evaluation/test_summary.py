@@ -1,4 +1,4 @@
-"""Summaries: tables over recipes, correlations over runs, pictures, mistakes."""
+"""Summaries: tables over recipes, correlations over runs, figures, mistakes."""
 
 import csv
 import dataclasses
@@ -205,11 +205,11 @@ def test_runs_without_the_scores_are_listed_and_the_command_is_named(tmp_path, c
 
 
 @pytest.mark.parametrize("key", ["split_hash", "train_identity"])
-def test_runs_on_different_pictures_are_refused(tmp_path, capsys, key):
+def test_runs_on_different_images_are_refused(tmp_path, capsys, key):
     write(tmp_path / "a", 0.5, **{key: "one"})
     write(tmp_path / "b", 0.5, **{key: "two"})
     assert run(tmp_path) == 2
-    assert "different pictures of toy" in capsys.readouterr().err
+    assert "different images of toy" in capsys.readouterr().err
     assert not (tmp_path / "summary").exists()
 
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.commands.run import MAIN, ROOT, refused
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from tests.evaluation.runs import make_file
 from tests.security.hostile_images import (
     OTHER_FORMATS,
@@ -23,7 +23,7 @@ from tests.security.hostile_images import (
 )
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.embeddings import save_embeddings
-from vmf_embeddings.evaluation import command
+from vmf_embeddings.cli import evaluate as command
 from vmf_embeddings.untrusted.images import FORMATS, inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -261,7 +261,7 @@ def test_hostile_images_of_a_received_file_are_named_not_drawn(received, evaluat
     else:
         (run / "x.jpg").write_bytes(OTHER_FORMATS["eps"])
     printed = evaluate(run)
-    assert "No picture of neighbours" in printed
+    assert "No figure of neighbours" in printed
     assert "x.jpg" in printed
     assert not (run / "neighbours.png").exists()
     assert not marker.exists()

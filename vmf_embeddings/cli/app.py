@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -18,16 +19,25 @@ from vmf_embeddings.cli.assembly import Refused, register_resolvers
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.text import printable
 
+if TYPE_CHECKING:
+    from vmf_embeddings.datasets.base import Dataset
+
 log = logging.getLogger(__name__)
 
 
-def train(cfg: DictConfig, run_dir: Path) -> float:
-    """Trains what `cfg` names in `run_dir` and returns the best validation metric."""
+def train(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) -> float:
+    """Trains what `cfg` names in `run_dir` and returns the best validation metric.
+
+    Args:
+        cfg: composed configuration.
+        run_dir: folder of the run.
+        data: data set to train on instead of the one that `cfg` names.
+    """
     from vmf_embeddings.cli import assembly
     from vmf_embeddings.training.fit import fit
 
     with assembly.refusals():
-        job = assembly.training_job(cfg, run_dir)
+        job = assembly.training_job(cfg, run_dir, data)
         assembly.refuse_second_stages(job.method)
         assembly.check_learning_sampler(job)
     return fit(job)
@@ -117,16 +127,18 @@ MODES = {
 def run(cfg: DictConfig) -> float | None:
     """One job: what Hydra calls with each composed configuration."""
     hydra_cfg = HydraConfig.get()
-    os.chdir(
-        hydra_cfg.runtime.cwd
-    )  # what a command calls by a relative path lies where it was given
+    # relative paths of a command are relative to the folder in which it was typed
+    os.chdir(hydra_cfg.runtime.cwd)
+    run_dir = Path(hydra_cfg.runtime.output_dir)
     try:
         overrides.check_keys(cfg)
         overrides.check_value_types(cfg)
-        run_dir = Path(hydra_cfg.runtime.output_dir)
-        if cfg.get("stages"):
-            return both_stages(cfg, run_dir)
-        return MODES[cfg.mode.name](cfg, run_dir)
+        log.info("Run folder: %s", _from_here(run_dir))
+        result = (
+            both_stages(cfg, run_dir) if cfg.get("stages") else MODES[cfg.mode.name](cfg, run_dir)
+        )
+        log.info("Finished mode=%s in %s", cfg.mode.name, _from_here(run_dir))
+        return result
     except Exception as error:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on
@@ -180,6 +192,12 @@ def report(error: Exception) -> int:
         print("".join(traceback.format_list(own)), end="", file=sys.stderr)
     print(f"error: {type(error).__name__}: {_lines(error)}", file=sys.stderr)
     return 1
+
+
+def _from_here(folder: Path) -> Path:
+    """The path of a folder as one would type it: relative where it lies below this one."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _lines(text: object) -> str:

@@ -1,11 +1,12 @@
-"""The whole command: find files, score them, print, write `metrics.json`, draw."""
+"""The command `evaluate`: finds files, scores them, prints, writes `metrics.json`, draws."""
 
-import os
-import sys
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
 from vmf_embeddings.evaluation.folders import find_embedding_files, refuse_planted
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.processes import process_group
@@ -17,109 +18,123 @@ from vmf_embeddings.evaluation.results import (
     write_per_class,
 )
 from vmf_embeddings.evaluation.scores import Scores, score
-from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.search.ranks import ProcessGroup
 
-LONG_ROWS = 5_000
-SLOW_TO_DRAW = 1_000
+REPORT_SCORING_FROM_ROWS = 5_000
+REPORT_DRAWING_FROM_ROWS = 1_000
 MOST_FILES_DRAWN = 8
 
 
 def evaluate(options: EvaluationOptions) -> int:
-    """Do what the command line asked for.
+    """Scores, prints, writes and draws what the options ask for.
 
     Returns:
-        Exit code: 0, or 2 where the arguments or files cannot be used (said on stderr).
+        Exit code: 0; 1 if not all results could be written; 2 if arguments or files cannot be used.
+        Messages go to standard error.
     """
     with process_group() as processes:
-        speaks = processes.rank == 0
+        is_main = processes.rank == 0
         try:
             files = find_embedding_files(options.paths, options.split)
-            subjects = [load_subject(file, root, options) for file, root in files.items()]
-            for subject in subjects:
-                refuse_planted(subject.path.parent, subject.writes)
+            evaluated = [load_evaluated_file(file, root, options) for file, root in files.items()]
+            for one in evaluated:
+                refuse_planted(one.path.parent, one.output_names)
             if not options.apart:
-                refuse_unlike(subjects)
-            scores = _score_all(subjects, options, processes)
-        except (FileNotFoundError, ValueError, ImportError) as error:
-            if speaks:
-                report.progress(f"evaluate: {error}")
+                refuse_unlike(evaluated)
+            scores = _score_all(evaluated, options, processes)
+        except (OSError, ValueError, ImportError) as error:
+            if is_main:
+                report.print_message(f"evaluate: {error}")
             return 2
-    if not speaks:
-        return 0
+    return _present(group(evaluated, scores), options) if is_main else 0
+
+
+def _present(groups: Sequence[Group], options: EvaluationOptions) -> int:
+    """Prints the scores, writes them, draws; returns the exit code."""
+    with reader_may_leave():
+        for one in groups:
+            report.print_group(one, options)
+        report.print_differences(groups)
+    output = _Output()
+    _write(groups, options, output)
     try:
-        return _present(subjects, scores, options)
+        if options.figures:
+            _draw(groups, options, output)
     except ValueError as error:
-        report.progress(f"evaluate: not everything could be drawn: {error}")
+        report.print_message(f"evaluate: not every figure could be drawn: {error}")
         return 2
-    except BrokenPipeError:
-        # whoever read has gone; the interpreter must not try to flush what is left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    finally:
+        with reader_may_leave():
+            report.print_written(output.written)
+    return 1 if output.failed else 0
 
 
-def _present(
-    subjects: Sequence[Subject], scores: Sequence[Scores], options: EvaluationOptions
-) -> int:
-    """Print, write and draw; 0."""
-    groups = group(subjects, scores)
-    for one in groups:
-        report.print_group(one, options.samples)
-    report.print_differences(groups)
-    report.print_written(_write(groups, options))
-    return 0
+class _Output:
+    """What was written, and whether something could not be: the rest is written all the same."""
+
+    def __init__(self) -> None:
+        self.written: list[Path] = []
+        self.failed = False
+
+    def write(self, write: Callable[..., Path], *arguments: object) -> None:
+        """Writes one file and remembers its path."""
+        with self.errors():
+            self.written.append(write(*arguments))
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Prints an `OSError` and remembers that there was one."""
+        try:
+            yield
+        except OSError as error:
+            self.failed = True
+            report.print_message(f"evaluate: not everything could be written: {error}")
 
 
 def _score_all(
-    subjects: Sequence[Subject], options: EvaluationOptions, processes: ProcessGroup
+    evaluated: Sequence[EvaluatedFile], options: EvaluationOptions, processes: ProcessGroup
 ) -> list[Scores]:
     scores = []
-    speaks = processes.rank == 0
-    for number, subject in enumerate(subjects, 1):
-        for note in subject.notes if speaks else ():
-            report.say(note)
-        n_rows = len(subject.file.ids)
-        if speaks and (len(subjects) > 1 or n_rows > LONG_ROWS):
-            report.progress(f"Scoring {number} of {len(subjects)}: {subject.path} ({n_rows} rows)")
+    is_main = processes.rank == 0
+    for number, one in enumerate(evaluated, 1):
+        for note in one.notes if is_main else ():
+            report.print_line(note)
+        n_rows = len(one.file.ids)
+        if is_main and (len(evaluated) > 1 or n_rows > REPORT_SCORING_FROM_ROWS):
+            count = f"{number} of {len(evaluated)}"
+            report.print_message(f"Scoring {count}: {one.path} ({n_rows} rows)")
         try:
-            scores.append(score(subject, options, processes))
+            scores.append(score(one, options, processes))
         except ValueError as error:
-            raise ValueError(f"{subject.path}: {error}") from error
+            raise ValueError(f"{one.path}: {error}") from error
     return scores
 
 
-def _write(groups: Sequence[Group], options: EvaluationOptions) -> list[Path]:
-    """Write scores and pictures; a folder that cannot be written to is named, not fatal."""
-    written: list[Path] = []
-    try:
-        if options.json is not None:
-            write_json(options.json, summarize(groups, options))
-            written.append(options.json)
-        for one in groups:
-            for subject, scores in zip(one.subjects, one.scores, strict=True):
-                written.append(write_beside(subject, scores, options))
-                if scores.shots is not None:
-                    written.append(write_per_class(subject, scores.shots))
-        if options.pictures:
-            written.extend(_draw(groups, options))
-    except OSError as error:
-        report.progress(f"evaluate: not everything could be written: {error}")
-    return written
+def _write(groups: Sequence[Group], options: EvaluationOptions, output: _Output) -> None:
+    """Writes the scores of every file beside it, and of all to `--json`."""
+    path = options.json
+    if path is not None:
+        output.write(write_json, path, summarize(groups, options))
+    for one in groups:
+        for evaluated, scores in zip(one.files, one.scores, strict=True):
+            output.write(write_beside, evaluated, scores, options)
+            if scores.shots is not None:
+                output.write(write_per_class, evaluated, scores.shots)
 
 
-def _draw(groups: Sequence[Group], options: EvaluationOptions) -> list[Path]:
+def _draw(groups: Sequence[Group], options: EvaluationOptions, output: _Output) -> None:
+    """Draws the figures of every file, or where there are many files of one in each group."""
     from vmf_embeddings.evaluation.figures import draw_all
 
-    pairs = [pair for one in groups for pair in zip(one.subjects, one.scores, strict=True)]
+    pairs = [pair for one in groups for pair in zip(one.files, one.scores, strict=True)]
     if len(pairs) > MOST_FILES_DRAWN:
-        pairs = [(one.subjects[0], one.scores[0]) for one in groups]
-        report.progress(f"Drawing the first run of each group only ({len(pairs)})")
-    written = []
-    for subject, scores in pairs:
-        if len(subject.file.ids) > SLOW_TO_DRAW:
-            report.progress(f"Drawing {subject.path.parent}")
-        pictures, notes = draw_all(subject, scores, options)
-        written.extend(pictures)
-        for note in notes:
-            report.progress(note)
-    return written
+        pairs = [(one.files[0], one.scores[0]) for one in groups]
+        report.print_message(f"Drawing the first run of each group only ({len(pairs)})")
+    for evaluated, scores in pairs:
+        if len(evaluated.file.ids) > REPORT_DRAWING_FROM_ROWS:
+            report.print_message(f"Drawing {evaluated.path.parent}")
+        with output.errors():
+            figures, notes = draw_all(evaluated, scores, options)
+            output.written += figures
+            for note in notes:
+                report.print_message(note)

@@ -1,10 +1,11 @@
-"""The whole command: find scored runs, print tables, write CSV, draw."""
+"""The command `summarize`: finds scored runs, prints tables, writes CSV, draws figures."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
@@ -14,49 +15,68 @@ from vmf_embeddings.untrusted.files import refuse_links
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_LONGEST_PREFIX = 60  # characters; a name of a file has at most 255 bytes
+_LONGEST_PREFIX = 60  # characters; file names have at most 255 bytes
 
 
 def summarize(options: SummaryOptions) -> int:
-    """Do what the command line asked for.
+    """Prints one table per data set, draws figures, writes `runs.csv` and `recipes.csv`.
 
     Returns:
-        Exit code: 0, or 2 where paths or scores cannot be used (said on stderr).
+        Exit code: 0; 1 if not everything could be written; 2 if paths or scores cannot be used.
+        Messages go to standard error.
     """
     try:
-        if options.out == DEFAULT_OUT:  # nobody typed it, so a folder received may hold such a link
+        if options.out == DEFAULT_OUT:  # not typed: in a received folder it may be a planted link
             refuse_links(".", options.out)
         runs = find_runs(options)
-    except (FileNotFoundError, ValueError) as error:
-        report.progress(f"summarize: {error}")
+    except (OSError, ValueError) as error:
+        report.print_message(f"summarize: {error}")
         return 2
-    datasets = list(dict.fromkeys(run.dataset for run in runs))
-    written = []
-    for dataset in datasets:
-        own = [run for run in runs if run.dataset == dataset]
-        _print(own, dataset, options)
-        if options.pictures:
-            written += _draw(own, dataset, options, several=len(datasets) > 1)
+    with reader_may_leave():
+        for dataset, own in _by_dataset(runs).items():
+            _print(own, dataset, options)
+    written: list[Path] = []
     try:
-        written += [
-            write_runs(runs, options.out / "runs.csv"),
-            write_recipes(runs, options.out / "recipes.csv"),
-        ]
+        for path in _write(runs, options):
+            written.append(path)
     except OSError as error:
-        report.progress(f"summarize: not everything could be written: {error}")
-        return 2
-    report.print_written(written)
+        report.print_message(f"summarize: not everything could be written: {error}")
+        return 1
+    finally:
+        with reader_may_leave():
+            report.print_written(written)
     return 0
 
 
+def _by_dataset(runs: Sequence[Run]) -> dict[str, list[Run]]:
+    """Runs by data set, in the order of their first run."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.dataset, []).append(run)
+    return found
+
+
+def _write(runs: Sequence[Run], options: SummaryOptions) -> Iterator[Path]:
+    """Writes tables and figures, and yields each path once its file is there."""
+    yield write_runs(runs, options.out / "runs.csv")
+    yield write_recipes(runs, options.out / "recipes.csv")
+    if options.figures:
+        by_dataset = _by_dataset(runs)
+        for dataset, own in by_dataset.items():
+            yield from _draw(own, dataset, options, several=len(by_dataset) > 1)
+
+
 def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
-    report.say("")
-    report.say(f"{dataset} ({options.split}): {_count(runs)}, mean±standard error, shares in %")
+    report.print_line("")
+    report.print_line(
+        f"{dataset} ({options.split}): {_count(runs)}; mean±standard error, without it n = 1; "
+        "fractions in %"
+    )
     for line in table(runs):
-        report.say(f"  {line}")
+        report.print_line(f"  {line}")
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
     if lacking:
-        report.say(
+        report.print_line(
             f"Note: {len(lacking)} of these runs lack scores; add them: python -m "
             f"vmf_embeddings.evaluate {lacking[0].folder} metrics=all"
         )
@@ -67,8 +87,10 @@ def _count(runs: Sequence[Run]) -> str:
     return f"{len(runs)} run{'s' * (len(runs) != 1)} of {n_recipes} recipe{'s' * (n_recipes != 1)}"
 
 
-def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: bool) -> list[Path]:
-    """Write the pictures of one data set; say why one is missing."""
+def _draw(
+    runs: Sequence[Run], dataset: str, options: SummaryOptions, several: bool
+) -> Iterator[Path]:
+    """Draws the figures of one data set; prints why one is missing."""
     from vmf_embeddings.evaluation.figures.style import save, styled
     from vmf_embeddings.evaluation.summary.figures import (
         draw_correlations,
@@ -77,10 +99,9 @@ def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: b
     )
 
     structure = options.structure_split or options.split
-    lies = "" if structure == options.split else f", structure of {structure}"
-    title = f"{dataset} ({options.split}{lies}): {_count(runs)}"
+    other = "" if structure == options.split else f", structure of {structure}"
+    title = f"{dataset} ({options.split}{other}): {_count(runs)}"
     prefix = re.sub(r"\W+", "_", dataset)[:_LONGEST_PREFIX] + "_" if several else ""
-    written = []
     with styled():
         figures: dict[str, Figure | None] = {
             "ranking.png": draw_ranking(runs, f"Recall@1, {dataset} ({options.split})"),
@@ -92,8 +113,7 @@ def _draw(runs: Sequence[Run], dataset: str, options: SummaryOptions, several: b
                 needs = (
                     "two recipes" if name == "ranking.png" else "three runs scored by metrics=all"
                 )
-                report.progress(f"No {name} of {dataset}: it needs {needs}")
+                report.print_message(f"No {name} of {dataset}: it needs {needs}")
                 continue
             options.out.mkdir(parents=True, exist_ok=True)
-            written.append(save(figure, options.out / f"{prefix}{name}"))
-    return written
+            yield save(figure, options.out / f"{prefix}{name}")

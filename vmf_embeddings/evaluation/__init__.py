@@ -1,1 +1,1 @@
-"""Scores and pictures from embedding files alone: find them, score, average, report."""
+"""Scores and figures from embedding files alone: finds, scores, averages, reports."""

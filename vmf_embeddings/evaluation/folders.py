@@ -1,4 +1,4 @@
-"""Finds embedding files below run folders, sweep folders, or where they are named directly."""
+"""Finds embedding files: named directly, in run folders, or in the runs of a sweep folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,15 +10,15 @@ from vmf_embeddings.untrusted.text import printable
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     """Embedding files of one split, each with the argument that it was found under.
 
-    A folder stands for every `<dataset>_<split>.npz` in it, or where it has none in its subfolders:
-    each is one replication. So a run is scored without the second stages in its subfolders. Hidden
-    folders (Hydra's) are left out. A file that two arguments reach counts once. Scores are written
-    beside each file, so a link to a folder elsewhere is refused; one to a folder below the same
-    argument is left out, for that folder is found by itself.
+    Of a folder, every `<dataset>_<split>.npz` in it is taken; only where it has none, those of its
+    subfolders. So a run is scored without the second stages in its subfolders. Hidden folders
+    (Hydra's) are skipped. A file that two arguments lead to is taken once. Scores are written
+    beside each file, so a symbolic link to a folder elsewhere is refused; a link to a folder below
+    the same argument is skipped, because that folder is searched anyway.
 
     Args:
         paths: folders or `.npz` files.
-        split: "train", "valid" or "test"; not asked of files named directly.
+        split: "train", "valid" or "test"; files named directly may be of any split.
 
     Returns:
         file -> argument, in the order of arguments, then by name.
@@ -58,7 +58,7 @@ def _below(path: Path, split: str) -> list[Path]:
 
 
 def _nearest(folder: Path, pattern: str, root: Path) -> list[Path]:
-    """The files of a folder itself, else those of its subfolders by the same rule."""
+    """The matching files of a folder; if it has none, those of its subfolders by the same rule."""
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
     own = [path for path in entries if path.is_file() and path.match(pattern)]
     below = [] if own else [path for path in entries if path.is_dir() and not _is_link(path, root)]
@@ -69,7 +69,7 @@ def _nearest(folder: Path, pattern: str, root: Path) -> list[Path]:
 
 
 def _is_link(folder: Path, root: Path) -> bool:
-    """Whether a folder is a link to one below the resolved root; a link elsewhere is refused."""
+    """Whether a folder is a symbolic link to one below `root`; a link elsewhere is refused."""
     if not folder.is_symlink():
         return False
     if not folder.resolve().is_relative_to(root):
@@ -84,7 +84,7 @@ def refuse_planted(folder: Path, names: Iterable[str]) -> None:
     """Refuses a folder in which links or folders have the names of files that will be written.
 
     Args:
-        folder: that may come from somebody else.
+        folder: where the files will be written; it may come from somebody else.
         names: of the files.
 
     Raises:
@@ -93,14 +93,16 @@ def refuse_planted(folder: Path, names: Iterable[str]) -> None:
     for name in names:
         refuse_links(folder, name)
         if (folder / name).is_dir():
-            raise ValueError(f"{folder / name} is a folder, and a file is to be written: remove it")
+            raise ValueError(
+                f"{folder / name} is a folder, but a file of that name will be written: remove it"
+            )
 
 
 def dataset_of(file: Path) -> str:
-    """The data set by the name of a file `<dataset>_<split>.npz`."""
+    """The data set's name, from the name of a file `<dataset>_<split>.npz`."""
     return file.stem.rsplit("_", 1)[0]
 
 
 def split_of(file: Path) -> str:
-    """The split by the name of a file `<dataset>_<split>.npz`."""
+    """The split's name, from the name of a file `<dataset>_<split>.npz`."""
     return file.stem.rsplit("_", 1)[-1]

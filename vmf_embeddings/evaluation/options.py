@@ -1,4 +1,4 @@
-"""What an evaluation is asked for; nothing heavy is imported here."""
+"""The options of an evaluation; imports nothing slow, so that `--help` answers at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.metrics import Thresholds
 
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
-# groups of scores beside the usual ones; `metrics.embedding_scores` computes them
+# groups of scores besides the default ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 
 
@@ -19,23 +19,25 @@ class EvaluationOptions:
     Args:
         paths: run folders, sweep folders or embedding files.
         split: "test", "valid" or "train": which files are looked for in folders.
-        geometry: one of GEOMETRIES, or None to believe the file.
-        curvature: c > 0 of the Poincare ball, or None to believe the file or the log.
-        metrics: of METRICS, what is scored in both spaces beside the usual scores.
-        nmi_all_rows: whether NMI and F1 take all rows however many there are.
-        recall: the k of Recall@k, or None for the usual ones.
-        search: what finds neighbours for the pictures; scores are ranks, which need no search.
-        samples: draws per item for vMF scores.
-        seed: of those draws and of the pictures' choices.
-        pictures: whether to draw.
-        images_from: folder whose images may be drawn where a file names them, beside those of its
-            own folder and of the current one; its relative paths start there.
-        json: where all results go besides the run folders.
-        many_above: classes with more training pictures are many-shot ones.
-        few_below: classes with fewer are few-shot ones.
-        few_max_inclusive: whether a class with exactly `few_below` is a few-shot one too.
+        geometry: one of GEOMETRIES, or None to take it from the file.
+        curvature: c > 0 of the Poincare ball, or None to take it from the file or the training log.
+        metrics: names from METRICS to compute besides the default scores, on the embeddings as
+            output and L2-normalised.
+        nmi_all_rows: whether NMI and F1 use all rows however many there are.
+        recall: the k of Recall@k, or None for 1, 2, 4, 8.
+        search: backend that finds the neighbours shown in a figure; scores do not depend on it.
+        samples: draws per item for the sampled vMF scores, >= 1.
+        seed: of those draws, and of the rows that figures show.
+        figures: whether to draw figures.
+        images_from: folder whose images may be shown where a file names them, besides those in the
+            file's own folder and in the working directory; relative names are relative to it.
+        json: file for all results, besides the metrics.json of each run.
+        many_above: classes with more training images are many-shot classes.
+        few_below: classes with fewer training images are few-shot classes.
+        few_max_inclusive: whether a class with exactly `few_below` is a few-shot class too.
         apart: whether files that cannot be compared are scored one by one instead of refused.
-        only: "vmf" or "deterministic": what a door of 2021 accepts; None accepts both.
+        script_of_2021: "vmf" or "deterministic" for the metric scripts of 2021, which accept one
+            kind of file and print a standard error of 0 for one run; None for `evaluate`.
     """
 
     paths: tuple[Path, ...]
@@ -48,18 +50,18 @@ class EvaluationOptions:
     search: str = "auto"
     samples: int = 10
     seed: int = 1234
-    pictures: bool = True
+    figures: bool = True
     images_from: Path | None = None
     json: Path | None = None
     many_above: int = 100
     few_below: int = 20
     few_max_inclusive: bool = False
     apart: bool = False
-    only: str | None = None
+    script_of_2021: str | None = None
 
     @property
     def thresholds(self) -> "Thresholds":
-        """Where the groups of classes begin and end; imports torch."""
+        """Class sizes at which many-shot and few-shot begin; imports torch."""
         from vmf_embeddings.metrics import Thresholds
 
         return Thresholds(self.many_above, self.few_below, self.few_max_inclusive)

@@ -1,4 +1,4 @@
-"""Processes started by `torchrun` that share the scoring; one process otherwise."""
+"""The processes that divide the scoring among them: those of `torchrun`, or one."""
 
 import os
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from vmf_embeddings.search.ranks import ProcessGroup, SingleProcess
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of torch's default group, as `search.ranks` wants to know them."""
+    """The processes of torch's default group; satisfies `search.ranks.ProcessGroup`."""
 
     rank: int
     size: int
 
     def add(self, counts: Tensor) -> None:
-        """Sum whole numbers over the processes, in place: every process gets the same."""
+        """Sums integers over the processes, in place; every process gets the same sum."""
         dist.all_reduce(counts)
 
 
@@ -32,7 +32,7 @@ def process_group() -> Iterator[ProcessGroup]:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    # both: counts live where the rows are compared, on a GPU or on the processor
+    # both backends: counts are on the device on which rows are compared, GPU or CPU
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Group(dist.get_rank(), dist.get_world_size())

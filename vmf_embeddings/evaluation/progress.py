@@ -1,4 +1,4 @@
-"""How far a long scoring is: a live line in a terminal, a plain line now and then elsewhere."""
+"""Progress of a long evaluation: a line that is rewritten in a terminal, else a line a minute."""
 
 import math
 import sys
@@ -11,13 +11,13 @@ SECONDS_BETWEEN_LINES = 60.0
 
 
 class Progress:
-    """Told the share of the work done; says on standard error how long the rest will take.
+    """Prints the fraction done and the time left, as `tqdm` would, once a task takes seconds.
 
     Args:
-        what: is going on.
-        total: the number that means that all is done.
-        stream: standard error if None.
-        quiet: whether to say nothing, as all processes but one do.
+        what: name of the task.
+        total: value of `done` at which the task is finished.
+        stream: where to print; standard error if None.
+        quiet: print nothing, as in all processes but the first.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Progress:
         self.shown = False
 
     def __call__(self, done: float) -> None:
-        """Say where the work stands, if it is time to."""
+        """Prints the progress if the last line is old enough; `done` in (0, total]."""
         now = time.monotonic()
         if now < self.due:
             return
@@ -44,13 +44,13 @@ class Progress:
         self.shown = self.live
 
     def close(self) -> None:
-        """Take the live line away."""
+        """Erases the line in a terminal."""
         if self.shown:
             print("\r\x1b[2K", end="", file=self.stream, flush=True)
 
 
 def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss.
+    """Formats seconds as h:mm:ss.
 
     >>> duration(3725)
     '1:02:05'

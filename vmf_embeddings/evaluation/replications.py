@@ -1,4 +1,4 @@
-"""Means and standard errors over replications: runs of the same kind on the very same split."""
+"""Means and standard errors over replications: runs that differ in their seed alone."""
 
 import json
 import math
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.scores import Scores
-from vmf_embeddings.evaluation.subject import Subject
 
 _FIELDS = (
     "dataset", "split", "split hash", "train identity", "selected on", "method", "objective",
     "geometry", "dimensions",
 )  # fmt: skip
-# meta key -> what it is a hash of; what runs must share to be compared at all
-_SHARED = {
-    "train_identity": "were trained on different pictures (train identity",
-    "split_hash": "hold embeddings of different pictures (split hash",
+# meta key -> what it means if it differs; scores can only be compared where both hashes are equal
+_HASHES = {
+    "train_identity": "were trained on different images (train identity",
+    "split_hash": "hold embeddings of different images (split hash",
 }
 
 
@@ -25,7 +25,10 @@ _SHARED = {
 class Mean:
     """Mean and standard error of one score over n replications; NaNs are left out.
 
-    One replication has no standard error: it is NaN.
+    Args:
+        mean: NaN where n is 0.
+        standard_error: sqrt(sum (x - mean)^2 / (n - 1) / n); NaN where n < 2.
+        n: number of values that are not NaN.
     """
 
     mean: float
@@ -33,29 +36,29 @@ class Mean:
     n: int
 
     @property
-    def error_of_2021(self) -> float:
-        """As the programs of 2021 printed it: by the standard deviation over n, not n - 1."""
+    def error_by_n(self) -> float:
+        """What the scripts of 2021 print: sqrt(sum (x - mean)^2) / n, which is 0 for one value."""
         return 0.0 if self.n == 1 else self.standard_error * math.sqrt(1 - 1 / max(self.n, 1))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files that may be averaged: one method, one geometry, one split.
+    """Files that may be averaged: their `group_key` is the same.
 
     Args:
-        subjects: the files, at least one.
-        scores: theirs.
+        files: at least one.
+        scores: of each file, in the same order.
     """
 
-    subjects: tuple[Subject, ...]
+    files: tuple[EvaluatedFile, ...]
     scores: tuple[Scores, ...]
 
     def mean(self, section: str, name: str) -> Mean:
-        """The average of one score, and its standard error."""
+        """Mean and standard error of the score `name` of a section, over the files."""
         return mean_and_error([s.sections[section][name] for s in self.scores])
 
     def sections(self) -> dict[str, list[str]]:
-        """Sections and names of the scores that every file of the group has."""
+        """Section -> names of the scores that every file of the group has."""
         first = self.scores[0].sections
         return {
             section: [n for n in names if all(n in s.sections[section] for s in self.scores)]
@@ -64,8 +67,8 @@ class Group:
         }
 
     def notes(self) -> list[str]:
-        """Why these replications may be less than they seem."""
-        seeds = [subject.meta("seed") for subject in self.subjects]
+        """A warning where several runs share a seed, and so are not replications."""
+        seeds = [evaluated.meta("seed") for evaluated in self.files]
         known = [seed for seed in seeds if seed is not None]
         if len(set(known)) < len(known):
             return [
@@ -76,7 +79,7 @@ class Group:
 
 
 def mean_and_error(values: Sequence[float]) -> Mean:
-    """Mean and standard error sqrt(sum (x - mean)^2 / (n - 1) / n) of values that are numbers."""
+    """Mean and standard error of the values that are not NaN; see `Mean`."""
     finite = [value for value in values if not math.isnan(value)]
     if not finite:
         return Mean(math.nan, math.nan, 0)
@@ -85,56 +88,56 @@ def mean_and_error(values: Sequence[float]) -> Mean:
     return Mean(float(np.mean(finite)), error, n)
 
 
-def kind_of(subject: Subject) -> tuple[str, ...]:
-    """What two files must share to be averaged, in the order of the fields' names."""
+def group_key(evaluated: EvaluatedFile) -> tuple[str, ...]:
+    """What must be equal for two files to be averaged, in the order of `_FIELDS`."""
     return (
-        subject.dataset,
-        subject.split,
-        str(subject.meta("split_hash")),
-        str(subject.meta("train_identity")),
-        subject.selected_on,
-        str(subject.meta("method")),
-        json.dumps(subject.meta("objective"), sort_keys=True),
-        json.dumps(subject.geometry.to_meta(), sort_keys=True),
-        str(subject.file.embeddings.shape[1]),
+        evaluated.dataset,
+        evaluated.split,
+        str(evaluated.meta("split_hash")),
+        str(evaluated.meta("train_identity")),
+        evaluated.selected_on,
+        str(evaluated.meta("method")),
+        json.dumps(evaluated.meta("objective"), sort_keys=True),
+        json.dumps(evaluated.geometry.to_meta(), sort_keys=True),
+        str(evaluated.file.embeddings.shape[1]),
     )
 
 
-def refuse_unlike(subjects: Sequence[Subject]) -> None:
-    """Make sure that files of one data set and split are of the same pictures.
+def refuse_unlike(evaluated_files: Sequence[EvaluatedFile]) -> None:
+    """Checks that files of one data set and split are of the same images and training images.
 
-    What a file does not say (those of 2021, and older ones of this code) is not held against it.
+    A hash that a file lacks, as those of 2021 do, is not compared.
 
     Raises:
         ValueError: naming two files that differ, how, and what to type.
     """
-    first: dict[tuple[str, ...], Subject] = {}
-    for subject in subjects:
-        for key, words in _SHARED.items():
-            value = subject.meta(key)
+    first: dict[tuple[str, ...], EvaluatedFile] = {}
+    for evaluated in evaluated_files:
+        for key, words in _HASHES.items():
+            value = evaluated.meta(key)
             if value is None:
                 continue
-            other = first.setdefault((key, subject.dataset, subject.split), subject)
+            other = first.setdefault((key, evaluated.dataset, evaluated.split), evaluated)
             if other.meta(key) != value:
                 raise ValueError(
-                    f"{other.path} and {subject.path} {words} {other.meta(key)[:12]}… and "
+                    f"{other.path} and {evaluated.path} {words} {other.meta(key)[:12]}… and "
                     f"{value[:12]}…), so their scores cannot be compared or averaged. Evaluate "
                     "runs with the same dataset.params, or add --apart to score each by itself"
                 )
 
 
-def group(subjects: Sequence[Subject], scores: Sequence[Scores]) -> list[Group]:
-    """Sort files into groups that may be averaged, in the order of their first file."""
-    members: dict[tuple[str, ...], list[tuple[Subject, Scores]]] = {}
-    for subject, score in zip(subjects, scores, strict=True):
-        members.setdefault(kind_of(subject), []).append((subject, score))
+def group(evaluated_files: Sequence[EvaluatedFile], scores: Sequence[Scores]) -> list[Group]:
+    """Groups files that may be averaged, in the order of their first file."""
+    members: dict[tuple[str, ...], list[tuple[EvaluatedFile, Scores]]] = {}
+    for evaluated, score in zip(evaluated_files, scores, strict=True):
+        members.setdefault(group_key(evaluated), []).append((evaluated, score))
     return [Group(*zip(*pairs, strict=True)) for pairs in members.values()]
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
     """Names of the fields in which the groups differ."""
-    kinds = [kind_of(g.subjects[0]) for g in groups]
+    keys = [group_key(g.files[0]) for g in groups]
     return [
-        name for name, values in zip(_FIELDS, zip(*kinds, strict=True), strict=True)
+        name for name, values in zip(_FIELDS, zip(*keys, strict=True), strict=True)
         if len(set(values)) > 1
     ]  # fmt: skip

@@ -1,6 +1,5 @@
-"""What evaluation prints: the lines of 2021, then a table."""
+"""What an evaluation prints: the lines of 2021's scripts, then a table."""
 
-import itertools
 import math
 import shutil
 import sys
@@ -9,26 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.notes import notes_on
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
-from vmf_embeddings.evaluation.subject import Subject
-from vmf_embeddings.metrics.shots import GROUPS
 from vmf_embeddings.untrusted.text import printable
 
-# score -> what the table calls it, its scale, its digits, its meaning
+# score -> its label in the table, factor, digits after the point, meaning
 _ROWS = {
     "accuracy": ("Accuracy %", 100, 2, "right class predicted"),
     "top_5_accuracy": ("Top-5 accuracy %", 100, 2, "right class among the 5 likeliest"),
-    "macro_accuracy": ("Macro accuracy %", 100, 2, "mean over classes of theirs"),
-    "macro_f1": ("Macro F1 %", 100, 2, "mean over classes of their F1"),
+    "macro_accuracy": ("Macro accuracy %", 100, 2, "mean over classes of accuracy"),
+    "macro_f1": ("Macro F1 %", 100, 2, "mean over classes of F1"),
     "ece_l2_equal_mass": ("ECE, L2 equal-mass", 1, 4, "calibration error as in 2021"),
-    "ece_l1_equal_mass": ("ECE, L1 equal-mass", 1, 4, "mean gap, 15 bins of like mass"),
+    "ece_l1_equal_mass": ("ECE, L1 equal-mass", 1, 4, "mean gap, 15 bins of equal mass"),
     "ece_l1_equal_width": ("ECE, L1 equal-width", 1, 4, "the usual calibration error"),
     "nll": ("NLL, nats", 1, 4, "-log p of the true class"),
     "brier": ("Brier", 1, 4, "squared error of p, 0 to 2"),
     "map@r": ("MAP@R %", 100, 2, "mean average precision at R"),
     "r_precision": ("R-precision %", 100, 2, "own class among R nearest"),
     "mean_average_precision": ("mAP %", 100, 2, "average precision, all ranks"),
-    "mean_reciprocal_rank": ("MRR", 1, 4, "1 / rank of the first own"),
+    "mean_reciprocal_rank": ("MRR", 1, 4, "1 / rank of first own class"),
     "map_at_1000": ("mAP@1000 %", 100, 2, "within 1000, over R"),
     "map_at_1000_reference": ("mAP@1000 reference %", 100, 2, "over R + 1, as in NIR's tables"),
     "map_c_reference": ("mAP_c reference %", 100, 2, "within R + 1, not MAP@R"),
@@ -46,7 +46,7 @@ _ROWS = {
     "uniformity_g2": ("Uniformity G2", 1, 4, "mean exp(-2 |x - y|^2)"),
     "alignment": ("Alignment", 1, 4, "mean |x - y|^2 in classes"),
 }
-# geometry -> what its retrieval compares
+# geometry -> similarity or distance by which its retrieval ranks
 _COMPARED = {
     "cosine": "cosine",
     "euclidean": "Euclidean distance",
@@ -56,26 +56,38 @@ _COMPARED = {
 }
 _SPACES = {
     "as_output": "Embeddings as output, by Euclidean distance",
-    "normalised": "Embeddings at length 1, by cosine",
+    "normalised": "L2-normalised embeddings, by cosine",
 }
 TableRow = tuple[str, str, str, str]
 Block = tuple[str, list[TableRow]]
 
 
-def say(line: str) -> None:
-    """Print one line of the result; control characters of names in it are written as escapes."""
+def print_line(line: str) -> None:
+    """Prints one line of results; control characters of names in it are printed as escapes."""
     print(printable(line), flush=True)
 
 
-def progress(lines: str) -> None:
-    """Print what is under way or wrong, to stderr, so that results can be piped; as `say`."""
+def print_message(lines: str) -> None:
+    """Prints progress or an error to stderr, so that stdout has results only; escapes as well."""
     print("\n".join(map(printable, lines.split("\n"))), file=sys.stderr, flush=True)
 
 
-def lines_of_2021(group: Group) -> list[str]:
-    """Path, split, and the headline scores in the wording of 2021's scripts."""
-    roots = list(dict.fromkeys(subject.root for subject in group.subjects))
-    names = list(dict.fromkeys(subject.path.name for subject in group.subjects))
+def lines_of_2021(group: Group, *, script_of_2021: bool) -> list[str]:
+    """Path, split and main scores in the wording of 2021's scripts.
+
+    Args:
+        group: the files.
+        script_of_2021: print "+/- 0.0000" for one run, as those scripts do, instead of "(n=1)".
+    """
+
+    def percent(mean: Mean) -> str:
+        return f"{100 * mean.mean:.4f}{_error(mean, 100, script_of_2021)}"
+
+    def plain(mean: Mean) -> str:
+        return f"{mean.mean:.4f}{_error(mean, 1, script_of_2021)}"
+
+    roots = list(dict.fromkeys(evaluated.root for evaluated in group.files))
+    names = list(dict.fromkeys(evaluated.path.name for evaluated in group.files))
     lines = ["", f"Path {', '.join(map(str, roots))}", f"Split: {', '.join(names)}"]
     sections = group.sections()
     if "classification" in sections:
@@ -85,121 +97,74 @@ def lines_of_2021(group: Group) -> list[str]:
             *lines,
             "",
             "=== softmax ===",
-            f"Mean softmax: acc = {_percent(accuracy)}, ece = {_plain(error)}",
+            f"Mean softmax: acc = {percent(accuracy)}, ece = {plain(error)}",
         ]
     section = "sampled_retrieval" if "sampled_retrieval" in sections else "retrieval"
     return [
         *lines,
         "",
         "=== retrieval ===",
-        f"Mean Recall@1: acc = {_percent(group.mean(section, 'recall@1'))}",
-        f"Mean mAP@R: val = {_plain(group.mean(section, 'map@r'))}",
+        f"Mean Recall@1: acc = {percent(group.mean(section, 'recall@1'))}",
+        f"Mean mAP@R: val = {plain(group.mean(section, 'map@r'))}",
     ]
 
 
-def _percent(value: Mean) -> str:
-    return f"{100 * value.mean:.4f} +/- {100 * value.error_of_2021:.4f}"
+def _error(mean: Mean, scale: float, script_of_2021: bool) -> str:
+    """The standard error as 2021's scripts print it; one run has none."""
+    if mean.n == 1 and not script_of_2021:
+        return " (n=1)"
+    return f" +/- {scale * mean.error_by_n:.4f}"
 
 
-def _plain(value: Mean) -> str:
-    return f"{value.mean:.4f} +/- {value.error_of_2021:.4f}"
+def print_group(group: Group, options: EvaluationOptions) -> None:
+    """Prints the lines of 2021, the table and the notes of one group.
 
-
-def print_group(group: Group, samples: int) -> None:
-    """Print the lines of 2021 and the table of one group."""
-    for line in lines_of_2021(group):
-        say(line)
-    say("")
-    title = group.subjects[0].title
-    n_runs = len(group.subjects)
-    caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run"
+    Args:
+        group: the files and their scores.
+        options: `samples` is printed; `script_of_2021` decides on "+/- 0.0000".
+    """
+    for line in lines_of_2021(group, script_of_2021=options.script_of_2021 is not None):
+        print_line(line)
+    print_line("")
+    title = group.files[0].title
+    n_runs = len(group.files)
+    caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run (n=1)"
     blocks = {
-        section: (_section_title(section, group, samples), [_row(group, section, n) for n in names])
+        section: (
+            _section_title(section, group, options.samples),
+            [_row(group, section, n) for n in names],
+        )
         for section, names in group.sections().items()
     }
-    if "as_output" in blocks and all(_has_length_1(subject) for subject in group.subjects):
-        blocks["as_output"] = _what_differs(blocks["as_output"][1], blocks["normalised"][1])
+    if "as_output" in blocks and all(_is_normalised(evaluated) for evaluated in group.files):
+        blocks["as_output"] = _rows_that_differ(blocks["as_output"][1], blocks["normalised"][1])
     _print_table(f"{title}: {caption}", list(blocks.values()), with_error=n_runs > 1)
-    notes = (
-        _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_queries,
-        _notes_on_clusters,
-    )  # fmt: skip
-    for note in [*group.notes(), *itertools.chain(*(find(group) for find in notes))]:
-        say(f"Note: {note}.")
+    for note in notes_on(group):
+        print_line(f"Note: {note}.")
 
 
-def _has_length_1(subject: Subject) -> bool:
-    return bool(np.allclose(np.linalg.norm(subject.file.embeddings, axis=1), 1, atol=1e-5))
+def _is_normalised(evaluated: EvaluatedFile) -> bool:
+    return bool(np.allclose(np.linalg.norm(evaluated.file.embeddings, axis=1), 1, atol=1e-5))
 
 
-def _what_differs(rows: Sequence[TableRow], below: Sequence[TableRow]) -> Block:
-    """The rows that those of the other space, which come below them, do not repeat."""
+def _rows_that_differ(rows: Sequence[TableRow], below: Sequence[TableRow]) -> Block:
+    """The rows of normalised outputs that differ from those of the other space, printed below."""
     kept = [row for row in rows if row not in below]
-    return f"Embeddings as output, of length 1: as below{' but for' if kept else ''}", kept
+    return f"Embeddings as output, of length 1: as below{' except' if kept else ''}", kept
 
 
 def _section_title(section: str, group: Group, samples: int) -> str:
     if section == "sampled_retrieval":
-        return f"Retrieval, marginalised over {samples} draws (as 2021)"
+        return f"Retrieval, marginalised over {samples} draws (as in 2021)"
     if section in _SPACES:
         return _SPACES[section]
     if section == "retrieval":
-        return f"Retrieval by {_COMPARED[group.subjects[0].geometry.name]}"
+        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}"
     shots = group.scores[0].shots
     if section == "shots" and shots is not None:
         ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
-        return f"Classes by training pictures: {', '.join(ranges)}"
+        return f"Classes by training images: {', '.join(ranges)}"
     return "Classification and calibration"
-
-
-def _notes_on_selection(group: Group) -> list[str]:
-    subject = group.subjects[0]
-    if subject.meta("selected_on") is None or subject.selected_on != subject.split:
-        return []
-    return [
-        f"best on {subject.split}: the epoch was chosen by the split that is scored here, "
-        "which flatters these scores"
-    ]
-
-
-def _notes_on_shots(group: Group) -> list[str]:
-    shots = group.scores[0].shots
-    empty = [name for name in GROUPS if shots is not None and name not in shots.groups]
-    return [f"there is no class with {name} training pictures to score" for name in empty]
-
-
-def _notes_on_gallery(group: Group) -> list[str]:
-    file = group.subjects[0].file
-    if "retrieval" not in group.sections() or (file.is_query is None and file.is_gallery is None):
-        return []
-    n_rows = len(file.ids)
-    asked, searched = (
-        n_rows if mask is None else int(mask.sum()) for mask in (file.is_query, file.is_gallery)
-    )
-    rest = f"; clusters, spectrum and spread take all {n_rows:,} rows"
-    spaces = rest if group.scores[0].spaces is not None else ""
-    return [f"{asked:,} queries are sought among {searched:,} gallery rows{spaces}"]
-
-
-def _notes_on_queries(group: Group) -> list[str]:
-    counts = [scores.n_without_positive for scores in group.scores if scores.n_without_positive]
-    if not counts:
-        return []
-    return [
-        f"{max(counts)} queries are alone in their class: misses in Recall@k, left out of MAP@R"
-    ]
-
-
-def _notes_on_clusters(group: Group) -> list[str]:
-    spaces = group.scores[0].spaces
-    found = None if spaces is None else spaces.clustering
-    if found is None or found.n_rows == found.n_rows_in_all:
-        return []
-    return [
-        f"NMI and F1 over {found.n_rows:,} of {found.n_rows_in_all:,} rows, whole classes drawn "
-        f"by seed {found.seed} ({found.n_clusters:,} of {found.n_classes_in_all:,}); "
-        "--nmi-all-rows takes all, as published figures do"
-    ]
 
 
 def _row(group: Group, section: str, name: str) -> TableRow:
@@ -217,8 +182,8 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):
         return label, "-", "", meaning
-    error = "-" if value.n == 1 else _figure(scale * value.standard_error, digits)
-    return label, _figure(scale * value.mean, digits), error, meaning
+    error = "-" if value.n == 1 else _number(scale * value.standard_error, digits)
+    return label, _number(scale * value.mean, digits), error, meaning
 
 
 def _meaning_of_clusters(group: Group, meaning: str) -> str:
@@ -227,8 +192,8 @@ def _meaning_of_clusters(group: Group, meaning: str) -> str:
     return meaning if found is None else f"{meaning}, k = {found.n_clusters:,}"
 
 
-def _figure(value: float, digits: int) -> str:
-    """A number as the table shows it; one too long for its column by its power of ten."""
+def _number(value: float, digits: int) -> str:
+    """A number with `digits` after the point; in scientific notation if it would be too long."""
     return f"{value:.{digits}f}" if abs(value) < 1e5 else f"{value:.2e}"
 
 
@@ -239,7 +204,7 @@ def _meaning_of_shots(group: Group, name: str) -> str:
     score = shots.groups[name]
     classes = f"mean of {score.n_classes} class{'es' if score.n_classes > 1 else ''}"
     error = 100 * score.standard_error
-    if len(group.subjects) > 1 or math.isnan(error):
+    if len(group.files) > 1 or math.isnan(error):
         return classes
     return f"{classes}, sampling error {error:.2f}"
 
@@ -248,12 +213,12 @@ def _print_table(title: str, blocks: Sequence[Block], with_error: bool) -> None:
     if sys.stdout.isatty():
         _print_rich(title, blocks, with_error)
         return
-    say(title)
+    print_line(title)
     for heading, rows in blocks:
-        say(f"  {heading}")
+        print_line(f"  {heading}")
         for label, value, error, meaning in rows:
             middle = f"{value:>9}" + (f" +/- {error:<7}" if with_error else "")
-            say(f"    {label:<22}{middle}  {meaning}")
+            print_line(f"    {label:<22}{middle}  {meaning}")
 
 
 def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
@@ -263,7 +228,7 @@ def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
     from rich.text import Text
 
     width = min(100, shutil.get_terminal_size().columns)
-    # names from files are text, whatever brackets and colons they hold
+    # markup and emoji would interpret brackets and colons in names from files
     console = Console(width=width, markup=False, emoji=False)
     console.print(Text(title, style="bold"))
     for heading, rows in blocks:
@@ -281,18 +246,20 @@ def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
 
 
 def print_differences(groups: Sequence[Group]) -> None:
-    """Say why not everything was averaged."""
+    """Prints in which fields groups differ, where there are several."""
     if len(groups) > 1:
         fields = ", ".join(differences(groups))
-        say("")
-        say(f"{len(groups)} groups, not averaged with one another: they differ in {fields}.")
+        print_line("")
+        print_line(f"{len(groups)} groups, not averaged with one another: they differ in {fields}.")
 
 
 def print_written(paths: Sequence[Path]) -> None:
-    """List the files that were written, by folder."""
+    """Prints the files that were written, by folder; nothing if there are none."""
+    if not paths:
+        return
     by_folder: dict[Path, list[str]] = {}
     for path in paths:
         by_folder.setdefault(path.parent, []).append(path.name)
-    say("")
+    print_line("")
     for folder, names in by_folder.items():
-        say(f"Wrote {', '.join(dict.fromkeys(names))} in {folder}")
+        print_line(f"Wrote {', '.join(dict.fromkeys(names))} in {folder}")

@@ -1,4 +1,4 @@
-"""Writes scores: `metrics.json` and `per_class.csv` beside the embeddings; all where asked for."""
+"""Writes scores: `metrics.json` and `per_class.csv` beside the embeddings, and one JSON of all."""
 
 import csv
 import io
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.scores import Scores
-from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import ShotScores
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import read_json
@@ -20,17 +20,19 @@ from vmf_embeddings.untrusted.text import csv_cell
 SCHEMA = 1
 
 
-def write_beside(subject: Subject, scores: Scores, options: EvaluationOptions) -> Path:
-    """Put the file's scores into `metrics.json` of its folder; other files' scores there stay."""
-    path = subject.path.parent / "metrics.json"
+def write_beside(evaluated: EvaluatedFile, scores: Scores, options: EvaluationOptions) -> Path:
+    """Updates the file's entry in the `metrics.json` of its folder; other entries stay."""
+    path = evaluated.path.parent / "metrics.json"
     content = _existing(path)
-    content[subject.path.name] = describe(subject, scores, options)
+    content[evaluated.path.name] = describe(evaluated, scores, options)
     write_json(path, content)
     return path
 
 
-def describe(subject: Subject, scores: Scores, options: EvaluationOptions) -> dict[str, Any]:
-    """The scores of one file with what they are scores of."""
+def describe(
+    evaluated: EvaluatedFile, scores: Scores, options: EvaluationOptions
+) -> dict[str, Any]:
+    """The entry of one file in `metrics.json`: its scores, and what was scored."""
     sections: dict[str, dict[str, Any]] = {
         name: dict(section) for name, section in scores.sections.items()
     }
@@ -43,28 +45,28 @@ def describe(subject: Subject, scores: Scores, options: EvaluationOptions) -> di
     if scores.spaces is not None and scores.spaces.log_spectra:
         sections["log_spectra"] = scores.spaces.log_spectra
     return {
-        "dataset": subject.dataset,
-        "split": subject.split,
-        "split_hash": subject.meta("split_hash"),
-        "train_identity": subject.meta("train_identity"),
-        "open_set": subject.file.open_set,
-        "method": subject.meta("method"),
-        "objective": subject.meta("objective"),
-        "geometry": subject.geometry.to_meta(),
-        "seed": subject.meta("seed"),
-        "epoch": subject.meta("epoch"),
-        "selected_on": subject.meta("selected_on"),
-        "n_rows": len(subject.file.ids),
-        "n_classes": len(set(subject.file.ids.tolist())),
+        "dataset": evaluated.dataset,
+        "split": evaluated.split,
+        "split_hash": evaluated.meta("split_hash"),
+        "train_identity": evaluated.meta("train_identity"),
+        "open_set": evaluated.file.open_set,
+        "method": evaluated.meta("method"),
+        "objective": evaluated.meta("objective"),
+        "geometry": evaluated.geometry.to_meta(),
+        "seed": evaluated.meta("seed"),
+        "epoch": evaluated.meta("epoch"),
+        "selected_on": evaluated.meta("selected_on"),
+        "n_rows": len(evaluated.file.ids),
+        "n_classes": len(set(evaluated.file.ids.tolist())),
         "n_queries_without_positive": scores.n_without_positive,
-        "embedding_dim": subject.file.embeddings.shape[1],
-        "temperature": subject.file.temperature,
+        "embedding_dim": evaluated.file.embeddings.shape[1],
+        "temperature": evaluated.file.temperature,
         **sections,
     }
 
 
 def _describe_shots(shots: ShotScores) -> dict[str, Any]:
-    """What the accuracies of the groups are accuracies of."""
+    """Sampling errors, numbers of classes and class sizes of many-, medium- and few-shot groups."""
     groups = shots.groups.items()
     return {
         "standard_error": {name: group.standard_error for name, group in groups},
@@ -73,41 +75,44 @@ def _describe_shots(shots: ShotScores) -> dict[str, Any]:
     }
 
 
-def write_per_class(subject: Subject, shots: ShotScores) -> Path:
-    """Write one line per class into `per_class.csv`, for other splits than test with a prefix."""
+def write_per_class(evaluated: EvaluatedFile, shots: ShotScores) -> Path:
+    """Writes one line per class into `per_class.csv`; of other splits than test, with a prefix."""
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(["class", "name", "train_count", "test_count", "accuracy", "group"])
-    names = subject.class_names or {}
+    names = evaluated.class_names or {}
     columns = shots.train_counts, shots.test_counts, shots.accuracy
     rows = zip(*(column.tolist() for column in columns), shots.group_names, strict=True)
     for number, (train, test, accuracy, group) in enumerate(rows):
         name = csv_cell(names.get(number, ""))
-        share = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
-        table.writerow([number, name, train, test, share, group])
-    path = subject.path.parent / f"{subject.prefix}per_class.csv"
+        fraction = "" if math.isnan(accuracy) else f"{accuracy:.6f}"
+        table.writerow([number, name, train, test, fraction, group])
+    path = evaluated.path.parent / f"{evaluated.prefix}per_class.csv"
     write_text(path, stream.getvalue())
     return path
 
 
 def summarize(groups: Sequence[Group], options: EvaluationOptions) -> dict[str, Any]:
-    """Every group's means and standard errors, and the scores of its files."""
+    """Content of the JSON of all results: means of every group, and the scores of its files.
+
+    The standard error of a mean over one run (`n` is 1) is NaN, which is written as null.
+    """
     return {
         "schema": SCHEMA,
         "groups": [
             {
-                "dataset": group.subjects[0].dataset,
-                "split": group.subjects[0].split,
-                "method": group.subjects[0].meta("method"),
-                "objective": group.subjects[0].meta("objective"),
-                "n_replications": len(group.subjects),
+                "dataset": group.files[0].dataset,
+                "split": group.files[0].split,
+                "method": group.files[0].meta("method"),
+                "objective": group.files[0].meta("objective"),
+                "n_replications": len(group.files),
                 "means": {
                     section: {name: vars(group.mean(section, name)) for name in names}
                     for section, names in group.sections().items()
                 },
                 "files": {
-                    str(subject.path): describe(subject, scores, options)
-                    for subject, scores in zip(group.subjects, group.scores, strict=True)
+                    str(evaluated.path): describe(evaluated, scores, options)
+                    for evaluated, scores in zip(group.files, group.scores, strict=True)
                 },
             }
             for group in groups
@@ -115,20 +120,21 @@ def summarize(groups: Sequence[Group], options: EvaluationOptions) -> dict[str, 
     }
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write under a temporary name and rename; NaN and infinity become null."""
+def write_json(path: Path, content: dict[str, Any]) -> Path:
+    """Writes under a temporary name and renames; NaN and infinity become null; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(_without_nan(content), indent=2, allow_nan=False) + "\n")
+    return path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it, which replaces a link of that name."""
+    """Writes a file under a temporary name and renames it; a link of that name is replaced."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def _existing(path: Path) -> dict[str, Any]:
-    """What an earlier evaluation wrote; a file that cannot be read is replaced."""
+    """Content of an earlier `metrics.json`; a new one if it is missing or no JSON object."""
     try:
         content = read_json(path)
     except (FileNotFoundError, ValueError):

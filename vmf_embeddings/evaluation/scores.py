@@ -1,4 +1,4 @@
-"""Scores one embedding file: classification from logits, retrieval from ranks."""
+"""Scores of one embedding file: classification from logits, retrieval from embeddings."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
-from vmf_embeddings.evaluation.spaces import is_follower, own_space, score_spaces, space_ks
-from vmf_embeddings.evaluation.subject import Subject
+from vmf_embeddings.evaluation.spaces import (
+    is_main_process,
+    own_space,
+    score_spaces,
+    space_ks,
+)
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
     MarginalScores,
@@ -33,8 +38,8 @@ from vmf_embeddings.metrics.embedding_scores import CUTOFFS, SPACES, EmbeddingSc
 from vmf_embeddings.search import check_backend
 from vmf_embeddings.search.ranks import ProcessGroup
 
-USUAL_KS = (1, 2, 4, 8)
-# beyond these, a closed set's retrieval is scored only if it is asked for with --recall
+DEFAULT_KS = (1, 2, 4, 8)
+# closed sets with more rows are scored by retrieval only if --recall is given
 CHEAP_ROWS = 20_000
 CHEAP_ROWS_SAMPLED = 3_000
 _BLOCK_ROWS = 4096
@@ -42,16 +47,18 @@ _BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class Scores:
-    """The numbers of one file, as fractions, errors in nats or as named.
+    """Scores of one file: fractions in [0, 1], NLL in nats, others as in `docs/metrics.md`.
 
     Args:
         sections: "classification", "shots", "retrieval", "sampled_retrieval", "as_output",
             "normalised" -> name -> value.
         confidence: [N] largest predicted probability, or None without logits.
-        correct: [N] whether the prediction was right, or None.
-        n_without_positive: queries whose class has no other row; None where nothing was retrieved.
-        shots: what the section of that name comes from; None unless the run was long-tailed.
-        spaces: what the last two sections come from; None unless metrics were named.
+        correct: [N] whether the prediction was right, or None without logits.
+        n_without_positive: queries whose class has no other row; None without retrieval scores.
+        shots: accuracy per class and group, as in section "shots"; None unless the training set
+            was long-tailed.
+        spaces: what sections "as_output" and "normalised" are taken from; None unless
+            `options.metrics` names scores.
     """
 
     sections: dict[str, dict[str, float]]
@@ -63,56 +70,59 @@ class Scores:
 
 
 def score(
-    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None = None
+    evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None = None
 ) -> Scores:
-    """All scores that the file allows and that its size makes cheap; more with `options.recall`.
+    """Scores classification if the file has logits, and retrieval unless that would take long.
 
-    A closed set with one row per class has no neighbours to score, unless they are asked for.
+    Retrieval is always scored for open sets, and with `options.recall`. For closed sets it is
+    scored up to `CHEAP_ROWS` rows (`CHEAP_ROWS_SAMPLED` for scores over draws), if any two rows
+    share a class.
 
     Args:
-        subject: the file.
-        options: of the command line.
-        process_group: processes that divide the work; each gets all scores.
+        evaluated: the file.
+        options: what to score.
+        process_group: processes that divide the ranking. All get its scores, but only the one of
+            rank 0 those of `options.metrics`.
     """
-    check_backend(options.search, subject.geometry.faiss_metric)
+    check_backend(options.search, evaluated.geometry.faiss_metric)
     if "nmi" in options.metrics:
         check_faiss()
     sections: dict[str, dict[str, float]] = {}
     confidence = correct = found = shots = spaces = None
-    file = subject.file
+    file = evaluated.file
     if file.logits is not None and not file.open_set:
         predicted = probabilities(file.logits)
         confidence, guess = predicted.max(1)
         correct = guess == torch.from_numpy(file.ids)
         sections["classification"] = _classification(predicted, file.ids, confidence, correct)
-        if subject.long_tailed:
-            shots = _shots(subject, predicted, options)
+        if evaluated.long_tailed:
+            shots = _shots(evaluated, predicted, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
-    if _wants_retrieval(subject, options, CHEAP_ROWS):
-        found = _retrieval(subject, options, process_group)
-        sections["retrieval"] = _named(found, _usual_ks(options))
-    # a law can be drawn from, a point cannot
-    draw = getattr(subject.geometry, "sample", None)
-    if draw is not None and _wants_retrieval(subject, options, CHEAP_ROWS_SAMPLED):
-        sections["sampled_retrieval"] = _sampled_retrieval(subject, options, process_group)
+    if _wants_retrieval(evaluated, options, CHEAP_ROWS):
+        found = _retrieval(evaluated, options, process_group)
+        sections["retrieval"] = _named(found, _recall_ks(options))
+    # geometries of distributions can be sampled from, those of points cannot
+    draw = getattr(evaluated.geometry, "sample", None)
+    if draw is not None and _wants_retrieval(evaluated, options, CHEAP_ROWS_SAMPLED):
+        sections["sampled_retrieval"] = _sampled_retrieval(evaluated, options, process_group)
     if options.metrics:
-        spaces = score_spaces(subject, options, process_group, found)
+        spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     without = None if found is None else found.n_without_positive
     return Scores(sections, confidence, correct, without, shots, spaces)
 
 
-def rows_to_compare(subject: Subject) -> Tensor:
-    """The file's embeddings, projected in float64, on the fastest device that can do so.
+def rows_to_compare(evaluated: EvaluatedFile) -> Tensor:
+    """The file's embeddings [N, D] after `geometry.project`, on the GPU if there is one.
 
-    Rows that the geometry compares as they are stay in float32, which loses nothing of them.
+    Projected rows are float64. Rows that the geometry does not project stay float32, as stored.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = torch.from_numpy(subject.file.embeddings).to(device)
-    project = subject.geometry.project
+    rows = torch.from_numpy(evaluated.file.embeddings).to(device)
+    project = evaluated.geometry.project
     if project(rows[:1]).data_ptr() == rows.data_ptr():
         return rows
-    # by blocks: a copy in float64 of the rows before projection would double the memory
+    # by blocks: a float64 copy of all rows before projection would double the memory
     projected = torch.empty(rows.shape, dtype=torch.float64, device=device)
     for target, part in zip(projected.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True):
         target.copy_(project(part.double()))
@@ -125,7 +135,7 @@ def _classification(
     def error(norm: int, binning: str) -> float:
         return expected_calibration_error(confidence, correct, norm=norm, binning=binning)
 
-    # with five classes or fewer the five best are all
+    # with five classes or fewer, top-5 accuracy is always 1
     top_5 = predicted.shape[1] > 5
     return {
         "accuracy": accuracy(predicted, labels),
@@ -140,80 +150,84 @@ def _classification(
     }
 
 
-def _shots(subject: Subject, predicted: Tensor, options: EvaluationOptions) -> ShotScores:
-    """Scores of the classes with many, some and few training pictures.
+def _shots(evaluated: EvaluatedFile, predicted: Tensor, options: EvaluationOptions) -> ShotScores:
+    """Accuracy of many-, medium- and few-shot classes.
 
-    A network may tell apart more classes than it was shown: those had no picture.
+    The logits may have more classes than the training set: those count 0 training images.
     """
     counts = torch.zeros(predicted.shape[1], dtype=torch.int64)
-    known = torch.tensor(subject.train_counts)
+    known = torch.tensor(evaluated.train_counts)
     if len(known) > len(counts):
         raise ValueError(
             f"train_class_counts has {len(known)} classes, the logits {len(counts)}: write the "
             "file again with mode=get_embeddings"
         )
     counts[: len(known)] = known
-    return shot_scores(predicted, subject.file.ids, counts, options.thresholds)
+    return shot_scores(predicted, evaluated.file.ids, counts, options.thresholds)
 
 
-def _wants_retrieval(subject: Subject, options: EvaluationOptions, cheap_rows: int) -> bool:
-    is_main_score = subject.file.open_set or subject.file.logits is None
-    cheap = len(subject.file.ids) <= cheap_rows
-    has_pairs = len(set(subject.file.ids.tolist())) < len(subject.file.ids)
+def _wants_retrieval(evaluated: EvaluatedFile, options: EvaluationOptions, cheap_rows: int) -> bool:
+    is_main_score = evaluated.file.open_set or evaluated.file.logits is None
+    cheap = len(evaluated.file.ids) <= cheap_rows
+    has_pairs = len(set(evaluated.file.ids.tolist())) < len(evaluated.file.ids)
     return is_main_score or (cheap and has_pairs) or options.recall is not None
 
 
-def _usual_ks(options: EvaluationOptions) -> list[int]:
-    return sorted({1, *(options.recall or USUAL_KS)})
+def _recall_ks(options: EvaluationOptions) -> list[int]:
+    return sorted({1, *(options.recall or DEFAULT_KS)})
 
 
 def _retrieval(
-    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None
+    evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
 ) -> RetrievalScores:
-    watch = Progress(f"Ranking {len(subject.file.ids)} rows", quiet=is_follower(process_group))
-    # ranks that a space of metrics= needs too are taken once
-    shared = own_space(subject) is not None and {"recall", "map"} & set(options.metrics)
+    progress = Progress(
+        f"Ranking {len(evaluated.file.ids)} rows", quiet=not is_main_process(process_group)
+    )
+    # a space of metrics= that orders neighbours alike uses these ranks, and needs its cut-offs too
+    shared = own_space(evaluated) is not None and {"recall", "map"} & set(options.metrics)
     found = retrieval(
-        rows_to_compare(subject),
-        subject.file.ids,
-        similarity=subject.geometry.similarity,
-        metric=subject.geometry.faiss_metric,
-        ks=sorted({*_usual_ks(options), *space_ks(options)}),
-        is_query=subject.file.is_query,
-        is_gallery=subject.file.is_gallery,
+        rows_to_compare(evaluated),
+        evaluated.file.ids,
+        similarity=evaluated.geometry.similarity,
+        metric=evaluated.geometry.faiss_metric,
+        ks=sorted({*_recall_ks(options), *space_ks(options)}),
+        is_query=evaluated.file.is_query,
+        is_gallery=evaluated.file.is_gallery,
         cutoffs=CUTOFFS if shared else (),
         process_group=process_group,
-        progress=watch,
+        progress=progress,
     )
-    watch.close()
+    progress.close()
     return found
 
 
 def _sampled_retrieval(
-    subject: Subject, options: EvaluationOptions, process_group: ProcessGroup | None
+    evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
 ) -> dict[str, float]:
-    """2021's vMF scores: Recall@k by majority over draws, MAP@R as a mean over the same draws."""
-    watch = Progress(
-        f"Ranking {options.samples} draws", options.samples, quiet=is_follower(process_group)
+    """2021's vMF scores: Recall@k by majority vote over draws, MAP@R as mean over draws."""
+    progress = Progress(
+        f"Ranking {options.samples} draws",
+        options.samples,
+        quiet=not is_main_process(process_group),
     )
     generator = torch.Generator().manual_seed(options.seed)
-    draws = _draws(subject.geometry, subject.file.embeddings, options.samples, generator)
+    draws = _draws(evaluated.geometry, evaluated.file.embeddings, options.samples, generator)
     found = marginal_retrieval(
         draws,
-        subject.file.ids,
+        evaluated.file.ids,
         metric="ip",
-        ks=_usual_ks(options),
-        is_query=subject.file.is_query,
-        is_gallery=subject.file.is_gallery,
+        ks=_recall_ks(options),
+        is_query=evaluated.file.is_query,
+        is_gallery=evaluated.file.is_gallery,
         process_group=process_group,
-        progress=watch,
+        progress=progress,
     )
-    watch.close()
-    return _named(found, _usual_ks(options))
+    progress.close()
+    return _named(found, _recall_ks(options))
 
 
 def _named(found: RetrievalScores | MarginalScores, ks: Sequence[int]) -> dict[str, float]:
-    """Scores by their names in metrics.json."""
+    """Scores under the names that they have in metrics.json."""
     return {
         **{f"recall@{k}": found.recall[k] for k in ks},
         "map@r": found.map_at_r,
@@ -226,7 +240,7 @@ def _named(found: RetrievalScores | MarginalScores, ks: Sequence[int]) -> dict[s
 def _draws(
     geometry: Geometry, embeddings: Any, n_samples: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """One draw [N, D] of every item at a time."""
+    """Yields `n_samples` times one draw [N, D] for every row."""
     rows = torch.from_numpy(embeddings)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for _ in range(n_samples):

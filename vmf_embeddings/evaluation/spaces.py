@@ -1,60 +1,63 @@
-"""Scores of metric learning in both spaces, where the command names them: metrics=[…]."""
+"""Scores of metric learning (`metrics=[…]`) of embeddings as output and L2-normalised."""
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
-from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
 from vmf_embeddings.metrics.embedding_scores import KS, retrieve, spaces
 from vmf_embeddings.search.ranks import ProcessGroup
 
-# geometries that compare as one of the spaces does
+# geometry -> the space whose distance orders neighbours in the same way
 _OWN_SPACE = {"euclidean": "as_output", "cosine": "normalised"}
 
 
-def own_space(subject: Subject) -> str | None:
-    """The space in which the file's own geometry compares, if it is one of the two."""
-    return _OWN_SPACE.get(subject.geometry.name)
+def own_space(evaluated: EvaluatedFile) -> str | None:
+    """The space that orders neighbours as the file's geometry does; None if neither does."""
+    return _OWN_SPACE.get(evaluated.geometry.name)
 
 
 def space_ks(options: EvaluationOptions) -> tuple[int, ...]:
-    """The k of Recall@k in both spaces."""
+    """The k of Recall@k in both spaces; none unless `metrics` has "recall"."""
     return (options.recall or KS) if "recall" in options.metrics else ()
 
 
-def is_follower(process_group: ProcessGroup | None) -> bool:
-    """Whether this process only helps another that speaks and writes."""
-    return process_group is not None and process_group.rank > 0
+def is_main_process(process_group: ProcessGroup | None) -> bool:
+    """Whether this process prints and writes: the one of rank 0, or the only one."""
+    return process_group is None or process_group.rank == 0
 
 
 def score_spaces(
-    subject: Subject,
+    evaluated: EvaluatedFile,
     options: EvaluationOptions,
     process_group: ProcessGroup | None,
-    usual: RetrievalScores | None,
+    default: RetrievalScores | None,
 ) -> EmbeddingScores:
-    """What `options.metrics` names.
+    """Computes the scores that `options.metrics` names, in both spaces.
 
     Args:
-        subject: the file.
-        options: of the command line.
+        evaluated: the file.
+        options: what to score.
         process_group: processes that divide the ranking; those of rank > 0 get no scores.
-        usual: the retrieval by the file's geometry, where it was scored.
+        default: retrieval scores by the file's own geometry, where they were computed: taken for
+            the space that orders neighbours alike, instead of ranking again.
     """
-    file = subject.file
+    file = evaluated.file
     retrieved = {}
     if {"recall", "map"} & set(options.metrics):
         for name, rows in spaces(file.embeddings).items():
-            if usual is not None and name == own_space(subject):
-                retrieved[name] = usual
+            if default is not None and name == own_space(evaluated):
+                retrieved[name] = default
                 continue
-            watch = Progress(f"Ranking {len(rows)} rows, {name}", quiet=is_follower(process_group))
+            progress = Progress(
+                f"Ranking {len(rows)} rows, {name}", quiet=not is_main_process(process_group)
+            )
             retrieved[name] = retrieve(
                 rows, file.ids, name, ks=space_ks(options) or (1,), is_query=file.is_query,
-                is_gallery=file.is_gallery, process_group=process_group, progress=watch,
+                is_gallery=file.is_gallery, process_group=process_group, progress=progress,
             )  # fmt: skip
-            watch.close()
-    if is_follower(process_group):
+            progress.close()
+    if not is_main_process(process_group):
         return EmbeddingScores({}, {})
     return evaluate(
         file.embeddings,

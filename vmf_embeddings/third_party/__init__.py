@@ -1,1 +1,1 @@
-"""Thin doors for the commands of 2021; the work is done elsewhere in the package."""
+"""Scripts of 2021 under their old names; each calls the code that replaces it."""

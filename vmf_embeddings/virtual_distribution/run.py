@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset
 from vmf_embeddings.evaluation.figures.style import save, styled
-from vmf_embeddings.evaluation.report import print_written, say
+from vmf_embeddings.evaluation.report import print_line, print_written
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import Thresholds
 from vmf_embeddings.training.embed import local_batches
@@ -73,10 +73,10 @@ def virtual_distribution(job: VirtualDistributionJob) -> None:
     kept = {each: measured[each] for each in wanted}
     suggestion = suggest(groups, kept)
     series = [Series(str(each), counts) for each, counts in kept.items()]
-    say(f"Virtual examples of {run_dir} on the {len(split)} training images of {dataset.name}")
+    print_line(f"Virtual examples of {run_dir} on the {len(split)} training images of {dataset.name}")
     for line in table(groups, [*series, *compared]):
-        say(line)
-    say(suggestion.words)
+        print_line(line)
+    print_line(suggestion.words)
     about = {"run": str(run_dir), "dataset": dataset.name, "train_identity": split.identity}
     path = run_dir / "virtual_examples.json"
     written = [

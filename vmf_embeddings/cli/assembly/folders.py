@@ -6,11 +6,15 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from vmf_embeddings.cli.runs_root import runs_root, sweeps_root
+
 LONGEST_FOLDER = 120
 
 
 def register_resolvers() -> None:
     """Registers what `conf/config.yaml` uses to name folders."""
+    OmegaConf.register_new_resolver("runs_root", lambda: str(runs_root()), replace=True)
+    OmegaConf.register_new_resolver("sweeps_root", lambda: str(sweeps_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 

@@ -1,4 +1,4 @@
-"""Accuracy of every class, the class with most training pictures first, over how many they were."""
+"""Accuracy of every class, by the number of its training images, most first."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 30
 _COLOUR = dict(zip(GROUPS, (COLOURS[0], COLOURS[4], COLOURS[6]), strict=True))
-_BEHIND = "#e9ecef"
-_TOP = 114  # percent: room above 100 for the names of the groups
+_BAR_COLOUR = "#e9ecef"
+_TOP = 114  # percent: leaves space above 100 for the names of the groups
 
 
 def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | None) -> "Figure":
-    """Accuracy over class rank, with the groups' means, and the training pictures behind.
+    """Accuracy over class rank, means of the shot groups, and numbers of training images as bars.
 
     Args:
-        shots: of the run.
-        title: names the run.
-        names: of the classes by number, or None.
+        shots: accuracy and training images per class and group.
+        title: of the figure.
+        names: class label -> name, or None.
     """
     order = shots.train_counts.argsort(descending=True, stable=True).numpy()
     figure = new_figure(9.6, 5.0)
@@ -44,12 +44,12 @@ def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | N
     if len(order) > 2 * MOST_NAMED:
         _draw_running_mean(axes, accuracy)
     _label(axes, order, names)
-    _explain(figure, axes)
+    _add_legend(figure, axes)
     return figure
 
 
-def _explain(figure: "Figure", axes: "Axes") -> None:
-    """Put the legend below, with points of one size whatever theirs is in the picture."""
+def _add_legend(figure: "Figure", axes: "Axes") -> None:
+    """Puts the legend below the axes, with points of one size whatever it is in the plot."""
     handles, labels = axes.get_legend_handles_labels()
     legend = figure.legend(
         handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9,
@@ -60,28 +60,30 @@ def _explain(figure: "Figure", axes: "Axes") -> None:
 
 
 def _draw_counts(axes: "Axes", counts: np.ndarray) -> None:
-    """Draw training pictures [C], in the order of the classes, behind all else, on the right."""
-    behind = axes.twinx()
-    axes.set_zorder(behind.get_zorder() + 1)
+    """Draws training images per class [C], in rank order, as bars with an axis on the right."""
+    bars = axes.twinx()
+    axes.set_zorder(bars.get_zorder() + 1)
     axes.patch.set_visible(False)
     edges = np.arange(len(counts) + 1) + 0.5
-    behind.stairs(counts, edges, fill=True, color=_BEHIND)
-    behind.stairs(counts, edges, color="#c4cad0", linewidth=1)
-    behind.grid(False)
-    behind.spines["right"].set_visible(True)
-    behind.set_ylabel("training pictures (grey)", color=MUTED)
-    behind.set_ylim(0, counts.max() * _TOP / 100)
+    bars.stairs(counts, edges, fill=True, color=_BAR_COLOUR)
+    bars.stairs(counts, edges, color="#c4cad0", linewidth=1)
+    bars.grid(False)
+    bars.spines["right"].set_visible(True)
+    bars.set_ylabel("training images (grey)", color=MUTED)
+    bars.set_ylim(0, counts.max() * _TOP / 100)
     if len(counts) <= MOST_NAMED:
         for rank, count in enumerate(counts.tolist(), 1):
-            floor = count if count < 0.06 * counts.max() else 0  # not across the edge of a low step
-            behind.annotate(
+            floor = (
+                count if count < 0.06 * counts.max() else 0
+            )  # above a low bar, to not cross its edge
+            bars.annotate(
                 f"{count}", (rank, floor), xytext=(0, 3), textcoords="offset points", ha="center",
                 va="bottom", fontsize=8, color=MUTED,
             )  # fmt: skip
 
 
 def _draw_groups(axes: "Axes", shots: ShotScores, order: np.ndarray, accuracy: np.ndarray) -> None:
-    """Points [C] in the colours of their groups, and a bar and a number at the mean of each."""
+    """Points [C] in the colours of their groups, and a line and a number at each group's mean."""
     ranks = np.arange(1, len(order) + 1)
     own = np.array(shots.group_names)[order]
     few_classes = len(order) <= MOST_NAMED
@@ -92,11 +94,11 @@ def _draw_groups(axes: "Axes", shots: ShotScores, order: np.ndarray, accuracy: n
             ranks[chosen], accuracy[chosen], "o", color=_COLOUR[name], linewidth=0,
             markersize=9 if few_classes else np.clip(600 / len(order), 2, 6),
             alpha=1 if few_classes else 0.7, markeredgewidth=0, zorder=3,
-            label=f"{name}: {ranges[name]} training pictures",
+            label=f"{name}: {ranges[name]} training images",
         )  # fmt: skip
         if few_classes:
             tested = shots.test_counts.numpy()[order][chosen]
-            _draw_whiskers(axes, ranks[chosen], accuracy[chosen], tested, _COLOUR[name])
+            _draw_error_bars(axes, ranks[chosen], accuracy[chosen], tested, _COLOUR[name])
         first, last = ranks[chosen][[0, -1]]
         _draw_mean(axes, first - 0.5, last + 0.5, 100 * score.accuracy, name)
         if first > 1:
@@ -114,16 +116,16 @@ def _draw_mean(axes: "Axes", first: float, last: float, mean: float, name: str) 
     )  # fmt: skip
 
 
-def _draw_whiskers(
+def _draw_error_bars(
     axes: "Axes", ranks: np.ndarray, accuracy: np.ndarray, tested: np.ndarray, colour: str
 ) -> None:
-    """Standard errors of accuracies [K] in percent over so many scored pictures [K]."""
+    """Binomial standard errors of accuracies [K] in percent, over `tested` test images [K]."""
     error = np.sqrt(accuracy * (100 - accuracy) / np.maximum(tested, 1))
     axes.vlines(ranks, accuracy - error, accuracy + error, color=colour, linewidth=2, alpha=0.45)
 
 
 def _draw_running_mean(axes: "Axes", accuracy: np.ndarray) -> None:
-    """The mean over a tenth of the classes [C] round each rank."""
+    """Running mean of accuracies [C] over a tenth of the classes, centred on each rank."""
     window = max(3, len(accuracy) // 10) | 1
     seen = np.isfinite(accuracy)
     kernel = np.ones(window)
@@ -142,7 +144,7 @@ def _label(axes: "Axes", order: np.ndarray, names: Mapping[int, str] | None) -> 
     axes.set_xlim(0.5, len(order) + 0.5)
     axes.grid(axis="x", visible=False)
     if len(order) > MOST_NAMED:
-        axes.set_xlabel("rank of the class, most training pictures first")
+        axes.set_xlabel("rank of the class, most training images first")
         return
     labels = [shorten(text, 14) for text in class_labels(order.tolist(), names)]
     slanted = max(map(len, labels)) * len(labels) > 105
@@ -150,4 +152,4 @@ def _label(axes: "Axes", order: np.ndarray, names: Mapping[int, str] | None) -> 
         np.arange(1, len(order) + 1), labels, color=INK,
         rotation=40 if slanted else 0, ha="right" if slanted else "center",
     )  # fmt: skip
-    axes.set_xlabel("class, most training pictures first")
+    axes.set_xlabel("class, most training images first")

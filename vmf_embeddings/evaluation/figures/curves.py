@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 History = Mapping[str, Sequence[float]]
 _LONGEST_FILE = 16 * 2**20  # bytes
 _MOST_NUMBERS = 10_000_000  # columns times epochs
-_LARGEST = 1e100  # what is larger cannot be drawn, and no float32 is
+_LARGEST = 1e100  # larger values cannot be drawn; float32 ends at 3.4e38
 
 
 def read_history(path: Path) -> History:
-    """Columns of the csv by name, sorted by epoch; empty where there is no usable file.
+    """Columns of the csv by name, sorted by epoch; empty if there is no file or no epoch in it.
 
-    An epoch that stands there twice (a run that was resumed) counts as it was last written; a cell
-    without a number is NaN.
+    Of an epoch that was written twice (the run was resumed), the last line counts; a cell without
+    a number is NaN.
 
     Raises:
-        ValueError: it is no regular file, too large, or no table.
+        ValueError: it is not a regular file, too large, or not a csv.
     """
     if not path.exists():
         return {}
@@ -74,21 +74,21 @@ def _cell(line: Sequence[str], column: int | None) -> float:
 def draw_curves(
     history: History, title: str, metric: str = "metric", *, last: bool = False
 ) -> "Figure":
-    """Panels over epochs; those without numbers are left out.
+    """One panel per quantity over epochs; quantities without numbers are left out.
 
     Args:
         history: from `read_history`, with a column `epoch`.
-        title: of the whole picture.
-        metric: what chose the best epoch, such as "Recall@1"; `mode.evaluate_on` records the same
-            of other splits, and these share a panel.
-        last: whether the last epoch was kept, and none chosen.
+        title: of the figure.
+        metric: name of the metric that chose the best epoch, such as "Recall@1". The splits of
+            `mode.evaluate_on`, scored by the same metric, share a panel.
+        last: whether the last epoch was kept instead of the best one.
     """
-    looked_at = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
+    logged_only = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
     panels = {
         "Training loss": ("train_loss",),
         f"Validation {metric}": ("valid_metric",),
         f"Test {metric}, selected by": ("test_metric",),
-        f"{metric.capitalize()}, only looked at": looked_at,
+        f"{metric.capitalize()}, logged only": logged_only,
         "Learning rate": ("learning_rate",),
         "Temperature and concentration": ("temperature", "kappa"),
     }
@@ -116,19 +116,21 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     epochs = history["epoch"]
     marker = "o" if len(epochs) < 3 else None
     axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
-    axes.ticklabel_format(axis="y", useOffset=False)  # 1.0002, not 0.2 with 1e-3+1 in a corner
+    axes.ticklabel_format(
+        axis="y", useOffset=False
+    )  # ticks read 1.0002, not 0.2 with an offset "1e-3+1"
     if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
         _use_plain_log_scale(axes)
     if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
         _use_plain_log_scale(axes)
     if "/" in keys[0]:
-        _draw_others(axes, history, keys, marker)
+        _draw_other_splits(axes, history, keys, marker)
     elif len(keys) == 2:
-        _draw_second(axes, history, keys)
+        _draw_on_second_axis(axes, history, keys)
 
 
 def _use_plain_log_scale(axes: "Axes") -> None:
-    """A logarithmic axis whose ticks read 0.1, 0.2, 0.5 and not powers of ten."""
+    """Makes the y axis logarithmic, with ticks such as 0.1, 0.2, 0.5 instead of powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
@@ -143,25 +145,27 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 
 def _mark_kept(axes: "Axes", history: History, key: str, last: bool) -> None:
-    """Mark the epoch whose weights were kept: the first of the best, or the last."""
+    """Marks the epoch whose weights were kept: the first of the best, or the last."""
     values = [value if math.isfinite(value) else -1.0 for value in history[key]]
     kept = len(values) - 1 if last else values.index(max(values))
     epoch = history["epoch"][kept]
     axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
     axes.plot([epoch], [values[kept]], "o", color=SECOND, markersize=6, zorder=3)
-    words = f"{'kept: the last,' if last else 'best'} {values[kept]:.4g} at epoch {epoch:g}"
-    axes.set_title(words, loc="right", fontsize=9, fontweight="normal")
+    text = f"{'kept: the last,' if last else 'best'} {values[kept]:.4g} at epoch {epoch:g}"
+    axes.set_title(text, loc="right", fontsize=9, fontweight="normal")
 
 
-def _draw_others(axes: "Axes", history: History, keys: Sequence[str], marker: str | None) -> None:
-    """Draw the other splits' scores beside the first, and say which is which."""
+def _draw_other_splits(
+    axes: "Axes", history: History, keys: Sequence[str], marker: str | None
+) -> None:
+    """Draws the scores of the other splits in the same axes, with a legend."""
     for key, colour, style in zip(keys[1:], (SECOND, MUTED), ("--", ":"), strict=False):
         axes.plot(history["epoch"], history[key], color=colour, linestyle=style, marker=marker)
     axes.legend(axes.lines, [key.split("/")[0] for key in keys], fontsize=9)
 
 
-def _draw_second(axes: "Axes", history: History, keys: Sequence[str]) -> None:
-    """Draw the second quantity against an axis of its own on the right."""
+def _draw_on_second_axis(axes: "Axes", history: History, keys: Sequence[str]) -> None:
+    """Draws the second quantity with an axis of its own on the right."""
     right = axes.twinx()
     right.grid(False)
     right.spines["right"].set_visible(True)

@@ -1,4 +1,4 @@
-"""What a map shows: points with their classes, and how classes are coloured and named on it."""
+"""The points of an embedding map, their classes, and how classes are coloured and named."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Items:
-    """Points of a map.
+    """Points of an embedding map.
 
     Args:
         rows: [N, D] projected embeddings.
         numbers: [N] class of each row, 0..C-1 in the order of `classes`.
-        classes: [C] labels of the file.
-        class_names: names by label, or None.
+        classes: [C] class labels of the file, ascending.
+        class_names: label -> name, or None.
         weights: [C, D] class weights, or None.
-        title: of the picture.
+        title: of the figure.
         n_rows: how many rows the file has; more than N where only some are shown.
     """
 
@@ -53,14 +53,14 @@ class Items:
 
     @property
     def names(self) -> list[str] | None:
-        """Names of the classes, or None where they are too many to be told apart."""
+        """Names of the classes; None where there are more than ten, whose colours look alike."""
         if len(self.classes) > MOST_NAMED_CLASSES:
             return None
         return [shorten(n) for n in class_labels(self.classes.tolist(), self.class_names)]
 
     @property
     def point_size(self) -> float:
-        """Area of a point: larger where there are few."""
+        """Area of a point, 4 to 24 points squared: larger if there are few."""
         return float(np.clip(9000 / max(len(self.rows), 1), 4, 24))
 
     def class_means(self, rows: np.ndarray) -> np.ndarray:
@@ -70,13 +70,13 @@ class Items:
         counts = np.bincount(self.numbers, minlength=len(self.classes))
         return sums / np.maximum(counts, 1)[:, None]
 
-    def subtitle(self, words: str) -> str:
-        """The title with a second line on what is seen."""
+    def subtitle(self, text: str) -> str:
+        """The title, and a second line: how many rows and classes are shown, then `text`."""
         shown = len(self.rows)
         some = "" if shown == self.n_rows else f"{shown} of {self.n_rows} items, "
         n_seen, n_all = len(np.unique(self.numbers)), len(self.classes)
         seen = f"{n_all}" if n_seen == n_all else f"{n_seen} of {n_all}"
-        return f"{self.title}\n{some}{seen} classes; {words}"
+        return f"{self.title}\n{some}{seen} classes; {text}"
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -85,12 +85,12 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def add_title(figure: "Figure", text: str) -> None:
-    """Put the title at the upper left of the figure."""
+    """Puts the title at the upper left of the figure."""
     figure.suptitle(text, x=0.02, ha="left", fontsize=11, color=INK)
 
 
 def add_legend(figure: "Figure", items: Items, marks: Sequence = ()) -> None:
-    """Name the classes by colour, where they are few, and explain further marks."""
+    """Adds a legend of the classes, if there are at most ten, and of further marks."""
     from matplotlib.lines import Line2D
 
     names = items.names or []
@@ -105,11 +105,11 @@ def add_legend(figure: "Figure", items: Items, marks: Sequence = ()) -> None:
                       handletextpad=0.3, columnspacing=1.2)  # fmt: skip
 
 
-def write_name(axes: "Axes", name: str, place: np.ndarray, **options: object) -> None:
-    """Write a class name on the map, readable over points."""
+def write_name(axes: "Axes", name: str, position: np.ndarray, **options: object) -> None:
+    """Writes a class name at a position, with a white outline to be readable over points."""
     from matplotlib.patheffects import withStroke
 
     axes.text(
-        *place[:2], name, ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
+        *position[:2], name, ha="center", va="center", fontsize=9, fontweight="bold", color=INK,
         path_effects=[withStroke(linewidth=2.5, foreground="white")], zorder=6, **options,
     )  # fmt: skip

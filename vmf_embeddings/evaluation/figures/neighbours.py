@@ -1,4 +1,4 @@
-"""A grid of queries with their nearest neighbours, hits and misses framed and marked."""
+"""A grid of queries and their nearest neighbours, marked by whether the class is the same."""
 
 import os
 import shlex
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.style import (
     HIT,
     INK,
@@ -20,7 +21,6 @@ from vmf_embeddings.evaluation.figures.style import (
 )
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import rows_to_compare
-from vmf_embeddings.evaluation.subject import Subject
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.untrusted.images import inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
@@ -36,43 +36,43 @@ _THUMBNAIL = 128
 
 
 def draw_neighbours(
-    subject: Subject, options: EvaluationOptions
+    evaluated: EvaluatedFile, options: EvaluationOptions
 ) -> tuple["Figure | None", str | None]:
     """Eight queries, up to half of them with a wrong first neighbour, each with seven neighbours.
 
     Args:
-        subject: a file with `examples`, `pictures` or `paths` to pictures that exist.
-        options: `seed` chooses the queries, `search` finds the neighbours.
+        evaluated: a file with `examples`, `pictures`, or `paths` to images that exist.
+        options: `seed` chooses the queries, `search` is the backend that finds the neighbours.
 
     Returns:
-        The figure or None, and a note why there is none.
+        The figure and None, or None and the reason.
     """
-    file = subject.file
+    file = evaluated.file
     if file.examples is None and file.pictures is None and file.paths is None:
         return None, (
-            f"No picture of neighbours: {subject.path.name} holds neither pictures nor where they "
-            "lie; write it again with mode=get_embeddings"
+            f"No figure of neighbours: {evaluated.path.name} holds neither images nor their paths; "
+            "write it again with mode=get_embeddings"
         )
-    queries, found, words = _choose(subject, options)
+    queries, found, caption = _choose(evaluated, options)
     if not queries:
-        return None, "No picture of neighbours: no query shares its class with another row"
+        return None, "No figure of neighbours: no query shares its class with another row"
     try:
-        pictures = _pictures(subject, {*queries, *found.flatten().tolist()} - {-1}, options)
+        images = _images(evaluated, {*queries, *found.flatten().tolist()} - {-1}, options)
     except Refused as error:
-        return None, f"No picture of neighbours: {printable(error)}"
+        return None, f"No figure of neighbours: {printable(error)}"
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
-    figure.suptitle(f"{subject.title}\n{words}", x=0.01, ha="left", fontsize=11, color=INK)
+    figure.suptitle(f"{evaluated.title}\n{caption}", x=0.01, ha="left", fontsize=11, color=INK)
     grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
-    labels = subject.file.ids
-    names = class_labels(labels.tolist(), subject.class_names)
+    labels = evaluated.file.ids
+    names = class_labels(labels.tolist(), evaluated.class_names)
     for row, query in enumerate(queries):
-        _draw_tile(grid[row, 0], pictures[query], shorten(names[query], 13), None)
+        _draw_tile(grid[row, 0], images[query], shorten(names[query], 13), None)
         for column, other in enumerate(found[row].tolist(), 1):
             if other < 0:
                 grid[row, column].set_axis_off()
                 continue
             hit = bool(labels[other] == labels[query])
-            _draw_tile(grid[row, column], pictures[other], shorten(names[other], 13), hit)
+            _draw_tile(grid[row, column], images[other], shorten(names[other], 13), hit)
     grid[0, 0].set_title("query", fontsize=9, color=MUTED, loc="center", fontweight="normal")
     for column in range(1, N_NEIGHBOURS + 1):
         grid[0, column].set_title(
@@ -81,59 +81,59 @@ def draw_neighbours(
     return figure, None
 
 
-def _choose(subject: Subject, options: EvaluationOptions) -> tuple[list[int], Tensor, str]:
-    """Row numbers of queries, their neighbours' row numbers [Q, K], and how they were chosen."""
-    file = subject.file
-    rows = rows_to_compare(subject)
+def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[int], Tensor, str]:
+    """Row numbers of queries, row numbers [Q, K] of their neighbours (-1: none), and a caption."""
+    file = evaluated.file
+    rows = rows_to_compare(evaluated)
     generator = torch.Generator().manual_seed(options.seed)
     gallery = _mask(file.is_gallery, len(rows)).nonzero().squeeze(1)
-    asked = _not_alone(file.ids, _mask(file.is_query, len(rows)), gallery)
-    asked = asked[torch.randperm(len(asked), generator=generator)[:MOST_SEARCHED]]
+    candidates = _with_positive(file.ids, _mask(file.is_query, len(rows)), gallery)
+    candidates = candidates[torch.randperm(len(candidates), generator=generator)[:MOST_SEARCHED]]
     position = torch.full((len(rows),), -1)
     position[gallery] = torch.arange(len(gallery))
     search = NearestSearch(
         rows if file.is_gallery is None else rows[gallery],
-        similarity=subject.geometry.similarity,
-        metric=subject.geometry.faiss_metric,
+        similarity=evaluated.geometry.similarity,
+        metric=evaluated.geometry.faiss_metric,
         backend=options.search,
     )
-    found = search(rows[asked], N_NEIGHBOURS, exclude=position[asked])[0].cpu()
+    found = search(rows[candidates], N_NEIGHBOURS, exclude=position[candidates])[0].cpu()
     neighbours = torch.where(found >= 0, gallery[found.clamp_min(0)], -1)
     labels = torch.from_numpy(file.ids)
-    wrong = (neighbours[:, 0] < 0) | (labels[neighbours[:, 0]] != labels[asked])
+    wrong = (neighbours[:, 0] < 0) | (labels[neighbours[:, 0]] != labels[candidates])
     misses, hits = wrong.nonzero().squeeze(1), (~wrong).nonzero().squeeze(1)
     n_misses = min(len(misses), max(N_QUERIES // 2, N_QUERIES - len(hits)))
     chosen = torch.cat([hits[: N_QUERIES - n_misses], misses[:n_misses]])
-    drawn = " drawn" if len(asked) == MOST_SEARCHED else ""
-    words = (
-        f"{len(misses):,} of {len(asked):,}{drawn} queries have a wrong first neighbour; "
+    sampled = " sampled" if len(candidates) == MOST_SEARCHED else ""
+    caption = (
+        f"{len(misses):,} of {len(candidates):,}{sampled} queries have a wrong first neighbour; "
         f"{n_misses} of them are shown, and {len(chosen) - n_misses} others"
     )
-    return asked[chosen].tolist(), neighbours[chosen], words
+    return candidates[chosen].tolist(), neighbours[chosen], caption
 
 
-def _not_alone(ids: np.ndarray, is_query: Tensor, gallery: Tensor) -> Tensor:
-    """Queries for which there is something to find: another row of their class in the gallery."""
+def _with_positive(ids: np.ndarray, is_query: Tensor, gallery: Tensor) -> Tensor:
+    """Queries that have a positive: another row of their class in the gallery."""
     classes = torch.from_numpy(np.unique(ids, return_inverse=True)[1])
-    findable = torch.bincount(classes[gallery], minlength=int(classes.max()) + 1)[classes]
-    findable[gallery] -= 1
-    return (is_query & (findable > 0)).nonzero().squeeze(1)
+    n_positives = torch.bincount(classes[gallery], minlength=int(classes.max()) + 1)[classes]
+    n_positives[gallery] -= 1
+    return (is_query & (n_positives > 0)).nonzero().squeeze(1)
 
 
 def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
     return torch.ones(n_rows, dtype=torch.bool) if mask is None else torch.from_numpy(mask)
 
 
-def _pictures(
-    subject: Subject, rows: set[int], options: EvaluationOptions
+def _images(
+    evaluated: EvaluatedFile, rows: set[int], options: EvaluationOptions
 ) -> dict[int, np.ndarray]:
-    """The pictures of some rows.
+    """The images of some rows, by row number.
 
     Raises:
         Refused: one is missing, may not be opened, or cannot be decoded.
     """
     try:
-        return {row: _picture(subject, row, options) for row in sorted(rows)}
+        return {row: _image(evaluated, row, options) for row in sorted(rows)}
     except OSError as error:
         raise Refused(
             f"{error}; where the data set has moved, write the file again with "
@@ -141,72 +141,72 @@ def _pictures(
         ) from error
 
 
-def _picture(subject: Subject, row: int, options: EvaluationOptions) -> np.ndarray:
-    """The picture of a row, [H, W] or [H, W, 3] in [0, 1].
+def _image(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -> np.ndarray:
+    """The image of a row, [H, W] or [H, W, 3] in [0, 1].
 
     Raises:
         FileNotFoundError: the file names an image that does not exist.
         Refused: it may not be opened, or cannot be decoded.
     """
-    if subject.file.examples is not None:
-        return _from_example(subject.file.examples[row])
-    if subject.file.pictures is not None:
-        return _channels_last(subject.file.pictures[row].astype(np.float32) / 255)
-    return _thumbnail(_permitted(subject, row, options))
+    if evaluated.file.examples is not None:
+        return _from_example(evaluated.file.examples[row])
+    if evaluated.file.pictures is not None:
+        return _channels_last(evaluated.file.pictures[row].astype(np.float32) / 255)
+    return _thumbnail(_permitted(evaluated, row, options))
 
 
-def _permitted(subject: Subject, row: int, options: EvaluationOptions) -> Path:
-    """Where the image of a row lies: the file is not believed that any image may be shown.
+def _permitted(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -> Path:
+    """Path of the image of a row: a received file may name images that are not to be shown.
 
     Raises:
-        Refused: with the option to type, if it lies neither beside the embedding file, nor below
-            the current folder, nor in `images_from`.
+        Refused: with the option to type, if the image is neither in the folder of the embedding
+            file, nor in the working directory, nor in `images_from`, or below one of them.
     """
-    assert subject.file.paths is not None
-    named = str(subject.file.paths[row])
-    folders = [subject.path.parent, Path()]
+    assert evaluated.file.paths is not None
+    name = str(evaluated.file.paths[row])
+    folders = [evaluated.path.parent, Path()]
     if options.images_from is not None:
-        named = os.path.join(options.images_from, named)
+        name = os.path.join(options.images_from, name)
         folders.append(options.images_from)
-    place = inside(named, folders)
-    if place is not None:
-        return place
-    folder = shlex.quote(os.path.dirname(os.path.realpath(named)))
+    path = inside(name, folders)
+    if path is not None:
+        return path
+    folder = shlex.quote(os.path.dirname(os.path.realpath(name)))
     raise Refused(
-        f"{subject.path.name} names images outside its own and the current folder, such as "
-        f"{named}; if that is your data set, add --images-from with its folder, such as "
+        f"{evaluated.path.name} names images outside its own folder and the working directory, "
+        f"such as {name}; if that is your data set, add --images-from with its folder, such as "
         f"--images-from {folder}"
     )
 
 
 def _thumbnail(path: Path) -> np.ndarray:
-    """The middle of an image file, [T, T, 3] in [0, 1]."""
+    """The central square of an image file, [T, T, 3] in [0, 1]."""
     from PIL import Image, ImageOps
 
     image = read_image(path)
-    deep = image.mode.startswith("I;16")  # 16 bits, which Pillow would clip to white
-    shallow = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image
-    square = ImageOps.fit(shallow.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
+    is_16_bit = image.mode.startswith("I;16")  # Pillow would clip these values to white
+    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_16_bit else image
+    square = ImageOps.fit(image.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
     return np.asarray(square, dtype=np.float32) / 255
 
 
 def _from_example(example: np.ndarray) -> np.ndarray:
-    """Stretch a stored picture, [H, W] or [channels, H, W] in any range, to [0, 1]."""
+    """Rescales a stored image, [H, W] or [channels, H, W] in any range, to [0, 1]."""
     example = example.astype(np.float32)
     low, high = example.min(), example.max()
     return _channels_last((example - low) / (high - low if high > low else 1))
 
 
-def _channels_last(picture: np.ndarray) -> np.ndarray:
-    """[H, W] or [channels, H, W] as [H, W] where there is no colour, else [H, W, 3]."""
-    if picture.ndim == 2:
-        return picture
-    return picture[0] if picture.shape[0] not in (3, 4) else picture[:3].transpose(1, 2, 0)
+def _channels_last(image: np.ndarray) -> np.ndarray:
+    """[H, W] or [channels, H, W] as [H, W] for one channel, as [H, W, 3] for three or four."""
+    if image.ndim == 2:
+        return image
+    return image[0] if image.shape[0] not in (3, 4) else image[:3].transpose(1, 2, 0)
 
 
-def _draw_tile(axes: "Axes", picture: np.ndarray, name: str, hit: bool | None) -> None:
-    """One picture; a query has a thin grey frame, neighbours a coloured one and a mark."""
-    axes.imshow(picture, cmap="gray_r" if picture.ndim == 2 else None, interpolation="nearest")
+def _draw_tile(axes: "Axes", image: np.ndarray, name: str, hit: bool | None) -> None:
+    """One image; a query has a thin grey frame, neighbours a coloured one and a mark."""
+    axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])

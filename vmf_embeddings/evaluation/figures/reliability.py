@@ -1,4 +1,4 @@
-"""The reliability diagram: how often predictions of a given confidence are right."""
+"""The reliability diagram: accuracy of predictions as a function of their confidence."""
 
 from typing import TYPE_CHECKING
 
@@ -19,15 +19,15 @@ def draw_reliability(confidence: Tensor, correct: Tensor, title: str) -> "Figure
 
     Args:
         confidence: [N] largest predicted probability.
-        correct: [N] whether the prediction was right.
-        title: names the run; the calibration errors are added.
+        correct: [N] whether the prediction was correct.
+        title: of the figure; the calibration errors are added below it.
     """
     l2 = expected_calibration_error(confidence, correct, norm=2, binning="equal_mass")
-    usual = expected_calibration_error(confidence, correct)
+    l1 = expected_calibration_error(confidence, correct)
     figure = new_figure(5.4, 6.4)
     top, bottom = figure.subplots(2, 1, height_ratios=(3.2, 1))
     figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
-    top.set_title(f"ECE {l2:.4f} (L2, equal-mass)   {usual:.4f} (L1, equal-width)", fontsize=10)
+    top.set_title(f"ECE {l2:.4f} (L2, equal-mass)   {l1:.4f} (L1, equal-width)", fontsize=10)
     _draw_bins(top, confidence, correct)
     _draw_histogram(bottom, confidence, correct)
     for axes in (top, bottom):
@@ -36,7 +36,7 @@ def draw_reliability(confidence: Tensor, correct: Tensor, title: str) -> "Figure
 
 
 def _lowest(confidence: Tensor) -> float:
-    """Left end of the confidence axis: no wider than the data need, in steps of a tenth."""
+    """Left end of the confidence axis: the lowest confidence, rounded down to a tenth, <= 0.9."""
     return max(0.0, min(0.9, float((confidence.min() * 10).floor()) / 10))
 
 
@@ -44,10 +44,10 @@ def _draw_bins(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
     bins = reliability_bins(confidence, correct, _N_BINS, "equal_mass")
     low = _lowest(confidence)
     axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle="--")
-    for expected, seen in zip(bins.confidence.tolist(), bins.accuracy.tolist(), strict=True):
-        axes.plot([expected, expected], [expected, seen], color=SECOND, linewidth=3, alpha=0.55)
+    for expected, actual in zip(bins.confidence.tolist(), bins.accuracy.tolist(), strict=True):
+        axes.plot([expected, expected], [expected, actual], color=SECOND, linewidth=3, alpha=0.55)
     axes.plot(bins.confidence, bins.accuracy, "o-", color=ACCENT, linewidth=1.5, markersize=6)
-    axes.set_ylabel("share of right predictions")
+    axes.set_ylabel("accuracy")
     floor = min(low, float(bins.accuracy.min()))
     axes.set_ylim(floor - 0.03, 1.03)
     handles = [
@@ -67,7 +67,7 @@ def _draw_histogram(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
         range=(low, 1.0),
         stacked=True,
         color=[ACCENT, SECOND],
-        label=["right", "wrong"],
+        label=["correct", "wrong"],
     )
     axes.set_xlabel("confidence")
     axes.set_ylabel("predictions")

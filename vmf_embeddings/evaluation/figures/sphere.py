@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_TICKS = np.linspace(0, 2 * np.pi, 181)
+_ANGLES = np.linspace(0, 2 * np.pi, 181)
 
 
 def draw_sphere(items: Items) -> "Figure":
@@ -32,7 +32,9 @@ def draw_sphere(items: Items) -> "Figure":
     add_title(figure, items.subtitle("directions on the sphere, both sides"))
     views = figure.subplots(1, 2)
     front = _viewing_frame(items)
-    back = front * np.array([[-1.0], [1.0], [-1.0]])  # half a turn about the vertical axis
+    back = front * np.array(
+        [[-1.0], [1.0], [-1.0]]
+    )  # rotated by 180 degrees about the vertical axis
     for axes, frame, name in zip(views, (front, back), ("front", "back"), strict=True):
         _draw_side(axes, items, frame)
         axes.set_title(name, loc="center", fontweight="normal", fontsize=10, color=MUTED)
@@ -48,14 +50,14 @@ def _legend_mark(marker: str, label: str) -> object:
 
 
 def _viewing_frame(items: Items) -> np.ndarray:
-    """Axes right, up, towards the viewer [3, 3]: the view that keeps means off the rim.
+    """Axes right, up, towards the viewer [3, 3]: the view that keeps class means off the rim.
 
-    A class on the rim is cut in half and squeezed; the best view has the smallest slant of any
-    class mean as large as can be.
+    A class on the rim is cut in half and foreshortened. Of 500 random directions v, the one with
+    the largest min over classes of |v . mean| is taken.
     """
     means = unit(items.class_means(items.directions))
     views = unit(np.random.default_rng(0).normal(size=(500, 3)))
-    views = views[np.abs(views[:, 2]) < 0.8]  # the poles stay above and below
+    views = views[np.abs(views[:, 2]) < 0.8]  # keeps the poles near the top and bottom
     towards = views[np.abs(views @ means.T).min(1).argmax()]
     right = unit(np.cross([0.0, 0.0, 1.0], towards))
     return np.stack([right, np.cross(towards, right), towards])
@@ -69,38 +71,39 @@ def _draw_side(axes: "Axes", items: Items, frame: np.ndarray) -> None:
     axes.set_aspect("equal")
     axes.set_xlim(-1.08, 1.08)
     axes.set_ylim(-1.08, 1.08)
-    _draw_ball(axes)
+    _draw_shading(axes)
     _draw_graticule(axes, frame)
     seen = items.directions @ frame.T
     visible = seen[:, 2] >= 0
     colours = items.colours
-    # towards the rim the surface turns away: fade, as its points crowd there
+    # fade points towards the rim, where foreshortening crowds them
     alpha = 0.25 + 0.5 * seen[visible, 2].clip(0, 1)
-    axes.scatter(
-        seen[visible, 0], seen[visible, 1], c=colours[items.numbers[visible]], alpha=alpha,
-        s=items.point_size, linewidths=0, zorder=3,
-    )  # fmt: skip
+    if visible.any():  # matplotlib takes no array of alphas without an element
+        axes.scatter(
+            seen[visible, 0], seen[visible, 1], c=colours[items.numbers[visible]], alpha=alpha,
+            s=items.point_size, linewidths=0, zorder=3,
+        )  # fmt: skip
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=1.2, zorder=4))
     if items.weights is not None:
         _draw_marks(axes, unit(items.weights) @ frame.T, colours, "D", 46)
     means = unit(items.class_means(items.directions)) @ frame.T
     _draw_marks(axes, means, colours, "o", 70)
-    for name, place in zip(items.names or [], means, strict=False):
-        if place[2] >= 0:
-            write_name(axes, name, place + np.array([0, 0.095, 0]))
+    for name, mean in zip(items.names or [], means, strict=False):
+        if mean[2] >= 0:
+            write_name(axes, name, mean + np.array([0, 0.095, 0]))
 
 
 def _draw_marks(
-    axes: "Axes", places: np.ndarray, colours: np.ndarray, marker: str, size: float
+    axes: "Axes", points: np.ndarray, colours: np.ndarray, marker: str, size: float
 ) -> None:
-    front = places[:, 2] >= 0
+    front = points[:, 2] >= 0
     axes.scatter(
-        places[front, 0], places[front, 1], c=colours[front], marker=marker, s=size,
+        points[front, 0], points[front, 1], c=colours[front], marker=marker, s=size,
         edgecolors=INK, linewidths=1.3, zorder=5,
     )  # fmt: skip
 
 
-def _draw_ball(axes: "Axes") -> None:
+def _draw_shading(axes: "Axes") -> None:
     """A disc shaded as if lit from the upper left."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -113,13 +116,13 @@ def _draw_ball(axes: "Axes") -> None:
 
 
 def _draw_graticule(axes: "Axes", frame: np.ndarray) -> None:
-    """Circles of latitude and longitude every 30 degrees, where they face the viewer."""
-    for turn in np.arange(0, np.pi, np.pi / 6):
+    """Circles of latitude and longitude every 30 degrees, their visible halves."""
+    for longitude in np.arange(0, np.pi, np.pi / 6):
         meridian = np.stack(
             [
-                np.cos(_TICKS) * np.cos(turn),
-                np.cos(_TICKS) * np.sin(turn),
-                np.sin(_TICKS),
+                np.cos(_ANGLES) * np.cos(longitude),
+                np.cos(_ANGLES) * np.sin(longitude),
+                np.sin(_ANGLES),
             ],
             axis=1,
         )
@@ -127,7 +130,8 @@ def _draw_graticule(axes: "Axes", frame: np.ndarray) -> None:
     for height in np.sin(np.arange(-np.pi / 3, np.pi / 2, np.pi / 6)):
         radius = np.sqrt(1 - height**2)
         parallel = np.stack(
-            [radius * np.cos(_TICKS), radius * np.sin(_TICKS), np.full_like(_TICKS, height)], axis=1
+            [radius * np.cos(_ANGLES), radius * np.sin(_ANGLES), np.full_like(_ANGLES, height)],
+            axis=1,
         )
         _draw_line(axes, parallel @ frame.T)
 

@@ -1,4 +1,4 @@
-"""The look that all pictures share, and how they are written."""
+"""Colours and style of all figures, and how they are written."""
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from vmf_embeddings.untrusted.files import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# ten colours that stay apart under colour blindness (Petroff 2021, https://arxiv.org/abs/2107.02270)
+# ten colours that can be told apart with colour vision deficiency (Petroff 2021, https://arxiv.org/abs/2107.02270)
 COLOURS = (
     "#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6",
     "#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd",
@@ -29,7 +29,7 @@ _STYLE = {
     "font.family": "DejaVu Sans",
     "font.size": 10,
     "text.color": INK,
-    # names from files are text, whatever dollar signs and backslashes they hold
+    # dollar signs and backslashes in names from files are no formulas
     "text.parse_math": False,
     "text.usetex": False,
     "axes.titlesize": 11,
@@ -51,7 +51,7 @@ _STYLE = {
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The look, for figures made within; global settings stay untouched."""
+    """Applies the style to figures made within; matplotlib's global settings are restored."""
     import matplotlib
 
     with matplotlib.rc_context(_STYLE):
@@ -59,7 +59,7 @@ def styled() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """A figure in inches that needs no display."""
+    """A new figure, `width` x `height` inches, that needs no display."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -69,14 +69,14 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Write the PNG under a temporary name and rename it, which replaces a link of that name."""
+    """Writes the PNG under a temporary name and renames it; a link of that name is replaced."""
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
     return path
 
 
 def class_colours(n_classes: int) -> np.ndarray:
-    """One colour [n_classes, 4] per class: the ten of the palette, or a run of hues."""
+    """One RGBA colour [n_classes, 4] per class: the palette, or for more than ten a colour map."""
     from matplotlib import colormaps
     from matplotlib.colors import to_rgba_array
 
@@ -86,10 +86,10 @@ def class_colours(n_classes: int) -> np.ndarray:
 
 
 def class_labels(classes: Sequence[int], names: Mapping[int, str] | None) -> list[str]:
-    """What to call the classes; their number where the file has no name for them."""
+    """Names of the classes; the label itself where there is no name."""
     return [(names or {}).get(c, str(c)) for c in classes]
 
 
 def shorten(text: str, length: int = 18) -> str:
-    """The text, cut with an ellipsis where it is longer than `length`."""
+    """The text, cut with an ellipsis if it is longer than `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

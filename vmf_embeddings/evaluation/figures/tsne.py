@@ -17,43 +17,44 @@ MOST_POINTS = 2000
 
 
 def draw_tsne(items: Items, geometry: Geometry, seed: int) -> "Figure":
-    """At most 2000 rows [N, D], laid out so that near neighbours stay near.
+    """t-SNE of at most 2000 rows [N, D].
 
-    Directions are laid out by their chords, rows of the plane by distance, rows of the ball by the
-    distance in it. Distances across the map, and the sizes of its islands, have no meaning.
+    Distances between rows: Euclidean between directions where the geometry compares directions, the
+    geometry's own where it has one (the Poincare ball), else Euclidean. In the map, distances
+    between clusters and their sizes have no meaning.
 
     Args:
         items: the points.
-        geometry: how they compare.
-        seed: of the layout.
+        geometry: by which the rows are compared.
+        seed: of t-SNE.
     """
     n_shown = min(MOST_POINTS, len(items.rows))
     items = dataclasses.replace(items, rows=items.rows[:n_shown], numbers=items.numbers[:n_shown])
-    places = _lay_out(items, geometry, seed)
+    positions = _positions(items, geometry, seed)
     figure = new_figure(7.2, 7.4)
-    add_title(figure, items.subtitle("t-SNE: only near neighbours mean something"))
+    add_title(figure, items.subtitle("t-SNE: only near neighbours are meaningful"))
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_aspect("equal")
     axes.scatter(
-        *places.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.65, linewidths=0
+        *positions.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.65, linewidths=0
     )
     for number, name in enumerate(items.names or []):
-        own = places[items.numbers == number]
+        own = positions[items.numbers == number]
         if len(own):
             write_name(axes, name, np.median(own, axis=0))
     add_legend(figure, items)
     return figure
 
 
-def _lay_out(items: Items, geometry: Geometry, seed: int) -> np.ndarray:
-    """Places [N, 2] of the points."""
+def _positions(items: Items, geometry: Geometry, seed: int) -> np.ndarray:
+    """Positions [N, 2] of the points in the map."""
     from sklearn.manifold import TSNE
 
     options = {
         "perplexity": min(30, (len(items.rows) - 1) / 3),
         "random_state": seed,
-        "max_iter": 500,  # of the usual 1000: half the time, islands already settled
+        "max_iter": 500,  # scikit-learn's default is 1000: clusters have settled by half
     }
     distance = getattr(geometry, "distance", None)
     if distance is not None:

@@ -1,1 +1,1 @@
-"""Many scored runs side by side: a table, how scores go together, and pictures of it."""
+"""Tables and figures over many scored runs: means of recipes, correlation of scores."""

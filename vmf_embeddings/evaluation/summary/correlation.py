@@ -1,4 +1,4 @@
-"""How scores go together over runs: Pearson's r and the line of least squares."""
+"""Correlation of scores over runs: Pearson's r and the least-squares line."""
 
 import math
 from collections.abc import Sequence
@@ -11,22 +11,22 @@ FEWEST = 3  # two points always lie on a line
 
 
 def values(runs: Sequence[Run], name: str) -> np.ndarray:
-    """One score of all runs [n]; NaN where a run lacks it or it is infinite."""
+    """One score of all runs [n]; NaN where a run lacks it or where it is infinite."""
     found = np.array([run.scores.get(name, math.nan) for run in runs], dtype=float)
     return np.where(np.isfinite(found), found, math.nan)
 
 
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Correlation in [-1, 1] of the pairs [n] in which both are numbers.
+    """Pearson's r in [-1, 1] over the pairs [n] without NaN.
 
-    NaN for fewer than three of these, and where one of the two never changes.
+    NaN for fewer than three such pairs, and if x or y is constant.
 
     >>> pearson(np.array([1.0, 2.0, 3.0, np.nan]), np.array([2.0, 4.0, 6.0, 0.0]))
     1.0
     """
     both = ~(np.isnan(x) | np.isnan(y))
     x, y = x[both], y[both]
-    # a constant's deviations are rounding, and would correlate with anything
+    # the deviations of a constant are rounding errors, which would correlate with anything
     if len(x) < FEWEST or _is_constant(x) or _is_constant(y):
         return math.nan
     x, y = x - x.mean(), y - y.mean()
@@ -34,7 +34,7 @@ def pearson(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the least squares of y on x, over pairs of numbers.
+    """Slope and intercept of the least-squares line of y on x, over pairs [n] without NaN.
 
     >>> [round(v, 6) for v in line(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]))]
     [2.0, 1.0]

@@ -1,4 +1,4 @@
-"""Pictures over runs: a ranking, Recall@1 against how embeddings lie, correlations of scores.
+"""Figures over runs: a ranking, Recall@1 against measures of structure, correlations of scores.
 
 After figures 4 and 5 of Roth et al. 2020, https://arxiv.org/abs/2002.08473.
 """
@@ -45,14 +45,14 @@ _MARKERS = "osD^vPX*"
 
 
 def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
-    """Recall@1 of each recipe, best above: mean, standard error, and every run as a small point.
+    """Recall@1 of each recipe, best on top: mean, standard error, and every run as a small point.
 
     Args:
         runs: of one data set.
-        title: of the picture.
+        title: of the figure.
 
     Returns:
-        The figure; None for less than two recipes with the score.
+        The figure; None for fewer than two recipes with the score.
     """
     groups = {label: own for label, own in recipes(runs).items() if mean_of(own, "recall@1").n}
     if len(groups) < 2:
@@ -61,33 +61,35 @@ def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
     figure = new_figure(7.2, 1.3 + 0.34 * len(ranked))
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
     axes = figure.subplots()
-    for place, label in enumerate(ranked):
+    for position, label in enumerate(ranked):
         mean = mean_of(groups[label], "recall@1")
-        hits = 100 * values(groups[label], "recall@1")
-        axes.plot(hits, [place] * len(hits), "o", color=MUTED, markersize=3.5, alpha=0.6)
+        recall = 100 * values(groups[label], "recall@1")
+        axes.plot(recall, [position] * len(recall), "o", color=MUTED, markersize=3.5, alpha=0.6)
         error = 100 * mean.standard_error if mean.n > 1 else None
         axes.errorbar(
-            100 * mean.mean, place, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
+            100 * mean.mean, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
         )
     axes.set_yticks(range(len(ranked)), [end_of(label, 34) for label in ranked], color=INK)
     axes.margins(y=0.5 / len(ranked))
-    axes.set_xlabel("Recall@1 %: mean ± standard error; small points are single runs")
+    axes.set_xlabel(
+        "Recall@1 %: mean ± standard error (none for n = 1); small points are single runs"
+    )
     return figure
 
 
 def draw_structure(runs: Sequence[Run], title: str) -> "Figure | None":
-    """Recall@1 over each measure of structure, a point per run, with Pearson's r and the line.
+    """Recall@1 over each measure of structure: a point per run, Pearson's r, the fitted line.
 
     Args:
         runs: of one data set.
-        title: of the picture.
+        title: of the figure.
 
     Returns:
         The figure; None where fewer than three runs have any of the measures.
     """
-    hits = 100 * values(runs, "recall@1")
+    recall = 100 * values(runs, "recall@1")
     shown = {
-        n: words for n, words in _STRUCTURE.items() if _n_pairs(values(runs, n), hits) >= FEWEST
+        n: label for n, label in _STRUCTURE.items() if _n_pairs(values(runs, n), recall) >= FEWEST
     }
     if not shown:
         return None
@@ -100,12 +102,12 @@ def draw_structure(runs: Sequence[Run], title: str) -> "Figure | None":
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
-    for axes, (name, words) in zip(grid.flat, shown.items(), strict=False):
+    for axes, (name, label) in zip(grid.flat, shown.items(), strict=False):
         _draw_panel(axes, groups, name)
-        axes.set_xlabel(words)
-        _draw_line(axes, values(runs, name), hits)
-    margin = 0.06 * max(1, np.nanmax(hits) - np.nanmin(hits))
-    grid[0, 0].set_ylim(np.nanmin(hits) - margin, np.nanmax(hits) + margin)
+        axes.set_xlabel(label)
+        _draw_line(axes, values(runs, name), recall)
+    margin = 0.06 * max(1, np.nanmax(recall) - np.nanmin(recall))
+    grid[0, 0].set_ylim(np.nanmin(recall) - margin, np.nanmax(recall) + margin)
     for axes in grid[:, 0]:
         axes.set_ylabel("Recall@1 %")
     handles, labels = grid.flat[0].get_legend_handles_labels()
@@ -118,7 +120,7 @@ def _n_pairs(x: np.ndarray, y: np.ndarray) -> int:
 
 
 def _draw_panel(axes: "Axes", groups: dict[str, list[Run]], name: str) -> None:
-    """Points of the runs, a colour and a mark for each recipe."""
+    """Points of the runs, with one colour and marker for each recipe."""
     for number, (label, runs) in enumerate(groups.items()):
         axes.plot(
             values(runs, name), 100 * values(runs, "recall@1"), linestyle="",
@@ -129,7 +131,7 @@ def _draw_panel(axes: "Axes", groups: dict[str, list[Run]], name: str) -> None:
 
 
 def _draw_line(axes: "Axes", x: np.ndarray, y: np.ndarray) -> None:
-    """The line of least squares across the points, and Pearson's r above the panel."""
+    """The least-squares line, and Pearson's r as the panel's title."""
     r = pearson(x, y)
     if math.isnan(r):
         axes.set_title("r is undefined", fontsize=10, color=MUTED, fontweight="normal")
@@ -141,11 +143,11 @@ def _draw_line(axes: "Axes", x: np.ndarray, y: np.ndarray) -> None:
 
 
 def draw_correlations(runs: Sequence[Run], title: str) -> "Figure | None":
-    """Pearson's r of every pair of scores, as a triangle of coloured figures.
+    """Pearson's r of every pair of scores, as a coloured triangular matrix.
 
     Args:
         runs: of one data set.
-        title: of the picture.
+        title: of the figure.
 
     Returns:
         The figure; None where no two scores correlate over three runs.
@@ -155,27 +157,27 @@ def draw_correlations(runs: Sequence[Run], title: str) -> "Figure | None":
     if known.sum() < 2:
         return None
     found = found[np.ix_(known, known)]
-    names = [words for words, is_known in zip(_CORRELATED.values(), known, strict=True) if is_known]
+    names = [name for name, is_known in zip(_CORRELATED.values(), known, strict=True) if is_known]
     side = 0.52 * len(names)
     figure = new_figure(side + 2.6, side + 1.7)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
     axes = figure.subplots()
     hidden = np.triu(np.ones_like(found, dtype=bool))
-    picture = axes.imshow(np.where(hidden, np.nan, found)[1:, :-1], cmap="RdBu_r", vmin=-1, vmax=1)
-    _write_figures(axes, found)
+    image = axes.imshow(np.where(hidden, np.nan, found)[1:, :-1], cmap="RdBu_r", vmin=-1, vmax=1)
+    _write_values(axes, found)
     axes.set_xticks(range(len(names) - 1), names[:-1], rotation=40, ha="right", color=INK)
     axes.set_yticks(range(len(names) - 1), names[1:], color=INK)
     axes.grid(False)
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar = figure.colorbar(picture, ax=axes, shrink=0.6, pad=0.02, label="Pearson's r")
+    bar = figure.colorbar(image, ax=axes, shrink=0.6, pad=0.02, label="Pearson's r")
     bar.outline.set_visible(False)
     return figure
 
 
-def _write_figures(axes: "Axes", found: np.ndarray) -> None:
-    """Each r below the diagonal into its cell."""
+def _write_values(axes: "Axes", found: np.ndarray) -> None:
+    """Writes each r below the diagonal into its cell."""
     for row in range(1, len(found)):
         for column in range(row):
             r = found[row, column]

@@ -1,4 +1,4 @@
-"""What a summary is asked for; nothing heavy is imported here."""
+"""The options of a summary; imports nothing slow, so that `--help` answers at once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,15 +10,15 @@ DEFAULT_OUT = Path("summary")
 
 @dataclass(frozen=True)
 class SummaryOptions:
-    """What a command line asked for.
+    """What to summarize, and where to write it.
 
     Args:
-        paths: folders below which `metrics.json` files lie.
-        split: whose scores are shown.
-        structure_split: whose spectrum and distances are shown; None for those of `split`.
-        space: the space of the scores that have one: "normalised" or "as_output".
-        out: where tables and pictures go.
-        pictures: whether to draw.
+        paths: folders that hold `metrics.json` files, at any depth.
+        split: "test", "valid" or "train": the split whose scores are shown.
+        structure_split: split whose spectrum and distances are shown; None = `split`.
+        space: "normalised" or "as_output" embeddings, for the scores that exist for both.
+        out: folder for tables and figures.
+        figures: whether to draw figures.
     """
 
     paths: tuple[Path, ...]
@@ -26,4 +26,4 @@ class SummaryOptions:
     structure_split: str | None = None
     space: str = "normalised"
     out: Path = DEFAULT_OUT
-    pictures: bool = True
+    figures: bool = True

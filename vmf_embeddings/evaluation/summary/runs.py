@@ -1,4 +1,4 @@
-"""Finds scored runs by their `metrics.json`, and names what their replications share."""
+"""Finds scored runs by their `metrics.json`, and gives replications a common name."""
 
 import math
 import os
@@ -15,10 +15,10 @@ from vmf_embeddings.untrusted.records import ENTRY, check_record
 from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.yaml_text import read_yaml
 
-# what tells replications apart in the names of folders: random_seed=3, name_s3, name-seed3
+# the part of a folder's name that is a seed: random_seed=3, name_s3, name-seed3
 _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
-_CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a job of a sweep whose name was too long for a folder
-# scores of how embeddings lie, which may be taken from another split
+_CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
+# measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
 _SHARED = {"train_identity": "trained on", "split_hash": "scored on"}
 
@@ -28,11 +28,11 @@ class Run:
     """One scored run.
 
     Args:
-        folder: where its `metrics.json` lies.
-        label: names its recipe; replications share it.
-        dataset: of its embedding file.
-        seed: of the run, or None.
-        scores: name -> value; NaN where it has none.
+        folder: of its `metrics.json`.
+        label: name of its recipe; the same for all replications.
+        dataset: name of the data set.
+        seed: of the run; None where unknown.
+        scores: name -> value; NaN where undefined.
     """
 
     folder: Path
@@ -47,8 +47,8 @@ def find_runs(options: SummaryOptions) -> list[Run]:
 
     Raises:
         FileNotFoundError: there is no such path, or no scores of the split below it.
-        ValueError: two runs of one data set were trained or scored on different pictures, or a file
-            does not hold what evaluation writes.
+        ValueError: two runs of one data set were trained or scored on different images, or a file
+            is not one that `evaluate` writes.
     """
     found: dict[Path, dict[str, Any]] = {}
     for path in options.paths:
@@ -66,7 +66,7 @@ def find_runs(options: SummaryOptions) -> list[Run]:
 
 
 def _entries(path: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Folders below a path with what `metrics.json` says of a split."""
+    """Folders below a path, each with the entry of a split in its `metrics.json`."""
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: expected a run folder or a folder of runs")
     for folder, folders, files in os.walk(path):
@@ -80,7 +80,7 @@ def _entries(path: Path, split: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def _entry(folder: Path, split: str) -> dict[str, Any] | None:
-    """What the `metrics.json` of a folder says of a split, None where it says nothing."""
+    """The entry of a split in the `metrics.json` of a folder; None if it has none."""
     path = folder / "metrics.json"
     content = parse_json_object(read_text(path), str(path))
     for name, entry in content.items():
@@ -105,18 +105,18 @@ def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
             other, known = first.setdefault((key, entry["dataset"]), (folder, value))
             if known != value:
                 raise ValueError(
-                    f"{other} and {folder} were {words} different pictures of {entry['dataset']} "
+                    f"{other} and {folder} were {words} different images of {entry['dataset']} "
                     f"({key} {known[:12]}… and {value[:12]}…): summarize them one by one"
                 )
 
 
 def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
-    """What to call the runs: parts of their path that differ and are no seed; else the method."""
+    """Labels of the runs: the parts of their paths that differ, without seeds; else the method."""
     jobs = {folder: _words(folder, entry.get("seed")) for folder, entry in found.items()}
     parts = {}
     for folder in found:
         beside = [set(words) for other, words in jobs.items() if other.parent == folder.parent]
-        # what all jobs of a sweep were told names none of them
+        # overrides that all jobs of a sweep have do not tell them apart
         known = set.intersection(*beside) if len(beside) > 1 else set()
         name = ",".join(word for word in jobs[folder] if word not in known)
         above = (_SEED.sub("", part).strip(",") for part in folder.parts[:-1])
@@ -127,7 +127,7 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
     labels = {}
     for folder, own in parts.items():
         differing = own[len(shared) :]
-        # the folder of a data set says nothing in its summary, a run's own name does
+        # the data set's name is in the heading; keep it only as a run's own name
         above = [part for part in differing[:-1] if part != found[folder]["dataset"]]
         rest = [part for part in (*above, *differing[-1:]) if part]
         label = "/".join(rest) or found[folder].get("method") or folder.name
@@ -136,17 +136,17 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
 
 
 def _words(folder: Path, seed: int | None) -> list[str]:
-    """What the name of a run's folder says beside its seed; for a job of a sweep, word by word.
+    """The name of a run's folder without its seed; of a sweep's job, its overrides one by one.
 
-    A seed is what says so, and a number at the end that is the run's own, as in margin_3.
-
-    Where the name was cut, its record says it: the hash in it would tell seeds apart.
+    A seed is `random_seed=3`, `_s3`, `-seed3`, or a number at the end that equals the run's seed,
+    as in margin_3. For a shortened name the overrides are read from Hydra's record, because the
+    hash in the name depends on the seed too.
     """
     record = folder / ".hydra_train" / "overrides.yaml"
     if _CUT.search(folder.name) and record.exists():
         words = read_yaml(record)
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise ValueError(f"{record} must hold a list of words of a command line")
+            raise ValueError(f"{record} must hold a list of overrides")
     else:
         words = folder.name.split(",")
     words = [_SEED.sub("", word) for word in words]
@@ -155,15 +155,15 @@ def _words(folder: Path, seed: int | None) -> list[str]:
 
 
 def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOptions) -> Run:
-    """Scores of a file: Recall@k and MAP@R by its geometry, the others of the chosen space."""
+    """A run from its entry: Recall@k and MAP@R by its geometry, others of the chosen space."""
     own = entry.get("retrieval") or entry.get("sampled_retrieval") or {}
-    scores = {**entry.get(options.space, {}), **_of_directions(entry), **own}
+    scores = {**entry.get(options.space, {}), **_structure_of_normalised(entry), **own}
     scores |= {f"classification.{name}": v for name, v in entry.get("classification", {}).items()}
     return Run(folder, label, entry["dataset"], entry.get("seed"), _numbers(scores))
 
 
-def _of_directions(entry: dict[str, Any]) -> dict[str, Any]:
-    """What stands in the section of rows at length 1 alone, whatever space is chosen."""
+def _structure_of_normalised(entry: dict[str, Any]) -> dict[str, Any]:
+    """Measures of structure that are only defined for normalised rows, whatever space is chosen."""
     normalised = entry.get("normalised", {})
     return {k: v for k, v in normalised.items() if _STRUCTURE.match(k) and k[:3] != "rho"}
 
@@ -173,7 +173,7 @@ def _numbers(scores: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _with_structure(run: Run, options: SummaryOptions) -> Run:
-    """The run with how embeddings of another split lie, where that was asked for."""
+    """The run with measures of structure of another split, if `structure_split` names one."""
     if options.structure_split in (None, options.split):
         return run
     entry = _entry(run.folder, str(options.structure_split))
@@ -182,7 +182,7 @@ def _with_structure(run: Run, options: SummaryOptions) -> Run:
             f"{run.folder}/metrics.json has no scores of {options.structure_split}; add them:\n"
             f"  python -m vmf_embeddings.main mode=get_embeddings run={run.folder} split=all\n"
             f"  python -m vmf_embeddings.evaluate {run.folder} metrics=[spectrum,spread] "
-            f"--split {options.structure_split} --no-pictures"
+            f"--split {options.structure_split} --no-figures"
         )
     other = _run(run.folder, run.label, entry, options).scores
     kept = {k: v for k, v in run.scores.items() if not _STRUCTURE.match(k)}

@@ -21,9 +21,9 @@ class Score:
 
     Args:
         name: its key in metrics.json.
-        title: what its column is called.
-        scale: what it is multiplied with.
-        digits: behind the point.
+        title: of its column.
+        scale: factor by which it is multiplied.
+        digits: after the decimal point.
     """
 
     name: str
@@ -44,7 +44,10 @@ SCORES = (
 
 
 def table(runs: Sequence[Run]) -> list[str]:
-    """One line per recipe of one data set, highest Recall@1 first, without columns nobody has."""
+    """Lines of a table: one per recipe of one data set, highest Recall@1 first.
+
+    Scores that no run has get no column.
+    """
     known = [score for score in SCORES if any(score.name in run.scores for run in runs)]
     groups = recipes(runs)
     rows = []
@@ -59,7 +62,7 @@ def table(runs: Sequence[Run]) -> list[str]:
 
 
 def mean_of(runs: Sequence[Run], name: str) -> Mean:
-    """Mean and standard error over runs of one score."""
+    """Mean and standard error of one score over runs; NaNs are left out."""
     return mean_and_error([run.scores.get(name, math.nan) for run in runs])
 
 
@@ -82,7 +85,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
 
 
 def end_of(label: str, length: int = LONGEST_LABEL) -> str:
-    """The end of a label that is too long: there names of runs differ.
+    """The last `length` characters of a label: names of runs differ at their ends.
 
     >>> end_of("dml/128dim/margin", 8)
     '…/margin'
@@ -91,7 +94,7 @@ def end_of(label: str, length: int = LONGEST_LABEL) -> str:
 
 
 def write_runs(runs: Sequence[Run], path: Path) -> Path:
-    """Write all scores of all runs as they are, one line per run."""
+    """Writes all scores of all runs as they are, one line per run; returns the path."""
     names = sorted({name for run in runs for name in run.scores})
     rows = [
         [run.dataset, run.label, run.seed, str(run.folder),
@@ -102,7 +105,7 @@ def write_runs(runs: Sequence[Run], path: Path) -> Path:
 
 
 def write_recipes(runs: Sequence[Run], path: Path) -> Path:
-    """Write means and standard errors of all scores, one line per recipe and score."""
+    """Writes mean, standard error (empty for n = 1) and n, one line per recipe and score."""
     rows: list[list[object]] = [["dataset", "recipe", "score", "mean", "standard_error", "n"]]
     for dataset in dict.fromkeys(run.dataset for run in runs):
         for label, own in recipes([run for run in runs if run.dataset == dataset]).items():

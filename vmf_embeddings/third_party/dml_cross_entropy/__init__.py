@@ -1,1 +1,1 @@
-"""Doors of the prepare scripts, at the names of 2021."""
+"""The scripts of 2021 that prepare data sets, under their old names."""

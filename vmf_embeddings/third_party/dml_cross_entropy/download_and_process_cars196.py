@@ -1,4 +1,4 @@
-"""Door of 2021: `python -m …dml_cross_entropy.download_and_process_cars196 PATH`."""
+"""The command of 2021 `python -m …dml_cross_entropy.download_and_process_cars196 PATH`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Door of 2021: `python -m …dml_cross_entropy.download_and_process_sop PATH`."""
+"""The command of 2021 `python -m …dml_cross_entropy.download_and_process_sop PATH`."""
 
 import sys
 

@@ -1,1 +1,1 @@
-"""The metric scripts of 2021 by their old names: thin doors to `vmf_embeddings.evaluation`."""
+"""The metric scripts of 2021 under their old names."""

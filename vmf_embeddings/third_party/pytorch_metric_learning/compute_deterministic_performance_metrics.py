@@ -1,4 +1,4 @@
-"""2021's metric script of all other runs: a thin door, `evaluation` does the work."""
+"""The metric script of 2021 for all other runs; `vmf_embeddings.evaluation` computes the scores."""
 
 import sys
 
@@ -6,10 +6,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
-    """Read the arguments first: the rest imports torch, which takes seconds."""
-    from vmf_embeddings.cli.evaluate_arguments import parse_deterministic_door
+    """Reads the arguments before importing torch, which takes seconds; returns the exit code."""
+    from vmf_embeddings.cli.evaluate_arguments import parse_deterministic_script
 
-    options = parse_deterministic_door()
+    options = parse_deterministic_script()
     from vmf_embeddings.cli.evaluate import evaluate
 
     return evaluate(options)

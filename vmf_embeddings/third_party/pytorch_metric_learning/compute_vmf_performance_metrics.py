@@ -1,4 +1,4 @@
-"""2021's metric script of vMF runs: a thin door, `evaluation` does the work."""
+"""The metric script of 2021 for vMF runs; `vmf_embeddings.evaluation` computes the scores."""
 
 import sys
 
@@ -6,10 +6,10 @@ from vmf_embeddings.untrusted.import_path import leave_working_directory
 
 
 def main() -> int:
-    """Read the arguments first: the rest imports torch, which takes seconds."""
-    from vmf_embeddings.cli.evaluate_arguments import parse_vmf_door
+    """Reads the arguments before importing torch, which takes seconds; returns the exit code."""
+    from vmf_embeddings.cli.evaluate_arguments import parse_vmf_script
 
-    options = parse_vmf_door()
+    options = parse_vmf_script()
     from vmf_embeddings.cli.evaluate import evaluate
 
     return evaluate(options)

@@ -1,4 +1,4 @@
-"""What is scored: an embedding file together with the geometry that compares its rows."""
+"""An embedding file to score, together with the geometry by which its rows are compared."""
 
 import math
 import os
@@ -16,8 +16,8 @@ from vmf_embeddings.untrusted.text import printable
 
 _CURVED = ("poincare", "poincare-reference")
 _LOG_OF_2021 = "main.train.log"
-_VMF_DOOR = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
-_OTHER_DOOR = _VMF_DOOR.replace("compute_vmf", "compute_deterministic")
+_VMF_SCRIPT = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
+_DETERMINISTIC_SCRIPT = _VMF_SCRIPT.replace("compute_vmf", "compute_deterministic")
 _LONGEST_LOG = 64 * 2**20  # bytes
 _LONGEST_TITLE = 300  # characters
 # one line of yaml, or a dict printed on one line
@@ -27,15 +27,15 @@ _CURVATURE = re.compile(
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One embedding file to score.
+class EvaluatedFile:
+    """An embedding file to score.
 
     Args:
-        path: where it lies.
-        root: the argument of the command line that led to it.
+        path: of the file.
+        root: the argument of the command line under which it was found.
         file: its content.
-        geometry: how its rows compare.
-        notes: what the user should know about how the geometry was found.
+        geometry: similarity by which its rows are compared.
+        notes: lines to print about how the geometry was found.
     """
 
     path: Path
@@ -45,34 +45,34 @@ class Subject:
     notes: tuple[str, ...] = ()
 
     def meta(self, key: str, default: Any = None) -> Any:
-        """A value of the file's meta; `default` where it (or all meta, as in 2021) is missing."""
+        """A value of the file's meta data; `default` if missing, as all are in files of 2021."""
         return (self.file.meta or {}).get(key, default)
 
     @property
     def dataset(self) -> str:
-        """Name of the data set."""
+        """Name of the data set, by the meta data or else the file's name."""
         return self.meta("dataset") or dataset_of(self.path)
 
     @property
     def split(self) -> str:
-        """Name of the split."""
+        """Name of the split, by the meta data or else the file's name."""
         return self.meta("split") or split_of(self.path)
 
     @property
     def prefix(self) -> str:
-        """What names of files beside this one begin with, so that splits stay apart."""
+        """Prefix of output files, by which those of several splits differ: empty for test."""
         return "" if self.split == "test" else f"{self.split}_"
 
     @property
-    def writes(self) -> tuple[str, ...]:
-        """Names of the files that scoring and drawing may write beside this one."""
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
                "neighbours.png")  # fmt: skip
         return ("metrics.json", "training_curves.png", *(f"{self.prefix}{name}" for name in own))
 
     @property
     def title(self) -> str:
-        """One line for tables and pictures."""
+        """Method, objective, data set, split and dimensions in one line, for tables and figures."""
         method = self.meta("method") or f"{self.geometry.name} embeddings"
         objective = self.meta("objective") or {}
         parts = [f"{group}={name}" for group, name in objective.items() if name != "none"]
@@ -84,23 +84,23 @@ class Subject:
 
     @property
     def selected_on(self) -> str:
-        """The split whose metric chose the epoch; files that do not say were chosen on valid."""
+        """The split whose metric chose the epoch; "valid" where the file does not record it."""
         return str(self.meta("selected_on") or "valid")
 
     @property
     def train_counts(self) -> list[int] | None:
-        """Training pictures [C] of each class, where the file knows them."""
+        """Training images of each class [C]; None where the file does not record them."""
         return self.meta("train_class_counts")
 
     @property
     def long_tailed(self) -> bool:
-        """Whether the largest class was trained on at least twice the pictures of the smallest."""
+        """Whether the largest class had at least twice as many training images as the smallest."""
         counts = self.train_counts
         return counts is not None and max(counts) >= 2 * min(counts)
 
     @property
     def class_names(self) -> dict[int, str] | None:
-        """Names by class number, fit to be printed; an open set's own numbers without names."""
+        """Class label -> printable name; of open sets without names, the data set's numbers."""
         names = self.meta("class_names")
         if names is not None:
             return {number: printable(name) for number, name in enumerate(names)}
@@ -110,11 +110,14 @@ class Subject:
         return {label: str(number) for label, number in numbers}
 
 
-def load_subject(path: Path, root: Path, options: EvaluationOptions) -> Subject:
-    """Read a file and settle its geometry.
+def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> EvaluatedFile:
+    """Reads a file and determines its geometry: from its meta data, else from the options.
+
+    Files of 2021 have no meta data: there `options.geometry` is needed, and the curvature of the
+    Poincare ball is read from the training log unless `options.curvature` is given.
 
     Raises:
-        ValueError: the geometry is unknown, or what was typed contradicts what the file says.
+        ValueError: the geometry cannot be determined, or the options contradict the file.
     """
     file = load_embeddings(path)
     described = (file.meta or {}).get("geometry")
@@ -122,79 +125,85 @@ def load_subject(path: Path, root: Path, options: EvaluationOptions) -> Subject:
         _check_agreement(described, options, path)
         notes = (f"Found c = {described['c']:g}",) if "c" in described else ()
         chosen = {**described, "name": options.geometry or described.get("name")}
-        return Subject(path, root, file, from_meta(chosen), notes)
+        return EvaluatedFile(path, root, file, from_meta(chosen), notes)
     if options.geometry is None:
         raise ValueError(_unknown_geometry(path, root, options))
     _check_logits(file, options.geometry, path)
     if options.geometry not in _CURVED:
-        return Subject(path, root, file, from_meta({"name": options.geometry}))
+        return EvaluatedFile(path, root, file, from_meta({"name": options.geometry}))
     curvature = options.curvature or curvature_from_log(path.parent)
     notes = () if options.curvature else (f"Found c = {curvature:g}",)
-    return Subject(path, root, file, from_meta({"name": options.geometry, "c": curvature}), notes)
+    return EvaluatedFile(
+        path, root, file, from_meta({"name": options.geometry, "c": curvature}), notes
+    )
 
 
 def _unknown_geometry(path: Path, root: Path, options: EvaluationOptions) -> str:
-    """What to type for a file of 2021."""
-    door = f"python -m {_OTHER_DOOR} {root} l2|hyperbolic|none"
-    words = f"{path} does not say how its embeddings compare (files of 2021 do not). "
-    if options.only is not None:
-        return f"{words}Type it: {door}"
+    """The error for a file of 2021 without `--geometry`, with what to type."""
+    script = f"python -m {_DETERMINISTIC_SCRIPT} {root} l2|hyperbolic|none"
+    reason = f"{path} does not record the geometry of its embeddings (files of 2021 do not). "
+    if options.script_of_2021 is not None:
+        return f"{reason}Type it: {script}"
     return (
-        f"{words}Add --geometry {'|'.join(GEOMETRIES)}, or use the door of its method: "
-        f"python -m {_VMF_DOOR} {root}, or {door}"
+        f"{reason}Add --geometry {'|'.join(GEOMETRIES)}, or use the script of its method: "
+        f"python -m {_VMF_SCRIPT} {root}, or {script}"
     )
 
 
 def _check_logits(file: EmbeddingFile, geometry: str, path: Path) -> None:
-    """Refuse the wrong geometry for a file of 2021 where its logits give it away."""
+    """Refuses a geometry that the shape of the logits of a file of 2021 contradicts.
+
+    vMF methods wrote logits [N, S, C] over S draws, all others [N, C].
+    """
     if file.logits is None or (file.logits.ndim == 3) == (geometry == "vmf"):
         return
     has_draws = file.logits.ndim == 3
     kind = "several draws per item, as von Mises-Fisher" if has_draws else "no draws, as other"
-    door = _VMF_DOOR if has_draws else _OTHER_DOOR
+    script = _VMF_SCRIPT if has_draws else _DETERMINISTIC_SCRIPT
     raise ValueError(
         f"{path} has logits {list(file.logits.shape)}: {kind} methods wrote them in 2021, "
-        f"not {geometry} ones. Use python -m {door} RUN"
+        f"not {geometry} ones. Use python -m {script} RUN"
     )
 
 
 def _check_agreement(described: dict[str, Any], options: EvaluationOptions, path: Path) -> None:
-    """Refuse arguments that contradict the file, and a door that is not for its kind."""
+    """Refuses options that contradict the file, and a script of 2021 for the other kind of file."""
     name = described.get("name")
-    if options.only == "deterministic" and name == "vmf":
+    if options.script_of_2021 == "deterministic" and name == "vmf":
         raise ValueError(
             f"{path} holds von Mises-Fisher embeddings, whose scores are means over draws: "
-            f"use python -m {_VMF_DOOR} RUN"
+            f"use python -m {_VMF_SCRIPT} RUN"
         )
-    if options.only == "vmf" and name != "vmf":
+    if options.script_of_2021 == "vmf" and name != "vmf":
         raise ValueError(
             f"{path} holds {name} embeddings, not von Mises-Fisher ones: "
-            f"use python -m {_OTHER_DOOR} RUN"
+            f"use python -m {_DETERMINISTIC_SCRIPT} RUN"
         )
     if options.geometry not in (None, name, f"{name}-reference"):
         raise ValueError(
-            f"{path} says that its embeddings compare as {name}, the command line says "
-            f"{options.geometry}. The file was written by the method itself: leave the geometry out"
+            f"{path} records the geometry {name}, the command line asks for {options.geometry}. "
+            "The method itself wrote the file: leave the geometry out"
         )
     if options.curvature is not None and described.get("c", options.curvature) != options.curvature:
         raise ValueError(
-            f"{path} says c = {described['c']:g}, --curvature says {options.curvature:g}: "
+            f"{path} records c = {described['c']:g}, --curvature is {options.curvature:g}: "
             "leave --curvature out"
         )
 
 
 def curvature_from_log(folder: Path) -> float:
-    """The c that the training of 2021 wrote into its log.
+    """The curvature c > 0 that training in 2021 wrote into its log.
 
     Raises:
-        ValueError: no log, or no c in it.
+        ValueError: there is no log, no c in it, or c is not above 0.
     """
     log = folder / _LOG_OF_2021
     match = _CURVATURE.search(_text_of(log)) if log.exists() else None
     if match is None:
         raise ValueError(
-            f"{folder} does not say the curvature of its hyperbolic embeddings: neither meta in "
-            f"the file nor 'c: …' in {log}. Add --curvature C (2021's default was 1e-05)"
+            f"the curvature of the hyperbolic embeddings in {folder} is unknown: it is neither in "
+            f"the file's meta data nor as 'c: …' in {log}. Add --curvature C (2021's default was "
+            "1e-05)"
         )
     return _curvature(match[1] or match[2], log)
 
@@ -215,5 +224,5 @@ def _curvature(word: str, log: Path) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise ValueError(f"{log} says c: {word}, expected a number above 0: add --curvature C")
+        raise ValueError(f"{log} has c: {word}, expected a number above 0: add --curvature C")
     return value

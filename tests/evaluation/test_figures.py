@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
 from vmf_embeddings.evaluation.figures import draw_all
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
@@ -17,7 +18,6 @@ from vmf_embeddings.evaluation.figures.neighbours import _choose, draw_neighbour
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
-from vmf_embeddings.evaluation.subject import Subject, load_subject
 from vmf_embeddings.geometry import from_meta
 from vmf_embeddings.metrics import shot_scores
 
@@ -27,7 +27,7 @@ CSV = (
 )
 
 
-def is_picture(path):
+def is_png(path):
     return path.read_bytes().startswith(b"\x89PNG") and path.stat().st_size > 5000
 
 
@@ -40,11 +40,11 @@ def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
     run = make_run(tmp_path, meta, dim=dim)
     (run / "metrics.csv").write_text(CSV)
     options = EvaluationOptions(paths=(run,))
-    subject = load_subject(run / "toy_test.npz", run, options)
-    pictures, notes = draw_all(subject, score(subject, options), options)
+    evaluated = load_evaluated_file(run / "toy_test.npz", run, options)
+    figures, notes = draw_all(evaluated, score(evaluated, options), options)
     names = {"training_curves.png", "embedding_map.png", "reliability.png", "neighbours.png"}
-    assert {picture.name for picture in pictures} == names
-    assert all(is_picture(picture) for picture in pictures)
+    assert {figure.name for figure in figures} == names
+    assert all(is_png(figure) for figure in figures)
     assert notes == []
     assert not list(run.glob("*.tmp"))
 
@@ -52,9 +52,9 @@ def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
 def test_other_splits_get_their_own_names_and_open_sets_no_reliability(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"}, split="valid", open_set=True)
     options = EvaluationOptions(paths=(run,), split="valid")
-    subject = load_subject(run / "toy_valid.npz", run, options)
-    pictures, _ = draw_all(subject, score(subject, options), options)
-    assert {p.name for p in pictures} == {"valid_embedding_map.png", "valid_neighbours.png"}
+    evaluated = load_evaluated_file(run / "toy_valid.npz", run, options)
+    figures, _ = draw_all(evaluated, score(evaluated, options), options)
+    assert {f.name for f in figures} == {"valid_embedding_map.png", "valid_neighbours.png"}
 
 
 def test_history_keeps_the_last_word_on_an_epoch(tmp_path):
@@ -112,14 +112,14 @@ def test_reliability_points_are_the_bins():
 def test_classes_of_a_long_tail_are_drawn_beside_their_file(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"}, split="valid", dim=2, **LONG_TAIL)
     options = EvaluationOptions(paths=(run,), split="valid")
-    subject = load_subject(run / "toy_valid.npz", run, options)
-    pictures, _ = draw_all(subject, score(subject, options), options)
-    assert is_picture(tmp_path / "valid_per_class.png")
-    assert tmp_path / "valid_per_class.png" in pictures
+    evaluated = load_evaluated_file(run / "toy_valid.npz", run, options)
+    figures, _ = draw_all(evaluated, score(evaluated, options), options)
+    assert is_png(tmp_path / "valid_per_class.png")
+    assert tmp_path / "valid_per_class.png" in figures
 
 
 @pytest.mark.parametrize("n_classes", [4, 70])
-def test_classes_stand_by_their_training_pictures_with_the_means_of_their_groups(n_classes):
+def test_classes_stand_by_their_training_images_with_the_means_of_their_groups(n_classes):
     rng = np.random.default_rng(0)
     counts = rng.permutation(np.geomspace(400, 3, n_classes).astype(int))
     labels = np.repeat(np.arange(n_classes), 10)
@@ -133,8 +133,8 @@ def test_classes_stand_by_their_training_pictures_with_the_means_of_their_groups
     assert shown == pytest.approx(expected)
     steps = behind.patches[0].get_data().values
     assert steps.tolist() == sorted(counts.tolist(), reverse=True)
-    said = [text.get_text() for text in axes.texts]
-    assert said == [f"{n}\n{100 * g.accuracy:.1f} %" for n, g in shots.groups.items()]
+    texts = [text.get_text() for text in axes.texts]
+    assert texts == [f"{n}\n{100 * g.accuracy:.1f} %" for n, g in shots.groups.items()]
 
 
 def test_running_mean_skips_classes_that_were_not_scored():
@@ -145,79 +145,79 @@ def test_running_mean_skips_classes_that_were_not_scored():
     assert line.get_ydata().tolist() == [100] * 70
 
 
-def subject_with_misses(tmp_path):
+def evaluated_with_misses(tmp_path):
     file = make_file({"name": "cosine"}, open_set=True)
     labels = file.ids.copy()
     labels[:6] = 2  # six items whose neighbours are of class 0
     file = dataclasses.replace(file, ids=labels)
-    return Subject(tmp_path / "toy_test.npz", tmp_path, file, from_meta({"name": "cosine"}))
+    return EvaluatedFile(tmp_path / "toy_test.npz", tmp_path, file, from_meta({"name": "cosine"}))
 
 
 def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
-    subject, options = subject_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
-    queries, found, words = _choose(subject, options)
-    ids = subject.file.ids
+    evaluated, options = evaluated_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
+    queries, found, words = _choose(evaluated, options)
+    ids = evaluated.file.ids
     n_wrong = int((ids[found[:, 0].numpy()] != ids[queries]).sum())
     assert 0 < n_wrong <= 4
     assert len(set(queries)) == len(queries) == 8
     for query, neighbours in zip(queries, found, strict=True):
         assert query not in neighbours.tolist()
-    n_misses = round((1 - score(subject, options).sections["retrieval"]["recall@1"]) * len(ids))
+    n_misses = round((1 - score(evaluated, options).sections["retrieval"]["recall@1"]) * len(ids))
     assert words == (
         f"{n_misses} of {len(ids)} queries have a wrong first neighbour; "
         f"{n_wrong} of them are shown, and {8 - n_wrong} others"
     )
-    figure, _ = draw_neighbours(subject, options)
+    figure, _ = draw_neighbours(evaluated, options)
     assert figure.get_suptitle().endswith(words)
     marks = [text.get_text() for axes in figure.axes for text in axes.texts]
-    expected = subject.file.ids[found.numpy()] == subject.file.ids[queries][:, None]
+    expected = evaluated.file.ids[found.numpy()] == evaluated.file.ids[queries][:, None]
     assert marks == ["✓" if hit else "✗" for hit in expected.flatten()]
 
 
-def test_missing_pictures_are_a_note_not_a_crash(tmp_path):
-    subject = subject_with_misses(tmp_path)
-    paths = [f"{tmp_path}/{i}.png" for i in range(len(subject.file.ids))]
-    subject = dataclasses.replace(
-        subject, file=dataclasses.replace(subject.file, examples=None, paths=paths)
+def test_missing_images_are_a_note_not_a_crash(tmp_path):
+    evaluated = evaluated_with_misses(tmp_path)
+    paths = [f"{tmp_path}/{i}.png" for i in range(len(evaluated.file.ids))]
+    evaluated = dataclasses.replace(
+        evaluated, file=dataclasses.replace(evaluated.file, examples=None, paths=paths)
     )
-    figure, note = draw_neighbours(subject, EvaluationOptions(paths=(tmp_path,)))
+    figure, note = draw_neighbours(evaluated, EvaluationOptions(paths=(tmp_path,)))
     assert figure is None
     assert str(tmp_path) in note
     from PIL import Image
 
     for path in paths:
         Image.fromarray(np.zeros((5, 9, 3), np.uint8)).save(path)
-    assert draw_neighbours(subject, EvaluationOptions(paths=(tmp_path,)))[0] is not None
+    assert draw_neighbours(evaluated, EvaluationOptions(paths=(tmp_path,)))[0] is not None
 
 
-def test_a_file_without_pictures_is_a_note(tmp_path):
-    subject = subject_with_misses(tmp_path)
-    bare = dataclasses.replace(subject, file=dataclasses.replace(subject.file, examples=None))
+def test_a_file_without_images_is_a_note(tmp_path):
+    evaluated = evaluated_with_misses(tmp_path)
+    bare = dataclasses.replace(evaluated, file=dataclasses.replace(evaluated.file, examples=None))
     figure, note = draw_neighbours(bare, EvaluationOptions(paths=(tmp_path,)))
     assert figure is None
-    assert "holds neither pictures nor where they lie" in note
+    assert "holds neither images nor their paths" in note
 
 
-def test_stored_pictures_stand_for_files_and_keep_their_colours(tmp_path):
-    subject = subject_with_misses(tmp_path)
-    n = len(subject.file.ids)
+def test_stored_images_stand_for_files_and_keep_their_colours(tmp_path):
+    evaluated = evaluated_with_misses(tmp_path)
+    n = len(evaluated.file.ids)
     pictures = np.random.default_rng(0).integers(0, 256, (n, 3, 4, 4)).astype(np.uint8)
-    file = dataclasses.replace(subject.file, examples=None, pictures=pictures)
-    subject, options = dataclasses.replace(subject, file=file), EvaluationOptions(paths=(tmp_path,))
-    query = _choose(subject, options)[0][0]
-    figure, _ = draw_neighbours(subject, options)
+    file = dataclasses.replace(evaluated.file, examples=None, pictures=pictures)
+    evaluated, options = dataclasses.replace(evaluated, file=file), EvaluationOptions(paths=(tmp_path,))
+    query = _choose(evaluated, options)[0][0]
+    figure, _ = draw_neighbours(evaluated, options)
     shown = figure.axes[0].images[0].get_array()
     assert np.allclose(shown, pictures[query].transpose(1, 2, 0) / 255)
 
 
 def test_queries_without_another_of_their_class_are_not_drawn(tmp_path):
-    subject, options = subject_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
-    ids = np.arange(len(subject.file.ids))
+    evaluated, options = evaluated_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
+    ids = np.arange(len(evaluated.file.ids))
     ids[[3, 7]] = 999
-    pair = dataclasses.replace(subject, file=dataclasses.replace(subject.file, ids=ids))
+    pair = dataclasses.replace(evaluated, file=dataclasses.replace(evaluated.file, ids=ids))
     assert sorted(_choose(pair, options)[0]) == [3, 7]
     ids = np.arange(len(ids))
-    alone = dataclasses.replace(subject, file=dataclasses.replace(subject.file, ids=ids))
+    alone = dataclasses.replace(evaluated, file=dataclasses.replace(evaluated.file, ids=ids))
     figure, note = draw_neighbours(alone, options)
     assert figure is None
     assert "no query shares its class" in note

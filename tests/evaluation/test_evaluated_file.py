@@ -6,13 +6,13 @@ import pytest
 
 from tests.evaluation.runs import make_file, make_run, strip_meta
 from vmf_embeddings.embeddings import save_embeddings
+from vmf_embeddings.evaluation.evaluated_file import curvature_from_log, load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.subject import curvature_from_log, load_subject
 from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
 
 
 def load(folder, **options):
-    return load_subject(
+    return load_evaluated_file(
         folder / "toy_test.npz", folder, EvaluationOptions(paths=(folder,), **options)
     )
 
@@ -39,9 +39,9 @@ def test_the_distance_of_2021_may_be_asked_of_any_hyperbolic_file(tmp_path):
     ("geometry", "options", "message"),
     [
         ({"name": "cosine"}, {"geometry": "euclidean"}, "leave the geometry out"),
-        ({"name": "cosine"}, {"only": "vmf", "geometry": "vmf"}, "compute_deterministic"),
-        ({"name": "vmf"}, {"only": "deterministic"}, "compute_vmf"),
-        ({"name": "vmf"}, {"only": "deterministic", "geometry": "cosine"}, "compute_vmf"),
+        ({"name": "cosine"}, {"script_of_2021": "vmf", "geometry": "vmf"}, "compute_deterministic"),
+        ({"name": "vmf"}, {"script_of_2021": "deterministic"}, "compute_vmf"),
+        ({"name": "vmf"}, {"script_of_2021": "deterministic", "geometry": "cosine"}, "compute_vmf"),
         ({"name": "poincare", "c": 0.1}, {"curvature": 0.2}, "leave --curvature out"),
     ],
 )
@@ -58,13 +58,13 @@ def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
     ):
         load(run)
     with pytest.raises(ValueError, match=r"l2\|hyperbolic\|none"):
-        load(run, only="deterministic")
+        load(run, script_of_2021="deterministic")
     assert load(run, geometry="cosine").geometry == Cosine()
     with pytest.raises(ValueError, match="no draws.*compute_deterministic"):
-        load(run, geometry="vmf", only="vmf")
+        load(run, geometry="vmf", script_of_2021="vmf")
     assert load(run, geometry="cosine").title == "cosine embeddings on toy (test), 3-D"
     drawn = strip_meta(make_run(tmp_path / "vmf", {"name": "vmf"}, n_draws=2))
-    assert load(drawn, geometry="vmf", only="vmf").geometry == VonMisesFisher()
+    assert load(drawn, geometry="vmf", script_of_2021="vmf").geometry == VonMisesFisher()
     with pytest.raises(ValueError, match="several draws.*compute_vmf"):
         load(drawn, geometry="cosine")
 
@@ -79,9 +79,9 @@ def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
 def test_the_curvature_of_2021_stands_in_the_log(tmp_path, line):
     run = strip_meta(make_run(tmp_path, {"name": "cosine"}))
     (run / "main.train.log").write_text(f"epoc: 3\nabc: 7\n{line}\nBest epoch\n")
-    subject = load(run, geometry="poincare")
-    assert subject.geometry == Poincare(1e-5)
-    assert subject.notes == ("Found c = 1e-05",)
+    evaluated = load(run, geometry="poincare")
+    assert evaluated.geometry == Poincare(1e-5)
+    assert evaluated.notes == ("Found c = 1e-05",)
     assert load(run, geometry="poincare", curvature=0.5).geometry == Poincare(0.5)
 
 
@@ -99,5 +99,5 @@ def test_classes_without_names_are_called_by_the_numbers_of_the_data_set(tmp_pat
     save_embeddings(paths[0], file)
     save_embeddings(paths[1], dataclasses.replace(file, original_ids=file.ids + 40))
     options = EvaluationOptions(paths=paths)
-    found = [load_subject(path, path, options).class_names for path in paths]
+    found = [load_evaluated_file(path, path, options).class_names for path in paths]
     assert found == [None, {0: "40", 1: "41", 2: "42"}]

@@ -1,0 +1,108 @@
+"""The commands of `vmf-embeddings COMMAND`: which there are, and what each imports and runs.
+
+Nothing is imported until a command is chosen: `--help` must not wait for torch, nor for Hydra.
+"""
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+PROGRAM = "vmf-embeddings"
+_HELP = {"--help", "-h"}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Args:
+        purpose: one line for `--help`.
+        run: takes the arguments after the command's name and returns the exit code.
+    """
+
+    purpose: str
+    run: Callable[[list[str]], int]
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Runs the command that the first argument names.
+
+    Arguments that begin with an option or an override, as in `vmf-embeddings experiment=demo`, are
+    those of `train`: the console script once had no other command.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        The exit code: 0, 1 for a failure, 2 for a user's mistake.
+    """
+    first, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if first in COMMANDS:
+        return COMMANDS[first].run(rest)
+    if first in _HELP:
+        print(_usage())
+        return 0
+    if not first or not _is_of_train(first):
+        near = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.5)
+        came = f"unknown command {first!r}" if first else "expected a command"
+        hint = f"; did you mean {near[0]}?" if near else ""
+        print(f"{PROGRAM}: {came}{hint}\n\n{_usage()}", file=sys.stderr)
+        return 2
+    return COMMANDS["train"].run(list(arguments))
+
+
+def _is_of_train(argument: str) -> bool:
+    """Whether an argument is one of Hydra's options or an override, and no command."""
+    return argument.startswith(("-", "+", "~")) or "=" in argument
+
+
+def _usage() -> str:
+    lines = [f"  {name:<10} {command.purpose}" for name, command in COMMANDS.items()]
+    return (
+        f"usage: {PROGRAM} COMMAND …     (or: python -m vmf_embeddings COMMAND …)\n\n"
+        + "\n".join(lines)
+        + f"\n\n{PROGRAM} COMMAND --help lists what a command takes.\n"
+        f"Try it: {PROGRAM} train experiment=demo"
+    )
+
+
+def train(arguments: list[str]) -> int:
+    """Runs `train`: every `mode=` of `conf/config.yaml`, extraction and second stages included."""
+    if _HELP & set(arguments):
+        from vmf_embeddings.cli.help import help_text
+
+        print(help_text(arguments))
+        return 0
+    sys.argv[1:] = arguments  # Hydra reads its arguments from there
+    from vmf_embeddings.cli import app
+
+    app.main()
+    return 0
+
+
+def evaluate(arguments: list[str], prog: str = f"{PROGRAM} evaluate") -> int:
+    """Runs `evaluate`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+
+    options = parse_evaluate(arguments, prog=prog)
+    from vmf_embeddings.cli.evaluate import evaluate as run
+
+    return run(options)
+
+
+def summarize(arguments: list[str], prog: str = f"{PROGRAM} summarize") -> int:
+    """Runs `summarize`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.summarize_arguments import parse_summarize
+
+    options = parse_summarize(arguments, prog=prog)
+    from vmf_embeddings.cli.summarize import summarize as run
+
+    return run(options)
+
+
+COMMANDS = {
+    "train": Command("train, extract embeddings (mode=get_embeddings), second stages", train),
+    "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
+    "summarize": Command("one table over many scored runs", summarize),
+}
