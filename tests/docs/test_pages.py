@@ -81,6 +81,7 @@ def test_an_example_trains_from_a_folder_of_its_own(page, tmp_path):
     assert "Best epoch" in run(quick(commands), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_an_example_moved_into_the_package_trains_and_is_scored(page, tmp_path):
     package = copy_of_the_package(tmp_path)
@@ -109,11 +110,12 @@ def test_a_data_set_of_a_yaml_file_alone_trains(tmp_path):
     (colours,) = re.findall(r"^```yaml\n(.*?)^```$", alone, re.DOTALL | re.MULTILINE)
     (tmp_path / "configs" / "dataset").mkdir(parents=True)
     (tmp_path / "configs" / "dataset" / "colours.yaml").write_text(colours)
-    (commands,) = re.findall(r"^```\n(.*?)^```$", alone, re.DOTALL | re.MULTILINE)
+    (commands,) = SHELL.findall(alone)
     printed = run("python draw.py\n" + commands.replace("n_episodes=5", "n_episodes=1"), tmp_path)
     assert "Best epoch" in printed
 
 
+@pytest.mark.slow
 def test_the_test_file_of_the_page_passes_inside_the_package(tmp_path):
     package = copy_of_the_package(tmp_path)
     text = (ROOT / "docs" / "add-a-method.md").read_text()

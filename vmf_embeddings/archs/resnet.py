@@ -107,7 +107,7 @@ class ResNet(Arch):
         Raises:
             FileNotFoundError: the file does not exist, or ImageNet's weights cannot be downloaded.
             ValueError: the file does not hold this network, e.g. its first convolution has another
-            size.
+                size.
         """
         if self.weights is not None:
             self._load_trunk(read_state(Path(self.weights)), self.weights)
