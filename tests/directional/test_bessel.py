@@ -65,7 +65,7 @@ def test_golden_ratio_and_variance(golden):
 
 
 @pytest.mark.parametrize("dim", DIMS)
-def test_limits_at_zero_and_far_out(dim):
+def test_limits_at_zero_and_at_large_kappa(dim):
     kappa = torch.zeros((), dtype=torch.float64, requires_grad=True)
     value = mean_cosine(kappa, dim)
     (slope,) = torch.autograd.grad(value, kappa, create_graph=True)
@@ -117,7 +117,7 @@ def test_inverse_has_first_and_second_derivatives():
 
 
 @pytest.mark.parametrize("bad", [1.0, -0.1, float("nan")])
-def test_inverse_refuses_what_no_law_has(bad):
+def test_inverse_refuses_mean_cosines_outside_0_to_1(bad):
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         mean_cosine_inverse(torch.tensor([0.5, bad]), 8)
 

@@ -1,4 +1,4 @@
-"""The distribution objects, against scipy and against the laws of probability."""
+"""The distribution objects, against scipy and against identities of probability theory."""
 
 import math
 
@@ -37,36 +37,36 @@ def test_float32_density_keeps_its_digits_at_large_kappa():
 
 @pytest.mark.parametrize("dim", [2, 3, 16])
 def test_entropy_is_minus_the_mean_log_density(dim):
-    law = VonMisesFisher(unit(dim), torch.tensor(4.0, dtype=torch.float64))
-    values = law.log_prob(law.sample((20_000,), torch.Generator().manual_seed(0)))
-    assert abs(-values.mean() - law.entropy()) < 4 * values.std() / math.sqrt(20_000)
+    vmf = VonMisesFisher(unit(dim), torch.tensor(4.0, dtype=torch.float64))
+    values = vmf.log_prob(vmf.sample((20_000,), torch.Generator().manual_seed(0)))
+    assert abs(-values.mean() - vmf.entropy()) < 4 * values.std() / math.sqrt(20_000)
 
 
 @pytest.mark.parametrize("dim", [2, 3, 16])
 def test_mean_and_variance_are_those_of_the_draws(dim):
-    law = VonMisesFisher(unit(2, dim), torch.tensor([1.0, 40.0], dtype=torch.float64))
-    draws = law.sample((40_000,), torch.Generator().manual_seed(0))
-    assert ((draws.mean(0) - law.mean).abs() < 5 * (law.variance / 40_000).sqrt()).all()
-    torch.testing.assert_close(draws.var(0), law.variance, rtol=0.05, atol=0)
-    cosine = (draws * law.mode).sum(-1)
-    torch.testing.assert_close(cosine.var(0), law.cosine_variance, rtol=0.05, atol=0)
-    error = (law.cosine_variance / 40_000).sqrt()
-    assert ((cosine.mean(0) - law.cosine_mean).abs() < 5 * error).all()
-    total = law.variance.sum(-1) + law.mean.square().sum(-1)
+    vmf = VonMisesFisher(unit(2, dim), torch.tensor([1.0, 40.0], dtype=torch.float64))
+    draws = vmf.sample((40_000,), torch.Generator().manual_seed(0))
+    assert ((draws.mean(0) - vmf.mean).abs() < 5 * (vmf.variance / 40_000).sqrt()).all()
+    torch.testing.assert_close(draws.var(0), vmf.variance, rtol=0.05, atol=0)
+    cosine = (draws * vmf.mode).sum(-1)
+    torch.testing.assert_close(cosine.var(0), vmf.cosine_variance, rtol=0.05, atol=0)
+    error = (vmf.cosine_variance / 40_000).sqrt()
+    assert ((cosine.mean(0) - vmf.cosine_mean).abs() < 5 * error).all()
+    total = vmf.variance.sum(-1) + vmf.mean.square().sum(-1)
     torch.testing.assert_close(total, torch.ones(2).double())  # E |x|^2 = 1
 
 
 @pytest.mark.parametrize("dim", [2, 3, 8, 128])
 def test_divergence_is_positive_and_zero_at_equality(dim):
     kappa = torch.tensor([0.0, 0.1, 3.0, 50.0, 1e4], dtype=torch.float64)
-    laws = VonMisesFisher(unit(5, dim), kappa)
+    several = VonMisesFisher(unit(5, dim), kappa)
     torch.testing.assert_close(
-        kl_divergence(laws, laws), torch.zeros(5).double(), rtol=0, atol=1e-15
+        kl_divergence(several, several), torch.zeros(5).double(), rtol=0, atol=1e-15
     )
     others = VonMisesFisher(unit(5, dim, seed=1), kappa.flip(0) + 0.5)
-    assert (kl_divergence(laws, others) > 0).all()
-    nearby = VonMisesFisher(laws.loc, kappa * (1 + 1e-4))
-    assert (kl_divergence(laws, nearby) >= -1e-12).all()
+    assert (kl_divergence(several, others) > 0).all()
+    nearby = VonMisesFisher(several.loc, kappa * (1 + 1e-4))
+    assert (kl_divergence(several, nearby) >= -1e-12).all()
 
 
 def test_divergence_is_the_mean_log_ratio():
@@ -92,26 +92,26 @@ def test_divergence_is_differentiable():
 
 
 @pytest.mark.parametrize("dim", [2, 3, 10])
-def test_zero_concentration_is_the_uniform_law(dim):
-    law = VonMisesFisher(unit(dim), torch.tensor(0.0, dtype=torch.float64))
-    uniform = HypersphericalUniform(dim, like=law.loc)
+def test_zero_concentration_is_the_uniform_distribution(dim):
+    vmf = VonMisesFisher(unit(dim), torch.tensor(0.0, dtype=torch.float64))
+    uniform = HypersphericalUniform(dim, like=vmf.loc)
     area = 2 * math.pi ** (dim / 2) / math.gamma(dim / 2)
     assert uniform.entropy().item() == pytest.approx(math.log(area), rel=1e-12)
-    assert law.entropy().item() == pytest.approx(math.log(area), rel=1e-12)
-    assert kl_divergence(law, uniform).item() == pytest.approx(0, abs=1e-14)
+    assert vmf.entropy().item() == pytest.approx(math.log(area), rel=1e-12)
+    assert kl_divergence(vmf, uniform).item() == pytest.approx(0, abs=1e-14)
     draws = uniform.sample((5000,), torch.Generator().manual_seed(0))
     torch.testing.assert_close(draws.var(0), uniform.variance, rtol=0.1, atol=0)
-    torch.testing.assert_close(uniform.log_prob(draws), law.log_prob(draws))
+    torch.testing.assert_close(uniform.log_prob(draws), vmf.log_prob(draws))
 
 
 def test_shapes_and_expansion():
-    law = VonMisesFisher(unit(3, 5), torch.ones(2, 1, dtype=torch.float64))
-    assert (law.batch_shape, law.event_shape) == ((2, 3), (5,))
-    wide = law.expand((4, 2, 3))
+    vmf = VonMisesFisher(unit(3, 5), torch.ones(2, 1, dtype=torch.float64))
+    assert (vmf.batch_shape, vmf.event_shape) == ((2, 3), (5,))
+    wide = vmf.expand((4, 2, 3))
     draws = wide.rsample((6, 7))
     assert draws.shape == (6, 7, 4, 2, 3, 5)
     assert wide.log_prob(draws).shape == (6, 7, 4, 2, 3)
-    assert law.sample().shape == (2, 3, 5)
+    assert vmf.sample().shape == (2, 3, 5)
     assert HypersphericalUniform(5, (2,)).expand((3, 2)).sample((4,)).shape == (4, 3, 2, 5)
 
 
@@ -120,7 +120,7 @@ def test_arguments_are_validated():
         VonMisesFisher(torch.ones(3), 1.0)
     with pytest.raises(ValueError, match="concentration"):
         VonMisesFisher(torch.eye(3)[0], -1.0)
-    with pytest.raises(ValueError, match="different spaces"):
+    with pytest.raises(ValueError, match="the same sphere, got those of R.3 and R.4"):
         kl_divergence(VonMisesFisher(torch.eye(3)[0], 1.0), VonMisesFisher(torch.eye(4)[0], 1.0))
     with pytest.raises(ValueError, match="support"):
         VonMisesFisher(torch.eye(3)[0], 1.0).log_prob(torch.ones(3))

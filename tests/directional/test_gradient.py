@@ -1,4 +1,4 @@
-"""The implicit gradient of the draws, and the tangent construction that carries it to vectors."""
+"""The implicit gradient of angles, and that of the points that are built from them."""
 
 import math
 
@@ -121,7 +121,7 @@ def test_tangent_points_equal_plain_autograd(dim):
 @pytest.mark.skipif(not native.enabled(), reason="Numba is not installed or switched off")
 @pytest.mark.parametrize("dim", [4, 8, 16, 128])
 def test_compiled_points_are_those_of_the_same_normals(dim):
-    """Dimensions that divide a block, so that vectors and loose numbers share their streams."""
+    """Dimensions that divide a block, so that vectors and single numbers use the same streams."""
     rng = torch.Generator().manual_seed(3)
     mu = torch.nn.functional.normalize(torch.randn(301, dim, generator=rng), dim=-1)
     angle = 3 * torch.rand(4, 301, generator=rng)
@@ -130,7 +130,7 @@ def test_compiled_points_are_those_of_the_same_normals(dim):
     normals = standard_normals_(torch.empty(4, 301, dim), torch.Generator().manual_seed(0))
     wanted = tangent_points(angle, mu, normals)
     found = random_tangent_points(angle, mu, torch.Generator().manual_seed(0))
-    # 1e-5: a Gaussian that leans far towards mu has little left for the tangent
+    # 1e-5: where most of a Gaussian vector is along mu, its tangent part is inaccurate
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
     ours = torch.autograd.grad(found, (angle, mu), upstream)
     theirs = torch.autograd.grad(wanted, (angle, mu), upstream)
@@ -147,7 +147,7 @@ def test_gradients_stay_finite_at_the_poles():
     assert kappa.grad.isfinite().all()
 
 
-def test_compiled_derivatives_in_three_dimensions_equal_torchs(monkeypatch):
+def test_compiled_derivatives_in_three_dimensions_equal_those_of_torch(monkeypatch):
     if not native.enabled():
         pytest.skip("Numba is not installed")
     kappa = torch.cat((torch.zeros(1), torch.logspace(-6, 6, 40)))

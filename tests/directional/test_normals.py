@@ -1,4 +1,4 @@
-"""Gaussian numbers: their law, their independence, and what decides them."""
+"""Gaussian numbers: their distribution, their independence, and what determines them."""
 
 import math
 
@@ -41,7 +41,7 @@ def test_tails_hold_as_many_as_they_should(code):
 
 @pytest.mark.parametrize("lag", (1, 2, 16, 63, 64, 65, 128, 4096, 2**14))
 def test_neighbours_are_independent(code, lag):
-    """A table of quantiles of both: 64 pairs is also where a pair of Box and Muller stands."""
+    """A table of quantiles of both: a lag of 64 is that of a pair of Box and Muller."""
     x = drawn(N + lag)
     edges = torch.tensor(stats.norm.ppf(np.arange(1, 10) / 10)).float()
     bins = torch.bucketize(x, edges)
@@ -63,11 +63,11 @@ def test_streams_are_independent(code):
 def test_nothing_repeats(code):
     generator = torch.Generator().manual_seed(0)
     x = torch.cat([standard_normals_(torch.empty(5 * 2**14 + 7), generator) for _ in range(4)])
-    heads = x.unfold(0, 3, 1)  # a repeated piece of a stream would repeat triples of floats
+    heads = x.unfold(0, 3, 1)  # a repeated part of a stream would repeat triples
     assert len(heads.unique(dim=0)) == len(heads)
 
 
-def test_the_generator_decides_alone(code):
+def test_the_generator_alone_determines_the_numbers(code):
     first = drawn(3, 50_000)
     torch.manual_seed(5)
     assert torch.equal(drawn(3, 50_000), first)
@@ -111,7 +111,7 @@ def splitmix64(seed: int, n: int) -> list[int]:
 
 
 def xoshiro128pp(s: list[int]) -> int:
-    """The next word; the state moves on."""
+    """The next word; advances the state."""
 
     def rotate(x: int, k: int) -> int:
         return (x << k | x >> 32 - k) & 0xFFFFFFFF

@@ -64,7 +64,7 @@ def test_wrong_where_documented():
         torch.testing.assert_close(points.square().sum(-1), torch.ones(4000), rtol=0, atol=1e-5)
 
 
-def test_generator_alone_decides():
+def test_the_generator_alone_determines_the_draws():
     mu, kappa = torch.eye(3, 6), torch.tensor([1.0, 5.0, 50.0])
     draws = [
         sample(mu, kappa, 4, sampler="reference", generator=torch.Generator().manual_seed(3))

@@ -1,4 +1,4 @@
-"""The exact sampler: its law against theory, its vectors, and how it treats its arguments."""
+"""The exact sampler: its distribution against theory, its vectors, and its arguments."""
 
 import math
 from functools import cache
@@ -111,8 +111,8 @@ def scipy_draws(dim: int, kappa: float) -> np.ndarray:
 
 @pytest.mark.usefixtures("code")
 @pytest.mark.parametrize("dim", [2, 3, 10, 128, 512])
-def test_single_precision_vectors_pass_the_gate(dim):
-    """Along the mean direction, along another, and in the mean, from wide to narrow laws."""
+def test_float32_vectors_are_distributed_as_scipys(dim):
+    """Along mu and another direction, and in the mean, from wide to narrow distributions."""
     mu, axis = (unit(dim, seed=s, dtype=torch.float64) for s in (5, 8))
     for kappa in (0.1, 1.0, 9.0, 10.0, 11.0, 12.0, 60.0, 700.0, 1e4, 1e6):
         concentration = torch.tensor(kappa)
@@ -133,8 +133,8 @@ def angles(points: torch.Tensor, mu: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dim", [2, 4, 128, 512])
-def test_proposals_drawn_at_once_have_the_same_law(dim):
-    """What devices do that must not be waited for."""
+def test_proposals_drawn_at_once_have_the_same_distribution(dim):
+    """On devices all rounds are drawn at once, which saves a synchronisation after each."""
     for spread in SPREADS:
         kappa = torch.full((4000,), spread * (dim - 1))
         parameters = module._proposal(kappa, dim)
@@ -146,7 +146,7 @@ def test_proposals_drawn_at_once_have_the_same_law(dim):
 
 
 @pytest.mark.usefixtures("code")
-def test_a_concentration_that_is_not_a_number_ends():
+def test_a_nan_concentration_gives_nan_and_no_endless_loop():
     kappa = torch.tensor([torch.nan, 1.0])
     at_once = module._reject_at_once(*module._proposal(kappa, 5), 5, seeded())
     for angle in (at_once, sample_angle(kappa, 5, generator=seeded())):
@@ -193,7 +193,7 @@ def test_shapes_dtypes_and_broadcasting():
 
 
 @pytest.mark.usefixtures("code")
-def test_generator_alone_decides():
+def test_the_generator_alone_determines_the_draws():
     mu, kappa = unit(3, 6), torch.tensor([0.0, 5.0, 500.0])
     first = sample(mu, kappa, 4, generator=seeded(3))
     torch.manual_seed(99)
@@ -203,7 +203,7 @@ def test_generator_alone_decides():
 
 @pytest.mark.usefixtures("code")
 def test_angles_do_not_repeat_or_correlate():
-    """One kappa, so that neighbouring angles could only agree through their streams."""
+    """One kappa for all, so that a correlation can only come from the random streams."""
     rng = seeded()
     calls = [sample_angle(torch.full((20_000,), 50.0), 64, generator=rng) for _ in range(3)]
     table = torch.stack([*calls, calls[0].roll(1), calls[0].roll(2), calls[1].roll(3)]).double()

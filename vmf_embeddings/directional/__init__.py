@@ -1,4 +1,4 @@
-"""The mathematics of the sphere: Bessel functions, the von Mises-Fisher density and its sampler."""
+"""Mathematics of the sphere: Bessel ratios, von Mises-Fisher density, sampler and loss."""
 
 from vmf_embeddings.directional.approximation import (
     log_normalizer_approx,
@@ -6,16 +6,27 @@ from vmf_embeddings.directional.approximation import (
     mean_cosine_approx,
 )
 from vmf_embeddings.directional.bessel import cosine_variance, mean_cosine, mean_cosine_inverse
-from vmf_embeddings.directional.bound import softmax_bound, softmax_bound_of_draws
-from vmf_embeddings.directional.distribution import HypersphericalUniform, VonMisesFisher
+from vmf_embeddings.directional.bound import ESTIMATORS, softmax_bound, softmax_bound_of_draws
+from vmf_embeddings.directional.distribution import (
+    HypersphericalUniform,
+    VonMisesFisher,
+    unit_vector,
+)
+from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_gradient
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
+from vmf_embeddings.directional.normals import standard_normals_
 from vmf_embeddings.directional.reference_sampler import householder_transform
-from vmf_embeddings.directional.sampler import sample, sample_angle, sample_cosine
+from vmf_embeddings.directional.sampler import SAMPLERS, sample, sample_angle, sample_cosine
+from vmf_embeddings.directional.tangent import random_tangent_points, tangent_points
 from vmf_embeddings.directional.uniform import sample_sphere_coordinate
 
 __all__ = [
+    "ESTIMATORS",
+    "SAMPLERS",
     "HypersphericalUniform",
     "VonMisesFisher",
+    "angle_derivative",
+    "attach_kappa_gradient",
     "cosine_variance",
     "householder_transform",
     "log_normalizer",
@@ -25,10 +36,14 @@ __all__ = [
     "mean_cosine",
     "mean_cosine_approx",
     "mean_cosine_inverse",
+    "random_tangent_points",
     "sample",
     "sample_angle",
     "sample_cosine",
     "sample_sphere_coordinate",
     "softmax_bound",
     "softmax_bound_of_draws",
+    "standard_normals_",
+    "tangent_points",
+    "unit_vector",
 ]

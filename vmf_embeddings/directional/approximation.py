@@ -1,10 +1,10 @@
-"""The approximate Bessel ratio and log-normaliser of the vMF loss of 2021, for comparison.
+"""The approximate Bessel ratio and log normalising constant of the vMF loss of 2021, to compare.
 
 Scott, Gallagher, Mozer 2021, von Mises-Fisher Loss, eqs. 8, 10 and 12
 (https://arxiv.org/abs/2103.15718): the mean of the bounds k / (a + sqrt(b^2 + k^2)) < A_d(k) < k /
 (a + sqrt(a^2 + k^2)), a = (d-1)/2, b = (d+1)/2, of Ruiz-Antolin and Segura 2016
-(https://arxiv.org/abs/1606.02008), and its antiderivative. Too high by up to 50 % at d = 2, 25 % at
-d = 3, 0.4 % at d = 128. The exact functions are in `bessel` and `log_normalizer`.
+(https://arxiv.org/abs/1606.02008), and its antiderivative. The ratio is too high by up to 50 % at
+d = 2, 25 % at d = 3, 0.4 % at d = 128. The exact functions: `bessel` and `log_normalizer`.
 """
 
 from dataclasses import dataclass
@@ -35,8 +35,8 @@ def mean_cosine_approx(kappa: Tensor, dim: int) -> Tensor:
 def log_normalizer_approx(kappa_squared: Tensor, dim: int) -> Tensor:
     """The paper's approximation of log C_d up to a constant, from the SQUARED concentration.
 
-    Its size is about kappa, so float32 differences of two values lose digits: use
-    `log_normalizer_difference_approx`.
+    Its magnitude is about kappa, so the difference of two values loses digits in float32: use
+    `log_normalizer_difference_approx` for that.
 
     Args:
         kappa_squared: >= 0, any float shape.
@@ -59,6 +59,11 @@ def log_normalizer_approx(kappa_squared: Tensor, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _PaperBounds:
+    """The approximation as a `difference.Kernel`.
+
+    log C = sum over s in {sqrt(kappa^2 + a^2), sqrt(kappa^2 + b^2)} of (a log(s + a) - s) / 2
+    """
+
     dim: int
 
     def __post_init__(self) -> None:
@@ -79,8 +84,9 @@ class _PaperBounds:
         a = (self.dim - 1) / 2
         parts = []
         for base, s1, inverse_sum in (start[:3], start[3:]):
-            rise = (base + delta).sqrt_().add_(s1).reciprocal_().mul_(delta)
-            parts.append(rise.sub((rise * inverse_sum).log1p_(), alpha=a))
+            s_change = (base + delta).sqrt_().add_(s1).reciprocal_().mul_(delta)  # s2 - s1
+            # (s2 - s1) - a log((s2 + a) / (s1 + a))
+            parts.append(s_change.sub((s_change * inverse_sum).log1p_(), alpha=a))
         return parts[0].add_(parts[1]).mul_(0.5)
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
@@ -93,8 +99,8 @@ class _PaperBounds:
 def log_normalizer_difference_approx(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:
     """The paper's log C(k_1) - log C(k_2), k_2^2 = k_1^2 + delta, without cancellation.
 
-    Equal to the difference of two `log_normalizer_approx`, but with 1e-5 in place of 4e-4 lost in
-    float32 at d = 512.
+    Equal to the difference of two `log_normalizer_approx`, but in float32 at d = 512 with an error
+    of 1e-5 instead of 4e-4.
 
     Args:
         kappa_squared: >= 0, any float shape; fastest as [C] against delta [B, S, C].

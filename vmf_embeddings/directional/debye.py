@@ -5,8 +5,8 @@ order / s,
 
     log I_order(kappa) = s - order log((order + s) / kappa) - 1/2 log(2 pi s) + V(p),
 
-where V is the logarithm of the usual series, rearranged so that one polynomial in p is left to
-evaluate.
+where V is the logarithm of the usual series sum_k u_k(p) / order^k, expanded in 1/order and
+collected into one polynomial in p.
 """
 
 from fractions import Fraction
@@ -19,6 +19,7 @@ Polynomial = tuple[Fraction, ...]
 
 
 def _multiply(left: Polynomial, right: Polynomial) -> Polynomial:
+    """The product of two polynomials, coefficients lowest power first."""
     product = [Fraction(0)] * (len(left) + len(right) - 1)
     for i, x in enumerate(left):
         for j, y in enumerate(right):
@@ -27,6 +28,7 @@ def _multiply(left: Polynomial, right: Polynomial) -> Polynomial:
 
 
 def _add(left: Polynomial, right: Polynomial, scale: Fraction) -> Polynomial:
+    """The polynomial left + scale * right."""
     size = max(len(left), len(right))
     padded = [list(poly) + [Fraction(0)] * (size - len(poly)) for poly in (left, right)]
     return tuple(x + scale * y for x, y in zip(*padded, strict=True))
@@ -63,6 +65,7 @@ def log_debye_polynomials(n_terms: int = 11) -> tuple[Polynomial, ...]:
     logs: list[Polynomial] = []
     for n, poly in enumerate(debye, start=1):
         for j, earlier in enumerate(logs, start=1):
+            # v_n = u_n - sum_{j<n} (j/n) v_j u_{n-j}
             poly = _add(poly, _multiply(earlier, debye[n - j - 1]), Fraction(-j, n))
         logs.append(poly)
     return tuple(logs)
@@ -93,7 +96,7 @@ def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]
 
 
 def evaluate(coefficients: tuple[float, ...], p: Tensor, constant: float = 0.0) -> Tensor:
-    """Value of constant + sum_m coefficients[m - 1] p^m by Horner's rule, one pass a term."""
+    """Value of constant + sum_m coefficients[m - 1] p^m by Horner's rule, [shape of `p`]."""
     value = _scalar(coefficients[-1] if coefficients else 0.0, p)
     for coefficient in (*coefficients[-2::-1], constant):
         value = torch.addcmul(_scalar(coefficient, p), value, p)
@@ -101,4 +104,5 @@ def evaluate(coefficients: tuple[float, ...], p: Tensor, constant: float = 0.0) 
 
 
 def _scalar(number: float, like: Tensor) -> Tensor:
+    """A tensor [] with the dtype and device of `like`."""
     return torch.full((), number, dtype=like.dtype, device=like.device)

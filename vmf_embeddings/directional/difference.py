@@ -1,9 +1,12 @@
 """Blockwise evaluation of log-normaliser differences over large broadcast tensors.
 
-The vMF loss needs log C(kappa_1) - log C(kappa_2) for every triple (instance, sample, class).
-Working in blocks that stay in the cache makes some twenty elementwise passes cost little more than
-one pass over memory, and the derivative, -A(kappa)/(2 kappa) with respect to kappa^2, needs neither
-logarithms nor stored intermediates.
+The vMF loss needs F(q, delta) = log C(sqrt(q)) - log C(sqrt(q + delta)) for every triple (image,
+draw, class). In blocks that stay in the cache some twenty elementwise passes cost little more than
+one pass over memory. With h(q) = -d log C / dq = A(kappa) / (2 kappa), q = kappa^2,
+
+    dF/d delta = h(q + delta),    dF/dq = h(q + delta) - h(q),
+
+which need neither logarithms nor stored intermediates.
 """
 
 import math
@@ -16,35 +19,35 @@ from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.bessel import Expansion, widen
 
-CPU_BLOCK = 2**15  # elements a thread; four float32 temporaries of this size fit a 1 MiB cache
+CPU_BLOCK = 2**15  # elements per thread; four float32 temporaries of this size fit a 1 MiB cache
 DEVICE_BLOCK = 2**24
 
 
 class Kernel(Protocol):
-    """One normaliser: all methods are elementwise in plain, differentiable tensor operations.
+    """A normalising constant C; all methods are elementwise, differentiable tensor operations.
 
     Attributes:
-        plan: the expansion it evaluates; None for the closed form in three dimensions.
+        plan: the expansion that is evaluated; None for the closed form in three dimensions.
     """
 
     plan: Expansion | None
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
-        """The precision that `difference` and `slope` need to answer in `given.dtype`."""
+        """The dtype to compute in so that results are accurate in `given.dtype`."""
 
     def start(self, kappa_squared: Tensor) -> tuple[Tensor, ...]:
-        """What `difference` needs of the first concentration alone, in float64."""
+        """The part of `difference` that depends on q = kappa_1^2 alone, from float64."""
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        """The difference log C(sqrt(q)) - log C(sqrt(q + delta)), `start` being made from q."""
+        """F(q, delta) = log C(sqrt(q)) - log C(sqrt(q + delta)), where start = self.start(q)."""
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
-        """The derivative -d log C / d kappa^2 = A(kappa) / (2 kappa)."""
+        """h(q) = -d log C / d kappa^2 = A(kappa) / (2 kappa) at q = `kappa_squared`."""
 
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`difference`, and `slope` at q + delta, for less than the two apart."""
+        """`difference`, and `slope` at q + delta; cheaper than the two calls."""
 
 
 def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -61,7 +64,7 @@ def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
 def _as_table(kappa_squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
     """The row kappa^2 [columns] and the table delta [rows, columns], and the broadcast shape.
 
-    Where kappa^2 varies over more than the last axis, all is one long row.
+    Where kappa^2 varies along more than the last axis, the table has one long row.
     """
     shape = torch.broadcast_shapes(kappa_squared.shape, delta.shape)
     delta = delta.expand(shape)
@@ -78,22 +81,22 @@ def _as_table(kappa_squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, tor
 def _backward_tables(
     kernel: Kernel, row: Tensor, delta: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The product grad * slope [rows, columns], its column sums and those of grad; unrecorded."""
+    """Products grad * h(q + delta) [rows, columns], its column sums and those of grad."""
     compute = kernel.compute_dtype(delta)
-    through = torch.empty(delta.shape, dtype=grad.dtype, device=grad.device)
+    grad_delta = torch.empty(delta.shape, dtype=grad.dtype, device=grad.device)
     sums = torch.zeros(2, delta.shape[1], dtype=grad.dtype, device=grad.device)
     row = row.to(compute)
     for rows, columns in _blocks(delta):
         outer = grad[rows, columns]
         block = kernel.slope(row[columns] + delta[rows, columns]).to(grad.dtype)
-        torch.mul(block, outer, out=through[rows, columns])
-        sums[0, columns] += through[rows, columns].sum(0)
+        torch.mul(block, outer, out=grad_delta[rows, columns])
+        sums[0, columns] += grad_delta[rows, columns].sum(0)
         sums[1, columns] += outer.sum(0)
-    return through, sums[0], sums[1]
+    return grad_delta, sums[0], sums[1]
 
 
 class _Difference(torch.autograd.Function):
-    """The difference as a function of kappa^2 and delta; its backward is differentiable again."""
+    """F(q, delta), see the head of this file; its backward pass is differentiable again."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, kappa_squared: Tensor, delta: Tensor, kernel: Kernel) -> Tensor:
@@ -112,22 +115,24 @@ class _Difference(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         kappa_squared, delta = ctx.saved_tensors
         kernel: Kernel = ctx.kernel
-        if torch.is_grad_enabled():  # a graph of the gradient is wanted: plain recorded operations
-            through = grad * kernel.slope(widen(kappa_squared + delta)).to(grad.dtype)
-            first, total = through, grad
+        if torch.is_grad_enabled():  # with create_graph=True: recorded operations, in one piece
+            grad_delta = grad * kernel.slope(widen(kappa_squared + delta)).to(grad.dtype)
+            first, total = grad_delta, grad
         else:
             row, table, shape = _as_table(kappa_squared, delta)
-            through, first, total = _backward_tables(kernel, row, table, grad.reshape(table.shape))
-            through = through.reshape(shape)
+            grad_delta, first, total = _backward_tables(
+                kernel, row, table, grad.reshape(table.shape)
+            )
+            grad_delta = grad_delta.reshape(shape)
             first, total = (_fold(sums, shape, table.shape) for sums in (first, total))
-        own = kernel.slope(widen(kappa_squared)).to(grad.dtype)
+        slope = kernel.slope(widen(kappa_squared)).to(grad.dtype)  # h(q)
         size = kappa_squared.shape
-        grad_first = first.sum_to_size(size) - own * total.sum_to_size(size)
-        return grad_first, through.sum_to_size(delta.shape), None
+        grad_squared = first.sum_to_size(size) - slope * total.sum_to_size(size)
+        return grad_squared, grad_delta.sum_to_size(delta.shape), None
 
 
 def _fold(sums: Tensor, shape: torch.Size, table: torch.Size) -> Tensor:
-    """Column sums [columns] in a shape that `sum_to_size` can bring to that of kappa^2."""
+    """Column sums [columns], reshaped so that `sum_to_size` can reduce them to kappa^2's shape."""
     return sums.reshape(shape) if table[0] == 1 else sums.reshape((1,) * (len(shape) - 1) + (-1,))
 
 
@@ -135,10 +140,10 @@ def blockwise_difference(kappa_squared: Tensor, delta: Tensor, kernel: Kernel) -
     """Difference log C(k_1) - log C(k_2), k_2^2 = k_1^2 + delta, for a given `kernel`.
 
     Args:
-        kappa_squared: >= 0; fastest where it varies along the last axis only ([C] against [B, S,
-            C]).
+        kappa_squared: >= 0; fastest where it varies along the last axis only, such as [C] against
+            [B, S, C].
         delta: >= -kappa_squared, same dtype.
-        kernel: the normaliser.
+        kernel: which normalising constant.
 
     Returns:
         Broadcast shape, the common dtype.
@@ -148,6 +153,7 @@ def blockwise_difference(kappa_squared: Tensor, delta: Tensor, kernel: Kernel) -
     """
     if kappa_squared.dtype != delta.dtype:
         raise TypeError(
-            f"kappa_squared is {kappa_squared.dtype} but delta is {delta.dtype}: cast one of them"
+            f"kappa_squared is {kappa_squared.dtype} but delta is {delta.dtype}: cast one of them, "
+            "such as delta.to(kappa_squared.dtype)"
         )
     return _Difference.apply(kappa_squared, delta, kernel)

@@ -24,28 +24,28 @@ from vmf_embeddings.directional.sampler import sample as draw
 
 
 class _UnitVector(constraints.Constraint):
-    """Vectors of length 1, within the rounding of their dtype."""
+    """Vectors of norm 1, within 1000 units of rounding of their dtype."""
 
     event_dim = 1
 
     def check(self, value: Tensor) -> Tensor:
-        slack = 1e3 * torch.finfo(value.dtype).eps
-        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < slack
+        tolerance = 1e3 * torch.finfo(value.dtype).eps
+        return (torch.linalg.vector_norm(value, dim=-1) - 1).abs() < tolerance
 
 
 unit_vector = _UnitVector()
 
 
 class VonMisesFisher(Distribution):
-    """Von Mises-Fisher law on the unit sphere of R^D, D >= 2.
+    """Von Mises-Fisher distribution on the unit sphere of R^D, D >= 2.
 
     Args:
         loc: unit mean directions [.., D].
         concentration: kappa >= 0 [..], broadcasts against the leading axes of `loc`; 0 is uniform.
         validate_args: as for every torch distribution.
 
-    >>> law = VonMisesFisher(torch.eye(3)[0], torch.tensor(5.0))
-    >>> round(law.mean[0].item(), 6)
+    >>> vmf = VonMisesFisher(torch.eye(3)[0], torch.tensor(5.0))
+    >>> round(vmf.mean[0].item(), 6)
     0.800091
     """
 
@@ -65,7 +65,7 @@ class VonMisesFisher(Distribution):
         super().__init__(batch_shape, torch.Size((self.dim,)), validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "VonMisesFisher":
-        """The same laws, repeated to `batch_shape`."""
+        """The same distributions, expanded to `batch_shape`."""
         shape = torch.Size(batch_shape)
         loc, concentration = self.loc.expand(*shape, self.dim), self.concentration.expand(shape)
         return VonMisesFisher(loc, concentration, validate_args=False)
@@ -89,8 +89,8 @@ class VonMisesFisher(Distribution):
         """Log density in nats at unit vectors [.., D], with respect to surface measure."""
         if self._validate_args:
             self._validate_sample(value)
-        # around the peak, with 1 - cos = |x - mu|^2 / 2: at large kappa both terms of the textbook
-        # form are of the size of kappa
+        # log C + kappa mu.x = (log C + kappa) - kappa (1 - mu.x), 1 - mu.x = |x - mu|^2 / 2: at
+        # large kappa the two terms on the left are of the size of kappa and cancel
         kappa = widen(self.concentration)
         peak = log_normalizer(kappa, self.dim) + kappa
         versine = (value - self.loc).square().sum(-1) / 2
@@ -98,21 +98,22 @@ class VonMisesFisher(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """A(kappa) mu [*batch_shape, D], a vector shorter than 1."""
+        """A(kappa) mu [*batch_shape, D], of norm < 1."""
         return mean_cosine(self.concentration, self.dim).unsqueeze(-1) * self.loc
 
     @property
     def mode(self) -> Tensor:
-        """The mean direction."""
+        """The mean direction mu [*batch_shape, D]."""
         return self.loc
 
     @property
     def variance(self) -> Tensor:
         """Variance of each coordinate [*batch_shape, D]; the coordinates are correlated."""
         ratio, _ = bessel_ratio(widen(self.concentration).square(), expansion(self.dim))
-        across = ratio.to(self.loc.dtype).unsqueeze(-1)  # A / kappa, that of a tangent coordinate
-        along = self.cosine_variance.unsqueeze(-1)
-        return across + (along - across) * self.loc.square()
+        # covariance A / kappa (I - mu mu^T) + A' mu mu^T
+        tangent_variance = ratio.to(self.loc.dtype).unsqueeze(-1)
+        mu_variance = self.cosine_variance.unsqueeze(-1)
+        return tangent_variance + (mu_variance - tangent_variance) * self.loc.square()
 
     @property
     def cosine_mean(self) -> Tensor:
@@ -132,12 +133,12 @@ class VonMisesFisher(Distribution):
 
 
 class HypersphericalUniform(Distribution):
-    """Uniform law on the unit sphere of R^dim, dim >= 2.
+    """Uniform distribution on the unit sphere of R^dim, dim >= 2.
 
     Args:
         dim: dimension of the ambient space.
-        batch_shape: how many independent copies.
-        like: gives dtype and device of the draws.
+        batch_shape: shape of independent copies.
+        like: draws have its dtype and device; None = float32 (torch's default) on the CPU.
         validate_args: as for every torch distribution.
 
     >>> round(HypersphericalUniform(3).entropy().exp().item(), 4)  # 4 pi
@@ -160,7 +161,7 @@ class HypersphericalUniform(Distribution):
         super().__init__(torch.Size(batch_shape), torch.Size((dim,)), validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "HypersphericalUniform":
-        """The same law, repeated to `batch_shape`."""
+        """The same distribution, expanded to `batch_shape`."""
         return HypersphericalUniform(self.dim, batch_shape, self._like, validate_args=False)
 
     def sample(
@@ -195,15 +196,18 @@ class HypersphericalUniform(Distribution):
 
 def _check_same_sphere(p_dim: int, q_dim: int) -> None:
     if p_dim != q_dim:
-        raise ValueError(f"the two laws live in different spaces: R^{p_dim} and R^{q_dim}")
+        raise ValueError(
+            f"a divergence needs two distributions on the same sphere, got those of R^{p_dim} and "
+            f"R^{q_dim}"
+        )
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
 def _kl_vmf_vmf(p: VonMisesFisher, q: VonMisesFisher) -> Tensor:
-    """The value of log C(kappa_p) - log C(kappa_q) + A(kappa_p) (kappa_p - kappa_q mu_p.mu_q)."""
+    """KL = log C(kappa_p) - log C(kappa_q) + A(kappa_p) (kappa_p - kappa_q mu_p.mu_q)."""
     _check_same_sphere(p.dim, q.dim)
     first, second = widen(p.concentration), widen(q.concentration)
-    # mu_p.mu_q from the chord: exactly 1 for equal directions
+    # mu_p.mu_q = 1 - |mu_p - mu_q|^2 / 2, exactly 1 for equal directions
     cosine = 1 - (widen(p.loc) - widen(q.loc)).square().sum(-1) / 2
     squared = first.square()
     normalizers = log_normalizer_difference(squared, second.square() - squared, p.dim)

@@ -2,8 +2,8 @@
 
 C_d(kappa) = kappa^{d/2-1} / ((2 pi)^{d/2} I_{d/2-1}(kappa)), Mardia and Jupp 2000, Directional
 Statistics, eq. 9.3.4; d log C / d kappa = -A_d(kappa). The expansion is that of `bessel` (DLMF
-10.41). For the difference between two concentrations, numbers of the size of kappa are never formed
-(they would cost a float32 user all digits).
+10.41). The difference between two concentrations is computed without terms of the size of kappa,
+whose cancellation would leave float32 no correct digit.
 """
 
 import math
@@ -23,12 +23,13 @@ from vmf_embeddings.directional.bessel import (
 from vmf_embeddings.directional.debye import evaluate
 from vmf_embeddings.directional.difference import Kernel, blockwise_difference
 
-FLOAT32_MIN_DIM = 16  # below, float32 would need backward recurrence, whose roundings add up
+FLOAT32_MIN_DIM = 16  # below, a recurrence is needed whose rounding errors add up
 FLOAT32_TOLERANCE = 1e-7
-SMALL_DIM_ORDER = 8.0  # for a float32 answer a shorter recurrence will do
+SMALL_DIM_ORDER = 8.0  # for results in float32 a shorter recurrence is accurate enough
 SMALL_DIM_TOLERANCE = 1e-8
 SERIES_BELOW = 0.01  # kappa^2 under which dim 3 uses the series; the next term is below 1e-18
-LOG_SINHC_SERIES = (  # of log(sinh(kappa) / kappa) in powers of kappa^2: 2^(2n-1) B_2n / (n (2n)!)
+# log(sinh(kappa) / kappa) in powers of kappa^2, coefficients 2^(2n-1) B_2n / (n (2n)!)
+LOG_SINHC_SERIES = (
     1 / 6,
     -1 / 180,
     1 / 2835,
@@ -38,10 +39,11 @@ LOG_SINHC_SERIES = (  # of log(sinh(kappa) / kappa) in powers of kappa^2: 2^(2n-
 
 
 def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
-    """Log normalising constant log C_d(kappa), in nats, for surface measure, all constants kept.
+    """Log normalising constant log C_d(kappa) in nats, with respect to surface measure.
 
-    Absolute error 1e-9 or less in float64 up to kappa = 1e6 (where the value itself is about 1e6).
-    For differences in float32 use `log_normalizer_difference`.
+    No constant is left out: the density integrates to 1. Absolute error 1e-9 or less in float64 up
+    to kappa = 1e6 (where the value itself is about 1e6). For differences in float32 use
+    `log_normalizer_difference`.
 
     Args:
         kappa: concentration, >= 0, any float shape. At 0: minus the log area of the sphere.
@@ -66,13 +68,21 @@ def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Debye:
-    """Any dimension. float32 where `plan` needs no recurrence, float64 otherwise."""
+    """Debye's expansion, any dimension; in float32 where `plan` has no recurrence, else float64.
+
+    With s_i = sqrt(order^2 + kappa_i^2), p_i = order / s_i, V as in `debye` and J = I / kappa^m,
+
+        F = (s_2 - s_1) - order log((order + s_2) / (order + s_1)) - log(s_2 / s_1) / 2
+            + V(p_2) - V(p_1), plus log of J_m / J_order at kappa_2 minus that at kappa_1
+
+    where the last part comes from the recurrence (`bessel.bessel_ratio`), if there is one.
+    """
 
     plan: Expansion
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
-        narrow = not self.plan.steps and given.dtype != torch.float64
-        return torch.float32 if narrow else widen(given[:0] if given.dim() else given).dtype
+        in_float32 = not self.plan.steps and given.dtype != torch.float64
+        return torch.float32 if in_float32 else widen(given[:0] if given.dim() else given).dtype
 
     def start(self, kappa_squared: Tensor) -> tuple[Tensor, ...]:
         plan = self.plan
@@ -102,24 +112,24 @@ class _Debye:
     def _difference(
         self, start: tuple[Tensor, ...], delta: Tensor, s2: Tensor, factor: Tensor | None
     ) -> Tensor:
-        """The difference, given s2 = sqrt(order^2 + kappa_2^2) and the recurrence's factor."""
+        """F from s2 and J_m / J_order at kappa_2 (`factor`, None without recurrence)."""
         _, s1, inverse_sum, inverse_s1, constant, _ = start
         plan = self.plan
-        rise = (s2 + s1).reciprocal_().mul_(delta)  # s2 - s1 without cancellation
+        s_change = (s2 + s1).reciprocal_().mul_(delta)  # s2 - s1 without cancellation
         result = evaluate(plan.value, s2.reciprocal().mul_(plan.order))
         result -= constant
         if factor is not None:
             result += factor.log()
         result.add_((s2 * inverse_s1).log_(), alpha=-0.5)
-        result.add_((rise * inverse_sum).log1p_(), alpha=-plan.order)
-        return result.add_(rise)
+        result.add_((s_change * inverse_sum).log1p_(), alpha=-plan.order)
+        return result.add_(s_change)
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
         return bessel_ratio(kappa_squared, self.plan)[0] / 2
 
 
 class _ThreeDimensions:
-    """The sphere in three dimensions: log C = log(kappa / sinh kappa) - log(4 pi)."""
+    """Three dimensions, in closed form: log C = log(kappa / sinh kappa) - log(4 pi)."""
 
     plan = None
 
@@ -130,8 +140,8 @@ class _ThreeDimensions:
         return kappa_squared, log_sinhc(kappa_squared)
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        kappa_squared, first = start
-        return log_sinhc(kappa_squared + delta).sub_(first)
+        kappa_squared, log_sinhc_1 = start
+        return log_sinhc(kappa_squared + delta).sub_(log_sinhc_1)
 
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
@@ -149,16 +159,16 @@ class _ThreeDimensions:
 
 
 def log_sinhc(kappa_squared: Tensor) -> Tensor:
-    """Logarithm of sinh(kappa) / kappa as a function of kappa^2, analytic through 0."""
+    """log(sinh(kappa) / kappa) as a function of kappa^2 >= 0, smooth at 0."""
     kappa = kappa_squared.clamp_min(SERIES_BELOW).sqrt_()
-    minus_twice = -2 * kappa
+    minus_twice = -2 * kappa  # log(sinh k / k) = k + log((1 - exp(-2 k)) / (2 k))
     closed = minus_twice.expm1().div_(minus_twice).log_().add_(kappa)
     series = evaluate(LOG_SINHC_SERIES, kappa_squared.clamp_max(SERIES_BELOW))
     return torch.where(kappa_squared < SERIES_BELOW, series, closed)
 
 
 def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:
-    """How to evaluate the normaliser of `dim` >= 2 dimensions for answers in `dtype`."""
+    """The cheapest evaluation of log C_dim, dim >= 2, that is accurate for results in `dtype`."""
     check_dim(dim)
     if dim == 3:
         return _ThreeDimensions()
@@ -172,11 +182,11 @@ def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:
 def log_normalizer_difference(kappa_squared: Tensor, delta: Tensor, dim: int) -> Tensor:
     """Difference log C_d(k_1) - log C_d(k_2), k_2^2 = k_1^2 + delta, free of cancellation.
 
-    This is the log of E[exp(beta w.z)] over w ~ vMF(mu, kappa) with delta = beta^2 + 2 beta kappa
-    mu.z, the term that the vMF loss needs for every instance, sample and class (Scott et al. 2021,
+    This is log E[exp(beta w.z)] for w ~ vMF(mu, k_1), a unit vector z and delta = beta^2 + 2 beta
+    k_1 mu.z: the term that the vMF loss needs for every image, draw and class (Scott et al. 2021,
     https://arxiv.org/abs/2103.15718). Absolute error for differences up to 100: 1e-9 in float64,
-    2e-5 in float32 (where 100 itself is known to 4e-6). float32 stays float32 for dim >= 16;
-    smaller dimensions are worked in float64 inside.
+    2e-5 in float32 (where 100 itself is known to 4e-6). For float32 inputs with
+    dim < 16 the computation runs in float64 inside.
 
     Args:
         kappa_squared: >= 0, any float shape; fastest as [C] against delta [B, S, C].

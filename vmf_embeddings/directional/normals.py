@@ -1,7 +1,7 @@
-"""Standard normal numbers in a given tensor: compiled where that is possible, else torch's own.
+"""Standard normal random numbers in a given tensor: by compiled code where possible, else by torch.
 
-Both are the same law and both hang on the generator's state alone, but their numbers differ:
-a seed gives one stream with compiled code and another without.
+Both depend on the state of the generator alone, but their numbers differ: with the same seed,
+compiled code gives other draws from the same distribution than torch.
 """
 
 import torch
@@ -11,24 +11,24 @@ from vmf_embeddings import native
 
 
 def compiles(out: Tensor) -> bool:
-    """Whether `out` can be filled by compiled code: float32 on the CPU, in one piece."""
-    plain = out.device.type == "cpu" and out.dtype == torch.float32 and out.is_contiguous()
-    return plain and native.enabled() and not torch.compiler.is_compiling()
+    """Whether compiled code can fill `out`: contiguous float32 on the CPU, no torch.compile."""
+    fits = out.device.type == "cpu" and out.dtype == torch.float32 and out.is_contiguous()
+    return fits and native.enabled() and not torch.compiler.is_compiling()
 
 
 def new_seed(generator: torch.Generator | None) -> int:
-    """A number in [0, 2^63) from the generator of the CPU (None = the global one)."""
+    """A seed in [0, 2^63) for compiled code, drawn from a CPU generator (None = the global one)."""
     return int(torch.empty((), dtype=torch.int64).random_(generator=generator))
 
 
 def standard_normals_(out: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Overwrites a tensor with independent standard normal numbers.
 
-    Compiled numbers stay within +-6.56, which one of 2 10^10 would pass; they do not hang on the
-    number of threads.
+    Those of compiled code are within +-6.56 (outside are 5e-11 of the distribution) and do not
+    depend on the number of threads.
 
     Args:
-        out: of any shape, floating point, no leaf that requires grad.
+        out: floating point, any shape; must not be a leaf that requires grad.
         generator: source of randomness, on the device of `out`; None = the global one.
 
     Returns:

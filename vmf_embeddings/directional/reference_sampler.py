@@ -1,11 +1,11 @@
-"""The vMF sampler of 2021, kept for parity runs only: IT IS WRONG for kappa > 10 unless kappa >> d.
+"""The vMF sampler of 2021, to reproduce its results only: WRONG for kappa > 10 unless kappa >> d.
 
 Scott, Gallagher, Mozer 2021 (https://arxiv.org/abs/2103.15718) drew with the sampler of Davidson et
 al. 2018, Hyperspherical Variational Auto-Encoders (https://arxiv.org/abs/1804.00891). Between
-kappa = 10 and 11 it exchanges Wood's b for (d-1)/(4 kappa), good only far above d, while the rest
-of the algorithm keeps the exact one: for 11 < kappa < (d-1)/4 its draws point AWAY from mu, and at
-d = 128, kappa = 60 their mean cosine is 0.305 where 0.396 is right. Its gradient ignores the
-rejection step. Three dimensions are right. Use `sampler.sample`.
+kappa = 10 and 11 it replaces Wood's b by (d-1)/(4 kappa), accurate only for kappa far above d,
+while the acceptance test assumes the exact b: for 11 < kappa < (d-1)/4 its draws point AWAY from
+mu, and at d = 128, kappa = 60 their mean cosine is 0.305 instead of 0.396. Its gradient ignores the
+rejection step. In three dimensions it is right. Use `sampler.sample` instead.
 """
 
 import math
@@ -16,7 +16,7 @@ from torch import Tensor
 from vmf_embeddings.directional.bessel import check_dim
 from vmf_embeddings.directional.uniform import sample_sphere_coordinate
 
-EPSILON = 1e-7  # 2021's floor under 1 - w^2 and under |e1 - mu|; biases very large kappa
+EPSILON = 1e-7  # as in 2021: smallest value of 1 - w^2 and of |e1 - mu|; a bias at very large kappa
 
 
 def reference_b(kappa: Tensor, dim: int) -> Tensor:
@@ -47,7 +47,8 @@ def reference_proposal(kappa: Tensor, beta_draws: Tensor, dim: int) -> tuple[Ten
         dim: dimension of the ambient space, >= 2.
 
     Returns:
-        w in [-1, 1] and the log ratio, which exceeds 0 where the envelope is not one.
+        w in [-1, 1] and the log acceptance ratio; it exceeds 0 where the proposal density does not
+        bound the target, as a correct rejection sampler requires.
 
     >>> w, log_ratio = reference_proposal(torch.tensor(5.0), torch.tensor(0.5), 10)
     >>> round(w.item(), 4), bool(log_ratio <= 0)
@@ -63,12 +64,12 @@ def reference_proposal(kappa: Tensor, beta_draws: Tensor, dim: int) -> tuple[Ten
 
 
 def householder_transform(w: Tensor, normals: Tensor, mu: Tensor) -> Tensor:
-    """2021's points of given cosines and Gaussians: built at e1, then reflected to mu.
+    """Unit vectors with given cosines to mu: built around e1, then reflected to mu, as in 2021.
 
     Args:
         w: cosines [..] in [-1, 1].
-        normals: Gaussian vectors [.., D], of which all but the first entry are used.
-        mu: unit directions [.., D], broadcasting.
+        normals: Gaussian vectors [.., D], whose first entry is not used.
+        mu: unit directions [.., D]; broadcasts.
 
     Returns:
         [.., D]; a differentiable function of `w` and `mu`.
@@ -88,9 +89,9 @@ def householder_transform(w: Tensor, normals: Tensor, mu: Tensor) -> Tensor:
 
 
 def _accepted_beta(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    """Beta draws [N] that 2021's test accepts for kappa [N], both float64, without gradient."""
+    """Beta draws [N] accepted by the test of 2021, for kappa [N]; both float64, no gradient."""
 
-    def fresh(count: int) -> Tensor:
+    def coordinates(count: int) -> Tensor:
         return sample_sphere_coordinate(
             count, dim, dtype=torch.float64, device=kappa.device, generator=generator
         )
@@ -98,7 +99,7 @@ def _accepted_beta(kappa: Tensor, dim: int, generator: torch.Generator | None) -
     draws = torch.empty_like(kappa)
     pending = torch.arange(len(kappa), device=kappa.device)
     while len(pending):
-        draws[pending] = (1 + fresh(len(pending))) / 2
+        draws[pending] = (1 + coordinates(len(pending))) / 2
         log_ratio = reference_proposal(kappa[pending], draws[pending], dim)[1]
         uniform = torch.rand(
             len(pending), dtype=torch.float64, device=kappa.device, generator=generator
@@ -110,7 +111,7 @@ def _accepted_beta(kappa: Tensor, dim: int, generator: torch.Generator | None) -
 def reference_cosine(
     kappa: Tensor, dim: int, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """2021's cosines, with 2021's gradient (that of the accepted proposal).
+    """Cosines mu.x drawn as in 2021, with the gradient of the accepted proposal (biased).
 
     Args:
         kappa: concentrations, > 0, any shape: one draw each.
@@ -137,16 +138,16 @@ def reference_cosine(
 def reference_sample(
     mu: Tensor, kappa: Tensor, n_samples: int, *, generator: torch.Generator | None = None
 ) -> Tensor:
-    """2021's draws; see the warning at the head of this file.
+    """Unit vectors drawn as in 2021; see the warning at the head of this file.
 
     Args:
         mu: unit mean directions [.., D].
         kappa: concentrations [..], > 0.
-        n_samples: draws of each law, S.
+        n_samples: draws from each distribution, S.
         generator: source of randomness; None = the global one.
 
     Returns:
-        [S, .., D].
+        [S, .., D], dtype of `mu`.
 
     >>> reference_sample(torch.eye(2, 5), torch.full((2,), 5.0), 3).shape
     torch.Size([3, 2, 5])

@@ -3,9 +3,9 @@
 Wood 1994, Simulation of the von Mises Fisher distribution
 (https://doi.org/10.1080/03610919408813161), rewritten in half-angles so that nothing cancels: with
 b = (d-1) / (2 kappa + sqrt(4 kappa^2 + (d-1)^2)), x0 = (1-b)/(1+b), and x = cos(phi) a coordinate
-of a UNIFORM point, propose tan(theta/2) = sqrt(b) tan(phi/2) and accept with log-probability
-(d-1) (v/(1+v) - log(1+v)), v = x0 x. kappa enters through b alone. Three dimensions: inverse
-distribution function.
+of a UNIFORM point of the sphere, propose tan(theta/2) = sqrt(b) tan(phi/2) and accept with
+log-probability (d-1) (v/(1+v) - log(1+v)), v = x0 x. kappa enters through b alone. In three
+dimensions: inversion of the distribution function.
 """
 
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from vmf_embeddings.directional.tangent import random_tangent_points
 from vmf_embeddings.directional.uniform import sphere_coordinate_like, uniform_like
 
 SAMPLERS = ("exact", "reference")
-ROUNDS = 30  # 0.34^30 = 1e-14
+ROUNDS = 30  # proposals per draw on devices; all are rejected with probability 0.34^30 = 1e-14
 DEVICE_BLOCK = 2**20
 
 
 def _draw(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
     """Angles [N] for kappa [N]: by inversion in three dimensions, else by rejection.
 
-    On the CPU rejection takes as many rounds as it needs. Elsewhere waiting for the device to say
-    who is left would cost more than the proposals: all rounds are drawn at once, and where none is
-    accepted, which happens to one angle in 10^14, a proposal stands.
+    On the CPU rejection repeats until all are accepted. On other devices synchronising after each
+    round would cost more than the proposals: ROUNDS proposals are drawn at once, and where none is
+    accepted (one angle in 10^14) the first is used.
     """
     if compiles(kappa):
         return _draw_compiled(kappa, dim, generator)
@@ -42,63 +42,68 @@ def _draw(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
 
 
 def _draw_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
+    """`_draw` by compiled code."""
     from vmf_embeddings.directional.kernels import angle as kernel
 
     angle, seed = torch.empty_like(kappa), new_seed(generator)
     arrays = angle.numpy(), kappa.detach().numpy()
 
-    def share(first: int, end: int) -> None:
+    def fill(first: int, end: int) -> None:
         if dim == 3:
             kernel.fill_angles_three(*arrays, seed, first, end)
         else:
             kernel.fill_angles(*arrays, dim, seed, first, end)
 
-    native.in_threads(share, len(kappa), least=4096)
+    native.in_threads(fill, len(kappa), least=4096)
     return angle
 
 
 def _proposal(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """sqrt(b) and x0, shapes of kappa."""
+    """sqrt(b) and x0 of the proposal, both of the shape of `kappa`."""
     root = (4 * kappa.square() + (dim - 1) ** 2).sqrt()
     return ((dim - 1) / (root + 2 * kappa)).sqrt(), 2 * kappa / (root + dim - 1)
 
 
 def _propose(
-    root_b: Tensor, mode: Tensor, dim: int, generator: torch.Generator | None
+    root_b: Tensor, x0: Tensor, dim: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Proposed angles, and whether they are rejected: at most 34 % are, for any kappa and dim."""
+    """Proposed angles, and whether each is rejected: at most 34 % are, for any kappa and dim."""
     x = sphere_coordinate_like(root_b, dim, generator)
-    v = mode * x
+    v = x0 * x
     log_accept = (dim - 1) * (v / (1 + v) - v.log1p())
     angle = 2 * (root_b * ((1 - x) / (1 + x)).sqrt()).atan()
     return angle, log_accept < uniform_like(x, generator).log()
 
 
 def _reject_until_accepted(
-    root_b: Tensor, mode: Tensor, dim: int, generator: torch.Generator | None
+    root_b: Tensor, x0: Tensor, dim: int, generator: torch.Generator | None
 ) -> Tensor:
-    """Draws again where rejected, until none is; a kappa that is not a number is not."""
-    angle, rejected = _propose(root_b, mode, dim, generator)
+    """Repeats the rejected proposals until none is left; NaN in kappa gives NaN, not a loop."""
+    angle, rejected = _propose(root_b, x0, dim, generator)
     pending = rejected.nonzero().squeeze(-1)
     while len(pending):
-        angle[pending], rejected = _propose(root_b[pending], mode[pending], dim, generator)
+        angle[pending], rejected = _propose(root_b[pending], x0[pending], dim, generator)
         pending = pending[rejected]
     return angle
 
 
 def _reject_at_once(
-    root_b: Tensor, mode: Tensor, dim: int, generator: torch.Generator | None
+    root_b: Tensor, x0: Tensor, dim: int, generator: torch.Generator | None
 ) -> Tensor:
-    """Draws ROUNDS proposals each and takes one that is accepted."""
+    """Draws ROUNDS proposals for each angle and takes the first that is accepted."""
     columns = []
-    for b, x0 in zip(root_b.split(DEVICE_BLOCK), mode.split(DEVICE_BLOCK), strict=True):
-        angle, rejected = _propose(b.expand(ROUNDS, -1), x0.expand(ROUNDS, -1), dim, generator)
+    for blocks in zip(root_b.split(DEVICE_BLOCK), x0.split(DEVICE_BLOCK), strict=True):
+        proposals = (block.expand(ROUNDS, -1) for block in blocks)
+        angle, rejected = _propose(*proposals, dim, generator)
         columns.append(angle.gather(0, rejected.byte().argmin(0, keepdim=True)).squeeze(0))
     return torch.cat(columns)
 
 
 def _invert(kappa: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Angles [N] in three dimensions, where the cosine has an exponential law on [-1, 1]."""
+    """Angles [N] in three dimensions, where the cosine is exponentially distributed on [-1, 1].
+
+    1 - cos(theta) = -log(1 + u expm1(-2 kappa)) / kappa for uniform u in [0, 1)
+    """
     kappa = kappa.clamp_min(1e-20)  # the limit of kappa = 0, a uniform cosine, is reached here
     versine = -(uniform_like(kappa, generator) * torch.expm1(-2 * kappa)).log1p_() / kappa
     return 2 * (versine / 2).clamp_max(1).sqrt().asin()
@@ -117,9 +122,9 @@ def sample_angle(
     The angle, unlike its cosine, keeps full relative precision at large kappa.
 
     Args:
-        kappa: concentrations, >= 0, any shape [..]; 0 is the uniform law.
+        kappa: concentrations, >= 0, any shape [..]; 0 is the uniform distribution.
         dim: dimension of the ambient space, >= 2.
-        shape: how many draws of each, prepended to the shape of `kappa`.
+        shape: shape of draws for each concentration, put before the shape of `kappa`.
         gradient: attach the implicit-reparameterisation gradient with respect to `kappa`.
         generator: source of randomness, on the device of `kappa`; None = the global one.
 
@@ -154,9 +159,9 @@ def sample_cosine(
     Args:
         kappa: concentrations, >= 0, any shape [..].
         dim: dimension of the ambient space, >= 2.
-        shape: how many draws of each, prepended to the shape of `kappa`.
-        gradient: let gradients flow to `kappa` (implicit for "exact").
-        sampler: "exact", or "reference" for 2021's, which is wrong above kappa = 10.
+        shape: shape of draws for each concentration, put before the shape of `kappa`.
+        gradient: let gradients flow to `kappa` (implicit reparameterisation for "exact").
+        sampler: "exact", or "reference" for that of 2021, which is wrong for kappa > 10.
         generator: source of randomness; None = the global one.
 
     Returns:
@@ -185,24 +190,25 @@ def sample(
     sampler: str = "exact",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Unit vectors drawn from von Mises-Fisher laws, reparameterised.
+    """Unit vectors drawn from von Mises-Fisher distributions, reparameterised.
 
     The gradient reaches `kappa` through the angle (implicit reparameterisation) and `mu` through
-    the tangent frame; E over draws of it is the gradient of the expectation. On the CPU a seed
-    gives other draws with compiled code (Numba) than without, of the same law.
+    the tangent direction; it is an unbiased estimate of the gradient of an expectation. On the CPU
+    the same seed gives other draws with compiled code (Numba) than without, from the same
+    distribution.
 
     Args:
         mu: unit mean directions [.., D]; not checked (a zero vector is fine where kappa is 0 and
             gives tangent directions only).
         kappa: concentrations [..], >= 0, broadcasts against the leading axes of `mu`.
-        n_samples: draws of each law, S.
+        n_samples: draws from each distribution, S.
         gradient: let gradients flow to `mu` and `kappa`.
-        sampler: "exact", or "reference": 2021's draws and 2021's biased gradient, for parity runs
-            only; WRONG for kappa > 10 unless kappa >> D (they even point away from mu).
+        sampler: "exact", or "reference": draws and biased gradient of 2021, to reproduce its
+            results only; WRONG for kappa > 10 unless kappa >> D (draws may point away from mu).
         generator: source of randomness, on the device of `mu`; None = the global one.
 
     Returns:
-        [S, .., D], dtype of `mu`, rows of length 1.
+        Unit vectors [S, .., D], dtype of `mu`.
 
     >>> mu = torch.nn.functional.normalize(torch.ones(2, 8), dim=-1)
     >>> sample(mu, torch.tensor([0.0, 700.0]), 5).shape
@@ -223,5 +229,6 @@ def sample(
 
 
 def _check_sampler(sampler: str) -> None:
+    """Raises ValueError for an unknown sampler."""
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")

@@ -18,13 +18,13 @@ def uniform_like(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def sphere_coordinate_like(like: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:
-    """First coordinates of uniform points of S^(dim-1), as many as `like` has entries."""
+    """First coordinates of uniform points of S^(dim-1), one for each entry of `like`."""
     if dim == 1:
         return (uniform_like(like, generator) < 0.5).to(like.dtype) * 2 - 1
     coordinate = (uniform_like(like, generator) * (2 * math.pi)).cos_()
     if dim > 2:
-        log_rest = uniform_like(like, generator).log_().mul_(2 / (dim - 2))
-        coordinate.mul_(log_rest.expm1_().neg_().sqrt_())
+        log_power = uniform_like(like, generator).log_().mul_(2 / (dim - 2))
+        coordinate.mul_(log_power.expm1_().neg_().sqrt_())  # sqrt(1 - U^(2/(dim-2)))
     return coordinate
 
 
@@ -39,7 +39,7 @@ def sample_sphere_coordinate(
     """One coordinate of uniform points on the unit sphere S^(dim-1) of R^dim.
 
     Args:
-        shape: how many.
+        shape: shape of the result.
         dim: dimension of the ambient space, >= 1; with 1 the sphere is {-1, 1}.
         dtype: float32 or float64.
         device: where the result lies.
@@ -52,5 +52,5 @@ def sample_sphere_coordinate(
     tensor([1., 1., 1., 1.])
     """
     if dim < 1:
-        raise ValueError(f"dim must be at least 1, got {dim}")
+        raise ValueError(f"dim must be at least 1 (where the sphere is {{-1, 1}}), got {dim}")
     return sphere_coordinate_like(torch.empty(shape, dtype=dtype, device=device), dim, generator)

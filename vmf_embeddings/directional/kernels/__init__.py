@@ -1,1 +1,1 @@
-"""Inner loops of `directional`, compiled by Numba; each equals its PyTorch counterpart."""
+"""Inner loops of `directional` compiled by Numba; each computes what its PyTorch version does."""

@@ -1,7 +1,7 @@
-"""Machine code for logarithm and exponential of one float32 number, made to run on vectors.
+"""Compiled logarithm and exponential in float32 that the compiler can vectorise; imports Numba.
 
-Numba's own are calls to a library, one number at a time; these are a few multiplications that the
-compiler spreads over a vector. Polynomials are fitted in `polynomials`. Imports Numba.
+Numba's own call a library once per number; these are a few multiplications, which LLVM turns into
+vector instructions. The polynomials are fitted in `polynomials`.
 """
 
 import numpy as np
@@ -9,13 +9,13 @@ import numpy as np
 from vmf_embeddings import native
 from vmf_embeddings.directional.kernels.polynomials import EXP_TAIL, LOG_TAIL
 
-_FUSED = {"contract", "nsz"}  # multiply and add at once; the order of operations stays
+_FUSED = {"contract", "nsz"}  # fused multiply-add; the order of operations is kept
 LOG2 = np.float32(np.log(2))
 
 
 @native.compiled(fastmath=_FUSED)
 def log_of(f: np.float32, exponent: np.int32) -> np.float32:
-    """Logarithm of (1 + f) 2^exponent for 1 + f in [sqrt(1/2), sqrt(2)], to float32's rounding."""
+    """log((1 + f) 2^exponent) for 1 + f in [sqrt(1/2), sqrt(2)], to float32 rounding."""
     p = LOG_TAIL[0]
     for coefficient in LOG_TAIL[1:]:
         p = p * f + coefficient
@@ -24,7 +24,7 @@ def log_of(f: np.float32, exponent: np.int32) -> np.float32:
 
 @native.compiled(fastmath=_FUSED)
 def log1p(x: np.float32) -> np.float32:
-    """Logarithm of 1 + x for x > -1, to float32's rounding."""
+    """log(1 + x) for x > -1, to float32 rounding."""
     bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
     exponent = np.int32(np.int32(bits) >> np.int32(23))
     scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
@@ -33,7 +33,7 @@ def log1p(x: np.float32) -> np.float32:
 
 @native.compiled(fastmath=_FUSED)
 def log(x: np.float32) -> np.float32:
-    """Logarithm of x > 0, to float32's rounding."""
+    """Natural logarithm of x > 0, to float32 rounding."""
     bits = np.uint32(np.float32(x).view(np.uint32) - np.uint32(0x3F3504F3))
     mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
     return log_of(mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23)))
@@ -41,7 +41,7 @@ def log(x: np.float32) -> np.float32:
 
 @native.compiled(fastmath=_FUSED)
 def exp(x: np.float32) -> np.float32:
-    """Exponential of x <= 0, to float32's rounding; 0 below e^-50, as denormal numbers are slow."""
+    """Exponential of x <= 0, to float32 rounding; 0 for x < -50, as denormal numbers are slow."""
     shifted = x * np.float32(1.4426950408889634) + np.float32(12582912)
     n = shifted - np.float32(12582912)
     f = x - n * np.float32(0.693359375) + n * np.float32(2.12194440e-4)
@@ -56,12 +56,12 @@ def exp(x: np.float32) -> np.float32:
 
 @native.compiled()
 def ordered(x: np.float32) -> np.int32:
-    """An integer that orders as x does; maxima of floats are not compiled to vectors."""
+    """An integer with the order of x: maxima of integers vectorise, those of floats do not."""
     bits = np.int32(np.float32(x).view(np.int32))
     return np.int32(bits ^ np.int32((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @native.compiled()
 def unordered(key: np.int32) -> np.float32:
-    """The x of a key of `ordered`."""
+    """The inverse of `ordered`."""
     return np.int32(key ^ np.int32((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)

@@ -1,10 +1,10 @@
-"""Machine code for Gaussian numbers and for tangent points made of them; imports Numba.
+"""Compiled Gaussian random numbers, and points of the sphere made from them; imports Numba.
 
 Blackman and Vigna 2021, Scrambled Linear Pseudorandom Number Generators (xoshiro128++,
-https://doi.org/10.1145/3460772), LANES of them side by side so that one instruction serves many;
+https://doi.org/10.1145/3460772), LANES generators side by side so that vector instructions apply;
 Box and Muller 1958, A Note on the Generation of Random Normal Deviates
-(https://doi.org/10.1214/aoms/1177706645). Numbers come in blocks, and a block's generators start
-from (seed, block) alone: threads may share the blocks in any way.
+(https://doi.org/10.1214/aoms/1177706645). Numbers come in blocks whose generators start from
+(seed, block) alone, so that the number of threads does not change results.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vmf_embeddings import native
 
 LANES = 64
-BLOCK = 2**14  # numbers: 64 KB, which stay in the cache
+BLOCK = 2**14  # numbers in a block: 64 KB, which stay in the cache
 _REORDER = {"contract", "reassoc", "nsz"}  # sums in any order
 _FINITE = _REORDER | {"nnan", "ninf"}
 
@@ -23,7 +23,7 @@ Words = NDArray[np.uint32]
 
 @native.compiled()
 def _start(state: Words, seed: int, block: int) -> None:
-    """Fills the generators' words by splitmix64, as the authors of xoshiro advise."""
+    """Seeds the generators of a block by splitmix64, as the authors of xoshiro advise."""
     word = np.uint64(seed) + np.uint64(block) * np.uint64(0xD1342543DE82EF95)
     for i in range(len(state)):
         word += np.uint64(0x9E3779B97F4A7C15)
@@ -34,13 +34,14 @@ def _start(state: Words, seed: int, block: int) -> None:
 
 @native.compiled()
 def _rotated(word: np.uint32, by: int) -> np.uint32:
+    """`word` rotated left by 1 to 31 bits."""
     return np.uint32((word << np.uint32(by)) | (word >> np.uint32(32 - by)))
 
 
 @native.compiled(fastmath=_FINITE)
 def _log(u: np.float32) -> np.float32:
-    """Natural logarithm of a positive number, to float32's rounding."""
-    bits = np.uint32(np.float32(u).view(np.uint32) - np.uint32(0x3F3504F3))  # of sqrt(1/2)
+    """Natural logarithm of a positive number, to float32 rounding."""
+    bits = np.uint32(np.float32(u).view(np.uint32) - np.uint32(0x3F3504F3))  # bits of sqrt(1/2)
     exponent = np.float32(np.int32(bits) >> np.int32(23))
     mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
     x = mantissa - np.float32(1)
@@ -61,7 +62,7 @@ def _log(u: np.float32) -> np.float32:
 
 @native.compiled(fastmath=_FINITE)
 def _pairs(out: Floats, state: Words) -> None:
-    """Next 2 LANES normal numbers: out[i] and out[LANES + i] are one pair of Box and Muller."""
+    """Next 2 LANES Gaussian numbers; out[i] and out[LANES + i] are one pair of Box and Muller."""
     for i in range(LANES):
         a, b = state[i], state[LANES + i]
         c, d = state[2 * LANES + i], state[3 * LANES + i]
@@ -83,7 +84,7 @@ def _pairs(out: Floats, state: Words) -> None:
         d = _rotated(d, 11)
         state[i], state[LANES + i] = a, b
         state[2 * LANES + i], state[3 * LANES + i] = c, d
-        # 30 bits for the radius, at most 6.56, and two to tell the four quarters of the circle
+        # 30 bits for the radius, which is at most 6.56, and 2 bits for the quadrant
         u = (np.float32(np.int32(first >> np.uint32(2))) + np.float32(0.5)) * np.float32(2.0**-30)
         radius = np.sqrt(np.float32(-2) * _log(u))
         x = np.float32(np.int32(second)) * np.float32(np.pi / 2**33)  # in [-pi/4, pi/4)
@@ -101,36 +102,36 @@ def _pairs(out: Floats, state: Words) -> None:
 
 
 @native.compiled()
-def _fill(out: Floats, seed: int, block: int, state: Words, spare: Floats) -> None:
-    """One block of normal numbers, of any length."""
+def _fill(out: Floats, seed: int, block: int, state: Words, incomplete: Floats) -> None:
+    """Fills one block of any length; `incomplete` [2 LANES] is memory for the last pairs."""
     _start(state, seed, block)
     whole = len(out) - len(out) % (2 * LANES)
     for first in range(0, whole, 2 * LANES):
         _pairs(out[first : first + 2 * LANES], state)
     if whole < len(out):
-        _pairs(spare, state)
-        out[whole:] = spare[: len(out) - whole]
+        _pairs(incomplete, state)
+        out[whole:] = incomplete[: len(out) - whole]
 
 
 @native.compiled()
 def fill_normals(out: Floats, seed: int, first: int, end: int) -> None:
     """Fills blocks first .. end - 1 of `out` [N] with standard normal numbers."""
-    state, spare = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
+    state, incomplete = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
     for block in range(first, end):
-        _fill(out[block * BLOCK : (block + 1) * BLOCK], seed, block, state, spare)
+        _fill(out[block * BLOCK : (block + 1) * BLOCK], seed, block, state, incomplete)
 
 
 @native.compiled(fastmath=_REORDER)
-def _without(vector: Floats, mu: Floats) -> tuple[np.float32, np.float32]:
-    """Takes the part along mu away; returns how much it was, and the squared length of the rest."""
-    along = np.float32(0)
+def _project(vector: Floats, mu: Floats) -> tuple[np.float32, np.float32]:
+    """Subtracts (vector.mu) mu in place; returns vector.mu and the squared norm of the result."""
+    along_mu = np.float32(0)
     for i in range(len(mu)):
-        along += vector[i] * mu[i]
-    rest = np.float32(0)
+        along_mu += vector[i] * mu[i]
+    squared = np.float32(0)
     for i in range(len(mu)):
-        vector[i] -= along * mu[i]
-        rest += vector[i] * vector[i]
-    return along, rest
+        vector[i] -= along_mu * mu[i]
+        squared += vector[i] * vector[i]
+    return along_mu, squared
 
 
 @native.compiled(fastmath=_REORDER)
@@ -139,7 +140,7 @@ def fill_tangent_points(
     mu: Floats,
     cosine: Floats,
     sine: Floats,
-    lean: Floats,
+    mu_component_ratio: Floats,
     twice: bool,
     seed: int,
     first: int,
@@ -147,22 +148,22 @@ def fill_tangent_points(
 ) -> None:
     """Fills blocks first .. end - 1 of points [N, D], BLOCK // D rows each, at least one.
 
-    Each point is cosine mu + sine v with v a Gaussian vector, projected once or twice and
-    normalised, and leaves its lean (see `tangent.py`). Row n belongs to mu[n % R], mu [R, D].
+    Row n is cosine[n] mu[n % R] + sine[n] v for mu [R, D], v a Gaussian vector, projected to the
+    tangent space once or `twice` and normalised; fills its mu_component_ratio[n], see `tangent`.
     """
-    state, spare = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
+    state, incomplete = np.empty(4 * LANES, np.uint32), np.empty(2 * LANES, np.float32)
     dim = points.shape[1]
     height = max(1, BLOCK // dim)
     for block in range(first, end):
         bottom = min((block + 1) * height, len(points))
-        _fill(points[block * height : bottom].reshape(-1), seed, block, state, spare)
+        _fill(points[block * height : bottom].reshape(-1), seed, block, state, incomplete)
         for row in range(block * height, bottom):
             point, direction = points[row], mu[row % len(mu)]
-            along, rest = _without(point, direction)
+            along_mu, squared = _project(point, direction)
             if twice:
-                rest = _without(point, direction)[1]
-            scale = np.float32(1) / np.sqrt(rest)
-            lean[row] = along * scale
+                squared = _project(point, direction)[1]
+            scale = np.float32(1) / np.sqrt(squared)
+            mu_component_ratio[row] = along_mu * scale
             scale *= sine[row]
             for i in range(dim):
                 point[i] = scale * point[i] + cosine[row] * direction[i]

@@ -1,4 +1,4 @@
-"""Polynomials for machine code in float32, interpolated at Chebyshev nodes."""
+"""Polynomials for compiled code in float32, interpolated at Chebyshev nodes."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
 def fitted(function: Function, degree: int, low: float, high: float) -> Polynomial:
-    """The interpolation of a smooth function at Chebyshev nodes of [low, high].
+    """The polynomial that interpolates a smooth function at the Chebyshev nodes of [low, high].
 
     Args:
         function: elementwise, in float64.
@@ -19,7 +19,7 @@ def fitted(function: Function, degree: int, low: float, high: float) -> Polynomi
         high: upper end.
 
     Returns:
-        Polynomial in x itself.
+        Polynomial in powers of x (not of the scaled variable of the interval).
 
     >>> round(float(fitted(np.exp, 6, -0.5, 0.5)(0.25)), 7) == round(float(np.exp(0.25)), 7)
     True
@@ -29,14 +29,14 @@ def fitted(function: Function, degree: int, low: float, high: float) -> Polynomi
 
 
 def horner(polynomial: Polynomial, degree: int) -> tuple[np.float32, ...]:
-    """The degree + 1 coefficients in the order of Horner's rule, the highest power first."""
+    """The degree + 1 coefficients in float32, highest power first, as Horner's rule takes them."""
     coefficients = np.zeros(degree + 1, np.float32)
     coefficients[: len(polynomial.coef)] = polynomial.coef  # trailing zeros have been dropped
     return tuple(coefficients[::-1])
 
 
 def _log_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(log(1 + x) - x + x^2 / 2) / x^3, by its series near 0."""
+    """(log(1 + x) - x + x^2 / 2) / x^3; near 0, where that cancels, its series."""
     near = np.abs(x) < 1e-2
     far = np.where(near, 1.0, x)
     series = sum((-x) ** n / (n + 3) for n in range(6))
@@ -44,7 +44,7 @@ def _log_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _exp_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(exp(x) - 1 - x) / x^2, by its series near 0."""
+    """(exp(x) - 1 - x) / x^2; near 0, where that cancels, its series."""
     near = np.abs(x) < 1e-2
     far = np.where(near, 1.0, x)
     series = 1 / 2 + x / 6 + x**2 / 24 + x**3 / 120 + x**4 / 720
@@ -52,7 +52,7 @@ def _exp_tail(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def log_sinhc(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """log(sinh(kappa) / kappa) of q = kappa^2, by its series near 0."""
+    """log(sinh(kappa) / kappa) as a function of q = kappa^2; near 0 its series."""
     near = q < 1e-2
     kappa = np.sqrt(np.where(near, 1.0, q))
     series = q / 6 - q**2 / 180 + q**3 / 2835 - q**4 / 37800
@@ -60,7 +60,7 @@ def log_sinhc(q: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def ratio_three(q: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A(kappa) / kappa = (kappa coth(kappa) - 1) / kappa^2 of q = kappa^2, by its series near 0."""
+    """A(kappa) / kappa = (kappa coth(kappa) - 1) / kappa^2, of q = kappa^2; near 0 its series."""
     near = q < 1e-2
     far = np.where(near, 1.0, q)
     series = 1 / 3 - q / 45 + 2 * q**2 / 945 - q**3 / 4725 + 2 * q**4 / 93555
