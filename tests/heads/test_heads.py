@@ -18,7 +18,7 @@ from vmf_embeddings.heads.cosnorm import CosNormHead
 from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.heads.lws import LWSHead
 from vmf_embeddings.heads.ncm import NCMHead
-from vmf_embeddings.heads.posthoc import length_limit, shortened, tau_normalized
+from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
 from vmf_embeddings.heads.tvmf import TVMFHead, tvmf_similarity
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf" / "head"
@@ -302,13 +302,13 @@ def test_tau_normalisation_ends():
     torch.testing.assert_close(tau_normalized(w, 1.0).norm(dim=1), torch.ones(6).double())
 
 
-def test_shortened_weights_keep_their_direction_and_stay_within_the_limit():
+def test_max_norm_projected_weights_keep_their_direction_and_stay_within_the_limit():
     w = normal(6, 3)
-    limit = length_limit(w, 0.3)
-    ours = shortened(w, limit)
+    limit = norm_limit(w, 0.3)
+    ours = max_norm_projected(w, limit)
     torch.testing.assert_close(ours.norm(dim=1), w.norm(dim=1).clamp_max(limit))
     torch.testing.assert_close(cosines(ours, w).diagonal(), torch.ones(6).double())
-    torch.testing.assert_close(shortened(w, length_limit(w, 1.0)), w)
+    torch.testing.assert_close(max_norm_projected(w, norm_limit(w, 1.0)), w)
     torch.testing.assert_close(
-        shortened(w, length_limit(w, 0.0)).norm(dim=1), w.norm(dim=1).min().expand(6)
+        max_norm_projected(w, norm_limit(w, 0.0)).norm(dim=1), w.norm(dim=1).min().expand(6)
     )

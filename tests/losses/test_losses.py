@@ -321,7 +321,7 @@ def test_influence_shrinks_with_the_features():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_hot_shares_are_labels(name):
+def test_one_hot_soft_labels_are_labels(name):
     loss = made(name)
     torch.testing.assert_close(value(loss, y=one_hot(Y, C).double()), value(loss))
 
@@ -330,7 +330,7 @@ WEIGHTED = {"class_balanced", "cost_sensitive"}
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - WEIGHTED - {"ldam", "ib", "seql"}))
-def test_loss_is_linear_in_the_shares(name):
+def test_loss_is_linear_in_the_soft_labels(name):
     """LDAM's margin, influence and draws are not."""
     loss = made(name)
     expected = sum(
@@ -341,7 +341,7 @@ def test_loss_is_linear_in_the_shares(name):
     torch.testing.assert_close(value(loss, y=SOFT), expected / B)
 
 
-def test_weighted_cross_entropy_of_shares_is_the_mean_over_weighted_labels():
+def test_weighted_cross_entropy_of_soft_labels_is_the_mean_over_weighted_labels():
     weights = power_weights(COUNTS, 0.5)
     pairs = [(i, c) for i in range(B) for c in range(C)]
     above = sum(SOFT[i, c] * weights[c] * -Z[i].log_softmax(-1)[c] for i, c in pairs)

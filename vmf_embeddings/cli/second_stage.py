@@ -17,7 +17,7 @@ from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.trained_run import TrainedRun
 from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.base import Head
-from vmf_embeddings.heads.posthoc import length_limit, shortened, tau_normalized
+from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
 from vmf_embeddings.training.posthoc import PosthocJob, TrainEmbeddings, Variant
 from vmf_embeddings.untrusted.files import refuse_links
 
@@ -142,7 +142,7 @@ def maximal_norms(mode: DictConfig, head: Head, linear_head: Callable[[], Head])
     first = linear_head()
 
     def maps(fraction: float) -> Tensor:
-        return shortened(first.weight, length_limit(first.weight, fraction))
+        return max_norm_projected(first.weight, norm_limit(first.weight, fraction))
 
     return [_rescaled(f"t={t:g}", head, first, maps, t, mode.keep_bias) for t in mode["values"]]
 

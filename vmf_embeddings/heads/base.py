@@ -1,4 +1,4 @@
-"""What every head offers: logits of the classes from embeddings, and a scale for them."""
+"""Base class of the heads: logits of the classes from embeddings, and a scale for them."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar, Self
@@ -12,24 +12,24 @@ from vmf_embeddings.geometry import Geometry
 class Head(nn.Module, ABC):
     """Embeddings [B, D] -> logits [B, C].
 
-    A new one writes `logits`, `geometry` and `reset`, and calls `reset` once its parameters are
-    there. The mathematics wants float32 or wider: a method calls it inside `@full_precision`.
+    A subclass implements `logits`, `geometry` and `reset`, and calls `reset` at the end of its
+    constructor. Inputs must be float32 or wider: methods call it inside `@full_precision`.
 
     Args:
         n_classes: C.
-        dim: D, length of an embedding.
+        dim: D, dimension of an embedding.
     """
 
     weight: Tensor | None
-    """[C, D], or None where the head has no class weights in the space of the embeddings."""
+    """Class weights [C, D], or None if the head has none in the space of the embeddings."""
     bias: Tensor | None
-    """[C], or None."""
+    """Bias of the logits [C], or None."""
     has_scale: ClassVar[bool] = False
-    """Whether logits are multiplied by a scale, learned or fixed."""
+    """Whether the logits are multiplied by a scale, learned or fixed."""
     uses_norm: ClassVar[bool] = True
-    """Whether the logits hang on how long an embedding is."""
+    """Whether the logits depend on the norm of an embedding."""
     second_stage: ClassVar[str | None] = None
-    """The mode that hands it what it needs of a trained run; None = it can be trained at once."""
+    """The `mode=` that must train it on a trained run; None = it can be trained from scratch."""
 
     def __init__(self, n_classes: int, dim: int) -> None:
         super().__init__()
@@ -44,22 +44,22 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> similarity to every class [B, C], bias added, not scaled."""
+        """Embeddings [B, D] -> similarity to every class [B, C] with bias, before scaling."""
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> logits [B, C] as they enter a softmax: scale times `logits`."""
+        """Embeddings [B, D] -> input of the softmax [B, C]: `scale` times `logits`."""
         return self.scale * self.logits(embeddings)
 
     @property
     def scale(self) -> Tensor:
-        """What logits are multiplied by, > 0, scalar; 1 where there is none."""
+        """Factor of the logits, > 0, scalar; 1 if the head has no scale."""
         return torch.ones(())
 
     def set_scale(self, scale: float) -> None:
-        """Takes the scale that a loss dictates instead of one of its own.
+        """Sets a fixed scale, which some losses prescribe, in place of the head's own.
 
         Raises:
-            ValueError: the logits are not bounded similarities, so that no scale fits them.
+            ValueError: the logits of this head are not bounded similarities.
         """
         raise ValueError(
             f"this loss needs cosine logits: add head=cosine (or tvmf_k16), got head={self.name}."
@@ -68,26 +68,28 @@ class Head(nn.Module, ABC):
     @property
     @abstractmethod
     def geometry(self) -> Geometry:
-        """How embeddings under this head are compared."""
+        """How embeddings trained with this head are compared."""
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
-        """Parameters that never decay, beside biases and other vectors. Default: none."""
+        """Parameters without weight decay, in addition to biases and vectors. Default: none."""
         return []
 
     @abstractmethod
     def reset(self) -> None:
-        """Starts anew with random parameters."""
+        """Initialises all parameters randomly."""
 
     @torch.no_grad()
     def copy_weights_from(self, other: "Head") -> Self:
-        """Copies weights, and biases where both have them, of another head in place.
+        """Copies the class weights of another head in place, and its bias if both have one.
+
+        A missing bias of the other head counts as 0.
 
         Raises:
-            ValueError: one of the two has no class weights, or their sizes differ.
+            ValueError: one of the two has no class weights, or their shapes differ.
         """
         if self.weight is None or other.weight is None or self.weight.shape != other.weight.shape:
             raise ValueError(
-                f"head={self.name} wants class weights {[self.n_classes, self.dim]}, but "
+                f"head={self.name} needs class weights {[self.n_classes, self.dim]}, but "
                 f"head={other.name} has {None if other.weight is None else [*other.weight.shape]}."
             )
         self.weight.copy_(other.weight)
@@ -98,5 +100,5 @@ class Head(nn.Module, ABC):
 
 @torch.no_grad()
 def uniform_(tensor: Tensor, dim: int) -> None:
-    """Fills a tensor in place from U(-1/sqrt(D), 1/sqrt(D)), as `nn.Linear` starts."""
+    """Fills a tensor in place from U(-1/sqrt(D), 1/sqrt(D)), as `nn.Linear` initialises."""
     tensor.uniform_(-(dim**-0.5), dim**-0.5)

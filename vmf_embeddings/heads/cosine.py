@@ -1,4 +1,4 @@
-"""The cosine classifier with a learned scale, and what heads on cosines share.
+"""The cosine classifier with a learned scale, and the base of the other heads on cosines.
 
 Kobayashi 2021, "T-vMF Similarity for Regularizing Intra-Class Feature Distribution", CVPR,
 https://openaccess.thecvf.com/content/CVPR2021/html/Kobayashi_T-vMF_Similarity_for_Regularizing_Intra-Class_Feature_Distribution_CVPR_2021_paper.html;
@@ -16,10 +16,10 @@ def learned_scale(raw: Tensor) -> Tensor:
     """Scale of the logits, softplus(raw) + 1: never below 1.
 
     Args:
-        raw: the learned number, any shape.
+        raw: the learned parameter, any shape.
 
     Returns:
-        The shape of `raw`, > 1; 1.6931 at the start, where `raw` is 0.
+        Shape of `raw`, > 1; 1.6931 for the initial value 0.
 
     Example:
         >>> learned_scale(torch.zeros(()))
@@ -29,13 +29,13 @@ def learned_scale(raw: Tensor) -> Tensor:
 
 
 class CosineHead(Head):
-    """Logits cos(f, w_k) + b_k under a scale, which is learned unless it is given.
+    """Logits s (cos(f, w_k) + b_k); the scale s is learned unless it is given.
 
     Args:
         n_classes: C.
         dim: D.
-        bias: whether there is a b; it is added to the similarity, before the scale.
-        scale: a number > 0, or None = softplus(s) + 1 with a learned s that starts at 0.
+        bias: whether there is a b.
+        scale: s > 0, or None = softplus(a) + 1 with a learned a, initially 0.
     """
 
     has_scale = True
@@ -55,7 +55,7 @@ class CosineHead(Head):
         self.reset()
 
     def reset(self) -> None:
-        """Draws weights from U(-1/sqrt(D), 1/sqrt(D)); the bias starts alike, the scale at 1.69."""
+        """Weights and bias from U(-1/sqrt(D), 1/sqrt(D)); a learned scale becomes 1.69."""
         uniform_(self.weight, self.dim)
         if self.bias is not None:
             uniform_(self.bias, self.dim)
@@ -64,26 +64,26 @@ class CosineHead(Head):
 
     @property
     def scale(self) -> Tensor:
-        """The scale, > 0, scalar."""
+        """Scale of the logits, > 0, scalar."""
         return self.fixed_scale if self.raw_scale is None else learned_scale(self.raw_scale)
 
     def set_scale(self, scale: float) -> None:
-        """Keeps the scale at a number from now on; it is no parameter then."""
+        """Fixes the scale; it is not a parameter any more."""
         if not scale > 0:
             raise ValueError(f"head.params.scale must be > 0 or null (learned), got {scale}.")
         self.raw_scale = None
         self.fixed_scale = self.weight.new_tensor(float(scale))
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> similarities [B, C], bias added."""
+        """Embeddings [B, D] -> similarities plus bias [B, C], not scaled."""
         similarities = self.similarity(cosines(embeddings, self.weight))
         return similarities if self.bias is None else similarities + self.bias
 
     def similarity(self, cosines: Tensor) -> Tensor:
-        """What is made of the cosines [B, C]: here, nothing."""
+        """Cosines [B, C] -> similarities [B, C]; the same here, subclasses may change them."""
         return cosines
 
     @property
     def geometry(self) -> Cosine:
-        """Cosine of the embeddings."""
+        """Embeddings are compared by their cosine."""
         return Cosine()

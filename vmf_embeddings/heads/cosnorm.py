@@ -1,4 +1,4 @@
-"""The cosine classifier whose logits grow with the length of the feature, up to a bound.
+"""The cosine classifier whose logits increase with the norm of the feature, up to a bound.
 
 Liu et al. 2019, "Large-Scale Long-Tailed Recognition in an Open World", https://arxiv.org/abs/1904.05160:
 its classifier on squashed features, after Sabour et al. 2017, https://arxiv.org/abs/1710.09829.
@@ -14,8 +14,8 @@ def squashed_cosines(embeddings: Tensor, class_weights: Tensor) -> Tensor:
     """Cosines times |f| / (1 + |f|).
 
     Args:
-        embeddings: f [B, D]; long ones count fully, short ones little.
-        class_weights: [C, D], any length.
+        embeddings: f [B, D].
+        class_weights: [C, D], any norm.
 
     Returns:
         [B, C] in (-1, 1).
@@ -24,17 +24,17 @@ def squashed_cosines(embeddings: Tensor, class_weights: Tensor) -> Tensor:
         >>> squashed_cosines(torch.tensor([[0.0, 3.0]]), torch.eye(2))
         tensor([[0.0000, 0.7500]])
     """
-    lengths = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
-    return embeddings / (1 + lengths) @ torch.nn.functional.normalize(class_weights, dim=-1).T
+    norms = torch.linalg.vector_norm(embeddings, dim=-1, keepdim=True)
+    return embeddings / (1 + norms) @ torch.nn.functional.normalize(class_weights, dim=-1).T
 
 
 class CosNormHead(CosineHead):
-    """Squashed cosines times a constant; no bias.
+    """Logits s cos(f, w_k) |f| / (1 + |f|), without bias.
 
     Args:
         n_classes: C.
         dim: D.
-        scale: > 0; None = learned, as in `CosineHead`.
+        scale: s > 0; None = learned, as in `CosineHead`.
     """
 
     uses_norm = True

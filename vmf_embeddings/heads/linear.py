@@ -8,7 +8,7 @@ from vmf_embeddings.heads.base import Head, uniform_
 
 
 class LinearHead(Head):
-    """Logits w_k . f + b_k, not scaled; starts as `nn.Linear` does.
+    """Logits w_k . f + b_k, initialised as `nn.Linear`.
 
     Args:
         n_classes: C.
@@ -23,7 +23,7 @@ class LinearHead(Head):
         self.reset()
 
     def reset(self) -> None:
-        """Draws weights and biases from U(-1/sqrt(D), 1/sqrt(D))."""
+        """Weights and bias from U(-1/sqrt(D), 1/sqrt(D))."""
         for parameter in self.parameters():
             uniform_(parameter, self.dim)
 
@@ -33,5 +33,5 @@ class LinearHead(Head):
 
     @property
     def geometry(self) -> Euclidean:
-        """Euclidean distance of the raw embeddings."""
+        """Embeddings are compared by their Euclidean distance."""
         return Euclidean()

@@ -1,4 +1,4 @@
-"""Learnable weight scaling: the classifier of a first stage under one new number per class.
+"""Learnable weight scaling: the classifier of a first stage, times a learned factor per class.
 
 Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", section 4,
 https://arxiv.org/abs/1910.09217.
@@ -11,14 +11,14 @@ from vmf_embeddings.heads.linear import LinearHead
 
 
 class LWSHead(LinearHead):
-    """Logits s_k (w_k . f + b_k) with w and b of another head, which stay; only s is learned.
+    """Logits s_k (w_k . f + b_k) with frozen w and b of another head; only s is learned.
 
-    It belongs to a second stage, which hands it the classifier of the first by `copy_weights_from`.
+    For a second stage, which sets w and b by `copy_weights_from`.
 
     Args:
         n_classes: C.
         dim: D.
-        bias: whether there is a b; it is scaled too.
+        bias: whether there is a b.
     """
 
     second_stage = "lws"
@@ -30,7 +30,7 @@ class LWSHead(LinearHead):
         self.scales = nn.Parameter(torch.ones(n_classes))
 
     def reset(self) -> None:
-        """Draws w and b as in `LinearHead`; the scales become 1."""
+        """Initialises w and b as in `LinearHead`, the scales to 1."""
         super().reset()
         if "scales" in self._parameters:
             nn.init.ones_(self.scales)

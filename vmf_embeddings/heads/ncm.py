@@ -1,4 +1,4 @@
-"""The nearest class mean: no training, only the means of the training features.
+"""Nearest class mean classifier: no parameters are learned, it uses the means of the features.
 
 Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition", section 4,
 https://arxiv.org/abs/1910.09217.
@@ -15,15 +15,18 @@ DISTANCES = ("l2", "dot")
 
 
 def class_means(embeddings: Tensor, labels: Tensor, n_classes: int) -> Tensor:
-    """Mean of the rows of each class.
+    """Mean embedding of each class.
 
     Args:
         embeddings: [N, D].
         labels: [N] in 0..C-1.
-        n_classes: C; every class has a row.
+        n_classes: C.
 
     Returns:
         [C, D].
+
+    Raises:
+        ValueError: a class has no row.
 
     Example:
         >>> class_means(torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1]), 2)
@@ -39,16 +42,16 @@ def class_means(embeddings: Tensor, labels: Tensor, n_classes: int) -> Tensor:
 
 
 class NCMHead(Head):
-    """Logits are how close an embedding is to the class means; it has no parameters.
+    """Logits are minus the squared distances to the class means, or dot products with them.
 
-    It belongs to a second stage, which calls `fit` with the training split's embeddings.
+    For a second stage, which calls `fit` with the embeddings of the training split.
 
     Args:
         n_classes: C.
         dim: D.
-        features: "un" = as they are, "l2n" = of length 1, "cl2n" = the mean of all training
-            features taken off, then of length 1. Means are not brought to length 1 again.
-        distance: "l2" = minus the squared distance, "dot" = dot product over D.
+        features: "un" = unchanged, "l2n" = normalised, "cl2n" = mean of all training features
+            subtracted, then normalised. The class means are not normalised again.
+        distance: "l2" = minus the squared distance (without |f|^2), "dot" = dot product / D.
     """
 
     second_stage = "ncm"
@@ -59,13 +62,13 @@ class NCMHead(Head):
 
     def __init__(self, n_classes: int, dim: int, features: str, distance: str) -> None:
         super().__init__(n_classes, dim)
-        for knob, value, known in (
+        for name, value, known in (
             ("features", features, FEATURES),
             ("distance", distance, DISTANCES),
         ):
             if value not in known:
                 raise ValueError(
-                    f"head.params.{knob} must be one of {', '.join(known)}, got {value!r}."
+                    f"head.params.{name} must be one of {', '.join(known)}, got {value!r}."
                 )
         self.features, self.distance = features, distance
         self.bias = None
@@ -75,12 +78,12 @@ class NCMHead(Head):
 
     @property
     def weight(self) -> Tensor | None:
-        """The means [C, D]; None where they are means of centred features."""
+        """Class means [C, D]; None if they are means of centred features."""
         return None if self.features == "cl2n" else self.centroids
 
     @torch.no_grad()
     def fit(self, embeddings: Tensor, labels: Tensor) -> None:
-        """Takes the means of the training split: embeddings [N, D], labels [N] in 0..C-1."""
+        """Computes the means from the training split: embeddings [N, D], labels [N] in 0..C-1."""
         wide = embeddings.double()
         if self.features == "cl2n":
             self.center.copy_(wide.mean(0))
@@ -88,31 +91,31 @@ class NCMHead(Head):
         self.is_fitted.fill_(True)
 
     def reset(self) -> None:
-        """Forgets the means."""
+        """Sets all means to 0, as before `fit`."""
         for buffer in self.buffers():
             buffer.zero_()
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> [B, C], larger = closer."""
+        """Embeddings [B, D] -> logits [B, C]; needs `fit`."""
         if not self.is_fitted:
             raise ValueError(
-                "head=ncm has no class means yet: it is the second stage of a trained run, as in "
+                "head=ncm has no class means yet: it is for the second stage of a trained run, "
                 "mode=ncm run=RUN_FOLDER."
             )
         rows = self._features(embeddings)
         dots = rows @ self.centroids.T
         if self.distance == "dot":
             return dots / self.dim
-        lengths = rows.square().sum(-1)[:, None] + self.centroids.square().sum(-1)
-        return 2 * dots - lengths
+        norms = rows.square().sum(-1)[:, None] + self.centroids.square().sum(-1)
+        return 2 * dots - norms
 
     def _features(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] as they are compared with the means."""
+        """Embeddings [B, D], centred and normalised as `features` asks."""
         if self.features == "un":
             return embeddings
         return torch.nn.functional.normalize(embeddings - self.center.to(embeddings), dim=-1)
 
     @property
     def geometry(self) -> Geometry:
-        """Euclidean for features as they are, else cosine."""
+        """Euclidean for unchanged features, otherwise cosine."""
         return Euclidean() if self.features == "un" else Cosine()

@@ -1,18 +1,18 @@
-"""Weight maps after training: class weights brought to more equal lengths."""
+"""Rescaling of class weights after training, which makes their norms more equal."""
 
 import torch
 from torch import Tensor
 
 
 def tau_normalized(class_weights: Tensor, tau: float) -> Tensor:
-    """Class weights over their length to the power tau.
+    """Class weights w_k / |w_k|^tau.
 
     Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition",
     section 4, https://arxiv.org/abs/1910.09217. Their classifier drops the bias as well.
 
     Args:
-        class_weights: [C, D], none of length 0.
-        tau: 0 leaves them as they are, 1 gives all the length 1; beyond 1 the short get longer.
+        class_weights: [C, D], no row of norm 0.
+        tau: 0 = unchanged, 1 = norm 1; above 1 the order of the norms is reversed.
 
     Returns:
         [C, D].
@@ -21,49 +21,49 @@ def tau_normalized(class_weights: Tensor, tau: float) -> Tensor:
         >>> tau_normalized(torch.tensor([[3.0, 4.0]]), 1.0)
         tensor([[0.6000, 0.8000]])
     """
-    lengths = torch.linalg.vector_norm(class_weights, dim=-1, keepdim=True)
-    return class_weights / lengths**tau
+    norms = torch.linalg.vector_norm(class_weights, dim=-1, keepdim=True)
+    return class_weights / norms**tau
 
 
-def length_limit(class_weights: Tensor, share: float) -> Tensor:
-    """The length `share` of the way from the shortest to the longest class weight.
+def norm_limit(class_weights: Tensor, fraction: float) -> Tensor:
+    """Norm at a fraction of the range from the smallest to the largest norm of the class weights.
 
     Args:
         class_weights: [C, D].
-        share: in [0, 1]; 1 = the longest.
+        fraction: in [0, 1]; 0 = the smallest norm, 1 = the largest.
 
     Returns:
         Scalar.
 
     Example:
-        >>> length_limit(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), 0.5)
+        >>> norm_limit(torch.tensor([[1.0, 0.0], [0.0, 3.0]]), 0.5)
         tensor(2.)
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"the share of a length limit must be in [0, 1], got {share}.")
-    lengths = torch.linalg.vector_norm(class_weights, dim=-1)
-    return lengths.min() + share * (lengths.max() - lengths.min())
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"the fraction of the range of norms must be in [0, 1], got {fraction}.")
+    norms = torch.linalg.vector_norm(class_weights, dim=-1)
+    return norms.min() + fraction * (norms.max() - norms.min())
 
 
-def shortened(class_weights: Tensor, limit: Tensor | float) -> Tensor:
-    """Class weights with the longer ones pulled back to a ball: MaxNorm's projection.
+def max_norm_projected(class_weights: Tensor, limit: Tensor | float) -> Tensor:
+    """Class weights projected onto the ball of radius `limit`: w_k min(1, limit / |w_k|).
 
     Alshammari et al. 2022, "Long-Tailed Recognition via Weight Balancing", equation 5,
-    https://arxiv.org/abs/2203.14197. It is meant to follow every step of a training; by itself it
-    only caps the longest weights.
+    https://arxiv.org/abs/2203.14197. The paper applies it after every training step; here it is
+    applied once, after training.
 
     Args:
         class_weights: [C, D].
-        limit: greatest length, > 0.
+        limit: largest norm, > 0.
 
     Returns:
         [C, D].
 
     Example:
-        >>> shortened(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
+        >>> max_norm_projected(torch.tensor([[3.0, 4.0], [0.3, 0.4]]), 1.0)
         tensor([[0.6000, 0.8000],
                 [0.3000, 0.4000]])
     """
-    lengths = torch.linalg.vector_norm(class_weights, dim=-1, keepdim=True)
-    tiny = torch.finfo(class_weights.dtype).tiny  # a weight of length 0 stays 0
-    return class_weights * (limit / lengths.clamp_min(tiny)).clamp_max(1)
+    norms = torch.linalg.vector_norm(class_weights, dim=-1, keepdim=True)
+    tiny = torch.finfo(class_weights.dtype).tiny  # a weight of norm 0 stays 0
+    return class_weights * (limit / norms.clamp_min(tiny)).clamp_max(1)

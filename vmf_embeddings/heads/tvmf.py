@@ -1,4 +1,4 @@
-"""The t-vMF classifier: cosines through a similarity with heavy tails.
+"""The t-vMF classifier: a heavy-tailed similarity in place of the cosine.
 
 Kobayashi 2021, "T-vMF Similarity for Regularizing Intra-Class Feature Distribution", CVPR,
 equation 6, https://openaccess.thecvf.com/content/CVPR2021/html/Kobayashi_T-vMF_Similarity_for_Regularizing_Intra-Class_Feature_Distribution_CVPR_2021_paper.html.
@@ -13,27 +13,27 @@ from vmf_embeddings.heads.cosine import CosineHead
 def tvmf_similarity(cosine: Tensor, kappa: Tensor | float) -> Tensor:
     """The t-vMF similarity (1 + c) / (1 + kappa (1 - c)) - 1 of a cosine c.
 
-    It leads from -1 at c = -1 to 1 at c = 1, is the cosine itself for kappa = 0, and is increasing
-    for kappa > -1/2 only. Its slope is 1 + 2 kappa at c = 1 and the inverse of that at c = -1. It
-    is formed as (c - kappa (1 - c)) / (1 + kappa (1 - c)), which takes no 1 from a number near 1.
+    It is -1 at c = -1 and 1 at c = 1, equals c for kappa = 0, and increases with c only for
+    kappa > -1/2. Its slope is 1 + 2 kappa at c = 1 and 1 / (1 + 2 kappa) at c = -1. It is computed
+    as (c - kappa (1 - c)) / (1 + kappa (1 - c)), which avoids cancellation.
 
     Args:
         cosine: any shape, in [-1, 1].
-        kappa: > -1/2; concentration: the larger, the closer to the class weight counts as similar.
+        kappa: concentration, > -1/2; the larger, the faster the similarity falls with the angle.
 
     Returns:
-        The shape of `cosine`, in [-1, 1].
+        Shape of `cosine`, in [-1, 1].
 
     Example:
         >>> tvmf_similarity(torch.tensor([-1.0, 0.0, 0.9, 1.0]), 16.0)
         tensor([-1.0000, -0.9412, -0.2692,  1.0000])
     """
-    spread = kappa * (1 - cosine)
-    return (cosine - spread) / (1 + spread)
+    decrease = kappa * (1 - cosine)
+    return (cosine - decrease) / (1 + decrease)
 
 
 class TVMFHead(CosineHead):
-    """Logits of the t-vMF similarity with every class, plus a bias, under a scale.
+    """Logits s (t-vMF similarity of f and w_k + b_k).
 
     Args:
         n_classes: C.
@@ -50,7 +50,7 @@ class TVMFHead(CosineHead):
     ) -> None:
         if not kappa > -0.5:
             raise ValueError(
-                f"head.params.kappa must be > -0.5, where the similarity stops growing with the "
+                f"head.params.kappa must be > -0.5, as the similarity must increase with the "
                 f"cosine, got {kappa}."
             )
         super().__init__(n_classes, dim, bias, scale)

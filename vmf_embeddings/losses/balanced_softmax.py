@@ -1,4 +1,4 @@
-"""Balanced softmax: cross-entropy under the class frequencies of the training split.
+"""Balanced softmax: cross-entropy of logits plus the log class frequencies of the training split.
 
 Ren et al. 2020, "Balanced Meta-Softmax for Long-Tailed Visual Recognition", equation 4,
 https://arxiv.org/abs/2007.10740.
@@ -13,12 +13,12 @@ from vmf_embeddings.losses.base import Loss
 def balanced_softmax_loss(logits: Tensor, labels: Tensor, class_counts: Tensor) -> Tensor:
     """Cross-entropy of z + log n.
 
-    The logits then fit a balanced test set: the frequencies are no longer theirs to learn. Equal
-    counts leave plain cross-entropy.
+    As the prior is added explicitly, the logits z themselves suit a balanced test set. Equal counts
+    give plain cross-entropy.
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         class_counts: images per class [C], >= 1.
 
     Returns:
@@ -39,5 +39,5 @@ class BalancedSoftmax(Loss):
     uses_prior = True
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         return balanced_softmax_loss(logits, labels, self.counts)

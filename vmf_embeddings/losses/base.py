@@ -1,4 +1,4 @@
-"""What every loss on logits offers; the counts of the training classes, where it needs them."""
+"""Base class of the losses on logits, with the counts of the training classes if they need them."""
 
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class Loss(nn.Module, ABC):
     """Scaled logits [B, C] and labels -> mean loss in nats.
 
-    A new one writes a pure function and a `forward` that hands it `class_counts` and the knobs.
-    What a loss knows of the class sizes acts in training alone: predictions come from the head.
+    A subclass implements `forward`, which calls a pure function with its parameters and `counts`.
+    Class sizes affect training only: predictions use the logits of the head.
     """
 
     needs_class_counts: ClassVar[bool] = False
@@ -19,10 +19,10 @@ class Loss(nn.Module, ABC):
     uses_prior: ClassVar[bool] = False
     """Whether it adds the log frequency of the classes to the logits."""
     requires_cosine_head: ClassVar[bool] = False
-    """Whether it works on bounded similarities, whose `scale` it then dictates."""
+    """Whether it needs bounded similarities, and then sets the head's scale to `scale`."""
 
     scale: float = 1.0
-    """What the head multiplies its similarities by, where `requires_cosine_head`."""
+    """Factor of the head's similarities, if `requires_cosine_head`."""
 
     class_counts: Tensor | None
 
@@ -43,18 +43,18 @@ class Loss(nn.Module, ABC):
 
         Args:
             logits: [B, C], scale applied.
-            labels: classes [B] in 0..C-1, or the share of every class [B, C], rows sum to 1.
-            features: what the head was given [B, D], for the losses that look at it.
+            labels: classes [B] in 0..C-1, or soft labels [B, C], whose rows sum to 1.
+            features: input of the head [B, D], for losses that need it.
 
         Returns:
             Scalar in nats.
         """
 
     def prepare(self, class_counts: Tensor) -> None:
-        """Takes the images per class [C] of the training split; they stay in the checkpoint.
+        """Stores the images per class [C] of the training split, as a buffer.
 
         Raises:
-            ValueError: a class has no image, so that its weight or prior would be infinite.
+            ValueError: a class has no image, so its weight or prior would be infinite.
         """
         if not self.needs_class_counts:
             return
@@ -81,26 +81,26 @@ class Loss(nn.Module, ABC):
         return self.class_counts
 
     def begin_epoch(self, epoch: int) -> None:
-        """Told before every epoch, counted from 0."""
+        """Called before every epoch, counted from 0."""
         self.epoch = epoch
 
     def for_prediction(self, logits: Tensor) -> Tensor:
-        """Logits [B, C] -> those whose softmax are this loss's probabilities. Default: the same."""
+        """Logits [B, C] -> logits [B, C] whose softmax are the probabilities. Default: unchanged."""
         return logits
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Makes room for the counts of a checkpoint: before `prepare` there is none."""
+        """Allocates the counts before they are loaded: until `prepare` they are empty."""
         counts = state.get(f"{prefix}class_counts")
         if counts is not None and self.class_counts is not None:
             self.class_counts = torch.empty_like(counts, device=self.class_counts.device)
         super()._load_from_state_dict(state, prefix, *rest)
 
 
-def shares(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
-    """Labels [B] as shares of the classes [B, C]; labels that are shares already stay so.
+def soft_labels(labels: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Labels [B] -> one-hot [B, C]; soft labels [B, C] (floating point) are returned as given.
 
     Example:
-        >>> shares(torch.tensor([1, 0]), 3, torch.float32)
+        >>> soft_labels(torch.tensor([1, 0]), 3, torch.float32)
         tensor([[0., 1., 0.],
                 [1., 0., 0.]])
     """

@@ -1,4 +1,4 @@
-"""Class-dependent temperatures: logits of rare classes are shrunk while training.
+"""Class-dependent temperatures: logits of rare classes are divided by more in training.
 
 Ye et al. 2020, "Identifying and Compensating for Feature Deviation in Imbalanced Deep Learning",
 equation 4, https://arxiv.org/abs/2001.01385.
@@ -11,11 +11,11 @@ from vmf_embeddings.losses.base import Loss
 
 
 def class_temperatures(class_counts: Tensor, gamma: float) -> Tensor:
-    """(n_max / n)^gamma: 1 for the largest class, more for all others.
+    """(n_max / n)^gamma: 1 for the largest class, larger for smaller classes.
 
     Args:
         class_counts: images per class [C], >= 1.
-        gamma: >= 0; 0 gives 1 to every class.
+        gamma: exponent, >= 0; 0 = 1 for every class.
 
     Returns:
         [C] in float64, >= 1.
@@ -29,10 +29,10 @@ def class_temperatures(class_counts: Tensor, gamma: float) -> Tensor:
 
 
 class CDT(Loss):
-    """Cross-entropy of logits over the temperatures of their classes; predictions are without.
+    """Cross-entropy of logits / class temperatures, in training only.
 
     Args:
-        gamma: >= 0.
+        gamma: exponent of the temperatures, >= 0.
     """
 
     needs_class_counts = True
@@ -44,6 +44,6 @@ class CDT(Loss):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         temperatures = class_temperatures(self.counts, self.gamma).to(logits.dtype)
         return cross_entropy(logits / temperatures, labels)

@@ -1,4 +1,4 @@
-"""Cross-entropy: the loss of every other, without any knowledge of class sizes."""
+"""Cross-entropy, without regard to class sizes."""
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -10,5 +10,5 @@ class CrossEntropy(Loss):
     """Mean negative log probability of the label."""
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         return cross_entropy(logits, labels)

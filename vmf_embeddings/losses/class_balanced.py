@@ -19,16 +19,16 @@ from vmf_embeddings.losses.weights import (
 def class_balanced_loss(
     logits: Tensor, labels: Tensor, class_counts: Tensor, beta: float, gamma: float
 ) -> Tensor:
-    """Focal loss or, for gamma = 0, cross-entropy; weighted by class, over the sum of weights.
+    """Sum of w_y loss / sum of w_y, with the focal loss or (gamma = 0) cross-entropy.
 
-    The weight multiplies the loss: the p of the focal factor stays a probability.
+    The weight multiplies the loss; p in the focal factor is not changed.
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         class_counts: images per class [C], >= 1.
         beta: of the effective number, in [0, 1).
-        gamma: of the focal factor, >= 0.
+        gamma: focal exponent, >= 0.
 
     Returns:
         Scalar in nats.
@@ -46,12 +46,12 @@ def class_balanced_loss(
 
 
 class ClassBalanced(Loss):
-    """Weighted cross-entropy or focal loss; the weights may begin late ("deferred").
+    """Class-weighted cross-entropy or focal loss, optionally weighted only from a later epoch on.
 
     Args:
         beta: of the effective number, in [0, 1).
         gamma: focal exponent, >= 0; 0 = cross-entropy.
-        start_epoch: epoch, from 0, from which on the weights act.
+        start_epoch: first epoch with weights, counted from 0 ("deferred re-weighting").
     """
 
     needs_class_counts = True
@@ -65,7 +65,7 @@ class ClassBalanced(Loss):
         self.beta, self.gamma, self.start_epoch = beta, gamma, start_epoch
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         counts = self.counts
         if self.epoch < self.start_epoch:
             return focal_loss(logits, labels, self.gamma)
@@ -75,10 +75,10 @@ class ClassBalanced(Loss):
 def check_beta(beta: float) -> None:
     """Refuses a beta of the effective number outside [0, 1)."""
     if not 0 <= beta < 1:
-        raise ValueError(f"loss.params.beta must be in [0, 1), as 0.9999, got {beta}.")
+        raise ValueError(f"loss.params.beta must be in [0, 1), such as 0.9999, got {beta}.")
 
 
-def check_epoch(knob: str, epoch: int | None) -> None:
-    """Refuses an epoch below 0; None is none."""
+def check_epoch(name: str, epoch: int | None) -> None:
+    """Refuses an epoch below 0; None = never."""
     if epoch is not None and epoch < 0:
-        raise ValueError(f"loss.params.{knob} counts epochs from 0, got {epoch}.")
+        raise ValueError(f"loss.params.{name} counts epochs from 0, got {epoch}.")

@@ -11,10 +11,10 @@ from vmf_embeddings.losses.weights import power_weights, weighted_cross_entropy
 
 
 class CostSensitive(Loss):
-    """Cross-entropy weighted by (n_min / n)^gamma, over the sum of the weights.
+    """Sum of w_y CE / sum of w_y with w_y = (n_min / n_y)^gamma.
 
     Args:
-        gamma: >= 0.
+        gamma: exponent, >= 0.
     """
 
     needs_class_counts = True
@@ -26,5 +26,5 @@ class CostSensitive(Loss):
         self.gamma = gamma
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         return weighted_cross_entropy(logits, labels, power_weights(self.counts, self.gamma))

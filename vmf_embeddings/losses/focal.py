@@ -1,4 +1,4 @@
-"""Focal loss: what is already predicted well counts less.
+"""Focal loss: images that are predicted well have less weight.
 
 Lin et al. 2017, "Focal Loss for Dense Object Detection", https://arxiv.org/abs/1708.02002, for
 several classes: with one softmax, or with one sigmoid per class.
@@ -7,7 +7,7 @@ several classes: with one softmax, or with one sigmoid per class.
 from torch import Tensor
 from torch.nn.functional import log_softmax, logsigmoid
 
-from vmf_embeddings.losses.base import Loss, shares
+from vmf_embeddings.losses.base import Loss, soft_labels
 
 FORMS = ("softmax", "sigmoid")
 
@@ -17,7 +17,7 @@ def focal_of(cross_entropies: Tensor, gamma: float) -> Tensor:
 
     Args:
         cross_entropies: -log p >= 0, any shape.
-        gamma: >= 0; 0 leaves the cross-entropies as they are.
+        gamma: >= 0; 0 = unchanged.
 
     Returns:
         The same shape, in nats.
@@ -29,11 +29,10 @@ def focal_of(cross_entropies: Tensor, gamma: float) -> Tensor:
     """
     if gamma == 0:
         return cross_entropies
-    # 0^gamma has no finite slope for gamma < 1: there p is kept a rounding error below 1
-    wrong = -(-cross_entropies).expm1()
-    if gamma < 1:
-        wrong = wrong.clamp_min(1e-12)
-    return wrong**gamma * cross_entropies
+    one_minus_p = -(-cross_entropies).expm1()
+    if gamma < 1:  # x^gamma has an infinite slope at 0
+        one_minus_p = one_minus_p.clamp_min(1e-12)
+    return one_minus_p**gamma * cross_entropies
 
 
 def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
@@ -41,7 +40,7 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         gamma: >= 0.
 
     Returns:
@@ -59,11 +58,11 @@ def focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
 
 
 def sigmoid_focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """Focal binary cross-entropies, summed over the classes, mean over the batch.
+    """Focal binary cross-entropies: summed over the classes, averaged over the batch.
 
     Args:
         logits: [B, C], of one sigmoid per class.
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         gamma: >= 0.
 
     Returns:
@@ -74,13 +73,14 @@ def sigmoid_focal_loss(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
         >>> sigmoid_focal_loss(torch.zeros(1, 3), torch.tensor([0]), gamma=0.0)  # 3 log 2
         tensor(2.0794)
     """
-    target = shares(labels, logits.shape[1], logits.dtype)
-    yes, no = focal_of(-logsigmoid(logits), gamma), focal_of(-logsigmoid(-logits), gamma)
-    return (target * yes + (1 - target) * no).sum(-1).mean()
+    target = soft_labels(labels, logits.shape[1], logits.dtype)
+    positive = focal_of(-logsigmoid(logits), gamma)
+    negative = focal_of(-logsigmoid(-logits), gamma)
+    return (target * positive + (1 - target) * negative).sum(-1).mean()
 
 
 class Focal(Loss):
-    """Focal loss in one of its two forms; predictions use the matching activation.
+    """Focal loss on a softmax over the classes or on one sigmoid per class.
 
     Args:
         gamma: >= 0.
@@ -96,10 +96,10 @@ class Focal(Loss):
         self.gamma, self.form = gamma, form
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         loss = focal_loss if self.form == "softmax" else sigmoid_focal_loss
         return loss(logits, labels, self.gamma)
 
     def for_prediction(self, logits: Tensor) -> Tensor:
-        """Logits [B, C]; those of sigmoids as log sigmoids, whose softmax shares 1 by sigmoid."""
+        """Logits [B, C]; log sigmoids for form=sigmoid, whose softmax normalises the sigmoids."""
         return logits if self.form == "softmax" else logsigmoid(logits)

@@ -1,4 +1,4 @@
-"""LDAM: cosine softmax with margins that grow as classes shrink; deferred re-weighting (DRW).
+"""LDAM: cosine softmax with larger margins for smaller classes; deferred re-weighting (DRW).
 
 Cao et al. 2019, "Learning Imbalanced Datasets with Label-Distribution-Aware Margin Loss",
 equations 13 and 14, https://arxiv.org/abs/1906.07413.
@@ -7,13 +7,13 @@ equations 13 and 14, https://arxiv.org/abs/1906.07413.
 import torch
 from torch import Tensor
 
-from vmf_embeddings.losses.base import Loss, shares
+from vmf_embeddings.losses.base import Loss, soft_labels
 from vmf_embeddings.losses.class_balanced import check_beta, check_epoch
 from vmf_embeddings.losses.weights import effective_number_weights, weighted_cross_entropy
 
 
 def ldam_margins(class_counts: Tensor, max_margin: float) -> Tensor:
-    """Margins in proportion to n^(-1/4); the smallest class has `max_margin`.
+    """Margins max_margin (n_min / n)^(1/4), largest for the smallest class.
 
     Args:
         class_counts: images per class [C], >= 1.
@@ -32,13 +32,13 @@ def ldam_margins(class_counts: Tensor, max_margin: float) -> Tensor:
 def ldam_loss(
     logits: Tensor, labels: Tensor, margins: Tensor, scale: float, weights: Tensor
 ) -> Tensor:
-    """Cross-entropy of s (z - m_y at the label), weighted by class, over the sum of weights.
+    """Sum of w_y CE(s (z - m_y)) / sum of w_y; the margin is subtracted from the target's logit.
 
-    A mixed label takes of every class's margin as much as its share.
+    With soft labels, the margin of each class is multiplied by its label.
 
     Args:
         logits: s z [B, C], cosines z with their scale applied.
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         margins: m of the classes [C].
         scale: s > 0.
         weights: of the classes [C].
@@ -51,19 +51,19 @@ def ldam_loss(
         >>> ldam_loss(2 * z, y, torch.tensor([0.5, 0.1]), 2.0, torch.ones(2))  # log(1 + e)
         tensor(1.3133)
     """
-    target = shares(labels, logits.shape[1], logits.dtype)
-    lowered = logits - scale * margins.to(logits.dtype) * target
-    return weighted_cross_entropy(lowered, labels, weights)
+    target = soft_labels(labels, logits.shape[1], logits.dtype)
+    with_margins = logits - scale * margins.to(logits.dtype) * target
+    return weighted_cross_entropy(with_margins, labels, weights)
 
 
 class LDAM(Loss):
-    """Margins by class size in training; with `drw_epoch`, class-balanced weights from then on.
+    """Class-dependent margins in training, and class-balanced weights from `drw_epoch` on.
 
     Args:
         max_margin: of the smallest class, a difference of cosines, in [0, 2).
-        scale: s of the logits > 0; the head takes it.
-        drw_epoch: epoch, from 0, from which on the weights act; None = never.
-        beta: of the weights' effective number, in [0, 1).
+        scale: s > 0, which the head is given as its scale.
+        drw_epoch: first epoch with class-balanced weights, counted from 0; None = never.
+        beta: of the effective number in these weights, in [0, 1).
     """
 
     needs_class_counts = True
@@ -84,13 +84,13 @@ class LDAM(Loss):
 
     @property
     def class_weights(self) -> Tensor:
-        """Weights [C] of the present epoch."""
+        """Weights of the classes in the current epoch, [C]."""
         counts = self.counts
         if self.drw_epoch is None or self.epoch < self.drw_epoch:
             return torch.ones_like(counts, dtype=torch.float64)
         return effective_number_weights(counts, self.beta)
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Scaled logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Scaled logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         margins = ldam_margins(self.counts, self.max_margin)
         return ldam_loss(logits, labels, margins, self.scale, self.class_weights)

@@ -1,7 +1,7 @@
-"""Logit adjustment: cross-entropy under a power of the class frequencies.
+"""Logit adjustment: cross-entropy of logits plus tau times the log class frequencies.
 
 Menon et al. 2021, "Long-Tail Learning via Logit Adjustment", equation 10,
-https://arxiv.org/abs/2007.07314. Its other form, after training, is `method.params.posthoc_tau`.
+https://arxiv.org/abs/2007.07314. The post-hoc form is `method.params.posthoc_tau`.
 """
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from vmf_embeddings.losses.base import Loss
 
 
 def log_frequencies(class_counts: Tensor) -> Tensor:
-    """Log share of every class among the training images.
+    """Log frequency of every class among the training images.
 
     Args:
         class_counts: images per class [C], >= 1.
@@ -34,7 +34,7 @@ def logit_adjustment_loss(
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         class_counts: images per class [C], >= 1.
         tau: 0 = plain cross-entropy, 1 = balanced softmax.
 
@@ -51,10 +51,10 @@ def logit_adjustment_loss(
 
 
 class LogitAdjustment(Loss):
-    """Cross-entropy of adjusted logits, in training only.
+    """Cross-entropy of z + tau log pi, in training only.
 
     Args:
-        tau: >= 0.
+        tau: factor of the log frequencies, >= 0.
     """
 
     needs_class_counts = True
@@ -67,5 +67,5 @@ class LogitAdjustment(Loss):
         self.tau = tau
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         return logit_adjustment_loss(logits, labels, self.counts, self.tau)

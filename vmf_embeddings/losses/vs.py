@@ -19,10 +19,10 @@ def vector_scaling_loss(
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         class_counts: images per class [C], >= 1.
-        gamma: >= 0; 0 leaves logit adjustment.
-        tau: 0 leaves class-dependent temperatures.
+        gamma: exponent of the temperatures, >= 0; 0 = logit adjustment.
+        tau: factor of the log frequencies pi; 0 = class-dependent temperatures only.
 
     Returns:
         Mean in nats, scalar.
@@ -39,11 +39,11 @@ def vector_scaling_loss(
 
 
 class VectorScaling(Loss):
-    """Cross-entropy of scaled and shifted logits; predictions are without both.
+    """Cross-entropy of z / (n_max / n)^gamma + tau log pi, in training only.
 
     Args:
-        gamma: of the temperatures, >= 0.
-        tau: of the log prior, >= 0.
+        gamma: exponent of the temperatures, >= 0.
+        tau: factor of the log frequencies, >= 0.
     """
 
     needs_class_counts = True
@@ -51,11 +51,11 @@ class VectorScaling(Loss):
 
     def __init__(self, gamma: float, tau: float) -> None:
         super().__init__()
-        for knob, value in (("gamma", gamma), ("tau", tau)):
+        for name, value in (("gamma", gamma), ("tau", tau)):
             if not value >= 0:
-                raise ValueError(f"loss.params.{knob} must be >= 0, got {value}.")
+                raise ValueError(f"loss.params.{name} must be >= 0, got {value}.")
         self.gamma, self.tau = gamma, tau
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
-        """Logits [B, C], labels [B] or shares [B, C] -> scalar in nats."""
+        """Logits [B, C], labels [B] or soft labels [B, C] -> scalar in nats."""
         return vector_scaling_loss(logits, labels, self.counts, self.gamma, self.tau)

@@ -1,4 +1,4 @@
-"""Weights of the classes, and the mean over a batch that they weigh."""
+"""Class weights from class sizes, and weighted means over a batch."""
 
 import math
 
@@ -6,18 +6,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-from vmf_embeddings.losses.base import shares
+from vmf_embeddings.losses.base import soft_labels
 
 
 def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
-    """Weights in proportion to 1 / effective number, (1 - beta) / (1 - beta^n); their mean is 1.
+    """Weights proportional to (1 - beta) / (1 - beta^n), the inverse effective number; mean 1.
 
     Cui et al. 2019, "Class-Balanced Loss Based on Effective Number of Samples", equation 2,
     https://arxiv.org/abs/1901.05555.
 
     Args:
         class_counts: images per class [C], >= 1.
-        beta: in [0, 1); 0 gives equal weights, towards 1 they go like 1/n.
+        beta: in [0, 1); 0 = equal weights, in the limit of 1 proportional to 1/n.
 
     Returns:
         [C] in float64.
@@ -33,11 +33,11 @@ def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
 
 
 def power_weights(class_counts: Tensor, gamma: float) -> Tensor:
-    """Weights (n_min / n)^gamma: 1 for the smallest class, less for all others.
+    """Weights (n_min / n)^gamma: 1 for the smallest class, smaller for larger classes.
 
     Args:
         class_counts: images per class [C], >= 1.
-        gamma: >= 0; 0 gives equal weights, 1/2 the square root, 1 the inverse count.
+        gamma: >= 0; 0 = equal weights, 1 = inverse counts.
 
     Returns:
         [C] in float64.
@@ -50,11 +50,11 @@ def power_weights(class_counts: Tensor, gamma: float) -> Tensor:
 
 
 def weighted_mean(losses: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Mean of the losses of the labels, each weighted by its class: sum(w l) / sum(w).
+    """Class-weighted mean of the losses of the labels: sum(w_y l_y) / sum(w_y).
 
     Args:
-        losses: what each class would cost as the label [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        losses: loss of every possible label [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         weights: of the classes [C], >= 0, in the dtype of `losses`.
 
     Returns:
@@ -65,16 +65,16 @@ def weighted_mean(losses: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         >>> weighted_mean(losses, labels, torch.tensor([1.0, 3.0]))
         tensor(3.2500)
     """
-    of_labels = shares(labels, losses.shape[1], losses.dtype) * weights
-    return (of_labels * losses).sum() / of_labels.sum()
+    label_weights = soft_labels(labels, losses.shape[1], losses.dtype) * weights
+    return (label_weights * losses).sum() / label_weights.sum()
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Cross-entropy, weighted by class and over the sum of the weights.
+    """Class-weighted cross-entropy, sum(w_y CE) / sum(w_y).
 
     Args:
         logits: [B, C].
-        labels: [B] in 0..C-1, or shares [B, C].
+        labels: [B] in 0..C-1, or soft labels [B, C].
         weights: of the classes [C], >= 0.
 
     Returns:
