@@ -128,3 +128,41 @@ def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
             f"{entry.filename!r} holds {entry.file_size} bytes, the shape {list(shape)} of "
             f"{dtype} that it claims takes {size}"
         )
+
+
+def npz_keys(path: str | Path) -> list[str]:
+    """Names of the arrays in an `.npz`, without reading them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such archive.
+    """
+    with open_regular(path) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return [name.removesuffix(".npy") for name in archive.namelist()[:MOST_MEMBERS]]
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
+            raise ValueError(f"{path} is no .npz archive: {printable(error)}") from error
+
+
+def read_npy(path: str | Path, kinds: str) -> np.ndarray:
+    """The array of an `.npy`, mapped into memory, so that a size it lacks is refused.
+
+    Args:
+        path: of the file.
+        kinds: kinds of dtype that it may have, of `NUMBERS` and `TEXTS`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such file, claims another size than it has, or holds another kind of
+            values, such as Python objects.
+    """
+    open_regular(path).close()  # no pipe, no device
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError, *_BAD_HEADER) as error:
+        raise ValueError(f"{path} is no usable .npy file: {printable(error)}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
+        held = array.dtype if isinstance(array, np.ndarray) else "several arrays"
+        raise ValueError(f"{path} holds {str(held)[:40]}, expected numbers or text")
+    return array

@@ -1,0 +1,1 @@
+"""What commands do, as functions on arrays; `vmf_embeddings` itself exports them."""
