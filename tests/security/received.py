@@ -53,9 +53,11 @@ def forge_run_of_2021(folder: Path, text: str) -> Path:
     return folder
 
 
-def complaint(cwd: Path, *arguments: str, module: str = MAIN, **environment: str) -> str:
+def complaint(
+    cwd: Path, *arguments: str, module: str = MAIN, fresh: bool = False, **environment: str
+) -> str:
     """What a command says that must end as for a user's mistake, without a trace."""
-    done = command(module, *arguments, cwd=cwd, **environment)
+    done = command(module, *arguments, cwd=cwd, fresh=fresh, **environment)
     assert done.returncode == 2, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done.stderr

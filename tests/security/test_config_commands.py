@@ -35,7 +35,7 @@ def test_no_pickle_is_read(tmp_path, words):
 )
 def test_nothing_is_imported_from_the_folder_a_command_is_typed_in(tmp_path, module):
     plant(tmp_path)
-    command(module, "mode=x" if module == MAIN else "nothing_here", cwd=tmp_path)
+    command(module, "mode=x" if module == MAIN else "nothing_here", cwd=tmp_path, fresh=True)
     assert not (tmp_path / "marker").exists()
 
 
@@ -58,7 +58,7 @@ def test_a_users_own_module_is_found_and_still_no_plugin(tmp_path):
     (tmp_path / "own/dataset").mkdir(parents=True)
     (tmp_path / "own/dataset/mine.yaml").write_text("name: mine\nparams: {_target_: mine.Data}\n")
     words = ["--config-dir=own", "dataset=mine"]
-    assert "error: mine" in complaint(tmp_path, *words, VMF_ALLOW_TARGETS="mine.Data")
+    assert "error: mine" in complaint(tmp_path, *words, fresh=True, VMF_ALLOW_TARGETS="mine.Data")
     assert not (tmp_path / "marker").exists()
 
 
