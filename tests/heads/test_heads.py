@@ -280,7 +280,7 @@ def test_nearest_class_mean_needs_its_means():
 
 
 def test_weights_of_another_size_are_not_taken():
-    with pytest.raises(ValueError, match=r"wants class weights \[5, 4\].*\[5, 3\]"):
+    with pytest.raises(ValueError, match=r"needs class weights \[5, 4\].*\[5, 3\]"):
         made("lws").copy_weights_from(made("linear", dim=3))
 
 

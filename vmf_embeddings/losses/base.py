@@ -85,7 +85,7 @@ class Loss(nn.Module, ABC):
         self.epoch = epoch
 
     def for_prediction(self, logits: Tensor) -> Tensor:
-        """Logits [B, C] -> logits [B, C] whose softmax are the probabilities. Default: unchanged."""
+        """Logits [B, C] -> [B, C], whose softmax are the probabilities. Default: unchanged."""
         return logits
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
