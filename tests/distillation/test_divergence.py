@@ -54,7 +54,7 @@ def test_loss_gradient_and_counts_equal_the_formula(golden):
             )
 
 
-def test_it_is_the_forward_divergence_the_teacher_first():
+def test_it_is_the_divergence_of_the_teacher_from_the_student_not_the_reverse():
     student, teacher = normal(B, C), normal(B, C, seed=1)
     t, s = (teacher / 2).softmax(-1), student.softmax(-1)
     forward = (t * (t / s).log()).sum(-1).mean()

@@ -73,10 +73,10 @@ def test_counts_grow_uniform_with_temperature_and_are_predictions_as_it_vanishes
     torch.testing.assert_close(virtual_counts(logits(), 1e-6), predicted)
 
 
-def test_the_most_frequent_class_gives_and_the_rarest_takes():
-    """A network that always leans to class 0 hands over ever more of it as it is flattened."""
-    leaning = logits() + torch.linspace(6, -6, C, dtype=torch.float64)
-    first = [virtual_counts(leaning, tau)[0].item() for tau in (1, 3, 6, 20)]
-    last = [virtual_counts(leaning, tau)[-1].item() for tau in (1, 3, 6, 20)]
+def test_flattening_moves_counts_from_the_most_to_the_least_frequent_class():
+    """For a network biased to class 0 its count decreases, and that of the last class increases."""
+    biased = logits() + torch.linspace(6, -6, C, dtype=torch.float64)
+    first = [virtual_counts(biased, tau)[0].item() for tau in (1, 3, 6, 20)]
+    last = [virtual_counts(biased, tau)[-1].item() for tau in (1, 3, 6, 20)]
     assert first == sorted(first, reverse=True)
     assert last == sorted(last)

@@ -1,4 +1,4 @@
-"""Laws of the Poincare ball: maps, Mobius addition, the metric and its gradient."""
+"""Identities of the Poincare ball: maps, Mobius addition, the metric and its gradient."""
 
 import numpy as np
 import pytest
@@ -35,14 +35,14 @@ def normal(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("c", CURVATURES)
-def test_projection_leaves_points_inside_and_pulls_others_to_the_border(c):
+def test_projection_keeps_points_inside_and_rescales_others_to_the_border(c):
     inside = points(20, 5, c)
     assert torch.equal(project(inside, c), inside)
     outside = inside * 1e3 + 10 / c**0.5
-    pulled = project(outside, c)
-    torch.testing.assert_close(pulled.norm(dim=-1) * c**0.5, torch.full((20,), 0.999).double())
+    projected = project(outside, c)
+    torch.testing.assert_close(projected.norm(dim=-1) * c**0.5, torch.full((20,), 0.999).double())
     torch.testing.assert_close(
-        torch.nn.functional.normalize(pulled, dim=-1),
+        torch.nn.functional.normalize(projected, dim=-1),
         torch.nn.functional.normalize(outside, dim=-1),
     )
 
@@ -53,7 +53,7 @@ def test_logarithm_undoes_the_exponential(c):
     torch.testing.assert_close(logmap0(expmap0(tangent, c), c), tangent, rtol=1e-9, atol=1e-12)
 
 
-def test_exponential_keeps_the_origin_finite_in_value_and_gradient():
+def test_exponential_map_is_finite_at_the_origin_in_value_and_gradient():
     origin = torch.zeros(2, 3, requires_grad=True)
     expmap0(origin, 0.5).sum().backward()
     assert torch.equal(expmap0(origin, 0.5), torch.zeros(2, 3))

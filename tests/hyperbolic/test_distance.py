@@ -1,4 +1,4 @@
-"""Laws of the distance in the Poincare ball."""
+"""Properties of the distance in the Poincare ball."""
 
 import sys
 
@@ -43,7 +43,7 @@ def test_distance_does_not_change_under_translation(c):
 
 
 @pytest.mark.parametrize("c", CURVATURES)
-def test_float32_distances_have_all_their_digits(c, monkeypatch):
+def test_float32_distances_are_accurate_to_rounding(c, monkeypatch):
     """Also of pairs that a matrix product in float32 or float64 could not tell apart."""
     monkeypatch.setattr(sys.modules[distance.__module__], "BLOCK", 100)
     x = points(12, 5, c).float()

@@ -1,4 +1,4 @@
-"""Laws of hyperbolic logits."""
+"""Properties of hyperbolic logits."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_logits_are_linear_in_flat_space():
     x, p, a = normal(3, 5, 4)
     expected = 4 * (x[:, None] - p) @ a.T
     expected = torch.stack([expected[:, j, j] for j in range(5)], dim=1)
-    # 1e-4: the guard of 1e-5 in the denominator stays when c vanishes
+    # 1e-4: the 1e-5 added to the denominator does not vanish with c
     torch.testing.assert_close(hyperbolic_logits(x, p, a, 1e-14), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -58,7 +58,7 @@ def test_float32_gradients_are_those_of_float64():
 
 
 def test_float32_near_the_border_stays_close_to_float64():
-    """The closed form of 1 - c|m|^2 has no cancellation: 2021's float32 is off by up to 10 here."""
+    """The form of 1 - c|m|^2 without cancellation; float32 in 2021 had errors up to 10 here."""
     x, p, a = points(40, 8, 1.0, 1), points(20, 8, 1.0, 2), points(20, 8, 1.0, 3)
     x = 0.999 * x / x.norm(dim=-1, keepdim=True)
     exact = hyperbolic_logits(x, p, a, 1.0)

@@ -1,7 +1,7 @@
-"""How far a student's softened prediction is from a teacher's virtual examples.
+"""Divergence of a student's softened predictions from a teacher's virtual examples.
 
 He, Wu, Wei 2021, "Distilling Virtual Examples for Long-tailed Recognition", ICCV,
-https://arxiv.org/abs/2103.15042; knowledge distillation is Hinton, Vinyals, Dean 2015,
+https://arxiv.org/abs/2103.15042, after the knowledge distillation of Hinton, Vinyals, Dean 2015,
 https://arxiv.org/abs/1503.02531.
 """
 
@@ -21,18 +21,18 @@ def distillation_divergence(
     """Mean over the batch of KL(T || S), T the teacher's virtual examples, S the student's softmax.
 
     T = softmax(power * t / temperature), S = softmax(s / student_temperature), for raw logits t and
-    s: no prior is added to either. It is smallest where `s = power * student_temperature /
-    temperature * t` up to a constant, so a power of 0.5 teaches half of the teacher's logits.
+    s (no class prior is added). The minimum, 0, is at `s = power * student_temperature /
+    temperature * t` plus a constant per row: a power of 0.5 fits s to half of the teacher's logits.
 
     Args:
         student_logits: s, [B, C] or [B, S, C].
-        teacher_logits: t, [B, C] or [B, S, C]; of all its draws the probabilities are averaged.
+        teacher_logits: t, [B, C] or [B, S, C]; of S draws the probabilities are averaged, for both.
         temperature: tau > 0 of the teacher.
-        power: > 0, of the teacher's probabilities.
+        power: > 0, exponent of the teacher's probabilities; below 1 flattens them.
         student_temperature: > 0; None = `temperature`.
 
     Returns:
-        Scalar >= 0 in nats, not multiplied by the temperature's square.
+        Scalar >= 0 in nats, not multiplied by the squared temperature (as Hinton et al. do).
 
     Example:
         >>> import torch

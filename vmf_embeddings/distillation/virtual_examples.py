@@ -1,9 +1,9 @@
-"""Virtual examples: the share of an image that a trained network sees in every class.
+"""Virtual examples: a trained network's soft labels of an image, counted as fractions of examples.
 
 He, Wu, Wei 2021, "Distilling Virtual Examples for Long-tailed Recognition", ICCV,
 https://arxiv.org/abs/2103.15042. An image predicted as 0.7 dog and 0.3 cat counts as 0.7 of a dog
-and 0.3 of a virtual cat; summed over the training images this is the distribution that a student
-learns from.
+and 0.3 of a virtual cat. Summed over the training images they give the class distribution from
+which a student learns.
 """
 
 import math
@@ -14,8 +14,8 @@ from torch import Tensor
 def power_normalize(probabilities: Tensor, power: float) -> Tensor:
     """Probabilities to a power, divided by their sum.
 
-    A power below 1 flattens, 1 changes nothing, above 1 sharpens. Of `softmax(z / tau)` it is
-    `softmax(power * z / tau)`, a softmax of temperature `tau / power`.
+    A power below 1 flattens, 1 changes nothing, above 1 sharpens. Applied to `softmax(z / tau)` it
+    gives `softmax(power * z / tau)`, a softmax of temperature `tau / power`.
 
     Args:
         probabilities: [..., C], >= 0, at least one > 0 in each row.
@@ -29,18 +29,18 @@ def power_normalize(probabilities: Tensor, power: float) -> Tensor:
         >>> power_normalize(torch.tensor([0.8, 0.2]), 0.5)
         tensor([0.6667, 0.3333])
     """
-    return (power * probabilities.log()).softmax(-1)  # softmax subtracts the largest: no underflow
+    return (power * probabilities.log()).softmax(-1)  # softmax cannot underflow
 
 
 def log_virtual_examples(logits: Tensor, temperature: float, power: float = 1.0) -> Tensor:
     """Logarithms of the virtual examples `power_normalize(softmax(logits / temperature), power)`.
 
-    Computed from the logits, so that no probability can underflow to a logarithm of 0.
+    From the logits, as probabilities could underflow to 0, whose logarithm is infinite.
 
     Args:
         logits: raw logits [B, C], or [B, S, C] of S draws, whose probabilities are averaged.
         temperature: tau > 0; 1 leaves the prediction as it is, large values make it uniform.
-        power: > 0.
+        power: > 0, exponent of the probabilities.
 
     Returns:
         [B, C], the log-probabilities, <= 0.
@@ -57,12 +57,12 @@ def log_virtual_examples(logits: Tensor, temperature: float, power: float = 1.0)
 
 
 def virtual_counts(logits: Tensor, temperature: float, power: float = 1.0) -> Tensor:
-    """Virtual examples per class: how many images' worth of each class a network sees.
+    """Number of virtual examples of each class: its soft labels summed over all images.
 
     Args:
         logits: [N, C] or [N, S, C] of the training images.
-        temperature: tau > 0; the counts go to N / C as it grows.
-        power: > 0.
+        temperature: tau > 0; the counts tend to N / C as it grows.
+        power: > 0, exponent of the probabilities.
 
     Returns:
         float64 [C], summing to N.

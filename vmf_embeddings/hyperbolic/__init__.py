@@ -1,4 +1,4 @@
-"""Pure functions of the Poincare ball: points, distances, hyperbolic logits."""
+"""Pure functions of the Poincare ball: exponential maps, distances, logits."""
 
 from vmf_embeddings.hyperbolic.ball import (
     conformal_factor,

@@ -2,7 +2,7 @@
 
 Ganea, Becigneul, Hofmann 2018, "Hyperbolic Neural Networks", https://arxiv.org/abs/1805.09112
 (section 2); with the guards of Khrulkov et al. 2020, "Hyperbolic Image Embeddings", https://arxiv.org/abs/1904.02239.
-The ball has radius 1/sqrt(c). Vectors stand in the last axis everywhere; leading axes broadcast.
+The ball has radius 1/sqrt(c). Vectors are in the last axis everywhere; leading axes broadcast.
 """
 
 from typing import Any
@@ -10,29 +10,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_MIN_NORM = 1e-5  # keeps tanh(r)/r at r = 0 finite
-_MAX_TANH = 15.0  # beyond it tanh is 1 and has no gradient
-_BORDER = 1e-3  # share of the radius that projected points stay away from the border
-_DENOMINATOR = 1e-5  # keeps Mobius addition of opposite border points finite
+_MIN_NORM = 1e-5  # keeps tanh(r)/r finite at r = 0
+_MAX_TANH = 15.0  # beyond it tanh rounds to 1 and its gradient to 0
+_BORDER = 1e-3  # distance of projected points from the border, as a fraction of the radius
 
 
 def _norm(x: Tensor) -> Tensor:
+    """Norms [.., 1], at least _MIN_NORM."""
     return torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(_MIN_NORM)
 
 
 def _tanh(x: Tensor) -> Tensor:
+    """Hyperbolic tangent of x, clamped to +-_MAX_TANH."""
     return x.clamp(-_MAX_TANH, _MAX_TANH).tanh()
 
 
 def project(x: Tensor, c: float) -> Tensor:
-    """Pulls points outside the ball, or within 0.1 % of its border, back to norm 0.999/sqrt(c).
+    """Rescales points outside the ball, or within 0.1 % of its border, to norm 0.999/sqrt(c).
 
     Args:
-        x: points [.., D], anywhere.
+        x: vectors [.., D], of any norm.
         c: minus the curvature, > 0.
 
     Returns:
-        [.., D], inside the ball; points well inside are unchanged.
+        Points [.., D] of the ball; those of norm below 0.999/sqrt(c) are unchanged.
 
     Example:
         >>> project(torch.tensor([[0.0, 0.5], [3.0, 4.0]]), 1.0).norm(dim=-1)
@@ -47,11 +48,11 @@ def expmap0(u: Tensor, c: float) -> Tensor:
     """Exponential map at the origin: tanh(sqrt(c)|u|) u / (sqrt(c)|u|).
 
     Args:
-        u: tangent vectors [.., D], anywhere.
+        u: tangent vectors [.., D], of any norm.
         c: minus the curvature, > 0.
 
     Returns:
-        Points [.., D] of the ball; for large |u| they round onto its border, so `project` them
+        Points [.., D] of the ball; for large |u| rounding puts them on its border: `project` them
         before use.
 
     Example:
@@ -81,7 +82,7 @@ def logmap0(x: Tensor, c: float) -> Tensor:
 
 
 def mobius_add(x: Tensor, y: Tensor, c: float, denominator_epsilon: float = 0.0) -> Tensor:
-    """Mobius addition x (+) y, the ball's translation of y by x.
+    """Mobius addition x (+) y: the translation of y by x in the ball.
 
     ((1 + 2c<x,y> + c|y|^2) x + (1 - c|x|^2) y) / (1 + 2c<x,y> + c^2|x|^2|y|^2)
 
@@ -89,10 +90,10 @@ def mobius_add(x: Tensor, y: Tensor, c: float, denominator_epsilon: float = 0.0)
         x: points [.., D] of the ball.
         y: points [.., D] of the ball.
         c: minus the curvature, > 0.
-        denominator_epsilon: added to the denominator; 1e-5 in the code behind Scott et al. 2021.
+        denominator_epsilon: added to the denominator; 1e-5 in the code of Scott et al. 2021.
 
     Returns:
-        [.., D]. Neither commutative nor associative.
+        Points [.., D]. The operation is neither commutative nor associative.
 
     Example:
         >>> x = torch.tensor([0.5, 0.25])
@@ -107,14 +108,14 @@ def mobius_add(x: Tensor, y: Tensor, c: float, denominator_epsilon: float = 0.0)
 
 
 def conformal_factor(x: Tensor, c: float) -> Tensor:
-    """lambda_x = 2 / (1 - c|x|^2), by how much the ball's metric stretches the Euclidean one at x.
+    """lambda_x = 2 / (1 - c|x|^2), the ratio of hyperbolic to Euclidean length at x.
 
     Args:
         x: points [.., D] of the ball.
         c: minus the curvature, > 0.
 
     Returns:
-        [..], >= 2; c|x|^2 is held 1e-4 c below 1, where the factor is infinite.
+        [..], >= 2; |x|^2 is clamped to 1/c - 1e-4, as the factor is infinite at 1/c.
 
     Example:
         >>> conformal_factor(torch.tensor([0.0, 0.5]), 1.0)
@@ -133,7 +134,7 @@ def expmap(x: Tensor, u: Tensor, c: float, denominator_epsilon: float = 0.0) -> 
         denominator_epsilon: see `mobius_add`.
 
     Returns:
-        Where the geodesic from x with velocity u is after time 1, [.., D].
+        Points [.., D]: the geodesic from x with initial velocity u, at time 1.
 
     Example:
         >>> u = torch.tensor([0.5, 0.0])
@@ -146,12 +147,12 @@ def expmap(x: Tensor, u: Tensor, c: float, denominator_epsilon: float = 0.0) -> 
 
 
 class _RiemannianGradient(torch.autograd.Function):
-    """Identity forward; backward multiplies by the inverse metric (1 - c|x|^2)^2 / 4."""
+    """Identity; the backward pass multiplies by the inverse metric (1 - c|x|^2)^2 / 4."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, c: float) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.c = c  # per call: two models of different curvature can live side by side
+        ctx.c = c  # kept per call: models of different curvature may be used in one process
         return x.view_as(x)
 
     @staticmethod
@@ -162,7 +163,7 @@ class _RiemannianGradient(torch.autograd.Function):
 
 
 def riemannian_gradient(x: Tensor, c: float) -> Tensor:
-    """Leaves points as they are and makes the gradient that comes back the Riemannian one.
+    """Identity whose backward pass converts the Euclidean gradient to the Riemannian gradient.
 
     Args:
         x: points [.., D] of the ball.

@@ -1,9 +1,20 @@
 """Logits of hyperbolic multinomial regression: signed distances to the hyperplanes of the classes.
 
-Ganea, Becigneul, Hofmann 2018, https://arxiv.org/abs/1805.09112, equation 25. With u = -<p,x>, the
-vector (-p) (+) x never has to be built: its product with a and its length follow from <p,x>,
-<a,x>, |p|, |x|, so that only [B, C] matrices are needed and no [B, C, D]. Likewise
-1 - c|m|^2 = (1-c|p|^2)(1-c|x|^2) / (1 + 2cu + c^2|p|^2|x|^2).
+Ganea, Becigneul, Hofmann 2018, https://arxiv.org/abs/1805.09112, equation 25. The vectors
+m = (-p) (+) x [B, C, D] are never built: <m,a> and |m| follow from <p,x>, <x,a>, |p| and |x|, so
+that only [B, C] matrices are needed. With
+
+    d     = 1 - 2c<p,x> + c^2|p|^2|x|^2                        denominator of m
+    n     = (1-c|p|^2) <x,a> - (1 + c|x|^2 - 2c<p,x>) <p,a>    numerator of <m,a>
+    gap_p = 1 - c|p|^2,   gap_x = 1 - c|x|^2
+
+and e = 1e-5 added to d as in 2021, <m,a> = n / (d + e), and
+
+    gap_m = (d + e)^2 (1 - c|m|^2) = d (gap_x gap_p + 2e) + e^2,
+
+a sum of positive terms, which cannot cancel near the border of the ball. The argument of asinh is
+
+    signed = inner n (d + e) / gap_m,    inner = 2 sqrt(c) / |a|.
 """
 
 import math
@@ -14,16 +25,17 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from vmf_embeddings.hyperbolic.ball import conformal_factor
 
-_DENOMINATOR = 1e-5  # in the denominator of Mobius addition, as in 2021
-_LOWEST_ASINH = math.log(1e-5)
-CPU_TILE = 2**15  # logits a tile and thread
+_DENOMINATOR = 1e-5  # e above
+_LOWEST_ASINH = math.log(1e-5)  # as in 2021
+CPU_TILE = 2**15  # logits per tile and thread
 DEVICE_TILE = 2**26
 
 
 def hyperbolic_logits(x: Tensor, offsets: Tensor, normals: Tensor, c: float) -> Tensor:
-    """Signed distance of every point to every hyperplane, times the length of its normal.
+    """Signed distance of every point to every hyperplane, times lambda_p |a|.
 
-    lambda_p |a| / sqrt(c) asinh(2 sqrt(c) <m,a> / (|a| (1 - c|m|^2))) with m = (-p) (+) x
+    lambda_p |a| / sqrt(c) asinh(2 sqrt(c) <m,a> / (|a| (1 - c|m|^2))), m = (-p) (+) x,
+    with lambda_p = 2 / (1 - c|p|^2); values below lambda_p |a| / sqrt(c) log(1e-5) are clamped.
 
     Args:
         x: points [B, D] inside the ball of radius 1/sqrt(c).
@@ -48,9 +60,9 @@ def hyperbolic_logits(x: Tensor, offsets: Tensor, normals: Tensor, c: float) -> 
 
 
 class _SignedDistance(torch.autograd.Function):
-    """outer asinh(inner N denominator / room), a tile of rows at a time.
+    """The logits outer * asinh(signed), a tile of rows at a time; see the head of this file.
 
-    Inputs <p,x> [B, C], <x,a> [B, C], |x|^2 [B, 1], |p|^2, <p,a>, inner, outer [C], and c.
+    Inputs: <p,x> [B, C], <x,a> [B, C], |x|^2 [B, 1]; |p|^2, <p,a>, inner, outer [C]; and c.
     """
 
     @staticmethod
@@ -68,7 +80,7 @@ class _SignedDistance(torch.autograd.Function):
         logits = torch.empty_like(px)
         for rows in _tiles(px):
             parts = _Parts(px[rows], xa[rows], xx[rows], pp, pa, inner, c)
-            # its value, not its slope, is kept above log(1e-5), as in 2021
+            # clamped in value only: the gradient is that of asinh, as in 2021
             torch.mul(parts.signed.asinh().clamp_min_(_LOWEST_ASINH), outer, out=logits[rows])
         ctx.save_for_backward(px, xa, xx, pp, pa, inner, outer, logits)
         ctx.c = c
@@ -81,7 +93,7 @@ class _SignedDistance(torch.autograd.Function):
         c, grad_px, grad_xa, grad_xx = ctx.c, *map(torch.empty_like, (px, xa, xx))
         sums = [torch.zeros_like(pp) for _ in range(5)]
         for rows in _tiles(px):
-            # products of sure classes are not normal numbers, with which a processor is slow
+            # gradients of near-certain classes underflow to denormal numbers, which are slow
             upstream = nn.functional.hardshrink(grad[rows], 2 * torch.finfo(grad.dtype).tiny)
             parts = _Parts(px[rows], xa[rows], xx[rows], pp, pa, inner, c)
             *by_row, columns = parts.gradient(upstream, outer)
@@ -90,53 +102,73 @@ class _SignedDistance(torch.autograd.Function):
             columns = (*columns, (upstream * logits[rows]).sum(0))
             for target, part in zip(sums, columns, strict=True):
                 target += part
-        to_pp, to_pa, to_room, to_inner, to_outer = sums
-        to_pp = to_pp - c * to_room
-        return grad_px, grad_xa, grad_xx, to_pp, to_pa, to_inner / inner, to_outer / outer, None
+        grad_pp, grad_pa, grad_gap_p, signed_sum, logit_sum = sums
+        grad_pp = grad_pp - c * grad_gap_p
+        # signed and logits are proportional to inner and outer
+        grad_inner, grad_outer = signed_sum / inner, logit_sum / outer
+        return grad_px, grad_xa, grad_xx, grad_pp, grad_pa, grad_inner, grad_outer, None
 
 
 class _Parts:
-    """What value and gradient share, for rows of the inputs of `_SignedDistance`."""
+    """Intermediate results of value and gradient, for some rows of the inputs of `_SignedDistance`.
+
+    Attributes:
+        gap_p: 1 - c|p|^2 [C].
+        gap_x: 1 - c|x|^2 [B, 1].
+        p_coeff: 1 + c|x|^2 - 2c<p,x> [B, C].
+        denominator: d [B, C].
+        gaps: gap_x gap_p + 2e [B, C].
+        gap_m: [B, C].
+        numerator: n [B, C].
+        factor: inner (d + e) / gap_m [B, C].
+        signed: argument of asinh, factor * numerator [B, C].
+    """
 
     def __init__(
         self, px: Tensor, xa: Tensor, xx: Tensor, pp: Tensor, pa: Tensor, inner: Tensor, c: float
     ) -> None:
         self.xa, self.xx, self.pp, self.pa, self.inner, self.c = xa, xx, pp, pa, inner, c
-        self.room_p, self.room_x = 1 - c * pp, 1 - c * xx
-        self.along_p = (px * (-2 * c)).add_(1 + c * xx)
-        self.exact = torch.addcmul(px.new_ones(()), xx, pp, value=c**2).add_(px, alpha=-2 * c)
-        self.both = (self.room_x * self.room_p).add_(2 * _DENOMINATOR)
-        # (1 - c|m|^2) denominator^2, written as a sum of positive terms: it cannot cancel near the
-        # border
-        self.room = (self.exact * self.both).add_(_DENOMINATOR**2)
-        self.numerator = (self.room_p * xa).addcmul_(self.along_p, pa, value=-1)
-        self.factor = (self.exact + _DENOMINATOR).div_(self.room).mul_(inner)
+        self.gap_p, self.gap_x = 1 - c * pp, 1 - c * xx
+        self.p_coeff = (px * (-2 * c)).add_(1 + c * xx)
+        one = px.new_ones(())
+        self.denominator = torch.addcmul(one, xx, pp, value=c**2).add_(px, alpha=-2 * c)
+        self.gaps = (self.gap_x * self.gap_p).add_(2 * _DENOMINATOR)
+        self.gap_m = (self.denominator * self.gaps).add_(_DENOMINATOR**2)
+        self.numerator = (self.gap_p * xa).addcmul_(self.p_coeff, pa, value=-1)
+        self.factor = (self.denominator + _DENOMINATOR).div_(self.gap_m).mul_(inner)
         self.signed = self.factor * self.numerator
 
     def gradient(
         self, upstream: Tensor, outer: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
-        """Gradients of <p,x>, <x,a>, |x|^2; sums [C] for |p|^2, <p,a>, 1 - c|p|^2, inner."""
+        """Gradients from that of the logits, `upstream` [B, C].
+
+        Returns:
+            Those of <p,x> [B, C], <x,a> [B, C] and |x|^2 [B, 1]; and summed over rows [C] those of
+            |p|^2 (without the part through gap_p), <p,a> and gap_p, and inner times that of inner.
+        """
         c, epsilon = self.c, _DENOMINATOR
-        through = self.signed.square().add_(1).rsqrt_().mul_(outer).mul_(upstream)
-        to_inner = (through * self.signed).sum(0)
-        # the quotient's slopes: - epsilon (both - epsilon) / room^2, - denominator exact / room^2
-        common = (through * self.numerator).mul_(self.inner).div_(self.room).div_(self.room)
-        to_exact = (epsilon - self.both).mul_(epsilon).mul_(common)
-        to_both = (self.exact + epsilon).mul_(self.exact).mul_(common).neg_()
-        to_numerator = through.mul_(self.factor)
-        to_pa = -(to_numerator * self.along_p).sum(0)
-        to_room = (to_numerator * self.xa).sum(0) + (to_both * self.room_x).sum(0)
-        to_pp = c**2 * (to_exact * self.xx).sum(0)
-        to_along = to_numerator * -self.pa
-        to_xx = c * to_along.sum(1) + to_exact @ (c**2 * self.pp) - to_both @ (c * self.room_p)
-        to_px = to_along.add_(to_exact).mul_(-2 * c)
-        to_xa = to_numerator.mul_(self.room_p)
-        return to_px, to_xa, to_xx[:, None], (to_pp, to_pa, to_room, to_inner)
+        # d asinh(s) / ds = 1 / sqrt(s^2 + 1)
+        grad_signed = self.signed.square().add_(1).rsqrt_().mul_(outer).mul_(upstream)
+        signed_sum = (grad_signed * self.signed).sum(0)
+        # derivatives of (d + e) / gap_m: by d -e (gaps - e) / gap_m^2, by gaps -(d + e) d / gap_m^2
+        common = (grad_signed * self.numerator).mul_(self.inner).div_(self.gap_m).div_(self.gap_m)
+        grad_denominator = (epsilon - self.gaps).mul_(epsilon).mul_(common)
+        grad_gaps = (self.denominator + epsilon).mul_(self.denominator).mul_(common).neg_()
+        grad_numerator = grad_signed.mul_(self.factor)
+        grad_pa = -(grad_numerator * self.p_coeff).sum(0)
+        grad_gap_p = (grad_numerator * self.xa).sum(0) + (grad_gaps * self.gap_x).sum(0)
+        grad_pp = c**2 * (grad_denominator * self.xx).sum(0)
+        grad_p_coeff = grad_numerator * -self.pa
+        grad_xx = c * grad_p_coeff.sum(1) + grad_denominator @ (c**2 * self.pp)
+        grad_xx = grad_xx - grad_gaps @ (c * self.gap_p)
+        grad_px = grad_p_coeff.add_(grad_denominator).mul_(-2 * c)
+        grad_xa = grad_numerator.mul_(self.gap_p)
+        return grad_px, grad_xa, grad_xx[:, None], (grad_pp, grad_pa, grad_gap_p, signed_sum)
 
 
 def _tiles(matrix: Tensor) -> list[slice]:
-    """Rows of [B, C] by tiles whose temporaries stay in the cache, or on the device."""
+    """Slices of the rows of [B, C] into tiles whose temporaries fit the cache or the device."""
     tile = CPU_TILE * torch.get_num_threads() if matrix.device.type == "cpu" else DEVICE_TILE
     height = max(1, tile // matrix.shape[1])
     return [slice(first, first + height) for first in range(0, len(matrix), height)]
