@@ -255,9 +255,7 @@ def test_metrics_do_not_depend_on_the_geometry(tmp_path, geometry):
 def test_metrics_are_averaged_over_replications_with_standard_errors(tmp_path, capsys):
     for seed in (1, 2, 3):
         make_run(tmp_path / f"s{seed}", {"name": "cosine"}, seed=seed, open_set=True)
-    run(
-        parse_evaluate, tmp_path, "--no-figures", "metrics=[spread]", "--json", tmp_path / "a.json"
-    )
+    run(parse_evaluate, tmp_path, "--no-figures", "metrics=[spread]", "--json", tmp_path / "a.json")
     values = [scores_of(tmp_path / f"s{seed}")["normalised"]["pi_ratio"] for seed in (1, 2, 3)]
     line = re.search(r"\n +pi +(\S+) \+/- (\S+)", capsys.readouterr().out)
     mean, error = np.mean(values), np.std(values, ddof=1) / np.sqrt(3)
@@ -360,3 +358,50 @@ def test_a_script_of_2021_runs_as_a_program(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Mean softmax: acc = " in done.stdout
+
+
+def test_the_standard_error_of_one_run_is_printed_by_the_scripts_of_2021_alone(tmp_path, capsys):
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    run(parse_evaluate, folder, "--no-figures", "--json", tmp_path / "all.json")
+    out = capsys.readouterr().out
+    assert "+/-" not in out
+    assert re.search(rf"^Mean Recall@1: acc = {NUMBER} \(n=1\)$", out, re.MULTILINE)
+    means = json.loads((tmp_path / "all.json").read_text())["groups"][0]["means"]
+    assert means["retrieval"]["recall@1"]["standard_error"] is None
+    run(parse_deterministic_script, folder, "--no-figures")
+    assert "+/- 0.0000" in capsys.readouterr().out
+
+
+def test_results_that_cannot_be_written_exit_with_one_after_all_others(tmp_path, capsys):
+    folder = make_run(tmp_path / "run", {"name": "cosine"}, open_set=True)
+    (tmp_path / "file").write_text("")
+    assert run(parse_evaluate, folder, "--no-figures", "--json", tmp_path / "file" / "x.json") == 1
+    printed = capsys.readouterr()
+    assert "=== retrieval ===" in printed.out
+    assert "not everything could be written" in printed.err
+    assert f"Wrote metrics.json in {folder}" in printed.out
+    assert scores_of(folder)["retrieval"]
+
+
+def test_figures_that_cannot_be_written_exit_with_one(tmp_path, capsys, monkeypatch):
+    from vmf_embeddings.evaluation import figures
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(figures, "draw_all", full)
+    folder = make_run(tmp_path, {"name": "cosine"}, open_set=True)
+    assert run(parse_evaluate, folder) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert scores_of(folder)["retrieval"]
+
+
+def test_a_file_that_cannot_be_read_exits_with_two(tmp_path, capsys, monkeypatch):
+    from vmf_embeddings.evaluation import evaluated_file
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(evaluated_file, "load_embeddings", denied)
+    assert run(parse_evaluate, make_run(tmp_path, {"name": "cosine"})) == 2
+    assert "Permission denied" in capsys.readouterr().err

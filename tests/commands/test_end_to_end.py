@@ -28,14 +28,14 @@ def home(tmp_path_factory):
     """A folder with one short vMF run, extracted."""
     folder = tmp_path_factory.mktemp("home")
     succeeds(MAIN, *SHORT, cwd=folder)
-    run = "vmf_embeddings/runs/digits/vmf_softmax/3dim/demo"
+    run = "runs/digits/vmf_softmax/3dim/demo"
     succeeds(MAIN, "mode=get_embeddings", f"run={run}", "split=all", cwd=folder)
     return folder
 
 
 @pytest.fixture
 def run_dir(home):
-    return home / "vmf_embeddings/runs/digits/vmf_softmax/3dim/demo"
+    return home / "runs/digits/vmf_softmax/3dim/demo"
 
 
 def test_run_folder_holds_what_2021_wrote_and_the_records(run_dir):
@@ -45,6 +45,9 @@ def test_run_folder_holds_what_2021_wrote_and_the_records(run_dir):
     assert [n for n in names if re.fullmatch(r"model_\d+\.pt", n)]
     log = (run_dir / "main.train.log").read_text()
     assert re.search(r"Set z-kappa-mult: \d", log)
+    folder = "runs/digits/vmf_softmax/3dim/demo"
+    assert re.search(rf"Run folder: {folder}\n", log.splitlines(keepends=True)[0])
+    assert log.endswith(f"Finished mode=train in {folder}\n")
     assert re.search(r"\[Epoch 1 / 1\] => Train Loss: [\d.]+, Validation Accuracy: [\d.]+", log)
 
 
@@ -59,7 +62,7 @@ def test_embedding_file_has_the_keys_of_2021_and_meta(run_dir):
         assert meta["geometry"]["name"] == "vmf"
 
 
-def test_draws_of_a_split_do_not_hang_on_what_else_is_extracted(home, run_dir):
+def test_draws_of_a_split_do_not_depend_on_what_else_is_extracted(home, run_dir):
     with np.load(run_dir / "digits_test.npz") as data:
         among_all = dict(data)
     succeeds(MAIN, "mode=get_embeddings", f"run={run_dir}", "hydra.job.chdir=True", cwd=home)
@@ -73,11 +76,11 @@ def test_metric_script_prints_the_lines_of_2021(home, run_dir):
     assert "=== softmax ===" in printed
 
 
-def test_evaluate_writes_metrics_and_pictures(home, run_dir):
+def test_evaluate_writes_metrics_and_figures(home, run_dir):
     succeeds("vmf_embeddings.evaluate", str(run_dir), cwd=home)
     assert json.loads((run_dir / "metrics.json").read_text())
-    for picture in ("training_curves", "embedding_map", "reliability", "neighbours"):
-        assert list(run_dir.glob(f"*{picture}*.png")), picture
+    for figure in ("training_curves", "embedding_map", "reliability", "neighbours"):
+        assert list(run_dir.glob(f"*{figure}*.png")), figure
 
 
 def test_contradicting_the_run_is_refused_and_named(home, run_dir):
@@ -101,7 +104,7 @@ def test_repeated_overrides_of_2021_find_the_run(home, run_dir):
 
 
 def test_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
-    runs = tmp_path / "vmf_embeddings/runs/digits/vmf_softmax/3dim"
+    runs = tmp_path / "runs/digits/vmf_softmax/3dim"
     many = [*SHORT, "mode.epochs=4"]
     succeeds(MAIN, *many, "name=straight", cwd=tmp_path)
     child = subprocess.Popen(
@@ -147,10 +150,10 @@ def test_hyperbolic_retrieval_finds_its_curvature(tmp_path):
         "mode.learning_rate=0.05",
     ]
     succeeds(MAIN, *SHORT, *hyperbolic, "method.params.c=0.01", cwd=tmp_path)
-    run = "vmf_embeddings/runs/digits_open/hyperbolic_sce/3dim/demo"
+    run = "runs/digits_open/hyperbolic_sce/3dim/demo"
     succeeds(MAIN, "mode=get_embeddings", f"run={run}", cwd=tmp_path)
-    door = f"{METRICS}.compute_deterministic_performance_metrics"
-    printed = succeeds(door, run, "hyperbolic", cwd=tmp_path)
+    script = f"{METRICS}.compute_deterministic_performance_metrics"
+    printed = succeeds(script, run, "hyperbolic", cwd=tmp_path)
     assert "Found c = 0.01" in printed
     assert re.search(r"Mean Recall@1: acc = [\d.]+ \+/- ", printed)
     assert re.search(r"Mean mAP@R: val = [\d.]+ \+/- ", printed)
@@ -159,7 +162,7 @@ def test_hyperbolic_retrieval_finds_its_curvature(tmp_path):
 def test_sweep_runs_each_job_in_its_own_folder_and_a_failed_job_spoils_the_exit_code(tmp_path):
     sweep = ["-m", *SHORT, *COSINE, "mode.epochs=1", "arch.params.kappa_confidence=0.4,0.6"]
     succeeds(MAIN, *sweep, cwd=tmp_path)
-    jobs = list((tmp_path / "vmf_embeddings/sweeps").rglob("last.pt"))
+    jobs = list((tmp_path / "runs/sweeps").rglob("last.pt"))
     assert len(jobs) == 2
     folder = str(jobs[0].parents[1])
     by_overrides = succeeds(MAIN, *sweep, "mode=get_embeddings", cwd=tmp_path)
@@ -172,7 +175,7 @@ def test_sweep_runs_each_job_in_its_own_folder_and_a_failed_job_spoils_the_exit_
     failed = command(MAIN, *sweep[:-1], "arch.params.n_classes=10,3", cwd=tmp_path)
     assert failed.returncode == 2
     assert "training classes" in failed.stderr
-    assert len(list((tmp_path / "vmf_embeddings/sweeps").rglob("last.pt"))) == 3
+    assert len(list((tmp_path / "runs/sweeps").rglob("last.pt"))) == 3
 
 
 def test_two_processes_train_as_one(tmp_path):
@@ -182,7 +185,7 @@ def test_two_processes_train_as_one(tmp_path):
         "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", MAIN,
         *cosine, "name=two", cwd=tmp_path,
     )  # fmt: skip
-    runs = tmp_path / "vmf_embeddings/runs/digits/normalized_sce/3dim"
+    runs = tmp_path / "runs/digits/normalized_sce/3dim"
     rows = [
         json.loads((runs / n / "metrics.jsonl").read_text().splitlines()[0]) for n in ("one", "two")
     ]

@@ -203,7 +203,10 @@ def test_stored_images_stand_for_files_and_keep_their_colours(tmp_path):
     n = len(evaluated.file.ids)
     pictures = np.random.default_rng(0).integers(0, 256, (n, 3, 4, 4)).astype(np.uint8)
     file = dataclasses.replace(evaluated.file, examples=None, pictures=pictures)
-    evaluated, options = dataclasses.replace(evaluated, file=file), EvaluationOptions(paths=(tmp_path,))
+    evaluated, options = (
+        dataclasses.replace(evaluated, file=file),
+        EvaluationOptions(paths=(tmp_path,)),
+    )
     query = _choose(evaluated, options)[0][0]
     figure, _ = draw_neighbours(evaluated, options)
     shown = figure.axes[0].images[0].get_array()

@@ -67,11 +67,15 @@ def test_unlike_runs_are_never_averaged_and_the_difference_is_named(change, fiel
 
 def test_only_files_that_say_so_are_of_other_pictures():
     refuse_unlike([evaluated(0), evaluated(1)])
-    refuse_unlike([evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="a")])
+    refuse_unlike(
+        [evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="a")]
+    )
     refuse_unlike([evaluated(0, split_hash="a"), evaluated(1, split_hash="b", dataset="other")])
     refuse_unlike([evaluated(0, split_hash="a"), evaluated(1, split_hash="b", split="valid")])
     with pytest.raises(ValueError, match=r"r/0/.* and r/2/.* trained on different .*a.* and b"):
-        refuse_unlike([evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="b")])
+        refuse_unlike(
+            [evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="b")]
+        )
 
 
 def test_runs_that_share_a_seed_are_no_replications_and_say_so():

@@ -221,3 +221,12 @@ def test_what_cannot_be_found_exits_with_two(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text("{")
     assert run(tmp_path) == 2
     assert "is not JSON" in capsys.readouterr().err
+
+
+def test_a_summary_that_cannot_be_written_exits_with_one_and_is_printed(tmp_path, capsys):
+    write_two_recipes(tmp_path / "runs")
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "runs", "--out", tmp_path / "file" / "out") == 1
+    printed = capsys.readouterr()
+    assert "not everything could be written" in printed.err
+    assert "R@1" in printed.out

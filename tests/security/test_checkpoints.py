@@ -18,7 +18,7 @@ from vmf_embeddings.training.records import Records
 from vmf_embeddings.untrusted.refused import Refused
 
 TINY = ("dataset=digits", "arch.params.embedding_dim=4", "mode.epochs=1", "trainer.cpu=true")
-RUN = "vmf_embeddings/runs/digits/unnormalized_sce/4dim/run_1"
+RUN = "runs/digits/unnormalized_sce/4dim/run_1"
 STATE = {
     "epoch": 1,
     "best_epoch": {"epoch": 1, "train_loss": 0.5, "valid_acc": 0.5},

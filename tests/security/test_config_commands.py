@@ -31,11 +31,25 @@ def test_no_pickle_is_read(tmp_path, words):
 
 
 @pytest.mark.parametrize(
-    "module", [MAIN, "vmf_embeddings.evaluate", "vmf_embeddings.summarize", METRICS, PREPARE, LISTS]
+    "module",
+    [
+        "vmf_embeddings",
+        MAIN,
+        "vmf_embeddings.evaluate",
+        "vmf_embeddings.summarize",
+        METRICS,
+        PREPARE,
+        LISTS,
+    ],
 )
 def test_nothing_is_imported_from_the_folder_a_command_is_typed_in(tmp_path, module):
     plant(tmp_path)
-    command(module, "mode=x" if module == MAIN else "nothing_here", cwd=tmp_path, fresh=True)
+    command(
+        module,
+        "mode=x" if module in (MAIN, "vmf_embeddings") else "nothing_here",
+        cwd=tmp_path,
+        fresh=True,
+    )
     assert not (tmp_path / "marker").exists()
 
 

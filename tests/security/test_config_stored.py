@@ -219,7 +219,7 @@ def test_a_received_sweep_runs_nothing(tmp_path):
 def test_resuming_reads_the_configuration_as_a_value(tmp_path):
     config, marker = stored_configuration(), tmp_path / "marker"
     config["dataset"]["params"]["augment"] = "\\" + create(marker)
-    run = tmp_path / "vmf_embeddings/runs/digits/vmf_softmax/3dim/demo"
+    run = tmp_path / "runs/digits/vmf_softmax/3dim/demo"
     forge_run(run, config)
     shutil.copy(run / "model_0.pt", run / "last.pt")
     assert "another configuration" in complaint(tmp_path, "experiment=demo")

@@ -1,4 +1,4 @@
-"""What a command does: compose a configuration, build what it names, hand it to a mode."""
+"""The command `train`: composes a configuration, builds its objects, runs the chosen mode."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def train(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) -> floa
 
 
 def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
-    """Writes the embeddings of the run, or of all runs of the sweep, in `run_dir` beside it."""
+    """Writes the embeddings of the run in `run_dir`, or of every run of a sweep there."""
     from vmf_embeddings.cli import assembly
     from vmf_embeddings.extract import extract
 
@@ -69,7 +69,7 @@ def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None)
 
 
 def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
-    """Chooses among heads that need no training, on the backbone of `cfg.run`."""
+    """Chooses the best of several untrained heads on the backbone of `cfg.run`, by validation."""
     from vmf_embeddings.cli import assembly, second_stage
     from vmf_embeddings.training.posthoc import choose
 
@@ -86,10 +86,10 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
 
 
 def both_stages(cfg: DictConfig, run_dir: Path) -> float:
-    """Trains, then takes the second stage of `cfg.stages` on the outcome; resumes within either."""
+    """Trains, then runs the second stage of `cfg.stages` on that run; resumes in either stage."""
     from vmf_embeddings.cli import assembly, second_stage
 
-    with assembly.refusals():  # before anything is trained
+    with assembly.refusals():  # composed first, so that mistakes show before training
         second = second_stage.composed(cfg, run_dir)
     folder = run_dir / second.mode.stage
     log.info("Stage 1 of 2, in %s", run_dir)
@@ -99,7 +99,7 @@ def both_stages(cfg: DictConfig, run_dir: Path) -> float:
 
 
 def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
-    """Measures the virtual examples of the run, or of all runs of the sweep, in `run_dir`."""
+    """Measures the virtual examples of the run in `run_dir`, or of every run of a sweep there."""
     from vmf_embeddings.cli import assembly, trained_run
     from vmf_embeddings.virtual_distribution.run import virtual_distribution
 
@@ -125,7 +125,7 @@ MODES = {
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def run(cfg: DictConfig) -> float | None:
-    """One job: what Hydra calls with each composed configuration."""
+    """Runs one job; Hydra calls it with each composed configuration."""
     hydra_cfg = HydraConfig.get()
     # relative paths of a command are relative to the folder in which it was typed
     os.chdir(hydra_cfg.runtime.cwd)
@@ -141,7 +141,7 @@ def run(cfg: DictConfig) -> float | None:
         return result
     except Exception as error:
         _log_to_file(error)
-        if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep go on
+        if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep continue
             print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
             raise
         sys.exit(report(error))
@@ -150,9 +150,12 @@ def run(cfg: DictConfig) -> float | None:
 def main() -> None:
     """Runs the command line; exits with 2 for a user's mistake and with 1 for a failure."""
     os.environ.setdefault(FULL_TRACE, "0")
-    wants_trace, os.environ[FULL_TRACE] = os.environ[FULL_TRACE], "1"  # errors reach `report`
+    wants_trace, os.environ[FULL_TRACE] = (
+        os.environ[FULL_TRACE],
+        "1",
+    )  # Hydra re-raises errors, for `report`
     register_resolvers()
-    sys.argv[1:] = overrides.complete(sys.argv[1:])
+    sys.argv[1:] = overrides.with_rank_overrides(sys.argv[1:])
     os.environ[WANTS_TRACE] = wants_trace
     try:
         overrides.refuse_pickles(sys.argv[1:])
@@ -161,7 +164,7 @@ def main() -> None:
         run()
     except KeyboardInterrupt:
         print(
-            "interrupted; the same command goes on after the last finished epoch", file=sys.stderr
+            "interrupted; the same command resumes after the last finished epoch", file=sys.stderr
         )
         sys.exit(130)
     except Exception as error:
@@ -173,7 +176,7 @@ WANTS_TRACE = "VMF_FULL_ERROR"
 
 
 def report(error: Exception) -> int:
-    """Says what went wrong on standard error.
+    """Prints an error to standard error, with a traceback if it is no mistake of the user.
 
     Returns:
         The exit code: 2 for a user's mistake, 1 for a failure.
@@ -201,12 +204,12 @@ def _from_here(folder: Path) -> Path:
 
 
 def _lines(text: object) -> str:
-    """The text with its lines, and every other control character as its escape sequence."""
+    """The text with every control character but the newline as its escape sequence."""
     return "\n".join(map(printable, str(text).split("\n")))
 
 
 def _log_to_file(error: Exception) -> None:
-    """Writes an error into the job's log file; the screen gets it from `report`."""
+    """Writes an error into the job's log file; `report` prints it."""
     record = log.makeRecord(
         log.name, logging.ERROR, __file__, 0, "%s: %s", (type(error).__name__, error), None
     )

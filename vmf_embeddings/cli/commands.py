@@ -3,7 +3,6 @@
 Nothing is imported until a command is chosen: `--help` must not wait for torch, nor for Hydra.
 """
 
-import difflib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,13 +36,19 @@ def run_command(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, 1 for a failure, 2 for a user's mistake.
     """
+    from vmf_embeddings.cli import completion
+
     first, rest = (arguments[0], list(arguments[1:])) if arguments else ("", [])
+    if completion.answered(arguments, list(COMMANDS)):
+        return 0
     if first in COMMANDS:
         return COMMANDS[first].run(rest)
     if first in _HELP:
-        print(_usage())
+        _print(_usage())
         return 0
     if not first or not _is_of_train(first):
+        import difflib
+
         near = difflib.get_close_matches(first, COMMANDS, n=1, cutoff=0.5)
         came = f"unknown command {first!r}" if first else "expected a command"
         hint = f"; did you mean {near[0]}?" if near else ""
@@ -67,12 +72,19 @@ def _usage() -> str:
     )
 
 
+def _print(text: str) -> None:
+    from vmf_embeddings.cli.pipes import reader_may_leave
+
+    with reader_may_leave():
+        print(text)
+
+
 def train(arguments: list[str]) -> int:
     """Runs `train`: every `mode=` of `conf/config.yaml`, extraction and second stages included."""
     if _HELP & set(arguments):
         from vmf_embeddings.cli.help import help_text
 
-        print(help_text(arguments))
+        _print(help_text(arguments))
         return 0
     sys.argv[1:] = arguments  # Hydra reads its arguments from there
     from vmf_embeddings.cli import app

@@ -1,7 +1,7 @@
-"""Composing configurations from folders that may be somebody else's, before Hydra acts on them.
+"""Composes configurations of which some files may come from somebody else (`--config-dir`).
 
-What a file says may choose options and values. Hydra's own node says what runs, where files are
-written and what the environment is: that is for this package and the command line alone.
+Such files may choose options and values. The node `hydra` decides what runs, where files are
+written and what the environment is: only this package and the command line may set it.
 """
 
 import re
@@ -33,27 +33,27 @@ from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.yaml_text import read_yaml
 
-# what a file may say to Hydra: whether to sweep, over which of the task's keys, and how long
-HARMLESS = re.compile(
+# keys of `hydra` that a received file may set: whether to sweep, over which keys, how many trials
+SETTABLE_BY_FILES = re.compile(
     r"mode|verbose|sweeper\.(n_trials|n_jobs|direction|max_batch_size)"
     r"|sweeper\.params\.(?!hydra\b|run$)[a-z_][a-z0-9_.]*"
 )
 
 
 def install() -> None:
-    """Lets Hydra compose with `CheckedLoader` from now on, in every command and job of a sweep."""
+    """Makes Hydra compose with `CheckedLoader`, in this command and in every job of its sweep."""
     hydra._internal.hydra.ConfigLoaderImpl = CheckedLoader
 
 
 class ReceivedFolder(FileConfigSource):
-    """A folder of options that is not this package's, as `--config-dir` names one."""
+    """A folder of options from outside this package, as given by `--config-dir`."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Reads an option, once its file is known to hold plain values.
+        """Reads an option after checking that its file holds plain values.
 
         Raises:
-            Refused: it lies outside the folder, has aliases or tags, or texts that would compute
-                something.
+            Refused: the file lies outside the folder, has aliases or tags, or interpolations that
+                call functions.
         """
         path = Path(self.path) / self._normalize_file_name(config_path)
         if not path.resolve().is_relative_to(Path(self.path).resolve()):
@@ -62,12 +62,12 @@ class ReceivedFolder(FileConfigSource):
         refuse_functions(values, str(path))
         result = super().load_config(config_path)
         if OmegaConf.is_dict(result.config) and "searchpath" in (result.config.get("hydra") or {}):
-            raise _not_for_files("searchpath", str(path))
+            raise _only_on_command_line("searchpath", str(path))
         return result
 
 
 class CheckedRepository(ConfigRepository):
-    """Knows which of its folders are received."""
+    """A repository that knows which of its folders come from outside this package."""
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         """Opens the folders of a search path."""
@@ -78,7 +78,7 @@ class CheckedRepository(ConfigRepository):
 
     @property
     def received(self) -> list[str]:
-        """The folders that are not this package's."""
+        """The folders from outside this package."""
         return [s.path for s in self.sources if isinstance(s, ReceivedFolder)]
 
     def _find_object_source(
@@ -93,7 +93,7 @@ class CheckedRepository(ConfigRepository):
 
 
 class CheckedLoader(ConfigLoaderImpl):
-    """Composes as Hydra does, and refuses what a received file may not decide."""
+    """Composes as Hydra does, and refuses settings that a received file may not make."""
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
@@ -108,10 +108,11 @@ class CheckedLoader(ConfigLoaderImpl):
         from_shell: bool = True,
         validate_sweep_overrides: bool = True,
     ) -> DictConfig:
-        """As Hydra's.
+        """As `ConfigLoaderImpl.load_configuration`, with the checks of this module.
 
         Raises:
-            Refused: a received file speaks to Hydra, or names lead out of the usual folders.
+            Refused: a received file sets a key of `hydra`, or a name would lead out of the folder
+                of runs.
         """
         self._typed = overrides
         cfg = super().load_configuration(
@@ -119,7 +120,7 @@ class CheckedLoader(ConfigLoaderImpl):
         )
         output_folders.refuse_names_that_lead_away(cfg)
         if self.repository.received:
-            _refuse_run_of_files(cfg, overrides)
+            _refuse_run_in_files(cfg, overrides)
         key = "run" if run_mode == RunMode.RUN else "sweep"
         output_folders.refuse_links(cfg, f"hydra.{key}.dir")
         return cfg
@@ -127,7 +128,7 @@ class CheckedLoader(ConfigLoaderImpl):
     def load_sweep_config(
         self, master_config: DictConfig, sweep_overrides: list[str]
     ) -> DictConfig:
-        """As Hydra's, for one job of a sweep."""
+        """As `ConfigLoaderImpl.load_sweep_config`, and refuses links in the job's folder."""
         cfg = super().load_sweep_config(master_config, sweep_overrides)
         output_folders.refuse_links(cfg, "hydra.sweep.dir", "hydra.sweep.subdir")
         return cfg
@@ -137,34 +138,34 @@ class CheckedLoader(ConfigLoaderImpl):
     ) -> DictConfig:
         cfg = super()._compose_config_from_defaults_list(defaults, repo)
         if self.repository.received:
-            _refuse_words_to_hydra(cfg, self._typed, ", ".join(self.repository.received))
+            _refuse_hydra_keys(cfg, self._typed, ", ".join(self.repository.received))
         return cfg
 
 
 def _is_received(source: ConfigSource) -> bool:
-    # by its scheme, for Hydra loads its plugins' classes a second time: isinstance would not hold
+    # not isinstance: Hydra imports the classes of its plugins a second time
     return source.scheme() == "file" and Path(source.path).resolve() != CONF.resolve()
 
 
-def _refuse_run_of_files(cfg: DictConfig, overrides: list[str]) -> None:
-    """Refuses a folder to work in that a file names: it could be any on this machine."""
+def _refuse_run_in_files(cfg: DictConfig, overrides: list[str]) -> None:
+    """Refuses a value of `run` from a file: files would be written to a folder of its choice."""
     run = OmegaConf.select(cfg, "run", throw_on_missing=False, default=None)
     if run is not None and not any(o.split("=")[0].lstrip("+") == "run" for o in overrides):
         raise Refused(f"run={printable(run)[:200]} comes from a file: type it, if you mean it")
 
 
-def _refuse_words_to_hydra(cfg: DictConfig, typed: list[str], folders: str) -> None:
-    """Compares Hydra's node with what it is without the received files."""
+def _refuse_hydra_keys(cfg: DictConfig, typed: list[str], folders: str) -> None:
+    """Refuses keys of the node `hydra` that differ from those composed without received files."""
     known, now = _leaves(_hydra_without_files(typed)), _leaves(cfg.get("hydra"))
     for key, value in now.items():
-        if not HARMLESS.fullmatch(key) and (key not in known or known[key] != value):
-            raise _not_for_files(key, folders)
+        if not SETTABLE_BY_FILES.fullmatch(key) and (key not in known or known[key] != value):
+            raise _only_on_command_line(key, folders)
     for key in known.keys() - now.keys():
-        if not any(other.startswith(f"{key}.") for other in now):  # those were looked at above
-            raise _not_for_files(key, folders)
+        if not any(other.startswith(f"{key}.") for other in now):  # checked above
+            raise _only_on_command_line(key, folders)
 
 
-def _not_for_files(key: str, source: str) -> Refused:
+def _only_on_command_line(key: str, source: str) -> Refused:
     return Refused(
         f"hydra.{printable(key)[:200]} is set by a file of {printable(source)}: what Hydra runs, "
         "where it writes and the environment are decided on the command line alone. Take it out "
@@ -173,7 +174,7 @@ def _not_for_files(key: str, source: str) -> Refused:
 
 
 def _hydra_without_files(typed: list[str]) -> DictConfig:
-    """Hydra's node from this package's files and the options of Hydra's groups that were typed."""
+    """The node `hydra` from this package's files and the options `hydra/…=` that were typed."""
     loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
     parsed = OverridesParser.create().parse_overrides(typed)
     choices = [o.input_line for o in parsed if o.key_or_group.startswith("hydra/")]
@@ -189,7 +190,7 @@ def _hydra_without_files(typed: list[str]) -> DictConfig:
 
 
 def _leaves(node: Any) -> dict[str, Any]:
-    """Every value of a node by its dotted key, unresolved; empty lists and dicts are values."""
+    """Dotted key -> unresolved value of a node; empty lists and dicts are values."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=False)
     if not isinstance(node, dict) or not node:

@@ -1,4 +1,4 @@
-"""Where Hydra writes: no name from data leads away from there, and no link is written through."""
+"""Checks of the folders that Hydra writes to: of names in their path, and of symbolic links."""
 
 import os
 import stat
@@ -13,12 +13,12 @@ from vmf_embeddings.untrusted.text import path_component, printable
 
 ONE_PART = ("dataset.name", "method.name", "mode.name", "mode.stage")
 MORE_PARTS = ("name", "arch.params.embedding_dim")
-LONGEST_NAME = 200  # characters; file systems take 255 bytes
-OF_SWEEPS = ("multirun.yaml", "optimization_results.yaml")
+LONGEST_NAME = 200  # characters; file names have at most 255 bytes
+SWEEP_FILES = ("multirun.yaml", "optimization_results.yaml")
 
 
 def refuse_names_that_lead_away(cfg: DictConfig) -> None:
-    """Refuses names that would make `runs/<data set>/<method>/<width>dim/<name>` another folder.
+    """Refuses names by which `runs/<dataset>/<method>/<D>dim/<name>` would lead elsewhere.
 
     Raises:
         Refused: naming the key.
@@ -41,10 +41,10 @@ def refuse_links(cfg: DictConfig, *keys: str) -> None:
 
     Args:
         cfg: composed configuration.
-        *keys: of the parts of the folder's path; a folder that cannot be told yet passes.
+        *keys: of the parts of the folder's path; a folder that is not known yet is not checked.
 
     Raises:
-        Refused: naming the link, pipe or device that stands where a file would be written.
+        Refused: naming the link, pipe or device in the place of a file to be written.
     """
     parts = [_value(cfg, key) for key in keys]
     if None in parts:
@@ -57,23 +57,23 @@ def refuse_links(cfg: DictConfig, *keys: str) -> None:
 
 
 def _value(cfg: DictConfig, key: str) -> Any:
-    """A value, or None where it hangs on what each job of a sweep decides for itself."""
+    """A value; None where it depends on the overrides of a sweep's job."""
     return OmegaConf.select(
         cfg, key, throw_on_missing=False, throw_on_resolution_failure=False, default=None
     )
 
 
 def _root(cfg: DictConfig, folder: Path) -> Path:
-    """The part of a folder's path that the command names: `run=…`, or the whole of it."""
+    """The part of a folder's path that the user chose: `run=…`, or all of it."""
     run = _value(cfg, "run")
     named = folder if run is None else Path(os.path.abspath(str(run)))
     return named if folder.is_relative_to(named) else folder
 
 
 def _refuse_planted(folder: Path, subfolder: str | None) -> None:
-    """Looks at everything of a folder that Hydra could write to."""
+    """Checks all files of a folder that Hydra could write to."""
     written = [path for path in folder.iterdir() if path.name.endswith(".log")]
-    written += [folder / name for name in OF_SWEEPS]
+    written += [folder / name for name in SWEEP_FILES]
     if subfolder is not None:
         files.refuse_links(folder, folder / subfolder)
         inside = folder / subfolder

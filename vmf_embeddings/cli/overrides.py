@@ -1,4 +1,4 @@
-"""What a command line may say: types of its values, and clear words for its mistakes."""
+"""Checks of the overrides on a command line, and error messages with suggestions."""
 
 import difflib
 import os
@@ -15,22 +15,22 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.composition import CheckedLoader
-from vmf_embeddings.cli.help import CONF, folders_of_ones_own
+from vmf_embeddings.cli.help import CONF, config_folders
 
-FLAT = ("mode", "trainer", "logger")  # groups that no constructor checks
-BY_EPOCHS = ("optimizer.params.rho",)  # a number, or a list of them; whatever it builds checks
-SILENT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
+UNCHECKED_GROUPS = ("mode", "trainer", "logger")  # no constructor checks their keys
+NUMBER_OR_LIST = ("optimizer.params.rho",)  # the optimizer checks its type
+NO_OUTPUT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 
-def complete(arguments: list[str]) -> list[str]:
-    """Under `torchrun`, keeps all processes but the first from writing logs and configs."""
+def with_rank_overrides(arguments: list[str]) -> list[str]:
+    """Adds overrides by which only rank 0 of `torchrun` writes logs and configurations."""
     if int(os.environ.get("RANK", "0")) > 0:
-        return [*arguments, *SILENT]
+        return [*arguments, *NO_OUTPUT]
     return arguments
 
 
 def refuse_before_composing(arguments: list[str]) -> None:
-    """Refuses what would compose into something else than was meant, such as an empty name.
+    """Refuses overrides that compose, but not to what was meant, such as an empty name.
 
     Raises:
         Refused: naming the argument.
@@ -49,7 +49,7 @@ def refuse_before_composing(arguments: list[str]) -> None:
 
 
 def refuse_pickles(arguments: list[str]) -> None:
-    """Refuses to repeat a job from a pickle, which can run anything while it is read.
+    """Refuses Hydra's option that repeats a job from a pickle: loading one can run any code.
 
     Raises:
         Refused: with what to type instead.
@@ -57,28 +57,30 @@ def refuse_pickles(arguments: list[str]) -> None:
     pickle = get_args_parser().parse_args(arguments).experimental_rerun
     if pickle is not None:
         raise Refused(
-            f"--experimental-rerun {pickle}: a pickle runs whatever code it holds, so none is read "
-            "here. Type the run's overrides again; they are in .hydra_train/overrides.yaml"
+            f"--experimental-rerun {pickle}: loading a pickle runs the code in it, so none is "
+            "loaded here. Type the run's overrides again; they are in .hydra_train/overrides.yaml"
         )
 
 
 def check_keys(cfg: DictConfig) -> None:
-    """Refuses keys that nothing reads, as in `+mode.epoch=3` or in a file of one's own.
+    """Refuses keys that nothing reads, as in `+mode.epoch=3` or in a file of `--config-dir`.
 
-    The keys of other groups are arguments, which whatever they build checks.
+    The keys of other groups are constructor arguments, which are checked where they are used.
 
     Raises:
-        Refused: naming the key, and one that it may stand for.
+        Refused: naming the key, and a similar one.
     """
     choices = HydraConfig.get().runtime.choices
-    known = _keys(_defaults([f"{group}={choices[group]}" for group in FLAT]))
+    known = _keys(_defaults([f"{group}={choices[group]}" for group in UNCHECKED_GROUPS]))
     for key in _keys(cfg):
-        if key not in known and (key.split(".")[0] in FLAT or key.split(".")[0] not in GROUPS):
+        if key not in known and (
+            key.split(".")[0] in UNCHECKED_GROUPS or key.split(".")[0] not in GROUPS
+        ):
             raise Refused(f"nothing reads {key!r}{_did_you_mean(key, known)}")
 
 
 def check_value_types(cfg: DictConfig) -> None:
-    """Refuses overrides whose value is of another kind than the default, as in `mode.epochs=ten`.
+    """Refuses overrides whose value has another type than the default, as in `mode.epochs=ten`.
 
     Raises:
         Refused: naming the key, what was expected and what came.
@@ -90,18 +92,18 @@ def check_value_types(cfg: DictConfig) -> None:
         if key.startswith(("+", "~")) or "@" in key:
             continue
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
-        wanted = _kind(default)
-        if wanted is not None and key not in BY_EPOCHS and not _fits(value, default):
+        wanted = _type_name(default)
+        if wanted is not None and key not in NUMBER_OR_LIST and not _fits(value, default):
             raise Refused(f"{key} expects {wanted} (default: {default}), got {value!r}")
 
 
 def _defaults(group_choices: list[str]) -> DictConfig:
-    """The configuration with nothing but its group options chosen."""
+    """The configuration with these options of groups, and defaults for all else."""
     return composed([o for o in group_choices if _is_group(o.split("=")[0])])
 
 
 def composed(overrides: list[str]) -> DictConfig:
-    """What a command with these overrides would compose, Hydra's own node included."""
+    """The configuration that a command with these overrides composes, with the node `hydra`."""
     if GlobalHydra.instance().is_initialized():
         loader = GlobalHydra.instance().config_loader()
     else:
@@ -110,9 +112,9 @@ def composed(overrides: list[str]) -> DictConfig:
 
 
 def _own_loader() -> CheckedLoader:
-    """Knows this package's options, and those of the folder given by `--config-dir`."""
+    """A loader of this package's options and of those in the folder of `--config-dir`."""
     path = create_config_search_path(str(CONF))
-    for folder in folders_of_ones_own(sys.argv[1:]):
+    for folder in config_folders(sys.argv[1:]):
         path.prepend("command-line", f"file://{folder}", anchor="schema")
     return CheckedLoader(path)
 
@@ -127,8 +129,8 @@ GROUPS = (
 )
 
 
-def _kind(default: object) -> str | None:
-    """In words, the kind of value that `default` calls for; None where anything goes."""
+def _type_name(default: object) -> str | None:
+    """The type of `default` in words; None where values of any type are accepted."""
     if isinstance(default, bool):
         return "true or false"
     if isinstance(default, int):
@@ -145,13 +147,13 @@ def _fits(value: object, default: object) -> bool:
         return value is None or (isinstance(value, bool) and isinstance(default, bool))
     if isinstance(default, ListConfig):
         return isinstance(value, ListConfig)
-    # a default of 0 may stand for a rate that is 0 unless somebody sets it, as mode.momentum
+    # a default written as 0 may be a float, as mode.momentum
     numbers = (int, float) if isinstance(default, float) or default == 0 else int
     return isinstance(value, numbers)
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """Says what is wrong with a command line that does not compose, and what was meant."""
+    """The error message for a command line that does not compose, with a similar name."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted(error.options or [])
@@ -159,7 +161,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return f"{group} has no option {option!r}{guess} It has: {', '.join(options)}."
     twice = re.search(r"Multiple values for (\S+)\.", str(error))
     if twice is not None:
-        return f"{twice.group(1)} has one option: say {twice.group(1)}=… once, and without +"
+        return f"{twice.group(1)} has one option: type {twice.group(1)}=… once, and without +"
     unknown = re.search(r"Could not override '([^']+)'", str(error))
     if unknown is None:
         unknown = re.search(r"Key '([^']+)' is not in struct", str(error))
@@ -177,14 +179,14 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 
 def _valid_groups(arguments: list[str]) -> list[str]:
-    """The group choices among `arguments` that name an existing option."""
+    """The arguments `group=option` that name an existing option."""
     choices = [a for a in arguments if _is_group(a.split("=")[0]) and "," not in a]
     loader = _own_loader()
     return [c for c in choices if c.split("=")[1] in loader.get_group_options(c.split("=")[0])]
 
 
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:
-    """All dotted keys of a configuration, but Hydra's and those that say what to build."""
+    """All dotted keys of a configuration except `hydra` and `_target_`."""
     found = []
     for key in node:
         name = f"{prefix}{key}"
@@ -198,7 +200,7 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean …?` where something known is close, else a full stop."""
+    """`; did you mean …?` if a known word is similar, else a full stop."""
     last = {k.rpartition(".")[2]: k for k in known}
     end = word.rpartition(".")[2]
     close = [
