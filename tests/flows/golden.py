@@ -1,4 +1,4 @@
-"""Reads a flow out of the golden files: settings, and tensors under the names of today."""
+"""Builds a `ConditionalFlow` from a golden file: its settings and the tensors of published code."""
 
 import torch
 
@@ -7,11 +7,11 @@ from vmf_embeddings.flows import ConditionalFlow
 
 def flow_of(data, case: str, dtype: torch.dtype = torch.float64) -> ConditionalFlow:
     """The flow of a golden case, its tensors loaded strictly."""
-    x, said = data[f"{case}/x"], {k: data[f"{case}/{k}"].item() for k in SETTINGS}
-    flow = ConditionalFlow(x.shape[1], *said.values()).to(dtype)
-    own = f"{case}/state/"
-    names = [k.removeprefix(own) for k in data if k.startswith(own)]
-    state = {ours(n): torch.tensor(data[own + n]) for n in names if not permutes(n)}
+    x, settings = data[f"{case}/x"], {k: data[f"{case}/{k}"].item() for k in SETTINGS}
+    flow = ConditionalFlow(x.shape[1], *settings.values()).to(dtype)
+    prefix = f"{case}/state/"
+    names = [k.removeprefix(prefix) for k in data if k.startswith(prefix)]
+    state = {ours(n): torch.tensor(data[prefix + n]) for n in names if not permutes(n)}
     flow.load_state_dict(state | {"permutations": torch.tensor(data[f"{case}/permutations"])})
     return flow
 
@@ -24,10 +24,9 @@ def permutes(name: str) -> bool:
 
 
 def ours(name: str) -> str:
-    """Today's name of a tensor.
+    """The name in `ConditionalFlow.state_dict()` of a tensor of the published code.
 
-    The published modules are a permutation and a coupling in turn; their first network sees the
-    first half.
+    There permutations and couplings alternate in one list, and `subnet1` takes the first half.
     """
     if name.startswith("normflow_cond_prep.embedder."):
         place = name.removeprefix("normflow_cond_prep.embedder.")

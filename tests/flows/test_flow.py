@@ -1,4 +1,4 @@
-"""Conditional flows: inverse and log-determinant are laws; goldens; the published fixture."""
+"""Conditional flows: inverse, log-determinant, recorded values of the published code."""
 
 import math
 
@@ -14,15 +14,15 @@ from vmf_embeddings.flows import ConditionalFlow, flow_objective, negative_log_l
 from vmf_embeddings.flows.conditions import CONDITIONS
 from vmf_embeddings.flows.coupling import log_scale
 from vmf_embeddings.flows.flow import permutation
-from vmf_embeddings.flows.subnet import subnet
+from vmf_embeddings.flows.subnet import mlp
 
 B = 6
 
 
-def flow(dim: int = 7, mode: str = "dense", **knobs) -> ConditionalFlow:
+def flow(dim: int = 7, mode: str = "dense", **options) -> ConditionalFlow:
     torch.manual_seed(0)
     return ConditionalFlow(
-        dim, **{"blocks": 3, "depth": 3, "width": 9} | knobs, cond_mode=mode
+        dim, **{"blocks": 3, "depth": 3, "width": 9} | options, cond_mode=mode
     ).double()
 
 
@@ -52,7 +52,7 @@ def test_log_determinant_is_that_of_the_autograd_jacobian(mode, way):
         torch.testing.assert_close(run(row[None], seen[None])[1][0], wanted)
 
 
-def test_a_row_never_sees_another():
+def test_rows_do_not_depend_on_each_other():
     made, x, condition = flow(), normal(B, 7), normal(B, 7, seed=1)
     z, log_det = made(x, condition)
     alone = [made(x[i : i + 1], condition[i : i + 1]) for i in range(B)]
@@ -61,8 +61,8 @@ def test_a_row_never_sees_another():
 
 
 @pytest.mark.parametrize("mode", CONDITIONS)
-def test_blocks_see_the_condition_where_the_mode_says(mode):
-    """Width of the networks' inputs, and whether the output moves with the condition."""
+def test_the_mode_selects_the_blocks_that_get_the_condition(mode):
+    """By the width of the networks' inputs, and by whether the output depends on the condition."""
     made, x = flow(8, mode), normal(B, 8)
     widths = [c.by_tail[0].in_features - 4 for c in made.couplings]
     one = {"start": 0, "mid": 1, "end": 2}
@@ -118,7 +118,7 @@ def test_published_sizes_have_as_many_parameters_as_published(dim, n_parameters)
     assert sum(p.numel() for p in made.parameters()) == n_parameters
 
 
-def test_permutations_are_buffers_that_touch_no_global_generator():
+def test_permutations_are_buffers_and_use_no_global_generator():
     np.random.seed(5)
     torch.manual_seed(5)
     states = np.random.get_state()[1].copy(), torch.get_rng_state()
@@ -133,17 +133,17 @@ def test_permutations_are_buffers_that_touch_no_global_generator():
 
 def test_xavier_starts_every_layer_but_the_first_without_bias():
     torch.manual_seed(0)
-    layers = subnet(40, 30, depth=4, width=50, init="xavier")[::2]
+    layers = mlp(40, 30, depth=4, width=50, init="xavier")[::2]
     assert layers[0].bias.abs().max() > 0
     for layer in layers[1:]:
         assert (layer.bias == 0).all()
         bound = (6 / (layer.in_features + layer.out_features)) ** 0.5
         assert 0.9 * bound < layer.weight.abs().max() <= bound
-    usual = subnet(40, 30, depth=4, width=50)[::2]
+    usual = mlp(40, 30, depth=4, width=50)[::2]
     assert all(layer.bias.abs().max() > 0 for layer in usual)
 
 
-def test_objectives_are_what_they_say_and_exp_goes_on_as_its_tangent():
+def test_objectives_equal_their_formulas_and_exp_continues_as_its_tangent():
     nll = torch.tensor([-3.0, 0.5, 7.0], dtype=torch.float64)
     assert flow_objective(nll, 4, "nll").item() == pytest.approx(4.5 / 3)
     assert flow_objective(nll, 4, "nll_per_dim").item() == pytest.approx(4.5 / 12)
@@ -158,7 +158,7 @@ def test_objectives_are_what_they_say_and_exp_goes_on_as_its_tangent():
 
 
 def test_the_density_of_the_rows_integrates_to_one():
-    """On a grid of the plane, through one block without corners of a ReLU in its way."""
+    """On a grid of the plane, with one block so that the density is smooth enough for the grid."""
     made = flow(2, "none", blocks=1, clamp=0.5)
     axis = torch.linspace(-12, 12, 401, dtype=torch.float64)
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_the_density_of_the_rows_integrates_to_one():
 
 
 @pytest.mark.parametrize(
-    "knobs, said",
+    "options, message",
     (
         ({"mode": "middle"}, "'middle'"),
         ({"dim": 1}, "2 dimensions"),
@@ -179,9 +179,9 @@ def test_the_density_of_the_rows_integrates_to_one():
         ({"init": "he"}, "'he'"),
     ),
 )
-def test_knobs_out_of_range_are_refused(knobs, said):
-    with pytest.raises(ValueError, match=said):
-        flow(**knobs)
+def test_options_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        flow(**options)
     with pytest.raises(ValueError, match="needs a condition"):
         flow()(normal(B, 7))
     with pytest.raises(ValueError, match="'mean'"):

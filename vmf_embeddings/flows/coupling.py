@@ -1,21 +1,21 @@
-"""Affine coupling: each half of a vector is scaled and moved by what the other half says.
+"""Affine coupling: each half of a vector is scaled and shifted by networks of the other half.
 
 Dinh, Sohl-Dickstein, Bengio 2017, "Density estimation using Real NVP", section 3.3,
 https://arxiv.org/abs/1605.08803; both halves in one block as in Ardizzone et al. 2018,
-https://arxiv.org/abs/1808.04730; the condition as in Ardizzone et al. 2019,
-https://arxiv.org/abs/1907.02392.
+https://arxiv.org/abs/1808.04730; the condition as an input of the networks as in Ardizzone et al.
+2019, https://arxiv.org/abs/1907.02392.
 """
 
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.flows.subnet import subnet
+from vmf_embeddings.flows.subnet import mlp
 
-NEARLY_TWO_OVER_PI = 0.636  # of published code: log scales end at 0.99903 of the clamp
+NEARLY_TWO_OVER_PI = 0.636  # as in the published code: |log scale| < 0.99903 clamp
 
 
 def log_scale(raw: Tensor, clamp: float) -> Tensor:
-    """Any number as the logarithm of a scale, between -clamp and clamp.
+    """Soft clamp of the output of a network to a log scale between -clamp and clamp.
 
     Args:
         raw: any shape.
@@ -32,12 +32,12 @@ def log_scale(raw: Tensor, clamp: float) -> Tensor:
 
 
 def affine(x: Tensor, raw: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
-    """Scales and moves: x * exp(s) + t, with s and t from what a network says.
+    """Scales and shifts: x * exp(s) + t, with s and t from the output of a network.
 
     Args:
         x: [B, n].
-        raw: [B, 2 n]; its first half becomes s by `log_scale`, its second half is t.
-        clamp: > 0, of `log_scale`.
+        raw: [B, 2 n]; s is `log_scale` of the first half, t the second half.
+        clamp: > 0, bound of |s|.
 
     Returns:
         [B, n], and the log-determinant sum of s [B].
@@ -53,7 +53,7 @@ def affine(x: Tensor, raw: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
 
 
 def inverse_affine(y: Tensor, raw: Tensor, clamp: float) -> tuple[Tensor, Tensor]:
-    """What `affine` with the same `raw` made `y` of, and the log-determinant of the way back.
+    """The inverse of `affine` with the same `raw`: (y - t) * exp(-s).
 
     Args:
         y: [B, n].
@@ -61,7 +61,7 @@ def inverse_affine(y: Tensor, raw: Tensor, clamp: float) -> tuple[Tensor, Tensor
         clamp: > 0.
 
     Returns:
-        [B, n], and minus the log-determinant of `affine` [B].
+        x [B, n], and its log-determinant, minus that of `affine` [B].
 
     Example:
         >>> x, raw = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.3, 1.0, 5.0, 0.0]])
@@ -75,41 +75,64 @@ def inverse_affine(y: Tensor, raw: Tensor, clamp: float) -> tuple[Tensor, Tensor
 
 
 class AffineCoupling(nn.Module):
-    """First the head of a vector by its tail, then the tail by the new head.
+    """Transforms the first half of a vector given the second, then the second given the new first.
 
     Args:
-        dim: D >= 2; the head has round(D / 2) entries, halves to even.
-        condition_dim: width of the condition, which both networks see; 0 = none.
+        dim: D >= 2; the first half has round(D / 2) entries (Python rounds 0.5 to even).
+        condition_dim: width of the condition, an input of both networks; 0 = no condition.
         depth: linear layers of each network, >= 2.
-        width: of their hidden layers.
+        width: width of their hidden layers, >= 1.
         clamp: > 0, bound of the log scales.
-        init: of the networks, see `subnet`.
+        init: initialisation of the networks, see `mlp`.
+
+    Attributes:
+        by_tail: network that takes the second half (the tail) and transforms the first.
+        by_head: network that takes the first half (the head) and transforms the second.
+
+    Example:
+        >>> coupling = AffineCoupling(4, 0, depth=2, width=8, clamp=2.0, init="default")
+        >>> x = torch.ones(3, 4)
+        >>> z, log_det = coupling(x, None)
+        >>> torch.allclose(coupling.inverse(z, None)[0], x, atol=1e-5)
+        True
     """
 
     def __init__(
         self, dim: int, condition_dim: int, depth: int, width: int, clamp: float, init: str
     ) -> None:
         super().__init__()
-        self.n_head = round(dim / 2)
-        self.n_tail = dim - self.n_head
+        self.n_first = round(dim / 2)
+        self.n_second = dim - self.n_first
         self.clamp = clamp
-        self.by_tail = subnet(self.n_tail + condition_dim, 2 * self.n_head, depth, width, init)
-        self.by_head = subnet(self.n_head + condition_dim, 2 * self.n_tail, depth, width, init)
+        # these two names are keys of checkpoints
+        self.by_tail = mlp(self.n_second + condition_dim, 2 * self.n_first, depth, width, init)
+        self.by_head = mlp(self.n_first + condition_dim, 2 * self.n_second, depth, width, init)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows [B, D], condition [B, condition_dim] or None -> rows [B, D], log-determinant [B]."""
-        head, tail = x.split([self.n_head, self.n_tail], dim=-1)
-        head, first = affine(head, self.by_tail(_beside(tail, condition)), self.clamp)
-        tail, second = affine(tail, self.by_head(_beside(head, condition)), self.clamp)
-        return torch.cat([head, tail], dim=-1), first + second
+        """Transforms x [B, D] given a condition [B, condition_dim] or None.
+
+        Returns:
+            z [B, D] and log |det dz/dx| [B].
+        """
+        first, second = x.split([self.n_first, self.n_second], dim=-1)
+        first, log_det_1 = affine(first, self.by_tail(_concat(second, condition)), self.clamp)
+        second, log_det_2 = affine(second, self.by_head(_concat(first, condition)), self.clamp)
+        return torch.cat([first, second], dim=-1), log_det_1 + log_det_2
 
     def inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Rows [B, D] of `forward` -> what it was given [B, D], log-determinant of this way [B]."""
-        head, tail = z.split([self.n_head, self.n_tail], dim=-1)
-        tail, first = inverse_affine(tail, self.by_head(_beside(head, condition)), self.clamp)
-        head, second = inverse_affine(head, self.by_tail(_beside(tail, condition)), self.clamp)
-        return torch.cat([head, tail], dim=-1), first + second
+        """The inverse of `forward` with the same condition.
+
+        Returns:
+            x [B, D] and log |det dx/dz| [B].
+        """
+        first, second = z.split([self.n_first, self.n_second], dim=-1)
+        raw = self.by_head(_concat(first, condition))
+        second, log_det_2 = inverse_affine(second, raw, self.clamp)
+        raw = self.by_tail(_concat(second, condition))
+        first, log_det_1 = inverse_affine(first, raw, self.clamp)
+        return torch.cat([first, second], dim=-1), log_det_2 + log_det_1
 
 
-def _beside(x: Tensor, condition: Tensor | None) -> Tensor:
+def _concat(x: Tensor, condition: Tensor | None) -> Tensor:
+    """Input of a network: x [B, n], followed by the condition if there is one."""
     return x if condition is None else torch.cat([x, condition], dim=-1)

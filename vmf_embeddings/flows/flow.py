@@ -1,4 +1,4 @@
-"""A flow of K blocks, each a fixed permutation and a two-sided affine coupling, with a condition.
+"""A conditional flow of K blocks, each a fixed permutation and an affine coupling of both halves.
 
 As in Roth, Vinyals, Akata 2022, "Non-isotropy Regularization for Proxy-based Deep Metric Learning",
 section 3, https://arxiv.org/abs/2203.08547.
@@ -15,13 +15,13 @@ from vmf_embeddings.flows.coupling import AffineCoupling
 
 
 def permutation(dim: int, seed: int) -> Tensor:
-    """A permutation of 0..dim-1 that depends on the seed alone; no global generator is touched.
+    """A permutation of 0..dim-1 that depends on the seed alone, not on a global generator.
 
-    NumPy's legacy generator, so that flows of published code can be read.
+    By NumPy's legacy generator, as in the published code, whose weights can therefore be loaded.
 
     Args:
         dim: >= 1.
-        seed: >= 0; a flow takes the index of the block.
+        seed: >= 0; `ConditionalFlow` uses the index of the block.
 
     Returns:
         [dim], int64.
@@ -34,21 +34,28 @@ def permutation(dim: int, seed: int) -> Tensor:
 
 
 class ConditionalFlow(nn.Module):
-    """Rows [B, D] -> latent rows [B, D] and the log-determinant of the map, given a condition.
+    """An invertible map of embeddings [B, D] to latents [B, D], given a condition.
 
     Block k: x -> x[:, permutations[k]], then `AffineCoupling` with the condition of that block.
 
     Args:
         dim: D >= 2.
-        blocks: K >= 1.
+        blocks: number of blocks K, >= 1.
         depth: linear layers of each of the 2 K networks, >= 2.
-        width: of their hidden layers, >= 1.
-        clamp: > 0: a block scales every entry by exp(-clamp) to exp(clamp).
-        cond_mode: which blocks see the condition, see `Conditions`.
-        init: how the networks start, see `subnet`.
+        width: width of their hidden layers, >= 1.
+        clamp: > 0: a block scales every entry by a factor between exp(-clamp) and exp(clamp).
+        cond_mode: which blocks get the condition, see `Conditions`.
+        init: initialisation of the networks, see `mlp`.
 
     Attributes:
-        permutations: [K, D] int64, a buffer: part of the state, never trained.
+        permutations: [K, D] int64, a buffer: saved with the weights, not trained.
+
+    Example:
+        >>> flow = ConditionalFlow(4, blocks=2, depth=2, width=8)
+        >>> x, condition = torch.ones(3, 4), torch.zeros(3, 4)
+        >>> z, log_det = flow(x, condition)
+        >>> torch.allclose(flow.inverse(z, condition)[0], x, atol=1e-5), log_det.shape
+        (True, torch.Size([3]))
     """
 
     permutations: Tensor
@@ -67,7 +74,7 @@ class ConditionalFlow(nn.Module):
         if dim < 2 or blocks < 1 or not clamp > 0:
             raise ValueError(
                 "a flow needs embeddings of at least 2 dimensions, at least 1 block and a clamp "
-                f"> 0, got {dim}, {blocks} and {clamp}."
+                f"> 0, got dim={dim}, blocks={blocks} and clamp={clamp}."
             )
         self.register_buffer(
             "permutations", torch.stack([permutation(dim, k) for k in range(blocks)])
@@ -79,7 +86,7 @@ class ConditionalFlow(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The normalising direction.
+        """Maps embeddings to latents (the normalising direction).
 
         Args:
             x: [B, D].
@@ -89,13 +96,13 @@ class ConditionalFlow(nn.Module):
             Latents z [B, D], and log |det dz/dx| [B].
         """
         log_det = x.new_zeros(len(x))
-        for coupling, order, seen in self._blocks(condition):
-            x, more = coupling(x[:, order], seen)
-            log_det = log_det + more
+        for coupling, order, block_condition in self._blocks(condition):
+            x, block_log_det = coupling(x[:, order], block_condition)
+            log_det = log_det + block_log_det
         return x, log_det
 
     def inverse(self, z: Tensor, condition: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The generating direction: undoes `forward` exactly, up to rounding.
+        """Maps latents to embeddings (the generating direction): the inverse of `forward`.
 
         Args:
             z: [B, D].
@@ -105,19 +112,20 @@ class ConditionalFlow(nn.Module):
             x [B, D], and log |det dx/dz| [B].
         """
         log_det = z.new_zeros(len(z))
-        for coupling, order, seen in reversed(list(self._blocks(condition))):
-            z, more = coupling.inverse(z, seen)
-            z, log_det = z[:, order.argsort()], log_det + more
+        for coupling, order, block_condition in reversed(list(self._blocks(condition))):
+            z, block_log_det = coupling.inverse(z, block_condition)
+            z, log_det = z[:, order.argsort()], log_det + block_log_det
         return z, log_det
 
     def _blocks(
         self, condition: Tensor | None
     ) -> Iterator[tuple[AffineCoupling, Tensor, Tensor | None]]:
-        """Coupling, permutation and condition of every block."""
+        """Coupling, permutation [D] and condition ([B, D] or None) of every block."""
         if condition is None and self.conditions.places:
             raise ValueError(
-                f"a flow with cond_mode={self.conditions.mode!r} needs a condition [B, D]; give "
-                "one, or make the flow with cond_mode='none'."
+                f"a flow with cond_mode={self.conditions.mode!r} needs a condition [B, D], got "
+                "None; pass one, or build the flow with cond_mode='none'."
             )
-        seen = [None] * len(self.couplings) if condition is None else self.conditions(condition)
-        return zip(self.couplings, self.permutations, seen, strict=True)
+        no_conditions = [None] * len(self.couplings)
+        conditions = no_conditions if condition is None else self.conditions(condition)
+        return zip(self.couplings, self.permutations, conditions, strict=True)

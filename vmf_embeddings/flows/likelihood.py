@@ -1,4 +1,4 @@
-"""How unlikely a flow finds rows, and what is made of that to train by.
+"""Negative log-likelihood under a flow, and the training objectives based on it.
 
 Roth, Vinyals, Akata 2022, "Non-isotropy Regularization for Proxy-based Deep Metric Learning",
 https://arxiv.org/abs/2203.08547, and the objective of the published code.
@@ -10,18 +10,16 @@ import torch
 from torch import Tensor
 
 OBJECTIVES = ("exp", "nll", "nll_per_dim")
-CAP = (
-    30.0  # nats above which exp goes on as a straight line: float32 overflows at 88, float16 at 11
-)
+CAP = 30.0  # nats; above, exp is replaced by its tangent: it overflows float32 at 88, float16 at 11
 
 
 def negative_log_likelihood(latents: Tensor, log_det: Tensor, logmatch: float = 1.0) -> Tensor:
-    """Negative log-likelihood of every row under a standard normal law of the latents.
+    """Negative log-likelihood of every embedding, for standard normal latents.
 
     Args:
         latents: z [B, D].
         log_det: log |det dz/dx| [B].
-        logmatch: weight of the log-determinant, >= 0; 1 = a likelihood.
+        logmatch: weight of the log-determinant, >= 0; the likelihood has 1.
 
     Returns:
         |z|^2 / 2 - logmatch * log_det [B] in nats, without the constant D/2 log(2 pi).
@@ -34,14 +32,14 @@ def negative_log_likelihood(latents: Tensor, log_det: Tensor, logmatch: float = 
 
 
 def flow_objective(nll: Tensor, dim: int, objective: str) -> Tensor:
-    """The flow's part of the loss.
+    """Loss of a flow, from the negative log-likelihoods of a batch.
 
-    "nll" is the published formula, the mean. "exp" is the published code, the mean of exp(nll): its
-    gradient is exp(nll) times that of nll, so it stops to act once the flow fits. "nll_per_dim" is
-    the mean over rows and dimensions, whose gradient does not grow with D.
+    "nll" is the formula of the paper, mean(nll). "exp" is what the published code does,
+    mean(exp(nll)): its gradient is exp(nll) times that of nll, so it vanishes once the flow fits.
+    "nll_per_dim" is mean(nll) / D, whose gradient does not grow with D.
 
-    Above 30 nats exp goes on as its tangent: finite in float32, and so is its gradient, which
-    still points down where a cut would have none.
+    Above 30 nats exp is replaced by its tangent, exp(30) (1 + nll - 30): value and gradient stay
+    finite in float32, and the gradient does not vanish as that of a clamp would.
 
     Args:
         nll: negative log-likelihoods [B], in nats.
@@ -63,4 +61,4 @@ def flow_objective(nll: Tensor, dim: int, objective: str) -> Tensor:
     if objective == "exp":
         tangent = math.exp(CAP) * (1 + nll - CAP)
         return torch.where(nll > CAP, tangent, nll.clamp(max=CAP).exp()).mean()
-    raise ValueError(f"the objective of a flow is one of {OBJECTIVES}, got {objective!r}.")
+    raise ValueError(f"flow_objective must be one of {OBJECTIVES}, got {objective!r}.")
