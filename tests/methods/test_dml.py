@@ -150,7 +150,7 @@ def test_naming_a_criterion_or_a_miner_beside_another_method_is_refused(monkeypa
         initialized=lambda: True, get=lambda: SimpleNamespace(overrides=overrides)
     )
     monkeypatch.setattr("hydra.core.hydra_config.HydraConfig", hydra)
-    with pytest.raises(assembly.Refused, match="method=arcface .* say method=dml"):
+    with pytest.raises(assembly.Refused, match="method=arcface .* use method=dml"):
         assembly.refuse_unread_groups(composed("method=arcface"))
     assembly.refuse_unread_groups(composed())
 

@@ -1,4 +1,4 @@
-"""Checkpoints: the best and the last state of a run, as tensors and plain values only."""
+"""Checkpoints of the best and the last epoch of a run: tensors and plain values only."""
 
 import json
 import re
@@ -17,8 +17,9 @@ SCALE_IN_LOG = re.compile(
     r"Set z-(?:kappa-)?mult: ([-+]?[0-9]{1,50}(?:\.[0-9]{0,50})?(?:[eE][-+]?[0-9]{1,3})?)"
 )
 
-# a run may go on with other values of these: how long, where and how fast, not what is learnt
-FREE_TO_CHANGE = (
+# a run may be resumed with other values of these keys: they concern how long, where and how fast
+# it runs, not what it learns
+MAY_CHANGE = (
     "mode.epochs",
     "mode.patience",
     "mode.evaluate_on",
@@ -34,13 +35,13 @@ FREE_TO_CHANGE = (
     "trainer.eval_batch_size",
     "trainer.threads",
 )
-COMPARED = (
+COMPARED_GROUPS = (
     *("arch", "method", "head", "loss", "criterion", "miner", "feature_scaling"),
     *("dataset", "sampler"),
     *("optimizer", "schedule", "mode", "trainer", "random_seed"),
 )
-# what runs did that began before there was a choice
-SINCE = {
+# values in runs from before these keys existed
+DEFAULTS_OF_OLDER_RUNS = {
     **{"mode.select": "valid", "mode.warmup_epochs": 0},
     **{"schedule.name": "plateau", "feature_scaling.name": "none"},
     **{"method.params.monotone": False, "criterion.params.monotone": True},
@@ -55,17 +56,18 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Writes `state` to a temporary name beside `path` and renames it.
 
     Args:
-        path: file to write or replace; a link there is replaced and not followed.
+        path: file to write or replace; a symbolic link there is replaced, not followed.
         state: tensors, numbers, strings, and lists and dicts of them.
     """
     with replacing(path) as part, part.open("wb") as stream:
-        torch.save(state, stream)  # given a name, torch would write that name into the file
+        # into a stream: given a path, torch would store its name in the file
+        torch.save(state, stream)
 
 
 def load(path: Path) -> dict[str, Any]:
     """Reads a checkpoint without running code from it.
 
-    Files of 2021 hold NumPy scalars beside the tensors; these and nothing else are let through.
+    Files of 2021 contain NumPy scalars as well as tensors; no other classes are accepted.
 
     Args:
         path: file written by `save`, or by the code of 2021.
@@ -75,23 +77,25 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: it holds anything that loading would have to execute, claims sizes that it does
-            not have, or is no checkpoint.
+        Refused: loading it would run code, its tensors claim more data than it has, or it is no
+            checkpoint.
     """
     return checked(read_tensors(path), str(path))
 
 
 def best_path(run_dir: Path) -> Path:
-    """The file with a run's best state.
+    """The file of a run's best epoch.
+
+    If a killed process left several, the one that `last.pt` names; else that of the latest epoch.
 
     Raises:
-        FileNotFoundError: if there is none, with the command that makes one.
+        FileNotFoundError: there is none; the message says how to get one.
     """
     found = sorted(run_dir.glob("model*.pt"), key=_epoch_of)
     if not found:
         raise FileNotFoundError(
             f"no checkpoint model_<epoch>.pt in {run_dir}: train first "
-            "(the same command with mode=train), or say which run with run=PATH"
+            "(the same command with mode=train), or name the run by run=PATH"
         )
     if (run_dir / LAST).exists() and len(found) > 1:
         best = load(run_dir / LAST).get("best_epoch") or {}
@@ -106,13 +110,14 @@ def _epoch_of(path: Path) -> int:
 
 
 def load_best(run_dir: Path) -> dict[str, Any]:
-    """The best state of the run in `run_dir`.
+    """The state of the best epoch of the run in `run_dir`.
 
-    The oldest checkpoints of 2021 lack the scale of the concentrations; their log has it.
+    The oldest checkpoints of 2021 lack the factor `z_kappa_mult` of the embeddings, which sets the
+    scale of the concentrations; it is read from their log.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        Refused: it, or the log, is not what it should be.
+        Refused: the checkpoint is malformed, or the log is not a text file of a sensible size.
     """
     path = best_path(run_dir)
     state = load(path)
@@ -126,17 +131,17 @@ def load_best(run_dir: Path) -> dict[str, Any]:
 
 
 def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
-    """Writes the state of an epoch, and removes the former best once the new one is named.
+    """Writes `last.pt` and, for a best epoch, `model_<epoch>.pt`; then deletes the former best.
 
     Args:
         run_dir: the run's folder.
-        state: with `epoch` and `best_epoch`.
+        state: content of the checkpoint, with `epoch` and `best_epoch`.
         is_best: whether this is the best epoch so far.
     """
     if is_best:
         save(run_dir / f"model_{state['epoch']}.pt", state)
     save(run_dir / LAST, state)
-    half_written = run_dir.glob(".*.pt.*part")  # of a process that was killed
+    half_written = run_dir.glob(".*.pt.*part")  # left by a process that was killed
     former = (p for p in run_dir.glob("model_*.pt") if _epoch_of(p) != state["best_epoch"]["epoch"])
     for path in (*half_written, *former):
         if path.is_symlink() or not path.is_dir():
@@ -146,16 +151,16 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
 def last_state(
     run_dir: Path, config: dict[str, Any], identity: str, *, same_length: bool = False
 ) -> dict[str, Any] | None:
-    """The state that an earlier run of the same configuration left in `run_dir`, if any.
+    """The last state of an earlier run of the same configuration in `run_dir`; None without one.
 
     Args:
         run_dir: the run's folder.
-        config: today's configuration.
-        identity: of today's training split.
-        same_length: whether other `mode.epochs` would change what is learnt.
+        config: configuration of the command.
+        identity: identity of the command's training split.
+        same_length: whether the learning rates depend on `mode.epochs`, so that it must agree.
 
     Raises:
-        ValueError: if the folder holds a run of another configuration, or on other images.
+        ValueError: the folder holds a run of another configuration, or on other images.
     """
     path = run_dir / LAST
     if not path.exists():
@@ -168,12 +173,12 @@ def last_state(
 
 
 def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> None:
-    """Makes sure that a run's checkpoint meets the training images that it was made with.
+    """Refuses a checkpoint of a run on other training images.
 
     Args:
         run_dir: the run's folder, for the message.
-        state: a checkpoint of it; those of older runs do not say their images and pass.
-        identity: of today's training split.
+        state: a checkpoint of it; accepted if it lacks `train_identity`, as older ones do.
+        identity: identity of the command's training split.
 
     Raises:
         ValueError: with both identities.
@@ -182,7 +187,7 @@ def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> 
     if then != identity:
         raise ValueError(
             f"{run_dir} was trained on other images (identity {then[:12]}) than the training split "
-            f"of this command has (identity {identity[:12]}): give the data set's settings and "
+            f"of this command has (identity {identity[:12]}): use the data set's settings and "
             "files of that run, or another folder with name=…"
         )
 
@@ -190,16 +195,16 @@ def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> 
 def refuse_other_configuration(
     run_dir: Path, stored: str, config: dict[str, Any], *, same_length: bool = False
 ) -> None:
-    """Makes sure that a run is continued with the configuration it was begun with.
+    """Refuses to resume a run with another configuration.
 
     Args:
         run_dir: the run's folder, for the message.
         stored: JSON of the configuration in the run's checkpoint.
-        config: today's configuration.
+        config: configuration of the command.
         same_length: whether `mode.epochs` must be the same too.
 
     Raises:
-        ValueError: naming each difference.
+        ValueError: names up to six differences.
     """
     then, now = (
         flatten(parse_json_object(stored, f"the configuration in {run_dir}")),
@@ -209,22 +214,22 @@ def refuse_other_configuration(
     keys = [
         k
         for k in sorted(then.keys() | now.keys())
-        if k.split(".")[0] in COMPARED
-        and (k not in FREE_TO_CHANGE or (same_length and k == "mode.epochs"))
-        and (k.split(".")[0] in groups or k in SINCE)
+        if k.split(".")[0] in COMPARED_GROUPS
+        and (k not in MAY_CHANGE or (same_length and k == "mode.epochs"))
+        and (k.split(".")[0] in groups or k in DEFAULTS_OF_OLDER_RUNS)
     ]
-    then = SINCE | then
+    then = DEFAULTS_OF_OLDER_RUNS | then
     changed = [k for k in keys if then.get(k) != now.get(k)]
     if changed:
-        words = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
+        differences = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
         raise ValueError(
-            f"{run_dir} holds a run of another configuration ({words}). Give this one its own "
-            "folder with name=…, or start over in the same folder with resume=never."
+            f"{run_dir} holds a run of another configuration ({differences}). Give this one "
+            "its own folder with name=…, or start over in the same folder with resume=never."
         )
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one dict with dotted keys.
+    """Flattens nested dicts into one dict with dotted keys; lists are values.
 
     >>> flatten({"a": {"b": 1}, "c": [2]})
     {'a.b': 1, 'c': [2]}

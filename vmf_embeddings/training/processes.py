@@ -1,4 +1,4 @@
-"""What makes N processes compute what one would: global batch statistics, gathered rows."""
+"""Lets N processes compute what one would: start, global BatchNorm statistics, gathered rows."""
 
 import torch
 import torch.distributed as dist
@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes, whose gradient is the sum over processes as well."""
+    """Sum over processes; the gradient of its input is the sum of the output gradients of all."""
 
     @staticmethod
     def forward(ctx: object, values: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class _SumOverProcesses(torch.autograd.Function):
 class GlobalBatchNorm(_BatchNorm):
     """Batch normalisation with the statistics of the global batch, on any device.
 
-    torch's SyncBatchNorm does the same on GPUs only, and expects equal shares.
+    torch's SyncBatchNorm does this on GPUs only, and expects equally many rows in every process.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
@@ -35,7 +35,7 @@ class GlobalBatchNorm(_BatchNorm):
             raise ValueError(f"expected [B, channels, …], got {tuple(input.shape)}")
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalises [B, channels, …] over all but the channels."""
+        """Normalises [B, channels, …] per channel; in evaluation mode by running statistics."""
         if not self.training:
             return super().forward(input)
         dims = [d for d in range(input.dim()) if d != 1]
@@ -61,19 +61,16 @@ class GlobalBatchNorm(_BatchNorm):
 def start(
     *, cpu: bool = False, precision: str = "no", find_unused_parameters: bool = False
 ) -> Accelerator:
-    """Joins the processes that `torchrun` started, or works alone.
+    """Creates the Accelerator; joins the process group if torchrun started this process.
 
     Args:
-        cpu: whether to stay on the processor even where a GPU is present.
+        cpu: stay on the CPU even if a GPU is present.
         precision: `no` or `bf16`.
-        find_unused_parameters: whether parameters may have no gradient for some time: then
-            processes find out at every step which of them they wait for.
-
-    Returns:
-        Accelerate's view of this process.
+        find_unused_parameters: whether parameters may lack a gradient in some steps, as frozen
+            ones do; then every step finds out for which gradients the processes must wait.
     """
-    # without this, Accelerate takes the processes of a machine without GPUs for unrelated runs
     return Accelerator(
+        # without cpu=True, Accelerate does not connect the processes of a machine without GPUs
         cpu=cpu or not torch.cuda.is_available(),
         mixed_precision=precision,
         kwargs_handlers=[
@@ -83,23 +80,23 @@ def start(
 
 
 def share_batch_statistics(module: nn.Module) -> None:
-    """Lets every BatchNorm of `module` use global statistics, in place; state names stay."""
+    """Makes every BatchNorm of `module` a `GlobalBatchNorm` in place; keys of its state stay."""
     for layer in module.modules():
         if isinstance(layer, _BatchNorm) and layer.affine and layer.track_running_stats:
             layer.__class__ = GlobalBatchNorm
 
 
 def gather_rows(rows: Tensor, rank: int, world: int, n_total: int) -> Tensor:
-    """Puts together rows that processes computed for every `world`-th index.
+    """Gathers rows that were computed by several processes.
 
     Args:
-        rows: [n, …] this process's rows, those of indices rank, rank + world, ….
-        rank: this process.
+        rows: [n, …] of this process, for the indices rank, rank + world, ….
+        rank: this process, in 0..world-1.
         world: number of processes.
-        n_total: number of rows over all processes.
+        n_total: number of rows of all processes together.
 
     Returns:
-        [n_total, …] on every process, in the order of the indices.
+        [n_total, …] in every process, in the order of the indices, without gradient.
     """
     if world == 1:
         return rows

@@ -1,4 +1,4 @@
-"""A live line in a terminal while an epoch runs; silence where there is no terminal."""
+"""A progress bar in the terminal while an epoch runs; nothing if there is no terminal."""
 
 import sys
 import time
@@ -11,21 +11,22 @@ from rich.text import Text
 SECONDS_BETWEEN_UPDATES = 0.5
 BAR_WIDTH = 20
 
-Note = tuple[str, str]  # a name, which may be empty, and its value
+Note = tuple[str, str]  # (name, which may be empty; value)
 
 
 class EpochProgress:
-    """The live line of one epoch: how far it is, its loss, and what earlier epochs reached.
+    """The progress bar of one epoch, with its running loss and the scores of earlier epochs.
 
-    Where the terminal is narrower than the line, it goes on in a second one; nothing is cut off.
+    If it is wider than the terminal, it continues on a second line; nothing is cut off.
 
     Args:
         epoch: from 0.
-        epochs: at most so many.
+        epochs: maximum number of epochs of the run.
         n_batches: batches of this epoch.
-        notes: what does not change within the epoch (validation, learning rate, temperature, best).
+        notes: values that are fixed during the epoch (validation metric, learning rate, status of
+            the method, best epoch).
         enabled: False writes nothing.
-        console: where to write; standard error if None.
+        console: where to write; None = standard error.
     """
 
     def __init__(
@@ -61,7 +62,10 @@ class EpochProgress:
             self.live.stop()
 
     def due(self) -> bool:
-        """Whether it is time for new numbers: the loop reads its loss twice a second only."""
+        """Whether to show new numbers: at most every `SECONDS_BETWEEN_UPDATES`.
+
+        Reading the loss waits for the device, which slows down training.
+        """
         now = time.monotonic()
         if now - self.updated < SECONDS_BETWEEN_UPDATES:
             return False
@@ -69,7 +73,13 @@ class EpochProgress:
         return True
 
     def show(self, batches_done: int, loss: float, n_images: int) -> None:
-        """Updates the line."""
+        """Updates the bar.
+
+        Args:
+            batches_done: batches of this epoch so far, >= 1.
+            loss: mean loss of these batches.
+            n_images: images of these batches.
+        """
         if self.live is None:
             return
         seconds = time.monotonic() - self.started
@@ -82,7 +92,12 @@ class EpochProgress:
         self.live.update(self.line(batches_done, numbers), refresh=True)
 
     def line(self, batches_done: int, numbers: list[Note]) -> Text:
-        """The line, broken between its parts where the terminal ends."""
+        """The bar as text, wrapped between its parts at the width of the terminal.
+
+        Args:
+            batches_done: batches of this epoch so far.
+            numbers: values that change during the epoch, shown before the notes.
+        """
         filled = BAR_WIDTH * batches_done // max(self.n_batches, 1)
         bar = Text.assemble(
             ("━" * filled, "green"),
@@ -102,7 +117,7 @@ class EpochProgress:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss.
+    """Seconds as h:mm:ss, rounded to whole seconds.
 
     >>> duration(3725)
     '1:02:05'

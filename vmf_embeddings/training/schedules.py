@@ -1,4 +1,4 @@
-"""Learning rates over time: curves that multiply every group's own rate, and a plateau's steps."""
+"""Learning rate schedules: functions of time, and reduction on a plateau of the metric."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ UNITS = ("epoch", "step")
 
 
 def cosine(time: float, length: float) -> float:
-    """Half a cosine from 1 at time 0 to 0 at `length`, where it stays.
+    """(1 + cos(pi time / length)) / 2: from 1 at time 0 to 0 at `length`, and 0 afterwards.
 
     Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983, without restarts.
 
@@ -23,7 +23,7 @@ def cosine(time: float, length: float) -> float:
 
 
 def steps_down(time: float, milestones: Sequence[int], gamma: float) -> float:
-    """`gamma` to the number of milestones that are reached; the milestone itself counts.
+    """gamma^n, with n the number of milestones <= time.
 
     >>> [steps_down(t, [2, 4], 0.01) for t in (0, 2, 3, 4)]
     [1.0, 0.01, 0.01, 0.0001]
@@ -32,13 +32,13 @@ def steps_down(time: float, milestones: Sequence[int], gamma: float) -> float:
 
 
 def warmup(time: float, length: float, start: float | None) -> float:
-    """A line up to 1, which is reached within `length`.
+    """Linear warm-up: a factor that increases to 1, and stays there from time `length` on.
 
     Args:
-        time: whole units gone by, >= 0.
+        time: units since the start, >= 0.
         length: units of warm-up, >= 0.
-        start: factor at time 0, on a line that reaches 1 at time `length`; None = the line
-            (time + 1) / length, which begins above 0 and reaches 1 with the last unit of warm-up.
+        start: the factor is start + (1 - start) time / length; None = (time + 1) / length, which
+            begins above 0 and is 1 in the last unit of the warm-up.
 
     >>> [warmup(t, 5, None) for t in (0, 3, 4, 5)]
     [0.2, 0.8, 1.0, 1.0]
@@ -51,43 +51,46 @@ def warmup(time: float, length: float, start: float | None) -> float:
 
 
 class Schedule(ABC):
-    """How the learning rates of an optimizer's groups move; told when steps and epochs begin."""
+    """Base of schedules; sets the learning rates of an optimizer's parameter groups in place."""
 
     needs_length: bool = False
-    """Whether other `mode.epochs` make other rates, so that a run cannot go on with more."""
+    """Whether the rates depend on `mode.epochs`: then a resumed run must have the same."""
 
     optimizer: torch.optim.Optimizer
 
     def attach(self, optimizer: torch.optim.Optimizer, n_epochs: int, n_steps: int) -> None:
-        """Takes the optimizer with its groups' own rates, before anything is restored.
+        """Takes the optimizer, before its state is restored.
 
         Args:
-            optimizer: whose groups' `lr` will be set.
+            optimizer: its groups have their initial learning rates.
             n_epochs: epochs of the run.
-            n_steps: steps of an epoch.
+            n_steps: steps per epoch.
         """
         self.optimizer = optimizer
 
     def begin_step(self, epoch: int, step: int) -> None:  # noqa: B027 - a plateau needs nothing
-        """Told before step `step` of `epoch`, both from 0. Default: nothing."""
+        """Called before step `step` of `epoch`, both from 0. Default: nothing."""
 
     def end_epoch(self, metric: float) -> None:  # noqa: B027 - curves need nothing
-        """Told the validation metric after every epoch. Default: nothing."""
+        """Called with the validation metric after every epoch. Default: nothing."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps; curves need nothing, for they are functions of the time."""
+        """State for a checkpoint. Default: empty, for a schedule that is a function of time."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - as above
-        """Goes on from a checkpoint. Default: nothing."""
+        """Restores the state from a checkpoint. Default: nothing."""
 
 
 class Plateau(Schedule):
-    """Rates are multiplied by `factor` after `patience` epochs without a better metric.
+    """Multiplies the rates by `factor` after `patience` epochs without a better metric.
 
     Args:
         factor: in (0, 1).
         patience: epochs, >= 0.
+
+    Raises:
+        ValueError: a value is outside its range.
     """
 
     def __init__(self, factor: float, patience: int) -> None:
@@ -98,34 +101,37 @@ class Plateau(Schedule):
         self.factor, self.patience = factor, patience
 
     def attach(self, optimizer: torch.optim.Optimizer, n_epochs: int, n_steps: int) -> None:
-        """Hands the optimizer to torch's scheduler."""
+        """Creates torch's `ReduceLROnPlateau` for the optimizer."""
         super().attach(optimizer, n_epochs, n_steps)
         self.plateau = ReduceLROnPlateau(
             optimizer, mode="max", factor=self.factor, patience=self.patience
         )
 
     def end_epoch(self, metric: float) -> None:
-        """Counts the epoch."""
+        """Passes the metric to torch's scheduler, which may reduce the rates."""
         self.plateau.step(metric)
 
     def state_dict(self) -> dict[str, Any]:
-        """The count, and the best metric so far."""
+        """Best metric so far, and the epochs since."""
         return self.plateau.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on counting; torch's own would set any attribute that the state names."""
+        """Restores the known keys only: torch would set any attribute that the state names."""
         known = self.plateau.state_dict().keys()
         self.plateau.load_state_dict({key: state[key] for key in known & state.keys()})
 
 
 class Curve(Schedule):
-    """Every group's rate is its own one times `factor(time)`, a function of the time alone.
+    """Rate of a group at a time = its initial rate times a factor, a function of time alone.
 
     Args:
-        unit: what time is counted in: "epoch" (rates stay the same within one) or "step".
+        unit: unit of time: "epoch" (rates are constant within an epoch) or "step".
         warmup: units of warm-up, >= 0.
-        warmup_start: see `warmup`; >= 0 or None.
-        length: units until the end of the curve, > `warmup`; None = all of the run's.
+        warmup_start: `start` of the function `warmup`; >= 0 or None.
+        length: units until the end of the curve, > `warmup`; None = the length of the run.
+
+    Raises:
+        ValueError: a value is outside its range.
     """
 
     def __init__(
@@ -147,25 +153,30 @@ class Curve(Schedule):
 
     @abstractmethod
     def after_warmup(self, time: int, length: int) -> float:
-        """The factor `time` units after the end of the warm-up, `length` units before the end."""
+        """The factor after the warm-up.
+
+        Args:
+            time: units since the end of the warm-up, >= 0.
+            length: units from the end of the warm-up to the end of the curve, >= 1.
+        """
 
     def attach(self, optimizer: torch.optim.Optimizer, n_epochs: int, n_steps: int) -> None:
-        """Remembers the groups' own rates and how long the run is."""
+        """Stores the groups' initial rates and the length of the run."""
         super().attach(optimizer, n_epochs, n_steps)
         self.rates = [group["lr"] for group in optimizer.param_groups]
         self.steps_per_epoch = n_steps
         self.end = self.length or n_epochs * (n_steps if self.unit == "step" else 1)
 
     def factor(self, epoch: int, step: int) -> float:
-        """What every group's own rate is multiplied by at step `step` of `epoch`, both from 0."""
+        """The factor of all groups at step `step` of `epoch`, both from 0."""
         time = epoch if self.unit == "epoch" else epoch * self.steps_per_epoch + step
         if time < self.warmup:
             return warmup(time, self.warmup, self.warmup_start) * self.after_warmup(0, 1)
-        # a run no longer than its warm-up has a curve of one unit
+        # if the run is not longer than its warm-up, the curve after it has one unit
         return self.after_warmup(time - self.warmup, max(self.end - self.warmup, 1))
 
     def begin_step(self, epoch: int, step: int) -> None:
-        """Sets the rates, where they may have changed."""
+        """Sets the rates; with unit "epoch" at the first step only."""
         if step and self.unit == "epoch":
             return
         factor = self.factor(epoch, step)
@@ -174,7 +185,7 @@ class Curve(Schedule):
 
 
 class Constant(Curve):
-    """The groups' own rates, after a warm-up where one is asked for."""
+    """The groups' initial rates, after the warm-up if there is one."""
 
     def after_warmup(self, time: int, length: int) -> float:
         """1."""
@@ -182,14 +193,14 @@ class Constant(Curve):
 
 
 class Cosine(Curve):
-    """Half a cosine from `peak` down to 0.
+    """Half a cosine from `peak` to 0 after the warm-up.
 
     Args:
         unit: see `Curve`.
         warmup: see `Curve`.
         warmup_start: see `Curve`.
         length: see `Curve`.
-        peak: factor at the top, > 0.
+        peak: factor at the end of the warm-up, > 0.
     """
 
     def __init__(
@@ -207,18 +218,18 @@ class Cosine(Curve):
         self.peak = peak
 
     def after_warmup(self, time: int, length: int) -> float:
-        """`peak` times `cosine`."""
+        """The factor peak (1 + cos(pi time / length)) / 2."""
         return self.peak * cosine(time, length)
 
 
 class MultiStep(Curve):
-    """Rates fall by `gamma` at every milestone.
+    """Multiplies the rates by `gamma` at every milestone.
 
     Args:
         unit: see `Curve`.
         warmup: see `Curve`.
         warmup_start: see `Curve`.
-        milestones: units since the beginning of the run, growing, none within the warm-up.
+        milestones: units since the start of the run, increasing, none within the warm-up.
         gamma: factor at each, in (0, 1].
     """
 
@@ -233,7 +244,7 @@ class MultiStep(Curve):
         super().__init__(unit, warmup, warmup_start)
         if sorted(set(milestones)) != list(milestones) or min(milestones, default=warmup) < warmup:
             raise ValueError(
-                "schedule.params.milestones must grow and none may lie within the warm-up of "
+                "schedule.params.milestones must increase and none may lie within the warm-up of "
                 f"{warmup} {unit}s, got {milestones}"
             )
         if not 0 < gamma <= 1:
@@ -241,5 +252,5 @@ class MultiStep(Curve):
         self.milestones, self.gamma = tuple(milestones), gamma
 
     def after_warmup(self, time: int, length: int) -> float:
-        """`steps_down`, counted from the beginning of the run."""
+        """gamma^n, with n the number of milestones reached since the start of the run."""
         return steps_down(time + self.warmup, self.milestones, self.gamma)

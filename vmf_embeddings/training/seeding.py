@@ -1,4 +1,4 @@
-"""Seeds of a run and of its epochs: an epoch's draws depend on nothing that came before it."""
+"""Seeds of a run and of its epochs: random numbers of an epoch do not depend on earlier ones."""
 
 import random
 
@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHARED_STREAM = 0  # draws that all processes make alike; process r draws its own from stream 1 + r
+SHARED_STREAM = 0  # the same random numbers in all processes; process r also has stream 1 + r
 
 
 def seed_everything(seed: int) -> None:
-    """Seeds Python's, NumPy's and torch's generators (on every device).
+    """Seeds the generators of Python, NumPy and torch (on every device).
 
     Args:
         seed: whole number >= 0.
@@ -26,7 +26,7 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
     Args:
         seed: the run's seed.
         epoch: from 0.
-        stream: tells apart what is drawn for different purposes or by different processes.
+        stream: number of an independent sequence, for another purpose or another process.
 
     Returns:
         Whole number in [0, 2^63).
@@ -36,13 +36,13 @@ def epoch_seed(seed: int, epoch: int, stream: int = 0) -> int:
 
 
 def generator_states(device: torch.device) -> list[Tensor]:
-    """States of torch's default generators, of the processor and of `device`."""
+    """States of torch's default generators: of the CPU, and of `device` if it is a GPU."""
     states = [torch.get_rng_state()]
     return states if device.type != "cuda" else [*states, torch.cuda.get_rng_state(device)]
 
 
 def restore_generators(device: torch.device, states: list[Tensor]) -> None:
-    """Puts back what `generator_states` of the same device gave."""
+    """Sets the states that `generator_states` returned for the same device."""
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)

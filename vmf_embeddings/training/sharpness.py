@@ -1,8 +1,8 @@
-"""Sharpness-aware minimisation around any optimizer: the gradient at the worst point nearby.
+"""Sharpness-aware minimisation with any optimizer: the gradient at perturbed weights.
 
 SAM: Foret, Kleiner, Mobahi, Neyshabur 2021, https://arxiv.org/abs/2010.01412, algorithm 1.
-ASAM: Kwon, Kim, Park, Choi 2021, https://arxiv.org/abs/2102.11600, with the weights' sizes as
-scales. The steps themselves are pytorch-optimizer's (https://github.com/kozistr/pytorch_optimizer).
+ASAM: Kwon, Kim, Park, Choi 2021, https://arxiv.org/abs/2102.11600, whose perturbation scales
+with |w|. The steps are those of pytorch-optimizer (https://github.com/kozistr/pytorch_optimizer).
 """
 
 from collections.abc import Sequence
@@ -15,18 +15,21 @@ STATISTICS = ("once", "twice")
 
 
 class SharpnessAware(SAM):
-    """Moves the weights w to w + eps, takes the gradient there, and lets `base` update w by it.
+    """Computes the gradient at w + eps, and updates the weights w by it with the optimizer `base`.
 
     eps = rho g / |g| (SAM) or rho w^2 g / | |w| g | (ASAM), with g the gradient at w and the norm
-    over all groups. State and groups are those of `base`: momentum is in every checkpoint, and a
-    schedule that sets learning rates needs to know nothing.
+    over all groups. State and groups are those of `base`, so checkpoints contain its momentum, and
+    schedules set its learning rates as usual.
 
     Args:
-        base: the optimizer that updates.
+        base: the optimizer that updates w.
         rho: radius, >= 0; or pairs [from epoch, radius] that begin with epoch 0.
-        adaptive: whether the radius scales with the weights (ASAM).
-        batch_statistics: "once" = BatchNorm's running statistics move at w alone; "twice" = at
-            w + eps too, as in the authors' code.
+        adaptive: whether eps scales with the weights (ASAM).
+        batch_statistics: "once" = BatchNorm's running statistics are updated at w only; "twice" =
+            at w + eps too, as in the authors' code.
+
+    Raises:
+        ValueError: `rho` or `batch_statistics` is none of these.
     """
 
     passes = 2
@@ -51,13 +54,13 @@ class SharpnessAware(SAM):
 
 
 def radii(rho: Radius) -> list[tuple[int, float]]:
-    """Pairs (from epoch, radius) of a constant radius, or of a list of such pairs.
+    """Pairs (from epoch, radius), from a constant radius or a list of such pairs.
 
     >>> radii(0.05), radii([[0, 0.05], [60, 0.5]])
     ([(0, 0.05)], [(0, 0.05), (60, 0.5)])
 
     Raises:
-        ValueError: if the epochs do not begin with 0 and grow, or a radius is negative.
+        ValueError: the epochs do not begin with 0 and increase, or a radius is negative.
     """
     pairs = (
         [(0, float(rho))] if isinstance(rho, int | float) else [(int(e), float(r)) for e, r in rho]
@@ -66,6 +69,6 @@ def radii(rho: Radius) -> list[tuple[int, float]]:
     if since[:1] != [0] or since != sorted(set(since)) or min(r for _, r in pairs) < 0:
         raise ValueError(
             "optimizer.params.rho: expected a radius >= 0, or pairs [from epoch, radius] whose "
-            f"epochs begin with 0 and grow, as in [[0, 0.05], [60, 0.5]]; got {rho}"
+            f"epochs begin with 0 and increase, as in [[0, 0.05], [60, 0.5]]; got {rho}"
         )
     return pairs

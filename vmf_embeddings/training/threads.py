@@ -1,4 +1,4 @@
-"""How many threads a process of the run may use: its share of the cores it may run on."""
+"""Number of CPU threads of a process: the cores it may use, divided among the processes."""
 
 import os
 from pathlib import Path
@@ -9,13 +9,14 @@ EXPLICIT = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def thread_count(wanted: int | None) -> int | None:
-    """Threads of this process; None where the environment has said it already.
+    """Number of threads to set for this process; None if the environment determines it.
 
-    A process alone takes every core it may run on, each of several under `torchrun` its share.
-    OMP_NUM_THREADS wins over both, unless it is the 1 that torchrun sets where nobody set it.
+    A single process gets all usable cores; under torchrun, each process of a machine gets an equal
+    part. OMP_NUM_THREADS and MKL_NUM_THREADS take precedence, except for the OMP_NUM_THREADS=1 that
+    torchrun sets if the user has not set it.
 
     Args:
-        wanted: `trainer.threads`, >= 1; None leaves the choice to this function.
+        wanted: `trainer.threads`, >= 1, is returned; None computes the number.
     """
     if wanted is not None:
         return wanted
@@ -25,14 +26,14 @@ def thread_count(wanted: int | None) -> int | None:
 
 
 def usable_cores() -> int:
-    """Physical cores that this process may run on: its affinity, within its container's limit."""
+    """Physical cores that this process may use: by its CPU affinity and its container's limit."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     cores = len({_siblings(cpu) for cpu in allowed}) or os.cpu_count() or 1
     return max(1, min(cores, _container_limit()))
 
 
 def _siblings(cpu: int) -> str:
-    """The hardware threads of a processor's core, as the system lists them."""
+    """The hardware threads on the same core as a logical CPU, as Linux lists them."""
     try:
         return (TOPOLOGY / f"cpu{cpu}/topology/thread_siblings_list").read_text()
     except OSError:
@@ -40,7 +41,7 @@ def _siblings(cpu: int) -> str:
 
 
 def _container_limit() -> int:
-    """Cores' worth of time that the control group grants."""
+    """CPU time that the control group (cgroup v2) allows, in cores; 2^31 without a limit."""
     try:
         quota, period = LIMIT.read_text().split()
     except (OSError, ValueError):
@@ -49,7 +50,7 @@ def _container_limit() -> int:
 
 
 def _set_by_torchrun() -> bool:
-    """Whether OMP_NUM_THREADS is torchrun's own 1: torchrun, our parent, started without one."""
+    """Whether torchrun set OMP_NUM_THREADS=1: torchrun, the parent process, does not have it."""
     alone = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1
     if alone or os.environ.get("OMP_NUM_THREADS") != "1":
         return False

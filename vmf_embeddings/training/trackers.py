@@ -1,22 +1,25 @@
-"""Services that a run's numbers go to beside its files: Accelerate's trackers, begun."""
+"""Starts Accelerate's trackers, such as Weights & Biases, for the numbers of a run."""
 
 import os
 from netrc import NetrcParseError, netrc
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
 
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
-def start(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
-    """An Accelerate tracker, begun.
+def start(name: str, run_dir: Path, config: dict[str, Any]) -> "GeneralTracker":
+    """Starts one of Accelerate's trackers.
 
     Args:
-        name: such as `wandb`.
-        run_dir: the run's folder.
-        config: the run's configuration, which the tracker is told; its group `logger` has the
-            tracker's own settings.
+        name: name of the tracker, such as `wandb`.
+        run_dir: folder of the run.
+        config: the run's configuration, which is sent to the tracker; its group `logger` holds the
+            options of the tracker.
 
     Raises:
         ValueError: there is no such tracker.
@@ -24,17 +27,17 @@ def start(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     kinds = {
-        str(kind).rpartition(".")[2].lower(): made for kind, made in LOGGER_TYPE_TO_CLASS.items()
+        str(kind).rpartition(".")[2].lower(): cls for kind, cls in LOGGER_TYPE_TO_CLASS.items()
     }
     if name not in kinds:
         raise ValueError(f"logger.trackers: {name!r} is none of {', '.join(sorted(kinds))}")
-    made = kinds[name]
+    cls = kinds[name]
     if name == "wandb":
-        tracker = made(**wandb_settings(run_dir, config))
-    elif made.requires_logging_directory:
-        tracker = made(run_dir.name, str(run_dir))
+        tracker = cls(**wandb_settings(run_dir, config))
+    elif cls.requires_logging_directory:
+        tracker = cls(run_dir.name, str(run_dir))
     else:
-        tracker = made(run_dir.name)
+        tracker = cls(run_dir.name)
     if hasattr(tracker, "start"):
         tracker.start()
     tracker.store_init_configuration(config)
@@ -42,20 +45,20 @@ def start(name: str, run_dir: Path, config: dict[str, Any]) -> Any:
 
 
 def wandb_settings(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
-    """What Weights & Biases is begun with.
+    """Arguments of Accelerate's tracker for Weights & Biases.
 
     Args:
-        run_dir: the run's folder, where its files go.
-        config: with `random_seed`, and under `logger` the keys of conf/logger/wandb.yaml.
+        run_dir: folder of the run, to which the tracker writes its files.
+        config: has `random_seed`, and under `logger` the keys of conf/logger/wandb.yaml.
 
     Returns:
-        Project (Accelerate calls it `run_name`), group, name, folder and mode. Runs of one group
-        are told apart by their seeds: `GROUP_s1`.
+        Project (which Accelerate calls `run_name`), group, name, folder and mode. The name is
+        `GROUP_s<seed>` in a group, else that of the folder.
     """
     logger = config.get("logger", {})
     mode, group = logger.get("mode", "auto"), logger.get("group")
     if mode == "auto":
-        # None: as the environment says, and online where that says nothing
+        # None = the mode in WANDB_MODE, else online
         mode = None if "WANDB_MODE" in os.environ or _has_key() else "offline"
     return {
         "run_name": logger.get("project") or "vmf_embeddings",
@@ -67,7 +70,7 @@ def wandb_settings(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _has_key() -> bool:
-    """Whether `wandb login` or the environment left a key for the service; never reads it out."""
+    """Whether the environment or `wandb login` has stored a key; the key itself is not used."""
     if os.environ.get("WANDB_API_KEY"):
         return True
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname

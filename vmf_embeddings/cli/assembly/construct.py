@@ -1,7 +1,7 @@
-"""From a configuration node to an object: resolved once, checked, and then built as it was checked.
+"""Builds the object of a configuration node: resolves it once, checks it, builds what was checked.
 
-Hydra's `instantiate` resolves what it is given once more and looks every name up again, so that
-what it builds may differ from what was checked. Here nothing is left to resolve.
+Hydra's `instantiate` resolves a node again and imports every name again, so that it may build
+something else than what was checked. Here nothing is resolved or imported after the check.
 """
 
 import functools
@@ -14,12 +14,12 @@ from vmf_embeddings.cli.assembly.refused import Refused
 from vmf_embeddings.cli.assembly.targets import checked_target
 from vmf_embeddings.untrusted.plain import refuse_interpolations
 
-# what a constructor raises for values it cannot work with, or for a library that is missing
-OF_VALUES = (
+# what constructors raise for unusable values, or if a library is missing
+VALUE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
     *(RuntimeError, TypeError, ValueError),
 )
-KNOWN = {"_target_", "_partial_"}
+SPECIAL_KEYS = {"_target_", "_partial_"}
 
 
 def instantiate(group: str, node: DictConfig, *, _partial_: bool = False, **runtime: Any) -> Any:
@@ -28,22 +28,24 @@ def instantiate(group: str, node: DictConfig, *, _partial_: bool = False, **runt
     Args:
         group: config group, a key of `targets.ALLOWED`.
         node: `{name, params: {_target_, …}}`, or flat `{name, _target_, …}`. Nodes inside it that
-            have a `_target_` are built first; `_partial_: true` beside one leaves the call open.
-        _partial_: return what makes the object from the arguments that are still missing.
-        **runtime: arguments that no configuration can hold; they stand in for keys of their name.
+            have a `_target_` are built first; with `_partial_: true` beside it, as a
+            `functools.partial`.
+        _partial_: return a `functools.partial` of the target instead of calling it.
+        **runtime: arguments that a configuration cannot hold; they replace keys of the same name.
 
     Returns:
-        What the target returns.
+        The return value of the target.
 
     Raises:
-        Refused: a target is not allowed, a text still holds `${`, or the target refuses a value.
+        Refused: a target is not allowed, a text contains `${` after resolution, or the target
+            raises for a value.
     """
     params = node.get("params", node)
     if not isinstance(params, DictConfig):
         raise Refused(f"{group}.params: expected keys and their values, got {params!r}")
     if "target" in node or "_target_" not in params:
         raise Refused(
-            f"{group}: no _target_ in its params. Configurations of 2021 said `target: …` beside "
+            f"{group}: no _target_ in its params. Configurations of 2021 had `target: …` beside "
             "params; today it is `params: {_target_: vmf_embeddings.…, …}`."
         )
     given = {*runtime, *(("name",) if params is node else ())}
@@ -54,23 +56,24 @@ def instantiate(group: str, node: DictConfig, *, _partial_: bool = False, **runt
 
 
 def _plain(group: str, params: DictConfig) -> dict[str, Any]:
-    """The values of a node, resolved in the whole configuration it stands in, for the last time."""
+    """The values of a node, with interpolations resolved in the configuration that contains it."""
     values = OmegaConf.to_container(params, resolve=True, throw_on_missing=True)
     refuse_interpolations(values, group)
     return values
 
 
 def _checked(group: str, value: Any) -> Any:
-    """A copy in which every `_target_` is the class or function itself.
+    """A copy in which every `_target_` is the class or function itself; nothing is called.
 
-    All are checked before any is called.
+    Raises:
+        Refused: a target is not allowed, or a key with underscores is unknown.
     """
     if isinstance(value, list):
         return [_checked(group, inside) for inside in value]
     if not isinstance(value, dict):
         return value
     unknown = [k for k in value if str(k).startswith("_") and str(k).endswith("_")]
-    unknown = [k for k in unknown if k not in KNOWN or "_target_" not in value]
+    unknown = [k for k in unknown if k not in SPECIAL_KEYS or "_target_" not in value]
     if unknown:
         raise Refused(f"{group}: {unknown[0]!r} is not read; beside _target_ there is _partial_")
     if not isinstance(value.get("_partial_", False), bool):
@@ -82,12 +85,12 @@ def _checked(group: str, value: Any) -> Any:
 
 
 def _built(value: Any, runtime: dict[str, Any]) -> Any:
-    """The object that a checked node stands for; a list or dict of them where it is one."""
+    """Builds a checked value: nodes with `_target_` become objects, also inside lists and dicts."""
     if isinstance(value, list):
         return [_built(inside, {}) for inside in value]
     if not isinstance(value, dict):
         return value
-    arguments = {k: _built(v, {}) for k, v in value.items() if k not in KNOWN} | runtime
+    arguments = {k: _built(v, {}) for k, v in value.items() if k not in SPECIAL_KEYS} | runtime
     if "_target_" not in value:
         return arguments
     return _called(value["_target_"], value.get("_partial_", False), arguments)
@@ -100,5 +103,5 @@ def _called(target: Callable[..., Any], partial: bool, arguments: dict[str, Any]
         return target(**arguments)
     except Refused:
         raise
-    except OF_VALUES as error:
+    except VALUE_ERRORS as error:
         raise Refused(str(error)) from error

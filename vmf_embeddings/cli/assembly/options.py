@@ -1,4 +1,4 @@
-"""The files of the groups' options, `conf/<group>/<name>.yaml`, by names that data hold."""
+"""Paths of the options' files, `conf/<group>/<name>.yaml`, for names from received data."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ CONF = Path(vmf_embeddings.__file__).parent / "conf"
 
 
 def option_file(group: str, name: object) -> Path:
-    """Where an option of a group would stand; options of somebody's own have no file there.
+    """Path of an option's file, which does not exist for an unknown option or a user's own.
 
     Args:
-        group: name of a group, ours.
-        name: as a configuration says it, which may come from a received checkpoint.
+        group: name of a group of `conf/`.
+        name: name of the option; may come from a received checkpoint.
 
     Raises:
-        Refused: the name cannot be that of a file.
+        Refused: the name cannot be a file name, as one with a slash.
     """
     return CONF / group / f"{path_component(name, f'the name of the option of {group}')}.yaml"

@@ -1,4 +1,4 @@
-"""The parts of a job that need one another: a data set, and the method on its classes."""
+"""Builds the data set, and the method with its backbone and the number of its classes."""
 
 import functools
 from dataclasses import replace
@@ -15,25 +15,34 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
     from vmf_embeddings.methods.base import Method
 
-# groups that go together, and the plainest method that reads them
-READ_BY = {("head", "loss"): "classifier", ("criterion", "miner"): "dml"}
+# groups that are used together -> the simplest method that uses them
+USED_BY = {("head", "loss"): "classifier", ("criterion", "miner"): "dml"}
 
 
 def dataset(cfg: DictConfig) -> "Dataset":
-    """The data set that `cfg` names, checked to be there."""
+    """The data set of a configuration; its files were checked to exist.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        Refused: a value is out of range.
+    """
     data = instantiate("dataset", cfg.dataset)
     data.check()
     return data
 
 
 def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Method":
-    """The arch that `cfg` names inside the method that it names.
+    """The method of a configuration, with its backbone.
 
     Args:
         cfg: composed configuration.
-        data: data set that says how many classes there are where `arch.params.n_classes` does not.
-        pretrained: whether to load the weights that `arch.params` asks for; False where a
-            checkpoint follows.
+        data: determines the number of classes if `arch.params.n_classes` is null.
+        pretrained: whether to load the weights that `arch.params` names; False if those of a
+            checkpoint are loaded afterwards.
+
+    Raises:
+        Refused: the network cannot take the images of the data set, has too few classes, or a part
+            refuses a value.
     """
     arch = instantiate("arch", cfg.arch)
     if data is not None:
@@ -52,14 +61,14 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
 
 
 def method_on(cfg: DictConfig, arch: "Arch") -> "Method":
-    """The method that `cfg` names, on a backbone whose `class_spec` has the number of classes."""
+    """The method of a configuration on a backbone whose `class_spec` has the number of classes."""
     built = _method_of(cfg.method, cfg, arch)
     built.feature_scaling = instantiate("feature_scaling", cfg.feature_scaling)
     return built
 
 
 def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
-    """The method of a node around `arch`; a student among its knobs is made around the same one."""
+    """The method of a node on `arch`; a student in its parameters is built on the same one."""
     params = node.get("params", node)
     runtime: dict[str, Any] = {"arch": arch}
     if "student" in params:
@@ -70,14 +79,14 @@ def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
 
 
 def _parts(node: DictConfig) -> tuple[str, ...]:
-    """The groups whose objects the class of a method takes."""
+    """The groups whose objects the constructor of the method takes; () without a `_target_`."""
     params = node.get("params", node)
     target = params.get("_target_")
     return () if target is None else checked_target("method", target).parts(params)
 
 
 def groups_read(cfg: DictConfig) -> list[str]:
-    """The groups beside its own that the method is put together from, or the student in it."""
+    """The groups, such as head and loss, that the method uses; of its student if it has one."""
     return list(_parts(_innermost(cfg.method)))
 
 
@@ -95,22 +104,22 @@ def _innermost(node: DictConfig) -> DictConfig:
 
 
 def refuse_unread_groups(cfg: DictConfig) -> None:
-    """Refuses groups that the command names beside a method that does not read them.
+    """Refuses overrides of groups that the method does not use.
 
     Raises:
-        Refused: naming a method that does.
+        Refused: names a method that uses them.
     """
     read = groups_read(cfg)
-    for groups, reader in READ_BY.items():
+    for groups, reader in USED_BY.items():
         for group in _named(*(g for g in groups if g not in read)):
             raise Refused(
                 f"method={cfg.method.name} has an objective of its own and reads no {group}: leave "
-                f"{group} out, or say method={reader}, which takes {' and '.join(groups)}"
+                f"{group} out, or use method={reader}, which takes {' and '.join(groups)}"
             )
 
 
 def _named(*groups: str) -> list[str]:
-    """Which of the groups the command line names, by option or by a key."""
+    """Those of the groups of which the command line overrides the option or a key."""
     from hydra.core.hydra_config import HydraConfig
 
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
@@ -119,19 +128,24 @@ def _named(*groups: str) -> list[str]:
 
 
 def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
+    """Sets the number of classes where it is null.
+
+    Raises:
+        Refused: it is less than that of the training split.
+    """
     n_train = data.split("train").n_classes
     if arch.class_spec.n_classes is None:
         arch.class_spec = replace(arch.class_spec, n_classes=n_train)
     elif arch.class_spec.n_classes < n_train:
         raise Refused(
             f"arch.params.n_classes={arch.class_spec.n_classes}, but dataset={name} has {n_train} "
-            f"training classes; say arch.params.n_classes={n_train}, or null to let the data "
-            "set say"
+            f"training classes; use arch.params.n_classes={n_train}, or null for that of the "
+            "data set"
         )
 
 
 def _try_one_image(arch: "Arch", data: "Dataset", cfg: DictConfig) -> None:
-    """Refuses a network that cannot take the data set's images, before anything is read."""
+    """Refuses a network that cannot take the data set's images, by trying a zero image."""
     import torch
 
     try:

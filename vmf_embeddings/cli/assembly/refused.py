@@ -1,4 +1,4 @@
-"""A user's mistake, found before work started."""
+"""Turns errors of building into `Refused`: a user's mistake, found before work starts."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from vmf_embeddings.untrusted.refused import Refused
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """Turns errors of building, such as a wrong value or a missing file, into `Refused`."""
+    """Inside, errors such as a wrong value or a missing file are raised as `Refused`."""
     try:
         yield
     except Refused:

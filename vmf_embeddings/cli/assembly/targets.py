@@ -1,4 +1,4 @@
-"""The list of what a configuration may build, and what a dotted name on it stands for."""
+"""The allow-list of classes that a configuration may build, and their import by dotted name."""
 
 import importlib
 import os
@@ -9,7 +9,7 @@ from vmf_embeddings.cli.assembly.refused import Refused
 from vmf_embeddings.untrusted.import_path import look_there_last
 from vmf_embeddings.untrusted.text import printable
 
-# what each group may build: classes below these names
+# group -> prefixes of the classes that it may build
 ALLOWED = {
     "arch": ("vmf_embeddings.archs.",),
     "method": ("vmf_embeddings.methods.",),
@@ -26,7 +26,7 @@ ALLOWED = {
     ),
     "schedule": ("vmf_embeddings.training.schedules.",),
 }
-# and these functions; others below the same names may do more than make an object
+# functions that may be called too; others with these prefixes may do more than build an object
 FUNCTIONS = (
     "vmf_embeddings.methods.feature_scaling.unscaled",
     "vmf_embeddings.miners.base.no_miner",
@@ -35,23 +35,23 @@ FUNCTIONS = (
 )
 FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
 EXTENDED_BY = "VMF_ALLOW_TARGETS"
-# read once, before any file can change the environment
+# read once, at import: later, a received file might have changed the environment
 BY_USER = tuple(filter(None, map(str.strip, os.environ.get(EXTENDED_BY, "").split(","))))
 
 
 def checked_target(group: str, target: object) -> Any:
-    """What a `_target_` stands for, if a configuration may build it.
+    """Imports the class or function of a `_target_`, if a configuration may build it.
 
     Args:
         group: config group, a key of `ALLOWED`.
         target: dotted name.
 
     Returns:
-        The class or function itself: to look its name up again could find something else.
+        The class or function itself, since importing its name again could find something else.
 
     Raises:
-        Refused: it is not on the list, or is on it in name only; names the target and how a user
-            who trusts it can allow it.
+        Refused: the name is not on the list, or what it refers to is defined elsewhere; says how a
+            user who trusts it can allow it.
     """
     if not isinstance(target, str):
         raise Refused(f"{group}: _target_ must be a dotted name, got {repr(target)[:80]}")
@@ -59,7 +59,7 @@ def checked_target(group: str, target: object) -> Any:
     if _listed(group, target) and not _is_private(target):
         thing = resolve(target)
         name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
-        if target in BY_USER or (_listed(group, name) and _makes_an_object(thing, name)):
+        if target in BY_USER or (_listed(group, name) and _builds_an_object(thing, name)):
             return thing
     raise Refused(
         f"{group}: _target_ {printable(repr(target)[:200])} may not be built (it is "
@@ -70,7 +70,7 @@ def checked_target(group: str, target: object) -> Any:
 
 
 def _by_user(name: str) -> bool:
-    """Whether `VMF_ALLOW_TARGETS` holds the name, or that of a module or class it is in."""
+    """Whether `VMF_ALLOW_TARGETS` contains the name, or that of a module or class around it."""
     return any(name == one or name.startswith(f"{one.rstrip('.')}.") for one in BY_USER)
 
 
@@ -80,12 +80,12 @@ def _listed(group: str, name: str) -> bool:
 
 
 def _is_private(target: str) -> bool:
-    """Whether a name leads through what is nobody's to name, as `__init__.__globals__` is."""
+    """Whether a part of a name that no user allowed is private, as in `__init__.__globals__`."""
     parts = target.split(".")
     return target not in BY_USER and any(part.startswith("_") for part in parts)
 
 
-def _makes_an_object(thing: object, name: str) -> bool:
+def _builds_an_object(thing: object, name: str) -> bool:
     if isinstance(thing, FunctionType):
         return name in FUNCTIONS or _by_user(name)
     if not isinstance(thing, type):
@@ -98,7 +98,11 @@ def _makes_an_object(thing: object, name: str) -> bool:
 
 
 def resolve(target: str) -> Any:
-    """The object that a dotted name stands for."""
+    """Imports the object with a dotted name.
+
+    Raises:
+        Refused: it is no dotted name, or there is no such object.
+    """
     parts = target.split(".")
     if not all(part.isidentifier() for part in parts):
         raise Refused(f"_target_ {printable(repr(target)[:200])} is no dotted name")
