@@ -1,4 +1,4 @@
-"""From a trained method and a split to an embedding file."""
+"""Computes the embeddings of whole splits with a trained method, and writes embedding files."""
 
 import logging
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class ExtractionJob:
 
 
 def extract(job: ExtractionJob) -> list[Path]:
-    """Writes `<dataset>_<split>.npz` for each split into the run's folder.
+    """Writes `<dataset>_<split>.npz` for each split to the run folder.
 
     Returns:
         The files, in the order of `job.splits`; empty in all processes but the first.
@@ -115,15 +115,16 @@ def _meta(
 
 
 def _trained_on(train: Split, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Meta on the training pictures: which, by the checkpoint if it knows, and how many a class.
+    """The part of `meta` on the training images: a hash of the split, and images per class.
 
-    Counts are those of the training split itself, and None where that is another one by now.
+    The hash is that of the checkpoint, if it has one. Counts are None where the training split of
+    today has another hash.
     """
     known = checkpoint.get("train_identity", train.identity)
     if known != train.identity:
         log.warning(
-            "The run was trained on other pictures (%.12s…) than the training split now holds "
-            "(%.12s…): the files will not know how many each class had",
+            "The run was trained on other images (%.12s…) than the training split now has "
+            "(%.12s…): the files will not hold the number of training images per class",
             known, train.identity,
         )  # fmt: skip
     counts = train.class_counts.tolist() if known == train.identity else None
@@ -132,7 +133,7 @@ def _trained_on(train: Split, checkpoint: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _logits(method: Method, embeddings: Tensor, batch_size: int) -> Tensor | None:
-    """[N, C] or [N, S, C] logits of [N, D] embeddings; None where the method has none."""
+    """Logits [N, C] or [N, S, C] of embeddings [N, D]; None where the method has no logits."""
     rows = [method.logits(rows) for rows in embeddings.split(batch_size)]
     return None if rows[0] is None else torch.cat(rows)
 
@@ -154,7 +155,7 @@ def _file(
         logits=None if logits is None else _array(logits),
         original_ids=_array(split.original_labels) if dataset.open_set else None,
         examples=_examples(split) if split.examples_to_save else None,
-        pictures=None if split.pictures is None else _array(split.pictures),
+        pictures=None if split.raw_images is None else _array(split.raw_images),
         paths=None if split.paths is None else np.array([str(path) for path in split.paths]),
         is_query=None if split.is_query is None else _array(split.is_query),
         is_gallery=None if split.is_gallery is None else _array(split.is_gallery),
@@ -163,7 +164,7 @@ def _file(
 
 
 def _examples(split: Split) -> np.ndarray:
-    """The split's pictures as the network saw them, [N, channels, H, W]."""
+    """The inputs of the network for a split, [N, channels, H, W]."""
     chunks = torch.arange(len(split)).split(1024)
     return np.concatenate([_array(split.batch(chunk)["examples"]) for chunk in chunks])
 

@@ -1,4 +1,4 @@
-"""Builds the retrieval benchmarks with the knobs of their yaml files."""
+"""Builds the retrieval benchmarks with the params of their yaml files."""
 
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +11,6 @@ CONF = Path(vmf_embeddings.__file__).parent / "conf" / "dataset"
 
 
 def build(name, path, **overrides):
-    knobs = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
-    module, _, kind = knobs.pop("_target_").rpartition(".")
-    return getattr(import_module(module), kind)(**{**knobs, "dataset_path": path, **overrides})
+    params = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
+    module, _, kind = params.pop("_target_").rpartition(".")
+    return getattr(import_module(module), kind)(**{**params, "dataset_path": path, **overrides})

@@ -1,4 +1,4 @@
-"""The batched augmentation has the law of the per-picture one."""
+"""The batched augmentation has the distribution of the one per image."""
 
 import numpy as np
 import pytest
@@ -23,25 +23,25 @@ def seeded(seed=0):
 
 @pytest.fixture(scope="module")
 def variants():
-    """Bytes of every crop and mirror image that torchvision can make of a picture -> number."""
+    """Bytes of every crop and mirrored image that torchvision can make of an image -> number."""
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision.transforms import functional
 
-    picture = torch.arange(32 * 32, dtype=torch.int32).view(1, 32, 32)
-    padded = functional.pad(picture.float(), PAD, padding_mode="reflect").int()
+    image = torch.arange(32 * 32, dtype=torch.int32).view(1, 32, 32)
+    padded = functional.pad(image.float(), PAD, padding_mode="reflect").int()
     crops = [
         padded[:, top : top + 32, left : left + 32]
         for top in range(2 * PAD + 1)
         for left in range(2 * PAD + 1)
     ]
     both = [image.contiguous() for crop in crops for image in (crop, functional.hflip(crop))]
-    return picture, {image.numpy().tobytes(): i for i, image in enumerate(both)}
+    return image, {image.numpy().tobytes(): i for i, image in enumerate(both)}
 
 
 @pytest.fixture(scope="module")
 def drawn(variants):
-    picture, number = variants
-    batch = picture.expand(9720, 1, 32, 32)
+    image, number = variants
+    batch = image.expand(9720, 1, 32, 32)
     moved = random_crop_flip(batch, PAD, seeded())
     return np.array([number[image.numpy().tobytes()] for image in moved])
 
@@ -64,7 +64,7 @@ def test_channels_move_together():
     assert torch.equal(moved[:, 0], moved[:, 2])
 
 
-def test_pictures_need_not_be_square():
+def test_images_need_not_be_square():
     images = torch.arange(2 * 5 * 9, dtype=torch.uint8).view(2, 1, 5, 9)
     assert random_crop_flip(images, 2, seeded()).shape == images.shape
     assert random_crop_flip(images, 2, seeded()).dtype == torch.uint8
@@ -102,17 +102,17 @@ def test_a_black_border_is_torchvisions_and_its_offsets_are_equally_likely():
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision.transforms import functional
 
-    picture = torch.arange(1, 37, dtype=torch.int32).view(1, 6, 6)
-    padded = functional.pad(picture, 2)
+    image = torch.arange(1, 37, dtype=torch.int32).view(1, 6, 6)
+    padded = functional.pad(image, 2)
     crops = [padded[:, t : t + 6, left : left + 6] for t in range(5) for left in range(5)]
     number = {crop.numpy().tobytes(): i for i, crop in enumerate(crops)}
     assert len(number) == 25
-    moved = random_crop_flip(picture.expand(2500, 1, 6, 6), 2, seeded(), border="black", flip=False)
+    moved = random_crop_flip(image.expand(2500, 1, 6, 6), 2, seeded(), border="black", flip=False)
     counts = np.bincount([number[image.numpy().tobytes()] for image in moved], minlength=25)
     assert chisquare(counts).pvalue > 1e-3
 
 
-def test_a_black_border_is_mirrored_with_the_picture():
+def test_a_black_border_is_mirrored_with_the_image():
     images = torch.ones(400, 3, 6, 6, dtype=torch.uint8)
     moved = random_crop_flip(images, 2, seeded(), border="black")
     assert torch.equal(moved[:, 0], moved[:, 2])

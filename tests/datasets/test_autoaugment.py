@@ -1,4 +1,4 @@
-"""AutoAugment on batches does to every picture what torchvision does to it alone."""
+"""AutoAugment on batches does to every image what torchvision does to it alone."""
 
 import numpy as np
 import pytest
@@ -8,13 +8,13 @@ from scipy.stats import chisquare
 from vmf_embeddings.datasets.autoaugment import apply_policies, policy_table, random_policies
 
 
-def pictures(n, channels=3, seed=0):
+def random_images(n, channels=3, seed=0):
     draw = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (n, channels, 32, 32), dtype=torch.uint8, generator=draw)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_picture_is_torchvisions_under_the_same_draw(channels, monkeypatch):
+def test_each_image_is_torchvisions_under_the_same_draw(channels, monkeypatch):
     """All 25 policies with both signs, steps taken, left out, and one of the two."""
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -23,7 +23,7 @@ def test_each_picture_is_torchvisions_under_the_same_draw(channels, monkeypatch)
     sign = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]]).repeat_interleave(25, 0).repeat(2, 1)
     drawn = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     drawn[:100] = 0.0
-    images = pictures(200, channels)
+    images = random_images(200, channels)
     ours = apply_policies(images, policy, drawn, sign)
     reference = AutoAugment(AutoAugmentPolicy.CIFAR10, fill=[128.0] * channels)
     for i in range(200):
@@ -32,20 +32,20 @@ def test_each_picture_is_torchvisions_under_the_same_draw(channels, monkeypatch)
         assert torch.equal(ours[i], reference(images[i])), i
 
 
-def test_policies_are_drawn_equally_often_and_apart_for_each_picture(monkeypatch):
+def test_policies_are_drawn_equally_often_and_apart_for_each_image(monkeypatch):
     seen = {}
     monkeypatch.setattr(
         "vmf_embeddings.datasets.autoaugment.apply_policies",
         lambda images, policy, drawn, sign: seen.update(policy=policy, drawn=drawn, sign=sign),
     )
-    random_policies(pictures(1).expand(10_000, 3, 32, 32), torch.Generator().manual_seed(0))
+    random_policies(random_images(1).expand(10_000, 3, 32, 32), torch.Generator().manual_seed(0))
     joint = seen["policy"] * 4 + seen["sign"] @ torch.tensor([2, 1])
     assert chisquare(torch.bincount(joint, minlength=100).numpy()).pvalue > 1e-3
     assert chisquare(np.histogram(seen["drawn"].numpy(), 20, (0, 1))[0]).pvalue > 1e-3
 
 
 def test_the_argument_stays_and_a_generator_decides():
-    images = pictures(64)
+    images = random_images(64)
     before = images.clone()
     first, again = (random_policies(images, torch.Generator().manual_seed(2)) for _ in range(2))
     assert torch.equal(images, before)

@@ -17,5 +17,5 @@ def test_identity_depends_on_every_part_and_on_where_parts_end():
     assert len({identity_of(parts) for parts in [base, *others]}) == 5
 
 
-def test_identity_does_not_hang_on_the_integer_type():
+def test_identity_does_not_depend_on_the_integer_type():
     assert identity_of([np.array([1, 2], np.int32)]) == identity_of([np.array([1, 2], ">i8")])

@@ -54,7 +54,7 @@ def test_evaluation_is_scaled_and_normalised_as_torchvision_does(tmp_path, kind)
     torch.testing.assert_close(split[4]["examples"], expected, rtol=1e-6, atol=2e-6)
 
 
-def test_training_pictures_have_an_occluded_square_of_the_mean_colour(tmp_path):
+def test_training_images_have_an_occluded_square_of_the_mean_colour(tmp_path):
     write_binary(tmp_path, Cifar10)
     split = cifar(tmp_path).split("train", augment=True)
     examples = split.batch(torch.arange(50), torch.Generator().manual_seed(0))["examples"]
@@ -63,7 +63,7 @@ def test_training_pictures_have_an_occluded_square_of_the_mean_colour(tmp_path):
     assert not (plain.batch(torch.arange(50))["examples"] == 0).any()
 
 
-def test_augmented_pixels_come_from_the_picture(tmp_path):
+def test_augmented_pixels_come_from_the_image(tmp_path):
     write_binary(tmp_path, Cifar10)
     data = cifar(tmp_path)
     plain = data.split("train")[0]["examples"]
@@ -82,12 +82,12 @@ def test_batches_are_reproducible_and_independent_of_the_global_generator(tmp_pa
     assert torch.equal(one["examples"], two["examples"])
 
 
-def test_pictures_are_offered_as_they_are(tmp_path):
+def test_images_are_offered_as_they_are(tmp_path):
     write_binary(tmp_path, Cifar10)
     split = cifar(tmp_path).split("test")
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (Cifar10.mean, Cifar10.std))
     seen = split[5]["examples"] * std + mean
-    assert torch.allclose(seen, split.pictures[5] / 255, atol=1e-6)
+    assert torch.allclose(seen, split.raw_images[5] / 255, atol=1e-6)
 
 
 def test_class_names_are_read(tmp_path):

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from vmf_embeddings.datasets.csv_table import CsvTable
 
 OPTIONS = {
@@ -44,7 +44,7 @@ def closed(tmp_path):
 
 @pytest.fixture
 def opened(tmp_path):
-    """1,591 classes of three pictures at a smaller scale: ten to train, eight to test."""
+    """1,591 classes of three images at a smaller scale: ten to train, eight to test."""
     rows = []
     for label in range(18):
         for i in range(3):

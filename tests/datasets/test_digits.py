@@ -11,7 +11,7 @@ from vmf_embeddings.datasets.digits import Digits, DigitsOpen, read_digits
 
 @pytest.fixture(scope="module")
 def closed():
-    return Digits(margin_warmup_epochs=5)
+    return Digits(margin_warmup_epochs=5, views=1)
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,10 @@ def opened():
 
 def test_splits_are_disjoint_and_complete(closed):
     parts = [closed.split(name) for name in ("train", "valid", "test")]
-    pictures = torch.cat([part.images for part in parts]).flatten(1)
-    assert len(pictures) == 1797
+    images = torch.cat([part.images for part in parts]).flatten(1)
+    assert len(images) == 1797
     whole = read_digits()[0].flatten(1)
-    assert torch.equal(pictures.unique(dim=0), whole.unique(dim=0))
+    assert torch.equal(images.unique(dim=0), whole.unique(dim=0))
 
 
 def test_every_class_is_in_every_split_in_proportion(closed):
@@ -34,13 +34,13 @@ def test_every_class_is_in_every_split_in_proportion(closed):
         assert np.abs(counts - share * total).max() <= 1.5
 
 
-def test_pictures_are_28x28_in_the_unit_interval_and_look_like_their_originals(closed):
+def test_images_are_28x28_in_the_unit_interval_and_look_like_their_originals(closed):
     item = closed.split("train")[3]["examples"]
     assert item.shape == closed.image_shape
     assert item.dtype == torch.float32
-    pictures = read_digits()[0].float() / 255
-    assert pictures.max() == 1.0
-    small = torch.nn.functional.adaptive_avg_pool2d(pictures[:, 0], 8).flatten(1)
+    images = read_digits()[0].float() / 255
+    assert images.max() == 1.0
+    small = torch.nn.functional.adaptive_avg_pool2d(images[:, 0], 8).flatten(1)
     raw = torch.from_numpy(load_digits().data).float()
     small, raw = (torch.nn.functional.normalize(x - x.mean(1, keepdim=True)) for x in (small, raw))
     nearest = (small @ raw.T).argmax(1)
@@ -57,7 +57,7 @@ def test_items_and_batches_agree(closed):
 
 def test_splits_are_cached_and_the_same_in_every_object(closed):
     assert closed.split("train") is closed.split("train")
-    again = Digits(margin_warmup_epochs=0).split("train")
+    again = Digits(margin_warmup_epochs=0, views=1).split("train")
     assert again.identity == closed.split("train").identity
     assert torch.equal(again.images, closed.split("train").images)
     assert len({closed.split(name).identity for name in ("train", "valid", "test")}) == 3
@@ -92,4 +92,4 @@ def test_unknown_splits_are_refused(closed):
 
 def test_negative_warm_up_is_refused():
     with pytest.raises(ValueError, match="margin_warmup_epochs must be >= 0, got -1"):
-        Digits(margin_warmup_epochs=-1)
+        Digits(margin_warmup_epochs=-1, views=1)

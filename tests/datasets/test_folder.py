@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from vmf_embeddings.datasets.folder import Folder
 
 OPTIONS = {
@@ -90,7 +90,7 @@ def test_subfolders_with_new_classes_are_an_open_set(tmp_path):
     assert not set(data.split("valid").class_names) & set(data.split("train").class_names)
 
 
-def test_pictures_in_deeper_folders_count_and_other_files_do_not(plain):
+def test_images_in_deeper_folders_count_and_other_files_do_not(plain):
     draw(plain / "class0" / "more" / "x.JPG", seed=0)
     (plain / "class0" / "notes.txt").write_text("")
     (plain / ".hidden").mkdir()
@@ -100,11 +100,11 @@ def test_pictures_in_deeper_folders_count_and_other_files_do_not(plain):
     assert len(data.split("train").class_names) == 8
 
 
-def test_a_missing_folder_and_one_without_pictures_are_named(tmp_path):
+def test_a_missing_folder_and_one_without_images_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone is not a folder.*dataset_path=PATH"):
         folder(tmp_path / "gone").check()
     (tmp_path / "cat").mkdir()
-    with pytest.raises(ValueError, match="no pictures in class folders"):
+    with pytest.raises(ValueError, match="no images in class folders"):
         folder(tmp_path).check()
 
 

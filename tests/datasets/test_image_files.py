@@ -1,4 +1,4 @@
-"""Pictures in every mode that files come in."""
+"""Images in every mode that files come in."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Cars196, CUB200 and SOP from list files over pictures that the test draws."""
+"""Cars196, CUB200 and SOP from list files over images that the test draws."""
 
 import pickle
 
@@ -8,20 +8,20 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from tests.datasets.benchmarks import build
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from vmf_embeddings.datasets.image_list import read_list
 
 CLASSES = {"train": range(0, 12), "val": range(12, 16), "test": range(40, 52)}
 
 
 def write_lists(root, images, n_images=3):
-    """Three list files below `root`, their pictures below `images`."""
+    """Three list files below `root`, their images below `images`."""
     root.mkdir(parents=True, exist_ok=True)
     for name, classes in CLASSES.items():
         lines = []
         for label in classes:
             for i in range(n_images):
-                path = f"pictures/kind, no. {label}/{i}.jpg"  # a comma in the path
+                path = f"images/kind, no. {label}/{i}.jpg"  # a comma in the path
                 draw(images / path, seed=i, label=label)
                 lines.append(f"{path},{label}")
         (root / f"{name}.txt").write_text("\n".join(lines))
@@ -57,7 +57,7 @@ def test_items_carry_image_class_and_original_class(root):
     assert (item["ids"], item["original_ids"]) == (1, 41)
 
 
-def test_training_pictures_are_random_and_evaluated_ones_are_not(root):
+def test_training_images_are_random_and_evaluated_ones_are_not(root):
     data = cub(root)
     plain, augmented = data.split("train"), data.split("train", augment=True)
     assert torch.equal(plain[0]["examples"], plain[0]["examples"])
@@ -94,7 +94,7 @@ def test_sop_paths_start_in_the_folder_of_its_archive(tmp_path):
     data = build("sop", tmp_path, image_size=16)
     data.check()
     assert data.name == "stanfordonlineproducts"
-    start = str(tmp_path / "Stanford_Online_Products" / "pictures")
+    start = str(tmp_path / "Stanford_Online_Products" / "images")
     assert all(path.startswith(start) for path in data.split("test").paths)
     assert data.split("train", augment=True)[0]["examples"].shape == (3, 16, 16)
 
@@ -102,7 +102,7 @@ def test_sop_paths_start_in_the_folder_of_its_archive(tmp_path):
 def test_identity_hangs_on_the_lists_alone(root, tmp_path):
     other = write_lists(tmp_path / "elsewhere", tmp_path / "elsewhere")
     assert cub(other).split("test").identity == cub(root).split("test").identity
-    (other / "test.txt").write_text("pictures/kind, no. 40/0.jpg,40")
+    (other / "test.txt").write_text("images/kind, no. 40/0.jpg,40")
     assert cub(other).split("test").identity != cub(root).split("test").identity
 
 
@@ -118,7 +118,7 @@ def test_a_missing_list_is_named_with_what_to_type(tmp_path, config):
 
 def test_missing_and_empty_images_are_named_before_training(tmp_path):
     write_lists(tmp_path, tmp_path)
-    first = tmp_path / "pictures" / "kind, no. 3" / "1.jpg"
+    first = tmp_path / "images" / "kind, no. 3" / "1.jpg"
     first.write_bytes(b"")
     with pytest.raises(ValueError, match=f"1 train images are empty; the first is {first}"):
         cub(tmp_path).check()
@@ -129,8 +129,8 @@ def test_missing_and_empty_images_are_named_before_training(tmp_path):
 
 def test_an_undecodable_image_is_named(tmp_path):
     write_lists(tmp_path, tmp_path)
-    bad = tmp_path / "pictures" / "kind, no. 0" / "0.jpg"
-    bad.write_bytes(b"\xff\xd8\xff\xe0 not a picture")
+    bad = tmp_path / "images" / "kind, no. 0" / "0.jpg"
+    bad.write_bytes(b"\xff\xd8\xff\xe0 not an image")
     with pytest.raises(ValueError, match=f"cannot decode {bad}"):
         cub(tmp_path).split("train")[0]
     bad.write_bytes((bad.parent / "1.jpg").read_bytes()[:-300])
@@ -170,7 +170,7 @@ def test_lists_cannot_lead_out_of_their_folder(tmp_path):
         cub(tmp_path).check()
 
 
-def test_grey_palette_and_transparent_pictures_become_rgb(tmp_path):
+def test_grey_palette_and_transparent_images_become_rgb(tmp_path):
     from PIL import Image
 
     write_lists(tmp_path, tmp_path)

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from tests.datasets.benchmarks import CONF, build
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from tests.datasets.test_cifar import write_binary
 from tests.datasets.test_mnist import write_mnist
 from vmf_embeddings.datasets.cifar import Cifar10, Cifar100
@@ -97,15 +97,19 @@ def long_tailed_digits(kind):
     return DigitsLT(**params) if kind == "digits_lt" else LongTailed(digits(), **params)
 
 
-def digits(kind=Digits):
-    return kind(margin_warmup_epochs=0)
+def digits():
+    return Digits(margin_warmup_epochs=0, views=1)
+
+
+def digits_open():
+    return DigitsOpen(margin_warmup_epochs=0)
 
 
 @pytest.mark.parametrize(
     "make",
     [
         digits,
-        lambda: digits(DigitsOpen),
+        digits_open,
         lambda: long_tailed_digits("digits_lt"),
         lambda: long_tailed_digits("long_tailed"),
     ],
@@ -283,7 +287,7 @@ def test_received_objects_with_other_keys_are_refused(meta):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("make", [digits, lambda: digits(DigitsOpen)])
+@pytest.mark.parametrize("make", [digits, digits_open])
 def test_class_names_are_those_of_the_training_split(make):
     data = make()
     assert data.class_names == data.split("train").class_names

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tests.datasets.benchmarks import build
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 from vmf_embeddings.metrics.retrieval import retrieval
 
@@ -90,7 +90,7 @@ def test_the_published_validation_classes_do_not_exist(root):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda lines: lines[:-1], "says that it lists '90' images, and lists 89"),
+        (lambda lines: lines[:-1], "states '90' images in its first line, but lists 89"),
         (lambda lines: [*lines[:2], "a.jpg id_1", *lines[3:]], "line 3: expected 'path id_0"),
         (lambda lines: [*lines[:2], "a.jpg id_1 trian", *lines[3:]], "line 3: expected"),
         (lambda lines: [li.replace(" query", " gallery") for li in lines], "has no query images"),

@@ -1,4 +1,4 @@
-"""Closed sets from lists of paths and labels, and ImageNet's folders, over drawn pictures."""
+"""Closed sets from lists of paths and labels, and ImageNet's folders, over drawn images."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from vmf_embeddings.datasets.imagenet import ImageNet
 from vmf_embeddings.datasets.labelled_lists import ImageNetLT, INat2018, LabelledLists, PlacesLT
 
@@ -15,9 +15,9 @@ COUNTS = {"train": (8, 4, 2), "val": (2, 2, 2), "test": (3, 3, 3)}
 
 
 def lists(root, kind=LabelledLists, **changes):
-    knobs = {"train_list": "train.txt", "valid_list": "val.txt", "test_list": "test.txt"}
-    knobs |= {"valid_share": 0.25, "views": 1, "margin_warmup_epochs": 0} | IMAGES
-    return kind(root, **knobs | changes)
+    params = {"train_list": "train.txt", "valid_list": "val.txt", "test_list": "test.txt"}
+    params |= {"valid_share": 0.25, "views": 1, "margin_warmup_epochs": 0} | IMAGES
+    return kind(root, **params | changes)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def root(tmp_path):
         lines = []
         for label, count in enumerate(counts):
             for i in range(count):
-                path = f"my pictures/{part}/kind  {label}/no {i}.jpg"  # spaces, also two in a row
+                path = f"my images/{part}/kind  {label}/no {i}.jpg"  # spaces, also two in a row
                 draw(tmp_path / path, seed=i, label=label, size=(20, 20))
                 lines.append(f"{'/' if i % 2 else ''}{path} {label}")
         (tmp_path / f"{part}.txt").write_text("\n".join(lines) + "\n\n")
@@ -39,7 +39,7 @@ def test_splits_hold_what_the_lists_say(root):
     for name, part in (("train", "train"), ("valid", "val"), ("test", "test")):
         split = data.split(name)
         assert split.class_counts.tolist() == list(COUNTS[part])
-        assert split.paths[1] == str(root / f"my pictures/{part}/kind  0/no 1.jpg")
+        assert split.paths[1] == str(root / f"my images/{part}/kind  0/no 1.jpg")
         assert split[0]["examples"].shape == (3, 16, 16)
     assert not data.open_set
 
@@ -109,12 +109,12 @@ def test_lists_may_lie_elsewhere(root, tmp_path_factory):
 
 
 def published(root, kind, sizes, n_classes):
-    """Lists of the published lengths; the pictures need not exist to be counted."""
+    """Lists of the published lengths; the images need not exist to be counted."""
     for name, size in sizes.items():
         rows = (f"{name}/{i}.jpg {i % n_classes}" for i in range(size))
         (root / f"{name}.txt").write_text("\n".join(rows))
-    knobs = {"train_list": "train.txt", "test_list": "test.txt", "valid_share": 0.05}
-    return lists(root, kind, valid_list="valid.txt" if "valid" in sizes else None, **knobs)
+    params = {"train_list": "train.txt", "test_list": "test.txt", "valid_share": 0.05}
+    return lists(root, kind, valid_list="valid.txt" if "valid" in sizes else None, **params)
 
 
 class FewSpecies(INat2018):
@@ -152,8 +152,8 @@ def test_lists_of_other_classes_are_refused(tmp_path):
 
 
 def imagenet(root, **changes):
-    knobs = {"valid_share": 0.25, "views": 1, "margin_warmup_epochs": 0} | IMAGES
-    return ImageNet(root, **knobs | changes)
+    params = {"valid_share": 0.25, "views": 1, "margin_warmup_epochs": 0} | IMAGES
+    return ImageNet(root, **params | changes)
 
 
 @pytest.mark.parametrize("test_folder", ["val", "val_dir"])
@@ -179,7 +179,7 @@ def test_what_imagenets_folder_lacks_is_named(tmp_path):
         imagenet(tmp_path).check()
     draw(tmp_path / "train" / "n01" / "0.jpg", seed=0)
     draw(tmp_path / "val" / "0.jpg", seed=0)
-    with pytest.raises(ValueError, match=r"no test pictures .* must be sorted into"):
+    with pytest.raises(ValueError, match=r"no test images .* must be sorted into"):
         imagenet(tmp_path).check()
     draw(tmp_path / "val" / "n09" / "0.jpg", seed=0)
     with pytest.raises(ValueError, match="1 class folders that train lacks, the first is n09"):

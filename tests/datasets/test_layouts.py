@@ -76,7 +76,7 @@ def contents(data, split):
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "params",
     [
         {},
         {"validation": "by_class", "valid_share": 0.2},
@@ -87,9 +87,9 @@ def contents(data, split):
     ],
     ids=str,
 )
-def test_both_layouts_hold_the_same_images_classes_and_splits(both, knobs):
+def test_both_layouts_hold_the_same_images_classes_and_splits(both, params):
     name, lists, folders = both
-    listed, found = build(name, lists, **knobs), build(name, folders, **knobs)
+    listed, found = build(name, lists, **params), build(name, folders, **params)
     assert (lists / "train.txt").exists() and not (folders / "train.txt").exists()
     listed.check(), found.check()
     assert listed.rows.keys() == found.rows.keys()
@@ -187,18 +187,18 @@ def test_an_image_or_a_class_in_two_splits_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("params", "message"),
     [
         ({"validation": "by_clas"}, "validation must be one of by_class, by_sample, none"),
-        ({"validation": "by_sample"}, "by_sample needs a share .*valid_share=0.2"),
+        ({"validation": "by_sample"}, "by_sample needs a fraction .*valid_share=0.2"),
         ({"valid_share": 1.0}, r"valid_share must lie in \(0, 1\), got 1.0"),
         ({"normalisation": "clipp"}, "Known: imagenet, clip, bninception"),
-        ({"augment": "big"}, "augment=big is for pictures of 256 pixels, got 224; add"),
+        ({"augment": "big"}, "augment=big is for images of 256 pixels, got 224; add"),
     ],
 )
-def test_wrong_knobs_are_refused_before_anything_is_read(tmp_path, knobs, message):
+def test_wrong_params_are_refused_before_anything_is_read(tmp_path, params, message):
     with pytest.raises(ValueError, match=message):
-        build("cub200", tmp_path, **knobs)
+        build("cub200", tmp_path, **params)
 
 
 def test_a_copy_that_is_not_whole_is_refused(tmp_path):
@@ -210,9 +210,9 @@ def test_a_copy_that_is_not_whole_is_refused(tmp_path):
 
 def test_birds_are_numbered_by_their_prefix(tmp_path):
     for i in range(200):
-        picture = tmp_path / "images" / f"{i + 1}.Bird" / "a.jpg"
-        picture.parent.mkdir(parents=True)
-        picture.write_bytes(b"jpeg")
+        image = tmp_path / "images" / f"{i + 1}.Bird" / "a.jpg"
+        image.parent.mkdir(parents=True)
+        image.write_bytes(b"jpeg")
     rows = build("cub200", tmp_path).rows["test"]
     assert rows.files[0] == "images/101.Bird/a.jpg" and rows.labels[0] == 100
     (tmp_path / "images" / "7.Bird").rename(tmp_path / "images" / "Bird")

@@ -1,10 +1,10 @@
-"""A closed set with its training split thinned, over digits, CIFAR files and picture files."""
+"""A closed set with its training split thinned, over digits, CIFAR files and image files."""
 
 import numpy as np
 import pytest
 import torch
 
-from tests.datasets.pictures import draw
+from tests.datasets.images import draw
 from tests.datasets.test_cifar import write_binary
 from tests.datasets.test_mnist import REAL, write_mnist
 from vmf_embeddings.datasets.cifar import Cifar10
@@ -32,7 +32,7 @@ KNOBS = {
 
 
 def thinned(of=None, **changes):
-    of = Digits(margin_warmup_epochs=0) if of is None else of
+    of = Digits(margin_warmup_epochs=0, views=1) if of is None else of
     return LongTailed(of, **{"n_max": None, "balanced_test": False} | KNOBS | changes)
 
 
@@ -41,8 +41,8 @@ def digits_lt(**changes):
 
 
 def cifar_lt(root, kind=Cifar10LT, **changes):
-    knobs = {"download": False, "augment": "none", "normalisation": "ldam"} | KNOBS
-    return kind(root, **knobs | changes)
+    params = {"download": False, "augment": "none", "normalisation": "ldam"} | KNOBS
+    return kind(root, **params | changes)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def digits():
 
 
 def test_only_training_is_thinned_and_by_the_profile(digits):
-    whole = Digits(margin_warmup_epochs=0)
+    whole = Digits(margin_warmup_epochs=0, views=1)
     n_max = int(whole.split("train").class_counts.min())
     expected = [int(n_max * 0.05 ** (k / 9)) for k in range(10)]
     assert digits.split("train").class_counts.tolist() == expected
@@ -61,8 +61,8 @@ def test_only_training_is_thinned_and_by_the_profile(digits):
         assert digits.split(name).identity == whole.split(name).identity
 
 
-def test_a_part_shows_the_pictures_and_classes_of_the_whole(digits):
-    train, whole = digits.split("train"), Digits(margin_warmup_epochs=0).split("train")
+def test_a_part_shows_the_images_and_classes_of_the_whole(digits):
+    train, whole = digits.split("train"), Digits(margin_warmup_epochs=0, views=1).split("train")
     batch = train.batch(torch.arange(len(train)))
     expected = whole.batch(train.positions)
     assert torch.equal(batch["examples"], expected["examples"])
@@ -96,7 +96,7 @@ def test_other_images_have_another_identity(digits, change):
     assert thinned(**change).split("train").identity != digits.split("train").identity
 
 
-def test_training_images_do_not_hang_on_whether_the_others_validate():
+def test_training_images_do_not_depend_on_whether_the_others_validate():
     unchosen = thinned(validation="unchosen", imbalance_factor=5)
     none = thinned(validation="none", imbalance_factor=5)
     assert unchosen.split("train").identity == none.split("train").identity
@@ -109,13 +109,13 @@ def test_seeds_of_one_s_own_choose_other_images():
 
 
 def test_profile_none_keeps_every_training_image():
-    train, whole = thinned(profile="none").split("train"), Digits(margin_warmup_epochs=0)
+    train, whole = thinned(profile="none").split("train"), Digits(margin_warmup_epochs=0, views=1)
     assert train.class_counts.tolist() == whole.split("train").class_counts.tolist()
 
 
 def test_a_larger_first_class_may_be_asked_for_and_classes_give_what_they_have(digits):
     counts = thinned(n_max=10_000, imbalance_factor=100).split("train").class_counts
-    whole = Digits(margin_warmup_epochs=0).split("train").class_counts
+    whole = Digits(margin_warmup_epochs=0, views=1).split("train").class_counts
     wanted = torch.tensor([int(10_000 * 0.01 ** (k / 9)) for k in range(10)])
     assert torch.equal(counts, torch.minimum(whole, wanted))
 
@@ -135,7 +135,7 @@ def test_unchosen_images_validate_and_are_trained_on_by_nobody():
 
 def test_a_balanced_test_set_has_equally_many_images_of_every_class():
     for name in ("valid", "test"):
-        split, whole = digits_lt().split(name), Digits(margin_warmup_epochs=0).split(name)
+        split, whole = digits_lt().split(name), Digits(margin_warmup_epochs=0, views=1).split(name)
         assert set(split.class_counts.tolist()) == {int(whole.class_counts.min())}
         assert (split.positions.diff() > 0).all()
     assert digits_lt().split("train").identity == thinned().split("train").identity
@@ -147,8 +147,8 @@ def test_digits_lt_has_many_medium_and_few_shot_classes():
 
 
 def mnist_lt(root, **changes):
-    knobs = {"download": False, "augment": "none", "balanced_test": True} | KNOBS
-    return MnistLT(root, **knobs | changes)
+    params = {"download": False, "augment": "none", "balanced_test": True} | KNOBS
+    return MnistLT(root, **params | changes)
 
 
 def test_mnist_holds_validation_out_before_it_is_thinned(tmp_path):
@@ -206,11 +206,11 @@ def test_step_profile_leaves_no_class_of_the_head_to_validate(tmp_path):
         (Cifar100LT, "glmc", LDAM_STD),
     ],
 )
-def test_pictures_are_normalised_as_either_school_does(tmp_path, kind, school, std):
+def test_images_are_normalised_as_either_school_does(tmp_path, kind, school, std):
     write_binary(tmp_path, kind.source, 100)
     split = cifar_lt(tmp_path, kind, normalisation=school).split("test")
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (LDAM_MEAN, std))
-    expected = (split.pictures[3] / 255 - mean) / deviation
+    expected = (split.raw_images[3] / 255 - mean) / deviation
     torch.testing.assert_close(split[3]["examples"], expected, rtol=1e-6, atol=2e-6)
 
 
@@ -225,8 +225,8 @@ def test_balms_blackens_a_square_before_normalising(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
     for label in range(3):
         for i in range(14):
             draw(root / f"kind {label}" / f"{i:02d}.jpg", seed=i, label=label)
@@ -234,15 +234,15 @@ def pictures(tmp_path_factory):
 
 
 def folder(root, **changes):
-    knobs = {"open_set": False, "valid_share": 0.2, "test_share": 0.3, "image_size": 16}
-    knobs |= {"augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3, "margin_warmup_epochs": 0}
-    return Folder(root, **knobs | changes)
+    params = {"open_set": False, "valid_share": 0.2, "test_share": 0.3, "image_size": 16}
+    params |= {"augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3, "margin_warmup_epochs": 0}
+    return Folder(root, **params | changes)
 
 
-def test_picture_files_are_thinned_alike(pictures):
-    data = thinned({"name": "folder", "params": folder(pictures)}, imbalance_factor=4)
+def test_image_files_are_thinned_alike(images):
+    data = thinned({"name": "folder", "params": folder(images)}, imbalance_factor=4)
     data.check()
-    train, whole = data.split("train"), folder(pictures).split("train")
+    train, whole = data.split("train"), folder(images).split("train")
     n_max = int(whole.class_counts.min())
     assert train.class_counts.tolist() == [n_max, n_max // 2, n_max // 4]
     assert train.paths == [whole.paths[i] for i in train.positions.tolist()]
@@ -250,8 +250,8 @@ def test_picture_files_are_thinned_alike(pictures):
     assert data.name == "folder_lt"
 
 
-def test_two_views_of_a_file_differ_in_their_transform_alone(pictures):
-    data = thinned(folder(pictures), views=2, imbalance_factor=1)
+def test_two_views_of_a_file_differ_in_their_transform_alone(images):
+    data = thinned(folder(images), views=2, imbalance_factor=1)
     assert data.split("train", augment=True)[1]["examples"].shape == (2, 3, 16, 16)
     one, other = data.split("train", augment=True)[1]["examples"]
     assert not torch.equal(one, other)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.datasets.benchmarks import build
-from tests.datasets.test_transforms import picture
+from tests.datasets.test_transforms import random_image
 from vmf_embeddings.datasets.normalisation import NORMALISATIONS, normalisation_named
 from vmf_embeddings.datasets.transforms import build_transform, recipe_named
 
@@ -32,9 +32,9 @@ TRAINING = {
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_training_pictures_at_224(name):
+def test_training_images_at_224(name):
     ours = build_transform(recipe_named(name), image_size=224, augment=True)
-    reference, image = compose(*TRAINING[name]), picture(400, 300)
+    reference, image = compose(*TRAINING[name]), random_image(400, 300)
     for seed in range(5):  # adv is grey in a fifth of the draws
         torch.manual_seed(seed)
         expected = reference(image)
@@ -43,21 +43,21 @@ def test_training_pictures_at_224(name):
 
 
 @pytest.mark.parametrize(("name", "size"), [("base", 224), ("red", 227), ("big", 256)])
-def test_evaluated_pictures_are_cut_from_256(name, size):
+def test_evaluated_images_are_cut_from_256(name, size):
     ours = build_transform(recipe_named(name), image_size=size, augment=False)
-    reference, image = compose(("Resize", 256), ("CenterCrop", size)), picture(400, 300)
+    reference, image = compose(("Resize", 256), ("CenterCrop", size)), random_image(400, 300)
     assert torch.equal(ours(image), reference(image))
 
 
 @pytest.mark.parametrize(("size", "between"), [(28, 32), (112, 128), (448, 512)])
 def test_other_sizes_are_cut_from_an_eighth_more(size, between):
     ours = build_transform(recipe_named("base"), image_size=size, augment=False)
-    reference, image = compose(("Resize", between), ("CenterCrop", size)), picture(600, 500)
+    reference, image = compose(("Resize", between), ("CenterCrop", size)), random_image(600, 500)
     assert torch.equal(ours(image), reference(image))
 
 
 def test_a_net_from_caffe_gets_bytes_less_the_mean_and_blue_first(tmp_path):
-    image = picture(224, 224)
+    image = random_image(224, 224)
     for label, name in enumerate(("train", "val", "test")):
         image.save(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.txt").write_text(f"{name}.png,{label}")

@@ -17,7 +17,7 @@ from vmf_embeddings.datasets.transforms import (
 )
 
 
-def picture(width, height, seed=0):
+def random_image(width, height, seed=0):
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3))
     return Image.fromarray(pixels.astype(np.uint8))
 
@@ -25,9 +25,9 @@ def picture(width, height, seed=0):
 @pytest.mark.parametrize("augment", [False, True])
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("size", [(300, 200), (20, 31), (1, 1)])
-def test_every_picture_gets_the_wanted_size(name, augment, size):
+def test_every_image_gets_the_wanted_size(name, augment, size):
     transform = build_transform(recipe_named(name), image_size=24, augment=augment)
-    result = transform(picture(*size))
+    result = transform(random_image(*size))
     assert result.shape == (3, 24, 24)
     assert result.isfinite().all()
 
@@ -46,7 +46,7 @@ def test_evaluation_at_224_is_that_of_2021(name):
         ]
     )
     ours = build_transform(recipe_named(name), image_size=224, augment=False)
-    image = picture(400, 300)
+    image = random_image(400, 300)
     assert torch.equal(ours(image), reference(image))
 
 
@@ -74,7 +74,7 @@ def test_training_at_224_is_that_of_2021(name):
         ]
     )
     ours = build_transform(recipe_named(name), image_size=224, augment=True)
-    image = picture(400, 300)
+    image = random_image(400, 300)
     for seed in range(3):
         torch.manual_seed(seed)
         expected = reference(image)
@@ -103,7 +103,7 @@ def test_lighting_moves_along_the_colour_axes_by_normal_numbers():
 
 
 @pytest.mark.parametrize("name", ["inat", "decoupling", "tvmf"])
-def test_large_sets_are_cropped_from_the_whole_picture(name):
+def test_large_sets_are_cropped_from_the_whole_image(name):
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision import transforms
 
@@ -118,7 +118,7 @@ def test_large_sets_are_cropped_from_the_whole_picture(name):
         ]
     )
     ours = build_transform(recipe_named(name), image_size=224, augment=True)
-    image = picture(400, 300)
+    image = random_image(400, 300)
     torch.manual_seed(1)
     expected = reference(image)
     torch.manual_seed(1)
@@ -127,24 +127,24 @@ def test_large_sets_are_cropped_from_the_whole_picture(name):
 
 @pytest.mark.parametrize("name", ["inat", "decoupling", "tvmf", "glmc"])
 def test_large_sets_are_evaluated_at_256_cut_to_224(name):
-    image = picture(400, 300)
+    image = random_image(400, 300)
     plain = build_transform(recipe_named("none"), image_size=224, augment=False)
     ours = build_transform(recipe_named(name), image_size=224, augment=False)
     assert torch.equal(ours(image), plain(image))
 
 
-def test_glmc_loses_colour_in_a_fifth_of_the_pictures():
+def test_glmc_loses_colour_in_a_fifth_of_the_images():
     transform = build_transform(
         recipe_named("glmc"), image_size=8, augment=True, mean=[0.0] * 3, std=[1.0] * 3
     )
     torch.manual_seed(0)
-    image = picture(20, 20)
+    image = random_image(20, 20)
     grey = sum(bool((y := transform(image))[0].equal(y[1])) for _ in range(200))
     assert abs(grey - 40) < 4 * (200 * 0.2 * 0.8) ** 0.5
 
 
-def test_blur_happens_as_often_as_it_should_and_keeps_flat_pictures():
-    image = picture(9, 9)
+def test_blur_happens_as_often_as_it_should_and_keeps_flat_images():
+    image = random_image(9, 9)
     torch.manual_seed(0)
     blurred = sum(Blur(0.5)(image) is not image for _ in range(400))
     assert abs(blurred - 200) < 4 * 10
@@ -159,18 +159,18 @@ def test_balms_cuts_out_before_normalising():
     assert kinds[-4:] == ["AutoAugment", "ToTensor", "Cutout", "Normalize"]
     assert transform.transforms[-2] == Cutout(16)
     black = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
-    hidden = (transform(picture(32, 32)) - black.view(3, 1, 1)).abs().amax(0) < 1e-5
+    hidden = (transform(random_image(32, 32)) - black.view(3, 1, 1)).abs().amax(0) < 1e-5
     assert hidden.sum() >= 64
 
 
 def test_the_recipe_none_is_not_random():
     transform = build_transform(recipe_named("none"), image_size=24, augment=True)
-    assert torch.equal(transform(picture(30, 40)), transform(picture(30, 40)))
+    assert torch.equal(transform(random_image(30, 40)), transform(random_image(30, 40)))
 
 
 def test_the_recipe_cifar_occludes_a_quarter_of_the_side():
     transform = build_transform(recipe_named("cifar"), image_size=32, augment=True)
-    hidden = (transform(picture(32, 32)) == 0).all(0)
+    hidden = (transform(random_image(32, 32)) == 0).all(0)
     assert hidden.sum() == 64
     assert hidden.any(0).sum() == hidden.any(1).sum() == 8
 

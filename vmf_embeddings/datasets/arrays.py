@@ -1,4 +1,4 @@
-"""Data sets that fit in memory: uint8 pictures in one tensor, batches by one gather."""
+"""Data sets in memory: all images in one uint8 tensor, a batch taken by one `index_select`."""
 
 import copy
 from abc import abstractmethod
@@ -15,18 +15,18 @@ from vmf_embeddings.datasets.decoded import MODES
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import is_identity, normalise, scale_and_shift
 
-VALID_SHARE = 0.15
+VALID_FRACTION = 0.15
 
 
-def stratified_holdout(labels: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+def stratified_holdout(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
     """Positions to keep and positions to hold out, each class in proportion.
 
-    scikit-learn's `train_test_split(test_size=share, random_state=1234, stratify=labels)`, its
-    order included: the split that the published numbers on MNIST and CIFAR hang on.
+    scikit-learn's `train_test_split(test_size=fraction, random_state=1234, stratify=labels)` with
+    its order of the positions. Published numbers on MNIST and CIFAR were measured on this split.
 
     Args:
         labels: integers [N].
-        share: fraction to hold out, in (0, 1).
+        fraction: of all images, to hold out, in (0, 1).
 
     Returns:
         Kept and held-out positions, int64.
@@ -34,13 +34,13 @@ def stratified_holdout(labels: np.ndarray, share: float) -> tuple[np.ndarray, np
     from sklearn.model_selection import train_test_split
 
     kept, held_out = train_test_split(
-        np.arange(len(labels)), test_size=share, random_state=SPLIT_SEED, stratify=labels
+        np.arange(len(labels)), test_size=fraction, random_state=SPLIT_SEED, stratify=labels
     )
     return kept, held_out
 
 
 class ArraySplit(Split):
-    """Pictures as uint8 [N, channels, H, W]; scaling and augmentation happen a batch at a time."""
+    """Images as uint8 [N, channels, H, W]; whole batches are normalised and augmented at once."""
 
     in_memory = True
 
@@ -75,7 +75,7 @@ class ArraySplit(Split):
         self.images = images
         self.augmentation = augmentation
         self.examples_to_save = examples_to_save
-        self.pictures = None if examples_to_save else images
+        self.raw_images = None if examples_to_save else images
         channels = images.shape[1]
         mean = [0.0] * channels if mean is None else mean
         std = [1.0] * channels if std is None else std
@@ -85,7 +85,7 @@ class ArraySplit(Split):
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """See `Split.batch`."""
         indices = indices.to(self.device, non_blocking=True)
-        images = self.images.index_select(0, indices)  # eight times as fast as images[indices]
+        images = self.images.index_select(0, indices)  # 8 times as fast as self.images[indices]
         views = [self._view(images, generator) for _ in range(self.views)]
         examples = views[0] if self.views == 1 else torch.stack(views, 1)
         batch = {"examples": examples, "ids": self.labels.index_select(0, indices)}
@@ -95,13 +95,13 @@ class ArraySplit(Split):
 
     @property
     def n_bytes(self) -> int:
-        """What the pictures take in memory."""
+        """Size of all images in memory, in bytes."""
         return self.images.nbytes
 
     def to(self, device: torch.device) -> Self:
-        """The same pictures and labels on `device`, where batches and augmentation are made then.
+        """A copy with images and labels on `device`, where batches are then made and augmented.
 
-        `class_counts` and all else that is not part of a batch stay where they are.
+        `class_counts` and other attributes that are not part of a batch stay on their device.
         """
         moved = copy.copy(self)
         for name in ("images", "labels", "original_labels", "_scale", "_shift"):
@@ -110,23 +110,33 @@ class ArraySplit(Split):
         return moved
 
     def example(self, index: int) -> Tensor:
-        """See `Split.example`; augmented from torch's default generator."""
+        """See `Split.example`; augmentation uses torch's default generator."""
         return self.batch(torch.tensor([index]))["examples"][0]
 
     def _view(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         if self.augmentation is None:
             return self._normalised(images)
-        moved = self.augmentation.before_normalising(images, generator)
-        return self.augmentation.after_normalising(self._normalised(moved), generator)
+        augmented = self.augmentation.before_normalising(images, generator)
+        return self.augmentation.after_normalising(self._normalised(augmented), generator)
 
     def _normalised(self, images: Tensor) -> Tensor:
         if self._unnormalised:
-            return images.float().div_(255.0)  # the division of 2021, to the last bit
+            return images.float().div_(255.0)  # a division as in 2021, so that all bits are equal
         return normalise(images, self._scale, self._shift)
 
 
 class ArrayDataset(Dataset):
-    """Data sets with an official train and test part; 15% of train, stratified, becomes valid."""
+    """Base class of data sets in memory; 15% of their official training part becomes valid.
+
+    The fraction is taken from every class (stratified).
+
+    Attributes:
+        mean: per channel, of values in [0, 1]; None = 0.
+        std: per channel; None = 1.
+        augmentation: of training batches; None = none.
+        examples_to_save: see `Split`.
+        all_class_names: name of every original label; None = classes have no names.
+    """
 
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
@@ -152,7 +162,7 @@ class ArrayDataset(Dataset):
 
     @abstractmethod
     def _read(self, part: str) -> tuple[Tensor, np.ndarray]:
-        """Images uint8 [N, channels, H, W] and labels int64 [N] of a part, "train" or "test"."""
+        """Images uint8 [N, channels, H, W], labels int64 [N] of the official "train" or "test"."""
 
     def pool(self, *, augment: bool = False) -> Split:
         """The whole official training part, in the order of its files."""
@@ -162,11 +172,11 @@ class ArrayDataset(Dataset):
         return self._splits[key]
 
     def _selection(self, name: str) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        """Images and labels of the part that holds split `name`, and its positions there."""
+        """Images and labels of the official part that contains split `name`, and its positions."""
         images, labels = self._read("test" if name == "test" else "train")
         if name in ("test", "pool"):
             return images, labels, np.arange(len(labels))
-        train, valid = stratified_holdout(labels, VALID_SHARE)
+        train, valid = stratified_holdout(labels, VALID_FRACTION)
         return images, labels, train if name == "train" else valid
 
     def _make_split(self, name: str, augment: bool) -> Split:

@@ -1,4 +1,4 @@
-"""Random crop, flip and occlusion of a whole batch at once, each picture with its own draw."""
+"""Random crop, flip and occlusion of a whole batch at once, drawn independently per image."""
 
 from dataclasses import dataclass
 
@@ -16,18 +16,18 @@ def random_crop_flip(
     border: str = "reflect",
     flip: bool = True,
 ) -> Tensor:
-    """Shift every picture by up to `pad` pixels, and mirror half of them.
+    """Shifts every image by up to `pad` pixels, and flips half of them horizontally.
 
-    Equal in law to `RandomCrop(size, padding=pad, padding_mode=…)` and `RandomHorizontalFlip()` per
-    picture: the (2 pad + 1)^2 offsets are equally likely. One gather does all of it, without a
-    padded copy.
+    The distribution is that of `RandomCrop(size, padding=pad, padding_mode=…)` followed by
+    `RandomHorizontalFlip()` per image: the (2 pad + 1)^2 offsets are equally likely. It is computed
+    by one gather, without a padded copy.
 
     Args:
         images: [B, channels, H, W], any dtype, pad < min(H, W).
         pad: pixels added at each side, >= 0.
         generator: on the device of `images`; torch's default one if None.
-        border: what comes in from outside: the picture's own reflection (`reflect`) or 0 (`black`).
-        flip: whether to mirror.
+        border: how the image is padded: by its own reflection ("reflect") or by 0 ("black").
+        flip: whether to flip.
 
     Returns:
         Same shape and dtype.
@@ -54,9 +54,9 @@ def random_crop_flip(
 
 
 def random_cutout(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Set a square of every picture to 0; its centre is any pixel, so that it may hang over.
+    """Sets a square of every image to 0; its centre may be any pixel, so it is cut at the border.
 
-    Cutout of DeVries & Taylor 2017 (https://arxiv.org/abs/1708.04552), with one hole.
+    Cutout of DeVries & Taylor 2017 (https://arxiv.org/abs/1708.04552), with one square.
 
     Args:
         images: [B, channels, H, W], any dtype.
@@ -79,11 +79,11 @@ def random_cutout(images: Tensor, size: int, generator: torch.Generator | None =
 
 
 def random_occlusion(images: Tensor, size: int, generator: torch.Generator | None = None) -> Tensor:
-    """Set a square of every picture to 0, all positions inside the picture equally likely.
+    """Sets a square inside every image to 0, all positions equally likely.
 
     Args:
-        images: float [B, channels, H, W], contiguous; changed in place: a copy would cost more
-            than the squares.
+        images: float [B, channels, H, W], contiguous; changed in place, because a copy would take
+            longer than writing the squares.
         size: side of the square in pixels, <= min(H, W).
         generator: on the device of `images`; torch's default one if None.
 
@@ -98,22 +98,23 @@ def random_occlusion(images: Tensor, size: int, generator: torch.Generator | Non
         return start + torch.arange(size, device=device)
 
     square = inside(height)[:, :, None] * width + inside(width)[:, None, :]
-    places = square.view(n, 1, size * size).expand(-1, channels, -1)
-    images.view(n, channels, height * width).scatter_(2, places, 0.0)
+    positions = square.view(n, 1, size * size).expand(-1, channels, -1)
+    images.view(n, channels, height * width).scatter_(2, positions, 0.0)
     return images
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Training augmentation of small pictures in memory, as uint8 before normalising and after it.
+    """Training augmentation of small images in memory.
 
     Attributes:
-        pad: largest shift, pixels >= 0.
-        border: what a shift brings in, see `random_crop_flip`.
-        flip: whether half of the pictures are mirrored.
-        autoaugment: whether each picture gets one of AutoAugment's 25 policies for CIFAR10.
-        cutout: side of the square that is blackened before normalising; 0 = none.
-        occlusion: side of the square that is set to the mean colour after normalising; 0 = none.
+        pad: largest shift in pixels, >= 0.
+        border: how shifted images are padded, see `random_crop_flip`.
+        flip: whether half of the images are flipped horizontally.
+        autoaugment: whether each image gets one of AutoAugment's 25 policies for CIFAR10.
+        cutout: side in pixels of a square that is set to black before normalising; 0 = none.
+        occlusion: side in pixels of a square that is set to the mean colour after normalising; 0 =
+            none.
     """
 
     pad: int = 4
@@ -124,14 +125,14 @@ class Augmentation:
     occlusion: int = 0
 
     def before_normalising(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Shifted, mirrored, distorted and blackened uint8 [B, channels, H, W]."""
+        """Crop, flip, AutoAugment and Cutout of uint8 [B, channels, H, W]."""
         images = random_crop_flip(images, self.pad, generator, border=self.border, flip=self.flip)
         if self.autoaugment:
             images = random_policies(images, generator)
         return random_cutout(images, self.cutout, generator) if self.cutout else images
 
     def after_normalising(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Occluded in place [B, channels, H, W]; the value 0 is the mean colour here."""
+        """Occlusion of float [B, channels, H, W] in place; 0 is the mean colour here."""
         return random_occlusion(images, self.occlusion, generator) if self.occlusion else images
 
 
@@ -157,5 +158,5 @@ def _outside(index: Tensor, length: int) -> Tensor:
 
 
 def _reflect(index: Tensor, length: int) -> Tensor:
-    """Fold indices in 1-length..2(length-1) into 0..length-1, the border pixel not repeated."""
+    """Reflects indices in 1-length..2(length-1) into 0..length-1; border pixels not repeated."""
     return (length - 1) - ((length - 1) - index.abs()).abs()

@@ -1,6 +1,6 @@
-"""AutoAugment's policies for CIFAR10 on a whole batch, each picture with its own draw.
+"""AutoAugment's policies for CIFAR10 on a whole batch, drawn independently per image.
 
-Cubuk et al. 2019, https://arxiv.org/abs/1805.09501, table 7, as torchvision knows them.
+Cubuk et al. 2019, https://arxiv.org/abs/1805.09501, table 7, as implemented in torchvision.
 """
 
 import functools
@@ -9,21 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-FILL = 128.0  # grey that rotations, shears and translations bring in
-N_BINS = 10  # magnitudes of an operation
+FILL = 128.0  # grey value of the pixels that rotation, shear and translation leave empty
+N_BINS = 10  # number of magnitudes of an operation
 
 
 @functools.cache
 def policy_table(height: int, width: int) -> tuple[list[tuple[str, float]], Tensor, Tensor]:
-    """The policies as indices into a list of operations without repetition.
+    """The policies as indices into a list of distinct operations.
 
     Args:
-        height: of the pictures in pixels; translations depend on it.
-        width: likewise.
+        height: of the images in pixels; translations depend on it.
+        width: of the images in pixels.
 
     Returns:
-        Operations (name, magnitude), their index int64 [25, 2, 2] by policy, step and sign (0 =
-        negative where an operation has signs), and the probabilities float [25, 2].
+        Operations (name, magnitude); their indices int64 [25, 2, 2] by policy, step and sign (0 =
+        negative, for operations that have signs); and probabilities float [25, 2] by policy, step.
     """
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -47,11 +47,11 @@ def policy_table(height: int, width: int) -> tuple[list[tuple[str, float]], Tens
 
 
 def random_policies(images: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Two operations in a row on every picture, of a policy drawn for it alone.
+    """Applies a randomly drawn policy of two operations to every image.
 
-    Equal in law to torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10, fill=128)` per picture.
-    Pictures that drew the same operation are changed together. On a GPU every step waits once, for
-    the sizes of these groups.
+    The distribution is that of torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10, fill=128)` per
+    image. Images with the same operation are processed together. On a GPU each of the two steps
+    synchronises once, to read the sizes of these groups.
 
     Args:
         images: uint8 [B, 1 or 3, H, W].
@@ -70,12 +70,12 @@ def random_policies(images: Tensor, generator: torch.Generator | None = None) ->
 
 
 def apply_policies(images: Tensor, policy: Tensor, drawn: Tensor, sign: Tensor) -> Tensor:
-    """The operations that given draws stand for.
+    """Applies the operations that are selected by given random numbers.
 
     Args:
         images: uint8 [B, 1 or 3, H, W].
         policy: int64 [B] in 0..24.
-        drawn: float [B, 2] in [0, 1): a step is taken where this is at most its probability.
+        drawn: float [B, 2] in [0, 1): a step is applied where this is at most its probability.
         sign: int64 [B, 2], 0 = negative.
 
     Returns:
@@ -85,8 +85,8 @@ def apply_policies(images: Tensor, policy: Tensor, drawn: Tensor, sign: Tensor) 
     index, chances = index.to(images.device), chances.to(images.device)
     images = images.clone()
     for step in (0, 1):
-        taken = drawn[:, step] <= chances[policy, step]
-        operation = index[policy, step, sign[:, step]].masked_fill(~taken, -1)
+        is_applied = drawn[:, step] <= chances[policy, step]
+        operation = index[policy, step, sign[:, step]].masked_fill(~is_applied, -1)
         which, counts = operation.sort()[0].unique_consecutive(return_counts=True)
         groups = operation.argsort().split(counts.tolist())
         for number, members in zip(which.tolist(), groups, strict=True):
@@ -96,7 +96,7 @@ def apply_policies(images: Tensor, policy: Tensor, drawn: Tensor, sign: Tensor) 
 
 
 def _changed(images: Tensor, name: str, magnitude: float) -> Any:
-    # torchvision draws and applies in one call; only this inner function takes what was drawn
+    # torchvision's public class draws and applies in one call; this function only applies
     from torchvision.transforms.autoaugment import InterpolationMode, _apply_op
 
     fill = [FILL] * images.shape[1]

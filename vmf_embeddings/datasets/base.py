@@ -1,4 +1,4 @@
-"""What every data set offers: a check before work starts, and immutable splits."""
+"""The base classes of data sets (`Dataset`) and of their immutable splits (`Split`)."""
 
 import copy
 import hashlib
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.image_transform import ImageTransform
 
 SPLIT_NAMES = ("train", "valid", "test")
-SPLIT_SEED = (
-    1234  # of every split, whatever the run's own seed: runs that differ in seed share their images
-)
+# Seed of every random split. It does not depend on the run's seed, so that runs with different
+# seeds train, validate and test on the same images.
+SPLIT_SEED = 1234
 
 
 def identity_of(parts: Sequence[str | np.ndarray]) -> str:
-    """Hash of what a split holds, equal on every machine.
+    """Hash of the content of a split, the same on every machine.
 
     Args:
-        parts: texts and integer arrays, in order; each is hashed with its length, so that no two
-            lists run together.
+        parts: texts and integer arrays, in order. Each is hashed together with its length, so that
+            ("ab", "c") and ("a", "bc") differ.
 
     Returns:
         The sha256 in hexadecimal, 64 characters.
@@ -37,33 +37,35 @@ def identity_of(parts: Sequence[str | np.ndarray]) -> str:
 
 
 class Split(torch.utils.data.Dataset, ABC):
-    """Images of one split with their classes; nothing in it changes after construction.
+    """Images of one split with their class labels; immutable after construction.
 
     Attributes:
         labels: int64 [N] in 0..C-1.
-        original_labels: int64 [N], the classes as the data set numbers them over all its splits.
+        original_labels: int64 [N], class numbers that are unique over all splits of the data set.
         n_classes: C.
         class_counts: int64 [C], images per class; zero where a closed-set split lacks a class of
             train.
         identity: hash of the split's list of images and their classes.
-        open_set: whether items carry `original_ids` too.
+        open_set: whether items also have the key `original_ids`.
         class_names: C names, or None.
         paths: N absolute image paths, or None where images have no file of their own.
-        is_query: bool [N] or None. `is_gallery` alike; both or neither.
-        in_memory: whether `batch` works.
-        device: where `batch` makes its batches.
-        examples_to_save: whether the pictures are small enough to be kept beside their embeddings,
-            as the network sees them.
-        pictures: uint8 [N, channels, H, W] as they are, for a look at them; None where they are
-            files, or saved as examples anyway.
-        views: pictures made of one image; more than 1 adds a dimension, see `with_views`.
+        is_query: bool [N], which images are queries of the retrieval, or None if all are.
+        is_gallery: bool [N], which images are searched; None exactly where `is_query` is None.
+        in_memory: whether `batch` is supported.
+        device: device of the batches that `batch` returns.
+        examples_to_save: whether images are small enough for the network's inputs to be saved in
+            the embedding file.
+        raw_images: uint8 [N, channels, H, W] before normalisation, saved in the embedding file for
+            figures; None where images are files, or where `examples_to_save` is True.
+        views: V, augmented versions of each image in an item; V > 1 adds a dimension, see
+            `with_views`.
     """
 
     in_memory: bool = False
     views: int = 1
     device: torch.device = torch.device("cpu")
     examples_to_save: bool = False
-    pictures: Tensor | None = None
+    raw_images: Tensor | None = None
 
     def __init__(
         self,
@@ -99,10 +101,10 @@ class Split(torch.utils.data.Dataset, ABC):
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """One image as the network wants it, float32 [channels, H, W]; [views, …] where several."""
+        """The network's input for one image, float32 [channels, H, W]; [V, …] with V > 1 views."""
 
     def with_views(self, views: int) -> Self:
-        """A copy whose images come as several pictures, each with its own random transform.
+        """A copy whose items hold V independently augmented versions of their image.
 
         Args:
             views: V >= 1. With V > 1 an item's `examples` are [V, channels, H, W], and a batch's
@@ -122,7 +124,7 @@ class Split(torch.utils.data.Dataset, ABC):
         return item
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """A whole batch at once, for splits that live in memory.
+        """A whole batch at once, for splits that are held in memory.
 
         Args:
             indices: int64 [B], on any device.
@@ -134,20 +136,21 @@ class Split(torch.utils.data.Dataset, ABC):
             `original_ids` int64 [B].
 
         Raises:
-            TypeError: if the split's images are files; use a DataLoader.
+            TypeError: the split's images are files, which are read by a DataLoader instead.
         """
         raise TypeError(f"{type(self).__name__} reads files: use a DataLoader instead of batch()")
 
 
 class Dataset(ABC):
-    """A source of images in three splits; reading starts with `check` or `split`.
+    """A source of images in three splits; nothing is read before `check` or `split` is called.
 
     Attributes:
-        name: prefix of embedding files.
-        open_set: whether validation and test are retrieval instead of classification.
+        name: prefix of the names of embedding files.
+        open_set: whether the classes of test (and mostly of valid) do not occur in train, so that
+            they are evaluated by retrieval instead of classification.
         image_shape: (channels, H, W) of an item's `examples`.
-        margin_warmup_epochs: ArcFace keeps its margin at 0 before this epoch, >= 0.
-        views: pictures that augmented training makes of one image, see `Split.with_views`.
+        margin_warmup_epochs: ArcFace's margin is 0 before this epoch, >= 0.
+        views: augmented versions of each training image, see `Split.with_views`.
     """
 
     name: str
@@ -177,21 +180,21 @@ class Dataset(ABC):
 
     @abstractmethod
     def check(self) -> None:
-        """See that everything is in place before work starts.
+        """Checks that all files exist and all lists are well-formed, before work starts.
 
         Raises:
-            FileNotFoundError: naming the path that was looked at and what to type.
-            ValueError: if a list or table is malformed.
+            FileNotFoundError: naming the path that was expected and what to type.
+            ValueError: a list or table is malformed.
         """
 
     @abstractmethod
     def _make_split(self, name: str, augment: bool) -> Split: ...
 
     def split(self, name: str, *, augment: bool = False) -> Split:
-        """One of the splits "train", "valid" and "test"; the same object every time.
+        """One of the three splits; repeated calls return the same object.
 
         Args:
-            name: which.
+            name: "train", "valid" or "test".
             augment: whether images get the data set's random training transform.
         """
         if name not in SPLIT_NAMES:
@@ -199,12 +202,12 @@ class Dataset(ABC):
         key = (name, augment)
         if key not in self._splits:
             split = self._make_split(name, augment)
-            many = augment and name == "train" and self.views != 1
-            self._splits[key] = split.with_views(self.views) if many else split
+            has_views = augment and name == "train" and self.views != 1
+            self._splits[key] = split.with_views(self.views) if has_views else split
         return self._splits[key]
 
     def pool(self, *, augment: bool = False) -> Split:
-        """All images that may be trained on: train, and valid where it was cut from it.
+        """All images that may be trained on: train, together with valid if that was split off it.
 
         Args:
             augment: as for `split`.
@@ -213,7 +216,11 @@ class Dataset(ABC):
 
 
 def check_views(views: int) -> int:
-    """The number itself, if it is one of pictures per image."""
+    """`views` itself.
+
+    Raises:
+        ValueError: it is not a whole number >= 1.
+    """
     if type(views) is not int or views < 1:
         raise ValueError(f"dataset.params.views must be a whole number >= 1, got {views!r}")
     return views

@@ -1,8 +1,8 @@
 """CIFAR10 and CIFAR100 (Krizhevsky 2009), from their binary files or through torchvision.
 
 https://www.cs.toronto.edu/~kriz/cifar.html. The "python version" consists of pickles, which can run
-code when read: they are opened only after their md5 sums have matched the published ones. The
-"binary version" is plain bytes.
+code when they are read: they are opened only if their md5 sums equal the published ones. The
+"binary version" consists of plain bytes.
 """
 
 import os
@@ -24,17 +24,17 @@ MOST_BYTES = 2**30  # of a file; the largest published one has 154 MB
 
 
 def read_binary(path: Path, n_label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-    """One file of the binary version.
+    """Reads one file of the binary version.
 
     Args:
         path: the file.
-        n_label_bytes: 1 (CIFAR10), or 2 (CIFAR100: coarse, then fine); the last one is the class.
+        n_label_bytes: 1 (CIFAR10), or 2 (CIFAR100: coarse, then fine label); the last one is used.
 
     Returns:
         Images uint8 [N, 3, 32, 32] and labels int64 [N].
 
     Raises:
-        ValueError: if the length is no multiple of a record's, or more than 1 GiB.
+        ValueError: the length is not a multiple of the length of a record, or exceeds 1 GiB.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -52,7 +52,7 @@ def read_binary(path: Path, n_label_bytes: int) -> tuple[np.ndarray, np.ndarray]
 
 
 class Cifar10(ArrayDataset):
-    """32x32 colour pictures, normalised; training shifts, mirrors and occludes them."""
+    """32x32 colour images, normalised; shifted, flipped and occluded at random in training."""
 
     name = "cifar10"
     config = "cifar10"
@@ -61,7 +61,7 @@ class Cifar10(ArrayDataset):
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
     augmentation = AUGMENTATIONS["cifar"]
-    examples_to_save = False  # 123 MB as float32; a quarter of it as uint8 pictures
+    examples_to_save = False  # 123 MB as float32; a quarter of it as uint8 images
     n_label_bytes = 1
     n_known_classes = 10
     binary_folder = "cifar-10-batches-bin"
@@ -79,7 +79,9 @@ class Cifar10(ArrayDataset):
         self.download = download
 
     def check(self) -> None:
-        """See that either version is there, the pickles verified; fetch it if allowed.
+        """Checks that one of the versions exists, and downloads it if `download` is True.
+
+        Of the python version the md5 sums are checked too.
 
         Raises:
             FileNotFoundError: with the paths and what to type.
@@ -104,7 +106,7 @@ class Cifar10(ArrayDataset):
         return getattr(datasets, self.title)
 
     def _python_is_verified(self) -> bool:
-        source = self._torchvision_class()  # first: it mends torchvision's import
+        source = self._torchvision_class()  # first: it makes torchvision importable
         from torchvision.datasets.utils import check_integrity
 
         folder = self.dataset_path / source.base_folder
@@ -115,7 +117,7 @@ class Cifar10(ArrayDataset):
         return all(check_integrity(str(folder / name), md5) for name, md5 in files)
 
     def _fetch(self) -> str:
-        """Let torchvision download and verify; returns why it could not, in one line."""
+        """Downloads with torchvision, which verifies the files; returns the failure in one line."""
         try:
             self._torchvision_class()(str(self.dataset_path), download=True)
         except (OSError, RuntimeError, HTTPException) as error:  # no network, or md5 sums differ
@@ -124,12 +126,14 @@ class Cifar10(ArrayDataset):
 
     def _advice(self, reason: str) -> str:
         python = self._torchvision_class().base_folder
-        spoiled = (self.dataset_path / python).is_dir()
+        is_damaged = (self.dataset_path / python).is_dir()
         remedy = "Without network: unpack either version's archive there"
         if not self.download:
             fetch = f"dataset={self.config} dataset.params.download=true fetches it"
             remedy = f"With network: {fetch}. Without: unpack either version's archive there"
-        found = "has files that differ from the published ones and" if spoiled else "is missing and"
+        found = (
+            "has files that differ from the published ones and" if is_damaged else "is missing and"
+        )
         return (
             f"{self.title} is not at {self.dataset_path}: {python}/ {found} {self.binary_folder}/ "
             f"lacks one of {', '.join(sum(self.binary_files.values(), ()))}; {reason}. "
@@ -144,7 +148,8 @@ class Cifar10(ArrayDataset):
             return self._read_python(part)
         files = [folder / name for name in self.binary_files[part]]
         images, labels = zip(*(read_binary(f, self.n_label_bytes) for f in files), strict=True)
-        return torch.from_numpy(np.concatenate(images)), self._known(np.concatenate(labels), folder)
+        labels = self._checked_labels(np.concatenate(labels), folder)
+        return torch.from_numpy(np.concatenate(images)), labels
 
     def _read_python(self, part: str) -> tuple[Tensor, np.ndarray]:
         data = self._torchvision_class()(str(self.dataset_path), train=part == "train")
@@ -152,7 +157,8 @@ class Cifar10(ArrayDataset):
         images = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
         return images, np.asarray(data.targets, dtype=np.int64)
 
-    def _known(self, labels: np.ndarray, folder: Path) -> np.ndarray:
+    def _checked_labels(self, labels: np.ndarray, folder: Path) -> np.ndarray:
+        """The labels, after a check of their range; reads the class names beside them."""
         if labels.max() >= self.n_known_classes:
             raise ValueError(
                 f"{folder} holds class {labels.max()}, expected 0..{self.n_known_classes - 1}"
@@ -165,7 +171,7 @@ class Cifar10(ArrayDataset):
 
 
 class Cifar100(Cifar10):
-    """As CIFAR10, with 100 (fine) classes."""
+    """CIFAR100 with its 100 fine classes."""
 
     name = "cifar100"
     config = "cifar100"

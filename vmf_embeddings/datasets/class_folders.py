@@ -1,4 +1,4 @@
-"""Published folders of CUB200, Cars196 and Stanford Online Products, without list files."""
+"""The published folders of CUB200, Cars196 and Stanford Online Products, without list files."""
 
 import os
 from pathlib import Path
@@ -12,46 +12,46 @@ from vmf_embeddings.datasets.prepare.source import UserMistake
 
 
 def first_and_second_half(root: Path, names: list[str]) -> dict[str, Rows]:
-    """The first half of the classes for train, the second for test.
+    """The first half of the classes as train, the second half as test.
 
     Args:
-        root: folder that holds `images/<class>/<picture>`.
+        root: folder that contains `images/<class>/<image>`.
         names: the class folders in the order of their numbers.
 
     Returns:
-        Rows per split; within a class pictures are sorted by name, case-sensitive.
+        Rows per split; images of a class are sorted by name, upper case before lower case.
 
     Raises:
-        ValueError: a class has no pictures.
+        ValueError: a class has no images.
     """
     half = len(names) // 2
     files: dict[str, list[str]] = {"train": [], "test": []}
     labels: dict[str, list[int]] = {"train": [], "test": []}
     for label, name in enumerate(names):
         split = "train" if label < half else "test"
-        pictures = _pictures(root / "images" / name)
-        if not pictures:
+        images_of_class = _image_names(root / "images" / name)
+        if not images_of_class:
             raise ValueError(
-                f"no pictures in {root / 'images' / name}; expected files that end in "
+                f"no images in {root / 'images' / name}; expected files that end in "
                 f"{' '.join(SUFFIXES)}"
             )
-        files[split] += [f"images/{name}/{picture}" for picture in pictures]
-        labels[split] += [label] * len(pictures)
+        files[split] += [f"images/{name}/{image}" for image in images_of_class]
+        labels[split] += [label] * len(images_of_class)
     return {
         split: Rows(files[split], np.array(labels[split], dtype=np.int64), root) for split in files
     }
 
 
 def class_folders(root: Path) -> list[str]:
-    """Sorted names of the folders in `root/images`, case-sensitive; none if there is no such."""
+    """Names of the folders in `root/images`, upper case first; empty if it does not exist."""
     if not (root / "images").is_dir():
         return []
     with os.scandir(root / "images") as entries:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def _pictures(folder: Path) -> list[str]:
-    """Sorted picture names; what macOS leaves beside them (`._…`) is passed over."""
+def _image_names(folder: Path) -> list[str]:
+    """Sorted image names, without hidden files and macOS's metadata files (`._…`)."""
     return sorted(
         name
         for name in os.listdir(folder)
@@ -64,7 +64,7 @@ def ebay_tables(tables: Path, images: Path) -> dict[str, Rows]:
 
     Args:
         tables: folder of the tables.
-        images: folder that their paths start from.
+        images: folder that the paths in the tables start from.
 
     Raises:
         FileNotFoundError: a table is missing.

@@ -1,4 +1,4 @@
-"""The lines of a table of images as text, whoever wrote it: blanks, capitals, `;` and tabs."""
+"""Reads the rows of a csv table of images, in any of the dialects that spreadsheets write."""
 
 import csv
 import difflib
@@ -10,25 +10,26 @@ from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.text import has_control
 
 COLUMNS = ("label", "path", "split")
-SEPARATORS = (",", ";", "\t")  # spreadsheets write what their language calls a comma
+SEPARATORS = (",", ";", "\t")  # spreadsheets choose one by the language of the user
 
 
 def read_lines(table: Path) -> dict[int, dict[str, str]]:
-    """The rows of a table, by the number of their line in the file.
+    """The rows of a table by their line numbers in the file.
 
-    Values are stripped of blanks around them, names of columns also of capitals. Cells that a short
-    row lacks are empty.
+    White space around values is removed, and column names are converted to lower case. If a row is
+    too short, its missing cells are empty.
 
     Args:
-        table: text in UTF-8 with a header.
+        table: UTF-8 text with a header.
 
     Returns:
-        Line number (the header is 1) -> column -> value; label, path and split are never missing.
+        Line number (the header is 1) -> column -> value, with the columns label, path and split at
+        least.
 
     Raises:
-        ValueError: naming file and line, if a column is missing or doubled, a row has more values
-            than there are columns or lacks label or path, one of these holds control characters, or
-            there are no rows.
+        ValueError: naming file and line: a column is missing or occurs twice, a row has more values
+            than there are columns or has no label or path, one of label, path and split contains
+            control characters, or there are no rows.
     """
     text = read_text(table)
     separator = max(SEPARATORS, key=text.partition("\n")[0].count)
@@ -59,7 +60,7 @@ def read_lines(table: Path) -> dict[int, dict[str, str]]:
 
 
 def _check_line(line: dict[str, str], place: str) -> None:
-    """Refuse a row without label or path, and one with control characters where they matter."""
+    """Refuses a row without label or path, or with control characters in label, path or split."""
     if not line["label"] or not line["path"]:
         raise ValueError(f"{place}: empty label or path")
     for column in COLUMNS:
@@ -68,10 +69,10 @@ def _check_line(line: dict[str, str], place: str) -> None:
 
 
 def check_columns(header: Sequence[str], source: Path) -> None:
-    """Refuse a table that lacks a column, naming it and what may have been meant, or has it twice.
+    """Refuses a table in which a required column is missing or occurs twice.
 
     Raises:
-        ValueError: with the header that was found.
+        ValueError: naming the column, the most similar one, and the header that was found.
     """
     for column in COLUMNS:
         if header.count(column) > 1:

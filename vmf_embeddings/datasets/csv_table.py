@@ -1,4 +1,4 @@
-"""People's own images from one table: columns label, path, split; is_query, is_gallery."""
+"""User images from one csv table with columns label, path, split (is_query, is_gallery)."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.csv_lines import read_lines
-from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
 from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
 
 SPLIT_WORDS = {
@@ -24,17 +24,16 @@ FLAG_WORDS |= {"1.0": True, "0.0": False, "": False}
 
 
 class CsvTable(ImageFileDataset):
-    """One row per image; labels may be any text.
+    """A table with one row per image; labels may be any text.
 
     Args:
-        dataset_path: the table, or the folder that holds it, relative to the current directory.
+        dataset_path: the table, or the folder that contains it, relative to the current directory.
         csv_file: the table's name below a folder `dataset_path`; None takes the only *.csv there.
-        open_set: True for retrieval over new classes, False for classification, None to let the
-            table say: open where test (or valid, where there is no test) shares no class with
-            train.
+        open_set: True for retrieval over new classes, False for classification. None: True if test
+            (or valid, where there is no test) shares no class with train, otherwise False.
         valid_share: fraction of train that becomes valid where the table has no valid rows: images
             of every class in a closed set, whole classes in an open one.
-        image_size: see `ImageFileDataset`, as for the rest.
+        image_size: see `ImageFileDataset`.
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
@@ -64,14 +63,14 @@ class CsvTable(ImageFileDataset):
             std=std,
             margin_warmup_epochs=margin_warmup_epochs,
         )
-        check_share("valid_share", valid_share)
+        check_fraction("valid_share", valid_share)
         self.csv_file = csv_file
         self.valid_share = valid_share
         self._open_set = open_set
 
     @cached_property
     def open_set(self) -> bool:
-        """Whether test classes are new ones."""
+        """Whether test classes do not occur in train."""
         return shares_no_class(self.table_rows) if self._open_set is None else self._open_set
 
     @cached_property
@@ -79,7 +78,7 @@ class CsvTable(ImageFileDataset):
         """The csv file.
 
         Raises:
-            FileNotFoundError: if there is none, or more than one to choose from.
+            FileNotFoundError: there is no such file, or several candidates.
         """
         root = self.dataset_path
         if root.is_file() and self.csv_file is None:
@@ -109,7 +108,7 @@ class CsvTable(ImageFileDataset):
 
     @cached_property
     def classes(self) -> list[str] | None:
-        """Sorted class names; None where all labels are integers, which then number themselves."""
+        """Sorted class names; None where all labels are integers, which are then class numbers."""
         names = sorted({line["label"] for line in self._lines})
         return None if all(_is_integer(name) for name in names) else names
 
@@ -118,7 +117,7 @@ class CsvTable(ImageFileDataset):
 
     @cached_property
     def table_rows(self) -> dict[str, Rows]:
-        """Rows per split, as the table has them."""
+        """Rows per split as given in the table, before validation images are held out."""
         lines = self._lines
         if self.classes is None:
             labels = np.array([int(line["label"]) for line in lines], dtype=np.int64)
@@ -126,18 +125,19 @@ class CsvTable(ImageFileDataset):
             number = {name: i for i, name in enumerate(self.classes)}
             labels = np.array([number[line["label"]] for line in lines], dtype=np.int64)
         splits = np.array(
-            [self._split_word(i, line["split"]) for i, line in self._numbered_lines.items()]
+            [self._split_name(i, line["split"]) for i, line in self._numbered_lines.items()]
         )
         files = [line["path"] for line in lines]
         refuse_escapes(files, str(self.table))
-        every = Rows(files, labels, self._root(files[0]), *self._flags())
+        all_rows = Rows(files, labels, self._root(files[0]), *self._flags())
         present = [name for name in SPLIT_NAMES if name in splits]
-        rows = {name: every.chosen(splits == name) for name in present}
+        rows = {name: all_rows.chosen(splits == name) for name in present}
         if "test" in rows:
             self._check_flags(rows["test"])
         return rows
 
-    def _split_word(self, line_number: int, word: str) -> str:
+    def _split_name(self, line_number: int, word: str) -> str:
+        """The split that a cell names, such as "valid" for "Val"."""
         plain = word.lower()
         if plain in SPLIT_WORDS:
             return SPLIT_WORDS[plain]
@@ -149,20 +149,24 @@ class CsvTable(ImageFileDataset):
         )
 
     def _root(self, first: str) -> Path:
-        """Where relative paths start: the folder `dataset_path`, or else the table's folder."""
+        """The folder that relative paths start from: `dataset_path`, else the table's folder.
+
+        Args:
+            first: path of the first image, which is looked for in both.
+        """
         here = self.table.parent
         if self.dataset_path.is_dir() and (self.dataset_path / first).exists():
             return self.dataset_path
         return here if (here / first).exists() or self.dataset_path.is_file() else self.dataset_path
 
     def _flags(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """is_query and is_gallery [N]; where one is missing, every image is that."""
+        """is_query and is_gallery [N]; True everywhere if only the other column exists."""
         columns = [name for name in ("is_query", "is_gallery") if name in self._lines[0]]
         if not columns:
             return None, None
         flags = {name: self._flag(name) for name in columns}
-        everyone = np.ones(len(self._lines), dtype=bool)
-        return flags.get("is_query", everyone), flags.get("is_gallery", everyone)
+        all_true = np.ones(len(self._lines), dtype=bool)
+        return flags.get("is_query", all_true), flags.get("is_gallery", all_true)
 
     def _flag(self, column: str) -> np.ndarray:
         words = [line[column].lower() for line in self._lines]
@@ -174,7 +178,7 @@ class CsvTable(ImageFileDataset):
         return np.array([FLAG_WORDS[word] for word in words])
 
     def _check_flags(self, test: Rows) -> None:
-        """Refuse a test split without a query or without a gallery before work starts."""
+        """Refuses a test split without any query, or without any gallery image."""
         for column in ("is_query", "is_gallery"):
             flags = getattr(test, column)
             if flags is not None and not flags.any():
@@ -196,7 +200,7 @@ class CsvTable(ImageFileDataset):
 
 
 def shares_no_class(rows: dict[str, Rows]) -> bool:
-    """Whether test, or valid where there is no test, has classes that train lacks, all of them."""
+    """Whether no class of test (or of valid, where there is no test) occurs in train."""
     evaluated = rows.get("test", rows.get("valid"))
     if evaluated is None or "train" not in rows:
         return False

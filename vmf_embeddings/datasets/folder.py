@@ -1,4 +1,4 @@
-"""People's own images from folders: one per class, in train/valid/test subfolders or without."""
+"""User images in one folder per class, with or without train/valid/test folders above them."""
 
 import os
 from collections.abc import Sequence
@@ -8,23 +8,24 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.csv_table import SPLIT_WORDS, shares_no_class
-from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
 from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
 class Folder(ImageFileDataset):
-    """`PATH/<class>/<picture>`, or `PATH/{train,valid,test}/<class>/<picture>`.
+    """`PATH/<class>/<image>`, or `PATH/{train,valid,test}/<class>/<image>`.
 
     Args:
         dataset_path: the folder, relative to the current directory.
         open_set: True for retrieval over new classes, False for classification. Without
-            train/valid/test subfolders it also says how splits are made: whole classes or images of
-            every class. None: what the subfolders show, otherwise False.
+            train/valid/test subfolders it also decides how splits are made: by whole classes (True)
+            or by images of every class (False). None: True if the test (or valid) subfolder shares
+            no class with train, otherwise False.
         valid_share: fraction of train that becomes valid where there is no such subfolder.
         test_share: fraction of everything that becomes test where there are no subfolders.
-        image_size: see `ImageFileDataset`, as for the rest.
+        image_size: see `ImageFileDataset`.
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
@@ -54,36 +55,36 @@ class Folder(ImageFileDataset):
             std=std,
             margin_warmup_epochs=margin_warmup_epochs,
         )
-        check_share("valid_share", valid_share)
-        check_share("test_share", test_share)
+        check_fraction("valid_share", valid_share)
+        check_fraction("test_share", test_share)
         self.valid_share = valid_share
         self.test_share = test_share
         self._open_set = open_set
 
     @cached_property
     def open_set(self) -> bool:
-        """Whether test classes are new ones."""
+        """Whether test classes do not occur in train."""
         return shares_no_class(self.folder_rows) if self._open_set is None else self._open_set
 
     @cached_property
-    def pictures(self) -> dict[str, dict[str, list[str]]]:
+    def class_files(self) -> dict[str, dict[str, list[str]]]:
         """Split (or "" without subfolders) -> class -> sorted paths below `dataset_path`."""
         root = self.dataset_path
         if not root.is_dir():
             raise FileNotFoundError(
-                f"{root} is not a folder; expected {root}/<class>/<picture> or "
-                f"{root}/train/<class>/<picture>. Say where the images are with "
+                f"{root} is not a folder; expected {root}/<class>/<image> or "
+                f"{root}/train/<class>/<image>. Say where the images are with "
                 "dataset=folder dataset.params.dataset_path=PATH"
             )
         children = _subfolders(root)
-        words = [name for name in children if name.lower() in SPLIT_WORDS]
-        if "train" in children and len(words) > 1:
-            found = {SPLIT_WORDS[word.lower()]: pictures_by_class(root, word) for word in words}
+        splits = [name for name in children if name.lower() in SPLIT_WORDS]
+        if "train" in children and len(splits) > 1:
+            found = {SPLIT_WORDS[name.lower()]: files_by_class(root, name) for name in splits}
         else:
-            found = {"": pictures_by_class(root, "")}
+            found = {"": files_by_class(root, "")}
         if not any(found.values()):
             raise ValueError(
-                f"no pictures in class folders below {root}: expected {root}/<class>/<picture> "
+                f"no images in class folders below {root}: expected {root}/<class>/<image> "
                 f"ending in {' '.join(SUFFIXES)}"
             )
         return {split: classes for split, classes in found.items() if classes}
@@ -91,17 +92,17 @@ class Folder(ImageFileDataset):
     @cached_property
     def folder_names(self) -> list[str]:
         """Sorted names of all class folders; the position is the original label."""
-        return sorted({name for classes in self.pictures.values() for name in classes})
+        return sorted({name for classes in self.class_files.values() for name in classes})
 
     def _class_name(self, label: int) -> str:
         return self.folder_names[label]
 
     @cached_property
     def folder_rows(self) -> dict[str, Rows]:
-        """Rows per subfolder; all under "" where there are none."""
+        """Rows per split subfolder; all rows under "" where there are no such subfolders."""
         number = {name: i for i, name in enumerate(self.folder_names)}
         rows = {}
-        for split, classes in self.pictures.items():
+        for split, classes in self.class_files.items():
             files = [file for name in sorted(classes) for file in classes[name]]
             labels = [number[name] for name in sorted(classes) for _ in classes[name]]
             rows[split] = Rows(files, np.array(labels, dtype=np.int64), self.dataset_path)
@@ -111,9 +112,9 @@ class Folder(ImageFileDataset):
         rows = dict(self.folder_rows)
         hold_out = hold_out_classes if self.open_set else hold_out_images
         if "" in rows:
-            every = rows.pop("")
-            held_out = hold_out(every.labels, self.test_share)
-            rows |= {"train": every.chosen(~held_out), "test": every.chosen(held_out)}
+            all_rows = rows.pop("")
+            held_out = hold_out(all_rows.labels, self.test_share)
+            rows |= {"train": all_rows.chosen(~held_out), "test": all_rows.chosen(held_out)}
         if "train" in rows and "valid" not in rows:
             held_out = hold_out(rows["train"].labels, self.valid_share)
             rows["valid"] = rows["train"].chosen(held_out)
@@ -126,8 +127,8 @@ def _subfolders(folder: Path) -> list[str]:
         return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
-def pictures_by_class(root: Path, split: str) -> dict[str, list[str]]:
-    """Class -> sorted picture paths below `root`; pictures may lie in folders of their own."""
+def files_by_class(root: Path, split: str) -> dict[str, list[str]]:
+    """Class -> sorted image paths below `root`; the class folder may have subfolders."""
     classes = {}
     for name in _subfolders(root / split):
         files = []

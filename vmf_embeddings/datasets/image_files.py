@@ -1,4 +1,4 @@
-"""Splits of image files: what lists, tables and folders share once their rows are read."""
+"""Splits of image files, and the base class of data sets that find such files."""
 
 import os
 import stat
@@ -27,13 +27,14 @@ _NO_FILE = -1
 
 @dataclass(frozen=True)
 class Rows:
-    """The images of one split as a list or table states them.
+    """The images of one split as given in a list, table or folder.
 
     Attributes:
-        files: N paths as written.
-        labels: int64 [N], classes numbered over all splits.
+        files: N paths, absolute or relative to `root`.
+        labels: int64 [N], class numbers that are unique over all splits.
         root: folder that relative paths start from.
-        is_query: bool [N] or None. `is_gallery` alike.
+        is_query: bool [N] or None, see `Split`.
+        is_gallery: bool [N] or None, see `Split`.
 
     Raises:
         ValueError: a path holds control characters.
@@ -47,9 +48,9 @@ class Rows:
 
     def __post_init__(self) -> None:
         if has_control("".join(self.files)):
-            strange = next(file for file in self.files if has_control(file))
+            invalid = next(file for file in self.files if has_control(file))
             raise ValueError(
-                f"{self.root}: the path {strange!r} holds control characters; rename that file"
+                f"{self.root}: the path {invalid!r} holds control characters; rename that file"
             )
 
     @property
@@ -69,12 +70,10 @@ class Rows:
 
 
 def refuse_escapes(files: Sequence[str], source: str) -> None:
-    """Refuse relative paths that lead out of their root by way of `..`.
-
-    Absolute paths are taken as they are: whoever writes one means it.
+    """Refuses relative paths that lead out of their root through `..`; absolute paths are allowed.
 
     Raises:
-        ValueError: naming the path and where it stands.
+        ValueError: naming the path and the list in which it was found.
     """
     for file in files:
         if ".." in file and os.path.normpath(file).split(os.sep)[0] == "..":
@@ -85,10 +84,10 @@ def refuse_escapes(files: Sequence[str], source: str) -> None:
 
 
 def class_number(text: str) -> int:
-    """The integer that a list writes for a class.
+    """The class number of a list as an integer.
 
     Raises:
-        ValueError: it is none, or none of 64 bits.
+        ValueError: the text is not an integer, or does not fit into 64 bits.
     """
     number = int(text)
     if not -(2**63) <= number < 2**63:
@@ -97,7 +96,7 @@ def class_number(text: str) -> int:
 
 
 def _size_of(path: str) -> int | None:
-    """Bytes of a regular file, `_NO_FILE` for anything else, None where there is nothing."""
+    """Size in bytes of a regular file; `_NO_FILE` for anything else; None if nothing exists."""
     try:
         state = os.stat(path)
     except OSError:
@@ -106,7 +105,7 @@ def _size_of(path: str) -> int | None:
 
 
 class ImageFileSplit(Split):
-    """Pictures that are decoded with Pillow when they are asked for."""
+    """Image files, decoded with Pillow whenever they are accessed."""
 
     def __init__(
         self,
@@ -164,17 +163,16 @@ def _decode(path: str) -> Any:
 
 
 class ImageFileDataset(Dataset):
-    """Image files with classes; subclasses say where the rows come from.
+    """Base class of data sets of image files; subclasses list the files in `_read_rows`.
 
     Args:
-        dataset_path: where the data lie, relative to the current directory.
-        image_size: side of the square that the network sees, in pixels; smaller pictures are
-            enlarged.
+        dataset_path: folder of the data, relative to the current directory.
+        image_size: side of the network's square input in pixels; smaller images are enlarged.
         augment: name of the training recipe, see `transforms.RECIPES`.
         mean: per channel, subtracted from values in [0, 1].
         std: per channel, divides them.
         margin_warmup_epochs: see `Dataset`.
-        bgr: whether the network wants blue first.
+        bgr: whether the network expects the channels in the order blue, green, red.
     """
 
     def __init__(
@@ -197,7 +195,7 @@ class ImageFileDataset(Dataset):
         self.recipe = recipe_named(augment)
         if self.recipe.size not in (None, image_size):
             raise ValueError(
-                f"dataset.params.augment={augment} is for pictures of {self.recipe.size} pixels, "
+                f"dataset.params.augment={augment} is for images of {self.recipe.size} pixels, "
                 f"got {image_size}; add dataset.params.image_size={self.recipe.size}"
             )
         self.mean = mean
@@ -222,15 +220,15 @@ class ImageFileDataset(Dataset):
 
     @cached_property
     def rows(self) -> dict[str, Rows]:
-        """What the lists say, read once."""
+        """The rows of every split, read once."""
         return self._read_rows()
 
     def check(self) -> None:
-        """Read the lists and see that every file exists and has content.
+        """Reads the lists and checks that every file exists and is not empty.
 
         Raises:
-            FileNotFoundError: naming the first missing image and counting the others.
-            ValueError: if a list is malformed, or a file is empty or no regular one.
+            FileNotFoundError: naming the first missing image and the number of missing ones.
+            ValueError: a list is malformed, or a file is empty or not a regular file.
         """
         for name, rows in self.rows.items():
             self._labels(name)
@@ -246,10 +244,10 @@ class ImageFileDataset(Dataset):
                 f"{missing[0]}. Paths start from {rows.root}{slashes}; say where the data lie "
                 "with dataset.params.dataset_path=PATH"
             )
-        for size, what in ((0, "empty"), (_NO_FILE, "folders, pipes or devices")):
+        for size, fault in ((0, "empty"), (_NO_FILE, "folders, pipes or devices")):
             found = [path for path, each in zip(rows.paths, sizes, strict=True) if each == size]
             if found:
-                raise ValueError(f"{len(found)} {name} images are {what}; the first is {found[0]}")
+                raise ValueError(f"{len(found)} {name} images are {fault}; the first is {found[0]}")
 
     def _rows_of(self, name: str) -> Rows:
         if name not in self.rows:
@@ -259,9 +257,9 @@ class ImageFileDataset(Dataset):
         return self.rows[name]
 
     def _labels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of a split (original numbers [C]) and the contiguous labels [N] of its images.
+        """Original class numbers [C] of a split, and the labels [N] of its images in 0..C-1.
 
-        An open set's classes are its own; a closed set shares those of train.
+        In an open set each split has its own classes; in a closed set all have those of train.
         """
         labels = self._rows_of(name).labels
         if self.open_set or name == "train":

@@ -1,9 +1,9 @@
-"""Cars196, CUB200 and Stanford Online Products: from 2021's list files, or from their folders.
+"""Cars196, CUB200 and Stanford Online Products, from list files or from the published folders.
 
-`train.txt`, `val.txt` and `test.txt` hold lines `relative/path,label`, without a header, as the
-prepare scripts write them (classes are disjoint: Scott et al. 2021,
-https://arxiv.org/abs/2103.15718). Without them the published folders are read, to the same images,
-class numbers and splits.
+`train.txt`, `val.txt` and `test.txt` contain lines `relative/path,label` without a header, as
+written by the prepare scripts; their classes are disjoint (Scott et al. 2021,
+https://arxiv.org/abs/2103.15718). If there are no lists, the published folders are read; they give
+the same images, class numbers and splits.
 """
 
 from pathlib import Path
@@ -25,18 +25,18 @@ LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
 
 
 def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.ndarray]:
-    """Lines `relative/path,label`, split at the last separator; blank lines are skipped.
+    """Reads lines `relative/path,label`, split at the last separator; blank lines are skipped.
 
     Args:
         path: the list file, UTF-8.
-        separator: a comma; or None for any white space, as `str.rsplit` has it, where paths may
-            hold spaces of their own, and a leading / means the folder of the data set.
+        separator: a comma; or None for any white space (as in `str.rsplit`): then paths may contain
+            spaces, and a leading / of a path is removed.
 
     Returns:
         N paths and labels int64 [N].
 
     Raises:
-        ValueError: naming file and line, if a line is not of that form or none is left.
+        ValueError: naming file and line: a line does not have that form, or there are no lines.
     """
     shown = "," if separator else " "
     files, labels = [], []
@@ -53,26 +53,35 @@ def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.nd
             ) from None
         files.append(file if separator else file.lstrip("/ "))
         if not files[-1]:
-            what = "comma" if separator else "label"
-            raise ValueError(f"{path} line {number}: no path before the {what} in {line!r}")
+            after = "comma" if separator else "label"
+            raise ValueError(f"{path} line {number}: no path before the {after} in {line!r}")
     if not files:
         raise ValueError(f"{path} lists no images; expected lines relative/path{shown}label")
     return files, np.array(labels, dtype=np.int64)
 
 
 class ImageList(OpenBenchmark):
-    """Three list files in one folder; the arguments are those of `OpenBenchmark`."""
+    """Three list files in one folder; the arguments are those of `OpenBenchmark`.
 
-    config: str  # yaml and prepare script
-    inner_folder = ""  # lists may also lie in this folder below dataset_path
-    image_folder = ""  # paths start from this folder below the lists
-    shown_layout = ""  # how the data lie without lists, for messages
-    n_train_classes = 0  # as published, validation among them
-    n_valid_classes = 0  # those that 2021 held out
+    Attributes:
+        config: name of the yaml file and of the prepare script.
+        inner_folder: folder below `dataset_path` in which the lists may also be.
+        image_folder: folder below that of the lists that their paths start from.
+        shown_layout: the files expected where there are no lists, for messages.
+        n_train_classes: published number of training classes, validation classes included.
+        n_valid_classes: number of those that Scott et al. 2021 held out for validation.
+    """
+
+    config: str
+    inner_folder = ""
+    image_folder = ""
+    shown_layout = ""
+    n_train_classes = 0
+    n_valid_classes = 0
 
     @property
     def folder(self) -> Path:
-        """Where the list files are, or should be."""
+        """The folder in which the list files are, or are expected."""
         inner = self.dataset_path / self.inner_folder
         return inner if (inner / LIST_FILES["train"]).is_file() else self.dataset_path
 
@@ -92,27 +101,27 @@ class ImageList(OpenBenchmark):
         return Rows(files, labels, self.folder / self.image_folder)
 
     def _read_folders(self) -> dict[str, Rows] | None:
-        """Train and test from the published folders; None where there are none."""
+        """Train and test from the published folders; None if they do not exist."""
         return None
 
     def _published(self, train: Rows) -> np.ndarray:
-        chosen = validation_classes(self.n_train_classes, self.n_valid_classes)
-        return np.isin(train.labels, list(chosen))
+        classes = validation_classes(self.n_train_classes, self.n_valid_classes)
+        return np.isin(train.labels, list(classes))
 
     def _advice(self, path: Path) -> str:
-        door = f"vmf_embeddings.third_party.dml_cross_entropy.download_and_process_{self.config}"
+        script = f"vmf_embeddings.third_party.dml_cross_entropy.download_and_process_{self.config}"
         layout = f", or {self.shown_layout}" if self.shown_layout else ""
         return (
-            f"{path} does not exist. To make it: python -m {door} {self.dataset_path}; if the data "
-            f"lie elsewhere: dataset={self.config} dataset.params.dataset_path=PATH, where PATH "
-            f"holds {', '.join(LIST_FILES.values())}{layout}"
+            f"{path} does not exist. To make it: python -m {script} {self.dataset_path}; if the "
+            f"data are elsewhere: dataset={self.config} dataset.params.dataset_path=PATH, where "
+            f"PATH contains {', '.join(LIST_FILES.values())}{layout}"
         )
 
 
 class _ClassFolders(ImageList):
-    """A data set that is also published as `images/<class>/<picture>`."""
+    """A data set that is also published as `images/<class>/<image>`."""
 
-    outer_folders: tuple[str, ...]  # names that the folder around `images` may have
+    outer_folders: tuple[str, ...]  # possible names of the folder that contains `images`
 
     def _read_folders(self) -> dict[str, Rows] | None:
         for root in (self.dataset_path, *(self.dataset_path / n for n in self.outer_folders)):
@@ -122,14 +131,14 @@ class _ClassFolders(ImageList):
             if len(names) != 2 * self.n_train_classes:
                 raise ValueError(
                     f"{root / 'images'} has {len(names)} class folders, and {self.name} has "
-                    f"{2 * self.n_train_classes}: is it extracted whole? For pictures of your own "
-                    f"use dataset=folder dataset.params.open_set=true"
+                    f"{2 * self.n_train_classes}: is it completely extracted? For images of your "
+                    f"own use dataset=folder dataset.params.open_set=true"
                 )
             return first_and_second_half(root, self._ordered(names))
         return None
 
     def _ordered(self, names: list[str]) -> list[str]:
-        """Class folders, sorted by name, in the order of the class numbers."""
+        """The class folders in the order of the class numbers; they come sorted by name."""
         return names
 
 
@@ -139,7 +148,7 @@ class Cars196(_ClassFolders):
     name = "cars196"
     config = "cars196"
     outer_folders = ("cars196",)
-    shown_layout = "images/<class name>/<picture>.jpg"
+    shown_layout = "images/<class name>/<image>.jpg"
     n_train_classes = cars196.N_TRAIN_CLASSES
     n_valid_classes = cars196.N_VALID_CLASSES
 
@@ -151,16 +160,16 @@ class Cub200(_ClassFolders):
     config = "cub200"
     inner_folder = "CUB_200_2011"
     outer_folders = ("CUB_200_2011", "cub200")
-    shown_layout = "images/<number>.<name>/<picture>.jpg"
+    shown_layout = "images/<number>.<name>/<image>.jpg"
     n_train_classes = cub200.N_TRAIN_CLASSES
     n_valid_classes = cub200.N_VALID_CLASSES
 
     def _ordered(self, names: list[str]) -> list[str]:
         numbers = {name: name.split(".")[0] for name in names}
-        strange = [name for name, number in numbers.items() if not number.isdecimal()]
-        if strange:
+        invalid = [name for name, number in numbers.items() if not number.isdecimal()]
+        if invalid:
             raise ValueError(
-                f"class folder {strange[0]!r}: expected names such as 001.Black_footed_Albatross"
+                f"class folder {invalid[0]!r}: expected names such as 001.Black_footed_Albatross"
             )
         return sorted(names, key=lambda name: int(numbers[name]))
 
@@ -171,16 +180,16 @@ class StanfordOnlineProducts(ImageList):
     name = "stanfordonlineproducts"
     config = "sop"
     image_folder = "Stanford_Online_Products"
-    shown_layout = "Info_Files/Ebay_{train,test}.txt and images/<kind>_final/<picture>.JPG"
+    shown_layout = "Info_Files/Ebay_{train,test}.txt and images/<kind>_final/<image>.JPG"
     n_train_classes = sop.N_TRAIN_CLASSES
     n_valid_classes = sop.N_VALID_CLASSES
 
     def _read_folders(self) -> dict[str, Rows] | None:
         archive = self.dataset_path / sop.ROOT
-        places = [(archive, archive)]  # as the archive is extracted
+        locations = [(archive, archive)]  # tables and images in the extracted archive
         for root in (self.dataset_path, self.dataset_path / "online_products"):
-            places.append((root / "Info_Files", root / "images"))
-        for tables, images in places:
+            locations.append((root / "Info_Files", root / "images"))
+        for tables, images in locations:
             if (tables / "Ebay_train.txt").is_file():
                 return ebay_tables(tables, images)
         return None

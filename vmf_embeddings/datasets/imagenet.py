@@ -7,24 +7,24 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
-from vmf_embeddings.datasets.folder import pictures_by_class
-from vmf_embeddings.datasets.holdout import check_share, hold_out_images
+from vmf_embeddings.datasets.folder import files_by_class
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
 from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
 
-TEST_FOLDERS = ("val_dir", "val")  # the official validation part, sorted into class folders
+TEST_FOLDERS = ("val_dir", "val")  # possible names of the official validation part
 
 
 class ImageNet(ImageFileDataset):
-    """`PATH/train/<class>/<picture>` and `PATH/val/<class>/<picture>`; the latter is test.
+    """`PATH/train/<class>/<image>` and `PATH/val/<class>/<image>`; the latter is test.
 
     Args:
         dataset_path: the folder, relative to the current directory.
         valid_share: fraction of train that becomes valid; 0 = no validation split.
-        image_size: see `ImageFileDataset`, as for the rest.
+        image_size: see `ImageFileDataset`.
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
-        views: pictures of one training image, see `Split.with_views`.
+        views: augmented versions of each training image, see `Split.with_views`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -51,38 +51,38 @@ class ImageNet(ImageFileDataset):
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:
-            check_share("valid_share", valid_share)
+            check_fraction("valid_share", valid_share)
         self.valid_share = valid_share
         self.views = check_views(views)
 
     @cached_property
     def folder_names(self) -> list[str]:
         """Sorted names of the folders in train; the position is the class."""
-        return sorted(self.pictures["train"])
+        return sorted(self.class_files["train"])
 
     @cached_property
-    def pictures(self) -> dict[str, dict[str, list[str]]]:
+    def class_files(self) -> dict[str, dict[str, list[str]]]:
         """Split -> class -> sorted paths below `dataset_path`."""
         root = self.dataset_path
         test = next((name for name in TEST_FOLDERS if (root / name).is_dir()), None)
         if test is None or not (root / "train").is_dir():
             raise FileNotFoundError(
                 f"{root} has no folders train and {' or '.join(TEST_FOLDERS)}; expected "
-                f"{root}/train/<class>/<picture>. Say where ImageNet lies with "
+                f"{root}/train/<class>/<image>. Say where ImageNet lies with "
                 "dataset=imagenet dataset.params.dataset_path=PATH"
             )
-        found = {"train": pictures_by_class(root, "train"), "test": pictures_by_class(root, test)}
+        found = {"train": files_by_class(root, "train"), "test": files_by_class(root, test)}
         for name, classes in found.items():
             if not classes:
                 raise ValueError(
-                    f"{root} has no {name} pictures in class folders; ImageNet's validation "
-                    f"pictures must be sorted into {root}/val/<class>/"
+                    f"{root} has no {name} images in class folders; ImageNet's validation "
+                    f"images must be sorted into {root}/val/<class>/"
                 )
-        strange = sorted(found["test"].keys() - found["train"].keys())
-        if strange:
+        unknown = sorted(found["test"].keys() - found["train"].keys())
+        if unknown:
             raise ValueError(
-                f"{root}/{test} has {len(strange)} class folders that train lacks, the first is "
-                f"{strange[0]}"
+                f"{root}/{test} has {len(unknown)} class folders that train lacks, the first is "
+                f"{unknown[0]}"
             )
         return found
 
@@ -90,7 +90,7 @@ class ImageNet(ImageFileDataset):
         return self.folder_names[label]
 
     def _read_rows(self) -> dict[str, Rows]:
-        rows = {split: self._rows(classes) for split, classes in self.pictures.items()}
+        rows = {split: self._rows(classes) for split, classes in self.class_files.items()}
         if self.valid_share:
             held_out = hold_out_images(rows["train"].labels, self.valid_share)
             rows["valid"] = rows["train"].chosen(held_out)

@@ -1,9 +1,9 @@
-"""In-shop clothes retrieval of DeepFashion (Liu et al. 2016): queries look for gallery pictures.
+"""In-shop clothes retrieval of DeepFashion (Liu et al. 2016), with separate query and gallery.
 
 https://openaccess.thecvf.com/content_cvpr_2016/html/Liu_DeepFashion_Powering_Robust_CVPR_2016_paper.html
 
-`list_eval_partition.txt` holds the number of images, a line of column names, then lines
-`image_name item_id evaluation_status`, the last of which is train, query or gallery.
+`list_eval_partition.txt` contains the number of images, a line of column names, then lines
+`image_name item_id evaluation_status`; the status is train, query or gallery.
 """
 
 import re
@@ -20,10 +20,10 @@ ROLES = ("train", "query", "gallery")
 
 
 class InShop(OpenBenchmark):
-    """7,982 articles: 3,997 train; of the other 3,985, queries are sought in the gallery alone.
+    """7,982 articles: 3,997 are train; images of the other 3,985 are either query or gallery.
 
     The arguments are those of `OpenBenchmark`. There are no published validation classes; in valid
-    every image asks and is searched.
+    every image is both query and gallery.
     """
 
     name = "inshop"
@@ -33,14 +33,14 @@ class InShop(OpenBenchmark):
         """The list of all images.
 
         Raises:
-            FileNotFoundError: it is in none of the usual folders.
+            FileNotFoundError: it is neither in `dataset_path` nor in its folder Eval.
         """
-        places = [self.dataset_path / folder / PARTITION for folder in ("", "Eval")]
-        for path in places:
+        locations = [self.dataset_path / folder / PARTITION for folder in ("", "Eval")]
+        for path in locations:
             if path.is_file():
                 return path
         raise FileNotFoundError(
-            f"{places[0]} does not exist. Say where DeepFashion's In-shop benchmark lies with "
+            f"{locations[0]} does not exist. Say where DeepFashion's In-shop benchmark lies with "
             f"dataset=inshop dataset.params.dataset_path=PATH, where PATH holds {PARTITION}, or "
             f"Eval/{PARTITION}, and img/ or Img/img/"
         )
@@ -48,7 +48,7 @@ class InShop(OpenBenchmark):
     def _read_parts(self) -> dict[str, Rows]:
         files, items, roles = _read_partition(self.partition)
         refuse_escapes(files, str(self.partition))
-        every = Rows(
+        all_rows = Rows(
             files,
             items,
             self._root(files[0]),
@@ -58,11 +58,11 @@ class InShop(OpenBenchmark):
         for role in ROLES:
             if role not in roles:
                 raise ValueError(f"{self.partition} has no {role} images")
-        train, test = every.chosen(roles == "train"), every.chosen(roles != "train")
+        train, test = all_rows.chosen(roles == "train"), all_rows.chosen(roles != "train")
         return {"train": Rows(train.files, train.labels, train.root), "test": test}
 
     def _root(self, first: str) -> Path:
-        """Where paths start: beside Eval/, or in Img/ there."""
+        """The folder that paths start from: `dataset_path` or its folder Img."""
         for root in (self.dataset_path, self.dataset_path / "Img"):
             if (root / first).exists():
                 return root
@@ -88,6 +88,7 @@ def _read_partition(path: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
     stated = lines[0].strip()
     if stated != str(len(files)) or not files:
         raise ValueError(
-            f"{path} says that it lists {stated!r} images, and lists {len(files)}: is it whole?"
+            f"{path} states {stated!r} images in its first line, but lists {len(files)}: is it "
+            "complete?"
         )
     return files, np.array(items, dtype=np.int64), np.array(roles)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
-from vmf_embeddings.datasets.holdout import check_share, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
 from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
 from vmf_embeddings.datasets.image_list import read_list
 
@@ -21,25 +21,30 @@ class LabelledLists(ImageFileDataset):
     """A list file per split; the last word of a line is the class, the rest is the path.
 
     Args:
-        dataset_path: folder that the lists' paths start from, relative to the current directory; a
-            leading / of a path is dropped.
-        train_list: file below `dataset_path`, or a path of its own; as for the other lists.
-        valid_list: likewise; None holds out `valid_share` of train.
-        test_list: likewise.
-        valid_share: fraction of train that becomes valid where there is no such list, images of
-            every class; 0 = no validation split.
-        image_size: see `ImageFileDataset`, as for the rest.
+        dataset_path: folder that the paths in the lists start from, relative to the current
+            directory; a leading / of a path is removed.
+        train_list: the list of train; relative to `dataset_path`, or else to the current directory.
+        valid_list: the list of valid; None = hold out `valid_share` of train instead.
+        test_list: the list of test.
+        valid_share: fraction of the images of every training class that becomes valid where
+            `valid_list` is None; 0 = no validation split.
+        image_size: see `ImageFileDataset`.
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
-        views: pictures of one training image, see `Split.with_views`.
+        views: augmented versions of each training image, see `Split.with_views`.
         margin_warmup_epochs: see `Dataset`.
+
+    Attributes:
+        sizes: number of images in the published list of each split; empty = any.
+        n_published_classes: number of classes in the published lists; None = any.
+        source: where to get the lists, for messages.
     """
 
     name = "image_list"
-    sizes: ClassVar[Mapping[str, int]] = {}  # images that the published lists have
+    sizes: ClassVar[Mapping[str, int]] = {}
     n_published_classes: int | None = None
-    source = "lines are `path label`"  # where lists come from, for messages
+    source = "lines are `path label`"
 
     def __init__(
         self,
@@ -65,14 +70,14 @@ class LabelledLists(ImageFileDataset):
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:
-            check_share("valid_share", valid_share)
+            check_fraction("valid_share", valid_share)
         self.lists = {"train": train_list, "valid": valid_list, "test": test_list}
         self.valid_share = valid_share
         self.views = check_views(views)
 
     def _read_rows(self) -> dict[str, Rows]:
         rows = {name: self._read(name, file) for name, file in self.lists.items() if file}
-        self._refuse_shared_images(rows)
+        self._check_disjoint(rows)
         if "valid" not in rows and self.valid_share:
             held_out = hold_out_images(rows["train"].labels, self.valid_share)
             rows["valid"] = rows["train"].chosen(held_out)
@@ -83,24 +88,24 @@ class LabelledLists(ImageFileDataset):
         path = self._path(file)
         files, labels = read_list(path, separator=None)
         refuse_escapes(files, str(path))
-        self._compare(path, f"{name} images", len(files), self.sizes.get(name))
+        self._check_count(path, f"{name} images", len(files), self.sizes.get(name))
         n_classes = len(np.unique(labels))
         if name == "train":
-            self._compare(path, "classes", n_classes, self.n_published_classes)
+            self._check_count(path, "classes", n_classes, self.n_published_classes)
         return Rows(files, labels, self.dataset_path)
 
     def _path(self, file: str) -> Path:
-        places = [self.dataset_path / file, Path(file).expanduser()]
-        for path in places:
+        locations = [self.dataset_path / file, Path(file).expanduser()]
+        for path in locations:
             if path.is_file():
                 return path
         raise FileNotFoundError(
-            f"{places[0]} does not exist; {self.source}. Say where the data lie with "
-            "dataset.params.dataset_path=PATH, and how the lists are called with "
+            f"{locations[0]} does not exist; {self.source}. Say where the data lie with "
+            "dataset.params.dataset_path=PATH, and which files the lists are with "
             "dataset.params.train_list=FILE, valid_list and test_list"
         )
 
-    def _compare(self, path: Path, what: str, found: int, published: int | None) -> None:
+    def _check_count(self, path: Path, what: str, found: int, published: int | None) -> None:
         if published is not None and found != published:
             others = [name for name, size in self.sizes.items() if size == found]
             hint = f"; that many are in the {others[0]} list" if others else ""
@@ -109,15 +114,15 @@ class LabelledLists(ImageFileDataset):
                 "your own use dataset=image_list"
             )
 
-    def _refuse_shared_images(self, rows: Mapping[str, Rows]) -> None:
-        """Refuse images that are in two splits: a validation list may be the test list's copy."""
+    def _check_disjoint(self, rows: Mapping[str, Rows]) -> None:
+        """Refuses images in two splits, as where the validation list is a copy of the test list."""
         for one, other in combinations(rows, 2):
             shared = set(rows[one].files) & set(rows[other].files)
             if shared:
                 raise ValueError(
                     f"{self.lists[one]} and {self.lists[other]} share {len(shared)} images, such "
-                    f"as {min(shared)}: {one} and {other} must be apart. Without a validation list "
-                    "of its own: dataset.params.valid_list=null"
+                    f"as {min(shared)}: {one} and {other} must be disjoint. Without a validation "
+                    "list of its own: dataset.params.valid_list=null"
                 )
 
 

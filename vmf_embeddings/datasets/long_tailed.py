@@ -1,4 +1,4 @@
-"""Any closed set with its training split thinned to a long tail, the same in every process."""
+"""Any closed set with its training split subsampled to a long tail, equally in every process."""
 
 import logging
 from collections.abc import Mapping
@@ -10,44 +10,45 @@ import torch
 
 from vmf_embeddings.datasets.base import Dataset, Split, check_views
 from vmf_embeddings.datasets.image_transform import ImageTransform
-from vmf_embeddings.datasets.part import Part
-from vmf_embeddings.datasets.thinning import (
+from vmf_embeddings.datasets.subsampling import (
     PROFILES,
     profile_counts,
     shuffled_members,
     subset_seed_of,
 )
+from vmf_embeddings.datasets.subset import Subset
 
 log = logging.getLogger(__name__)
 
 VALIDATION = ("own", "unchosen", "none")
-VALID_SHARE = 0.15  # of a class, for validation=unchosen
+VALID_FRACTION = 0.15  # of the images of a class, for validation=unchosen
 
 
 class LongTailed(Dataset):
-    """`of` with its training images thinned class by class; test stays whole.
+    """The data set `of`, whose training images are subsampled class by class; test is unchanged.
 
-    Where validation comes from:
+    The validation split is one of:
 
-    - `own`: the data set's own validation split; what remains for training is thinned.
-    - `unchosen`: all that may be trained on is thinned, as in the published benchmarks, and 15% of
-      each class is taken from the images that were not chosen, or as many as there are. A class
-      all of whose images are trained on has none there.
-    - `none`: all that may be trained on is thinned and nothing validates; for mode.select=test,
-      which chooses the epoch on the test set as many originals do.
+    - `own`: the data set's own validation split; the rest is subsampled for training.
+    - `unchosen`: all images that may be trained on are subsampled, as in the published benchmarks,
+      and 15% of each class, or as many as there are, are taken from the images that were not
+      chosen. Classes whose images are all trained on have no validation images.
+    - `none`: all images that may be trained on are subsampled, and there is no validation split;
+      for mode.select=test, which selects the epoch on the test set as many published codes do.
 
     Args:
-        of: a closed set, or a whole node of the group, {name, params}, whose params became one.
-        profile: `exp`, `step`, or `none` to leave the training split as it is.
+        of: a closed set; or the configuration {name, params} of one, with `params` instantiated.
+        profile: "exp", "step", or "none" to keep all training images.
         imbalance_factor: images of the first class over those of the last, >= 1.
-        n_max: images of the first class; None = as many as the smallest class has, so that every
-            class can give what the profile asks for. Classes with fewer images give all of them.
-        subset: which images: `ldam`, `glmc` or `seeded`, see `thinning`.
-        subset_seed: for `seeded`, >= 0; not the run's seed, so that runs share their images.
-        validation: `own`, `unchosen` or `none`.
-        balanced_test: whether test (and own validation) keep equally many images of every class:
-            as many as the smallest has.
-        views: pictures of one training image, see `Split.with_views`.
+        n_max: images of the first class; None = the size of the smallest class, so that every class
+            has as many images as the profile needs. Smaller classes keep all their images.
+        subset: which images are kept: "ldam", "glmc" or "seeded", see `subsampling`.
+        subset_seed: for "seeded", >= 0. It differs from the run's seed, so that runs with
+            different seeds train on the same images.
+        validation: "own", "unchosen" or "none".
+        balanced_test: whether test (and the data set's own validation split) keep equally many
+            images of every class: as many as the smallest class has.
+        views: augmented versions of each training image, see `Split.with_views`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -70,8 +71,8 @@ class LongTailed(Dataset):
         self.name = f"{self.of.name}_lt"
         self.image_shape = self.of.image_shape
         self.seed = subset_seed_of(subset, subset_seed)
-        self.profile = _one_of("profile", profile, (*PROFILES, "none"))
-        self.validation = _one_of("validation", validation, VALIDATION)
+        self.profile = _check_choice("profile", profile, (*PROFILES, "none"))
+        self.validation = _check_choice("validation", validation, VALIDATION)
         self.views = check_views(views)
         self.imbalance_factor = imbalance_factor
         self.n_max = n_max
@@ -80,36 +81,36 @@ class LongTailed(Dataset):
 
     @property
     def image_transform(self) -> ImageTransform | None:
-        """That of the data set that is thinned."""
+        """See `Dataset`; that of the data set `of`."""
         return self.of.image_transform
 
     def check(self) -> None:
-        """See that the data set is there, closed, and large enough for its tail.
+        """Checks the data set `of`, and that every class keeps images.
 
         Raises:
-            ValueError: if it is an open set, if a class would be left without images, or if
-                validation would lack more than a tenth of the classes.
+            ValueError: it is an open set, a class would have no training images, or more than a
+                tenth of the classes would have no validation images.
         """
         self.of.check()
         if self.of.open_set:
             raise ValueError(
-                f"only closed sets can be thinned, and {self.of.name} is open: its test classes "
-                "are not those of training"
+                f"only closed sets can be subsampled to a long tail, and {self.of.name} is open: "
+                "its test classes are not those of training"
             )
         counts = np.array([len(chosen) for chosen in self.chosen])
         shown = " ".join(map(str, counts[:10])) + (" …" if len(counts) > 10 else "")
         log.info("%s: %d training images, by class %s", self.name, counts.sum(), shown)
         if self.validation == "unchosen":
-            self._refuse_poor_validation()
+            self._check_validation_classes()
 
     @cached_property
     def members(self) -> list[np.ndarray]:
-        """Positions of each class in the images that may be trained on, shuffled."""
+        """Shuffled positions of each class among the images that may be trained on."""
         return shuffled_members(self._source(augment=False).labels.numpy(), self.seed)
 
     @cached_property
     def chosen(self) -> list[np.ndarray]:
-        """Positions that are trained on, per class."""
+        """Positions of the training images of each class."""
         members = self.members
         if self.profile == "none":
             return members
@@ -121,14 +122,14 @@ class LongTailed(Dataset):
                 f"{len(counts)} classes of {self.of.name} without training images: the first class "
                 f"has {n_max}; give a dataset.params.imbalance_factor below {n_max}"
             )
-        return [places[:count] for places, count in zip(members, counts.tolist(), strict=True)]
+        return [row[:count] for row, count in zip(members, counts.tolist(), strict=True)]
 
     @cached_property
     def unchosen(self) -> list[np.ndarray]:
-        """Positions that validate, per class."""
+        """Positions of the validation images of each class, for validation=unchosen."""
         return [
-            places[len(chosen) : len(chosen) + round(VALID_SHARE * len(places))]
-            for places, chosen in zip(self.members, self.chosen, strict=True)
+            row[len(chosen) : len(chosen) + round(VALID_FRACTION * len(row))]
+            for row, chosen in zip(self.members, self.chosen, strict=True)
         ]
 
     def _source(self, *, augment: bool) -> Split:
@@ -138,9 +139,9 @@ class LongTailed(Dataset):
 
     def _make_split(self, name: str, augment: bool) -> Split:
         if name == "train":
-            return _part(self._source(augment=augment), self.chosen)
+            return _subset(self._source(augment=augment), self.chosen)
         if name == "valid" and self.validation == "unchosen":
-            return _part(self._source(augment=augment), self.unchosen)
+            return _subset(self._source(augment=augment), self.unchosen)
         if name == "valid" and self.validation == "none":
             raise ValueError(
                 f"{self.name} has no validation split with dataset.params.validation=none; add "
@@ -149,34 +150,36 @@ class LongTailed(Dataset):
         whole = self.of.split(name, augment=augment)
         return _balanced(whole) if self.balanced_test else whole
 
-    def _refuse_poor_validation(self) -> None:
-        lacking = sum(len(places) == 0 for places in self.unchosen)
+    def _check_validation_classes(self) -> None:
+        """Refuses a validation split without images of more than a tenth of the classes."""
+        lacking = sum(len(row) == 0 for row in self.unchosen)
         if lacking > 0.1 * len(self.unchosen):
             raise ValueError(
                 f"dataset.params.validation=unchosen has no images of {lacking} of "
                 f"{len(self.unchosen)} classes, because all of theirs are trained on; use "
                 "dataset.params.validation=own, or validation=none with mode.select=test as the "
-                "originals did"
+                "published codes do"
             )
 
 
-def _one_of(key: str, value: str, known: tuple[str, ...]) -> str:
+def _check_choice(key: str, value: str, known: tuple[str, ...]) -> str:
+    """`value` itself, or a ValueError if it is not one of the known ones."""
     if value not in known:
         raise ValueError(f"dataset.params.{key} is one of {', '.join(known)}; got {value!r}")
     return value
 
 
-def _part(whole: Split, places: list[np.ndarray]) -> Part:
-    return Part(whole, torch.from_numpy(np.concatenate(places)))
+def _subset(whole: Split, positions: list[np.ndarray]) -> Subset:
+    return Subset(whole, torch.from_numpy(np.concatenate(positions)))
 
 
-def _balanced(whole: Split) -> Part:
-    """The first images of each class, equally many, in the split's order."""
+def _balanced(whole: Split) -> Subset:
+    """Equally many images of each class, those that come first; the order does not change."""
     labels = whole.labels.numpy()
     fewest = int(whole.class_counts.min())
     if fewest == 0:
         raise ValueError(
             "balanced_test: a class has no test images; use dataset.params.balanced_test=false"
         )
-    places = [np.flatnonzero(labels == k)[:fewest] for k in range(whole.n_classes)]
-    return Part(whole, torch.from_numpy(np.sort(np.concatenate(places))))
+    positions = [np.flatnonzero(labels == k)[:fewest] for k in range(whole.n_classes)]
+    return Subset(whole, torch.from_numpy(np.sort(np.concatenate(positions))))

@@ -1,4 +1,4 @@
-"""The small data sets with a long tail: CIFAR10-LT, CIFAR100-LT, and digits to try methods on."""
+"""Small long-tailed data sets: CIFAR10-LT, CIFAR100-LT, MNIST-LT and long-tailed digits."""
 
 from pathlib import Path
 
@@ -8,26 +8,26 @@ from vmf_embeddings.datasets.digits import Digits
 from vmf_embeddings.datasets.long_tailed import LongTailed
 from vmf_embeddings.datasets.mnist import MNIST
 
-# means and standard deviations of the two schools' code; they differ in CIFAR10's deviations only
+# means and standard deviations in the code of LDAM and of GLMC; they differ only in CIFAR10's STD
 LDAM_MEAN, LDAM_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 GLMC_CIFAR10_STD = (0.2470, 0.2435, 0.2616)
 NORMALISATIONS = ("ldam", "glmc")
 
 
 class Cifar10LT(LongTailed):
-    """CIFAR10 thinned as in the literature (Cui et al. 2019, https://arxiv.org/abs/1901.05555).
+    """CIFAR10 subsampled to a long tail (Cui et al. 2019, https://arxiv.org/abs/1901.05555).
 
     Args:
-        dataset_path: see `Cifar10`, as for `download`.
-        download: whether to fetch missing files.
-        augment: name of `augment.AUGMENTATIONS`.
-        normalisation: whose means and standard deviations: `ldam` or `glmc`.
-        profile: see `LongTailed`, as for the rest.
-        imbalance_factor: first class over last.
-        subset: which images.
-        subset_seed: of `seeded`.
-        validation: where it comes from.
-        views: pictures of one training image.
+        dataset_path: folder of the files, relative to the current directory.
+        download: whether missing files are downloaded.
+        augment: training augmentation, a key of `augment.AUGMENTATIONS`.
+        normalisation: means and standard deviations of the code of "ldam" or "glmc".
+        profile: see `LongTailed`.
+        imbalance_factor: see `LongTailed`.
+        subset: see `LongTailed`.
+        subset_seed: see `LongTailed`.
+        validation: see `LongTailed`.
+        views: augmented versions of each training image.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -74,7 +74,7 @@ class Cifar10LT(LongTailed):
 
 
 class Cifar100LT(Cifar10LT):
-    """CIFAR100 thinned in the same way."""
+    """CIFAR100 subsampled in the same way."""
 
     source = Cifar100
     glmc_std = LDAM_STD
@@ -82,19 +82,19 @@ class Cifar100LT(Cifar10LT):
 
 
 class MnistLT(LongTailed):
-    """MNIST thinned; 15% is held out for validation first, so that every class can be seen there.
+    """MNIST subsampled to a long tail.
 
     Args:
-        dataset_path: see `MNIST`, as for `download`.
-        download: whether to fetch missing files.
-        augment: name of `augment.AUGMENTATIONS`.
-        profile: see `LongTailed`, as for the rest.
-        imbalance_factor: first class over last.
-        subset: which images.
-        subset_seed: of `seeded`.
-        validation: where it comes from.
-        balanced_test: whether test keeps equally many images of every class.
-        views: pictures of one training image.
+        dataset_path: folder of the files, relative to the current directory.
+        download: whether missing files are downloaded.
+        augment: training augmentation, a key of `augment.AUGMENTATIONS`.
+        profile: see `LongTailed`.
+        imbalance_factor: see `LongTailed`.
+        subset: see `LongTailed`.
+        subset_seed: see `LongTailed`.
+        validation: see `LongTailed`.
+        balanced_test: see `LongTailed`.
+        views: augmented versions of each training image.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -131,17 +131,17 @@ class MnistLT(LongTailed):
 
 
 class DigitsLT(LongTailed):
-    """scikit-learn's digits thinned: no download, seconds to train on.
+    """scikit-learn's digits subsampled to a long tail: no download, seconds to train on.
 
     Args:
-        augment: name of `augment.AUGMENTATIONS`.
-        profile: see `LongTailed`, as for the rest.
-        imbalance_factor: first class over last.
-        subset: which images.
-        subset_seed: of `seeded`.
-        validation: where it comes from.
-        balanced_test: whether test keeps equally many images of every class.
-        views: pictures of one training image.
+        augment: training augmentation, a key of `augment.AUGMENTATIONS`.
+        profile: see `LongTailed`.
+        imbalance_factor: see `LongTailed`.
+        subset: see `LongTailed`.
+        subset_seed: see `LongTailed`.
+        validation: see `LongTailed`.
+        balanced_test: see `LongTailed`.
+        views: augmented versions of each training image.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -158,7 +158,7 @@ class DigitsLT(LongTailed):
         views: int,
         margin_warmup_epochs: int,
     ) -> None:
-        data = Digits(margin_warmup_epochs=0)
+        data = Digits(margin_warmup_epochs=0, views=1)
         data.augmentation = augmentation_named(augment)
         super().__init__(
             data,

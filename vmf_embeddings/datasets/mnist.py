@@ -1,4 +1,4 @@
-"""MNIST, its open-set split and FashionMNIST from IDX files, fetched by torchvision if missing."""
+"""MNIST, an open-set split of it, and FashionMNIST, from IDX files that torchvision downloads."""
 
 import gzip
 import math
@@ -20,22 +20,23 @@ STEMS = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 N_TRAIN_CLASSES = 5  # of mnist_open
-MOST_BYTES = 2**31  # of a file, unpacked: 2.7 million images
-MOST_EXPANSION, FLOOR = 100, 2**26  # gzip shrinks MNIST's labels to a half, its images to a fifth
+MOST_BYTES = 2**31  # of an uncompressed file: 2.7 million images
+# A gzip file may expand to 64 MiB, or else to 100 times its size. (MNIST's images expand 5 times.)
+MOST_EXPANSION, FLOOR = 100, 2**26
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """An IDX file of unsigned bytes, plain or gzipped (http://yann.lecun.com/exdb/mnist).
+    """Reads an IDX file of unsigned bytes, plain or gzipped (http://yann.lecun.com/exdb/mnist).
 
     Args:
-        path: the file; a name that ends in .gz is unpacked while reading.
+        path: the file; it is decompressed if its name ends in .gz.
 
     Returns:
-        uint8 array of the shape that the header states.
+        uint8 array of the shape given in the header.
 
     Raises:
-        ValueError: if the header or the length is not that of such a file, or it unpacks to more
-            than 2 GiB or than a hundred times its size.
+        ValueError: header and length are not those of an IDX file of bytes, or it decompresses to
+            more than 2 GiB or more than max(64 MiB, 100 times its size).
     """
     data = _content(path)
     n_dims = data[3] if data[:3] == b"\x00\x00\x08" else 0
@@ -51,10 +52,10 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, unpacked as far as its size makes likely.
+    """The bytes of a file, decompressed if its name ends in .gz.
 
     Raises:
-        ValueError: it is too large, or no whole gzip file.
+        ValueError: it is or becomes too large, or it is not a complete gzip file.
     """
     with open_regular(path) as stream:
         size, most = os.fstat(stream.fileno()).st_size, MOST_BYTES
@@ -73,7 +74,10 @@ def _content(path: Path) -> bytes:
 
 
 class MNIST(ArrayDataset):
-    """28x28 grey pictures scaled to [0, 1], not normalised, not augmented; any number of images."""
+    """28x28 grey images scaled to [0, 1], neither normalised nor augmented.
+
+    The files may hold any number of images.
+    """
 
     name = "mnist"
     title = "MNIST"  # torchvision's class and folder
@@ -90,11 +94,11 @@ class MNIST(ArrayDataset):
 
     @property
     def folder(self) -> Path:
-        """Where the four files belong."""
+        """The folder in which torchvision keeps the four files."""
         return self.dataset_path / self.title / "raw"
 
     def check(self) -> None:
-        """See that the four files exist; fetch them if allowed.
+        """Checks that the four files exist, and downloads them if `download` is True.
 
         Raises:
             FileNotFoundError: with the path and what to type.
@@ -116,13 +120,13 @@ class MNIST(ArrayDataset):
         return [stem for pair in STEMS.values() for stem in pair if self._find(stem) is None]
 
     def _fetch(self) -> str:
-        """Let torchvision download and verify; returns why it could not, in one line."""
+        """Downloads with torchvision, which verifies the files; returns the failure in one line."""
         import vmf_embeddings.torchvision_compat  # noqa: F401, I001
         from torchvision import datasets
 
         try:
             getattr(datasets, self.title)(str(self.dataset_path), download=True)
-        except (OSError, RuntimeError, HTTPException) as error:  # no network, or a broken answer
+        except (OSError, RuntimeError, HTTPException) as error:  # no network, or a damaged response
             return f"the download failed ({' '.join(str(error).split())})"
         return "the download brought other files"
 
@@ -152,7 +156,7 @@ class MNIST(ArrayDataset):
 
 
 class MNISTOpen(MNIST):
-    """Open set: all digits 0-4, of both files, for training, all digits 5-9 for test.
+    """Open set: digits 0-4 for training, digits 5-9 for test, each from both official parts.
 
     Validation as in `DigitsOpen`: retrieval over held-out images of the training classes.
     """

@@ -1,4 +1,4 @@
-"""What the benchmarks of retrieval share: classes of their own in test, and a choice of validation.
+"""Base class of the retrieval benchmarks: test classes do not occur in train; several protocols.
 
 Protocols: Song et al. 2016, https://arxiv.org/abs/1511.06452 (no validation), Roth et al. 2020,
 "Revisiting Training Strategies", https://arxiv.org/abs/2002.08473 (validation by class or by
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.holdout import check_share, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
 from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
 from vmf_embeddings.datasets.normalisation import normalisation_named
 
@@ -21,17 +21,17 @@ VALIDATIONS = ("by_class", "by_sample", "none")
 
 
 class OpenBenchmark(ImageFileDataset):
-    """Image files whose test classes are new; subclasses say how they are found.
+    """Image files whose test classes do not occur in train; subclasses list the files.
 
     Args:
-        dataset_path: where the data lie, relative to the current directory.
+        dataset_path: folder of the data, relative to the current directory.
         validation: what becomes valid: whole classes of train ("by_class"), images of every class
             ("by_sample"), or nothing ("none").
-        valid_share: fraction of train that becomes valid, in (0, 1); None = the published classes,
-            with "by_class" alone.
-        valid_seed: of the draw; None draws nothing and takes the last classes, or images at equal
-            distances in each class. It is unused where `valid_share` is None.
-        image_size: side of the square that the network sees, in pixels.
+        valid_share: fraction of train that becomes valid, in (0, 1); None = the published
+            validation classes, only with "by_class".
+        valid_seed: of the random choice; None = no random choice, but the last classes, or images
+            at equal distances in each class. Unused where `valid_share` is None.
+        image_size: side of the network's square input in pixels.
         augment: name of the training recipe, see `transforms.RECIPES`.
         normalisation: "imagenet", "clip" or "bninception", see `normalisation`.
         margin_warmup_epochs: see `Dataset`.
@@ -67,10 +67,10 @@ class OpenBenchmark(ImageFileDataset):
                 f"{validation!r}"
             )
         if valid_share is not None:
-            check_share("valid_share", valid_share)
+            check_fraction("valid_share", valid_share)
         elif validation == "by_sample":
             raise ValueError(
-                "dataset.params.validation=by_sample needs a share of each class, such as "
+                "dataset.params.validation=by_sample needs a fraction of each class, such as "
                 "dataset.params.valid_share=0.2"
             )
         self.validation = validation
@@ -79,7 +79,7 @@ class OpenBenchmark(ImageFileDataset):
 
     @abstractmethod
     def _read_parts(self) -> dict[str, Rows]:
-        """Rows of train and test; where train is published in two parts, also valid."""
+        """Rows of train and test, and of valid if lists for it exist."""
 
     def _published(self, train: Rows) -> np.ndarray:
         """Which rows of train belong to the published validation classes, bool [N]."""
@@ -90,7 +90,7 @@ class OpenBenchmark(ImageFileDataset):
 
     @cached_property
     def _class_names(self) -> dict[int, str]:
-        """Class -> name of its folder; empty unless every class has one that no other has."""
+        """Class -> name of its folder; empty unless classes and folder names correspond 1 to 1."""
         names: dict[int, str] = {}
         for rows in self.rows.values():
             for label, file in zip(rows.labels.tolist(), rows.files, strict=True):
@@ -113,24 +113,26 @@ class OpenBenchmark(ImageFileDataset):
     def _read_rows(self) -> dict[str, Rows]:
         parts = self._read_parts()
         if self.validation != "by_class" or self.valid_share is not None:
-            parts = self._divided(_joined(parts), parts["test"])
+            parts = self._split_train(_train_and_valid(parts), parts["test"])
         elif "valid" not in parts:
             held_out = self._published(parts["train"])
-            parts = _cut(parts["train"], held_out, parts["test"])
+            parts = _with_held_out(parts["train"], held_out, parts["test"])
         _refuse_overlap(parts, classes=self.validation == "by_class")
         return parts
 
-    def _divided(self, train: Rows, test: Rows) -> dict[str, Rows]:
-        """Train cut as `validation` says, whatever the order in which images were found."""
+    def _split_train(self, train: Rows, test: Rows) -> dict[str, Rows]:
+        """Splits train into train and valid as `validation` says, independent of its order."""
         if self.validation == "none":
             return {"train": train, "test": test}
         train = _sorted(train)
         hold_out = hold_out_classes if self.validation == "by_class" else hold_out_images
-        return _cut(train, hold_out(train.labels, self.valid_share, self.valid_seed), test)
+        return _with_held_out(
+            train, hold_out(train.labels, self.valid_share, self.valid_seed), test
+        )
 
 
-def _joined(parts: dict[str, Rows]) -> Rows:
-    """Train with valid, where that is a part of its own."""
+def _train_and_valid(parts: dict[str, Rows]) -> Rows:
+    """The rows of train together with those of valid, if it has rows."""
     train, valid = parts["train"], parts.get("valid")
     if valid is None:
         return train
@@ -139,7 +141,7 @@ def _joined(parts: dict[str, Rows]) -> Rows:
 
 
 def _sorted(rows: Rows) -> Rows:
-    """Rows by class, and by the name of the file within it."""
+    """Rows sorted by class, then by file name."""
     key = [
         (label, os.path.basename(file), file)
         for label, file in zip(rows.labels.tolist(), rows.files, strict=True)
@@ -148,12 +150,16 @@ def _sorted(rows: Rows) -> Rows:
     return Rows([rows.files[i] for i in order], rows.labels[order], rows.root)
 
 
-def _cut(train: Rows, held_out: np.ndarray, test: Rows) -> dict[str, Rows]:
+def _with_held_out(train: Rows, held_out: np.ndarray, test: Rows) -> dict[str, Rows]:
     return {"train": train.chosen(~held_out), "valid": train.chosen(held_out), "test": test}
 
 
 def _refuse_overlap(parts: dict[str, Rows], *, classes: bool) -> None:
-    """Refuse images that are in two splits, and with `classes`, classes that are.
+    """Refuses images that are in two splits, and classes that are in test and another split.
+
+    Args:
+        parts: rows of each split.
+        classes: whether train and valid may not share classes either.
 
     Raises:
         ValueError: naming the splits and an image or a class.
@@ -164,11 +170,11 @@ def _refuse_overlap(parts: dict[str, Rows], *, classes: bool) -> None:
         if images:
             raise ValueError(
                 f"{one} and {other} share {len(images)} images, such as {min(images)}; every image "
-                "may stand in one split only"
+                "may be in one split only"
             )
         if len(shared) and (classes or "test" in (one, other)):
             raise ValueError(
                 f"{one} and {other} share {len(shared)} classes, such as {shared[0]}; here test "
-                "classes are new ones. For a set whose classes are shared use dataset=csv or "
-                "dataset=image_list"
+                "classes must not occur in other splits. For a data set whose splits share classes "
+                "use dataset=csv or dataset=image_list"
             )

@@ -1,4 +1,4 @@
-"""From a decoded picture to the tensor a network wants: the recipes of the image-file data sets."""
+"""The transforms of image files: training recipes, and the evaluation transform of each."""
 
 import difflib
 from collections.abc import Callable, Sequence
@@ -13,37 +13,40 @@ from vmf_embeddings.datasets.autoaugment import FILL
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, ReverseChannels
 
-# of ImageNet's RGB values in [0, 1]; a row of the axes is a channel
+# Eigenvalues and eigenvectors of the covariance of ImageNet's RGB values in [0, 1]; a row of
+# COLOUR_AXES is a channel, a column an eigenvector.
 COLOUR_VARIANCES = (0.2175, 0.0188, 0.0045)
 COLOUR_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-ENLARGE = 256 / 224  # pictures are resized to this times the size of the final crop
+ENLARGE = 256 / 224  # size before the crop over the size of the crop
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How pictures are cut for training, and resized for both training and evaluation.
+    """Options of the training augmentation, and how images are resized in training and evaluation.
 
     Attributes:
-        squash: resize to a square, whatever the aspect ratio; otherwise the short side is resized.
-        resize_first: whether training crops from the resized picture, colours changed before; else
-            it crops from the whole picture, and colours change after.
-        jitter: largest change of brightness, contrast, saturation and hue; None leaves colours
-            alone.
-        scale: range of the share of the picture that the random crop covers.
-        ratio: range of its aspect ratios.
-        crop: "random_resized", "shifted" (centre crop, moved by up to an eighth), "random" (a part
-            of the resized picture) or "centre".
-        resize: what pictures are resized to instead of 8/7 of `image_size`, in pixels, where it
-            lies between the two.
-        size: the only `image_size` that goes with the recipe; None = any.
-        border: what "shifted" brings in: "reflect" or "constant" (black).
-        autoaugment: whether a policy for CIFAR10 is drawn, see `autoaugment`.
-        grey: probability of losing all colour.
-        grey_first: whether that comes before the jitter.
+        squash: resize to a square, whatever the aspect ratio; otherwise resize the short side.
+        resize_first: whether training resizes, changes colours and then crops; otherwise it crops
+            from the original image and changes colours afterwards.
+        jitter: largest change of brightness, contrast, saturation and hue, as in torchvision's
+            `ColorJitter`; None = none.
+        scale: range of the area of the random crop, as a fraction of the image.
+        ratio: range of its aspect ratio.
+        crop: "random_resized", "shifted" (centre crop, shifted by up to an eighth), "random" (of
+            the resized image) or "centre".
+        resize: size in pixels before the crop; used where it lies between `image_size` and 8/7 of
+            it, otherwise images are resized to 8/7 of `image_size`.
+        size: the only `image_size` that the recipe supports; None = any.
+        border: how "shifted" pads the image: "reflect" or "constant" (black).
+        autoaugment: whether AutoAugment's policies for CIFAR10 are applied.
+        grey: probability of the conversion to grey.
+        grey_first: whether that precedes the jitter.
         blur: probability of a Gaussian blur with a standard deviation of 0.1 to 2 pixels.
         lighting: standard deviation of the shift along ImageNet's colour axes; 0 = none.
-        cutout: side of a black square that may hang over, as a share of the image; 0 = none.
-        occlusion: side of a square inside that is set to the mean colour, likewise.
+        cutout: side of a black square, as a fraction of the image's side; it is cut at the border.
+            0 = none.
+        occlusion: side of a square of the mean colour inside the image, as a fraction of its side;
+            0 = none.
     """
 
     squash: bool = False
@@ -99,29 +102,29 @@ def recipe_named(name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class Occlusion:
-    """Sets a random square of a normalised picture [channels, H, W] to 0."""
+    """Sets a random square of a normalised image [channels, H, W] to 0."""
 
     size: int
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The occluded copy, same shape."""
+        """The image itself, changed in place."""
         return random_occlusion(image[None], self.size)[0]
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """Blackens a square of a picture [channels, H, W] before it is normalised."""
+    """Sets a random square of an image [channels, H, W] to 0 (black), before normalisation."""
 
     size: int
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The blackened copy, same shape."""
+        """A copy with the square, same shape."""
         return random_cutout(image[None], self.size)[0]
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """Shifts a picture's colour along the axes in which ImageNet's colours vary.
+    """Shifts the colour of an image along the principal components of ImageNet's colours.
 
     Krizhevsky et al. 2012 (https://doi.org/10.1145/3065386), section 4.1: c + P (a * l), where the
     three a are normal, and P and l are eigenvectors and eigenvalues of RGB covariances in [0, 1].
@@ -133,20 +136,20 @@ class Lighting:
     std: float
 
     def __call__(self, image: Tensor) -> Tensor:
-        """The shifted copy of [3, H, W]; values may leave [0, 1]."""
+        """A shifted copy of [3, H, W]; values may leave [0, 1]."""
         weights = self.std * torch.randn(3) * torch.tensor(COLOUR_VARIANCES)
         return image + (torch.tensor(COLOUR_AXES) @ weights).view(3, 1, 1)
 
 
 @dataclass(frozen=True)
 class Blur:
-    """Blurs a Pillow image by a Gaussian of random width, or leaves it alone."""
+    """Blurs a Pillow image by a Gaussian of random width with a given probability."""
 
     probability: float
     sigma: tuple[float, float] = (0.1, 2.0)  # pixels
 
     def __call__(self, image: Any) -> Any:
-        """The blurred copy, or the image itself."""
+        """A blurred copy, or the image itself."""
         from PIL import ImageFilter
 
         chance, position = torch.rand(2).tolist()
@@ -165,18 +168,18 @@ def build_transform(
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
 ) -> Callable[[Any], Tensor]:
-    """Transform of a PIL image of any size, in RGB.
+    """The transform of RGB Pillow images of any size.
 
-    Small pictures are enlarged. Randomness comes from torch's default generator, which a DataLoader
-    seeds anew in every worker and epoch.
+    Small images are enlarged. Random numbers come from torch's default generator, which a
+    DataLoader seeds anew in every worker and epoch.
 
     Args:
-        recipe: what to do.
+        recipe: options, see `RECIPES`.
         image_size: side of the result in pixels, >= 1.
-        augment: the training version; otherwise resize and cut out the centre.
+        augment: True for the random training transform, False for `evaluation_transform`.
         mean: per channel, of values in [0, 1].
         std: per channel, > 0.
-        bgr: whether the channels are turned round after that.
+        bgr: whether the channels are reversed after normalising.
 
     Returns:
         A picklable callable that gives float32 [3, image_size, image_size].
@@ -219,7 +222,7 @@ def evaluation_transform(
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
 ) -> ImageTransform:
-    """Resizes as the recipe says and cuts out the centre; the arguments are `build_transform`'s."""
+    """Resize as the recipe says, then centre crop; for the arguments see `build_transform`."""
     return ImageTransform(
         size=(image_size, image_size),
         resize=_size_before_crop(recipe, image_size),

@@ -1,4 +1,4 @@
-"""Some images of a split as a split of their own, without a copy of them."""
+"""Some images of a split as a split of their own; the images are not copied."""
 
 from typing import Self
 
@@ -8,19 +8,19 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Split, identity_of
 
 
-class Part(Split):
-    """The images of `whole` at `positions`, in that order; classes keep their numbers.
+class Subset(Split):
+    """The images of `whole` at `positions`, in that order; class numbers do not change.
 
     Args:
-        whole: a split of any kind.
-        positions: int64 [n], without repetition.
+        whole: any split.
+        positions: int64 [n], all different, in 0..len(whole)-1.
     """
 
     def __init__(self, whole: Split, positions: Tensor) -> None:
         labels = whole.labels.cpu()[positions]
         rows = positions.tolist()
 
-        def flags(values: Tensor | None) -> Tensor | None:
+        def taken(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[positions]
 
         super().__init__(
@@ -31,8 +31,8 @@ class Part(Split):
             original_labels=whole.original_labels.cpu()[positions],
             class_names=whole.class_names,
             paths=None if whole.paths is None else [whole.paths[i] for i in rows],
-            is_query=flags(whole.is_query),
-            is_gallery=flags(whole.is_gallery),
+            is_query=taken(whole.is_query),
+            is_gallery=taken(whole.is_gallery),
         )
         self.whole = whole
         self.positions = positions
@@ -42,13 +42,13 @@ class Part(Split):
         self._rows = rows
 
     @property
-    def pictures(self) -> Tensor | None:
+    def raw_images(self) -> Tensor | None:
         """See `Split`."""
-        return None if self.whole.pictures is None else self.whole.pictures[self.positions]
+        return None if self.whole.raw_images is None else self.whole.raw_images[self.positions]
 
     @property
     def n_bytes(self) -> int:
-        """What the whole's pictures take in memory."""
+        """Size in memory of all images of `whole`, in bytes."""
         return self.whole.n_bytes
 
     def example(self, index: int) -> Tensor:
@@ -57,19 +57,20 @@ class Part(Split):
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """See `Split.batch`."""
-        places = self.positions.index_select(0, indices.to(self.device, non_blocking=True))
-        return self.whole.batch(places, generator)
+        positions = self.positions.index_select(0, indices.to(self.device, non_blocking=True))
+        return self.whole.batch(positions, generator)
 
     def to(self, device: torch.device) -> Self:
-        """The same images on `device`; with them goes all of the whole."""
-        return self._over(self.whole.to(device))
+        """A copy on `device`, to which all images of `whole` are copied."""
+        return self._with_whole(self.whole.to(device))
 
     def with_views(self, views: int) -> Self:
         """See `Split.with_views`."""
-        return self._over(self.whole.with_views(views))
+        return self._with_whole(self.whole.with_views(views))
 
-    def _over(self, whole: Split) -> Self:
-        part = super().with_views(whole.views)
-        part.whole, part.device = whole, whole.device
-        part.positions = self.positions.to(whole.device)
-        return part
+    def _with_whole(self, whole: Split) -> Self:
+        """A copy that takes its images from another version of `whole`."""
+        subset = super().with_views(whole.views)
+        subset.whole, subset.device = whole, whole.device
+        subset.positions = self.positions.to(whole.device)
+        return subset

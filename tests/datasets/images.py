@@ -1,4 +1,4 @@
-"""Small photograph-like pictures for tests: coloured blobs, a hue per class."""
+"""Small photograph-like images for tests: coloured blobs, a hue per class."""
 
 import numpy as np
 from PIL import Image

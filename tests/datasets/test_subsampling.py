@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import cases, load_golden
-from vmf_embeddings.datasets.thinning import profile_counts, shuffled_members, subset_seed_of
+from vmf_embeddings.datasets.subsampling import profile_counts, shuffled_members, subset_seed_of
 
 GOLDEN = load_golden("cifar_lt_counts")
 
