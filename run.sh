@@ -4,6 +4,7 @@
 # bash run.sh suite    the runs of 2021: five methods on MNIST, one on CIFAR10, one epoch each (DATA=folder says where the data lies)
 set -euo pipefail
 cd "$(dirname "$0")"
+RUNS=${VMF_RUNS:-vmf_embeddings/runs} # where the commands write, too
 
 environment() {
   local python=${PYTHON:-python3} wanted
@@ -23,10 +24,10 @@ environment() {
 
 demo() {
   python -m vmf_embeddings.main experiment=demo
-  python -m vmf_embeddings.main mode=get_embeddings run=vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
+  python -m vmf_embeddings.main mode=get_embeddings "run=$RUNS/digits/vmf_softmax/3dim/demo"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
-    vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
-  python -m vmf_embeddings.evaluate vmf_embeddings/runs/digits/vmf_softmax/3dim/demo
+    "$RUNS/digits/vmf_softmax/3dim/demo"
+  python -m vmf_embeddings.evaluate "$RUNS/digits/vmf_softmax/3dim/demo"
 }
 
 tests() {
@@ -42,42 +43,42 @@ suite() {
     arch.params.use_vmf=False arch.params.learn_temp=False method=unnormalized_sce dataset=mnist \
     name=mnist_standard_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
-    vmf_embeddings/runs/mnist/unnormalized_sce/3dim/mnist_standard_softmax none
+    "$RUNS/mnist/unnormalized_sce/3dim/mnist_standard_softmax" none
 
   python -m vmf_embeddings.main experiment=mnist_hyperbolic_sce mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
     arch.params.use_vmf=False arch.params.learn_temp=False method=hyperbolic_sce dataset=mnist \
     name=mnist_hyperbolic_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
-    vmf_embeddings/runs/mnist/hyperbolic_sce/3dim/mnist_hyperbolic_softmax hyperbolic
+    "$RUNS/mnist/hyperbolic_sce/3dim/mnist_hyperbolic_softmax" hyperbolic
 
   python -m vmf_embeddings.main experiment=mnist_normalized_sce mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
     arch.params.use_vmf=False arch.params.learn_temp=True method=normalized_sce dataset=mnist \
     name=mnist_cosine_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
-    vmf_embeddings/runs/mnist/normalized_sce/3dim/mnist_cosine_softmax l2
+    "$RUNS/mnist/normalized_sce/3dim/mnist_cosine_softmax" l2
 
   python -m vmf_embeddings.main experiment=mnist_arcface mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
     arch.params.use_vmf=False arch.params.learn_temp=True method=arcface dataset=mnist \
     name=mnist_arcface_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_deterministic_performance_metrics \
-    vmf_embeddings/runs/mnist/arcface/3dim/mnist_arcface_softmax l2
+    "$RUNS/mnist/arcface/3dim/mnist_arcface_softmax" l2
 
   python -m vmf_embeddings.main experiment=mnist_vmf_softmax mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=n_digit_mnist arch.params.embedding_dim=3 arch.params.n_classes=10 \
     arch.params.use_vmf=True arch.params.learn_temp=True method=vmf_softmax dataset=mnist \
     name=mnist_vmf_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
-    vmf_embeddings/runs/mnist/vmf_softmax/3dim/mnist_vmf_softmax
+    "$RUNS/mnist/vmf_softmax/3dim/mnist_vmf_softmax"
 
   python -m vmf_embeddings.main experiment=cifar10_vmf_softmax mode.epochs=1 "$data"
   python -m vmf_embeddings.main arch=resnet50 arch.params.embedding_dim=128 arch.params.n_classes=10 \
     arch.params.use_vmf=True arch.params.learn_temp=True method=vmf_softmax dataset=cifar10 \
     name=cifar10_vmf_softmax mode=get_embeddings "$data"
   python -m vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics \
-    vmf_embeddings/runs/cifar10/vmf_softmax/128dim/cifar10_vmf_softmax
+    "$RUNS/cifar10/vmf_softmax/128dim/cifar10_vmf_softmax"
 }
 
 task=${1:-demo}

@@ -1,6 +1,6 @@
 """Tables of several methods, data sets and seeds, by the package's own commands.
 
-Runs lie where the commands put them, below vmf_embeddings/runs; what is there is not run again.
+Runs lie where the commands put them, in `runs_root()`; those that are there are not run again.
 """
 
 import argparse
@@ -15,7 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-RUNS = Path("vmf_embeddings/runs")
+from vmf_embeddings.cli.runs_root import runs_root
+
+RUNS = runs_root()
 Columns = dict[str, tuple[str, str]]  # title -> section and score of metrics.json, a fraction
 
 

@@ -65,7 +65,7 @@ def test_unlike_runs_are_never_averaged_and_the_difference_is_named(change, fiel
     assert differences(groups) == [field]
 
 
-def test_only_files_that_say_so_are_of_other_pictures():
+def test_only_files_that_say_so_are_of_other_images():
     refuse_unlike([evaluated(0), evaluated(1)])
     refuse_unlike(
         [evaluated(0, train_identity="a"), evaluated(1), evaluated(2, train_identity="a")]

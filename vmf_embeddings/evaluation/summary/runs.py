@@ -20,7 +20,7 @@ _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
 _CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
 # measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
-_SHARED = {"train_identity": "trained on", "split_hash": "scored on"}
+_HASHES = {"train_identity": "trained on", "split_hash": "scored on"}
 
 
 @dataclass(frozen=True)
@@ -98,14 +98,14 @@ def _entry(folder: Path, split: str) -> dict[str, Any] | None:
 def _refuse_unlike(found: Mapping[Path, dict[str, Any]]) -> None:
     first: dict[tuple[str, str], tuple[Path, str]] = {}
     for folder, entry in found.items():
-        for key, words in _SHARED.items():
+        for key, verb in _HASHES.items():
             value = entry.get(key)
             if value is None:
                 continue
             other, known = first.setdefault((key, entry["dataset"]), (folder, value))
             if known != value:
                 raise ValueError(
-                    f"{other} and {folder} were {words} different images of {entry['dataset']} "
+                    f"{other} and {folder} were {verb} different images of {entry['dataset']} "
                     f"({key} {known[:12]}… and {value[:12]}…): summarize them one by one"
                 )
 
