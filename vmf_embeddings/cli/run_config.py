@@ -1,4 +1,4 @@
-"""The configuration a run was trained with; a later command may not contradict it."""
+"""The configuration of a trained run, which later commands must not contradict."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.plain import refuse_interpolations
 from vmf_embeddings.untrusted.yaml_text import read_yaml
 
-# keys of the command that say where and how to extract, not what was trained
+# groups and keys of a command that concern how it works with a run, not what was trained
 ABOUT_EXTRACTION = ("mode", "run", "name", "split", "search", "resume", "num_workers", "trainer")
 ABOUT_TRAINING = (
     "sampler",
@@ -23,36 +23,37 @@ ABOUT_TRAINING = (
     "experiment",
     "hydra",
 )
-MAY_MOVE = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
-OF_OLDER_RUNS = {  # from before these groups
+# paths may differ from those at the time of training
+OVERRIDABLE_KEYS = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
+DEFAULTS_OF_OLDER_RUNS = {  # for runs from before these groups existed
     "head": "linear",
     "loss": "ce",
     "criterion": "proxy_anchor",
     "miner": "none",
     "feature_scaling": "none",
 }
-SELECTS = ("arch", "method", "dataset", *OF_OLDER_RUNS)
+RUN_GROUPS = ("arch", "method", "dataset", *DEFAULTS_OF_OLDER_RUNS)
 
 
 def configuration_of_run(
     cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any], overrides: list[str]
 ) -> DictConfig:
-    """The run's own arch, method and data set; what the command repeats of them must agree.
+    """The command's configuration with the run's own arch, method and data set.
 
-    Runs of 2021 keep no configuration in their checkpoint: there the folder's
-    `.hydra_train/config.yaml` counts, or where that is missing the command's own overrides.
+    Checkpoints of 2021 contain no configuration: for these it is read from the folder's
+    `.hydra_train/config.yaml` or, if that is missing, is the one of the command.
 
     Args:
-        cfg: today's composed configuration.
+        cfg: composed configuration of the command.
         run_dir: the run's folder.
-        checkpoint: its best state.
-        overrides: today's overrides, as typed.
+        checkpoint: the state of its best epoch.
+        overrides: the command's overrides as typed.
 
     Returns:
-        Configuration to build from.
+        Configuration to build the run's parts from.
 
     Raises:
-        Refused: if an override contradicts the run, naming both values.
+        Refused: an override contradicts the run; names both values.
     """
     stored = _stored(cfg, run_dir, checkpoint)
     if stored is None:
@@ -60,10 +61,10 @@ def configuration_of_run(
     refuse_sizes_beyond_weights(stored, checkpoint, str(run_dir))
     if "download" in (stored["dataset"].get("params") or {}):
         stored["dataset"]["params"]["download"] = False  # only a command may ask for the network
-    own = OmegaConf.merge(cfg, {key: None for key in SELECTS}, stored)
+    own = OmegaConf.merge(cfg, {key: None for key in RUN_GROUPS}, stored)
     for override in overrides:
         _refuse_contradiction(override, cfg, own, run_dir)
-    for key in MAY_MOVE:
+    for key in OVERRIDABLE_KEYS:
         if any(override.split("=")[0] == key for override in overrides):
             OmegaConf.update(own, key, OmegaConf.select(cfg, key))
     return own
@@ -84,22 +85,27 @@ def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[
 
 
 def _of_checkpoint(text: object, source: str) -> dict[str, Any]:
-    """The groups and the seed of a checkpoint's JSON."""
+    """The nodes of `RUN_GROUPS` and the seed, from the JSON in a checkpoint."""
     if not isinstance(text, str):
         raise Refused(f"{source} must be a text, got {type(text).__name__}")
     config = parse_json_object(text, source)
-    config = {group: _option(group, name) for group, name in OF_OLDER_RUNS.items()} | config
-    nodes = {group: _completed(group, _node(config, group, source)) for group in SELECTS}
+    older = {group: _option(group, name) for group, name in DEFAULTS_OF_OLDER_RUNS.items()}
+    config = older | config
+    nodes = {group: _completed(group, _node(config, group, source)) for group in RUN_GROUPS}
     return nodes | {"random_seed": _seed(config, source)}
 
 
 def _node(config: Any, group: str, source: str) -> dict[str, Any]:
-    """A group's node of a stored configuration: plain values, under the name of an option."""
+    """The node of a group in a stored configuration.
+
+    Raises:
+        Refused: it has no name and params, an interpolation, or a name that cannot be a file name.
+    """
     node = config.get(group) if isinstance(config, dict) else None
     if not isinstance(node, dict) or not isinstance(node.get("params") or {}, dict):
         raise Refused(f"{source} has no {group} with a name and params")
     refuse_interpolations(node, f"{source}, {group}")
-    option_file(group, node.get("name"))  # refuses what is no name
+    option_file(group, node.get("name"))  # raises if it cannot be a file name
     return node
 
 
@@ -111,19 +117,19 @@ def _seed(config: dict[str, Any], source: str) -> int:
 
 
 def _completed(group: str, node: dict[str, Any]) -> dict[str, Any]:
-    """A run's node, and what its option has got since; the defaults of new keys change nothing."""
+    """A run's node with keys that its option got later; their defaults keep the old behaviour."""
     if "params" not in node or not option_file(group, node["name"]).is_file():
         return node
     return node | {"params": _option(group, node["name"])["params"] | (node["params"] or {})}
 
 
 def _translated(old: Any, source: str) -> dict[str, Any]:
-    """A configuration of 2021 in today's form: the same names and values, with today's targets."""
+    """A configuration of 2021 in today's form: same names and values, today's `_target_`s."""
     if not isinstance(old, dict):
         raise Refused(f"{source} must hold a configuration, got {type(old).__name__}")
-    old = {group: {"name": name} for group, name in OF_OLDER_RUNS.items()} | old
+    old = {group: {"name": name} for group, name in DEFAULTS_OF_OLDER_RUNS.items()} | old
     new: dict[str, Any] = {"random_seed": _seed(old, source)}
-    for group in SELECTS:
+    for group in RUN_GROUPS:
         of_run = _node(old, group, source)
         node = _option(group, of_run["name"])
         known = {k: v for k, v in (of_run.get("params") or {}).items() if k in node["params"]}
@@ -134,7 +140,7 @@ def _translated(old: Any, source: str) -> dict[str, Any]:
 
 
 def _option(group: str, name: str) -> dict[str, Any]:
-    """What the file of a group's option says.
+    """The content of an option's file.
 
     Raises:
         Refused: there is no such option.
@@ -146,14 +152,25 @@ def _option(group: str, name: str) -> dict[str, Any]:
 
 
 def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_dir: Path) -> None:
+    """Refuses an override of what the run determines if its value differs from the run's.
+
+    Args:
+        override: as typed.
+        cfg: composed configuration of the command.
+        own: the same with the run's groups.
+        run_dir: the run's folder, for the message.
+
+    Raises:
+        Refused: names both values.
+    """
     key = override.split("=", 1)[0].lstrip("+~")
     group = key.split(".")[0]
-    if group in ABOUT_EXTRACTION + ABOUT_TRAINING or key in MAY_MOVE:
+    if group in ABOUT_EXTRACTION + ABOUT_TRAINING or key in OVERRIDABLE_KEYS:
         return
-    place = f"{key}.name" if key in SELECTS else key
-    said, was = OmegaConf.select(cfg, place), OmegaConf.select(own, place)
-    if said != was and not (place == "arch.params.n_classes" and was is None):
+    place = f"{key}.name" if key in RUN_GROUPS else key
+    wanted, was = OmegaConf.select(cfg, place), OmegaConf.select(own, place)
+    if wanted != was and not (place == "arch.params.n_classes" and was is None):
         raise Refused(
-            f"the command says {key}={said}, but {run_dir} was trained with {key}={was}. Leave it "
+            f"the command has {key}={wanted}, but {run_dir} was trained with {key}={was}. Leave it "
             f"out (run={run_dir} is enough), or name the run that you mean."
         )
