@@ -97,8 +97,9 @@ def _score_all(
     scores = []
     is_main = processes.rank == 0
     for number, one in enumerate(evaluated, 1):
-        for note in one.notes if is_main else ():
-            report.print_line(note)
+        with reader_may_leave():
+            for note in one.notes if is_main else ():
+                report.print_line(note)
         n_rows = len(one.file.ids)
         if is_main and (len(evaluated) > 1 or n_rows > REPORT_SCORING_FROM_ROWS):
             count = f"{number} of {len(evaluated)}"
