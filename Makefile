@@ -8,4 +8,4 @@ docs: ## the site, in site/; needs the extra `docs`
 	NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 tour: ## docs/tour.ipynb from docs/tour.py, with new outputs; needs the extra `docs`
-	OMP_NUM_THREADS=1 jupytext --to ipynb --execute docs/tour.py
+	PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 jupytext --to ipynb --execute docs/tour.py

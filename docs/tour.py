@@ -13,8 +13,11 @@
 # %%
 import os
 import tempfile
+import warnings
 
 os.environ["VMF_EMBEDDINGS_NATIVE"] = "0"  # no compilation for a run of seconds
+os.environ |= {"NO_COLOR": "1", "TERM": "dumb", "COLUMNS": "100"}  # plain tables
+warnings.filterwarnings("ignore", message="IProgress not found")
 os.chdir(tempfile.mkdtemp(prefix="tour"))
 
 import vmf_embeddings as vmf
@@ -26,6 +29,7 @@ import vmf_embeddings as vmf
 
 # %%
 run = vmf.train(["experiment=demo", "mode.epochs=3"])
+run
 
 # %% [markdown]
 # ## Embed and predict
@@ -60,9 +64,10 @@ print(run.confidence_name, run.confidence(embeddings)[:5].round(1))
 # !python -m vmf_embeddings evaluate runs/digits/vmf_softmax/3dim/demo
 
 # %%
-from IPython.display import Image
+from PIL import Image
 
-Image("runs/digits/vmf_softmax/3dim/demo/embedding_map.png", width=640)
+figure = Image.open("runs/digits/vmf_softmax/3dim/demo/embedding_map.png")
+figure.convert("RGB").reduce(2).quantize(64)
 
 # %% [markdown]
 # Scores of any embeddings, as a function:
