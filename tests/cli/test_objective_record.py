@@ -1,4 +1,4 @@
-"""What an embedding file says its method was put together from: options, and knobs that differ."""
+"""An embedding file records the options of its method, and the parameters that were changed."""
 
 import pytest
 
@@ -38,7 +38,7 @@ OPTIONS = {"criterion": "proxy_anchor", "miner": "none"}
             "method@method.params.student": "normalized_sce"}),
     ),
 )  # fmt: skip
-def test_options_and_the_knobs_that_differ_from_their_files(words, wanted):
+def test_options_and_the_parameters_that_differ_from_their_files(words, wanted):
     assert objective(composed(words.split())) == wanted
 
 

@@ -1,4 +1,4 @@
-"""Runs as teachers: learnt from, refused where they saw other images, and not needed afterwards."""
+"""A run as teacher: its student learns, other images are refused, extraction works without it."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_a_resumed_student_ends_with_the_weights_of_an_uninterrupted_one(home, t
 
 
 @pytest.mark.parametrize(
-    ("said", "complaint"),
+    ("override", "message"),
     (
         ("dataset.params.imbalance_factor=10", "was trained on other images"),
         ("dataset.params.subset=glmc", "the teacher .* they would leak"),
@@ -99,9 +99,9 @@ def test_a_resumed_student_ends_with_the_weights_of_an_uninterrupted_one(home, t
         ("method.params.teacher=null", r"add method.params.teacher=RUN"),
     ),
 )
-def test_a_teacher_of_other_images_or_none_is_refused(home, tmp_path, said, complaint):
-    cfg = composed("method=dive", f"method.params.teacher={home / 'teacher'}", said)
-    with pytest.raises(Refused, match=complaint), assembly.refusals():
+def test_a_teacher_of_other_images_or_none_is_refused(home, tmp_path, override, message):
+    cfg = composed("method=dive", f"method.params.teacher={home / 'teacher'}", override)
+    with pytest.raises(Refused, match=message), assembly.refusals():
         assembly.training_job(cfg, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Two processes over gloo, started once for all tests of what they share."""
+"""Two processes over gloo, started once for all tests that compare them with one process."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 
 
 def one_of_two(rank: int, port: int, folder: Path) -> None:
-    """Leaves in `folder` what each of the tests' modules wants of process `rank`."""
+    """Saves in `folder` what the test modules' `of_process` return in process `rank`."""
     from tests.training import test_global_batch, test_processes
 
     os.environ.update(
@@ -26,7 +26,7 @@ def one_of_two(rank: int, port: int, folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
-    """What a module's `of_process` has returned in each of them, by the module's name."""
+    """Module name -> what its `of_process` returned in each of the two processes."""
     folder = tmp_path_factory.mktemp("two_processes")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

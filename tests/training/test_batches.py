@@ -1,4 +1,4 @@
-"""Batches depend on seed and epoch alone, and processes share each of them."""
+"""Batches depend on seed and epoch alone, and each is divided among the processes."""
 
 import pytest
 import torch
@@ -52,7 +52,7 @@ def test_epoch_is_the_same_whatever_came_before_and_however_many_workers():
     assert torch.equal(examples(history, 1), straight)
 
 
-def test_shares_are_weighted_so_that_their_mean_is_that_of_the_global_batch():
+def test_local_batches_are_weighted_so_that_their_mean_is_that_of_the_global_batch():
     for in_memory in (False, True):
         sums = torch.zeros(2)
         for rank in (0, 1):
@@ -111,7 +111,7 @@ def test_pass_over_augmented_items_is_the_same_whatever_the_workers():
     assert torch.equal(*passes)
 
 
-def test_pairs_that_processes_cannot_share_evenly_are_refused_by_all_of_them():
+def test_pairs_that_cannot_be_divided_evenly_are_refused_by_all_processes():
     for rank in (0, 1):
         sampler = Countdown()
         sampler.pairs = True  # 4 rows, two pairs; then 3

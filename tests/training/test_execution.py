@@ -1,4 +1,4 @@
-"""Switches of speed change how a run is computed, never what is stored under which name."""
+"""Execution settings change how a run is computed, not the keys and values of its state."""
 
 import shutil
 from dataclasses import replace
@@ -24,7 +24,7 @@ def small_net():
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(64, 5))
 
 
-def arranged(**changes):
+def configured(**changes):
     net = small_net()
     replace(PLAIN, **changes).configure_backbone(net)
     return net
@@ -35,7 +35,7 @@ def is_channels_last(net):
 
 
 def test_channels_last_changes_the_layout_and_not_the_numbers():
-    plain, other = small_net().double(), arranged(channels_last=True).double()
+    plain, other = small_net().double(), configured(channels_last=True).double()
     assert is_channels_last(other) and not is_channels_last(plain)
     x = torch.randn(6, 3, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(other(x), plain(x), rtol=1e-12, atol=1e-12)
@@ -43,7 +43,7 @@ def test_channels_last_changes_the_layout_and_not_the_numbers():
 
 def test_images_need_not_be_brought_into_the_layout():
     """A convolution does it: so no batch is copied by the loop."""
-    net, x = arranged(channels_last=True).eval(), torch.randn(6, 3, 8, 8)
+    net, x = configured(channels_last=True).eval(), torch.randn(6, 3, 8, 8)
     assert torch.equal(net(x), net(x.to(memory_format=torch.channels_last)))
     assert net[0](x).is_contiguous(memory_format=torch.channels_last)
 
@@ -56,7 +56,7 @@ def test_automatic_layout_follows_the_precision(precision, expected):
 
 
 def test_names_in_the_state_stay_and_load_either_way():
-    plain, other = small_net(), arranged(compile=True, channels_last=True)
+    plain, other = small_net(), configured(compile=True, channels_last=True)
     assert list(other.state_dict()) == list(plain.state_dict())
     other.load_state_dict(plain.state_dict())
     plain.load_state_dict(other.state_dict())
@@ -77,13 +77,13 @@ def colours(n=6):
     "wanted, free, moved",
     [("auto", 10**6, True), ("auto", 600, False), (True, 600, True), (False, 10**6, False)],
 )
-def test_pictures_move_where_they_are_wanted_and_have_room(monkeypatch, wanted, free, moved):
+def test_images_move_to_the_gpu_where_allowed_if_they_fit(monkeypatch, wanted, free, moved):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, free))
     split = SimpleNamespace(in_memory=True, n_bytes=288, to=lambda device: device)
     assert (replace(PLAIN, data_on_device=wanted).move_split(split, GPU) is GPU) is moved
 
 
-def test_files_and_the_processors_own_pictures_stay():
+def test_image_files_stay_and_so_do_images_of_a_run_on_the_cpu():
     files = SimpleNamespace(in_memory=False)
     assert PLAIN.move_split(files, GPU) is files
     split = colours()
@@ -105,7 +105,7 @@ def test_moved_split_makes_its_batches_there_and_leaves_the_first_alone():
 def test_compiled_net_gives_the_numbers_and_gradients_of_the_plain_one():
     x = torch.randn(6, 3, 8, 8)
     results = []
-    for net in (small_net(), arranged(compile=True)):
+    for net in (small_net(), configured(compile=True)):
         value = net(x)
         value.square().sum().backward()
         results.append((value, [p.grad for p in net.parameters()]))

@@ -1,4 +1,4 @@
-"""What is scored besides changes nothing; a warm-up leaves the backbone as it was."""
+"""Evaluating more splits changes nothing; a warm-up does not change the backbone."""
 
 import json
 import logging
@@ -28,7 +28,7 @@ def trained(folder, *overrides):
     return checkpoint.load(folder / "last.pt"), [json.loads(line) for line in lines]
 
 
-def test_what_is_scored_besides_changes_nothing_and_says_so(tmp_path, caplog):
+def test_evaluating_more_splits_changes_nothing_and_the_log_says_so(tmp_path, caplog):
     plain, (row,) = trained(tmp_path / "plain")
     with caplog.at_level(logging.INFO):
         asked = "mode.evaluate_on=[train,valid,test]", "mode.evaluate_k=[1,4]"
@@ -41,8 +41,8 @@ def test_what_is_scored_besides_changes_nothing_and_says_so(tmp_path, caplog):
     assert all(more[f"{s}/recall@1"] <= more[f"{s}/recall@4"] for s in ("train", "valid", "test"))
     assert "test/recall@4" in (tmp_path / "watched" / "metrics.csv").read_text().splitlines()[0]
     assert "only for the records" in caplog.text
-    told = caplog.text.split("not used for selection: ")[1].splitlines()[0]
-    assert "train/recall@1" in told and "test/recall@4" in told and "valid/" not in told
+    others = caplog.text.split("not used for selection: ")[1].splitlines()[0]
+    assert "train/recall@1" in others and "test/recall@4" in others and "valid/" not in others
     assert state["optimizer_state_dict"]["param_groups"][-1]["lr"] == pytest.approx(0.01)
 
 

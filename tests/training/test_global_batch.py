@@ -1,4 +1,4 @@
-"""What compares the rows of a batch learns in two processes over gloo what it learns in one."""
+"""A loss that compares rows of a batch learns the same in two processes over gloo as in one."""
 
 from functools import partial
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ N, CLASSES, DIM = 16, 4, 3
 
 
 class Rows(torch.utils.data.Dataset):
-    """Pictures in memory, and the data set that has no others."""
+    """A data set whose splits are all the same images in memory."""
 
     in_memory, open_set, identity, n_classes = True, True, "rows", CLASSES
     device, is_query, is_gallery = torch.device("cpu"), None, None
@@ -46,7 +46,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 class OddBatches(BatchSampler):
-    """Two batches of an odd number of rows: two shares differ in size."""
+    """Two batches of 9 and 7 rows, which two processes cannot divide evenly."""
 
     def __len__(self):
         return 2
@@ -56,7 +56,7 @@ class OddBatches(BatchSampler):
 
 
 class Arch(TinyArch):
-    """Its features are at hand."""
+    """An arch with features before its projection."""
 
     n_features = 8
 
@@ -64,16 +64,16 @@ class Arch(TinyArch):
         return self.projection(features)
 
 
-def dml(name, miner=None, **knobs):
-    return DML(Arch(CLASSES, DIM), assembly.instantiate("criterion", node(name, **knobs)), miner)
+def dml(name, miner=None, **options):
+    return DML(Arch(CLASSES, DIM), assembly.instantiate("criterion", node(name, **options)), miner)
 
 
 def nir():
     flow = {"blocks": 2, "depth": 3, "width": 6}
-    shares = {"w_flow": 1.0, "w_align": 0.1, "noise": 0.1, "logmatch": 1.0, "pair_perc": 0.5}
+    weights = {"w_flow": 1.0, "w_align": 0.1, "noise": 0.1, "logmatch": 1.0, "pair_perc": 0.5}
     rates = {"proxy_lr_factor": 10, "flow_lr_factor": 5}
     anchor = assembly.instantiate("criterion", node("proxy_anchor"))
-    return NIR(Arch(CLASSES, DIM), anchor, None, flow, "nll_per_dim", **shares, **rates)
+    return NIR(Arch(CLASSES, DIM), anchor, None, flow, "nll_per_dim", **weights, **rates)
 
 
 def pml():
@@ -99,15 +99,15 @@ if find_spec("pytorch_metric_learning"):
 
 
 def optimizer_of(name):
-    knobs = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "fused": None}
+    options = {"lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "fused": None}
     if name != "sharpness_aware":
-        return partial(sgd, **knobs)
+        return partial(sgd, **options)
     sharp = {"base": "sgd", "rho": 0.1, "adaptive": False, "betas": (0.9, 0.999)}
-    return partial(sharpness_aware, **knobs, **sharp, batch_statistics="once")
+    return partial(sharpness_aware, **options, **sharp, batch_statistics="once")
 
 
 def learnt(name, make, folder):
-    """Weights after an epoch of two steps, or two epochs of them, and what was recorded."""
+    """Weights and status after one epoch of two steps, or after two with a warm-up."""
     torch.manual_seed(0)
     method, data = make().double(), Rows()
     sampler = OddBatches(data.labels, seed=5)
@@ -134,7 +134,7 @@ def of_process(rank, world, folder):
 
 
 def draws(rank, world):
-    """Seven rows of one random number each, and what is drawn after some and after no draws."""
+    """Random rows [7, 1] drawn inside `GlobalBatch`, and numbers drawn after it."""
     together, batch = GlobalBatch(start(cpu=True)), {"all_ids": torch.arange(7)}
     torch.manual_seed(3)
     own = []

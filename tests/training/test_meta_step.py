@@ -1,4 +1,4 @@
-"""Laws of the step that teaches a sampler: a slow reference by autograd, and what must not move."""
+"""The meta gradient equals a slow reference by autograd, and the head's update is unchanged."""
 
 from types import SimpleNamespace
 
@@ -115,7 +115,7 @@ def test_gradient_of_psi_and_the_update_are_those_of_the_slow_equation(nesterov,
     assert number == 5 and expected.abs().max() > 1e-6
 
 
-def test_slopes_are_the_products_with_every_slots_own_gradient_for_any_head():
+def test_slopes_are_the_products_with_every_samples_own_gradient_for_any_head():
     draw = torch.Generator().manual_seed(0)
     embeddings = torch.randn(5, D, dtype=torch.float64, generator=draw)
     labels = torch.tensor([0, 3, 1, 1, 2])
@@ -132,7 +132,7 @@ def test_slopes_are_the_products_with_every_slots_own_gradient_for_any_head():
         torch.testing.assert_close(slopes[row], sum((g * d).sum() for g, d in pairs))
 
 
-def test_the_head_is_updated_as_by_an_ordinary_step_on_the_slots():
+def test_the_head_is_updated_as_by_an_ordinary_step_on_the_training_images():
     one, two = classifier(), classifier()
     frozen = {k: v.clone() for k, v in one.arch.state_dict().items()}
     drawn = sampler()
@@ -148,7 +148,7 @@ def test_the_head_is_updated_as_by_an_ordinary_step_on_the_slots():
     assert drawn.psi.abs().max() > 0
 
 
-def test_batch_statistics_do_not_move_by_looking():
+def test_batch_statistics_are_not_changed_by_the_meta_loss():
     method, drawn = classifier(), sampler()
     method.arch.train()
     twin = classifier()
@@ -162,7 +162,7 @@ def test_batch_statistics_do_not_move_by_looking():
 
 
 def test_classes_that_the_head_underserves_are_drawn_more_often():
-    """Plain cross-entropy on a long tail neglects rare classes; the judges have all classes."""
+    """Plain cross-entropy on a long tail neglects rare classes; the meta images are balanced."""
     method, drawn = classifier(CrossEntropy()), sampler(learning_rate=0.05)
     step = step_of(MetaStep, method, optimizer_of(method, momentum=0.0, lr=0.5), drawn)
     start = drawn.class_probabilities()
@@ -174,7 +174,7 @@ def test_classes_that_the_head_underserves_are_drawn_more_often():
     assert end[0] < start[0] and end[3] > 1.5 * start[3]
 
 
-def test_what_cannot_be_judged_is_refused():
+def test_unsupported_methods_and_optimizers_are_refused():
     method, drawn = classifier(), sampler()
     with pytest.raises(ValueError, match="looks ahead by a step of SGD, got AdamW: add optimizer"):
         step_of(MetaStep, method, torch.optim.AdamW(method.classifier.parameters()), drawn)
@@ -185,7 +185,7 @@ def test_what_cannot_be_judged_is_refused():
         step_of(MetaStep, UnnormalizedSCE(TinyArch(C, D)), optimizer_of(method), drawn)
 
 
-def test_processes_that_cannot_share_the_batch_are_refused():
+def test_processes_that_cannot_divide_the_batch_are_refused():
     method = classifier()
     three = SimpleNamespace(num_processes=3, unwrap_model=lambda model: model)
     wrapped = SimpleNamespace(optimizer=optimizer_of(method))

@@ -9,7 +9,7 @@ from vmf_embeddings.training.optimizers import sharpness_aware
 from vmf_embeddings.training.processes import gather_rows, share_batch_statistics, start
 from vmf_embeddings.training.step import step_for
 
-ROWS = 7  # an odd batch: the two shares differ in size
+ROWS = 7  # odd: the two processes have 4 and 3 rows
 
 
 class Rows(torch.utils.data.Dataset):

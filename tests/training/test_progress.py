@@ -1,4 +1,4 @@
-"""The live line says everything on a terminal of any width, and nothing where there is none."""
+"""The progress bar is complete on a terminal of any width; without one nothing is written."""
 
 import io
 import re

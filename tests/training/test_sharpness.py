@@ -222,9 +222,9 @@ def test_scaled_gradients_are_refused():
 def vmf_softmax_after_steps(make):
     """A learned temperature, draws in the loss, and factors on the embeddings."""
     torch.manual_seed(0)
-    knobs = {"n_samples": 4, "normalizer": "exact", "vmf_sampler": "exact"}
-    knobs |= {"estimator": "auto", "kappa_init": "exact"}
-    method = VMFSoftmax(TinyArch(use_vmf=True, learn_temp=True), **knobs)
+    options = {"n_samples": 4, "normalizer": "exact", "vmf_sampler": "exact"}
+    options |= {"estimator": "auto", "kappa_init": "exact"}
+    method = VMFSoftmax(TinyArch(use_vmf=True, learn_temp=True), **options)
     method.feature_scaling = FeatureScaling("rank", 0.5, None)
     method.feature_scaling.prepare(torch.tensor([9, 7, 5, 3, 1]))
     method.train()

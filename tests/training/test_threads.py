@@ -1,4 +1,4 @@
-"""Threads: the user's word first, then a share of the cores that there are."""
+"""The number of threads is the user's, or else the cores divided among the processes."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from vmf_embeddings.training import threads
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Eight processors, two to a core, without limits; nobody has said anything."""
+    """Eight logical CPUs on four cores, without limits; no variable is set."""
     for cpu in range(8):
         folder = tmp_path / f"cpu{cpu}/topology"
         folder.mkdir(parents=True)
@@ -50,8 +50,8 @@ def test_users_environment_wins_and_the_key_wins_over_it(machine, name):
     assert threads.thread_count(2) == 2
 
 
-@pytest.mark.parametrize("said, expected", [({}, "True"), ({"OMP_NUM_THREADS": "1"}, "False")])
-def test_torchruns_own_single_thread_is_told_from_the_users(said, expected):
+@pytest.mark.parametrize("variables, expected", [({}, "True"), ({"OMP_NUM_THREADS": "1"}, "False")])
+def test_torchruns_own_single_thread_is_told_from_the_users(variables, expected):
     """The middle process does what torchrun does: it sets the variable if it started without."""
     child = "from vmf_embeddings.training import threads; print(threads._set_by_torchrun())"
     launcher = (
@@ -61,6 +61,6 @@ def test_torchruns_own_single_thread_is_told_from_the_users(said, expected):
     )
     clean = {k: v for k, v in os.environ.items() if k not in threads.EXPLICIT}
     done = subprocess.run(
-        [sys.executable, "-c", launcher], env=clean | said, capture_output=True, text=True
+        [sys.executable, "-c", launcher], env=clean | variables, capture_output=True, text=True
     )
     assert done.stdout.strip() == expected, done.stderr

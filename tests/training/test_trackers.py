@@ -1,4 +1,4 @@
-"""Weights & Biases is told project, group, seed and every epoch, by a module that stands for it."""
+"""Weights & Biases gets project, group, seed and every epoch; a stub module records the calls."""
 
 import sys
 from importlib.machinery import ModuleSpec
@@ -28,24 +28,24 @@ def no_key(monkeypatch, tmp_path):
 
 @pytest.fixture
 def wandb(monkeypatch):
-    """A module of that name which remembers what it is told."""
-    told = SimpleNamespace(init=[], config={}, rows=[], finished=0)
+    """A stub of the module that records its calls."""
+    calls = SimpleNamespace(init=[], config={}, rows=[], finished=0)
 
     def finish():
-        told.finished += 1
+        calls.finished += 1
 
     def init(**settings):
-        told.init.append(settings)
+        calls.init.append(settings)
         return SimpleNamespace(
-            log=lambda row, step=None, **_: told.rows.append((step, row)), finish=finish
+            log=lambda row, step=None, **_: calls.rows.append((step, row)), finish=finish
         )
 
     module = ModuleType("wandb")
     module.__spec__ = ModuleSpec("wandb", None)
     module.init = init
-    module.config = SimpleNamespace(update=lambda values, **_: told.config.update(values))
+    module.config = SimpleNamespace(update=lambda values, **_: calls.config.update(values))
     monkeypatch.setitem(sys.modules, "wandb", module)
-    return told
+    return calls
 
 
 def test_group_seed_and_rows_reach_the_service(wandb, no_key, tmp_path):

@@ -1,4 +1,4 @@
-"""Where a command works: what `conf/config.yaml` says of folders, and the runs below one."""
+"""Folders of runs and sweeps, as `conf/config.yaml` names them, and the runs inside a folder."""
 
 import hashlib
 import re
@@ -8,30 +8,30 @@ from omegaconf import OmegaConf
 
 from vmf_embeddings.cli.runs_root import runs_root, sweeps_root
 
-LONGEST_FOLDER = 120
+MAX_NAME_LENGTH = 120
 
 
 def register_resolvers() -> None:
-    """Registers what `conf/config.yaml` uses to name folders."""
+    """Registers the OmegaConf resolvers with which `conf/config.yaml` names folders."""
     OmegaConf.register_new_resolver("runs_root", lambda: str(runs_root()), replace=True)
     OmegaConf.register_new_resolver("sweeps_root", lambda: str(sweeps_root()), replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
 
 
-def run_folder(run: str | None, usual: str, stage: str | None = None) -> str:
-    """Where a command works: in its `usual` folder, in that of `run`, or in the run's `stage`.
+def run_folder(run: str | None, default: str, stage: str | None = None) -> str:
+    """The folder in which a command works: `default`, `run`, or the folder `stage` inside `run`.
 
     >>> run_folder(None, "runs/a"), run_folder("runs/b", "runs/a"), run_folder("b", "a", "crt")
     ('runs/a', 'runs/b', 'b/crt')
     """
-    return usual if not run else f"{run}/{stage}" if stage else run
+    return default if not run else f"{run}/{stage}" if stage else run
 
 
 def sweep_folder(overrides: str, run: str | None = None, stage: str | None = None) -> str:
-    """A folder name for one job of a sweep: its overrides, shortened with a hash where needed.
+    """Folder name for one job of a sweep: its overrides, or a shortened form with a hash.
 
-    Jobs that extract from the folder `run` work in it; those of a second stage differ.
+    Jobs that extract from `run` work in the folder of the run itself: their name is `.`.
 
     >>> sweep_folder("mode.learning_rate=0.1,random_seed=2")
     'mode.learning_rate=0.1,random_seed=2'
@@ -41,13 +41,13 @@ def sweep_folder(overrides: str, run: str | None = None, stage: str | None = Non
     if run and not stage:
         return "."
     safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", overrides)
-    if safe == overrides and len(safe) <= LONGEST_FOLDER:
+    if safe == overrides and len(safe) <= MAX_NAME_LENGTH:
         return safe or "defaults"
-    return f"{safe[:LONGEST_FOLDER]}~{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    return f"{safe[:MAX_NAME_LENGTH]}~{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
 
 def runs_below(folder: Path) -> list[Path]:
-    """The trained runs that a folder stands for: itself, or where it is a sweep's, its jobs."""
+    """The folders of trained runs: `folder` itself or, for a sweep, those inside; never empty."""
     if any(folder.glob("model*.pt")):
         return [folder]
     jobs = sorted({path.parent for path in folder.rglob("model*.pt")})
