@@ -20,7 +20,7 @@ from vmf_embeddings.datasets.prepare.command import main, next_commands
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
 from vmf_embeddings.datasets.prepare.sop import SOP
 
-DOORS = "vmf_embeddings.third_party.dml_cross_entropy.download_and_process_"
+SCRIPTS = "vmf_embeddings.third_party.dml_cross_entropy.download_and_process_"
 
 
 def run(source, *arguments):
@@ -71,10 +71,10 @@ def test_what_is_complete_is_not_fetched_again(tmp_path):
     assert (tmp_path / "train.txt").is_file()
 
 
-@pytest.mark.parametrize("door", ["cub", "cub200"])
-def test_both_names_of_the_cub_script_run(tmp_path, door):
+@pytest.mark.parametrize("script", ["cub", "cub200"])
+def test_both_names_of_the_cub_script_run(tmp_path, script):
     archive = cub_archive(tmp_path / "c.tgz", n_images=1)
-    command = [sys.executable, "-m", DOORS + door, tmp_path / "p", "--archive", archive]
+    command = [sys.executable, "-m", SCRIPTS + script, tmp_path / "p", "--archive", archive]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "train.txt: 85 images of 85 classes" in done.stdout
@@ -82,9 +82,9 @@ def test_both_names_of_the_cub_script_run(tmp_path, door):
     assert "test.txt: 100 images of 100 classes" in done.stdout
 
 
-@pytest.mark.parametrize("door", ["cars196", "sop"])
-def test_mistakes_end_with_exit_code_2_and_without_a_traceback(tmp_path, door):
-    command = [sys.executable, "-m", DOORS + door, tmp_path, "--archive", "nowhere.tgz"]
+@pytest.mark.parametrize("script", ["cars196", "sop"])
+def test_mistakes_end_with_exit_code_2_and_without_a_traceback(tmp_path, script):
+    command = [sys.executable, "-m", SCRIPTS + script, tmp_path, "--archive", "nowhere.tgz"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr == "error: --archive nowhere.tgz does not exist\n"

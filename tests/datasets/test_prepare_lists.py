@@ -69,7 +69,7 @@ def test_sop_lines(tmp_path):
 
 def test_the_lists_of_another_data_set_are_not_overwritten(tmp_path):
     (tmp_path / "val.txt").write_text("other.jpg,0")
-    with pytest.raises(UserMistake, match="val.txt exists and lists something else"):
+    with pytest.raises(UserMistake, match="val.txt exists with other content"):
         write_lists(tmp_path, {"train": [("a.jpg", 0)], "val": [("b.jpg", 1)], "test": []})
     assert not (tmp_path / "train.txt").exists()
 

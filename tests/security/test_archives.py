@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from tests.datasets.archives import tar_of, zip_of
-from vmf_embeddings.datasets.prepare import door, extract, fetch
+from vmf_embeddings.datasets.prepare import command, extract, fetch
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
 from vmf_embeddings.datasets.prepare.lists import write_lists
 from vmf_embeddings.datasets.prepare.source import Download, PreparationFailure, UserMistake
@@ -79,7 +79,7 @@ BOMBS = {
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_bomb_is_refused_before_anything_is_written(tmp_path, inside, kind):
     archive = BOMBS[kind](tmp_path / "bomb")
-    with pytest.raises(UserMistake, match=r"bomb is (refused|not a whole)"):
+    with pytest.raises(UserMistake, match=r"bomb is (refused|not a complete)"):
         extract.extract(archive, inside)
     assert below(inside) == []
 
@@ -125,7 +125,7 @@ def test_a_size_below_zero_does_not_lead_round_in_a_circle(tmp_path, inside):
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(2048))
-    with pytest.raises(UserMistake, match="refused|not a whole"):
+    with pytest.raises(UserMistake, match="refused|not a complete"):
         extract.extract(tmp_path / "a.tar", inside)
 
 
@@ -135,7 +135,7 @@ def test_a_size_below_zero_does_not_lead_round_in_a_circle(tmp_path, inside):
 )
 def test_names_that_lead_out_or_deceive_are_refused(tmp_path, inside, make, name):
     archive = make(tmp_path / "bad", {"good.txt": b"good", name: b"evil"})
-    with pytest.raises(UserMistake, match="bad is refused: it holds"):
+    with pytest.raises(UserMistake, match="bad is refused: it contains"):
         extract.extract(archive, inside)
     assert below(tmp_path) == ["bad", "outer", "outer/inside"]
 
@@ -182,7 +182,7 @@ def test_nothing_is_written_through_a_link_that_lies_there(tmp_path, inside, mak
 
 def test_the_command_ends_with_code_2_and_says_why(tmp_path, inside, capsys):
     archive = tar_bomb(tmp_path / "bomb.tgz", bz2.compress)
-    assert door.main(CUB200, [str(inside), "--archive", str(archive)]) == 2
+    assert command.main(CUB200, [str(inside), "--archive", str(archive)]) == 2
     assert "bomb.tgz is refused" in capsys.readouterr().err
     assert below(inside) == []
 
@@ -201,7 +201,7 @@ def test_a_download_that_is_too_large_leaves_nothing(tmp_path, monkeypatch, leng
     monkeypatch.setattr(
         fetch.urllib.request, "urlopen", lambda *_, **__: Answer(b"x" * 101, length)
     )
-    with pytest.raises(PreparationFailure, match="at most 100 are taken"):
+    with pytest.raises(PreparationFailure, match="at most 100 are accepted"):
         fetch.fetch(Download("a.tgz", "https://a.b/a.tgz"), tmp_path, print)
     assert below(tmp_path) == []
 
@@ -216,7 +216,7 @@ def test_a_download_is_not_written_through_a_link(tmp_path, monkeypatch, inside)
 
 def test_lists_are_not_written_through_a_link_and_have_no_lines_of_their_own(tmp_path, inside):
     (inside / "train.txt").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserMistake, match="exists and lists something else"):
+    with pytest.raises(UserMistake, match="exists with other content"):
         write_lists(inside, {"train": [("a.jpg", 0)]})
     with pytest.raises(UserMistake, match="control characters"):
         write_lists(inside, {"train": [("a.jpg,0\nb.jpg", 0)]})

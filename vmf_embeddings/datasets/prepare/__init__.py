@@ -1,1 +1,1 @@
-"""Download, verify, extract and list Cars196, CUB200-2011 and Stanford Online Products."""
+"""Commands that download, verify and extract the retrieval benchmarks, and write their lists."""

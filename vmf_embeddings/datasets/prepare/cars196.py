@@ -1,4 +1,4 @@
-"""Cars196 (Krause et al. 2013): 98 classes to train, 98 to test.
+"""Cars196 (Krause et al. 2013): 98 training and 98 test classes.
 
 https://ai.stanford.edu/~jkrause/papers/3drr13.pdf
 """
@@ -22,10 +22,16 @@ HOST = "http://imagenet.stanford.edu/internal/car196"
 
 
 def read(path: Path) -> Lists:
-    """Lists from `cars_annos.mat`: per image its path (field 0) and class, from 1 (field 5).
+    """Reads `cars_annos.mat`: path (field 0) and class 1..196 (field 5) of each image.
+
+    Args:
+        path: folder of the file.
+
+    Returns:
+        (path, class 0..195) of the images of train, val and test.
 
     Raises:
-        UserMistake: if the file is not of that form.
+        UserMistake: the file does not have that form.
     """
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
@@ -48,28 +54,29 @@ def read(path: Path) -> Lists:
 
 
 def _unpacked(path: Path) -> io.BytesIO:
-    """The file with its compressed elements unpacked, as far as that takes little memory.
+    """The file with its compressed elements decompressed, within a limit of memory.
 
-    A MAT-file of version 5 is a header of 128 bytes and elements: type and length (two int32 of the
-    writer's byte order), content; those of type 15 are another element under zlib
+    A MAT-file of version 5 consists of a header of 128 bytes and of elements: type and length (two
+    int32 in the byte order of the writer), then content. The content of an element of type 15 is
+    another element, compressed by zlib
     (https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf).
 
     Raises:
-        ValueError: it is larger than `MOST_BYTES`, packed or not.
+        ValueError: it has more than `MOST_BYTES`, before or after decompression.
     """
     with open_regular(path) as stream:
         content = stream.read(MOST_BYTES + 1)
     order = "<" if content[126:128] == b"IM" else ">"
-    plain, place = [content[:_HEADER]], _HEADER
+    plain, offset = [content[:_HEADER]], _HEADER
     n_bytes = len(content)
-    while n_bytes <= MOST_BYTES and place + 8 <= len(content):
-        kind, length = struct.unpack_from(f"{order}II", content, place)
-        element = content[place : place + 8 + length]
+    while n_bytes <= MOST_BYTES and offset + 8 <= len(content):
+        kind, length = struct.unpack_from(f"{order}II", content, offset)
+        element = content[offset : offset + 8 + length]
         if kind == _COMPRESSED:
             element = zlib.decompressobj().decompress(element[8:], MOST_BYTES)
         plain.append(element)
         n_bytes += len(element)
-        place += 8 + length
+        offset += 8 + length
     if n_bytes > MOST_BYTES:
         raise ValueError(f"more than {MOST_BYTES} bytes")
     return io.BytesIO(b"".join(plain))
@@ -84,6 +91,6 @@ CARS196 = Source(
     ),
     folder="",
     images="",
-    marks=(ANNOTATIONS,),
+    marker_files=(ANNOTATIONS,),
     read=read,
 )

@@ -28,14 +28,14 @@ ARCHIVE_SUFFIXES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
 
 
 def main(source: Source, arguments: Sequence[str] | None = None) -> int:
-    """Prepare one data set as the command line says.
+    """Runs the command line of one data set.
 
     Args:
-        source: which.
-        arguments: without the program's name; `sys.argv[1:]` if None.
+        source: the data set.
+        arguments: of the command line, without the name of the program; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0, 1 where network or disk failed, 2 where the command must change.
+        Exit code: 0; 1 if network or disk failed; 2 if the command must be changed.
     """
     options = _parser(source).parse_args(arguments)
     try:
@@ -56,7 +56,7 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
 
 
 def next_commands(source: Source, folder: Path) -> list[str]:
-    """What to type once the lists lie in `folder`: a training from scratch, and the paper's row."""
+    """Commands for the next step: a training from scratch, and the one of the paper."""
     where = shlex.quote(f"dataset.params.dataset_path={_hydra_text(str(folder))}")
     scratch = f"arch=resnet18 arch.params.first_conv_3x3=False name={source.config}"
     return [
@@ -67,7 +67,7 @@ def next_commands(source: Source, folder: Path) -> list[str]:
 
 
 def _hydra_text(text: str) -> str:
-    """The text as Hydra reads it back on a command line: between quotes where it must be."""
+    """The text as a value on Hydra's command line, quoted if necessary."""
     if re.fullmatch(r"[A-Za-z./][\w./@%+:-]*", text, re.ASCII):
         return text
     escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
@@ -75,20 +75,20 @@ def _hydra_text(text: str) -> str:
 
 
 def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[str]) -> Lists:
-    """Fetch, extract and list a data set; what is complete already is kept.
+    """Downloads and extracts a data set, unless it is complete already, and writes its lists.
 
     Args:
-        source: which.
-        path: where everything goes; made if missing.
-        archives: files to take instead of downloading.
-        urls: addresses to take instead of the published ones.
+        source: the data set.
+        path: folder for all files; created if missing.
+        archives: files to use instead of downloads.
+        urls: addresses to use instead of the published ones.
 
     Returns:
         The lists that were written.
 
     Raises:
-        UserMistake: if PATH, an archive or its content is wrong.
-        PreparationFailure: if a download fails.
+        UserMistake: PATH, an archive or its content is wrong.
+        PreparationFailure: a download failed.
     """
     for archive in archives:
         if not Path(archive).is_file():
@@ -103,7 +103,7 @@ def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[
         _unpack([Path(archive) for archive in archives], path)
     elif not _is_complete(source, path):
         _unpack(_download(source, path, urls), path)
-    lists = _read_whole(source, path)
+    lists = _read_complete(source, path)
     write_lists(path / source.folder, lists)
     return lists
 
@@ -111,12 +111,20 @@ def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[
 def _parser(source: Source) -> argparse.ArgumentParser:
     files = ", ".join(download.file for download in source.downloads)
     parser = argparse.ArgumentParser(description=f"Download {source.title} and list its splits.")
-    parser.add_argument("path", metavar="PATH", help="folder for the data; made if missing")
+    parser.add_argument("path", metavar="PATH", help="folder for the data; created if missing")
     parser.add_argument(
-        "--archive", nargs="+", default=[], metavar="FILE", help=f"no download: take {files} there"
+        "--archive",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help=f"use these files instead of downloading: {files}",
     )
     parser.add_argument(
-        "--url", nargs="+", default=[], metavar="ADDRESS", help=f"other addresses of {files}"
+        "--url",
+        nargs="+",
+        default=[],
+        metavar="ADDRESS",
+        help=f"download {files} from other addresses",
     )
     return parser
 
@@ -135,19 +143,19 @@ def _download(source: Source, path: Path, urls: Sequence[str]) -> list[Path]:
 
 
 def _addresses(source: Source, urls: Sequence[str]) -> list[Download]:
-    """The downloads, at the user's addresses where given; published sums do not bind those."""
+    """The downloads, with the user's addresses if given; md5 sums are not checked for those."""
     downloads = list(source.downloads)
     for url in urls:
         suffix = PurePosixPath(urlsplit(url).path).suffix
-        is_loose = suffix != "" and suffix not in ARCHIVE_SUFFIXES
+        is_no_archive = suffix != "" and suffix not in ARCHIVE_SUFFIXES
         for i, download in enumerate(downloads):
-            if (PurePosixPath(download.file).suffix not in ARCHIVE_SUFFIXES) == is_loose:
+            if (PurePosixPath(download.file).suffix not in ARCHIVE_SUFFIXES) == is_no_archive:
                 downloads[i] = replace(download, url=url, md5=None)
     return downloads
 
 
 def _unpack(files: Sequence[Path], path: Path) -> None:
-    """Extract archives; copy what is no archive by name, such as an annotation file."""
+    """Extracts archives; copies other files, such as annotations, into the folder."""
     for file in files:
         if file.suffix in ARCHIVE_SUFFIXES:
             extract(file, path)
@@ -157,17 +165,17 @@ def _unpack(files: Sequence[Path], path: Path) -> None:
 
 
 def _is_complete(source: Source, path: Path) -> bool:
-    if not all((path / mark).is_file() for mark in source.marks):
+    if not all((path / file).is_file() for file in source.marker_files):
         return False
     return not missing_images(path / source.images, source.read(path))
 
 
-def _read_whole(source: Source, path: Path) -> Lists:
-    absent = [str(path / mark) for mark in source.marks if not (path / mark).is_file()]
+def _read_complete(source: Source, path: Path) -> Lists:
+    absent = [str(path / f) for f in source.marker_files if not (path / f).is_file()]
     if absent:
         files = " ".join(f"FOLDER/{download.file}" for download in source.downloads)
         raise UserMistake(
-            f"{', '.join(absent)} is missing after extraction; give all of what was published: "
+            f"{', '.join(absent)} is missing after extraction; give all published files: "
             f"--archive {files}"
         )
     lists = source.read(path)

@@ -1,4 +1,4 @@
-"""CUB200-2011 (Wah et al. 2011): 100 classes to train, 100 to test.
+"""CUB200-2011 (Wah et al. 2011): 100 training and 100 test classes.
 
 https://www.vision.caltech.edu/datasets/cub_200_2011
 """
@@ -15,10 +15,16 @@ ROOT = "CUB_200_2011"
 
 
 def read(path: Path) -> Lists:
-    """Lists from `images.txt`, lines `1 001.Black_footed_Albatross/x.jpg` (class 1, from 1).
+    """Reads `images.txt`, whose lines are `1 001.Black_footed_Albatross/x.jpg` (image 1, class 1).
+
+    Args:
+        path: folder that contains CUB_200_2011.
+
+    Returns:
+        (path, class 0..199) of the images of train, val and test.
 
     Raises:
-        UserMistake: if a line is not of that form.
+        UserMistake: a line does not have that form.
     """
     table = path / ROOT / "images.txt"
     images = []
@@ -46,6 +52,6 @@ CUB200 = Source(
     ),
     folder=ROOT,
     images=ROOT,
-    marks=(f"{ROOT}/images.txt",),
+    marker_files=(f"{ROOT}/images.txt",),
     read=read,
 )

@@ -1,4 +1,4 @@
-"""Extraction of tar and zip archives from anywhere: nothing is written outside the folder."""
+"""Safe extraction of tar and zip archives: nothing is written outside the given folder."""
 
 import lzma
 import stat
@@ -15,14 +15,14 @@ from vmf_embeddings.datasets.prepare.stream import LimitedStream
 from vmf_embeddings.untrusted.files import open_regular, refuse_links
 from vmf_embeddings.untrusted.text import has_control, printable
 
-# what the readers of the standard library raise where an archive contradicts itself
+# errors of the standard library's readers on damaged or inconsistent archives
 BROKEN = (
     tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, struct.error,
     ValueError, ArithmeticError, LookupError, RuntimeError, MemoryError,
 )  # fmt: skip
 BLOCK = 1 << 20
-# The published archives of images grow by a few per cent when unpacked, and hold 120,000 files at
-# most; what a small archive may unpack to besides is room for lists, which compress well.
+# The published archives of images expand by a few per cent and contain at most 120,000 files. Small
+# archives may expand to FLOOR bytes, because lists compress well.
 MOST_MEMBERS = 1_000_000
 MOST_BYTES = 32 * 2**30
 MOST_EXPANSION = 50
@@ -32,20 +32,20 @@ _ENCRYPTED = 0x1
 
 
 def extract(archive: Path, folder: Path) -> None:
-    """Unpack a .tar[.gz|.bz2|.xz] or .zip archive into `folder`.
+    """Extracts a .tar[.gz|.bz2|.xz] or .zip archive into `folder`.
 
-    The whole archive is looked through first, so that a bad one leaves nothing behind. Links that
-    stay inside are skipped (these data sets have none to offer); links that lead out are refused.
-    An archive may unpack to 64 MiB, or to 50 times its own size, never to more than 32 GiB, and
-    nothing is written through a link that is in `folder` already.
+    All members are checked before the first is written. Links inside the folder are skipped (the
+    data sets do not need any); an archive with links that lead out of it is refused. It may expand
+    to max(64 MiB, 50 times its size), and to 32 GiB at most. Nothing is written through links that
+    already exist in `folder`.
 
     Args:
-        archive: the file; its content says what it is, not its name.
+        archive: the file; its type is recognised by its content, not by its name.
         folder: an existing directory.
 
     Raises:
-        UserMistake: if it is no whole archive, unpacks to more, or holds a member that must not be
-            written.
+        UserMistake: it is not a complete archive, expands to more bytes, or has a member that must
+            not be written.
     """
     try:
         with open_regular(archive) as stream:
@@ -57,20 +57,21 @@ def extract(archive: Path, folder: Path) -> None:
     except BROKEN as error:
         reason = printable(" ".join(str(error).split()) or type(error).__name__)
         raise UserMistake(
-            f"{archive} is not a whole tar or zip archive ({reason}): remove it and get it again"
+            f"{archive} is not a complete tar or zip archive ({reason}): remove it and download "
+            "it again"
         ) from error
 
 
 def _most_bytes(archive: Path) -> int:
-    """How many bytes may come out of an archive."""
+    """Largest number of bytes to which an archive may expand."""
     return min(MOST_BYTES, max(FLOOR, MOST_EXPANSION * archive.stat().st_size))
 
 
 class _Tally:
-    """Counts members and bytes of an archive before anything is written.
+    """Counts the members and bytes of an archive and refuses too many, before any is written.
 
     Args:
-        archive: for messages, and for the limit that follows from its size.
+        archive: the file; its size determines the limit.
     """
 
     def __init__(self, archive: Path) -> None:
@@ -79,10 +80,10 @@ class _Tally:
         self._n_members = self._n_bytes = 0
 
     def add(self, size: int) -> None:
-        """Count one more member.
+        """Counts one more member of `size` bytes.
 
         Raises:
-            UserMistake: there are too many, or they are too large together.
+            UserMistake: there are too many members, or their total size is too large.
         """
         self._n_members += 1
         self._n_bytes += size
@@ -91,30 +92,30 @@ class _Tally:
         if size < 0 or self._n_bytes > self._most_bytes:
             raise _refusal(
                 self._archive,
-                f"members that unpack to more than {self._most_bytes} bytes, which its own "
-                f"{self._archive.stat().st_size} do not make likely",
+                f"members that expand to more than {self._most_bytes} bytes, too many for its own "
+                f"size of {self._archive.stat().st_size}",
             )
 
 
 def _extract_tar(archive: Path, stream: BinaryIO, folder: Path) -> None:
-    # beside the contents: a block of 512 bytes for each header, and what pads a file to such blocks
+    # twice the limit of the contents, because headers and padding take blocks of 512 bytes too
     limited = LimitedStream(stream, 2 * _most_bytes(archive))
     with tarfile.open(fileobj=cast("BinaryIO", limited), mode="r:") as tar:
         members = _members_of_tar(archive, tar)
         _read_to_the_end(limited)
         _refuse_links(archive, folder, [member.name for member in members])
-        # The standard library's own filter is the second lock; 3.11.0-3.11.3 lack it.
-        second_lock = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-        tar.extractall(folder, members=members, **second_lock)
+        # The standard library checks the members once more; Python 3.11.0-3.11.3 cannot.
+        options = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+        tar.extractall(folder, members=members, **options)
 
 
 def _members_of_tar(archive: Path, tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
-    """Files and folders to write, after everything in the archive was looked at."""
-    tally, members, place = _Tally(archive), [], -1
+    """Files and folders to write, once all members of the archive are checked."""
+    tally, members, offset = _Tally(archive), [], -1
     for member in tar:
-        if member.offset <= place:  # a negative size would lead back, and round for ever
+        if member.offset <= offset:  # a negative size leads back: an endless loop
             raise tarfile.ReadError("its members do not follow one another")
-        place = member.offset
+        offset = member.offset
         tally.add(member.size)
         check_name(member.name, archive)
         if member.issym() or member.islnk():
@@ -128,10 +129,12 @@ def _members_of_tar(archive: Path, tar: tarfile.TarFile) -> list[tarfile.TarInfo
 
 
 def _read_to_the_end(stream: LimitedStream) -> None:
-    """Have a compressed archive checked by its sum: tarfile takes a damaged header for the end.
+    """Reads the rest of an archive, so that its checksum is verified.
+
+    Otherwise damage could be overlooked: tarfile takes a damaged header for the end of the archive.
 
     Raises:
-        tarfile.ReadError: if what was read so far is not what was packed.
+        tarfile.ReadError: the checksum of the compressed archive is wrong.
     """
     while stream.read(BLOCK):
         pass
@@ -159,7 +162,7 @@ def _extract_zip(archive: Path, stream: BinaryIO, folder: Path) -> None:
 
 
 def _refuse_links(archive: Path, folder: Path, names: Sequence[str]) -> None:
-    """Refuse to write through links that lie in the folder from before.
+    """Refuses to write through links that already exist in the folder.
 
     Raises:
         UserMistake: naming the link.
@@ -172,7 +175,12 @@ def _refuse_links(archive: Path, folder: Path, names: Sequence[str]) -> None:
 
 
 def check_name(name: str, archive: Path, what: str = "") -> None:
-    """Refuse a path that is absolute (on any system), climbs out, or holds control characters.
+    """Refuses a path that is absolute (on any system), leads out, or contains control characters.
+
+    Args:
+        name: path of a member, or the target of a link.
+        archive: for messages.
+        what: words before the path in messages.
 
     Raises:
         UserMistake: naming archive and path.
@@ -189,6 +197,6 @@ def check_name(name: str, archive: Path, what: str = "") -> None:
 
 def _refusal(archive: Path, what: str) -> UserMistake:
     return UserMistake(
-        f"{archive} is refused: it holds {what}. Nothing was extracted; get the archive from its "
-        "publisher"
+        f"{archive} is refused: it contains {what}. Nothing was extracted; get the archive "
+        "from its publisher"
     )

@@ -1,4 +1,4 @@
-"""Downloads to a temporary name, with progress, checked before they get their real one."""
+"""Downloads a file to a temporary name, and renames it once it is complete and verified."""
 
 import hashlib
 import urllib.error
@@ -15,28 +15,28 @@ from vmf_embeddings.untrusted.text import printable
 SCHEMES = ("https", "http", "ftp")
 BLOCK = 1 << 20
 TIMEOUT_SECONDS = 60.0
-MOST_BYTES = 16 * 2**30  # of a file; the published ones have 3 GB at most
+MOST_BYTES = 16 * 2**30  # of a file; the largest published one has 3 GB
 
 
 def fetch(download: Download, folder: Path, progress: Callable[[str], None]) -> Path:
-    """Download one file into `folder`, unless it is there already.
+    """Downloads one file into `folder`, unless it exists already.
 
     Args:
-        download: what and from where.
+        download: the file and its address.
         folder: an existing directory.
         progress: called with a line of text after every tenth of the file.
 
     Returns:
-        The file's path.
+        The path of the file.
 
     Raises:
-        UserMistake: for an address that is not http, https or ftp.
-        PreparationFailure: if the network or the file's checks fail, or it has more than 16 GiB;
-            nothing is left of it.
+        UserMistake: the address is not http, https or ftp.
+        PreparationFailure: the network failed, the md5 sum is wrong, or the file has more than
+            16 GiB; a partial file is removed.
     """
     target = folder / download.file
     if target.is_file():
-        progress(f"{target} is there already")
+        progress(f"{target} exists already")
         return target
     if urllib.parse.urlsplit(download.url).scheme not in SCHEMES:
         raise UserMistake(f"--url {download.url}: expected one of {', '.join(SCHEMES)}://…")
@@ -60,7 +60,7 @@ def _check_sum(md5: str, download: Download) -> None:
 
 def _check_length(n_bytes: int) -> None:
     if n_bytes > MOST_BYTES:
-        raise OSError(f"it has {n_bytes} bytes or more, at most {MOST_BYTES} are taken")
+        raise OSError(f"it has {n_bytes} bytes or more, at most {MOST_BYTES} are accepted")
 
 
 def _copy(
@@ -69,11 +69,11 @@ def _copy(
     download: Download,
     progress: Callable[[str], None],
 ) -> str:
-    """Write the response to disk; returns its md5 sum."""
+    """Writes the response to disk and returns its md5 sum."""
     stated = response.headers.get("Content-Length")
     total = int(stated) if stated else 0
     _check_length(total)
-    done, told = 0, 0
+    done, reported = 0, 0
     digest = hashlib.md5(usedforsecurity=False)
     with temporary.open("wb") as stream:
         while block := response.read(BLOCK):
@@ -81,9 +81,9 @@ def _copy(
             digest.update(block)
             done += len(block)
             _check_length(done)
-            if total and 10 * done // total > told:
-                told = 10 * done // total
-                progress(f"{download.file}: {10 * told}% of {total / 1e6:.0f} MB")
+            if total and 10 * done // total > reported:
+                reported = 10 * done // total
+                progress(f"{download.file}: {10 * reported}% of {total / 1e6:.0f} MB")
     if total and done != total:
         raise OSError(f"got {done} of {total} bytes")
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Lists of iNaturalist 2018 and 2019 from their official JSON files.
 
 Van Horn et al. 2018, https://arxiv.org/abs/1707.06642; the files train2018.json and val2018.json
-(likewise 2019) come from https://github.com/visipedia/inat_comp and are kept where they are.
+(and those of 2019) are from https://github.com/visipedia/inat_comp; they are not changed.
 """
 
 import sys
@@ -25,13 +25,13 @@ PARTS = ("train", "val")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the lists of a year beside its JSON files.
+    """Writes the lists of a year beside its JSON files.
 
     Args:
-        arguments: without the program's name; `sys.argv[1:]` if None.
+        arguments: of the command line, without the name of the program; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0, or 2 where the command must change.
+        Exit code: 0, or 2 if the command must be changed.
     """
     parser = argparse.ArgumentParser(description="List the images of iNaturalist 2018 or 2019.")
     parser.add_argument("path", metavar="PATH", help="folder with trainYEAR.json and valYEAR.json")
@@ -55,13 +55,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def read_json(path: Path) -> list[tuple[str, int]]:
-    """(path of the image, category) of every annotation, in the file's order.
+    """(path of the image, category) of every annotation, in the order of the file.
 
     Args:
         path: a JSON object with `images` (id, file_name) and `annotations` (image_id, category_id).
 
     Raises:
-        UserMistake: if the file is missing or of another form.
+        UserMistake: the file is missing or has another form.
     """
     try:
         content = json_text.read_json(path)
@@ -79,10 +79,10 @@ def read_json(path: Path) -> list[tuple[str, int]]:
 
 
 def write_list(path: Path, rows: Sequence[tuple[str, int]]) -> None:
-    """Write lines `path label`, to a temporary name first.
+    """Writes lines `path label`, to a temporary name first.
 
     Raises:
-        UserMistake: a path holds control characters, which could make lines of its own.
+        UserMistake: a path contains control characters, which could add lines to the list.
     """
     refuse_control(file for file, _ in rows)
     with replacing(path) as temporary:

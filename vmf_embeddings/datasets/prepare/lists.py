@@ -14,9 +14,9 @@ LIST_SEED = 1234
 
 
 def validation_classes(n_train_classes: int, n_valid_classes: int) -> set[int]:
-    """The classes that 2021 held out of train, 0-based.
+    """The validation classes of Scott et al. 2021, numbered from 0.
 
-    numpy's legacy generator, whose sequence is frozen for ever, in a state of its own.
+    They are drawn by a new instance of NumPy's legacy generator, whose sequence will not change.
 
     Args:
         n_train_classes: classes 0..n-1 to choose from.
@@ -28,7 +28,7 @@ def validation_classes(n_train_classes: int, n_valid_classes: int) -> set[int]:
 
 
 def by_class(images: Iterable[tuple[str, int]], n_train_classes: int, valid: set[int]) -> Lists:
-    """Sort images: val where the class is in `valid`, train below n_train_classes, else test."""
+    """Images by split: val if the class is in `valid`, train if < n_train_classes, else test."""
     lists: Lists = {"train": [], "val": [], "test": []}
     for path, label in images:
         name = "val" if label in valid else "train" if label < n_train_classes else "test"
@@ -42,19 +42,19 @@ def list_bytes(images: Iterable[tuple[str, int]]) -> bytes:
 
 
 def write_lists(folder: Path, lists: Lists) -> None:
-    """Write all list files, each to a temporary name first.
+    """Writes all list files, each to a temporary name first.
 
     Raises:
-        UserMistake: if other lists lie there already: two data sets must not share a folder; or if
-            a path holds control characters, which could make lines of its own.
+        UserMistake: the folder contains different lists, because data sets must not share a folder;
+            or a path contains control characters, which could add lines to a list.
     """
     for images in lists.values():
         refuse_control(path for path, _ in images)
     contents = {folder / f"{name}.txt": list_bytes(images) for name, images in lists.items()}
     for path, content in contents.items():
-        if os.path.lexists(path) and not _holds(path, content):
+        if os.path.lexists(path) and not _has_content(path, content):
             raise UserMistake(
-                f"{path} exists and lists something else. Choose another PATH (each data set needs "
+                f"{path} exists with other content. Choose another PATH (each data set needs "
                 "its own), or remove that file"
             )
     for path, content in contents.items():
@@ -63,22 +63,24 @@ def write_lists(folder: Path, lists: Lists) -> None:
 
 
 def refuse_control(paths: Iterable[str]) -> None:
-    """Refuse paths with control characters.
+    """Refuses paths with control characters.
 
     Raises:
-        UserMistake: showing the first.
+        UserMistake: naming the first such path.
     """
     for path in paths:
         if has_control(path):
-            raise UserMistake(f"the path {path!r} holds control characters, which no list may have")
+            raise UserMistake(
+                f"the path {path!r} contains control characters, which are not allowed in a list"
+            )
 
 
-def _holds(path: Path, content: bytes) -> bool:
+def _has_content(path: Path, content: bytes) -> bool:
     """Whether a regular file has exactly this content."""
     return path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content
 
 
 def missing_images(root: Path, lists: Lists) -> list[Path]:
-    """Images that a list names and that are not below `root`."""
+    """Images of the lists that do not exist below `root`."""
     paths = (root / path for images in lists.values() for path, _ in images)
     return [path for path in paths if not path.is_file()]

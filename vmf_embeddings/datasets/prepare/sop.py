@@ -1,4 +1,4 @@
-"""Stanford Online Products (Song et al. 2016): 11,318 classes to train, 11,316 to test.
+"""Stanford Online Products (Song et al. 2016): 11,318 training and 11,316 test classes.
 
 https://arxiv.org/abs/1511.06452
 """
@@ -11,15 +11,21 @@ from vmf_embeddings.untrusted.files import read_text
 
 N_TRAIN_CLASSES = 11318
 N_VALID_CLASSES = 1698
-_LONGEST_NUMBER = 18  # digits, which fit into 64 bits
+_LONGEST_NUMBER = 18  # digits of a class number; fits into 64 bits
 ROOT = "Stanford_Online_Products"
 
 
 def read(path: Path) -> Lists:
-    """Lists from `Ebay_train.txt` and `Ebay_test.txt`; list paths leave out the archive's folder.
+    """Reads `Ebay_train.txt` and `Ebay_test.txt`.
+
+    Args:
+        path: folder that contains Stanford_Online_Products.
+
+    Returns:
+        (path below Stanford_Online_Products, class from 0) of the images of train, val and test.
 
     Raises:
-        UserMistake: if a line is not of the published form.
+        UserMistake: a line does not have the published form.
     """
     valid = validation_classes(N_TRAIN_CLASSES, N_VALID_CLASSES)
     train = read_table(path / ROOT / "Ebay_train.txt")
@@ -31,7 +37,7 @@ def read(path: Path) -> Lists:
 
 
 def read_table(table: Path) -> list[tuple[str, int]]:
-    """(path, class from 0) of each line `image_id class_id super_class_id path` but the first."""
+    """(path, class from 0) of each line `image_id class_id super_class_id path`, without header."""
     images = []
     for line in read_text(table).splitlines()[1:]:
         try:
@@ -58,6 +64,6 @@ SOP = Source(
     ),
     folder="",
     images=ROOT,
-    marks=(f"{ROOT}/Ebay_train.txt", f"{ROOT}/Ebay_test.txt"),
+    marker_files=(f"{ROOT}/Ebay_train.txt", f"{ROOT}/Ebay_test.txt"),
     read=read,
 )

@@ -1,4 +1,4 @@
-"""What a data set's preparation consists of, and the two ways in which it can fail."""
+"""Description of a data set to prepare, and the two errors of a preparation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ Lists = dict[str, list[tuple[str, int]]]
 
 
 class UserMistake(Exception):
-    """Something in the command must change; exit code 2."""
+    """The command must be changed; exit code 2."""
 
 
 class PreparationFailure(Exception):
-    """The command is right, the world is not (network, disk); exit code 1."""
+    """Network or disk failed although the command is right; exit code 1."""
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file to fetch: its name on disk, its address, and its published md5 sum if known."""
+    """A file to download: its name on disk, its address, and its published md5 sum if known."""
 
     file: str
     url: str
@@ -26,16 +26,17 @@ class Download:
 
 @dataclass(frozen=True)
 class Source:
-    """One data set.
+    """A data set to prepare; PATH is the folder that the user names.
 
     Attributes:
-        title: for messages.
+        title: name for messages.
         config: name of the `dataset=` yaml and of the prepare script.
-        downloads: archives, and loose files that go beside their content.
-        folder: where the lists go, below PATH.
-        images: where the lists' paths start, below PATH.
-        marks: files below PATH that an extracted copy has; they suffice to write the lists.
-        read: makes train, val and test lists of (relative path, class) from PATH.
+        downloads: archives, and other files that are copied beside their content.
+        folder: folder of the lists, relative to PATH.
+        images: folder that the paths in the lists start from, relative to PATH.
+        marker_files: files relative to PATH that exist once the data set is extracted, and from
+            which the lists are made.
+        read: (PATH) -> lists train, val and test of (relative path, class).
     """
 
     title: str
@@ -43,5 +44,5 @@ class Source:
     downloads: tuple[Download, ...]
     folder: str
     images: str
-    marks: tuple[str, ...]
+    marker_files: tuple[str, ...]
     read: Callable[[Path], Lists]
