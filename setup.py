@@ -50,6 +50,12 @@ setup(
             "nbclient>=0.10",
             "ipykernel>=6.29",
         ],
-        "tests": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "mpmath>=1.3"],
+        "tests": [
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "hypothesis>=6.100",
+            "mpmath>=1.3",
+            "mypy>=1.11",
+        ],
     },
 )

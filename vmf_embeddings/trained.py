@@ -234,7 +234,7 @@ def _progress_bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    bar = Progress(console=console, transient=True, disable=False)
+    bar = Progress(console=console, transient=True)
     task = bar.add_task("Embedding", total=total)
     shows = console.is_terminal if wanted is None else wanted
     began = time.monotonic()
@@ -248,4 +248,5 @@ def _progress_bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[
     try:
         yield advance
     finally:
-        bar.stop()
+        if bar.live.is_started:
+            bar.stop()

@@ -62,8 +62,10 @@ def evaluate(
     if unknown or isinstance(metrics, str):
         raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {metrics!r}")
     file = _file(embeddings, labels)
-    flags = {"is_query": is_query, "is_gallery": is_gallery}
-    file = replace(file, **{key: _flag(key, v) for key, v in flags.items() if v is not None})
+    if is_query is not None:
+        file = replace(file, is_query=_flag("is_query", is_query))
+    if is_gallery is not None:
+        file = replace(file, is_gallery=_flag("is_gallery", is_gallery))
     options = EvaluationOptions(
         paths=(),
         metrics=tuple(metrics),

@@ -55,11 +55,10 @@ def search(
         array([[1]])
     """
     how = geometry_of(geometry, curvature)
-    rows = {"queries": _rows("queries", queries), "gallery": _rows("gallery", gallery)}
-    projected = {name: how.project(values.double()) for name, values in rows.items()}
     indices, similarities = nearest(
-        **projected,
-        k=k,
+        how.project(_rows("queries", queries).double()),
+        how.project(_rows("gallery", gallery).double()),
+        k,
         similarity=how.similarity,
         metric=how.faiss_metric,
         exclude=None if exclude is None else torch.as_tensor(np.asarray(exclude)).long(),
