@@ -56,8 +56,9 @@ def log_debye_polynomials(n_terms: int = 11) -> tuple[Polynomial, ...]:
     Returns:
         Polynomials, lowest power first.
 
-    >>> [str(c) for c in log_debye_polynomials()[0]]
-    ['0', '1/8', '0', '-5/24', '0']
+    Example:
+        >>> [str(c) for c in log_debye_polynomials()[0]]
+        ['0', '1/8', '0', '-5/24', '0']
     """
     debye = [_next_debye((Fraction(1),))]
     while len(debye) < n_terms:
