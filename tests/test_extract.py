@@ -6,9 +6,9 @@ from hydra import compose, initialize_config_dir
 from tests.test_configs import CONF
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.embeddings import load_embeddings
+from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.extract import ExtractionJob, extract
 from vmf_embeddings.training.execution import ExecutionSettings
 
@@ -62,6 +62,6 @@ def test_counts_are_unknown_where_the_run_saw_other_pictures(untrained, tmp_path
     path = extracted(untrained, tmp_path, train_identity="f" * 64)
     meta = load_embeddings(path).meta
     assert (meta["train_identity"], meta["train_class_counts"]) == ("f" * 64, None)
-    assert "trained on other pictures (ffffffffffff…)" in caplog.text
+    assert "trained on other images (ffffffffffff…)" in caplog.text
     options = EvaluationOptions(paths=(path,))
     assert score(load_evaluated_file(path, path, options), options).shots is None

@@ -1,4 +1,4 @@
-"""The log says why a first call takes long, and only then."""
+"""Compiling is logged once, and not where kernels are in the cache."""
 
 import importlib.util
 import logging
@@ -21,19 +21,19 @@ def second(x):
 
 
 @pytest.mark.skipif(not native.enabled(), reason="numba is not installed or switched off")
-def test_compiling_is_announced_once_and_not_where_kernels_are_on_disk(tmp_path, caplog):
+def test_compiling_is_logged_once_and_not_where_kernels_are_in_the_cache(tmp_path, caplog):
     path = tmp_path / "kernels.py"
     path.write_text(KERNELS)
 
     def call():
-        native._say_once.cache_clear()  # as in a new process
+        native._log_once.cache_clear()  # as in a new process
         spec = importlib.util.spec_from_file_location("kernels", path)
         kernels = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(kernels)
         assert kernels.first(1) == 2 and kernels.second(1) == 3
-        said = caplog.text.count("compiling kernels")
+        n_lines = caplog.text.count("compiling kernels")
         caplog.clear()
-        return said
+        return n_lines
 
     with caplog.at_level(logging.INFO):
         assert call() == 1

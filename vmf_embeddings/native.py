@@ -1,7 +1,7 @@
-"""The optional compiler: whether Numba may compile a kernel here, and how it does.
+"""Compiling kernels with Numba, which is optional.
 
-A kernel is a plain function over NumPy arrays that stands beside the PyTorch code it replaces and
-answers alike. Without Numba (`pip install vmf_embeddings[native]` brings it), or with
+A kernel is a function of NumPy arrays that gives the same results as a PyTorch implementation
+beside it, faster on a CPU. Without Numba (`pip install vmf_embeddings[native]` brings it), or with
 VMF_EMBEDDINGS_NATIVE=0 in the environment, the PyTorch code runs.
 """
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def enabled() -> bool:
-    """Whether kernels may be compiled: Numba is installed and nobody switched it off."""
+    """Whether compiled kernels are used: Numba is installed and VMF_EMBEDDINGS_NATIVE is not 0."""
     return os.environ.get(SWITCH, "1") != "0" and _installed()
 
 
@@ -30,54 +30,54 @@ def _installed() -> bool:
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:
-    """A decorator: machine code at the first call, kept on disk, run without Python's lock.
+    """A decorator that compiles at the first call, caches on disk, and releases the GIL.
 
     Args:
         options: of `numba.njit`, such as `fastmath=True`.
 
     Raises:
-        ImportError: Numba is not installed; ask `enabled()` before importing a kernel's file.
+        ImportError: Numba is not installed; check `enabled()` before importing a module of kernels.
     """
     import numba
 
-    _announce()
+    _log_compilation()
     return numba.njit(cache=True, nogil=True, error_model="numpy", **options)
 
 
 @cache
-def _say_once() -> None:
+def _log_once() -> None:
     log.info("compiling kernels: once on this machine, for up to a few minutes")
 
 
 @cache
-def _announce() -> None:
-    """Have the log say why nothing seems to happen at the first kernel that is not on disk."""
+def _log_compilation() -> None:
+    """Log one line at the first kernel that is not in the cache: compiling takes minutes."""
     from numba.core import event
 
-    class Announcement(event.Listener):
+    class CompilationListener(event.Listener):
         def on_start(self, event: Any) -> None:
-            _say_once()
+            _log_once()
 
         def on_end(self, event: Any) -> None:
             pass
 
-    event.register("numba:compile", Announcement())
+    event.register("numba:compile", CompilationListener())
 
 
 def in_threads(work: Callable[[int, int], Any], n_rows: int, least: int = 1) -> list[Any]:
-    """Calls work(first, end) over shares of range(n_rows), one a thread that torch may use.
+    """Calls work(first, end) on consecutive parts of range(n_rows), one part per thread.
 
     Args:
-        work: releases Python's lock, as kernels do.
-        n_rows: how many rows there are to share.
-        least: rows below which another thread does not pay.
+        work: releases the GIL, as kernels do.
+        n_rows: number of rows.
+        least: fewest rows for which starting another thread is worthwhile.
 
     Returns:
-        What the calls returned, in the order of the rows.
+        Results of the calls, in the order of the rows; at most `torch.get_num_threads()` of them.
     """
-    n_shares = max(1, min(torch.get_num_threads(), n_rows // max(1, least)))
-    edges = [n_rows * i // n_shares for i in range(n_shares + 1)]
-    if n_shares == 1:
+    n_parts = max(1, min(torch.get_num_threads(), n_rows // max(1, least)))
+    edges = [n_rows * i // n_parts for i in range(n_parts + 1)]
+    if n_parts == 1:
         return [work(0, n_rows)]
-    with ThreadPoolExecutor(n_shares) as pool:
+    with ThreadPoolExecutor(n_parts) as pool:
         return list(pool.map(work, edges[:-1], edges[1:]))

@@ -1,7 +1,7 @@
-"""The embedding file: all that a score or a picture needs to know about one split of one run.
+"""The embedding file: everything that scores and figures need of one split of one run.
 
 An `.npz` with the keys of the 2021 code (`embeddings ids temp weights logits original_ids
-examples`) and, new, `pictures`, `paths`, `is_query`, `is_gallery` and `meta` (one JSON string).
+examples`) and, added later, `pictures`, `paths`, `is_query`, `is_gallery` and `meta` (JSON).
 Files of 2021 have no `meta` and still load. Nothing is ever unpickled.
 """
 
@@ -51,20 +51,20 @@ _ONE_ROW_PER_ITEM = tuple(name for name in _KEY_OF_FIELD if name != "class_weigh
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingFile:
-    """One split's embeddings with what belongs to them; N rows, D dimensions, C classes, S samples.
+    """Embeddings of one split with labels and more; N rows, D dimensions, C classes, S samples.
 
     Args:
         embeddings: [N, D] float32, as `Method.embed` returns them (vMF: norm = concentration).
         ids: [N] int64 class labels.
-        temperature: exp(tau) = 1 / beta, > 0; 1.0 where the method has none.
-        class_weights: [C, D] float32, or None where the method has none.
+        temperature: exp(tau) = 1 / beta, > 0; 1.0 where the method has no temperature.
+        class_weights: [C, D] float32, or None where the method has no class weights.
         logits: [N, C] or [N, S, C] (S draws per item) float32; None for open sets.
         original_ids: [N] labels before they were made contiguous; open sets only.
-        examples: [N, ...] the pictures as the network saw them, for small data sets.
-        pictures: [N, channels, H, W] uint8, the pictures as they are; where there are no examples.
-        paths: [N] file names of the pictures.
-        is_query: [N] bool, rows that ask; None means all.
-        is_gallery: [N] bool, rows that are searched; None means all.
+        examples: [N, ...] the inputs of the network, for small data sets.
+        pictures: [N, channels, H, W] uint8 images, where there are no examples.
+        paths: [N] file names of the images.
+        is_query: [N] bool, query rows; None means all.
+        is_gallery: [N] bool, gallery rows; None means all.
         meta: schema, dataset, split, split_hash, train_identity, train_class_counts [C], open_set,
             method, geometry, seed, …; None in files of 2021.
     """
@@ -138,10 +138,10 @@ def _check_shapes(file: EmbeddingFile) -> None:
 
 
 def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
-    """Write under a temporary name beside `path` and rename, so that nobody reads half a file.
+    """Write to a temporary file beside `path` and rename it, so that no reader sees half a file.
 
     Args:
-        path: where to; by custom `<run folder>/<dataset>_<split>.npz`. Its folder is made.
+        path: of the file, usually `<run folder>/<dataset>_<split>.npz`. Its folder is created.
         file: what to write.
     """
     path = Path(path)
@@ -158,20 +158,21 @@ def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
 def load_embeddings(path: str | Path) -> EmbeddingFile:
     """Read an embedding file, of this version or of 2021, without trusting it.
 
-    Nothing is unpickled, sizes are compared with the file's before memory is taken
-    (`untrusted.arrays`), and every value of meta has its kind (`untrusted.records`).
+    Nothing is unpickled, sizes in headers are compared with the size of the file before memory is
+    allocated (`untrusted.arrays`), and the type of every value of meta is checked
+    (`untrusted.records`).
 
     Args:
         path: the `.npz`.
 
     Returns:
-        The file's content, with shapes and class numbers checked.
+        The content of the file, with shapes and class numbers checked.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such archive, lacks a key, holds Python objects, claims other sizes
-            than it has, says something of another kind in meta, or its arrays contradict each
-            other.
+        ValueError: it is not an npz archive, lacks a key, holds Python objects, states sizes that
+            it does not have, has a value of the wrong type in meta, or arrays of contradictory
+            shapes.
     """
     path = Path(path)
     if not path.exists():
@@ -197,7 +198,7 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Return the known members of the archive; unknown members are left unread."""
+    """The known arrays of the archive; unknown ones are not read."""
     try:
         return read_npz(path, _KINDS_OF_KEY)
     except ValueError as error:
@@ -208,22 +209,22 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_ranges(file: EmbeddingFile) -> None:
-    """Raise ValueError where there is nothing to score, or numbers name no class."""
+    """Raise ValueError for empty arrays, and for class numbers that are out of range."""
     for name in ("embeddings", "class_weights", "logits"):
         array = getattr(file, name)
         if array is not None and array.size == 0:
-            raise ValueError(f"{name} {list(array.shape)} holds nothing")
+            raise ValueError(f"{name} {list(array.shape)} is empty")
     least, most = int(file.ids.min()), int(file.ids.max())
     if least < 0 or most >= MOST_CLASSES:
         raise ValueError(f"ids must be class numbers from 0 to {MOST_CLASSES}, got {least}, {most}")
     if file.logits is not None and not file.open_set and most >= file.logits.shape[-1]:
         raise ValueError(
-            f"ids go up to {most}, logits {list(file.logits.shape)} know fewer classes"
+            f"ids go up to {most}, logits {list(file.logits.shape)} have fewer classes"
         )
 
 
 def _temperature(array: np.ndarray | None) -> float:
-    """exp(tau) as a float; the files of 2021 hold it as a scalar or as [1, 1]."""
+    """exp(tau) as a float; files of 2021 store it as a scalar or as [1, 1]."""
     if array is None:
         return 1.0
     if array.size != 1:
