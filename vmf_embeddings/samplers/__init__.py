@@ -1,1 +1,82 @@
-"""Samplers: from labels to batches of indices, reproducible per (seed, epoch)."""
+"""Samplers of training batches, one file each: classes, pairs, long tails, embedding-based choice.
+
+Every name in `__all__` is imported when it is first used, so that `import vmf_embeddings.samplers`
+does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vmf_embeddings.samplers.base import BatchSampler
+    from vmf_embeddings.samplers.class_aware import ClassAwareSampler
+    from vmf_embeddings.samplers.class_random import ClassRandomSampler
+    from vmf_embeddings.samplers.class_uniform import ClassUniformSampler
+    from vmf_embeddings.samplers.d2_coreset import D2CoresetSampler
+    from vmf_embeddings.samplers.disthist_batchmatch import DistHistBatchMatchSampler
+    from vmf_embeddings.samplers.effective_number import EffectiveNumberSampler
+    from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler
+    from vmf_embeddings.samplers.episodic import EpisodicSampler
+    from vmf_embeddings.samplers.fid_batchmatch import FidBatchMatchSampler
+    from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
+    from vmf_embeddings.samplers.m_per_class import MPerClassSampler
+    from vmf_embeddings.samplers.meta import MetaSampler
+    from vmf_embeddings.samplers.paired import PairedSampler
+    from vmf_embeddings.samplers.power import PowerSampler
+    from vmf_embeddings.samplers.progressive import ProgressiveSampler
+    from vmf_embeddings.samplers.random import RandomSampler
+    from vmf_embeddings.samplers.weighted import WeightedSampler
+
+__all__ = [
+    "BatchSampler",
+    "ClassAwareSampler",
+    "ClassRandomSampler",
+    "ClassUniformSampler",
+    "D2CoresetSampler",
+    "DistHistBatchMatchSampler",
+    "EffectiveNumberSampler",
+    "EmbeddingBasedSampler",
+    "EpisodicSampler",
+    "FidBatchMatchSampler",
+    "GreedyCoresetSampler",
+    "MPerClassSampler",
+    "MetaSampler",
+    "PairedSampler",
+    "PowerSampler",
+    "ProgressiveSampler",
+    "RandomSampler",
+    "WeightedSampler",
+]
+
+# module of this package -> names that it exports here
+_NAMES = {
+    "base": ("BatchSampler",),
+    "class_aware": ("ClassAwareSampler",),
+    "class_random": ("ClassRandomSampler",),
+    "class_uniform": ("ClassUniformSampler",),
+    "d2_coreset": ("D2CoresetSampler",),
+    "disthist_batchmatch": ("DistHistBatchMatchSampler",),
+    "effective_number": ("EffectiveNumberSampler",),
+    "embedding_based": ("EmbeddingBasedSampler",),
+    "episodic": ("EpisodicSampler",),
+    "fid_batchmatch": ("FidBatchMatchSampler",),
+    "greedy_coreset": ("GreedyCoresetSampler",),
+    "m_per_class": ("MPerClassSampler",),
+    "meta": ("MetaSampler",),
+    "paired": ("PairedSampler",),
+    "power": ("PowerSampler",),
+    "progressive": ("ProgressiveSampler",),
+    "random": ("RandomSampler",),
+    "weighted": ("WeightedSampler",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
