@@ -4,14 +4,18 @@
 imported when it is first used.
 """
 
+from __future__ import annotations
+
 import importlib
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 __version__ = "1.0.0"
 
+TYPE_CHECKING = False  # importing typing would take three quarters of the time
 if TYPE_CHECKING:
+    from typing import Any
+
     from vmf_embeddings.embeddings import EmbeddingFile, read, write
     from vmf_embeddings.library.evaluate import evaluate
     from vmf_embeddings.library.search import Hits, search

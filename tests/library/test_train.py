@@ -14,7 +14,7 @@ from vmf_embeddings.datasets.base import Dataset
 
 QUICK = [
     *("mode.epochs=1", "num_workers=0", "trainer.cpu=true", "sampler=random", "mode.patience=1"),
-    *("sampler.params.batch_size=16", "method=unnormalized_sce", "mode.learning_rate=0.01"),
+    *("sampler.batch_size=16", "method=unnormalized_sce", "mode.learning_rate=0.01"),
     *("arch=n_digit_mnist", "arch.params.n_classes=null", "arch.params.embedding_dim=4"),
 ]
 
