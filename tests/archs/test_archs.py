@@ -31,7 +31,7 @@ def n_parameters(arch: Arch, n_classes: int) -> int:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_yaml_and_constructor_have_the_same_knobs(name):
+def test_yaml_and_constructor_have_the_same_parameters(name):
     node = yaml.safe_load((CONF / f"{name}.yaml").read_text())
     assert node["name"] == name
     target = node["params"].pop("_target_")

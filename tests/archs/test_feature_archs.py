@@ -25,17 +25,17 @@ DIMS = {
 CHEAP = ("resnet10_feature", "resnet32", "resnet34_cifar")
 
 
-def target_and_knobs(name: str) -> tuple[type, dict]:
-    knobs = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
-    module, _, attribute = knobs.pop("_target_").rpartition(".")
-    return getattr(import_module(module), attribute), knobs
+def target_and_options(name: str) -> tuple[type, dict]:
+    options = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
+    module, _, attribute = options.pop("_target_").rpartition(".")
+    return getattr(import_module(module), attribute), options
 
 
 def build(name: str, **overrides: object) -> Arch:
     """A backbone with the settings of its yaml, some replaced."""
-    target, knobs = target_and_knobs(name)
+    target, options = target_and_options(name)
     torch.manual_seed(0)
-    return target(**{**knobs, **overrides})
+    return target(**{**options, **overrides})
 
 
 def millions(name: str, **overrides: object) -> float:
@@ -55,10 +55,10 @@ def two_branch_heads(dim: int, hidden: int, n_classes: int = 100) -> float:
 
 
 @pytest.mark.parametrize("name", DIMS)
-def test_yaml_and_constructor_have_the_same_knobs(name):
-    target, knobs = target_and_knobs(name)
-    assert set(inspect.signature(target).parameters) == set(knobs)
-    assert knobs["embedding_dim"] == DIMS[name]
+def test_yaml_and_constructor_have_the_same_parameters(name):
+    target, options = target_and_options(name)
+    assert set(inspect.signature(target).parameters) == set(options)
+    assert options["embedding_dim"] == DIMS[name]
     first, *lines = (CONF / f"{name}.yaml").read_text().splitlines()
     assert first.startswith("# ") and "https://" in first
     assert all("  # " in line for line in lines if line.startswith("  ") and "_target_" not in line)

@@ -20,10 +20,10 @@ PROJECTED = ("n_digit_mnist", "googlenet")
 
 
 def build(name: str, **overrides: object) -> Arch:
-    knobs = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
-    module, _, attribute = knobs.pop("_target_").rpartition(".")
+    options = yaml.safe_load((CONF / f"{name}.yaml").read_text())["params"]
+    module, _, attribute = options.pop("_target_").rpartition(".")
     torch.manual_seed(0)
-    return getattr(import_module(module), attribute)(**{**knobs, "n_classes": 5, **overrides})
+    return getattr(import_module(module), attribute)(**{**options, "n_classes": 5, **overrides})
 
 
 def images(name: str, n: int = 2) -> torch.Tensor:

@@ -76,8 +76,8 @@ def test_weights_by_name_are_fetched_by_timm(monkeypatch):
     donor, asked = timm.create_model("test_resnet", num_classes=0), []
     arch = net("test_resnet", weights=f"timm:{name}")
 
-    def fetch(model, **knobs):
-        asked.append((model, knobs["pretrained"]))
+    def fetch(model, **options):
+        asked.append((model, options["pretrained"]))
         return donor
 
     monkeypatch.setattr(timm, "create_model", fetch)
@@ -85,7 +85,7 @@ def test_weights_by_name_are_fetched_by_timm(monkeypatch):
     assert asked == [(name, True)]
     assert all(torch.equal(v, donor.state_dict()[k]) for k, v in arch.trunk.state_dict().items())
 
-    def offline(*args, **knobs):
+    def offline(*args, **options):
         raise ConnectionError("no network")
 
     monkeypatch.setattr(timm, "create_model", offline)
@@ -94,7 +94,7 @@ def test_weights_by_name_are_fetched_by_timm(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("knobs", "message"),
+    ("options", "message"),
     [
         ({"model": "resnet5"}, "no such architecture; did you mean resnet5"),
         ({"model": "resnet50.tv_in1k"}, "did you mean arch.params.model=resnet50 with that as its"),
@@ -103,6 +103,6 @@ def test_weights_by_name_are_fetched_by_timm(monkeypatch):
         ({"model": "test_resnet", "pool": "max"}, "pool must be own, avg, double, got 'max'"),
     ],
 )
-def test_names_that_do_not_exist_are_refused_before_work(knobs, message):
+def test_names_that_do_not_exist_are_refused_before_work(options, message):
     with pytest.raises(ValueError, match=message):
-        net(**knobs)
+        net(**options)

@@ -46,24 +46,24 @@ def student_of(name: str) -> str | None:
 
 
 def make(name: str, arch: TinyArch):
-    return method_class(name)(arch, **knobs_of(name))
+    return method_class(name)(arch, **options_of(name))
 
 
-def knobs_of(name: str) -> dict:
+def options_of(name: str) -> dict:
     """What the yaml says, a student among it, and what the groups bring that it reads."""
-    knobs = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
+    options = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
     if student_of(name) is not None:
-        knobs["student"] = lambda arch: make(student_of(name), arch)
-    parts = method_class(name).parts(knobs)
+        options["student"] = lambda arch: make(student_of(name), arch)
+    parts = method_class(name).parts(options)
     if "head" in parts:
-        knobs |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
+        options |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
     if "criterion" in parts:
-        knobs |= {"criterion": ProxyAnchor(32, 32, 0.1, -0.1, "samples", 1), "miner": None}
-    return knobs
+        options |= {"criterion": ProxyAnchor(32, 32, 0.1, -0.1, "samples", 1), "miner": None}
+    return options
 
 
 def build(name: str, *, learn_temp: bool = True):
-    """The method with the knobs of its yaml on a tiny backbone, prepared as before a training."""
+    """The method with the options of its yaml on a tiny backbone, prepared as before a training."""
     torch.manual_seed(0)
     target = method_class(name)
     head = {"use_vmf": target.uses_vmf, "learn_temp": learn_temp, "init_temp": -2.0}
@@ -92,11 +92,11 @@ def batch(name: str) -> dict[str, torch.Tensor]:
 
 
 @every_method
-def test_yaml_names_its_file_and_exactly_the_knobs_of_the_constructor(name):
+def test_yaml_names_its_file_and_exactly_the_options_of_the_constructor(name):
     node, target = NODES[name], method_class(name)
     assert node["name"] == name
-    knobs = {p for p in inspect.signature(target).parameters if p != "arch"}
-    assert knobs == set(knobs_of(name))
+    options = {p for p in inspect.signature(target).parameters if p != "arch"}
+    assert options == set(options_of(name))
     assert build(name).name == target.__module__.rpartition(".")[2]
 
 
@@ -104,8 +104,8 @@ def test_yaml_names_its_file_and_exactly_the_knobs_of_the_constructor(name):
 def test_every_yaml_opens_with_its_paper_and_explains_each_knob(name):
     first, *rest = (CONF / f"{name}.yaml").read_text().splitlines()
     assert first.startswith("# ") and "https://" in first
-    knobs = [line for line in rest if line.startswith("  ") and "_target_" not in line]
-    assert all(" # " in line for line in knobs)
+    options = [line for line in rest if line.startswith("  ") and "_target_" not in line]
+    assert all(" # " in line for line in options)
 
 
 @every_method

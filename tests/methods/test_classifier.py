@@ -164,14 +164,15 @@ def test_a_negative_posthoc_tau_is_refused():
 # contradictory pairs are told why
 
 
-def test_a_log_prior_taken_out_twice_is_warned_of(caplog):
+def test_a_log_prior_corrected_for_twice_is_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
         classifier(loss=BalancedSoftmax())
         classifier(posthoc_tau=1.0)
     assert not caplog.records
     classifier(loss=BalancedSoftmax(), posthoc_tau=1.0)
     assert (
-        "loss=balanced_softmax: the log frequency of the classes is taken out twice" in caplog.text
+        "loss=balanced_softmax: the log class frequencies are corrected for twice"
+        in caplog.text
     )
 
 
@@ -196,7 +197,7 @@ def test_scaling_the_features_of_a_cosine_head_is_said_to_do_nothing(caplog):
         method = classifier(head)
         method.feature_scaling = FeatureScaling("rank", 1.0, None)
         assembly.warn_of_contradictions(method, SimpleNamespace())
-        assert ("feature_scaling changes nothing" in caplog.text) is warned
+        assert ("feature_scaling has no effect" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("name", ("lws", "ncm"))
@@ -205,7 +206,7 @@ def test_heads_of_a_second_stage_are_not_trained_from_nothing(name):
 
     node = OmegaConf.load(CONF / "head" / f"{name}.yaml")
     method = classifier(assembly.instantiate("head", node, _partial_=True))
-    with pytest.raises(assembly.Refused, match=f"say mode={name} run=RUN_FOLDER"):
+    with pytest.raises(assembly.Refused, match=f"use mode={name} run=RUN_FOLDER"):
         assembly.refuse_second_stages(method)
     assembly.refuse_second_stages(classifier())
 

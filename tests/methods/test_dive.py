@@ -37,10 +37,10 @@ def teacher(n_classes: int = C) -> Method:
     return UnnormalizedSCE(TinyArch(n_classes)).double()
 
 
-def dive(student=balanced, *, seed: int = 2, taught: bool = True, use_vmf=False, **knobs) -> DiVE:
+def dive(student=balanced, *, seed: int = 2, taught: bool = True, use_vmf=False, **options) -> DiVE:
     torch.manual_seed(seed)
     usual = {"temperature": 3.0, "power": 0.5, "weight": 0.5, "student_temperature": None}
-    method = DiVE(TinyArch(C, use_vmf=use_vmf), student, "RUN", **(usual | knobs)).double()
+    method = DiVE(TinyArch(C, use_vmf=use_vmf), student, "RUN", **(usual | options)).double()
     method.prepare(lambda: [batch()["examples"]], COUNTS)
     if taught:
         method.set_teacher(teacher())
@@ -178,7 +178,7 @@ def test_hooks_reach_the_student():
 
 
 def test_a_teacher_of_other_classes_is_refused():
-    with pytest.raises(ValueError, match="RUN tells 4 classes apart, this student 5"):
+    with pytest.raises(ValueError, match="RUN has 4 classes, this student 5"):
         dive(taught=False).set_teacher(teacher(4))
 
 
@@ -197,13 +197,13 @@ def test_training_without_a_teacher_is_refused():
 
 
 @pytest.mark.parametrize(
-    "knobs",
+    "options",
     (
         {"temperature": 0.0}, {"temperature": float("nan")}, {"power": -1.0},
         {"weight": 1.5}, {"weight": -0.1}, {"student_temperature": 0.0},
     ),
 )  # fmt: skip
-def test_knobs_out_of_range_are_refused_by_name(knobs):
-    (name,) = knobs
+def test_options_out_of_range_are_refused_by_name(options):
+    (name,) = options
     with pytest.raises(ValueError, match=f"method.params.{name} must be"):
-        dive(**knobs)
+        dive(**options)

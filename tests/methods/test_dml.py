@@ -36,9 +36,9 @@ class FewFeatures(TinyArch):
         return self.projection(features)
 
 
-def dml(name: str, miner=None, **knobs) -> DML:
+def dml(name: str, miner=None, **options) -> DML:
     torch.manual_seed(0)
-    return DML(FewFeatures(4, 3), assembly.instantiate("criterion", node(name, **knobs)), miner)
+    return DML(FewFeatures(4, 3), assembly.instantiate("criterion", node(name, **options)), miner)
 
 
 def composed(*overrides: str):

@@ -131,7 +131,7 @@ def test_factors_come_back_from_a_checkpoint():
 @pytest.mark.parametrize(
     ("mode", "strength"), [("linear", 1.0), ("rank", -1.0), ("rank", math.nan)]
 )
-def test_wrong_knobs_are_refused(mode, strength):
+def test_wrong_values_are_refused(mode, strength):
     with pytest.raises(ValueError, match=r"feature_scaling.params.(mode|strength) must be"):
         FeatureScaling(mode, strength, None)
 

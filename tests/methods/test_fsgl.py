@@ -7,12 +7,12 @@ import torch
 
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
-from vmf_embeddings.methods.fsgl import FSGL, cumulative_alpha, inconsistency, label_weights
+from vmf_embeddings.methods.fsgl import FSGL, consistency_loss, cumulative_alpha, label_weights
 from vmf_embeddings.methods.mixing import mix_views
 
 C, D, E = 5, 3, 8
 COUNTS = torch.tensor([40, 20, 10, 5, 2])
-KNOBS = {
+OPTIONS = {
     "beta": 1.0,
     "adjust_lambda": False,
     "label_weighting": 1.2,
@@ -27,9 +27,9 @@ BATCH = {
 }
 
 
-def built(strength=0.5, mode="rank", epoch=3, **knobs):
+def built(strength=0.5, mode="rank", epoch=3, **options):
     torch.manual_seed(0)
-    method = FSGL(TinyArch(C, D), **KNOBS | knobs).double()
+    method = FSGL(TinyArch(C, D), **OPTIONS | options).double()
     method.configure(margin_warmup_epochs=0, n_epochs=E)
     method.prepare(lambda: [], COUNTS)
     method.feature_scaling = FeatureScaling(mode, strength, round_decimals=None).double()
@@ -134,16 +134,16 @@ def test_label_weights_have_mean_one_and_the_published_ends(n_classes, ends):
 
 def test_inconsistency_is_symmetric_bounded_and_blind_to_length():
     p, h = (normal(4, 6), normal(4, 6, seed=1)), (normal(4, 6, seed=2), normal(4, 6, seed=3))
-    value = inconsistency(p, h)
-    torch.testing.assert_close(inconsistency(p[::-1], h[::-1]), value)
-    torch.testing.assert_close(inconsistency((3 * p[0], p[1]), (h[0], 0.1 * h[1])), value)
-    assert inconsistency(p, p[::-1]).item() == pytest.approx(-2)
+    value = consistency_loss(p, h)
+    torch.testing.assert_close(consistency_loss(p[::-1], h[::-1]), value)
+    torch.testing.assert_close(consistency_loss((3 * p[0], p[1]), (h[0], 0.1 * h[1])), value)
+    assert consistency_loss(p, p[::-1]).item() == pytest.approx(-2)
     assert -2 <= value <= 2
 
 
 def test_nothing_flows_back_through_the_target_of_the_consistency():
     p, h = normal(4, 6).requires_grad_(), normal(4, 6, seed=1).requires_grad_()
-    inconsistency((p, p), (h, h)).backward()
+    consistency_loss((p, p), (h, h)).backward()
     assert p.grad.any() and h.grad is None
 
 
@@ -212,13 +212,13 @@ def test_both_classifiers_decay_alike():
         {"sam_perturb_loss": "none"},
     ),
 )
-def test_wrong_knobs_are_refused_by_their_names(wrong):
+def test_wrong_values_are_refused_by_their_names(wrong):
     with pytest.raises(ValueError, match=f"method.params.{next(iter(wrong))}"):
-        FSGL(TinyArch(C, D), **KNOBS | wrong)
+        FSGL(TinyArch(C, D), **OPTIONS | wrong)
 
 
 def test_counts_of_other_classes_are_refused():
-    method = FSGL(TinyArch(C, D), **KNOBS)
+    method = FSGL(TinyArch(C, D), **OPTIONS)
     for counts in (COUNTS[:4], torch.tensor([4, 3, 2, 1, 0])):
         with pytest.raises(ValueError, match=r"images of 4; say arch\.params\.n_classes=null"):
             method.prepare(lambda: [], counts)

@@ -11,10 +11,10 @@ from vmf_embeddings.methods.mixing import (
     blend,
     box_around,
     draw_box,
-    draw_share,
+    draw_lambda,
     mix_views,
+    mixed_labels,
     paste,
-    soft_labels,
 )
 
 C = 4
@@ -27,7 +27,7 @@ def mixed(adjust_lambda=False, seed=0, beta=1.0):
     torch.manual_seed(seed)
     mixtures = mix_views(EXAMPLES, LABELS, C, beta, adjust_lambda=adjust_lambda)
     torch.manual_seed(seed)
-    share = draw_share(beta)
+    share = draw_lambda(beta)
     return *mixtures, share, draw_box(4, 5, share)
 
 
@@ -79,7 +79,7 @@ def test_the_seed_of_torch_decides_what_is_mixed():
 def test_lambda_has_the_mean_and_the_variance_of_its_distribution():
     torch.manual_seed(0)
     for beta in (0.5, 1.0, 4.0):
-        draws = torch.tensor([draw_share(beta) for _ in range(1500)])
+        draws = torch.tensor([draw_lambda(beta) for _ in range(1500)])
         variance = 1 / (4 * (2 * beta + 1))
         assert (draws.mean() - 0.5).abs() < 5 * (variance / 1500) ** 0.5
         assert (draws.var() / variance - 1).abs() < 0.2  # 5 standard errors at least
@@ -107,8 +107,8 @@ def test_the_centre_of_a_box_is_uniform():
 
 def test_clipping_leaves_more_than_lambda_on_small_pictures():
     torch.manual_seed(0)
-    shares = [draw_share(1.0) for _ in range(1500)]
-    gaps = [1 - draw_box(32, 32, share).local_batches(32, 32) - share for share in shares]
+    shares = [draw_lambda(1.0) for _ in range(1500)]
+    gaps = [1 - draw_box(32, 32, share).area_fraction(32, 32) - share for share in shares]
     assert abs(sum(gaps) / 1500 - 0.168) < 0.02
 
 
@@ -118,7 +118,7 @@ def test_a_share_of_one_keeps_the_first_and_zero_the_second():
     assert torch.equal(blend(one, other, 0.0), other)
     assert torch.equal(paste(one, other, box_around(2, 3, 4, 5, 1.0)), one)
     assert torch.equal(paste(one, other, Box(0, 4, 0, 5)), other)
-    assert torch.equal(soft_labels(LABELS[:3], LABELS[3:], 1.0, C).argmax(1), LABELS[:3])
+    assert torch.equal(mixed_labels(LABELS[:3], LABELS[3:], 1.0, C).argmax(1), LABELS[:3])
 
 
 @pytest.mark.parametrize(

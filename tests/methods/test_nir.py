@@ -22,7 +22,7 @@ from vmf_embeddings.methods.nir import NIR, own_proxies
 
 B, C, D = 24, 5, 8
 FLOW = {"blocks": 2, "depth": 3, "width": 6}
-KNOBS = {
+OPTIONS = {
     "flow": FLOW, "flow_objective": "exp", "w_flow": 1.0, "w_align": 0.01, "noise": 0.0,
     "logmatch": 1.0, "pair_perc": 1.0, "proxy_lr_factor": 4000, "flow_lr_factor": 50,
 }  # fmt: skip
@@ -44,11 +44,11 @@ def centres() -> SoftTriple:
     return SoftTriple(3, margin=0.01, gamma=0.1, scale=8.0, reg_weight=0.2, lr_factor=1)
 
 
-def nir(n_classes: int = C, dim: int = D, criterion=None, miner=None, **knobs) -> NIR:
+def nir(n_classes: int = C, dim: int = D, criterion=None, miner=None, **options) -> NIR:
     torch.manual_seed(0)
     arch = TinyArch(n_classes, dim)
     arch.normalize = True
-    return NIR(arch, criterion or anchor(), miner, **KNOBS | knobs).double()
+    return NIR(arch, criterion or anchor(), miner, **OPTIONS | options).double()
 
 
 def rows(seed: int = 0) -> Tensor:
@@ -61,10 +61,10 @@ LABELS = torch.arange(B) % C
 # equal to published code
 
 
-def of_golden(data, case: str, **knobs) -> tuple[NIR, Tensor, Tensor]:
+def of_golden(data, case: str, **options) -> tuple[NIR, Tensor, Tensor]:
     """The method with a golden's flow and proxies; rows with gradient, and their labels."""
     flow, proxies = flow_of(data, case), torch.tensor(data[f"{case}/proxies"]).double()
-    method = nir(*proxies.shape, w_align=data[f"{case}/w_align"].item(), **knobs)
+    method = nir(*proxies.shape, w_align=data[f"{case}/w_align"].item(), **options)
     method.flow, method.criterion.proxies.data = flow, proxies
     x = torch.tensor(data[f"{case}/x"]).double().requires_grad_()
     return method, x, torch.tensor(data[f"{case}/labels"])
@@ -315,7 +315,7 @@ class Miner:
 
 
 @pytest.mark.parametrize(
-    "knobs, said",
+    "options, said",
     (
         ({"criterion": NoProxies()}, "criterion=proxy_anchor"),
         ({"miner": Miner()}, "miner=none"),
@@ -328,9 +328,9 @@ class Miner:
         ({"w_flow": 0.0, "w_align": 0.0}, "both"),
     ),
 )
-def test_what_does_not_fit_is_refused(knobs, said):
+def test_what_does_not_fit_is_refused(options, said):
     with pytest.raises(ValueError, match=said):
-        nir(**knobs)
+        nir(**options)
 
 
 def test_logits_are_those_of_the_criterion_and_geometry_is_the_cosine():

@@ -14,7 +14,7 @@ from vmf_embeddings.miners.base import Triplets
 
 pytest.importorskip("pytorch_metric_learning", reason="an extra: pytorch-metric-learning")
 Z, Y = normal(12, 3), torch.arange(12) % 4
-KNOBS = {
+OPTIONS = {
     "loss": "ProxyAnchorLoss",
     "miner": None,
     "distance": None,
@@ -25,9 +25,9 @@ KNOBS = {
 }
 
 
-def made_pml(n_classes: int = 4, dim: int = 3, **knobs) -> PML:
+def made_pml(n_classes: int = 4, dim: int = 3, **options) -> PML:
     torch.manual_seed(0)
-    return PML(TinyArch(n_classes, dim), **KNOBS | knobs).double()
+    return PML(TinyArch(n_classes, dim), **OPTIONS | options).double()
 
 
 def spec(name: str, **arguments) -> dict:
@@ -56,8 +56,8 @@ ROWS = {
 def test_loss_by_name_equals_the_golden(golden, row):
     data = golden("pml_losses")
     for case in cases(data):
-        at, (loss, knobs) = f"{case}/{row}", ROWS[row]
-        loss = loss | {k: float(data[f"{at}/{k}"]) for k in knobs}
+        at, (loss, options) = f"{case}/{row}", ROWS[row]
+        loss = loss | {k: float(data[f"{at}/{k}"]) for k in options}
         if row == "arcface":
             loss["margin"] = float(data[f"{at}/margin_degrees"])
         miner = {}
@@ -85,7 +85,7 @@ DOT = spec("DotProductSimilarity", normalize_embeddings=False)
 MEAN = "MeanReducer"
 TRIPLETS = Triplets(*torch.tensor([[0, 4, 1], [5, 9, 2], [3, 7, 4], [8, 0, 6], [2, 6, 11]]).T)
 
-# our criterion, its knobs, the library's loss with what must be said to make it the same
+# our criterion, its options, the library's loss with what must be said to make it the same
 SAME = [
     ("contrastive", {}, {"loss": spec("ContrastiveLoss"), "distance": PLAIN, "reducer": MEAN}),
     ("triplet", {}, {
@@ -103,12 +103,12 @@ SAME = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "knobs", "library"), SAME)
-def test_our_criteria_are_the_librarys_once_its_conventions_are_named(name, knobs, library):
+@pytest.mark.parametrize(("name", "options", "library"), SAME)
+def test_our_criteria_are_the_librarys_once_its_conventions_are_named(name, options, library):
     x = normalize(normal(12, 3), dim=-1)
-    takes_triplets = made(name, **knobs).takes == "triplets"
+    takes_triplets = made(name, **options).takes == "triplets"
     mined = TRIPLETS if takes_triplets else None
-    ours = made(name, n_classes=4, dim=3, **knobs)(x, Y, mined)
+    ours = made(name, n_classes=4, dim=3, **options)(x, Y, mined)
     method = made_pml(**library)
     if takes_triplets:
         method.miner = lambda embeddings, labels: tuple(TRIPLETS)
@@ -117,20 +117,20 @@ def test_our_criteria_are_the_librarys_once_its_conventions_are_named(name, knob
 
 def test_soft_triple_is_the_librarys_with_its_sparse_centres():
     regularizer = spec("SparseCentersRegularizer", num_classes=4, centers_per_class=2)
-    knobs = {"centers_per_class": 2, "la": 8, "gamma": 0.1, "margin": 0.01}
+    options = {"centers_per_class": 2, "la": 8, "gamma": 0.1, "margin": 0.01}
     weighted = {"weight_regularizer": regularizer, "weight_reg_weight": 0.2}
-    method = made_pml(loss=spec("SoftTripleLoss", **knobs, **weighted))
+    method = made_pml(loss=spec("SoftTripleLoss", **options, **weighted))
     criterion = made("soft_triple", n_classes=4, dim=3)
     criterion.proxies.data = method.objective.fc.data.T.reshape(4, 2, 3)
     torch.testing.assert_close(criterion(Z, Y), method.loss(Z, Y), rtol=1e-7, atol=0)
 
 
 def test_the_angular_part_is_the_librarys():
-    knobs = {"angular_weight": 1.0, "l2_weight": 0.0}
+    options = {"angular_weight": 1.0, "l2_weight": 0.0}
     paired = torch.arange(6).repeat_interleave(2)
     method, plain = made_pml(loss=spec("AngularLoss", alpha=45)), made("npair", l2_weight=0.0)
     unit = normalize(Z, dim=-1)  # the library normalises anchors and positives alone
-    ours = made("angular", **knobs)(unit, paired) - plain(unit, paired)
+    ours = made("angular", **options)(unit, paired) - plain(unit, paired)
     torch.testing.assert_close(ours, method.loss(unit, paired), rtol=1e-6, atol=1e-9)
 
 
@@ -206,10 +206,10 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("knobs", "words"), MISTAKES)
-def test_mistakes_are_named_with_what_is_near(knobs, words):
+@pytest.mark.parametrize(("options", "words"), MISTAKES)
+def test_mistakes_are_named_with_what_is_near(options, words):
     with pytest.raises(ValueError, match=words):
-        made_pml(**knobs)
+        made_pml(**options)
 
 
 def test_without_the_library_the_error_says_how_to_install_it(monkeypatch):

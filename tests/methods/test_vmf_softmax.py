@@ -14,7 +14,7 @@ from vmf_embeddings import directional, native
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
 
-KNOBS = {
+OPTIONS = {
     "n_samples": 10,
     "normalizer": "exact",
     "vmf_sampler": "exact",
@@ -23,10 +23,10 @@ KNOBS = {
 }
 
 
-def build(n_classes: int = 5, embedding_dim: int = 3, **knobs: object) -> VMFSoftmax:
+def build(n_classes: int = 5, embedding_dim: int = 3, **options: object) -> VMFSoftmax:
     torch.manual_seed(0)
     arch = TinyArch(n_classes, embedding_dim, use_vmf=True, learn_temp=True)
-    return VMFSoftmax(arch, **{**KNOBS, **knobs})
+    return VMFSoftmax(arch, **{**OPTIONS, **options})
 
 
 def images(n: int = 40) -> torch.Tensor:
@@ -272,7 +272,7 @@ def test_a_checkpoint_of_2021_brings_its_scale(key):
 
 
 @pytest.mark.parametrize(
-    "knob, value",
+    "option, value",
     [
         ("normalizer", "fast"),
         ("vmf_sampler", "wood"),
@@ -280,9 +280,9 @@ def test_a_checkpoint_of_2021_brings_its_scale(key):
         ("estimator", "mirror"),
     ],
 )
-def test_unknown_choices_list_the_known_ones(knob, value):
-    with pytest.raises(ValueError, match=f"method.params.{knob} must be one of .*'{value}'"):
-        build(**{knob: value})
+def test_unknown_choices_list_the_known_ones(option, value):
+    with pytest.raises(ValueError, match=f"method.params.{option} must be one of .*'{value}'"):
+        build(**{option: value})
 
 
 def test_impossible_numbers_are_refused():
@@ -291,7 +291,7 @@ def test_impossible_numbers_are_refused():
     with pytest.raises(ValueError, match="embedding_dim >= 2"):
         build(embedding_dim=1)
     with pytest.raises(ValueError, match=r"kappa_confidence must lie in \(0, 1\)"):
-        VMFSoftmax(TinyArch(use_vmf=True, kappa_confidence=1.0), **KNOBS)
+        VMFSoftmax(TinyArch(use_vmf=True, kappa_confidence=1.0), **OPTIONS)
 
 
 def test_antithetic_loss_has_the_expectation_of_the_independent_one():
@@ -309,11 +309,11 @@ def test_antithetic_loss_has_the_expectation_of_the_independent_one():
 NOT_FOR_PAIRS = ({"n_samples": 3}, {"normalizer": "approx"}, {"vmf_sampler": "reference"})
 
 
-@pytest.mark.parametrize("knobs", NOT_FOR_PAIRS)
-def test_pairs_are_refused_by_name_and_left_by_default_where_they_do_not_apply(knobs):
+@pytest.mark.parametrize("options", NOT_FOR_PAIRS)
+def test_pairs_are_refused_by_name_and_left_by_default_where_they_do_not_apply(options):
     with pytest.raises(ValueError, match="estimator=antithetic needs"):
-        build(estimator="antithetic", **knobs)
-    assert build(**knobs).estimator == "iid"
+        build(estimator="antithetic", **options)
+    assert build(**options).estimator == "iid"
 
 
 def test_pairs_are_the_default():

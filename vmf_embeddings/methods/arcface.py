@@ -30,8 +30,8 @@ def arcface_loss(
     """Mean cross-entropy of scaled cosines, a margin added to the angle of the target class.
 
     Args:
-        embeddings: [B, D], any length.
-        class_weights: [C, D], any length.
+        embeddings: [B, D], any norm.
+        class_weights: [C, D], any norm.
         labels: target classes [B], 0..C-1.
         beta: inverse temperature, > 0, scalar.
         margin: in radians, >= 0.
@@ -51,14 +51,14 @@ def arcface_loss(
 
 
 class ArcFace(Method):
-    """Cosine softmax with an angular margin during training; predictions are without it.
+    """Cosine softmax with an angular margin in the training loss, without it in `logits`.
 
     Args:
         arch: the backbone.
         m: margin in radians.
-        margin_warmup_epochs: epochs before the margin is switched on; None = what the data set
-            asks for.
-        monotone: whether the target's logit still falls where the angle is above pi - m, see
+        margin_warmup_epochs: number of first epochs without the margin; None = that of the data
+            set.
+        monotone: whether the target's logit decreases with the angle above pi - m too, see
             `add_angular_margin`; False = as in 2021.
     """
 
@@ -79,16 +79,16 @@ class ArcFace(Method):
 
     @property
     def margin(self) -> float:
-        """The margin of the present epoch in radians."""
+        """Margin in the current epoch, in radians."""
         return self.m if self.epoch >= (self.margin_warmup_epochs or 0) else 0.0
 
     def configure(self, *, margin_warmup_epochs: int, n_epochs: int | None = None) -> None:
-        """Takes the data set's warm-up unless the configuration gave one."""
+        """Uses the data set's number of warm-up epochs unless the configuration gives one."""
         if self.margin_warmup_epochs is None:
             self.margin_warmup_epochs = margin_warmup_epochs
 
     def begin_epoch(self, epoch: int) -> None:
-        """Decides whether the margin is on."""
+        """Stores the epoch, on which `margin` depends."""
         self.epoch = epoch
 
     @full_precision
@@ -99,10 +99,10 @@ class ArcFace(Method):
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> logits [B, C], no margin."""
+        """Embeddings [B, D] -> logits [B, C], without the margin."""
         return self.class_parameters.beta * cosines(embeddings, self.class_parameters.weight)
 
     @property
     def geometry(self) -> Cosine:
-        """Cosine of the embeddings."""
+        """Embeddings are compared by their cosine."""
         return Cosine()

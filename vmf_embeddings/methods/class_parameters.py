@@ -1,4 +1,4 @@
-"""Class weights and temperature: what a method puts on top of a backbone."""
+"""Class weights and temperature, the parameters of a method besides its backbone."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from vmf_embeddings.archs.base import ClassSpec
 
 
 class ClassParameters(nn.Module):
-    """One weight vector per class [C, D] and, where the method has one, a log temperature tau.
+    """One weight vector per class [C, D] and, with `has_temperature`, a log temperature tau.
 
-    tau is a parameter if `spec.learn_temp`, otherwise a buffer that stays at `spec.init_temp`; its
-    name in a state dict is the same, so that a checkpoint fits both.
+    tau is a parameter if `spec.learn_temp`, otherwise a buffer with the value `spec.init_temp`.
+    Its name in a state dict is the same, so checkpoints load in either case.
     """
 
     def __init__(
@@ -32,17 +32,21 @@ class ClassParameters(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
+        """exp(tau) = 1/beta, scalar; 1 without a temperature."""
         return self.weight.new_ones(()) if self.tau is None else self.tau.exp()
 
     @property
     def beta(self) -> Tensor:
-        """exp(-tau), what logits are multiplied by, scalar."""
+        """exp(-tau), the factor of the logits, scalar; 1 without a temperature."""
         return self.weight.new_ones(()) if self.tau is None else (-self.tau).exp()
 
 
 def known_classes(spec: ClassSpec) -> int:
-    """The number of classes, or a ValueError where nobody has said it yet."""
+    """Number of training classes C.
+
+    Raises:
+        ValueError: `spec.n_classes` is None.
+    """
     if spec.n_classes is None:
         raise ValueError(
             "The number of training classes is not known: add arch.params.n_classes=N "

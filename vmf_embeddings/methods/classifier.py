@@ -1,6 +1,6 @@
-"""The classifier: a head and a loss of one's choice on the embeddings.
+"""Classifier: any head and any loss on the embeddings.
 
-What the studies of long-tailed recognition vary, as in Kang et al. 2020, "Decoupling Representation
+Studies of long-tailed recognition vary these, such as Kang et al. 2020, "Decoupling Representation
 and Classifier", https://arxiv.org/abs/1910.09217.
 """
 
@@ -22,14 +22,14 @@ log = logging.getLogger(__name__)
 
 
 class Classifier(Method):
-    """Logits of a head under a loss; priors of the loss never reach a prediction.
+    """Loss of the logits of a head; class priors in the loss are not used in predictions.
 
     Args:
-        arch: the backbone. Its temperature is not read: the scale of the logits is the head's.
-        head: makes the head from `n_classes` and `dim`.
-        loss: on logits.
+        arch: the backbone. Its temperature is ignored: the head has a scale of the logits.
+        head: called with `n_classes` and `dim`, returns the head.
+        loss: loss on logits.
         posthoc_tau: t of post-hoc logit adjustment (Menon et al. 2021, https://arxiv.org/abs/2007.07314):
-            predictions are those of z - t log pi; 0 = none.
+            predictions use z - t log pi, with class frequencies pi; 0 = none.
     """
 
     log_prior: Tensor | None
@@ -55,15 +55,15 @@ class Classifier(Method):
         self.register_buffer("log_prior", torch.zeros(n_classes) if posthoc_tau else None)
         if posthoc_tau and loss.uses_prior:
             log.warning(
-                "method.params.posthoc_tau=%g under loss=%s: the log frequency of the classes is "
-                "taken out twice, in training by the loss and again in predictions. Use one of "
+                "method.params.posthoc_tau=%g under loss=%s: the log class frequencies are "
+                "corrected for twice, by the loss in training and again in predictions. Use one of "
                 "them: method.params.posthoc_tau=0, or loss=ce",
                 *(posthoc_tau, loss.name),
             )
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D], labels [B] or shares [B, C] -> mean loss in nats, scalar."""
+        """Embeddings [B, D], labels [B] or soft labels [B, C] -> mean loss in nats, scalar."""
         return self.objective(self.classifier(embeddings), labels, features=embeddings)
 
     @full_precision
@@ -79,27 +79,27 @@ class Classifier(Method):
 
     @property
     def geometry(self) -> Geometry:
-        """The head's: cosine where it looks at angles, else Euclidean."""
+        """Geometry of the head: cosine for heads on cosines, otherwise Euclidean."""
         return self.classifier.geometry
 
     @property
     def uses_norm(self) -> bool:
-        """Whether the head's logits hang on how long embeddings are."""
+        """Whether the head's logits depend on the norm of the embeddings."""
         return self.classifier.uses_norm
 
     @property
     def class_weights(self) -> Tensor | None:
-        """[C, D] of the head, or None where it has none in the space of the embeddings."""
+        """Class weights of the head [C, D], or None if it has none in the space of embeddings."""
         return self.classifier.weight
 
     @property
     def temperature(self) -> Tensor:
-        """1 / scale of the head, scalar."""
+        """1 / scale of the head, scalar; not the temperature of `arch`."""
         return 1 / self.classifier.scale.to(next(self.parameters(), torch.ones(())))
 
     @property
     def second_stage(self) -> str | None:
-        """The mode that the head wants, where it needs a trained run."""
+        """The second-stage `mode=` of the head; None = it can be trained from scratch."""
         return self.classifier.second_stage
 
     @property
@@ -108,17 +108,17 @@ class Classifier(Method):
         return self.objective.uses_prior
 
     def status(self) -> dict[str, float]:
-        """The temperature, where the head has one."""
+        """The temperature, if the head has a scale."""
         if not self.classifier.has_scale:
             return {}
         return {"temperature": float(self.temperature.detach())}
 
     def undecayed_parameters(self) -> list[torch.nn.Parameter]:
-        """The head's."""
+        """Parameters of the head without weight decay."""
         return self.classifier.undecayed_parameters()
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Hands the images per class [C] to the loss and to the post-hoc adjustment."""
+        """Passes the images per class [C] to the loss and to the post-hoc adjustment."""
         if self.objective.needs_class_counts or self.log_prior is not None:
             self._refuse_other_classes(class_counts)
         self.objective.prepare(class_counts)
@@ -129,10 +129,10 @@ class Classifier(Method):
     def _refuse_other_classes(self, class_counts: Tensor) -> None:
         if len(class_counts) != self.classifier.n_classes:
             raise ValueError(
-                f"the training split counts images of {len(class_counts)} classes, the head has "
+                f"the training split has {len(class_counts)} classes, the head has "
                 f"{self.classifier.n_classes}; say arch.params.n_classes=null."
             )
 
     def begin_epoch(self, epoch: int) -> None:
-        """Tells the loss, whose weights may begin late."""
+        """Passes the epoch to the loss, whose class weights may start at a later epoch."""
         self.objective.begin_epoch(epoch)

@@ -1,9 +1,15 @@
-"""Cross-entropy of scaled cosines without normalised class weights: what cosine heads share.
+"""Cross-entropy of scaled cosines, computed without copying normalised class weights.
 
-With S = z.w, |z| = 1, the logits are L = beta S / |w|: dividing a [B, C] matrix by lengths is exact
-and cheaper than dividing the class weights [C, D], which are then read once for lengths and
-products alike. The gradient G = dloss/dL is formed while the logits are in the cache. From it
-dloss/dbeta = sum(G L) / beta, and the lengths add - w_j / |w_j|^2 sum_b(G_bj L_bj) to dloss/dw_j.
+With unit z and S = z.w, the logits are L = beta S / |w|. Dividing the matrix S [B, C] by the norms
+is exact and cheaper than normalising the class weights [C, D]. The forward pass already computes
+the gradient, block by block while the logits are in the cache: with G = dloss/dL,
+
+    dloss/dS = G beta / |w|
+    dloss/dbeta = sum_bj G_bj L_bj / beta
+    dloss/dw_j = sum_b dloss/dS_bj z_b - w_j / |w_j|^2 sum_b G_bj L_bj
+
+A `shift` v(t) replaces the cosine t of the target class: L_by = beta v(t_b), and G_by is multiplied
+by the slope v'(t_b).
 """
 
 from collections.abc import Callable
@@ -12,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-EPSILON = 1e-12  # shorter vectors are not brought to length 1, as in torch's `normalize`
-CPU_CLASSES = 2**18  # numbers of class weights a block and thread: they stay in the cache
-CPU_TILE = 2**17  # logits a tile and thread
+EPSILON = 1e-12  # vectors of smaller norm are not normalised, as in torch's `normalize`
+CPU_CLASSES = 2**18  # entries of the class weights per block and thread, which fit the cache
+CPU_TILE = 2**17  # logits per block and thread
 DEVICE_BLOCK = 2**26
 
 Shift = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -29,18 +35,18 @@ def cosine_cross_entropy(
 ) -> Tensor:
     """Mean cross-entropy of the logits beta cos(z, w).
 
-    One matrix [B, C] is kept for the backward pass.
+    One matrix [B, C] is stored for the backward pass.
 
     Args:
-        embeddings: [B, D], any length.
-        class_weights: [C, D], any length; the cosine with a vector of length 0 is 0.
+        embeddings: [B, D], any norm.
+        class_weights: [C, D], any norm; the cosine with a vector of norm 0 is 0.
         labels: target classes [B], 0..C-1.
         beta: inverse temperature, > 0, scalar.
-        shift: what stands for the cosine with the target class: cosines [B] in float64 -> values
-            and slopes [B].
+        shift: replaces the cosine with the target class, such as `add_angular_margin`: cosines [B]
+            in float64 -> values v and slopes dv/dt [B].
 
     Returns:
-        Scalar in nats, differentiable once in all but the labels.
+        Scalar in nats, differentiable once with respect to all but the labels.
 
     Example:
         >>> z, y = torch.tensor([[3.0, 4.0]]), torch.tensor([1])
@@ -63,64 +69,65 @@ class _CosineCrossEntropy(torch.autograd.Function):
         beta: Tensor,
         shift: Shift | None,
     ) -> Tensor:
-        through, lengths = _products(unit, weights)
-        inverse = lengths.clamp_min(EPSILON).reciprocal()
+        products, norms = _products(unit, weights)  # products becomes dloss/dS below
+        inverse = norms.clamp_min(EPSILON).reciprocal()
         scale, labels = beta * inverse, labels[:, None]
         loss, grad_beta = unit.new_zeros(()), torch.zeros_like(beta)
-        along = torch.zeros_like(lengths)
+        grad_dot_logits = torch.zeros_like(norms)  # sum_b G_bj L_bj
         cosine, value, slope = (None, None, None)
         if shift is not None:
             cosine, value, slope = _shifted(unit, weights, labels, shift)
         for rows in _blocks(len(unit), len(weights), CPU_TILE, unit.device):
-            logits, own = through[rows].mul_(scale), labels[rows]
+            logits, target = products[rows].mul_(scale), labels[rows]
             if shift is not None:
-                logits.scatter_(1, own, beta * value[rows])
+                logits.scatter_(1, target, beta * value[rows])
             gradient = logits.log_softmax(-1)
-            loss -= gradient.gather(1, own).sum()
+            loss -= gradient.gather(1, target).sum()
             gradient.exp_()
-            excess = gradient.gather(1, own) - 1
-            gradient.scatter_(1, own, excess)
+            grad_target = gradient.gather(1, target) - 1  # softmax - one_hot
+            gradient.scatter_(1, target, grad_target)
             logits.mul_(gradient)
             if shift is not None:
-                moved = excess * slope[rows]
-                gradient.scatter_(1, own, moved)
-                logits.scatter_(1, own, beta * moved * cosine[rows])
-                grad_beta += (excess * value[rows] - moved * cosine[rows]).sum()
-            along += logits.sum(0)
-            torch.mul(gradient, scale, out=logits)  # the gradient with respect to S
-        grad_beta += along.sum() / beta
-        along *= inverse.square() * (lengths >= EPSILON)
-        ctx.save_for_backward(unit, weights, through, along, grad_beta)
+                grad_cosine = grad_target * slope[rows]
+                gradient.scatter_(1, target, grad_cosine)
+                logits.scatter_(1, target, beta * grad_cosine * cosine[rows])
+                # the sum over grad_dot_logits / beta counts the cosine, not the value
+                grad_beta += (grad_target * value[rows] - grad_cosine * cosine[rows]).sum()
+            grad_dot_logits += logits.sum(0)
+            torch.mul(gradient, scale, out=logits)  # dloss/dS, in place of the products
+        grad_beta += grad_dot_logits.sum() / beta
+        norm_coeff = grad_dot_logits * inverse.square() * (norms >= EPSILON)
+        ctx.save_for_backward(unit, weights, products, norm_coeff, grad_beta)
         return loss / len(unit)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        unit, weights, through, along, grad_beta = ctx.saved_tensors
+        unit, weights, grad_products, norm_coeff, grad_beta = ctx.saved_tensors
         grad = grad / len(unit)
         grad_unit, grad_weights = torch.zeros_like(unit), torch.empty_like(weights)
-        scaled, along = unit * grad, (along * grad)[:, None]
+        scaled, norm_coeff = unit * grad, (norm_coeff * grad)[:, None]
         for block in _blocks(*weights.shape, CPU_CLASSES, weights.device):
-            torch.mm(through[:, block].T, scaled, out=grad_weights[block])
-            grad_weights[block].addcmul_(weights[block], along[block], value=-1)
-            grad_unit.addmm_(through[:, block], weights[block])
+            torch.mm(grad_products[:, block].T, scaled, out=grad_weights[block])
+            grad_weights[block].addcmul_(weights[block], norm_coeff[block], value=-1)
+            grad_unit.addmm_(grad_products[:, block], weights[block])
         return grad_unit.mul_(grad), grad_weights, None, grad * grad_beta, None
 
 
 def _products(unit: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Inner products [B, C], and the lengths of the weights [C]."""
-    products, lengths = unit.new_empty(len(unit), len(weights)), torch.empty_like(weights[:, 0])
+    """Inner products [B, C], and norms of the class weights [C]."""
+    products, norms = unit.new_empty(len(unit), len(weights)), torch.empty_like(weights[:, 0])
     for block in _blocks(*weights.shape, CPU_CLASSES, weights.device):
-        torch.linalg.vector_norm(weights[block], dim=-1, out=lengths[block])
+        torch.linalg.vector_norm(weights[block], dim=-1, out=norms[block])
         torch.mm(unit, weights[block].T, out=products[:, block])
-    return products, lengths
+    return products, norms
 
 
 def _shifted(
     unit: Tensor, weights: Tensor, labels: Tensor, shift: Shift
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cosine with the target class, the value to stand for it, and its slope, [B, 1] each."""
-    pair = (unit.double(), weights[labels.squeeze(1)].double())  # shifts may be steep near +-1
+    """Cosine with the target class, its replacement v, and the slope of v, [B, 1] each."""
+    pair = (unit.double(), weights[labels.squeeze(1)].double())  # the slope can be large near +-1
     unit, own = (nn.functional.normalize(vectors, dim=-1) for vectors in pair)
     cosine = (unit * own).sum(-1)
     columns = (cosine, *shift(cosine))
@@ -128,7 +135,7 @@ def _shifted(
 
 
 def _blocks(n: int, width: int, cpu_block: int, device: torch.device) -> list[slice]:
-    """Rows of [n, width] by blocks that fit the cache, or the device."""
+    """Slices of the n rows of [n, width], in blocks that fit the cache or device memory."""
     block = cpu_block * torch.get_num_threads() if device.type == "cpu" else DEVICE_BLOCK
     height = max(1, block // width)
     return [slice(first, first + height) for first in range(0, n, height)]

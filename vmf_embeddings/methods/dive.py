@@ -1,4 +1,4 @@
-"""DiVE: any method learns from its labels and from the virtual examples of a frozen teacher.
+"""DiVE: a method trained on its labels and on the softened predictions of a frozen teacher.
 
 He, Wu, Wei 2021, "Distilling Virtual Examples for Long-tailed Recognition", ICCV,
 https://arxiv.org/abs/2103.15042.
@@ -21,7 +21,7 @@ from vmf_embeddings.methods.precision import full_precision
 class Teacher:
     """A trained method in evaluation mode, without gradients.
 
-    It is no Module, so that it is in nobody's state, parameter groups or training mode.
+    It is not an nn.Module, so that it is in no state dict, parameter group or training mode.
     """
 
     def __init__(self, method: Method) -> None:
@@ -34,22 +34,21 @@ class Teacher:
 
 
 class DiVE(Method):
-    """(1 - a) times the student's own loss plus a tau^2 KL(teacher's virtual examples || student).
+    """Loss (1 - a) L_student + a tau^2 KL(softened teacher || softened student).
 
-    The divergence compares raw logits; what the student's loss adds to them, such as the log
-    frequency of the classes, stays in that loss. For everything but training the student speaks:
-    embeddings, logits and checkpoints are its own and need no teacher. The backbone has two names
-    in them, its own and that within the student; it is one.
+    The divergence compares unadjusted logits, without what the student's loss adds to them, such as
+    log class frequencies. Embeddings, logits and checkpoints are those of the student and need no
+    teacher. The backbone has two names in a state dict, `arch` and `student.arch`; it is the same.
 
     Args:
         arch: the student's backbone.
-        student: makes the student from its backbone.
-        teacher: folder of the run to learn from, for messages; `set_teacher` takes its method.
-        temperature: tau > 0, that softens teacher and student.
-        power: p > 0, of the teacher's probabilities; 0.5 doubles its temperature, 1 leaves it.
-        weight: a in [0, 1]; 0 = the student's own loss alone, 1 = the divergence alone.
-        student_temperature: > 0, of the student alone; None = `temperature`. The factor tau^2 stays
-            the square of `temperature`.
+        student: called with the backbone, returns the student.
+        teacher: folder of the teacher's run, for messages; its method is set by `set_teacher`.
+        temperature: tau > 0, of teacher and student.
+        power: exponent of the teacher's probabilities, > 0; 0.5 doubles its temperature, 1 = off.
+        weight: a in [0, 1]; 0 = only the student's own loss, 1 = only the divergence.
+        student_temperature: > 0, of the student only; None = `temperature`. The factor tau^2 is
+            always the square of `temperature`.
     """
 
     def __init__(
@@ -69,9 +68,9 @@ class DiVE(Method):
         self.student = own
         if type(own).training_step is not Method.training_step or own.needs_global_batch:
             raise ValueError(
-                f"method=dive cannot teach method={own.name}, which has a training step of its own "
+                f"method=dive cannot train method={own.name}, which has a training step of its own "
                 "or compares the images of a batch; choose a student that learns from single "
-                "pictures and their labels, as in method@method.params.student=classifier."
+                "images and their labels, as in method@method.params.student=classifier."
             )
         self.tau, self.power, self.weight = temperature, power, weight
         self.student_tau = student_temperature
@@ -79,22 +78,22 @@ class DiVE(Method):
         self._teacher: Teacher | None = None
 
     def set_teacher(self, teacher: Method) -> None:
-        """Takes the teacher, which stays as it is; called before a training.
+        """Sets the teacher, which is frozen; called before training.
 
         Raises:
-            ValueError: it has no logits, or tells other classes apart.
+            ValueError: the teacher has another number of classes.
         """
         mine, its = (method.arch.class_spec.n_classes for method in (self.student, teacher))
         if mine != its:
             raise ValueError(
-                f"the teacher {self.teacher_run} tells {its} classes apart, this student {mine}; "
+                f"the teacher {self.teacher_run} has {its} classes, this student {mine}; "
                 "choose a teacher of the same data set, or the same arch.params.n_classes."
             )
         teacher.to(next(self.parameters()).device)
         self._teacher = Teacher(teacher)
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As usual, and the teacher's logits for the same images.
+        """Arguments of `loss`, with the teacher's logits for the same images.
 
         Raises:
             ValueError: `set_teacher` was not called.
@@ -144,53 +143,53 @@ class DiVE(Method):
         return tau**2 * distillation_divergence(own, teacher_logits, tau, self.power, student_tau)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Takes the teacher along to another device or dtype, although it is no part of this."""
+        """Moves the teacher to another device or dtype too, although it is not a submodule."""
         if self._teacher is not None:
             self._teacher.method._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
-    # everything else is the student's
+    # everything else is passed to the student
 
     @property
     def backbones(self) -> list[Arch]:
-        """The student's, and the teacher's where there is one."""
+        """Backbone of the student, and that of the teacher if it is set."""
         return [self.arch, *(self._teacher.method.backbones if self._teacher else [])]
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> the student's embeddings [B, D]."""
+        """Images [B, ch, H, W] -> embeddings [B, D] of the student."""
         return self.student.embed(images)
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> the student's logits."""
+        """Embeddings [B, D] -> logits of the student [B, C] or [B, S, C]."""
         return self.student.logits(embeddings)
 
     def unadjusted_logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> the student's raw logits."""
+        """Embeddings [B, D] -> unadjusted logits of the student [B, C] or [B, S, C]."""
         return self.student.unadjusted_logits(embeddings)
 
     @property
     def geometry(self) -> Geometry:
-        """The student's."""
+        """Geometry of the student."""
         return self.student.geometry
 
     @property
     def classifier(self) -> nn.Module | None:
-        """The student's head, where it is one of `head=`."""
+        """Head of the student, if it uses one of `head=`."""
         return getattr(self.student, "classifier", None)
 
     @property
     def class_weights(self) -> Tensor | None:
-        """The student's [C, D], or None."""
+        """Class weights of the student [C, D], or None."""
         return self.student.class_weights
 
     @property
     def temperature(self) -> Tensor:
-        """The student's, scalar; not the tau of the distillation."""
+        """Temperature of the student's logits, scalar; not the tau of the distillation."""
         return self.student.temperature
 
     @property
     def uses_norm(self) -> bool:
-        """Whether the student's loss hangs on how long embeddings are."""
+        """Whether the student's loss depends on the norm of the embeddings."""
         return self.student.uses_norm
 
     @property
@@ -199,44 +198,44 @@ class DiVE(Method):
         return self.student.uses_prior
 
     def status(self) -> dict[str, float]:
-        """The student's."""
+        """Numbers that the student reports."""
         return self.student.status()
 
     def configure(self, **known: Any) -> None:
-        """Hands on what data set and training know."""
+        """Passes everything to the student."""
         self.student.configure(**known)
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Hands the images per class [C] to the student."""
+        """Passes the images per class [C] to the student."""
         self.student.set_class_counts(class_counts)
 
     def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Hands the training images to the student."""
+        """Passes the training images to the student."""
         self.student.init_from_data(batches)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Hands on the epoch."""
+        """Passes the epoch to the student."""
         self.student.begin_epoch(epoch)
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
-        """The student's."""
+        """Parameters of the student without weight decay."""
         return self.student.undecayed_parameters()
 
     def param_groups(
         self, temp_learning_rate: float, class_weight_decay: str = "none"
     ) -> list[dict[str, Any]]:
-        """The student's; the teacher is in none."""
+        """Parameter groups of the student; the teacher is in none."""
         return self.student.param_groups(temp_learning_rate, class_weight_decay)
 
     def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads a student of 2021."""
+        """Loads a 2021 checkpoint into the student."""
         self.student.from_reference_checkpoint(checkpoint)
 
 
 def _check(
     temperature: float, power: float, weight: float, student_temperature: float | None
 ) -> None:
-    """Refuses knobs out of their range."""
+    """Refuses parameters out of their range."""
     positive = {"temperature": temperature, "power": power}
     if student_temperature is not None:
         positive["student_temperature"] = student_temperature

@@ -1,7 +1,7 @@
-"""Deep metric learning: a criterion of one's choice on the embeddings, fed by a miner or not.
+"""Deep metric learning: any criterion on the embeddings, with or without a miner.
 
-What the benchmark of Roth et al. 2020, "Revisiting Training Strategies and Generalization
-Performance in Deep Metric Learning", varies: https://arxiv.org/abs/2002.08473.
+These are what the benchmark of Roth et al. 2020, "Revisiting Training Strategies and Generalization
+Performance in Deep Metric Learning", https://arxiv.org/abs/2002.08473, varies.
 """
 
 import logging
@@ -21,12 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class DML(Method):
-    """Embeddings under a criterion, compared by the criterion's geometry.
+    """A criterion on the embeddings, which are compared by the criterion's geometry.
 
     Args:
-        arch: the backbone. Its temperature is not read: scales are the criterion's.
-        criterion: on embeddings and labels; its parameters are made here.
-        miner: chooses triplets of a batch, by what the embeddings are now; None = none does.
+        arch: the backbone. Its temperature is ignored: criteria have their own scales.
+        criterion: on embeddings and labels; its parameters are created here.
+        miner: chooses triplets of a batch by the current embeddings; None = no miner.
     """
 
     needs_global_batch = True
@@ -37,7 +37,7 @@ class DML(Method):
         if arch.class_spec.learn_temp or arch.class_spec.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
-                "are knobs of the criterion",
+                "are parameters of the criterion",
                 self.name,
             )
         n_features = getattr(arch, "n_features", None)
@@ -47,12 +47,12 @@ class DML(Method):
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
-        """Embeddings [B, D], labels [B], what else the criterion wants to know -> mean, scalar."""
+        """Embeddings [B, D], labels [B], other inputs of the criterion -> mean loss, scalar."""
         rows = self.criterion.prepare_embeddings(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As usual; features go along to a criterion that wants them."""
+        """Arguments of `loss`, with `features` [B, F] if the criterion needs them."""
         if not self.criterion.needs_features:
             return super().loss_inputs(batch)
         labels = batch["ids"]
@@ -61,29 +61,29 @@ class DML(Method):
         return {"embeddings": embeddings, "labels": labels, "features": features}
 
     def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
-        """Triplets of the batch, by torch's own generator, which the loop seeds per epoch."""
+        """Triplets of the batch; random choices by torch's generator, which is seeded per epoch."""
         return None if self.miner is None else self.miner(rows.detach(), labels)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> logits [B, C] by the proxies; None where there are none."""
+        """Embeddings [B, D] -> logits [B, C] of the proxies; None if there are none."""
         return self.criterion.logits(self.criterion.prepare_embeddings(embeddings))
 
     @property
     def has_logits(self) -> bool:
-        """Whether the criterion has proxies to predict classes by."""
+        """Whether the criterion has proxies, which predict classes."""
         return self.criterion.has_logits
 
     @property
     def geometry(self) -> Geometry:
-        """The criterion's."""
+        """Geometry of the criterion."""
         return self.criterion.geometry
 
     @property
     def class_weights(self) -> Tensor | None:
-        """The proxies [C, D], or None."""
+        """Proxies of the criterion [C, D], or None."""
         return self.criterion.class_weights
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The criterion's."""
+        """Parameter groups of the criterion with their own learning rate."""
         return self.criterion.extra_param_groups()

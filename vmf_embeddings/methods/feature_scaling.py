@@ -1,8 +1,8 @@
-"""Feature scaling: longer features for the frequent classes while training, none at test time.
+"""Feature scaling: in training, features are multiplied by a factor that depends on the class size.
 
-The module of FSGL (https://github.com/ZY-IMU-CV/FSGL), which gives every image of class k the
-factor s_k before the classifier. Frequent classes are then fitted with shorter features than they
-would be, rare ones with longer.
+The module of FSGL (https://github.com/ZY-IMU-CV/FSGL): features of class k are multiplied by s_k
+before the classifier, with larger factors for frequent classes. The backbone then learns features
+of smaller norm for frequent classes than it would otherwise. No scaling at test time.
 """
 
 from typing import Any
@@ -14,17 +14,16 @@ MODES = ("rank", "logfreq", "const", "half")
 
 
 def class_factors(mode: str, strength: float, class_counts: Tensor) -> Tensor:
-    """What the features of each class are multiplied by.
+    """Factor of the features of each class.
 
-    Ranks r count from 0 by falling class size, ties by class number.
-
+    With the rank r of a class, from 0 by decreasing size, ties by class number:
     rank: 1 + strength (1 - r/C). half: the same for the first ceil(C/2) ranks, 1 for the others.
-    const: 1 + strength. logfreq: 1 + strength log(n/n_min) / log(n_max/n_min), so that the
-    smallest class has 1 exactly; 1 everywhere where all classes have the same size.
+    const: 1 + strength. logfreq: 1 + strength log(n/n_min) / log(n_max/n_min), which is 1 for the
+    smallest class, and 1 for all if all classes have the same size.
 
     Args:
         mode: one of `MODES`.
-        strength: gamma >= 0; 0 leaves everything as it is.
+        strength: gamma >= 0; 0 gives factors of 1.
         class_counts: images per class [C], >= 1.
 
     Returns:
@@ -50,12 +49,12 @@ def class_factors(mode: str, strength: float, class_counts: Tensor) -> Tensor:
 
 
 class FeatureScaling(nn.Module):
-    """Multiplies embeddings by the factor of their class; mixed labels take the mean factor.
+    """Multiplies embeddings by the factor of their class; with soft labels by the expected factor.
 
     Args:
         mode: one of `MODES`.
         strength: gamma >= 0.
-        round_decimals: rounds the factors to so many decimals, 2 as the original did; None = exact.
+        round_decimals: decimals to round the factors to, 2 in the original code; None = exact.
     """
 
     class_factors: Tensor
@@ -72,7 +71,7 @@ class FeatureScaling(nn.Module):
         self.register_buffer("class_factors", torch.zeros(0))
 
     def prepare(self, class_counts: Tensor) -> None:
-        """Takes the images per class [C] of the training split.
+        """Computes the factors from the images per class [C] of the training split.
 
         Raises:
             ValueError: a class has no image.
@@ -86,7 +85,7 @@ class FeatureScaling(nn.Module):
 
     @torch.no_grad()
     def factors(self, labels: Tensor) -> Tensor:
-        """Classes [B], or shares of the classes [B, C], not re-weighted -> factors [B]."""
+        """Classes [B], or soft labels [B, C] whose rows sum to 1 -> factors [B]."""
         if self.class_factors.numel() == 0:
             raise ValueError("feature_scaling needs prepare(class_counts) before the first batch.")
         if labels.is_floating_point():
@@ -94,11 +93,11 @@ class FeatureScaling(nn.Module):
         return self.class_factors[labels]
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D] times the factors of their labels, in the dtype of the embeddings."""
+        """Embeddings [B, D], labels [B] or [B, C] -> scaled embeddings [B, D], dtype unchanged."""
         return embeddings * self.factors(labels).to(embeddings.dtype)[:, None]
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Makes room for the factors of a checkpoint: before `prepare` there is none."""
+        """Allocates the factors before they are loaded: until `prepare` they are empty."""
         stored = state.get(f"{prefix}class_factors")
         if stored is not None:
             self.class_factors = torch.empty_like(stored, device=self.class_factors.device)
@@ -106,4 +105,4 @@ class FeatureScaling(nn.Module):
 
 
 def unscaled() -> None:
-    """No scaling: heads get the features as they are."""
+    """Builds nothing, for `feature_scaling=none`."""

@@ -1,8 +1,8 @@
-"""Two linear classifiers on mixed pictures, a weight that moves between them, and consistent views.
+"""FSGL: two linear classifiers on mixed images, and a consistency loss of two mixed views.
 
 FSGL (https://github.com/ZY-IMU-CV/FSGL): the loss of GLMC (Du et al. 2023,
 https://arxiv.org/abs/2305.08661, section 3) on scaled features; `feature_scaling=none` is
-GLMC itself.
+GLMC.
 """
 
 from collections.abc import Sequence
@@ -20,12 +20,12 @@ from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.mixing import mix_views
 from vmf_embeddings.methods.precision import full_precision
 
-FED = ("ce", "ce_cb", "proj")
+SCALED_INPUTS = ("ce", "ce_cb", "proj")
 PERTURB_LOSSES = ("ce", "full")
 
 
 def cumulative_alpha(epoch: int, n_epochs: int) -> float:
-    """Weight of the plain classifier, 1 - (e/E)^2; the re-weighted one has the rest.
+    """Weight of the unweighted classifier, 1 - (e/E)^2; the re-weighted one has 1 minus that.
 
     Args:
         epoch: e, from 0.
@@ -42,39 +42,38 @@ def cumulative_alpha(epoch: int, n_epochs: int) -> float:
 
 
 def label_weights(class_counts: Tensor, power: float) -> Tensor:
-    """What soft labels of each class are multiplied by, C n_k^-u / sum_j n_j^-u.
+    """Factor of the soft labels of each class, C n_k^-u / sum_j n_j^-u.
 
     Args:
         class_counts: n, images per class [C], >= 1.
-        power: u >= 0; 0 gives 1 to all.
+        power: u >= 0; 0 gives 1 for all.
 
     Returns:
-        [C] in float64, their mean is 1.
+        [C] in float64, of mean 1.
 
     Example:
         >>> label_weights(torch.tensor([30, 10]), 1.0)
         tensor([0.5000, 1.5000], dtype=torch.float64)
     """
-    rarity = (class_counts.double().log() * -power).softmax(0)
-    return len(class_counts) * rarity
+    normalised = (class_counts.double().log() * -power).softmax(0)
+    return len(class_counts) * normalised
 
 
-def inconsistency(predicted: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]) -> Tensor:
-    """How far each view is from predicting the other: minus the sum of two mean cosines.
+def consistency_loss(predicted: tuple[Tensor, Tensor], projected: tuple[Tensor, Tensor]) -> Tensor:
+    """SimSiam loss of two views: mean of -cos(p_g, h_l) - cos(p_l, h_g), no gradient through h.
 
-    -cos(p_g, h_l) - cos(p_l, h_g), where nothing flows back through h (Chen and He 2021,
-    https://arxiv.org/abs/2011.10566).
+    Chen and He 2021, https://arxiv.org/abs/2011.10566.
 
     Args:
         predicted: p of the global and of the local view, [B, H] each.
-        projected: h of the same.
+        projected: h of the global and of the local view, [B, H] each.
 
     Returns:
         Scalar in [-2, 2].
 
     Example:
         >>> p, h = torch.tensor([[2.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-        >>> inconsistency((p, p), (p, h))
+        >>> consistency_loss((p, p), (p, h))
         tensor(-1.)
     """
     to_local = cosine_similarity(predicted[0], projected[1].detach(), dim=-1)
@@ -83,22 +82,22 @@ def inconsistency(predicted: tuple[Tensor, Tensor], projected: tuple[Tensor, Ten
 
 
 class FSGL(Method):
-    """L = alpha A + (1 - alpha) R + eta S on two mixtures of every pair of images.
+    """Loss L = alpha A + (1 - alpha) R + eta S on two mixtures of every pair of images.
 
     A is the cross-entropy of the classifier `fc` with the mixed labels, R that of `fc_cb` with
-    re-weighted mixed labels, S the inconsistency of the two mixtures. All see features that
-    `feature_scaling` has scaled by the mixed labels, in training. Predictions are those of `fc_cb`
-    on features as they are.
+    re-weighted mixed labels, S the consistency loss of the two mixtures. In training,
+    `feature_scaling` scales their input features by the mixed labels. Predictions are those of
+    `fc_cb` on unscaled features.
 
     Args:
         arch: the backbone; its embeddings are the features.
         beta: lambda of the mixtures comes from Beta(beta, beta), > 0.
-        adjust_lambda: whether labels of the local mixture follow the area of the clipped box.
-        label_weighting: u >= 0 of R's labels, see `label_weights`.
+        adjust_lambda: whether labels of the local mixture use the area of the clipped box.
+        label_weighting: u >= 0 of the labels in R, see `label_weights`.
         contrast_weight: eta >= 0.
         projection_dim: width of projection and predictor, >= 1.
-        apply_to: which heads see scaled features: "ce" (`fc`), "ce_cb" (`fc_cb`), "proj".
-        sam_perturb_loss: what SAM climbs in its first pass, "ce" (without S) or "full".
+        apply_to: layers with scaled input features: "ce" (`fc`), "ce_cb" (`fc_cb`), "proj".
+        sam_perturb_loss: loss of SAM's first pass, "ce" (without S) or "full".
     """
 
     batch_layout: ClassVar[BatchLayout] = BatchLayout(views=2, paired=True)
@@ -124,7 +123,7 @@ class FSGL(Method):
         self.beta, self.adjust_lambda = _above_zero("beta", beta), adjust_lambda
         self.label_weighting = _not_negative("label_weighting", label_weighting)
         self.contrast_weight = _not_negative("contrast_weight", contrast_weight)
-        self.apply_to = _among("apply_to", apply_to, FED)
+        self.apply_to = _among("apply_to", apply_to, SCALED_INPUTS)
         self.sam_perturb_loss = _among("sam_perturb_loss", [sam_perturb_loss], PERTURB_LOSSES)[0]
         n_classes, dim = known_classes(arch.class_spec), arch.class_spec.embedding_dim
         self.fc = LinearHead(n_classes, dim, bias=True)
@@ -136,25 +135,25 @@ class FSGL(Method):
         self.alpha = 1.0
 
     def configure(self, *, margin_warmup_epochs: int, n_epochs: int | None = None) -> None:
-        """Takes the number of epochs, over which alpha falls."""
+        """Stores the number of epochs, over which alpha decreases."""
         self.n_epochs = n_epochs
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Turns the images per class [C] into the weights of the labels.
+        """Computes the weights of the labels from the images per class [C].
 
         Raises:
-            ValueError: the classes are not those of the classifiers, or one has no image.
+            ValueError: the number of classes differs from the classifiers', or one has no image.
         """
         if len(class_counts) != self.fc.n_classes or not bool((class_counts > 0).all()):
             raise ValueError(
-                f"method={self.name} weighs {self.fc.n_classes} classes by their images, but the "
+                f"method={self.name} weights {self.fc.n_classes} classes by their sizes, but the "
                 f"training split has images of {int((class_counts > 0).sum())}; say "
                 "arch.params.n_classes=null, and leave every class at least one image."
             )
         self.label_weights.copy_(label_weights(class_counts, self.label_weighting))
 
     def begin_epoch(self, epoch: int) -> None:
-        """Moves the weight from `fc` towards `fc_cb`."""
+        """Sets alpha, the weight of `fc`, for this epoch."""
         if self.n_epochs is None:
             raise ValueError(f"method={self.name} needs configure(n_epochs=…) before an epoch.")
         self.alpha = cumulative_alpha(epoch, self.n_epochs)
@@ -164,9 +163,9 @@ class FSGL(Method):
         return self._mixed_loss(batch, self.contrast_weight)
 
     def perturb_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """What SAM's first pass climbs: alpha A + (1 - alpha) R, or the whole loss."""
-        climbs_all = self.sam_perturb_loss == "full"
-        return self._mixed_loss(batch, self.contrast_weight if climbs_all else 0.0)
+        """Loss of SAM's first pass: alpha A + (1 - alpha) R, or the whole loss, scalar."""
+        is_full = self.sam_perturb_loss == "full"
+        return self._mixed_loss(batch, self.contrast_weight if is_full else 0.0)
 
     def _mixed_loss(self, batch: dict[str, Tensor], contrast_weight: float) -> Tensor:
         mixtures = mix_views(
@@ -203,82 +202,82 @@ class FSGL(Method):
         """The loss of two mixtures.
 
         Args:
-            whole: features of the blended pictures [B, D], not scaled.
-            local: features of the pasted ones [B, D].
-            y_whole: soft labels [B, C] of the blended pictures.
-            y_local: those of the pasted ones.
+            whole: features of the MixUp images [B, D], not scaled.
+            local: features of the CutMix images [B, D], not scaled.
+            y_whole: soft labels of the MixUp images [B, C].
+            y_local: soft labels of the CutMix images [B, C].
             weight: eta.
 
         Returns:
-            Scalar; nats, apart from eta times a number in [-2, 2].
+            Scalar: nats, plus eta times a number in [-2, 2].
         """
         entropies = self.loss(whole, y_whole) + self.loss(local, y_local)
         projected = tuple(
-            self.projection(self._fed("proj", features, labels))
+            self.projection(self._scaled("proj", features, labels))
             for features, labels in ((whole, y_whole), (local, y_local))
         )
         predicted = tuple(self.predictor(h) for h in projected)
-        return entropies + weight * inconsistency(predicted, projected)
+        return entropies + weight * consistency_loss(predicted, projected)
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Forms alpha A + (1 - alpha) R of one view.
+        """Computes alpha A + (1 - alpha) R of one view.
 
         Args:
-            embeddings: features [B, D], scaled here while training.
-            labels: classes [B] or shares of the classes [B, C].
+            embeddings: unscaled features [B, D]; scaled here in training mode.
+            labels: classes [B] or soft labels [B, C].
 
         Returns:
             Mean in nats, scalar.
         """
         soft = labels if labels.is_floating_point() else one_hot(labels, self.fc.n_classes)
         soft = soft.to(embeddings.dtype)
-        plain = self.fc(self._fed("ce", embeddings, soft))
-        balanced = self.fc_cb(self._fed("ce_cb", embeddings, soft))
+        plain = self.fc(self._scaled("ce", embeddings, soft))
+        balanced = self.fc_cb(self._scaled("ce_cb", embeddings, soft))
         re_weighted = cross_entropy(balanced, soft * self.label_weights.to(soft.dtype))
         return self.alpha * cross_entropy(plain, soft) + (1 - self.alpha) * re_weighted
 
-    def _fed(self, head: str, features: Tensor, labels: Tensor) -> Tensor:
-        """What a head sees of the features: scaled by the labels or as they are."""
-        return self.scale_features(features, labels) if head in self.apply_to else features
+    def _scaled(self, layer: str, features: Tensor, labels: Tensor) -> Tensor:
+        """Input features of a layer: scaled if `apply_to` names the layer."""
+        return self.scale_features(features, labels) if layer in self.apply_to else features
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> logits [B, C] of the re-weighted classifier, never scaled."""
+        """Embeddings [B, D] -> logits [B, C] of the re-weighted classifier on unscaled features."""
         return self.fc_cb(embeddings)
 
     @property
     def geometry(self) -> Euclidean:
-        """Euclidean distance of the features."""
+        """Embeddings are compared by their Euclidean distance."""
         return Euclidean()
 
     @property
     def class_weights(self) -> Tensor:
-        """Those of the classifier that predicts [C, D]."""
+        """Class weights of `fc_cb`, which predicts, [C, D]."""
         return self.fc_cb.weight
 
     def status(self) -> dict[str, float]:
-        """The weight of the plain classifier."""
+        """The weight alpha of the unweighted classifier."""
         return {"alpha": self.alpha}
 
     def all_class_weights(self) -> list[Tensor]:
-        """Those of both classifiers."""
+        """Class weights of both classifiers."""
         return [self.fc.weight, self.fc_cb.weight]
 
 
-def _above_zero(knob: str, value: float) -> float:
+def _above_zero(name: str, value: float) -> float:
     if not value > 0:
-        raise ValueError(f"method.params.{knob} must be > 0, got {value}.")
+        raise ValueError(f"method.params.{name} must be > 0, got {value}.")
     return value
 
 
-def _not_negative(knob: str, value: float) -> float:
+def _not_negative(name: str, value: float) -> float:
     if not value >= 0:
-        raise ValueError(f"method.params.{knob} must be >= 0, got {value}.")
+        raise ValueError(f"method.params.{name} must be >= 0, got {value}.")
     return value
 
 
-def _among(knob: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+def _among(name: str, values: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     if not set(values) <= set(known):
-        raise ValueError(f"method.params.{knob}: expected of {', '.join(known)}, got {values}.")
+        raise ValueError(f"method.params.{name}: expected of {', '.join(known)}, got {values}.")
     return tuple(values)

@@ -1,4 +1,4 @@
-"""Which of two terms of a loss moves the embeddings, seen in the backward pass that runs anyway."""
+"""Fraction of the gradient with respect to the embeddings that is due to one of two loss terms."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,17 @@ from torch.autograd.graph import register_multi_grad_hook
 
 
 class FlowGradientFraction:
-    """Mean over batches of |g1| / (|g1| + |g2|), g the gradients of two terms on the embeddings.
+    """Mean over batches of |g1| / (|g1| + |g2|), with the gradients of two loss terms.
 
-    Nothing waits for the device before `mean` is asked for. It is no part of a state.
+    It hooks into the backward pass of the training step. The device is not synchronised before
+    `mean` is called. It is not part of a state dict.
 
     Example:
-        >>> share = FlowGradientFraction()
+        >>> fraction = FlowGradientFraction()
         >>> x = torch.ones(2, 3, requires_grad=True)
-        >>> first, second = share.branch(x)
+        >>> first, second = fraction.branch(x)
         >>> (3 * first.sum() + second.sum()).backward()
-        >>> share.mean()
+        >>> fraction.mean()
         0.75
     """
 
@@ -25,25 +26,25 @@ class FlowGradientFraction:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what it saw."""
+        """Starts the mean over."""
         self._sum: Tensor | None = None
         self._count = 0
 
     def branch(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """The embeddings [B, D] twice: one for each term, watched while gradients come back."""
+        """Two views of the embeddings [B, D], one for each term, whose gradients are recorded."""
         branches = embeddings.view_as(embeddings), embeddings.view_as(embeddings)
         if embeddings.requires_grad and torch.is_grad_enabled():
-            register_multi_grad_hook(branches, self._take)
+            register_multi_grad_hook(branches, self._record)
         return branches
 
     def mean(self) -> float | None:
-        """The mean share since `reset`, in [0, 1]; None where there was no gradient."""
+        """The mean fraction since `reset`, in [0, 1]; None without any backward pass."""
         return None if self._sum is None else float(self._sum) / self._count
 
-    def _take(self, gradients: Sequence[Tensor | None]) -> None:
+    def _record(self, gradients: Sequence[Tensor | None]) -> None:
         zero = torch.zeros(())
         first, second = (zero if g is None else g.detach().float().norm() for g in gradients)
-        tiny = torch.finfo(torch.float32).tiny  # 0 where both are 0
-        share = (first / (first + second).clamp(min=tiny)).double()
-        self._sum = share if self._sum is None else self._sum + share
+        tiny = torch.finfo(torch.float32).tiny  # 0 if both are 0
+        fraction = (first / (first + second).clamp(min=tiny)).double()
+        self._sum = fraction if self._sum is None else self._sum + fraction
         self._count += 1

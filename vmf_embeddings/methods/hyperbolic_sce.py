@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on hyperbolic logits: embeddings are points of the Poincare ball.
+"""Softmax cross-entropy of hyperbolic logits; embeddings are points of the Poincare ball.
 
 Ganea, Becigneul, Hofmann 2018, "Hyperbolic Neural Networks", https://arxiv.org/abs/1805.09112; for
 images Khrulkov et al. 2020, https://arxiv.org/abs/1904.02239; the HYPERBOLIC method of Scott et
@@ -24,15 +24,15 @@ from vmf_embeddings.methods.precision import full_precision
 
 
 def poincare_logits(embeddings: Tensor, a_vals: Tensor, p_vals: Tensor, c: float) -> Tensor:
-    """Logits of tangent vectors: into the ball, then hyperbolic multinomial regression.
+    """Logits of tangent vectors: exponential map to the ball, then hyperbolic logistic regression.
 
-    The gradient that reaches `embeddings` is the Riemannian one, that of `a_vals` and `p_vals` the
-    Euclidean one.
+    The gradient with respect to the points in the ball is made Riemannian; that of `a_vals` and
+    `p_vals` is Euclidean.
 
     Args:
         embeddings: tangent vectors at the origin [B, D].
-        a_vals: normals of the classes at the origin [C, D].
-        p_vals: offsets of the classes as tangent vectors at the origin [C, D].
+        a_vals: normals of the class hyperplanes, at the origin [C, D].
+        p_vals: offsets of the class hyperplanes, tangent vectors at the origin [C, D].
         c: minus the curvature, > 0.
 
     Returns:
@@ -45,9 +45,9 @@ def poincare_logits(embeddings: Tensor, a_vals: Tensor, p_vals: Tensor, c: float
     """
     points = riemannian_gradient(project(expmap0(embeddings, c), c), c)
     offsets = expmap0(p_vals, c)
-    # carries normals from 0 to p; not 0, where an offset rounded onto the border would lose them
-    room = (1 - c * offsets.square().sum(-1, keepdim=True)).clamp_min(torch.finfo(a_vals.dtype).eps)
-    normals = a_vals * room
+    # a_p = (1 - c |p|^2) a transports normals from 0 to p; > 0 even if |p| is rounded to 1/sqrt(c)
+    factor = 1 - c * offsets.square().sum(-1, keepdim=True)
+    normals = a_vals * factor.clamp_min(torch.finfo(a_vals.dtype).eps)
     return hyperbolic_logits(points, offsets, normals, c)
 
 
@@ -56,7 +56,7 @@ class HyperbolicSCE(Method):
 
     Args:
         arch: the backbone.
-        c: minus the curvature of the ball, > 0; towards 0 the space becomes flat.
+        c: minus the curvature of the ball, > 0; the limit 0 is Euclidean space.
     """
 
     logs_as_in_2021 = True
@@ -88,7 +88,7 @@ class HyperbolicSCE(Method):
         return Poincare(self.c)
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
-        """Offsets and normals do not decay, as in 2021."""
+        """Offsets and normals, which have no weight decay, as in 2021."""
         return [self.a_vals, self.p_vals]
 
     def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:

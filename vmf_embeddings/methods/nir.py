@@ -1,4 +1,4 @@
-"""Non-isotropy regularisation: a flow must be able to tell where around its proxy an image lies.
+"""Non-isotropy regularisation: a normalising flow models embeddings conditioned on their proxy.
 
 Roth, Vinyals, Akata 2022, "Non-isotropy Regularization for Proxy-based Deep Metric Learning", CVPR,
 https://arxiv.org/abs/2203.08547.
@@ -20,26 +20,26 @@ from vmf_embeddings.methods.precision import full_precision
 
 
 class NIR(Method):
-    """L = w_flow * objective(-log p(x | proxy of its class)) + w_align * proxy criterion.
+    """Loss w_flow * objective(-log p(x | proxy of its class)) + w_align * proxy criterion.
 
-    Gradients of the flow's term reach backbone and proxies, the latter through the condition. With
-    `w_flow` 0 there is no flow: the matched control, whose proxies start at the same numbers.
-    `conf/method/nir.yaml` explains each knob.
+    The gradient of the flow term reaches the backbone, and the proxies as conditions. With
+    `w_flow` 0 there is no flow: the control experiment, with the same initial proxies.
+    `conf/method/nir.yaml` documents the parameters.
 
     Args:
-        arch: the backbone; both terms see unit vectors, whether it gives such or not.
+        arch: the backbone; its embeddings are normalised for both terms.
         criterion: any with `proxies`.
-        miner: None; proxy criteria look at the whole batch.
-        flow: knobs of `ConditionalFlow` but its dimension.
-        flow_objective: of `flows.likelihood.OBJECTIVES`.
-        w_flow: >= 0.
-        w_align: >= 0.
-        noise: >= 0, scale of uniform noise on what the flow sees.
-        logmatch: >= 0, weight of the log-determinant in the likelihood.
-        pair_perc: in (0, 1], share of a batch that the flow sees, drawn for every batch.
-        proxy_lr_factor: >= 0, learning rate of the criterion's parameters over the run's; None =
-            as the criterion says.
-        flow_lr_factor: >= 0, the same of the flow.
+        miner: None; proxy criteria use the whole batch.
+        flow: parameters of `ConditionalFlow` except its dimension.
+        flow_objective: one of `flows.likelihood.OBJECTIVES`.
+        w_flow: weight of the flow term, >= 0.
+        w_align: weight of the proxy criterion, >= 0.
+        noise: scale of uniform noise added to the input of the flow, >= 0.
+        logmatch: weight of the log-determinant in the likelihood, >= 0.
+        pair_perc: fraction of each batch that the flow uses, drawn at random, in (0, 1].
+        proxy_lr_factor: learning rate of the criterion's parameters over that of the run, >= 0;
+            None = the criterion's own.
+        flow_lr_factor: learning rate of the flow over that of the run, >= 0.
     """
 
     needs_global_batch = True
@@ -79,12 +79,12 @@ class NIR(Method):
                 f"{criterion.name} has none; say criterion=proxy_anchor, or method=dml."
             )
         self.criterion = criterion
-        # made last: proxies and backbone start alike with and without it
+        # created last, so that proxies and backbone have the same initial values without it
         self.flow = ConditionalFlow(dim, **flow) if w_flow else None
         self.flow_objective, self.w_flow, self.w_align = flow_objective, w_flow, w_align
         self.noise, self.logmatch, self.pair_perc = noise, logmatch, pair_perc
         self.proxy_lr_factor, self.flow_lr_factor = proxy_lr_factor, flow_lr_factor
-        self._share, self._terms = FlowGradientFraction(), Means()
+        self._gradient_fraction, self._terms = FlowGradientFraction(), Means()
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class NIR(Method):
             proxy_term = self.criterion(rows, labels)
             self._terms.add(proxy_loss=proxy_term)
             return self.w_align * proxy_term
-        for_flow, for_proxies = self._share.branch(rows)
+        for_flow, for_proxies = self._gradient_fraction.branch(rows)
         proxy_term = self.criterion(for_proxies, labels)
         nll = self.flow_nll(for_flow, labels)
         self._terms.add(flow_nll=nll.mean(), proxy_loss=proxy_term)
@@ -102,22 +102,23 @@ class NIR(Method):
         return self.w_flow * flow_term + self.w_align * proxy_term
 
     def _rows(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] of length 1, which those of most backbones are made to be here."""
+        """Embeddings [B, D] -> unit vectors [B, D]."""
         return embeddings if self.arch.normalize else nn.functional.normalize(embeddings, dim=-1)
 
     def flow_nll(self, x: Tensor, labels: Tensor) -> Tensor:
-        """How unlikely the flow finds rows around the proxies of their classes.
+        """Negative log-likelihood of rows under the flow, given the proxies of their classes.
 
         Args:
-            x: [B, D], of length 1.
+            x: [B, D], of norm 1.
             labels: [B].
 
         Returns:
-            Nats [B], without D/2 log(2 pi); [round(pair_perc B)] in training, of rows drawn.
+            In nats, without the constant D/2 log(2 pi), [B]; in training [round(pair_perc B)], of a
+            random subset.
         """
         if self.training and self.pair_perc < 1:
-            n_seen = max(1, round(self.pair_perc * len(x)))
-            drawn = torch.randperm(len(x), device=x.device)[:n_seen]
+            n_used = max(1, round(self.pair_perc * len(x)))
+            drawn = torch.randperm(len(x), device=x.device)[:n_used]
             x, labels = x[drawn], labels[drawn]
         if self.training and self.noise:
             x = nn.functional.normalize(x + self.noise * torch.rand_like(x), dim=-1)
@@ -126,39 +127,40 @@ class NIR(Method):
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> the criterion's logits [B, C]."""
+        """Embeddings [B, D] -> logits of the criterion [B, C], or None."""
         return self.criterion.logits(self._rows(embeddings))
 
     @property
     def has_logits(self) -> bool:
-        """Whether the criterion has."""
+        """Whether the criterion has logits."""
         return self.criterion.has_logits
 
     @property
     def geometry(self) -> Geometry:
-        """The criterion's."""
+        """Geometry of the criterion."""
         return self.criterion.geometry
 
     @property
     def class_weights(self) -> Tensor | None:
-        """The criterion's [C, D]."""
+        """Class weights of the criterion [C, D]."""
         return self.criterion.class_weights
 
     def begin_epoch(self, epoch: int) -> None:
-        """Begins the means of `status` anew."""
-        self._share.reset()
+        """Resets the means of `status`."""
+        self._gradient_fraction.reset()
         self._terms.reset()
 
     def status(self) -> dict[str, float]:
-        """Means over the epoch's batches: NLL, the flow's share of the gradient, the proxy term.
+        """Means over the epoch: NLL, proxy loss (unweighted), fraction of the flow's gradient.
 
-        Of whole batches, in every process. The proxy term is not weighted.
+        They are of global batches, in every process.
         """
-        share = self._share.mean()
-        return self._terms.means() | ({} if share is None else {"flow_gradient_share": share})
+        fraction = self._gradient_fraction.mean()
+        known = {} if fraction is None else {"flow_gradient_share": fraction}
+        return self._terms.means() | known
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """Of the criterion, the flow, and the networks before its conditions; none decay."""
+        """Groups of the criterion, the flow, and its condition networks; without weight decay."""
         own = self.criterion.extra_param_groups()
         if self.proxy_lr_factor is not None:
             parameters = list(self.criterion.parameters())
@@ -171,11 +173,11 @@ class NIR(Method):
 
 
 def own_proxies(proxies: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
-    """The unit proxy of every row's class; of several, the one nearest to the row.
+    """Normalised proxy of the class of every row; of several proxies, the closest to the row.
 
     Args:
-        proxies: [C, D], or [C, K, D], of any length; gradients reach them.
-        embeddings: [B, D], which nearness is judged by.
+        proxies: [C, D], or [C, K, D], of any norm; differentiable.
+        embeddings: [B, D], used to find the closest proxy only.
         labels: [B].
 
     Returns:
@@ -194,33 +196,33 @@ def own_proxies(proxies: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
 
 
 class Means:
-    """Means of named scalars over batches, on their device until somebody asks."""
+    """Means of named scalars over batches; the device is not synchronised before `means`."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what it saw."""
+        """Starts all means over."""
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
     def add(self, **values: Tensor) -> None:
-        """Takes the scalars of one batch."""
+        """Adds the scalars of one batch."""
         for name, value in values.items():
             value = value.detach().double()
             self._sums[name] = self._sums[name] + value if self._count else value
         self._count += 1
 
     def means(self) -> dict[str, float]:
-        """The mean of each; nothing before the first batch."""
+        """Mean of each scalar; empty before the first batch."""
         return {name: float(value) / self._count for name, value in self._sums.items()}
 
 
 def _check(objective: str, pair_perc: float, **at_least_zero: float | None) -> None:
-    """Refuses knobs out of their range."""
+    """Refuses parameters out of their range."""
     flow_objective(torch.zeros(1), 1, objective)
     if not 0 < pair_perc <= 1:
-        raise ValueError(f"method.params.pair_perc is a share in (0, 1], got {pair_perc}.")
+        raise ValueError(f"method.params.pair_perc is a fraction in (0, 1], got {pair_perc}.")
     for key, value in at_least_zero.items():
         if value is not None and not value >= 0:
             raise ValueError(f"method.params.{key} must be >= 0, got {value}.")

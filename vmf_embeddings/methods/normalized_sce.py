@@ -34,7 +34,7 @@ def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Te
 
 
 class NormalizedSCE(Method):
-    """Cross-entropy of scaled cosines; embeddings live on the sphere."""
+    """Cross-entropy of cosines over a temperature."""
 
     logs_as_in_2021 = True
 
@@ -58,5 +58,5 @@ class NormalizedSCE(Method):
 
     @property
     def geometry(self) -> Cosine:
-        """Cosine of the embeddings."""
+        """Embeddings are compared by their cosine."""
         return Cosine()

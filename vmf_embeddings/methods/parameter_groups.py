@@ -1,4 +1,4 @@
-"""A method's parameters in groups for an optimizer: which decay, which learn at another rate."""
+"""Parameter groups of a method for an optimizer: weight decay and learning rates."""
 
 from typing import Any
 
@@ -20,11 +20,11 @@ def parameter_groups(
     """Splits the parameters of a module for an optimizer.
 
     Args:
-        module: whose trainable parameters are grouped.
-        extra_groups: groups with learning rates of their own, taken as they are.
-        undecayed: parameters that never decay, beside vectors and scalars.
-        class_weights: what `class_weight_decay` is about.
-        tau: log temperature, where the module has one; a group of its own if it is learned.
+        module: module whose trainable parameters are grouped.
+        extra_groups: groups with their own learning rate, used unchanged.
+        undecayed: parameters without weight decay, in addition to vectors and scalars.
+        class_weights: parameters that `class_weight_decay` is about.
+        tau: log temperature, if the module has one; its own group if it is learned.
         temp_learning_rate: learning rate of tau, >= 0.
         class_weight_decay: see `Method.param_groups`.
 
@@ -38,23 +38,28 @@ def parameter_groups(
         raise ValueError(
             f"class_weight_decay must be one of {DECAY_RULES}, got {class_weight_decay!r}."
         )
-    own = [_trainable(group) for group in extra_groups]
-    apart = {id(p) for group in own for p in group["params"]} | {id(tau)}
-    parameters = [p for p in module.parameters() if p.requires_grad and id(p) not in apart]
-    never = [] if class_weight_decay == "all" else undecayed + [p for p in parameters if p.ndim < 2]
+    extra = [_trainable(group) for group in extra_groups]
+    grouped = {id(p) for group in extra for p in group["params"]} | {id(tau)}
+    parameters = [p for p in module.parameters() if p.requires_grad and id(p) not in grouped]
+    no_decay = [] if class_weight_decay == "all" else [*undecayed, *_vectors(parameters)]
     if class_weight_decay == "none":
-        never = never + class_weights
-    still = {id(p) for p in never}
+        no_decay += class_weights
+    no_decay_ids = {id(p) for p in no_decay}
     groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if id(p) not in still]},
-        {"params": [p for p in parameters if id(p) in still], "weight_decay": 0.0},
-        *own,
+        {"params": [p for p in parameters if id(p) not in no_decay_ids]},
+        {"params": [p for p in parameters if id(p) in no_decay_ids], "weight_decay": 0.0},
+        *extra,
     ]
     if isinstance(tau, nn.Parameter) and tau.requires_grad:
         constants = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
         groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
     _assert_partition(groups, module)
     return [group for group in groups if group["params"]]
+
+
+def _vectors(parameters: list[nn.Parameter]) -> list[nn.Parameter]:
+    """Biases, scales and BatchNorm parameters: tensors with fewer than two axes."""
+    return [p for p in parameters if p.ndim < 2]
 
 
 def _trainable(group: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Any loss of pytorch-metric-learning by the name of its class, with its miners and distances.
+"""Any loss of pytorch-metric-learning, given by the name of its class, with miners and distances.
 
 Musgrave, Belongie, Lim 2020, "PyTorch Metric Learning", https://arxiv.org/abs/2008.09164. The
-library is an extra and is imported when the method is built.
+library is an optional dependency and is imported when the method is built.
 """
 
 import difflib
@@ -18,23 +18,24 @@ from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
 
 LIBRARY = "pytorch_metric_learning"
-PLACES = ("losses", "miners", "distances", "regularizers", "reducers")
+MODULES = ("losses", "miners", "distances", "regularizers", "reducers")
 GEOMETRIES = ("auto", "cosine", "euclidean")
 Spec = str | dict[str, Any] | None
 
 
 class PML(Method):
-    """Embeddings under a loss of pytorch-metric-learning; `conf/method/pml.yaml` has the knobs.
+    """A loss of pytorch-metric-learning; `conf/method/pml.yaml` documents the parameters.
 
     Args:
         arch: the backbone.
-        loss: name of a class, or `{class: name, argument: value, …}`; values may be such again.
-        miner: the same; None = the whole batch.
-        distance: the same, for loss and miner; None = what each of them takes.
-        regularizer: the same, of the embeddings.
-        reducer: the same, of the loss.
+        loss: name of a class, or `{class: name, argument: value}`; values may have this form too.
+        miner: likewise a class of `miners`; None = the whole batch.
+        distance: likewise a class of `distances`, for loss and miner; None = their defaults.
+        regularizer: likewise a class of `regularizers`, on the embeddings; None = none.
+        reducer: likewise a class of `reducers`, of the loss; None = its default.
         lr_factor: learning rate of the loss's parameters over that of the run, >= 0.
-        geometry: how embeddings are compared afterwards.
+        geometry: how embeddings are compared: "cosine", "euclidean", or "auto" = cosine if the loss
+            normalises the embeddings.
     """
 
     needs_global_batch = True
@@ -52,7 +53,9 @@ class PML(Method):
     ) -> None:
         super().__init__(arch)
         if loss is None:
-            raise ValueError("method.params.loss: expected a class, as ProxyAnchorLoss; got null.")
+            raise ValueError(
+                "method.params.loss: expected a class such as ProxyAnchorLoss, got null."
+            )
         if not lr_factor >= 0:
             raise ValueError(f"method.params.lr_factor must be >= 0, got {lr_factor}.")
         if geometry not in GEOMETRIES:
@@ -80,7 +83,7 @@ class PML(Method):
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> what the loss compares classes by [B, C]; None without classes."""
+        """Embeddings [B, D] -> logits of the loss [B, C]; None if it has none."""
         if not self.has_logits:
             return None
         logits = self.objective.get_logits(embeddings)
@@ -88,49 +91,49 @@ class PML(Method):
 
     @property
     def has_logits(self) -> bool:
-        """Whether the loss has class vectors."""
+        """Whether the loss has class weights and gives logits."""
         return hasattr(self.objective, "get_logits")
 
     @property
     def geometry(self) -> Geometry:
-        """As asked for; by itself, cosine where the loss brings embeddings to length 1."""
+        """The chosen geometry; with "auto", cosine if the loss normalises the embeddings."""
         return self._geometry
 
     @property
     def class_weights(self) -> Tensor | None:
-        """The loss's proxies, or its transposed W, [C, D]; None where it has neither."""
+        """Proxies of the loss, or its transposed W, [C, D]; None if it has neither."""
         size = (known_classes(self.arch.class_spec), self.arch.class_spec.embedding_dim)
         proxies, matrix = (getattr(self.objective, name, None) for name in ("proxies", "W"))
         found = proxies if matrix is None else matrix.T
         return found if isinstance(found, Tensor) and tuple(found.shape) == size else None
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """The loss's parameters, `lr_factor` times the run's rate; they do not decay."""
+        """One group: the loss's parameters, `lr_factor` times the learning rate, no decay."""
         parameters = list(self.objective.parameters())
         group = {"params": parameters, "lr_factor": self.lr_factor, "weight_decay": 0.0}
         return [group] if parameters else []
 
 
 def geometry_of(loss: nn.Module) -> Geometry:
-    """Cosine where a loss normalises the embeddings it compares, else Euclidean."""
+    """Cosine if a loss normalises the embeddings it compares, otherwise Euclidean."""
     distance = getattr(loss, "distance", None)
     return Cosine() if getattr(distance, "normalize_embeddings", True) else Euclidean()
 
 
 class Builder:
-    """Makes objects of the library from names and arguments.
+    """Builds objects of the library from names and arguments.
 
     Args:
-        sizes: `num_classes` and `embedding_size`, for constructors that insist on them.
+        sizes: `num_classes` and `embedding_size`, for constructors that require them.
 
     Raises:
-        ValueError: the library is not installed, or has no such class, or refuses an argument.
+        ValueError: the library is not installed, has no such class, or rejects an argument.
     """
 
     def __init__(self, sizes: dict[str, int]) -> None:
         self.sizes = sizes
         try:
-            self.places = {name: importlib.import_module(f"{LIBRARY}.{name}") for name in PLACES}
+            self.modules = {name: importlib.import_module(f"{LIBRARY}.{name}") for name in MODULES}
         except ModuleNotFoundError as error:
             if (error.name or "").partition(".")[0] != LIBRARY:
                 raise
@@ -140,7 +143,13 @@ class Builder:
             ) from error
 
     def __call__(self, place: str, spec: Spec, **extras: Spec) -> nn.Module | None:
-        """The object of a spec; `extras` are specs of arguments that it does not name itself."""
+        """The object that `spec` describes, of the module `place` of the library.
+
+        Args:
+            place: one of `MODULES`.
+            spec: name of a class, or `{class: name, argument: value}`; None gives None.
+            **extras: specs of further arguments; those in `spec` take precedence.
+        """
         if spec is None:
             return None
         name, arguments = self._read(place, spec)
@@ -150,7 +159,7 @@ class Builder:
         try:
             return target(**self._sizes_for(target, arguments), **arguments)
         except (TypeError, AssertionError, ValueError) as error:
-            words = str(error) or f"it refuses {', '.join(arguments) or 'to be built so'}"
+            words = str(error) or f"it rejects the arguments {', '.join(arguments) or '(none)'}"
             raise ValueError(f"{name} of pytorch-metric-learning: {words}") from error
 
     def _read(self, place: str, spec: Spec) -> tuple[str, dict[str, Any]]:
@@ -164,7 +173,7 @@ class Builder:
         )
 
     def _find(self, place: str, name: str) -> type[nn.Module]:
-        known = classes(self.places[place])
+        known = classes(self.modules[place])
         if name in known:
             return known[name]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -172,24 +181,33 @@ class Builder:
         raise ValueError(f"pytorch-metric-learning has no {name!r} among its {place}; {guess}")
 
     def _value(self, key: str, value: Any) -> Any:
-        """An argument: built where it is a spec itself, or a list of them."""
+        """Value of an argument, built if it is a spec or a list of specs."""
         if isinstance(value, list):
             return [self._value(key, each) for each in value]
-        place = next((p for w, p in _HOLDS.items() if key == w or key.endswith(f"_{w}")), None)
+        place = next(
+            (
+                p
+                for argument, p in _MODULE_OF.items()
+                if key == argument or key.endswith(f"_{argument}")
+            ),
+            None,
+        )
         if isinstance(value, dict) and "class" in value and place is None:
-            place = next((p for p in PLACES if value["class"] in classes(self.places[p])), "losses")
+            place = next(
+                (p for p in MODULES if value["class"] in classes(self.modules[p])), "losses"
+            )
         if place is None or not isinstance(value, str | dict):
             return value
         return self(place, value)
 
     def _sizes_for(self, target: type, arguments: dict[str, Any]) -> dict[str, int]:
-        """Sizes that a constructor insists on and that nobody named."""
-        insists = _required(target)
-        return {k: v for k, v in self.sizes.items() if k in insists and k not in arguments}
+        """Sizes that a constructor requires and that `arguments` does not contain."""
+        required = _required(target)
+        return {k: v for k, v in self.sizes.items() if k in required and k not in arguments}
 
 
-# arguments of the library that hold one of its objects
-_HOLDS = {
+# arguments of the library that take one of its objects -> module of that object
+_MODULE_OF = {
     "loss": "losses",
     "losses": "losses",
     "miner": "miners",
@@ -201,19 +219,19 @@ _HOLDS = {
 
 
 def classes(module: Any) -> dict[str, type[nn.Module]]:
-    """The modules that a part of the library offers, by name."""
+    """The nn.Module classes of a module of the library, by name."""
     found = inspect.getmembers(module, inspect.isclass)
-    return {name: thing for name, thing in found if issubclass(thing, nn.Module)}
+    return {name: cls for name, cls in found if issubclass(cls, nn.Module)}
 
 
 def _required(target: type) -> set[str]:
-    """Arguments without default, of a class and of those that it hands the rest of them to."""
+    """Arguments without default of a class and of the bases that its `**kwargs` go to."""
     found: set[str] = set()
     for each in target.__mro__:
         if "__init__" not in vars(each):
             continue
-        wanted = inspect.signature(each.__init__).parameters.values()
-        found |= {p.name for p in wanted if p.default is p.empty}
-        if not any(p.kind is p.VAR_KEYWORD for p in wanted):
+        parameters = inspect.signature(each.__init__).parameters.values()
+        found |= {p.name for p in parameters if p.default is p.empty}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return found

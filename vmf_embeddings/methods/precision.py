@@ -1,4 +1,4 @@
-"""Keeps the mathematics in float32 or float64 while a backbone runs in half precision."""
+"""Computes losses and logits in float32 or float64 while the backbone runs in half precision."""
 
 import functools
 from collections.abc import Callable
@@ -13,14 +13,14 @@ _HALF = (torch.float16, torch.bfloat16)
 
 
 def widen(value: Any) -> Any:
-    """A half-precision tensor as float32; anything else as it is."""
+    """Half-precision tensors become float32; everything else is returned unchanged."""
     return value.float() if isinstance(value, Tensor) and value.dtype in _HALF else value
 
 
 def full_precision(function: Callable[P, R]) -> Callable[P, R]:
     """Switches autocast off inside a function and widens half-precision arguments to float32.
 
-    float64 stays float64. Keyword arguments are passed on untouched.
+    float64 stays float64. Keyword arguments are not changed.
     """
 
     @functools.wraps(function)

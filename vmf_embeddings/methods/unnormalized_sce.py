@@ -1,4 +1,4 @@
-"""Softmax cross-entropy on dot products: the plain classifier.
+"""Softmax cross-entropy of dot products.
 
 The STANDARD method of Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718.
 """
@@ -31,7 +31,7 @@ def dot_product_logits(embeddings: Tensor, class_weights: Tensor) -> Tensor:
 
 
 class UnnormalizedSCE(Method):
-    """Cross-entropy of dot-product logits; embeddings live in Euclidean space."""
+    """Cross-entropy of dot-product logits; embeddings are points of Euclidean space."""
 
     logs_as_in_2021 = True
 
@@ -53,5 +53,5 @@ class UnnormalizedSCE(Method):
 
     @property
     def geometry(self) -> Euclidean:
-        """Euclidean distance of the raw embeddings."""
+        """Embeddings are compared by their Euclidean distance."""
         return Euclidean()

@@ -1,8 +1,8 @@
-"""Class logits of von Mises-Fisher embeddings: by draws from both laws, or by their means alone.
+"""Class logits of von Mises-Fisher embeddings, from samples or from the means of the distributions.
 
 Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718, its
-prediction path: the probability of a class is the softmax of beta z.w, averaged over draws z of
-the image's law and w of the classes' laws.
+predictions: the probability of a class is the mean of softmax(beta z.w) over samples z of the
+image's distribution and w of the classes' distributions.
 """
 
 import torch
@@ -11,15 +11,15 @@ from torch import Tensor
 from vmf_embeddings.directional import sample, sample_angle, sample_sphere_coordinate
 from vmf_embeddings.geometry import VonMisesFisher
 
-_BLOCK = 2**24  # numbers per block of class draws, 64 MB in float32
+_BLOCK = 2**24  # entries per block of class samples, 64 MB in float32
 
 
 def vmf_prediction_logits(z_samples: Tensor, w_samples: Tensor, beta: Tensor) -> Tensor:
-    """Logits beta z.w of given draws.
+    """Logits beta z.w of given samples.
 
     Args:
-        z_samples: unit draws of the images' laws [B, S, D].
-        w_samples: unit draws of the classes' laws [B, S, C, D].
+        z_samples: unit samples of the images' distributions [B, S, D].
+        w_samples: unit samples of the classes' distributions [B, S, C, D].
         beta: inverse temperature, > 0, scalar.
 
     Returns:
@@ -36,15 +36,15 @@ def vmf_prediction_logits(z_samples: Tensor, w_samples: Tensor, beta: Tensor) ->
 def drawn_cosines(
     z_samples: Tensor, class_weights: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Cosines of given image draws with fresh class draws, without drawing D-dimensional vectors.
+    """Cosines of given image samples with new class samples, without sampling class vectors.
 
-    With theta the angle of a class draw to its mean direction and u one coordinate of a uniform
+    With theta the angle of a class sample to its mean direction and u one coordinate of a uniform
     point on the sphere of R^(D-1), z.w = cos(theta) z.mu + sin(theta) sqrt(1-(z.mu)^2) u in
-    distribution: two scalars per logit. Every (image, draw, class) has its own, as if [B, S, C, D]
-    vectors had been drawn.
+    distribution: two scalars per logit. They are independent for every (image, sample, class), as
+    if vectors [B, S, C, D] were sampled.
 
     Args:
-        z_samples: unit draws of the images' laws [B, S, D].
+        z_samples: unit samples of the images' distributions [B, S, D].
         class_weights: kappa times mu of the classes [C, D].
         generator: source of randomness; None = the global one.
 
@@ -71,10 +71,10 @@ def drawn_cosines(
 def reference_drawn_cosines(
     z_samples: Tensor, class_weights: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    """The same cosines with class draws of the sampler of 2021, vectors and all; for parity runs.
+    """As `drawn_cosines`, with class vectors from the sampler of 2021, to reproduce its results.
 
     Args:
-        z_samples: unit draws of the images' laws [B, S, D].
+        z_samples: unit samples of the images' distributions [B, S, D].
         class_weights: kappa times mu of the classes [C, D].
         generator: source of randomness; None = the global one.
 
@@ -97,7 +97,7 @@ def reference_drawn_cosines(
 
 
 def expected_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
-    """Expected logits beta A(kappa_z) A(kappa_w) cos(mu_z, mu_w), without draws.
+    """Expected logits beta A(kappa_z) A(kappa_w) cos(mu_z, mu_w), without sampling.
 
     Args:
         embeddings: kappa times mu of the images [B, D].

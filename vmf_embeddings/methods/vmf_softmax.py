@@ -1,4 +1,4 @@
-"""Softmax cross-entropy where images and classes are von Mises-Fisher laws instead of points.
+"""Softmax cross-entropy where images and classes are von Mises-Fisher distributions.
 
 Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss: An Exploration of Embedding Geometries for
 Supervised Learning", https://arxiv.org/abs/2103.15718, equation 8.
@@ -36,23 +36,23 @@ def vmf_softmax_loss(
     directions: Tensor,
     normalizer: str = "exact",
 ) -> Tensor:
-    """Upper bound of the expected cross-entropy of beta z.w over the laws of z and w.
+    """Upper bound of the expected cross-entropy of beta z.w over the distributions of z and w.
 
-    mean_s log sum_j C(|w_j|) / C(|w_j + beta z_s|) - beta A(|z|) A(|w_y|) cos(z, w_y): the classes
-    are integrated in closed form inside the logarithm, the images by draws outside. Each logit is
-    one difference of log C, so that it has the digits of its own size, not of log C's; the sum is
-    a logsumexp and cannot overflow.
+    mean_s log sum_j C(|w_j|) / C(|w_j + beta z_s|) - beta A(|z|) A(|w_y|) cos(z, w_y): the class
+    distributions are integrated in closed form inside the logarithm, those of the images by
+    samples z_s outside it. Each logit is computed as one difference of log C, without the
+    cancellation of subtracting two large values; the sum is a logsumexp and cannot overflow.
 
     Args:
         embeddings: kappa times mu of the images [B, D].
         class_weights: kappa times mu of the classes [C, D].
         labels: class of every image [B], 0..C-1.
         beta: inverse temperature, > 0, scalar.
-        directions: unit draws of the images' laws [B, S, D], with their gradient if they carry one.
+        directions: unit samples z_s of the images' distributions [B, S, D], differentiable or not.
         normalizer: "exact" Bessel functions, or "approx" as in the paper.
 
     Returns:
-        Mean over the batch in nats, scalar; about log C where all laws are wide.
+        Mean over the batch in nats, scalar; about log C if all concentrations are small.
 
     Example:
         >>> w, y = 1e-3 * torch.eye(3), torch.tensor([0, 1])
@@ -73,23 +73,23 @@ def vmf_softmax_loss(
 
 
 def _approximate_mean(vectors: Tensor) -> Tensor:
-    """Mean of the laws [B, D] of kappa times mu [B, D], by the paper's bounds."""
+    """Kappa mu [B, D] -> means A(kappa) mu [B, D] of the distributions, by the paper's bounds."""
     kappa, mu = VonMisesFisher.split(vectors)
     return directional.mean_cosine_approx(kappa, vectors.shape[-1])[:, None] * mu
 
 
 class VMFSoftmax(Method):
-    """Embeddings kappa mu of von Mises-Fisher laws; length is confidence.
+    """Embeddings kappa mu are parameters of von Mises-Fisher distributions; the norm is kappa.
 
     Args:
-        arch: the backbone, with `use_vmf`.
-        n_samples: draws per image, in the loss and in predictions.
+        arch: the backbone.
+        n_samples: samples per image, in the loss and in predictions, >= 1.
         normalizer: "exact" or "approx" (2021).
-        vmf_sampler: "exact" or "reference" (2021: a wrong law between kappa = 11 and 1.5 D).
+        vmf_sampler: "exact" or "reference" (2021: biased between kappa = 11 and 1.5 D).
         kappa_init: "exact" or "reference" (2021), see `vmf_start`.
-        estimator: of the loss: "antithetic" pairs of draws, "iid" ones, or "auto": pairs wherever
-            they apply, that is for an even `n_samples` and exact mathematics. The same expectation;
-            pairs have far less variance (see `directional.partition`).
+        estimator: of the loss: "antithetic" pairs of samples, "iid" samples, or "auto": antithetic
+            if `n_samples` is even, and `normalizer` and `vmf_sampler` are "exact". The expectation
+            is the same; antithetic pairs have far less variance (see `directional.partition`).
     """
 
     logs_as_in_2021 = True
@@ -138,7 +138,7 @@ class VMFSoftmax(Method):
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by fresh draws."""
+        """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by new random samples."""
         weights, beta = self.class_parameters.weight, self.class_parameters.beta
         if not self.exact:
             directions = self.draw(embeddings, gradient=True)
@@ -149,7 +149,7 @@ class VMFSoftmax(Method):
 
     @full_precision
     def logits(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Embeddings [B, D] -> logits of fresh draws [B, S, C]; no gradient."""
+        """Embeddings [B, D] -> logits of new random samples [B, S, C]; no gradient."""
         with torch.no_grad():
             directions = self.draw(embeddings, gradient=False, generator=generator)
             predict = PREDICTORS[self.vmf_sampler]
@@ -160,7 +160,7 @@ class VMFSoftmax(Method):
     def draw(
         self, embeddings: Tensor, *, gradient: bool, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Unit draws [B, S, D] from the laws of the embeddings [B, D]."""
+        """Unit samples [B, S, D] from the distributions with parameters `embeddings` [B, D]."""
         kappa, mu = VonMisesFisher.split(embeddings)
         draws = directional.sample(
             mu,
@@ -174,11 +174,11 @@ class VMFSoftmax(Method):
 
     @property
     def geometry(self) -> VonMisesFisher:
-        """Expected cosine of two laws."""
+        """Embeddings are compared by the expected cosine of their distributions."""
         return VonMisesFisher()
 
     def status(self) -> dict[str, float]:
-        """Temperature, scale of the embeddings, mean concentration of the classes."""
+        """Temperature, scale factor of the embeddings, mean concentration of the classes."""
         kappa = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1).mean()
         return {
             "temperature": float(self.temperature.detach()),
@@ -189,8 +189,8 @@ class VMFSoftmax(Method):
     @torch.no_grad()
     def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Sets the scale of the embeddings from one pass over the training images."""
-        with _untouched(self.arch):
-            # BatchNorm cannot normalise a single image by itself: a last batch of one is left out
+        with _state_preserved(self.arch):
+            # BatchNorm cannot normalise a batch of one image: such a last batch is left out
             embeddings = (super(VMFSoftmax, self).embed(b) for b in batches() if len(b) > 1)
             confidence = self.arch.class_spec.kappa_confidence
             self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
@@ -208,14 +208,14 @@ class VMFSoftmax(Method):
         self.kappa_scale.fill_(float(scale))
 
 
-def _check_choice(knob: str, value: str, known: Iterable[str]) -> None:
+def _check_choice(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
-        raise ValueError(f"method.params.{knob} must be one of {', '.join(known)}, got {value!r}.")
+        raise ValueError(f"method.params.{name} must be one of {', '.join(known)}, got {value!r}.")
 
 
 @contextmanager
-def _untouched(module: nn.Module) -> Iterator[None]:
-    """Train mode inside; afterwards mode, buffers (BatchNorm's) and randomness are as before."""
+def _state_preserved(module: nn.Module) -> Iterator[None]:
+    """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
     was_training = module.training
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
     device = next(module.parameters()).device

@@ -1,9 +1,9 @@
-"""Where von Mises-Fisher parameters start: at one given mean cosine, for classes and images alike.
+"""Initial von Mises-Fisher parameters of classes and images, with a given mean cosine.
 
 Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718, equation 19
 and the scale of the embeddings. Rule "exact" inverts the mean cosine A_D and matches root mean
-square lengths. Rule "reference" keeps the formulas of 2021 and their mismatch: images start 1.25
-times as concentrated as classes.
+square norms. Rule "reference" uses the formulas of 2021, with which the concentration of images is
+initially 1.25 times that of classes.
 """
 
 from collections.abc import Iterable
@@ -17,13 +17,13 @@ RULES = ("exact", "reference")
 
 
 def initial_kappa(confidence: float, dim: int, rule: str = "exact") -> float:
-    """Concentration whose draws have the mean cosine `confidence` with their mean direction.
+    """Concentration whose samples have the mean cosine `confidence` with their mean direction.
 
     Args:
         confidence: lambda in (0, 1).
         dim: D >= 2.
         rule: "exact" inverts A_D; "reference" is lambda (D-1) / (1-lambda^2), whose mean cosine at
-            D = 3 is 0.30 where 0.4 was asked for.
+            D = 3 is 0.30 instead of 0.4.
 
     Returns:
         kappa > 0.
@@ -35,7 +35,9 @@ def initial_kappa(confidence: float, dim: int, rule: str = "exact") -> float:
     if not 0 < confidence < 1:
         raise ValueError(f"arch.params.kappa_confidence must lie in (0, 1), got {confidence}.")
     if dim < 2:
-        raise ValueError(f"von Mises-Fisher laws need arch.params.embedding_dim >= 2, got {dim}.")
+        raise ValueError(
+            f"von Mises-Fisher distributions need arch.params.embedding_dim >= 2, got {dim}."
+        )
     if rule not in RULES:
         raise ValueError(f"method.params.kappa_init must be one of {RULES}, got {rule!r}.")
     if rule == "reference":
@@ -44,7 +46,7 @@ def initial_kappa(confidence: float, dim: int, rule: str = "exact") -> float:
 
 
 def class_weight_std(confidence: float, dim: int, rule: str = "exact") -> float:
-    """Standard deviation per coordinate of class weights whose rms length is `initial_kappa`.
+    """Standard deviation per coordinate of class weights whose rms norm is `initial_kappa`.
 
     Args:
         confidence: lambda in (0, 1).
@@ -62,13 +64,13 @@ def class_weight_std(confidence: float, dim: int, rule: str = "exact") -> float:
 
 
 def embedding_scale(embeddings: Iterable[Tensor], confidence: float, rule: str = "exact") -> float:
-    """Factor that brings raw embeddings of the training images to `initial_kappa`.
+    """Factor that scales raw embeddings of the training images to a mean norm of `initial_kappa`.
 
     Args:
-        embeddings: one pass over them, in blocks [b, D].
+        embeddings: those of all training images, in batches [b, D].
         confidence: lambda in (0, 1).
-        rule: "exact" measures their length by its root mean square, "reference" by sqrt(D) times
-            the mean absolute coordinate.
+        rule: "exact" uses the root mean square of the norms, "reference" sqrt(D) times the mean
+            absolute coordinate.
 
     Returns:
         The factor, > 0.
@@ -79,7 +81,7 @@ def embedding_scale(embeddings: Iterable[Tensor], confidence: float, rule: str =
         1.0
 
     Raises:
-        ValueError: there are no embeddings, or their length is 0 or not finite.
+        ValueError: there are no embeddings, or their mean norm is 0 or not finite.
     """
     power = 1 if rule == "reference" else 2
     sums = [(block.double().abs().pow(power).sum(), block.shape) for block in embeddings]
@@ -88,7 +90,7 @@ def embedding_scale(embeddings: Iterable[Tensor], confidence: float, rule: str =
     dim = sums[0][1][-1]
     n_coordinates = sum(shape.numel() for _, shape in sums)
     mean = float(torch.stack([total for total, _ in sums]).sum()) / n_coordinates
-    length = (mean if power == 1 else mean**0.5) * dim**0.5
-    if not 0 < length < float("inf"):
-        raise ValueError(f"The embeddings of the training images have length {length} on average.")
-    return initial_kappa(confidence, dim, rule) / length
+    norm = (mean if power == 1 else mean**0.5) * dim**0.5
+    if not 0 < norm < float("inf"):
+        raise ValueError(f"The embeddings of the training images have a mean norm of {norm}.")
+    return initial_kappa(confidence, dim, rule) / norm
