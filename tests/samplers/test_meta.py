@@ -39,26 +39,26 @@ def test_an_epoch_is_as_many_full_batches_as_the_data_give():
     assert [len(batch) for batch in batches] == [B + M] * 5 and len(sampler()) == 5
 
 
-def test_no_image_is_learned_from_and_judged_by_but_one_that_is_alone():
+def test_no_image_is_both_trained_on_and_in_the_meta_loss_but_the_only_one_of_a_class():
     batches = torch.stack(list(epochs(sampler(), 200)))
-    slots, judges = set(batches[:, :B].flatten().tolist()), set(batches[:, B:].flatten().tolist())
+    train, meta = set(batches[:, :B].flatten().tolist()), set(batches[:, B:].flatten().tolist())
     alone = int((LABELS == 5).nonzero())
-    assert slots & judges == {alone}
-    assert slots | judges == set(range(102))
-    per_class = np.bincount(LABELS[list(judges)], minlength=6)
+    assert train & meta == {alone}
+    assert train | meta == set(range(102))
+    per_class = np.bincount(LABELS[list(meta)], minlength=6)
     assert per_class.tolist() == [12, 5, 2, 1, 1, 1]
 
 
-def test_classes_to_judge_by_come_in_turn_through_all_epochs():
-    judges = torch.cat([batch[B:] for batch in epochs(sampler(), 4)])  # 240 = 40 passes
-    passes = LABELS[judges].reshape(-1, 6).sort(1).values
+def test_classes_of_meta_images_are_in_round_robin_order_through_all_epochs():
+    meta = torch.cat([batch[B:] for batch in epochs(sampler(), 4)])  # 240 = 40 passes
+    passes = LABELS[meta].reshape(-1, 6).sort(1).values
     assert torch.equal(passes, torch.arange(6).expand(40, 6))
 
 
 @pytest.mark.parametrize("psi", ([0.0] * 6, [-3.0, 0.5, 2.0, 0.0, 4.0, -1.0]))
-def test_slots_follow_the_law_of_psi(psi):
+def test_classes_of_training_images_have_the_distribution_of_psi(psi):
     made = with_psi(psi)
-    rates = made.slots.counts * torch.tensor(psi).double().sigmoid().numpy()
+    rates = made.train_classes.counts * torch.tensor(psi).double().sigmoid().numpy()
     np.testing.assert_allclose(made.class_probabilities(), rates / rates.sum(), rtol=1e-12)
     seen = np.bincount(LABELS[torch.cat([b[:B] for b in epochs(made, 40)])], minlength=6)
     assert chisquare(seen, rates / rates.sum() * seen.sum()).pvalue > 1e-3
@@ -68,7 +68,7 @@ def test_psi_starts_at_zero_or_by_a_power_of_the_counts():
     assert not sampler().psi.any()
     made = sampler(init_power=0.3)
     rates = made.psi.detach().sigmoid().numpy()
-    powers = made.slots.counts**-0.3
+    powers = made.train_classes.counts**-0.3
     np.testing.assert_allclose(rates / rates[0], powers / powers[0], rtol=1e-12)
     assert rates.min() + rates.max() == pytest.approx(1)
 
@@ -80,7 +80,7 @@ def test_gradient_is_that_of_the_straight_through_softmax():
     slopes = torch.randn(B, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     psi = made.psi.detach().clone().requires_grad_()
     noise = torch.from_numpy(logits - made.class_logits())
-    counts = torch.from_numpy(made.slots.counts).double()
+    counts = torch.from_numpy(made.train_classes.counts).double()
     soft = (counts.log() + torch.nn.functional.logsigmoid(psi) + noise).softmax(1)
     hard = torch.nn.functional.one_hot(torch.from_numpy(classes), 6).double()
     weights = ((hard - soft.detach() + soft) * hard).sum(1)
@@ -88,7 +88,7 @@ def test_gradient_is_that_of_the_straight_through_softmax():
     np.testing.assert_allclose(made.gradient(slopes.numpy()), psi.grad.numpy(), atol=1e-13)
 
 
-def test_psi_rises_where_slots_lower_the_meta_loss_and_the_next_draws_follow():
+def test_psi_increases_where_training_images_decrease_the_meta_loss_and_the_next_draws_follow():
     made, first = sampler(), []
     for batch in epochs(made, 30):
         classes = LABELS[batch[:B]]
@@ -128,11 +128,11 @@ def test_a_saved_state_goes_on_as_if_nothing_had_happened(tmp_path):
 
 
 def test_slopes_of_another_batch_are_refused():
-    with pytest.raises(ValueError, match="slopes for the 20 slots"):
+    with pytest.raises(ValueError, match="slopes for the 20 training images"):
         sampler().learn(torch.zeros(B))  # nothing drawn yet
     made = sampler()
     next(iter(made))
-    with pytest.raises(ValueError, match="slopes for the 20 slots of a batch, got 3"):
+    with pytest.raises(ValueError, match="slopes for the 20 training images .*, got 3"):
         made.learn(torch.zeros(3))
 
 

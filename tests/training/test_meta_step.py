@@ -75,7 +75,7 @@ def batch_of(indices, seed=0):
 def slow_gradient(method, optimizer, drawn, batch):
     """The equation as it stands: one weighted step of SGD, differentiated by autograd."""
     logits, classes = (torch.from_numpy(x) for x in drawn._drawn)
-    counts = torch.from_numpy(drawn.slots.counts).double()
+    counts = torch.from_numpy(drawn.train_classes.counts).double()
     psi = drawn.psi.detach().clone().requires_grad_()
     noise = logits - torch.from_numpy(drawn.class_logits())
     soft = (counts.log() + torch.nn.functional.logsigmoid(psi) + noise).softmax(1)

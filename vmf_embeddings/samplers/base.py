@@ -1,4 +1,4 @@
-"""What every batch sampler offers: batches of indices that depend on (seed, epoch) alone."""
+"""Base class of the batch samplers: an epoch's batches are a function of (seed, epoch)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class BatchSampler(ABC):
-    """Iterates over one epoch's GLOBAL batches; the trainer shares them out among processes.
+    """Iterates over the GLOBAL batches of an epoch; the training loop divides them among processes.
 
-    The sequence of an epoch is a function of (seed, epoch): no global generator is read or
-    advanced, and iterating twice without `set_epoch` gives the same batches twice.
+    The sequence of an epoch is a function of (seed, epoch): global random generators are neither
+    read nor advanced, and iterating twice without `set_epoch` gives the same batches twice.
 
     Args:
         labels: integer classes [N] of the split.
@@ -21,12 +21,12 @@ class BatchSampler(ABC):
     """
 
     balances: ClassVar[bool] = False
-    """Whether batches are closer to all classes alike than to the classes of the data."""
+    """Whether class frequencies in batches are closer to uniform than to those of the data."""
     learns: ClassVar[bool] = False
-    """Whether its law follows the training, step by step: `meta.py` says what that asks for."""
+    """Whether its class probabilities are learned during training, see `meta.py`."""
 
     pairs: ClassVar[bool] = False
-    """Whether a batch consists of two halves whose rows belong together."""
+    """Whether a batch consists of two halves [B] and [B], of which rows i and B + i form a pair."""
 
     needs_embeddings: ClassVar[bool] = False
     """Whether it chooses by embeddings: then before each epoch it is given, by
@@ -46,40 +46,40 @@ class BatchSampler(ABC):
     def __iter__(self) -> Iterator[Tensor]: ...
 
     def configure(self, *, n_epochs: int) -> None:  # noqa: B027 - most samplers need nothing
-        """Told once, before the first epoch, how many there will be. Default: nothing."""
+        """Called once with the number of epochs before the first; does nothing by default."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, >= 0, whose batches come next."""
+        """Selects the epoch, >= 0, whose batches come next."""
         self.epoch = epoch
 
     def generator(self) -> np.random.Generator:
-        """A fresh generator for this epoch."""
+        """A new generator, seeded by (seed, epoch)."""
         return np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to give the same batches."""
+        """The state from which `load_state_dict` continues with the same batches."""
         return {"epoch": self.epoch, "seed": self.seed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go to the epoch and seed of a saved state."""
+        """Restores epoch and seed of a saved state."""
         self.epoch = int(state["epoch"])
         self.seed = int(state["seed"])
 
 
-def positive(**values: int) -> None:
-    """Refuse counts below 1, naming the key as it is typed on the command line."""
+def check_positive(**values: int) -> None:
+    """Refuses counts below 1, naming the option as it is typed on the command line."""
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"sampler.{name} must be >= 1, got {value}")
 
 
-def n_groups(batch_size: int, n_samples: int) -> int:
-    """How many groups of `n_samples` images of a class make up a batch.
+def groups_per_batch(batch_size: int, n_samples: int) -> int:
+    """The number of groups of `n_samples` images of one class in a batch.
 
     Raises:
-        ValueError: not a whole number.
+        ValueError: `batch_size` is not a multiple of `n_samples`.
     """
-    positive(batch_size=batch_size, n_samples=n_samples)
+    check_positive(batch_size=batch_size, n_samples=n_samples)
     if batch_size % n_samples:
         raise ValueError(
             f"sampler.batch_size={batch_size} must be a multiple of sampler.n_samples={n_samples}"
@@ -88,15 +88,16 @@ def n_groups(batch_size: int, n_samples: int) -> int:
 
 
 def n_batches(n: int, batch_size: int) -> int:
-    """How many batches `in_batches` makes of n images."""
+    """The number of batches that `split_into_batches` makes of n images."""
     full, rest = divmod(n, batch_size)
     return full + (rest > (full > 0 and batch_size > 1))
 
 
-def in_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
-    """Splits indices [n] into batches, the last of them smaller where n is no multiple.
+def split_into_batches(order: Tensor, batch_size: int) -> Iterator[Tensor]:
+    """Splits indices [n] into batches; the last one may be smaller.
 
-    A single image left over joins the batch before it: alone it has no batch statistics.
+    A last batch of one image is appended to the one before it, because batch normalisation needs
+    two images.
     """
     batches = list(order.split(batch_size))
     if len(batches) > n_batches(len(order), batch_size):

@@ -1,7 +1,7 @@
-"""Classes at random, a few images of each at random: the batches of most of deep metric learning.
+"""Random classes, a few random images of each: the usual batches of deep metric learning.
 
 Roth et al. 2020, "Revisiting Training Strategies and Generalization Performance in Deep Metric
-Learning", section 4.2, https://arxiv.org/abs/2002.08473, as their code draws them.
+Learning", section 4.2, https://arxiv.org/abs/2002.08473, as in their code.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, n_groups
+from vmf_embeddings.samplers.base import BatchSampler, groups_per_batch
 from vmf_embeddings.samplers.classes import Classes
 
 
 class ClassRandomSampler(BatchSampler):
     """Groups of images of one class; classes and images are drawn with replacement.
 
-    So a class can have several groups in a batch, and an image can stand beside itself:
+    A class can therefore have several groups in a batch, and an image can occur twice in it;
     `m_per_class.py` excludes both.
 
     Args:
@@ -31,7 +31,7 @@ class ClassRandomSampler(BatchSampler):
 
     def __init__(self, labels: Tensor, *, batch_size: int, n_samples: int, seed: int) -> None:
         super().__init__(labels, seed=seed)
-        self.n_groups = n_groups(batch_size, n_samples)
+        self.n_groups = groups_per_batch(batch_size, n_samples)
         self.batch_size, self.n_samples = batch_size, n_samples
         self.classes = Classes(self.labels)
 

@@ -1,20 +1,20 @@
-"""The images of each class, for samplers that choose a class first."""
+"""The images of each class, for samplers that draw a class first and then an image of it."""
 
 import numpy as np
 
 
 class Classes:
-    """Which images belong to which class.
+    """Maps (class, number of an image within its class) to the index of the image.
 
     Args:
         labels: integer classes [N] in 0..C-1, each with at least one image.
-        images: the indices [N] that the labels belong to; None = 0..N-1.
+        images: index [N] of the image of each label; None = 0..N-1.
 
     Attributes:
-        counts: [C] images per class, >= 1.
+        counts: images per class [C], >= 1.
 
     Raises:
-        ValueError: a class below the largest has no image: there is nothing to draw from.
+        ValueError: a class in 0..C-1 has no image.
     """
 
     def __init__(self, labels: np.ndarray, images: np.ndarray | None = None) -> None:
@@ -25,8 +25,8 @@ class Classes:
         if len(empty):
             raise ValueError(
                 f"{len(empty)} of {len(self.counts)} classes have no training image (first: class "
-                f"{empty[0]}), and this sampler draws a class before an image. Take a split that "
-                "leaves every class an image, or sampler=random."
+                f"{empty[0]}), and this sampler draws a class before an image. Use a split in "
+                "which every class has an image, or sampler=random."
             )
         order = np.argsort(labels, kind="stable")
         self._members = order if images is None else images[order]
@@ -36,5 +36,5 @@ class Classes:
         return len(self.counts)
 
     def image(self, classes: np.ndarray, number: np.ndarray) -> np.ndarray:
-        """The image that is number `number` of its class, counted from 0; any equal shapes."""
+        """Indices of images by class and number within the class, from 0; shapes broadcast."""
         return self._members[self._starts[classes] + number]

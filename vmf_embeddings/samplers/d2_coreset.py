@@ -1,4 +1,4 @@
-"""Batches that cover a random part of the images in proportion to distance and density.
+"""Batches that cover a random subset of the images: drawn by squared distance and density.
 
 Squared distances as in k-means++ (Arthur & Vassilvitskii 2007, https://dl.acm.org/doi/10.5555/1283383.1283494),
 times a Gaussian density: the code of Roth et al. 2020, https://arxiv.org/abs/2002.08473.
@@ -9,20 +9,21 @@ from torch import Tensor
 
 from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler, SquaredDistances
 
-JITTER = 1e-6  # of the mean variance, added to each: with few images the covariance is singular
+# times the mean variance, added to the diagonal: with few images the covariance is singular
+JITTER = 1e-6
 
 
 class D2CoresetSampler(EmbeddingBasedSampler):
-    """Picks images by `d2_coreset` from a pool; each gets partners of its class.
+    """Selects images by `d2_coreset` from a pool, and adds positives of each.
 
-    The picks stand first in a batch, their partners after them.
+    The selected images are the first of a batch, their positives follow.
 
     Args:
         labels: see `EmbeddingBasedSampler`.
         batch_size: see `EmbeddingBasedSampler`.
         n_samples: see `EmbeddingBasedSampler`.
-        pool_size: images drawn for each batch to pick from; all where there are fewer.
-        power: exponent of the sum of squared distances, >= 0; 0 = density alone.
+        pool_size: images drawn for each batch to select from; all if there are fewer.
+        power: exponent of the sum of squared distances, >= 0; 0 = by density only.
         seed: >= 0.
     """
 
@@ -54,7 +55,7 @@ class D2CoresetSampler(EmbeddingBasedSampler):
 def d2_coreset(rng: np.random.Generator, points: np.ndarray, k: int, power: float) -> np.ndarray:
     """Points drawn one after the other by `d2_probabilities`.
 
-    The first is the one nearest to a draw of the Gaussian that has the points' mean and covariance.
+    The first is the nearest one to a sample of the Gaussian with the points' mean and covariance.
 
     Args:
         rng: source of randomness.
@@ -63,7 +64,7 @@ def d2_coreset(rng: np.random.Generator, points: np.ndarray, k: int, power: floa
         power: >= 0.
 
     Returns:
-        int64 [k], all different, in the order of picking.
+        int64 [k], all different, in the order of selection.
     """
     centred = points - points.mean(0)
     covariance = centred.T @ centred / max(len(points) - 1, 1)
@@ -83,16 +84,16 @@ def d2_coreset(rng: np.random.Generator, points: np.ndarray, k: int, power: floa
 def d2_probabilities(
     log_density: np.ndarray, spread: np.ndarray, picks: np.ndarray, power: float
 ) -> np.ndarray:
-    """Density times spread^power of each point that is not yet picked, over their sum.
+    """Probability in proportion to density * spread^power of each point not yet selected.
 
     Args:
         log_density: [n], up to a constant.
-        spread: [n] >= 0, sum of squared distances from the picks.
-        picks: [p], p < n.
+        spread: [n] >= 0, sum of squared distances from the selected points.
+        picks: the selected points [p], p < n.
         power: >= 0.
 
     Returns:
-        [n], sums to 1; 0 for the picks. Where all points lie on the picks, density alone counts.
+        [n], sums to 1; 0 for selected points. Where all distances are 0, only the density counts.
 
     >>> d2_probabilities(np.zeros(3), np.array([1.0, 1.0, 3.0]), np.array([0]), 1.0)
     array([0.  , 0.25, 0.75])

@@ -1,4 +1,4 @@
-"""Batches whose mean, spread and distances are like those of a larger random part of the images.
+"""Batches with mean, standard deviation and pairwise distances similar to those of a larger pool.
 
 Roth et al. 2020, "Revisiting Training Strategies and Generalization Performance in Deep Metric
 Learning", section 4.2 (matching of distance distributions), https://arxiv.org/abs/2002.08473.
@@ -16,7 +16,7 @@ N_BINS = 50
 
 
 class DistHistBatchMatchSampler(EmbeddingBasedSampler):
-    """Of `n_candidates` batches, the one with the least `histogram_costs` towards its pool.
+    """Of `n_candidates` batches from a pool, the one with the smallest `histogram_costs`.
 
     Args:
         labels: see `EmbeddingBasedSampler`.
@@ -54,11 +54,12 @@ class DistHistBatchMatchSampler(EmbeddingBasedSampler):
 
 
 def histogram_costs(points: np.ndarray, candidates: np.ndarray, *, weight: float) -> np.ndarray:
-    """|m - m_c| + |s - s_c| + 2 weight W of some points and all: means, deviations, distances.
+    """|m - m_c| + |s - s_c| + 2 weight W between all points and each candidate subset c.
 
-    W is the earth mover's distance between the histograms of pairwise distances, in equal bins over
-    the range of all of them. The code of 2020 adds it in both directions, which is twice the same,
-    and takes it between the heights of the bins as if they were distances.
+    m and s are mean and standard deviation [D]. W is the earth mover's distance between the
+    normalised histograms of pairwise distances, in equal bins over the range of all distances. The
+    code of Roth et al. adds W in both directions, which gives the factor 2, and computes it between
+    the heights of the bins as if they were distances; here it is between the histograms.
 
     Args:
         points: float64 [n, D], n >= 2.
@@ -77,9 +78,9 @@ def histogram_costs(points: np.ndarray, candidates: np.ndarray, *, weight: float
     of_all = distances[np.triu_indices(len(points), 1)]
     edges = np.linspace(of_all.min(), of_all.max(), N_BINS + 1)
     first, second = np.triu_indices(candidates.shape[1], 1)
-    all_shares = np.histogram(of_all, edges)[0] / len(of_all)
+    all_fractions = np.histogram(of_all, edges)[0] / len(of_all)
     moved = [
-        np.histogram(distances[rows[first], rows[second]], edges)[0] / len(first) - all_shares
+        np.histogram(distances[rows[first], rows[second]], edges)[0] / len(first) - all_fractions
         for rows in candidates
     ]
     earth = np.abs(np.cumsum(moved, axis=1)).sum(1) * (edges[1] - edges[0])

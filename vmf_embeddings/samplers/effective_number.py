@@ -13,7 +13,7 @@ from vmf_embeddings.samplers.weighted import WeightedSampler
 class EffectiveNumberSampler(WeightedSampler):
     """An image of class y is drawn with weight (1 - beta) / (1 - beta^n_y).
 
-    Towards beta = 0 all images are alike, towards beta = 1 all classes.
+    As beta -> 0 all images are equally likely, as beta -> 1 all classes.
 
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.

@@ -1,4 +1,4 @@
-"""Episodes: a few classes, a few images of each (the batches of Scott et al. 2021, https://arxiv.org/abs/2103.15718)."""
+"""Episodes of a few classes with a few images of each (Scott et al. 2021, https://arxiv.org/abs/2103.15718)."""
 
 from collections.abc import Iterator
 
@@ -6,20 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, positive
+from vmf_embeddings.samplers.base import BatchSampler, check_positive
 
-EPISODES_PER_DRAW = 64  # drawn together: numpy's cost per call is shared, memory stays small
+EPISODES_PER_DRAW = 64  # drawn by one call: less overhead, still little memory
 
 
 class EpisodicSampler(BatchSampler):
     """Some classes per batch, some images of each, both drawn without replacement.
 
     An episode has min(n_classes, all) classes and of each min(n_samples, class size) images.
-    Images of a class stand together in the batch; the order of classes is random.
+    Images of a class are adjacent in the batch; the order of classes is random.
 
     Args:
         labels: integer classes [N], any values.
-        n_episodes: batches that make an "epoch", >= 1.
+        n_episodes: batches per epoch, >= 1.
         n_classes: classes per episode, >= 1.
         n_samples: images per class, >= 1.
         seed: >= 0.
@@ -31,7 +31,7 @@ class EpisodicSampler(BatchSampler):
         self, labels: Tensor, *, n_episodes: int, n_classes: int, n_samples: int, seed: int
     ) -> None:
         super().__init__(labels, seed=seed)
-        positive(n_episodes=n_episodes, n_classes=n_classes, n_samples=n_samples)
+        check_positive(n_episodes=n_episodes, n_classes=n_classes, n_samples=n_samples)
         self.n_episodes = n_episodes
         self.n_samples = n_samples
         # Images sorted by class: class c owns members[starts[c] : starts[c] + sizes[c]].
@@ -60,16 +60,16 @@ class EpisodicSampler(BatchSampler):
 
 
 def draw_distinct(rng: np.random.Generator, sizes: np.ndarray, k: int) -> np.ndarray:
-    """For each row r, min(k, sizes[r]) distinct numbers below sizes[r].
+    """For each row r, min(k, sizes[r]) distinct random numbers below sizes[r].
 
-    All sets and all orders are equally likely.
-    Floyd's algorithm (Bentley & Floyd 1987, https://doi.org/10.1145/30401.315746) over all rows at
-    once, then a shuffle: the work is O(rows k^2), whatever the sizes.
+    All sets and all orders are equally likely. Floyd's algorithm (Bentley & Floyd 1987,
+    https://doi.org/10.1145/30401.315746) for all rows at once, then a shuffle; O(rows k^2), for any
+    sizes.
 
     Args:
         rng: source of randomness.
         sizes: integers [R], >= 1.
-        k: numbers wanted per row, >= 1.
+        k: numbers per row, >= 1.
 
     Returns:
         int64 [R, k]; -1 at the end of rows with sizes[r] < k.
@@ -79,10 +79,9 @@ def draw_distinct(rng: np.random.Generator, sizes: np.ndarray, k: int) -> np.nda
     for j in range(k):
         top = low + j
         drawn = rng.integers(0, top + 1)
-        taken = (picks[:, :j] == drawn[:, None]).any(axis=1)
-        picks[:, j] = np.where(taken, top, drawn)
-    # A row shorter than k has drawn all its numbers in its first sizes[r] steps; what came later
-    # does not exist.
+        is_taken = (picks[:, :j] == drawn[:, None]).any(axis=1)
+        picks[:, j] = np.where(is_taken, top, drawn)
+    # A row with sizes[r] < k has all its numbers after sizes[r] steps; later ones are invalid.
     beyond = np.arange(k) >= sizes[:, None]
     keys = rng.random(picks.shape)
     keys[beyond] = 2.0

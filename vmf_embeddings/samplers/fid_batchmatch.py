@@ -1,4 +1,4 @@
-"""Batches whose mean and covariance are near those of a larger random part of the images.
+"""Batches whose mean and covariance are similar to those of a larger random pool of images.
 
 Roth et al. 2020, "Revisiting Training Strategies and Generalization Performance in Deep Metric
 Learning", section 4.2, https://arxiv.org/abs/2002.08473. The distance: Dowson & Landau 1982,
@@ -13,7 +13,7 @@ from vmf_embeddings.samplers.matching import Matching
 
 
 class FidBatchMatchSampler(EmbeddingBasedSampler):
-    """Of `n_candidates` batches, the one with the least Frechet distance from its pool.
+    """Of `n_candidates` batches from a pool, the one with the smallest Frechet distance from it.
 
     Args:
         labels: see `EmbeddingBasedSampler`.
@@ -46,11 +46,11 @@ class FidBatchMatchSampler(EmbeddingBasedSampler):
 
 
 def frechet_distances(points: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Frechet distance of the Gaussians of some points and of all.
+    """Frechet distance between the Gaussian of all points and that of each candidate subset c.
 
     |m - m_c|^2 + tr S + tr S_c - 2 tr (S S_c)^(1/2). With S = A'A and S_c = B'B from centred rows,
-    the last trace is the sum of the singular values of A B': no root of a matrix, and covariances
-    may be singular.
+    tr (S S_c)^(1/2) is the sum of the singular values of A B'. So no matrix square root is needed,
+    and covariances may be singular.
 
     Args:
         points: float64 [n, D], n >= 2.

@@ -1,32 +1,33 @@
-"""Batches that cover a random part of the images: each pick is the farthest from the others.
+"""Batches that cover a random pool of images: the next image is the farthest from those selected.
 
 Greedy coresets for batches: Sinha et al. 2020, "Small-GAN", https://arxiv.org/abs/1910.13540; in
-metric learning Roth et al. 2020, section 4.2, https://arxiv.org/abs/2002.08473. The greedy rule:
+metric learning Roth et al. 2020, section 4.2, https://arxiv.org/abs/2002.08473. The algorithm:
 Gonzalez 1985, https://doi.org/10.1016/0304-3975(85)90224-5.
 """
 
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import positive
+from vmf_embeddings.samplers.base import check_positive
 from vmf_embeddings.samplers.embedding_based import EmbeddingBasedSampler, SquaredDistances
 
 SOFTENED_PERCENTILE = 97
 
 
 class GreedyCoresetSampler(EmbeddingBasedSampler):
-    """Picks images by `k_center_greedy` from a pool; each gets partners of its class.
+    """Selects images by `k_center_greedy` from a pool, and adds positives of each.
 
-    The picks stand first in a batch, their partners after them.
+    The selected images are the first of a batch, their positives follow.
 
     Args:
         labels: see `EmbeddingBasedSampler`.
         batch_size: see `EmbeddingBasedSampler`.
         n_samples: see `EmbeddingBasedSampler`.
-        pool_size: images drawn for each batch to pick from; all where there are fewer.
-        projection_dim: dimension, >= 1, of a random linear map that distances are measured after,
-            a new one for each batch; None = the embeddings themselves.
-        softened: whether a pick is any of the 3% that are farthest from those before it.
+        pool_size: images drawn for each batch to select from; all if there are fewer.
+        projection_dim: dimension, >= 1, of a random projection in which distances are computed, a
+            new one for each batch; None = no projection.
+        softened: whether the next image is any of the 3% that are farthest, instead of the
+            farthest.
         seed: >= 0.
     """
 
@@ -45,7 +46,7 @@ class GreedyCoresetSampler(EmbeddingBasedSampler):
             labels, batch_size=batch_size, n_samples=n_samples, pool_size=pool_size, seed=seed
         )
         if projection_dim is not None:
-            positive(projection_dim=projection_dim)
+            check_positive(projection_dim=projection_dim)
         self.projection_dim, self.softened = projection_dim, softened
 
     def batch(self, rng: np.random.Generator) -> np.ndarray:
@@ -62,19 +63,19 @@ class GreedyCoresetSampler(EmbeddingBasedSampler):
 def k_center_greedy(
     rng: np.random.Generator, points: np.ndarray, k: int, *, percentile: float = 100
 ) -> np.ndarray:
-    """A random point, then always the point farthest from the nearest of those picked.
+    """k-center greedy: a random point, then repeatedly the point farthest from all selected ones.
 
-    The largest distance that is left is at most twice the least possible with k points.
+    The largest distance of a point from the selected ones is at most twice the least possible.
 
     Args:
-        rng: picks the first point, and among several that are far enough.
+        rng: draws the first point, and one of several that are equally far.
         points: float64 [n, D].
         k: in 1..n.
-        percentile: in [0, 100]; candidates are the points not picked whose distance is at or above
-            this percentile of the points not picked, 100 = the farthest.
+        percentile: in [0, 100]; the next point is any whose distance is at or above this percentile
+            of the points not yet selected; 100 = the farthest.
 
     Returns:
-        int64 [k], all different, in the order of picking.
+        int64 [k], all different, in the order of selection.
     """
     distances = SquaredDistances(points)
     picks = [int(rng.integers(len(points)))]

@@ -1,4 +1,4 @@
-"""Different classes, different images of each: `MPerClassSampler` of pytorch-metric-learning.
+"""M different images of each of several classes: pytorch-metric-learning's `MPerClassSampler`.
 
 https://kevinmusgrave.github.io/pytorch-metric-learning/samplers/#mperclasssampler
 """
@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, n_groups
+from vmf_embeddings.samplers.base import BatchSampler, groups_per_batch
 from vmf_embeddings.samplers.classes import Classes
 from vmf_embeddings.samplers.episodic import draw_distinct
 from vmf_embeddings.samplers.positives import draw_numbers
 
 
 class MPerClassSampler(BatchSampler):
-    """Groups of images of one class; no class comes twice in a batch, and no image.
+    """Groups of images of one class; no class and no image occurs twice in a batch.
 
-    Only a class with fewer images than a group gives some of them twice.
+    The only exception are classes with fewer images than a group, whose images are repeated.
 
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.
@@ -32,13 +32,13 @@ class MPerClassSampler(BatchSampler):
 
     def __init__(self, labels: Tensor, *, batch_size: int, n_samples: int, seed: int) -> None:
         super().__init__(labels, seed=seed)
-        self.n_groups = n_groups(batch_size, n_samples)
+        self.n_groups = groups_per_batch(batch_size, n_samples)
         self.batch_size, self.n_samples = batch_size, n_samples
         self.classes = Classes(self.labels)
         if len(self.classes) < self.n_groups:
             raise ValueError(
                 f"sampler.batch_size={batch_size} with sampler.n_samples={n_samples} needs "
-                f"{self.n_groups} classes, got {len(self.classes)}: take more images per class, a "
+                f"{self.n_groups} classes, got {len(self.classes)}: use more images per class, a "
                 "smaller batch, or sampler=class_random"
             )
 

@@ -1,4 +1,4 @@
-"""Shuffled images, and as many partners drawn by the rarity of their class.
+"""Shuffled images, each paired with an image that is drawn by the frequency of its class.
 
 The two loaders of GLMC (Du et al. 2023, https://arxiv.org/abs/2305.08661), section 3.
 """
@@ -10,24 +10,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, positive
+from vmf_embeddings.samplers.base import BatchSampler, check_positive
 
 
 class PairedSampler(BatchSampler):
-    """2 B indices a batch: B of a shuffled epoch, then B that rare classes may dominate.
+    """2 B indices per batch: B from a shuffled epoch, then B drawn with weights 1 / n_y^q.
 
-    Row i and row B + i are partners, whom a method may mix. The first halves hold every image
-    once; the last of them is filled up from the beginning of the same order, so that all batches
-    are equally large and any number of processes that divides B finds partners in its share
-    (every `world`-th row).
+    Rows i and B + i form a pair, which a method may mix. The first halves of all batches contain
+    every image once; the last one is completed from the beginning of the same order. So all batches
+    have the same size, and if B is a multiple of the number of processes W, the rows of each
+    process (every W-th row) contain both images of their pairs.
 
     Args:
         labels: integer classes [N], any values.
         batch_size: B, pairs per batch, >= 1.
         power: q >= 0. An image of class y is drawn with probability in proportion to n_y^-q: 0 =
-            all images alike, 1 = all classes alike.
-        replacement: whether an image can come twice before all have come; False draws a weighted
-            order of all images, and another one when it is exhausted.
+            all images equally likely, 1 = all classes equally likely.
+        replacement: True = independent draws; False = a weighted random order of all images, and
+            another one when it is exhausted.
         seed: >= 0.
     """
 
@@ -37,7 +37,7 @@ class PairedSampler(BatchSampler):
         self, labels: Tensor, *, batch_size: int, power: float, replacement: bool, seed: int
     ) -> None:
         super().__init__(labels, seed=seed)
-        positive(batch_size=batch_size)
+        check_positive(batch_size=batch_size)
         if not (power >= 0 and np.isfinite(power)):
             raise ValueError(f"sampler.power is an exponent q >= 0 of 1 / n_y^q, got {power}")
         self.batch_size = batch_size
@@ -64,9 +64,9 @@ class PairedSampler(BatchSampler):
         return np.concatenate([self._weighted_order(rng) for _ in range(orders)])[:n]
 
     def _weighted_order(self, rng: np.random.Generator) -> np.ndarray:
-        """All images, drawn one after another from those that are left.
+        """A random order of all images: weighted sampling without replacement.
 
-        The order of exponential waiting times with these rates (Efraimidis and Spirakis 2006,
-        https://doi.org/10.1016/j.ipl.2005.11.003).
+        The images sorted by exponential random numbers whose rates are the probabilities
+        (Efraimidis and Spirakis 2006, https://doi.org/10.1016/j.ipl.2005.11.003).
         """
         return np.argsort(rng.standard_exponential(len(self.labels)) / self.probabilities)

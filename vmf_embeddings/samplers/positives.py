@@ -1,4 +1,4 @@
-"""Several images of one class."""
+"""Positives: other images of the class of an anchor."""
 
 import numpy as np
 
@@ -7,12 +7,14 @@ from vmf_embeddings.samplers.episodic import draw_distinct
 
 
 def draw_numbers(rng: np.random.Generator, sizes: np.ndarray, n: int) -> np.ndarray:
-    """For each row r, n numbers below sizes[r]: different ones while there are any, then any.
+    """For each row r, n random numbers below sizes[r]; distinct if sizes[r] >= n.
+
+    Otherwise all numbers below sizes[r] occur, followed by random ones.
 
     Args:
         rng: source of randomness.
         sizes: integers [R], >= 1.
-        n: numbers wanted per row, >= 1.
+        n: numbers per row, >= 1.
 
     Returns:
         int64 [R, n].
@@ -24,7 +26,7 @@ def draw_numbers(rng: np.random.Generator, sizes: np.ndarray, n: int) -> np.ndar
 
 
 class Positives:
-    """Draws other images of the classes of given images.
+    """Draws positives of given anchors.
 
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.
@@ -34,16 +36,16 @@ class Positives:
         self.labels, self.classes = labels, Classes(labels)
         order = np.argsort(labels, kind="stable")
         counts = self.classes.counts
-        self._place = np.empty(len(labels), dtype=np.int64)  # of an image in its class
+        self._place = np.empty(len(labels), dtype=np.int64)  # number of an image within its class
         self._place[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
 
     def draw(self, rng: np.random.Generator, images: np.ndarray, n: int) -> np.ndarray:
-        """For each image, n others of its class; the image itself where it is the only one.
+        """For each anchor, n other images of its class; the anchor itself if there is no other.
 
         Args:
             rng: source of randomness.
-            images: indices [R].
-            n: others wanted, >= 0; one comes twice only where the class has fewer.
+            images: indices [R] of the anchors.
+            n: positives per anchor, >= 0; they are distinct if the class has enough images.
 
         Returns:
             Indices int64 [R, n].

@@ -1,4 +1,4 @@
-"""From the classes of the data to all classes alike, epoch by epoch.
+"""Progressively balanced sampling: from instance-balanced to class-balanced over the epochs.
 
 Kang et al. 2020, "Decoupling Representation and Classifier for Long-Tailed Recognition",
 https://arxiv.org/abs/1910.09217, equation 2.
@@ -7,7 +7,7 @@ https://arxiv.org/abs/1910.09217, equation 2.
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import positive
+from vmf_embeddings.samplers.base import check_positive
 from vmf_embeddings.samplers.weighted import WeightedSampler
 
 
@@ -17,8 +17,8 @@ class ProgressiveSampler(WeightedSampler):
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.
         batch_size: images per batch, >= 1.
-        balanced_at_last: whether e / (E - 1) stands for e / E, so that the last epoch is balanced,
-            as in the paper's code; otherwise, as in the paper, it stops one step before.
+        balanced_at_last: True = e / (E - 1) instead of e / E, as in the paper's code, so that the
+            last epoch is class-balanced; False = as in the paper.
         seed: >= 0.
     """
 
@@ -32,22 +32,22 @@ class ProgressiveSampler(WeightedSampler):
         self.n_epochs: int | None = None
 
     def configure(self, *, n_epochs: int) -> None:
-        """Told E, >= 1, before the first epoch."""
-        positive(n_epochs=n_epochs)
+        """Sets the number of epochs E, >= 1."""
+        check_positive(n_epochs=n_epochs)
         self.n_epochs = n_epochs
 
     def class_probabilities(self) -> np.ndarray:
-        """The mixture of this epoch, [C]; balanced from epoch E on.
+        """Class probabilities [C] of this epoch; uniform from epoch E on.
 
         Raises:
-            ValueError: nobody has said how many epochs there are.
+            ValueError: `configure` was not called.
         """
         if self.n_epochs is None:
             raise ValueError(
-                "the progressive sampler mixes by epoch and total: call configure(n_epochs=…) "
+                "the progressive sampler needs the number of epochs: call configure(n_epochs=…) "
                 "before the first epoch"
             )
         span = max(self.n_epochs - self.balanced_at_last, 1)
-        share = min(self.epoch / span, 1.0)
+        fraction = min(self.epoch / span, 1.0)
         counts = self.classes.counts
-        return (1 - share) * counts / counts.sum() + share / len(counts)
+        return (1 - fraction) * counts / counts.sum() + fraction / len(counts)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, in_batches, n_batches, positive
+from vmf_embeddings.samplers.base import BatchSampler, check_positive, n_batches, split_into_batches
 
 
 class RandomSampler(BatchSampler):
@@ -13,13 +13,13 @@ class RandomSampler(BatchSampler):
 
     Args:
         labels: integer classes [N]; only N matters here.
-        batch_size: images per batch, >= 1; a single image left over joins the batch before it.
+        batch_size: images per batch, >= 1; a single remaining image is added to the last batch.
         seed: >= 0.
     """
 
     def __init__(self, labels: Tensor, *, batch_size: int, seed: int) -> None:
         super().__init__(labels, seed=seed)
-        positive(batch_size=batch_size)
+        check_positive(batch_size=batch_size)
         self.batch_size = batch_size
 
     def __len__(self) -> int:
@@ -27,4 +27,4 @@ class RandomSampler(BatchSampler):
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.from_numpy(self.generator().permutation(len(self.labels)))
-        yield from in_batches(order, self.batch_size)
+        yield from split_into_batches(order, self.batch_size)

@@ -1,4 +1,4 @@
-"""Batches whose classes have given probabilities: all images of a class alike, with replacement."""
+"""Base class of samplers that draw a class by its probability, then one of its images uniformly."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.samplers.base import BatchSampler, in_batches, n_batches, positive
+from vmf_embeddings.samplers.base import BatchSampler, check_positive, n_batches, split_into_batches
 from vmf_embeddings.samplers.classes import Classes
 
 
 class WeightedSampler(BatchSampler):
-    """N draws an epoch, with replacement: a class by `class_probabilities`, then one of its images.
+    """N draws per epoch with replacement: a class by `class_probabilities`, then one of its images.
 
     Args:
         labels: integer classes [N] in 0..C-1, none of them empty.
@@ -22,7 +22,7 @@ class WeightedSampler(BatchSampler):
 
     def __init__(self, labels: Tensor, *, batch_size: int, seed: int) -> None:
         super().__init__(labels, seed=seed)
-        positive(batch_size=batch_size)
+        check_positive(batch_size=batch_size)
         self.batch_size = batch_size
         self.classes = Classes(self.labels)
 
@@ -37,10 +37,10 @@ class WeightedSampler(BatchSampler):
         rng, n = self.generator(), len(self.labels)
         classes = draw_classes(rng, self.class_probabilities(), n)
         order = self.classes.image(classes, rng.integers(self.classes.counts[classes]))
-        yield from in_batches(torch.from_numpy(order), self.batch_size)
+        yield from split_into_batches(torch.from_numpy(order), self.batch_size)
 
 
 def draw_classes(rng: np.random.Generator, probabilities: np.ndarray, n: int) -> np.ndarray:
-    """Independent classes [n] by their probabilities [C], int64."""
+    """Independent draws int64 [n] of classes with probabilities [C]."""
     edges = np.cumsum(probabilities)
     return np.searchsorted(edges / edges[-1], rng.random(n), side="right")
