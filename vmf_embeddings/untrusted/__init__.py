@@ -1,5 +1,5 @@
-"""Reading files that others may have made, and writing beside them, without trusting either.
+"""Reading files that may come from untrusted sources, and writing next to them.
 
-Everything that opens a received file goes through here: configurations, checkpoints, embedding
-files, images, archives, tables. Imports nothing else of this package.
+Everything that opens a received file goes through here: configurations, checkpoints, embeddings,
+images, archives, tables. Imports nothing else of `vmf_embeddings`.
 """

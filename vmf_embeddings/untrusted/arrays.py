@@ -1,7 +1,7 @@
-"""NumPy archives (`.npz`) from others: nothing is unpickled, and no size is believed.
+"""NumPy archives (`.npz`) from untrusted sources: nothing is unpickled, all sizes are checked.
 
-What an archive's directory and the arrays' headers claim is compared with the bytes that are there
-before memory is taken. The rule: an array has exactly the size that its header says, and all
+Sizes in the archive's directory and in the arrays' headers are compared with the bytes in the file
+before memory is allocated. The rule: an array has exactly the size that its header says, and all
 arrays together are at most `FLOOR` bytes or `MOST_EXPANSION` times the file.
 """
 
@@ -33,14 +33,14 @@ _BAD_HEADER = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.Tok
 
 
 def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarray]:
-    """The wanted arrays of an archive; others are left unread.
+    """Selected arrays of an archive; others are not read.
 
     Args:
         path: of the `.npz`, stored or compressed.
         wanted: key -> kinds of dtype that it may have, of `NUMBERS` and `TEXTS`.
 
     Returns:
-        key -> array, of the keys that are there.
+        key -> array, for the selected keys that the archive has.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -76,7 +76,7 @@ def _members(archive: zipfile.ZipFile, wanted: Mapping[str, str]) -> dict[str, z
 
 
 def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
-    """Compare what the directory claims with the size of the file."""
+    """Compare the sizes in the directory with the size of the file."""
     total = 0
     for entry in entries:
         if entry.flag_bits & _ENCRYPTED:
@@ -108,7 +108,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> np.nd
 
 
 def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
-    """Compare what an array's header claims with the size of its entry."""
+    """Compare the size in an array's header with the size of its entry."""
     version = npy.read_magic(stream)
     if version not in _READERS:
         raise ValueError(f"{entry.filename!r} has npy version {version}; 1.0 and 2.0 are read")

@@ -1,4 +1,4 @@
-"""Opening and writing files in folders that may come from somebody else."""
+"""Opening and writing files in folders from untrusted sources."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ TEXT_LIMIT = 256 * 2**20  # bytes; lists of ten million images stay below
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """Opens a regular file for reading bytes; never waits, whatever the path leads to.
+    """Opens a regular file for reading bytes; never blocks, even if the path is a pipe.
 
     Args:
         path: of the file; a symbolic link to a regular file is followed.
@@ -68,7 +68,7 @@ def read_text(path: str | Path, *, limit: int = TEXT_LIMIT, encoding: str = "utf
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path to write to, which takes the name `path` if the block succeeds.
 
-    Nobody ever reads half a file, and nothing is written through a link: the temporary name is
+    No reader ever sees half a file, and nothing is written through a link: the temporary file is
     new, and renaming replaces a link instead of following it.
 
     Args:

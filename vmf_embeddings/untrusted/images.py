@@ -1,4 +1,4 @@
-"""Images from files of others: raster formats alone, and never more pixels than a file can hold."""
+"""Images from untrusted files: raster formats only, with a limit on pixels per byte of the file."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""JSON from files of others: bounded in size and depth, and with errors that name the source."""
+"""JSON from untrusted files: limited in size and depth, with errors that name the source."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.refused import Refused
 
-MOST_LEVELS = 100  # of nesting; what walks the values then needs no care of its own
+MOST_LEVELS = 100  # of nesting; code that walks the values recursively is then safe
 
 
 def parse_json(text: str, source: str) -> Any:
@@ -32,7 +32,7 @@ def parse_json(text: str, source: str) -> Any:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and objects lie in one another more than `MOST_LEVELS` deep."""
+    """Whether lists and objects are nested more than `MOST_LEVELS` deep."""
     level = [value] if isinstance(value, dict | list) else []
     for _ in range(MOST_LEVELS):
         inside = [one.values() if isinstance(one, dict) else one for one in level]

@@ -1,4 +1,4 @@
-"""Log files hold one line a record, whatever text from files stands in it."""
+"""One line per record in log files, even if a logged text contains line breaks."""
 
 import logging
 
@@ -6,9 +6,9 @@ from vmf_embeddings.untrusted.text import printable
 
 
 class OneLineFormatter(logging.Formatter):
-    """Writes control characters as their escape sequences: no value of a file makes a line."""
+    """Escapes control characters, so that a text from a file cannot forge a log line."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        """The line of a record, without the trace that may follow it."""
+        """The line of a record, without the traceback that may follow it."""
         record.message = printable(record.message)
         return super().formatMessage(record)

@@ -1,7 +1,7 @@
-"""What the pickle in a file of weights would build, found out before anything of it is built.
+"""Checks the pickle in a file of weights before torch builds anything from it.
 
-`torch.load(weights_only=True)` calls no foreign function, but it believes every size: a pickle of
-a hundred bytes may ask for a terabyte, or for a storage of more bytes than the file has of it.
+`torch.load(weights_only=True)` calls no function of the file's choice, but it trusts every size: a
+pickle of a hundred bytes may ask for a terabyte, or for a storage larger than its data in the file.
 Here the pickle is read with stand-ins for the few functions that `torch.save` writes for a state
 dict, and they compare what they are called with to the bytes of the file.
 """
@@ -102,7 +102,7 @@ class Outline(pickle.Unpickler):
 
 
 def check_pickle(stream: BinaryIO, sizes: Mapping[str, int], limit: int) -> None:
-    """Refuses a pickle that would build anything but tensors and plain values of honest sizes.
+    """Refuses a pickle of anything but plain values, and tensors whose data the file has.
 
     Args:
         stream: positioned at the pickle, which is at most `LARGEST_PICKLE` long.

@@ -1,4 +1,4 @@
-"""Configurations of others are plain values: they compute nothing and look nothing up."""
+"""Checks that an untrusted configuration holds plain values, without interpolations ${…}."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _REFERENCE = re.compile(
 
 
 def refuse_interpolations(value: Any, source: str) -> None:
-    r"""Makes sure that values are plain, and that no text asks to be replaced by something else.
+    r"""Checks that values are plain, and that no text contains an interpolation ${…}.
 
     An escaped `\${…}` is refused like any other: reading it once takes the escape away.
 
@@ -33,7 +33,7 @@ def refuse_interpolations(value: Any, source: str) -> None:
     >>> refuse_interpolations({"a": [1, "b"]}, "x.yaml")
     """
     for place, leaf in _leaves(value, source):
-        if _asks(leaf):
+        if _has_interpolation(leaf):
             raise _refusal(source, place, leaf, "expected a value, without ${…}")
 
 
@@ -46,19 +46,21 @@ def refuse_functions(value: Any, source: str) -> None:
     >>> refuse_functions({"lr": "${mode.learning_rate}"}, "x.yaml")
     """
     for place, leaf in _leaves(value, source):
-        if _asks(leaf) and ("\\" in leaf or len(_REFERENCE.findall(leaf)) != leaf.count("${")):
+        if _has_interpolation(leaf) and (
+            "\\" in leaf or len(_REFERENCE.findall(leaf)) != leaf.count("${")
+        ):
             raise _refusal(
                 source, place, leaf, "of ${…}, a file may hold ${another.key} and nothing else"
             )
 
 
-def _asks(leaf: Any) -> bool:
-    r"""Whether a text asks to be replaced, now or once escapes such as `$\{` have been read."""
+def _has_interpolation(leaf: Any) -> bool:
+    r"""Whether a text has an interpolation, now or once escapes such as `$\{` are resolved."""
     return isinstance(leaf, str) and "${" in leaf.replace("\\", "")
 
 
 def _leaves(value: Any, source: str) -> Iterator[tuple[str, Any]]:
-    """All keys and values with their places, however deep."""
+    """All keys and values with their paths, at any depth."""
     waiting, seen = [("", value, 0)], 0
     while waiting:
         place, one, level = waiting.pop()
@@ -82,5 +84,5 @@ def _leaves(value: Any, source: str) -> Iterator[tuple[str, Any]]:
 
 
 def _refusal(source: str, place: str, value: Any, expected: str) -> Refused:
-    said = printable(repr(value))[:120]
-    return Refused(f"{printable(source)}: {printable(place)[:120]} is {said}; {expected}")
+    shown = printable(repr(value))[:120]
+    return Refused(f"{printable(source)}: {printable(place)[:120]} is {shown}; {expected}")

@@ -1,4 +1,4 @@
-"""Whether lists and dicts of a checkpoint hold plain values only, and not endlessly many."""
+"""Checks that lists and dicts of a checkpoint hold plain values only, and not too many."""
 
 import types
 
@@ -12,10 +12,10 @@ _PLAIN = (str, int, float, bool, types.NoneType)
 
 
 def check_tree(value: object, leaves: tuple[type, ...]) -> None:
-    """Refuses a value that holds others than plain ones, or too many of them.
+    """Refuses values of other than plain types, or too many of them.
 
-    A list that holds one list twice, which again holds one list twice, and so on, takes little
-    memory; whoever walks through it never comes to an end. Here each is walked through once.
+    A list that holds the same list twice, which holds the same list twice, and so on, takes little
+    memory but exponential time to walk through. Here each object is visited once.
 
     Args:
         value: a plain value, or lists, tuples and dicts of such.
@@ -24,28 +24,28 @@ def check_tree(value: object, leaves: tuple[type, ...]) -> None:
     Raises:
         Refused: saying what it holds.
     """
-    _weigh(value, leaves, {}, 0)
+    _size(value, leaves, {}, 0)
 
 
-def _weigh(
+def _size(
     value: object, leaves: tuple[type, ...], known: dict[int, tuple[int, int]], depth: int
 ) -> tuple[int, int]:
-    """How many values are in a value, and levels of nesting; what is reached twice counts twice."""
+    """(Number of values, levels of nesting) of a value; a shared object counts each time."""
     if depth > MOST_LEVELS:
-        raise Refused(f"its lists and dicts lie in one another more than {MOST_LEVELS} deep")
+        raise Refused(f"its lists and dicts are nested more than {MOST_LEVELS} deep")
     if id(value) in known:
         return known[id(value)]
     if type(value) in _PLAIN or isinstance(value, leaves):
         return 1, 0
-    parts = [_weigh(part, leaves, known, depth + 1) for part in _parts(value)]
-    weight = 1 + sum(n for n, _ in parts), 1 + max((levels for _, levels in parts), default=0)
-    if weight[0] > MOST_VALUES or weight[1] > MOST_LEVELS:
+    parts = [_size(part, leaves, known, depth + 1) for part in _parts(value)]
+    size = 1 + sum(n for n, _ in parts), 1 + max((levels for _, levels in parts), default=0)
+    if size[0] > MOST_VALUES or size[1] > MOST_LEVELS:
         raise Refused(
-            f"its lists and dicts hold more than {MOST_VALUES} values, or lie in one another more "
+            f"its lists and dicts hold more than {MOST_VALUES} values, or are nested more "
             f"than {MOST_LEVELS} deep"
         )
-    known[id(value)] = weight
-    return weight
+    known[id(value)] = size
+    return size
 
 
 def _parts(value: object) -> list[object]:

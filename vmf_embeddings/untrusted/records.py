@@ -1,4 +1,4 @@
-"""What embedding files and `metrics.json` say of themselves: one validator of keys and values."""
+"""Validation of the metadata in embedding files and `metrics.json`."""
 
 import json
 import math
@@ -21,8 +21,8 @@ class Kind:
     """What a value must be.
 
     Args:
-        words: the same for people.
-        fits: whether a value is so; null fits everywhere and is not asked about.
+        words: description for error messages.
+        fits: whether a value is valid; not called for null, which is always valid.
     """
 
     words: str
@@ -30,7 +30,7 @@ class Kind:
 
 
 def check_record(record: Mapping[str, Any], kinds: Mapping[str, Kind], source: str) -> None:
-    """Compares the known keys of a record with their kinds; other keys are let be.
+    """Checks the known keys of a record; other keys are ignored.
 
     Args:
         record: parsed JSON object.
@@ -62,7 +62,7 @@ def _is_whole(value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is a number of JSON, or NaN or infinity, which Python's JSON knows too."""
+    """Whether it is a number; NaN and infinity, which Python's JSON reads, are numbers too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(value, float) and not math.isfinite(value):
         return True

@@ -1,4 +1,4 @@
-"""Names and texts from files of others, made safe to print, to log, for tables and for paths."""
+"""Names and texts from untrusted files, made safe for printing, logs, tables and paths."""
 
 import re
 
@@ -35,7 +35,7 @@ def has_control(text: str) -> bool:
 
 
 def csv_cell(value: object) -> object:
-    """A value for a cell of a table, such that no spreadsheet takes a text for a formula.
+    """A value for a table cell that no spreadsheet program evaluates as a formula.
 
     Numbers stay as they are. A text that begins like a formula gets an apostrophe in front.
 
@@ -57,15 +57,15 @@ def _is_number(text: str) -> bool:
 
 
 def path_component(name: object, what: str) -> str:
-    """A name from data that may stand as one part of a path.
+    """Returns `name` if it can safely be one component of a path.
 
     Args:
-        name: what the data say.
+        name: value from a file.
         what: what the name is, for the message.
 
     Raises:
-        Refused: it is no text, is empty, leads elsewhere (`..`, `/`), or holds characters that
-            no name of ours has.
+        Refused: it is not a text, is empty, leads to another folder (`..`, `/`), or has characters
+            that are not allowed in names.
 
     >>> path_component("mnist_lt", "the data set's name")
     'mnist_lt'

@@ -18,7 +18,7 @@ _LARGEST_NOTE = 100  # bytes
 _STORAGE = re.compile(r"data/([0-9]{1,9})")
 _ENCRYPTED = 0x1
 _END, _END_64, _LOCATOR_64 = b"PK\5\6", b"PK\6\6", b"PK\6\7"
-_UNSAID = 0xFFFFFFFF  # where the 64-bit record has the number
+_IN_64_BIT_RECORD = 0xFFFFFFFF  # placeholder: the 64-bit record has the number
 
 
 def pickle_and_sizes(stream: BinaryIO, size: int) -> tuple[zipfile.ZipInfo, dict[str, int]]:
@@ -69,16 +69,16 @@ def _refuse_second_directory(stream: BinaryIO, size: int, start: int) -> None:
     end, locator, record = tail[-22:], tail[-42:-22], tail[:56]
     if len(end) < 22 or end[:4] != _END or end[20:] != b"\0\0":
         raise Refused("its directory does not stand at its end")
-    (said,) = struct.unpack("<L", end[16:20])
+    (offset,) = struct.unpack("<L", end[16:20])
     if locator[:4] == _LOCATOR_64:
         (place,) = struct.unpack("<Q", locator[8:16])
         if record[:4] != _END_64 or place != size - 98:
             raise Refused("it has a second directory")
-        (said_64,) = struct.unpack("<Q", record[48:56])
-        if said not in (said_64, _UNSAID):
+        (offset_64,) = struct.unpack("<Q", record[48:56])
+        if offset not in (offset_64, _IN_64_BIT_RECORD):
             raise Refused("it has a second directory")
-        said = said_64
-    if said != start:
+        offset = offset_64
+    if offset != start:
         raise Refused("something stands before the archive")
 
 

@@ -1,4 +1,4 @@
-"""YAML from files of others: plain values, bounded in size, without aliases."""
+"""YAML from untrusted files: plain values, limited in size, without aliases or tags."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ YAML_LIMIT = 2**17  # bytes, read within seconds; the configuration of a run has
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Python's plain values only; an alias could stand for itself a billion times over."""
+    """Plain values only; nested aliases could expand to billions of values."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         event = self.peek_event()
