@@ -106,7 +106,7 @@ def test_quick_answer_imports_nothing_slow(name, tmp_path):
     )
     (tmp_path / "probe.py").write_text(probe)
     line = "vmf_embeddings dataset=mn"
-    done = command("probe", cwd=tmp_path, COMP_LINE=line, COMP_POINT=str(len(line)))
+    done = command("probe", cwd=tmp_path, fresh=True, COMP_LINE=line, COMP_POINT=str(len(line)))
     assert done.returncode == 0, done.stderr
     assert answer in done.stdout + done.stderr
 
@@ -116,7 +116,7 @@ def test_quick_answer_imports_nothing_slow(name, tmp_path):
 )
 def test_target_outside_the_list_is_refused_by_name(target, tmp_path):
     complaint = refused(MAIN, "dataset=digits", f"arch.params._target_={target}", cwd=tmp_path)
-    assert f"{target} may not be built" in " ".join(complaint.split())
+    assert f"'{target}' may not be built" in " ".join(complaint.split())
 
 
 def test_options_of_a_folder_of_ones_own_are_known(tmp_path):
