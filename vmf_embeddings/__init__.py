@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.library.train import train
     from vmf_embeddings.objective import Objective, objective, objectives
     from vmf_embeddings.trained import Run, load
-    from vmf_embeddings.trained_inputs import image_files
+    from vmf_embeddings.library.trained_inputs import image_files
 
 __all__ = [
     "EmbeddingFile",
@@ -47,7 +47,7 @@ _MODULE_OF = {
     "Objective": "objective",
     "Run": "trained",
     "evaluate": "library.evaluate",
-    "image_files": "trained_inputs",
+    "image_files": "library.trained_inputs",
     "load": "trained",
     "objective": "objective",
     "objectives": "objective",

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.base import ClassSpec
 from vmf_embeddings.archs.identity import Identity
-from vmf_embeddings.objective_module import Objective
-from vmf_embeddings.objective_needs import needs, takes_miner
-from vmf_embeddings.objective_parts import GROUPS, compose, in_keywords
+from vmf_embeddings.library.objective_module import Objective
+from vmf_embeddings.library.objective_needs import needs, takes_miner
+from vmf_embeddings.library.objective_parts import GROUPS, compose, in_keywords
 
 __all__ = ["Objective", "objective", "objectives"]
 

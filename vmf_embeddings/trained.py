@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.trained_inputs import ImageBatches, Transform
+from vmf_embeddings.library.trained_inputs import ImageBatches, Transform
 
 SECONDS_WITHOUT_BAR = 2.0
 

@@ -1,0 +1,168 @@
+"""Images in the forms that people hold them in, as batches for a trained network."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sized
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.untrusted.images import inside, read_image
+from vmf_embeddings.untrusted.refused import Refused
+
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".tga"),
+)
+_FORMS = (
+    "paths, a folder, Pillow images, uint8 arrays [N, H, W] or [N, H, W, ch], uint8 tensors "
+    "[N, ch, H, W], or floating-point tensors [N, ch, H, W] as the network takes them"
+)
+_READERS = min(8, os.cpu_count() or 1)
+
+Transform = Callable[[Any], Tensor]
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The images in a folder and the folders below it, sorted by path; their endings decide.
+
+    Links to files are listed where they lead to somewhere in the folder; folders that are links are
+    not entered.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        Refused: it holds no image, or a link that leads out of it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}")
+    found = [
+        Path(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if name.lower().endswith(SUFFIXES)
+    ]
+    if not found:
+        raise Refused(f"{folder} holds no image; looked for {', '.join(SUFFIXES)}")
+    for path in found:
+        if path.is_symlink() and inside(path, [folder]) is None:
+            raise Refused(f"{path} is a link that leads out of {folder}; name the file itself")
+    return sorted(found)
+
+
+class ImageBatches:
+    """Network inputs for images of any supported form, read one batch at a time.
+
+    Args:
+        images: paths, a folder, Pillow images, arrays or tensors; see `Run.embed`.
+        transform: from one image to the input [ch, H, W]; None = only floating-point tensors.
+        batch_size: images per batch, >= 1.
+
+    Attributes:
+        total: number of images, or None where it is not known in advance.
+
+    Raises:
+        Refused: the form is not supported.
+        FileNotFoundError: a path does not exist.
+    """
+
+    def __init__(self, images: Any, transform: Transform | None, batch_size: int) -> None:
+        if batch_size < 1:
+            raise Refused(f"batch_size: expected at least 1, got {batch_size}")
+        self._items = _items(images)
+        self._transform = transform
+        self._batch_size = batch_size
+        self.total = len(self._items) if isinstance(self._items, Sized) else None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Batches [b, ch, H, W], in the order of the images."""
+        if isinstance(self._items, Tensor) and self._items.is_floating_point():
+            yield from self._items.split(self._batch_size)
+            return
+        numbered = enumerate(self._items)
+        with ThreadPoolExecutor(_READERS) as pool:
+            while batch := list(islice(numbered, self._batch_size)):
+                inputs = list(pool.map(self._input, batch))
+                _refuse_other_shapes(inputs, batch[0][0])
+                yield torch.stack(inputs)
+
+    def _input(self, numbered: tuple[int, Any]) -> Tensor:
+        """The network's input for one image [ch, H, W]."""
+        number, item = numbered
+        if isinstance(item, Tensor) and item.is_floating_point():
+            return item
+        if self._transform is None:
+            raise Refused(
+                "this run does not state how images become network inputs: give transform= to "
+                "vmf.load, which maps a Pillow image to a tensor [ch, H, W]; or give "
+                "floating-point tensors [N, ch, H, W]"
+            )
+        if isinstance(item, str | Path):
+            if Path(item).is_dir():
+                raise Refused(f"image {number} is a folder, {item}; give its files, as "
+                              "vmf.image_files(folder)")  # fmt: skip
+            return self._transformed(read_image(item), str(item))
+        return self._transformed(item, f"image {number}")
+
+    def _transformed(self, image: Any, source: str) -> Tensor:
+        assert self._transform is not None
+        try:
+            return self._transform(image)
+        except ValueError as error:
+            raise Refused(f"{source}: {error}") from error
+
+
+def _refuse_other_shapes(inputs: list[Tensor], first: int) -> None:
+    shape = inputs[0].shape
+    for number, each in enumerate(inputs, first):
+        if each.shape != shape:
+            raise Refused(
+                f"image {number} is an input {list(each.shape)}, image {first} one of "
+                f"{list(shape)}: a network takes inputs of one shape"
+            )
+
+
+def _items(images: Any) -> Iterable[Any]:
+    """Single images, one after the other."""
+    from PIL.Image import Image
+
+    if isinstance(images, str | Path):
+        path = Path(images)
+        if not path.exists():
+            raise FileNotFoundError(f"no image or folder {path}")
+        return image_files(path) if path.is_dir() else [path]
+    if isinstance(images, Image):
+        return [images]
+    if isinstance(images, np.ndarray):
+        return _checked_array(images)
+    if isinstance(images, Tensor):
+        return _checked_tensor(images)
+    if isinstance(images, Iterable):
+        return images
+    raise Refused(f"images: expected {_FORMS}; got {type(images).__name__}")
+
+
+def _checked_array(images: np.ndarray) -> np.ndarray:
+    shape = list(images.shape)
+    if images.dtype.kind in "UO":
+        return images  # of paths or Pillow images
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise Refused(f"images: expected {_FORMS}; got {shape} of {images.dtype}")
+    if images.ndim == 3 and shape[-1] in (3, 4):
+        raise Refused(
+            f"images: an array {shape} is read as {shape[0]} grey images {shape[1]} x {shape[2]}; "
+            "a single image is images[None], grey images of that width are images[..., None]"
+        )
+    return images
+
+
+def _checked_tensor(images: Tensor) -> Tensor:
+    is_images = images.is_floating_point() or images.dtype == torch.uint8
+    # networks on vectors take [N, F]
+    if not is_images or not (images.ndim == 4 or (images.is_floating_point() and images.ndim == 2)):
+        raise Refused(f"images: expected {_FORMS}; got {list(images.shape)} of {images.dtype}")
+    return images
