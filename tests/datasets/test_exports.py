@@ -1,4 +1,4 @@
-"""The packages of data sets and samplers export their public classes without importing torch."""
+"""The packages export their public names without importing torch."""
 
 import importlib
 import subprocess
@@ -9,7 +9,11 @@ import yaml
 
 from tests.datasets.benchmarks import CONF
 
-PACKAGES = ("vmf_embeddings.datasets", "vmf_embeddings.samplers")
+PACKAGES = (
+    "vmf_embeddings.datasets",
+    "vmf_embeddings.samplers",
+    "vmf_embeddings.virtual_distribution",
+)
 PAIRS = [
     (package, name) for package in PACKAGES for name in importlib.import_module(package).__all__
 ]

@@ -1,5 +1,8 @@
 """Virtual examples per class of a run's training images, and their means over groups of classes.
 
+The virtual examples of class k are sum_n p_nk, the softened probabilities of the class summed over
+the training images.
+
 He, Wu, Wei 2021, "Distilling Virtual Examples for Long-tailed Recognition", ICCV,
 https://arxiv.org/abs/2103.15042.
 """
@@ -22,11 +25,11 @@ from vmf_embeddings.training.embed import embed_split
 
 @dataclass(frozen=True)
 class Softening:
-    """How predictions are softened.
+    """How predicted probabilities are softened: in proportion to softmax(logits / tau)^p.
 
     Args:
-        temperature: tau > 0.
-        power: p > 0, of the probabilities; 1 = none.
+        temperature: tau > 0, divides the logits.
+        power: p > 0, exponent of the probabilities; 1 = none.
     """
 
     temperature: float
@@ -42,7 +45,7 @@ class Softening:
 
     @property
     def effective(self) -> float:
-        """The temperature tau / p that does the same alone."""
+        """The temperature tau / p that has the same effect without a power."""
         return self.temperature / self.power
 
     def __str__(self) -> str:
@@ -51,21 +54,21 @@ class Softening:
 
 
 def softenings(temperatures: Sequence[float], powers: Sequence[float]) -> list[Softening]:
-    """Every temperature with every power, the flattest last.
+    """All combinations of temperatures and powers, sorted by effective temperature.
 
     >>> [str(each) for each in softenings([1, 3], [1, 0.5])]
     ['tau=1', 'tau=1, p=0.5', 'tau=3', 'tau=3, p=0.5']
     """
     found = {Softening(tau, p) for tau in temperatures for p in powers}
     if not found:
-        raise ValueError("mode.temperatures and mode.powers need one number each at least")
+        raise ValueError("mode.temperatures and mode.powers need at least one number each")
     return sorted(found, key=lambda each: (each.effective, each.temperature))
 
 
 @torch.no_grad()
 def measure(
     method: Method,
-    share: SequentialBatches,
+    batches: SequentialBatches,
     accelerator: Accelerator,
     wanted: Sequence[Softening],
     batch_size: int,
@@ -74,18 +77,18 @@ def measure(
 
     Args:
         method: trained, on the accelerator's device.
-        share: this process's part of the split.
+        batches: this process's part of the split.
         accelerator: device and processes.
-        wanted: how to soften.
-        batch_size: rows of logits at a time.
+        wanted: the softenings.
+        batch_size: rows of logits that are computed at a time.
 
     Returns:
-        For each float64 [C] on the CPU, summing to the number of images.
+        For each softening the virtual examples float64 [C] on the CPU, whose sum is N.
 
     Raises:
         ValueError: the method has no logits.
     """
-    embeddings = embed_split(method, share, accelerator)
+    embeddings = embed_split(method, batches, accelerator)
     totals: dict[Softening, Tensor] = {}
     for rows in embeddings.split(batch_size):
         logits = method.unadjusted_logits(rows)
@@ -99,11 +102,11 @@ def measure(
 
 @dataclass(frozen=True)
 class Series:
-    """Something per class, under a name.
+    """Virtual examples or images per class, with a label.
 
     Args:
         label: for tables and legends.
-        counts: [C].
+        counts: [C], >= 0.
     """
 
     label: str
@@ -112,24 +115,24 @@ class Series:
 
 @dataclass(frozen=True)
 class Groups:
-    """The classes by their training images.
+    """The groups of classes (many-, medium- and few-shot) by their number of training images.
 
     Args:
-        train_counts: int64 [C].
-        thresholds: where groups begin and end.
+        train_counts: training images per class, int64 [C].
+        thresholds: bounds of the groups.
     """
 
     train_counts: Tensor
     thresholds: Thresholds
 
     def sizes(self) -> dict[str, int]:
-        """Classes of each group that has any, the most frequent first."""
+        """Number of classes in each group that is not empty, from many- to few-shot."""
         numbers = self.thresholds.group(self.train_counts)
         sizes = {name: int((numbers == i).sum()) for i, name in enumerate(GROUPS)}
         return {name: size for name, size in sizes.items() if size}
 
     def means(self, counts: Tensor) -> dict[str, float]:
-        """Mean over the classes of each group of something per class [C].
+        """Mean of `counts` [C] over the classes of each group that is not empty.
 
         >>> groups = Groups(torch.tensor([300, 200, 5]), Thresholds())
         >>> groups.means(torch.tensor([200.0, 180.0, 125.0]))

@@ -1,4 +1,4 @@
-"""A virtual-example distribution printed as a table, and written as JSON and CSV."""
+"""A virtual-example distribution as a table of text, as JSON and as CSV."""
 
 import csv
 import io
@@ -19,14 +19,14 @@ SCHEMA = 1
 
 
 def table(groups: Groups, series: Sequence[Series]) -> list[str]:
-    """Lines of a table: the mean per class in every group, and the largest over the smallest."""
+    """Lines of a table: mean over each group of classes, and ratio of the largest to the smallest."""
     sizes, ranges = groups.sizes(), groups.thresholds.ranges()
     heads = [f"{name} {ranges[name]}" for name in sizes] + ["largest/smallest"]
     rows = [("classes", [str(size) for size in sizes.values()] + [""])]
     rows += [
         (
             each.label,
-            [f"{mean:.1f}" for mean in groups.means(each.counts).values()] + [_spread(each.counts)],
+            [f"{mean:.1f}" for mean in groups.means(each.counts).values()] + [_ratio(each.counts)],
         )
         for each in [Series("training images", groups.train_counts), *series]
     ]
@@ -40,8 +40,8 @@ def table(groups: Groups, series: Sequence[Series]) -> list[str]:
     return [line("mean per class", heads)] + [line(label, cells) for label, cells in rows]
 
 
-def _spread(counts: Tensor) -> str:
-    """The largest over the smallest; nothing where a class has none."""
+def _ratio(counts: Tensor) -> str:
+    """Ratio of the largest to the smallest count; "-" if the smallest is 0."""
     smallest = float(counts.min())
     return f"{float(counts.max()) / smallest:.4g}" if smallest > 0 else "-"
 
@@ -49,7 +49,7 @@ def _spread(counts: Tensor) -> str:
 def write_table(
     path: Path, groups: Groups, series: Sequence[Series], class_names: Sequence[str] | None
 ) -> Path:
-    """One line per class: its training images, and its virtual examples at every softening."""
+    """Writes one line per class: its training images and the counts of every series."""
     stream = io.StringIO()
     sheet = csv.writer(stream, lineterminator="\n")
     sheet.writerow(["class", "name", "group", "train_count", *(each.label for each in series)])
@@ -71,14 +71,14 @@ def write_numbers(
     suggestion: Suggestion,
     compared: Sequence[Series],
 ) -> Path:
-    """All numbers as JSON.
+    """Writes all numbers as JSON.
 
     Args:
         path: file to write.
-        about: what they are numbers of: run, data set, training images.
-        groups: of the classes.
-        measured: virtual examples per class [C].
-        suggestion: the temperature to distil with.
+        about: further keys: run, data set, identity of the training images.
+        groups: groups of classes.
+        measured: virtual examples per class [C], by softening.
+        suggestion: the suggested temperature.
         compared: virtual examples of other runs, at temperature 1.
     """
     ranges = groups.thresholds.ranges()

@@ -1,4 +1,4 @@
-"""Measures a run's virtual examples; prints them, writes and draws them beside the run."""
+"""Computes the virtual-example distribution of a run; writes a table, numbers and figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series, Softening, measure
-from vmf_embeddings.virtual_distribution.picture import draw
+from vmf_embeddings.virtual_distribution.figure import draw
 from vmf_embeddings.virtual_distribution.report import table, write_numbers, write_table
 from vmf_embeddings.virtual_distribution.suggestion import suggest
 
-PLAIN = Softening(1.0)  # what runs are compared at
+UNSOFTENED = Softening(1.0)  # used to compare runs
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,26 @@ def virtual_distribution(job: VirtualDistributionJob) -> None:
     sizes = {"batch_size": job.batch_size, "num_workers": job.num_workers}
     batches = local_batches(split, accelerator, **sizes)
 
-    def of(method: Method, softenings: Sequence[Softening]) -> dict[Softening, Tensor]:
+    def counts_of(method: Method, softenings: Sequence[Softening]) -> dict[Softening, Tensor]:
         method.to(accelerator.device).eval()
         job.execution.configure_backbone(method.arch)
         seed_everything(job.seed)  # so that a run's samples do not depend on the other runs
         return measure(method, batches, accelerator, softenings, job.batch_size)
 
     (_, own), *others = job.runs.items()
-    measured = of(own, list(dict.fromkeys([*wanted, PLAIN])))
-    compared = [Series(_short(name), of(method, [PLAIN])[PLAIN]) for name, method in others]
+    measured = counts_of(own, list(dict.fromkeys([*wanted, UNSOFTENED])))
+    compared = [
+        Series(_short(name), counts_of(method, [UNSOFTENED])[UNSOFTENED]) for name, method in others
+    ]
     if not accelerator.is_main_process:
         return
     groups = Groups(split.class_counts.cpu(), job.thresholds)
     kept = {each: measured[each] for each in wanted}
     suggestion = suggest(groups, kept)
     series = [Series(str(each), counts) for each, counts in kept.items()]
-    print_line(f"Virtual examples of {run_dir} on the {len(split)} training images of {dataset.name}")
+    print_line(
+        f"Virtual examples of {run_dir} on the {len(split)} training images of {dataset.name}"
+    )
     for line in table(groups, [*series, *compared]):
         print_line(line)
     print_line(suggestion.words)
@@ -85,14 +89,14 @@ def virtual_distribution(job: VirtualDistributionJob) -> None:
         _draw(path.with_suffix(".png"), f"{dataset.name}, {run_dir.name}", groups, series, True),
     ]
     if compared:
-        beside = [Series(_short(run_dir), measured[PLAIN]), *compared]
-        picture = path.with_name("virtual_examples_runs.png")
-        written.append(_draw(picture, f"{dataset.name}, tau=1", groups, beside, False))
+        runs = [Series(_short(run_dir), measured[UNSOFTENED]), *compared]
+        figure = path.with_name("virtual_examples_runs.png")
+        written.append(_draw(figure, f"{dataset.name}, tau=1", groups, runs, False))
     print_written(written)
 
 
 def _short(run: Path | str) -> str:
-    """The end of a run's path: method, dimension and name."""
+    """The last three parts of a run folder's path: method, dimension and name."""
     return "/".join(Path(run).resolve().parts[-3:])
 
 

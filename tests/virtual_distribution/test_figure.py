@@ -5,7 +5,7 @@ import torch
 
 from vmf_embeddings.metrics import Thresholds
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series
-from vmf_embeddings.virtual_distribution.picture import draw
+from vmf_embeddings.virtual_distribution.figure import draw
 
 GROUPS = Groups(torch.tensor([10, 400, 50, 200, 40]), Thresholds())
 SERIES = [

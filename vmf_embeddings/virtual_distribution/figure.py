@@ -1,7 +1,7 @@
-"""Bars of virtual examples per group of classes, and curves over all classes.
+"""Figure of virtual examples: bars per group of classes, and curves over all classes.
 
-As in the paper on DiVE (https://arxiv.org/abs/2103.15042): the training images beside one network
-at several temperatures, or beside several networks.
+As in He, Wu, Wei 2021 (DiVE, https://arxiv.org/abs/2103.15042): the training images, and one
+network at several temperatures or several networks.
 """
 
 from collections.abc import Sequence
@@ -24,18 +24,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_KINDS = [colour for colour in COLOURS if colour not in ("#94a4a2", "#717581")]  # gray is taken
-_MOST_MARKERS = 30  # classes; more run together
+_KINDS = [
+    colour for colour in COLOURS if colour not in ("#94a4a2", "#717581")
+]  # training images are gray
+_MOST_MARKERS = 30  # classes; with more of them, markers would overlap
 
 
 def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool) -> "Figure":
-    """Means per group as bars, and below all classes as curves.
+    """Means per group as bars, and below them all classes as curves.
 
     Args:
-        title: of the whole picture.
-        groups: of the classes; their training images are drawn in gray.
-        series: of virtual examples, at least one.
-        ordered: whether the series are steps of one quantity, light to dark, and not kinds.
+        title: of the figure.
+        groups: groups of classes; their training images are drawn in gray.
+        series: virtual examples, at least one series.
+        ordered: True if the series are values of one quantity, drawn from light to dark; False if
+            they are unordered, drawn in different colours.
     """
     n_bars = 1 + len(series)
     figure = new_figure(max(8.0, 1.6 + 0.44 * n_bars * len(groups.sizes())), 7.6)
@@ -47,7 +50,7 @@ def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool)
     _draw_bars(top, groups, series, colours)
     _draw_classes(bottom, groups, series, colours)
     handles, labels = top.get_legend_handles_labels()
-    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # lines come first
+    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the line last
     per_line = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, labels))))
     columns = min(max(1, per_line), len(labels))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns)
@@ -55,7 +58,7 @@ def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool)
 
 
 def _shades(n: int) -> list[tuple[float, ...]]:
-    """From a light to a dark blue."""
+    """N colours from light to dark blue."""
     from matplotlib import colormaps
 
     return [tuple(colormaps["GnBu"](x)) for x in np.linspace(0.42, 0.98, n)]
@@ -74,7 +77,7 @@ def _draw_bars(
         bars = axes.bar(x, means, 0.92 * width, color=colour, label=shorten(label, 60))
         labels = [f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}" for mean in means]
         texts = axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
-        for text in texts:  # readable where the line of uniform counts runs behind
+        for text in texts:  # readable in front of the dashed line
             text.set_bbox({"facecolor": PAPER, "edgecolor": "none", "pad": 0.6})
     _draw_uniform(axes, groups)
     ranges = groups.thresholds.ranges()
@@ -92,16 +95,16 @@ def _draw_bars(
 def _draw_classes(
     axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
 ) -> None:
-    """Every class, the most frequent first, the training images as a step behind."""
+    """Curves over all classes, the most frequent first; training images as steps behind them."""
     order = torch.argsort(groups.train_counts, descending=True, stable=True)
     rank = np.arange(1, len(order) + 1)
-    own = groups.train_counts[order].double().numpy()
+    train = groups.train_counts[order].double().numpy()
     edges = np.arange(len(order) + 1) + 0.5
     lowest = min(float(s.counts.min()) for s in series)
-    floor = 0.7 * max(min(lowest, own[own > 0].min()), 1e-2)
+    floor = 0.7 * max(min(lowest, train[train > 0].min()), 1e-2)
     axes.set_yscale("log")
     axes.stairs(
-        np.maximum(own, floor), edges, baseline=floor, fill=True, color="#dfe3e7", zorder=0.5
+        np.maximum(train, floor), edges, baseline=floor, fill=True, color="#dfe3e7", zorder=0.5
     )
     marker = "o" if len(order) <= _MOST_MARKERS else None
     for each, colour in zip(series, colours, strict=True):
@@ -120,14 +123,14 @@ def _draw_classes(
 
 
 def _draw_uniform(axes: "Axes", groups: Groups) -> None:
-    """The limit of large temperatures: every class the same."""
+    """A dashed line at N / C, the limit for large temperatures."""
     uniform = float(groups.train_counts.double().mean())
     label = f"uniform: {uniform:.4g} each"
     axes.axhline(uniform, color=MUTED, linewidth=1, linestyle="--", zorder=1.1, label=label)
 
 
 def _mark_groups(axes: "Axes", groups: Groups) -> None:
-    """A thin line where one group ends and the next begins."""
+    """A dotted line between every two groups."""
     ends = np.cumsum(list(groups.sizes().values()))[:-1]
     for end in ends:
         axes.axvline(end + 0.5, color=MUTED, linewidth=0.8, linestyle=":")
