@@ -94,7 +94,7 @@ def test_a_resumed_student_ends_with_the_weights_of_an_uninterrupted_one(home, t
     (
         ("dataset.params.imbalance_factor=10", "was trained on other images"),
         ("dataset.params.subset=glmc", "the teacher .* they would leak"),
-        ("arch.params.n_classes=12", "tells 10 classes apart, this student 12"),
+        ("arch.params.n_classes=12", "has 10 classes, this student 12"),
         ("method.params.teacher=nowhere", "no such folder"),
         ("method.params.teacher=null", r"add method.params.teacher=RUN"),
     ),
