@@ -19,7 +19,7 @@ SCHEMA = 1
 
 
 def table(groups: Groups, series: Sequence[Series]) -> list[str]:
-    """Lines of a table: mean over each group of classes, and ratio of the largest to the smallest."""
+    """Lines of a table: the mean over each group of classes, and the ratio largest / smallest."""
     sizes, ranges = groups.sizes(), groups.thresholds.ranges()
     heads = [f"{name} {ranges[name]}" for name in sizes] + ["largest/smallest"]
     rows = [("classes", [str(size) for size in sizes.values()] + [""])]

@@ -69,6 +69,6 @@ def _words(tau: float, is_first: bool, frequent: str, rare: str) -> str:
     return (
         f"{known} the {rare}-shot classes have more virtual examples per class than the "
         f"{frequent}-shot ones. The paper's rule: half of it and a power, "
-        f"method.params.temperature={tau / 2:g} method.params.power=0.5; or without a power, method.params.temperature={tau:g} "
-        "method.params.power=1."
+        f"method.params.temperature={tau / 2:g} method.params.power=0.5; or "
+        f"without a power, method.params.temperature={tau:g} method.params.power=1."
     )
