@@ -54,7 +54,7 @@ def test_parameter_counts_are_those_of_2021():
 
 
 @pytest.mark.parametrize("n_digits", (1, 3))
-def test_digits_side_by_side_are_one_picture(n_digits):
+def test_digits_side_by_side_are_one_image(n_digits):
     arch = build("n_digit_mnist", n_digits=n_digits, embedding_dim=4)
     images = torch.rand(5, 1, 28, 28 * n_digits)
     assert arch(images).shape == (5, 4)
@@ -77,7 +77,7 @@ def test_digit_net_starts_xavier_uniform_with_zero_biases():
 
 
 @pytest.mark.parametrize("first_conv_3x3, sizes", [(True, [16, 8, 4, 2]), (False, [8, 4, 2, 1])])
-def test_maps_of_a_32x32_picture_have_the_sizes_of_2021(first_conv_3x3, sizes):
+def test_maps_of_a_32x32_image_have_the_sizes_of_2021(first_conv_3x3, sizes):
     arch = build("resnet50", first_conv_3x3=first_conv_3x3).eval()
     seen = []
     for stage in (arch.trunk.layer1, arch.trunk.layer2, arch.trunk.layer3, arch.trunk.layer4):
@@ -95,7 +95,7 @@ def test_residual_blocks_start_as_identities():
     assert not arch.projection.bias.any()
 
 
-def test_gray_pictures_go_through_a_resnet():
+def test_grey_images_go_through_a_resnet():
     arch = build("resnet18", in_channels=1, embedding_dim=6)
     assert arch(torch.rand(2, 1, 32, 32)).shape == (2, 6)
 

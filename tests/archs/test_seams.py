@@ -33,11 +33,11 @@ def images(name: str, n: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_embeddings_are_projected_features(name):
-    arch, pictures = build(name).eval(), images(name)
+    arch, batch = build(name).eval(), images(name)
     with torch.no_grad():
-        features = arch.features(pictures)
+        features = arch.features(batch)
         embeddings = arch.project(features)
-        assert torch.equal(arch(pictures), embeddings)
+        assert torch.equal(arch(batch), embeddings)
     assert features.shape == (2, arch.n_features)
     assert embeddings.shape == (2, arch.class_spec.embedding_dim)
 

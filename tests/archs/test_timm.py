@@ -52,7 +52,7 @@ def test_tokens_cannot_be_pooled_as_maps_and_sizes_are_checked():
         net("test_vit3").features(torch.rand(1, 3, 32, 32))
 
 
-def test_gray_pictures_and_frozen_statistics():
+def test_grey_images_and_frozen_statistics():
     arch = net("test_resnet", in_channels=1, set_bn_eval=True).train()
     before = arch.trunk.bn1.running_mean.clone()
     assert arch(torch.rand(2, 1, 64, 64)).shape == (2, 8)

@@ -1,4 +1,4 @@
-"""What every backbone offers: features, embeddings and the settings of the head on top of it."""
+"""Base class of the backbones: features, embeddings, and what a method needs to know of classes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ClassSpec:
-    """What a method needs to know to build class weights and a temperature on top of a backbone.
+    """What a method needs to know to create class weights and a temperature.
 
     Attributes:
-        n_classes: number of training classes C; None = taken from the data set when things are
-            built.
-        embedding_dim: D, length of one embedding.
+        n_classes: number of training classes C; None = that of the data set, filled in
+            later.
+        embedding_dim: D, dimension of the embeddings, >= 1.
         use_vmf: whether class weights are parameters of von Mises-Fisher distributions; None = what
             the method needs. A method refuses the value that it does not need.
-        learn_temp: the temperature is learned; otherwise it stays at its first value.
-        init_temp: tau at the start, on the log scale: temperature = exp(tau), beta = exp(-tau).
-        kappa_confidence: mean cosine in (0, 1) that von Mises-Fisher parameters start with.
+        learn_temp: whether the temperature is learned; otherwise it keeps its initial value.
+        init_temp: initial tau, where temperature = exp(tau) and beta = exp(-tau).
+        kappa_confidence: initial mean cosine of von Mises-Fisher distributions, in (0, 1).
     """
 
     n_classes: int | None
@@ -40,13 +40,12 @@ class ClassSpec:
 class Arch(nn.Module, ABC):
     """Images [B, ch, H, W] -> features [B, F] -> embeddings [B, D].
 
-    A constructor builds the net with random numbers only. Weights that have to be read or
-    downloaded come with `load_pretrained`, which is called when a fresh training begins and not
-    where a checkpoint is loaded anyway.
+    A constructor initialises the net randomly. `load_pretrained` reads or downloads weights; it is
+    called when a new training begins, not when a checkpoint is loaded.
 
     Args:
-        class_spec: number of classes, width and start of what stands on top.
-        normalize: whether embeddings have length 1.
+        class_spec: number of classes, dimension, and initialisation of the class parameters.
+        normalize: whether embeddings have norm 1.
         set_bn_eval: whether every BatchNorm2d keeps its running statistics fixed and uses them in
             training too; its scales and shifts are learned all the same.
 
@@ -57,7 +56,7 @@ class Arch(nn.Module, ABC):
     """
 
     reference_layers: ClassVar[dict[str, str]] = {}
-    """Place in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
+    """Index in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
 
     n_features: int
     projection: nn.Module
@@ -72,10 +71,10 @@ class Arch(nn.Module, ABC):
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> pooled features, which enter the embedding layer [B, F]."""
+        """Images [B, ch, H, W] -> pooled features [B, F], the input of the embedding layer."""
 
     def project(self, features: Tensor) -> Tensor:
-        """Features [B, F] -> embeddings [B, D], of length 1 with `normalize` (then in float32)."""
+        """Features [B, F] -> embeddings [B, D], of norm 1 with `normalize` (in float32)."""
         embeddings = self.projection(features)
         if not self.normalize:
             return embeddings
@@ -91,12 +90,12 @@ class Arch(nn.Module, ABC):
         return list(self.projection.parameters())
 
     def backbone_parameters(self) -> list[nn.Parameter]:
-        """All other parameters: with `embedding_parameters` a partition."""
+        """All parameters that are not in `embedding_parameters`."""
         own = {id(p) for p in self.embedding_parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but with `set_bn_eval` every BatchNorm2d stays in evaluation mode."""
+        """Sets the mode; with `set_bn_eval` every BatchNorm2d stays in evaluation mode."""
         super().train(mode)
         if self.set_bn_eval:
             for module in self.modules():
@@ -105,19 +104,19 @@ class Arch(nn.Module, ABC):
         return self
 
     def load_pretrained(self) -> None:  # noqa: B027 - most backbones have nothing to load
-        """Loads weights from a file or the network if the settings ask for it. Default: nothing."""
+        """Loads weights from a file or the network if `weights` or `pretrained` are given."""
 
     @torch.no_grad()
     def init_class_weights(self, weight: Tensor) -> None:
-        """Fills class weights [C, D] in place the way this backbone initialises a linear layer."""
+        """Initialises class weights [C, D] in place, like a linear layer of this backbone."""
         nn.init.kaiming_uniform_(weight, a=5**0.5)
 
     def from_reference_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Renames the `arch_state_dict` of a 2021 checkpoint to the names of this backbone.
 
         Checkpoints of 2021 hold every tensor twice, under its own name and as `encoder.N.*`; only
-        the second is read. Class weights and temperature (`classifier.weight`, `temp`) are left to
-        the method.
+        the second is read. Class weights and temperature (`classifier.weight`, `temp`) are loaded
+        by the method.
 
         Args:
             state: name -> tensor, as stored in 2021.
@@ -135,10 +134,10 @@ class Arch(nn.Module, ABC):
 
 
 def refuse_other_width(embedding_dim: int, n_features: int) -> None:
-    """Makes sure that `arch.params.embedding_dim` is the width of a net without a projection.
+    """Refuses an `arch.params.embedding_dim` other than the width of a net without a projection.
 
     Raises:
-        ValueError: it is another number.
+        ValueError: the two differ.
     """
     if embedding_dim != n_features:
         raise ValueError(

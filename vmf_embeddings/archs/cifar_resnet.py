@@ -1,10 +1,10 @@
-"""Residual networks for 32x32 pictures whose embeddings are their averaged last maps.
+"""Residual networks for 32x32 images whose embeddings are their averaged last feature maps.
 
 He, Zhang, Ren, Sun 2016, "Deep Residual Learning", section 4.2, https://arxiv.org/abs/1512.03385.
 
 `ThinResNet` has three stages and shortcuts without parameters ("option A" of the paper), the usual
 net of long-tailed CIFAR; `CifarResNet` has the four stages of ImageNet's nets behind a 3x3
-convolution, and shortcuts of 1x1 convolutions. Neither pools before the end.
+convolution, and shortcuts of 1x1 convolutions. Neither pools before the last feature maps.
 """
 
 from collections.abc import Callable
@@ -39,11 +39,11 @@ class Block(nn.Module):
     """relu(branch + shortcut): two 3x3 convolutions, or 1x1, 3x3, 1x1 at a quarter of the width.
 
     Args:
-        n_in: channels that enter.
-        n_out: channels that leave.
+        n_in: input channels.
+        n_out: output channels.
         stride: of the first 3x3 convolution.
-        shortcut: makes the shortcut from (n_in, n_out, stride) where the shape changes.
-        bottleneck: whether the 3x3 convolution works at a quarter of `n_out`.
+        shortcut: builds the shortcut from (n_in, n_out, stride) where the shape changes.
+        bottleneck: whether the 3x3 convolution has n_out / 4 channels.
     """
 
     def __init__(
@@ -117,8 +117,8 @@ class _Stages(Arch):
 class ThinResNet(_Stages):
     """Three stages of (depth - 2) / 6 basic blocks, `width`, 2 `width` and 4 `width` channels wide.
 
-    Depth 32 and width 16 is the net of the paper, D = 64; width 64 is the one that GLMC calls
-    resnet32, D = 256. `conf/arch/resnet32.yaml` explains each argument.
+    Depth 32 and width 16 is the net of the paper, D = 64; width 64 is called resnet32 in
+    GLMC, D = 256. `conf/arch/resnet32.yaml` documents the arguments.
     """
 
     def __init__(
@@ -153,7 +153,7 @@ class ThinResNet(_Stages):
 class CifarResNet(_Stages):
     """The four stages of ResNet-18, 34 or 50, 64 to 512 (50: 256 to 2048) channels wide.
 
-    `conf/arch/resnet34_cifar.yaml` explains each argument.
+    `conf/arch/resnet34_cifar.yaml` documents the arguments.
     """
 
     def __init__(

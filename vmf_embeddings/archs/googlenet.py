@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.archs.pooling import pool_named
-from vmf_embeddings.archs.resnet import take_classifier_off
-from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
+from vmf_embeddings.archs.resnet import remove_classifier
+from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
 
 
 class GoogLeNet(Arch):
-    """Nine inception blocks, 1024 features; `conf/arch/googlenet.yaml` explains each argument.
+    """Nine inception blocks, 1024 features; `conf/arch/googlenet.yaml` documents the arguments.
 
-    The auxiliary classifiers are left out. Pictures are normalised as for every other net of
-    ImageNet, and taken to the range of -1 to 1 that torchvision's weights were trained on.
+    Without the auxiliary classifiers. Images are normalised with the mean and standard deviation of
+    ImageNet; the net maps them to [-1, 1], with which torchvision's weights were trained.
     """
 
     def __init__(
@@ -44,15 +44,16 @@ class GoogLeNet(Arch):
 
         self.pretrained = pretrained
         self.weights = weights
-        knobs = {"aux_logits": False, "transform_input": True, "init_weights": True}
-        self.trunk = googlenet(weights=None, **knobs)
+        self.trunk = googlenet(
+            weights=None, aux_logits=False, transform_input=True, init_weights=True
+        )
         self.trunk.avgpool = pool_named(pool)
         self.trunk.dropout = nn.Identity()
-        self.n_features = take_classifier_off(self.trunk)
+        self.n_features = remove_classifier(self.trunk)
         self.projection = nn.Linear(self.n_features, embedding_dim)
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] from about 32 pixels on -> pooled last maps [B, 1024], >= 0."""
+        """Images [B, 3, H, W] of about 32 pixels or more -> pooled features [B, 1024], >= 0."""
         return self.trunk(images)
 
     def load_pretrained(self) -> None:
@@ -68,4 +69,5 @@ class GoogLeNet(Arch):
             state, source = imagenet_state("googlenet"), "torchvision's ImageNet weights"
         else:
             return
-        put_in(self.trunk, state, name="googlenet", source=source, hint="Take torchvision's file.")
+        hint = "Use torchvision's file."
+        load_weights(self.trunk, state, name="googlenet", source=source, hint=hint)

@@ -1,4 +1,4 @@
-"""A small convolutional net for 28x28 gray digits, or for N of them side by side.
+"""A small convolutional net for 28x28 grey-scale digits, or for N of them side by side.
 
 Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss", https://arxiv.org/abs/2103.15718: its MNIST
 and FashionMNIST net.
@@ -59,7 +59,7 @@ class NDigitMnist(Arch):
         if tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"n_digit_mnist with n_digits={self.n_digits} takes images {expected}, got "
-                f"{tuple(images.shape[1:])}; for larger or coloured pictures use arch=resnet18."
+                f"{tuple(images.shape[1:])}; for larger or coloured images use arch=resnet18."
             )
         # relu after pooling: the same values and gradients on a quarter of the pixels
         maps = nn.functional.max_pool2d(self.bn1(self.conv1(images)), 2).relu()
@@ -68,5 +68,5 @@ class NDigitMnist(Arch):
 
     @torch.no_grad()
     def init_class_weights(self, weight: Tensor) -> None:
-        """Xavier-uniform, as every layer of this net."""
+        """Xavier-uniform, as in every layer of this net."""
         nn.init.xavier_uniform_(weight)

@@ -1,4 +1,4 @@
-"""From the last maps of a convolutional net to one vector: their mean, or mean plus maximum."""
+"""Global pooling of feature maps: their mean, or mean plus maximum."""
 
 from torch import Tensor, nn
 
@@ -6,7 +6,7 @@ POOLS = ("avg", "double")
 
 
 class MeanPlusMax(nn.Module):
-    """Global mean and global maximum, added; as wide as either, unlike their concatenation.
+    """Sum of global mean and global maximum.
 
     The pooling of Kim et al. 2020, "Proxy Anchor Loss", https://arxiv.org/abs/2003.13911, and of
     several papers after it.
@@ -19,7 +19,7 @@ class MeanPlusMax(nn.Module):
 
 
 def pool_named(name: str) -> nn.Module:
-    """What makes [B, F, 1, 1] of maps [B, F, H, W]; it has no parameters.
+    """Pooling of maps [B, F, H, W] to [B, F, 1, 1], without parameters.
 
     Raises:
         ValueError: the name is not one of `POOLS`.

@@ -2,7 +2,7 @@
 
 He, Zhang, Ren, Sun 2016, "Deep Residual Learning", https://arxiv.org/abs/1512.03385.
 
-The nets are torchvision's. With `first_conv_3x3` (for 32x32 pictures) the first convolution is 3x3
+The nets are torchvision's. With `first_conv_3x3` (for 32x32 images) the first convolution is 3x3
 with stride 1; the stride-2 max-pooling stays, as in the code behind Scott et al. 2021, https://arxiv.org/abs/2103.15718.
 """
 
@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec, refuse_other_width
 from vmf_embeddings.archs.pooling import pool_named
-from vmf_embeddings.archs.weights import imagenet_state, put_in, read_state
+from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
 
 
 class ResNet(Arch):
-    """What all of them share; `conf/arch/resnet50.yaml` explains each argument."""
+    """Base of these networks; `conf/arch/resnet50.yaml` documents the arguments."""
 
     depth_name: ClassVar[str]
     basic_blocks: ClassVar[tuple[int, ...] | None] = None
-    """Basic blocks of each stage, where torchvision has no net (and no weights) of that name."""
+    """Basic blocks per stage of a net that torchvision does not have (nor weights of it)."""
     embeds_features: ClassVar[bool] = False
     """Whether the features are the embeddings: no projection, D fixed by the net."""
     zero_init_residual: ClassVar[bool] = True
-    """Whether the last BatchNorm of each block starts at zero, else at one."""
+    """Whether the scale of the last BatchNorm of each block is initially 0, otherwise 1."""
     reference_layers = {
         "0": "trunk.conv1",
         "1": "trunk.bn1",
@@ -71,7 +71,7 @@ class ResNet(Arch):
         self.weights = weights
         self.trunk = self._build_trunk(first_conv_3x3, in_channels)
         self.trunk.avgpool = pool_named(pool)
-        self.n_features = take_classifier_off(self.trunk)
+        self.n_features = remove_classifier(self.trunk)
         if self.embeds_features:
             refuse_other_width(embedding_dim, self.n_features)
             self.projection = nn.Identity()
@@ -80,15 +80,15 @@ class ResNet(Arch):
             nn.init.zeros_(self.projection.bias)
 
     def _build_trunk(self, first_conv_3x3: bool, in_channels: int) -> nn.Module:
-        """Torchvision's net, its first convolution as asked for."""
+        """Torchvision's net with the chosen first convolution."""
         import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
         from torchvision.models import resnet
 
-        knobs = {"zero_init_residual": self.zero_init_residual}
+        options = {"zero_init_residual": self.zero_init_residual}
         if self.basic_blocks is None:
-            trunk = getattr(resnet, self.depth_name)(weights=None, **knobs)
+            trunk = getattr(resnet, self.depth_name)(weights=None, **options)
         else:
-            trunk = resnet.ResNet(resnet.BasicBlock, list(self.basic_blocks), **knobs)
+            trunk = resnet.ResNet(resnet.BasicBlock, list(self.basic_blocks), **options)
         shape: dict[str, Any] = {"kernel_size": 7, "stride": 2, "padding": 3}
         if first_conv_3x3:
             shape = {"kernel_size": 3, "stride": 1, "padding": 1}
@@ -98,7 +98,7 @@ class ResNet(Arch):
         return trunk
 
     def features(self, images: Tensor) -> Tensor:
-        """Images [B, in_channels, H, W] -> pooled last maps [B, 512 or 2048], >= 0."""
+        """Images [B, in_channels, H, W] -> pooled features [B, 512 or 2048], >= 0."""
         return self.trunk(images)
 
     def load_pretrained(self) -> None:
@@ -118,7 +118,7 @@ class ResNet(Arch):
         hint = (
             "ImageNet weights need arch.params.first_conv_3x3=False and arch.params.in_channels=3."
         )
-        put_in(self.trunk, state, name=self.depth_name, source=source, hint=hint)
+        load_weights(self.trunk, state, name=self.depth_name, source=source, hint=hint)
 
 
 class ResNet18(ResNet):
@@ -133,8 +133,8 @@ class ResNet50(ResNet):
     depth_name = "resnet50"
 
 
-def take_classifier_off(trunk: nn.Module) -> int:
-    """Replaces the last layer by nothing; how many features entered it."""
+def remove_classifier(trunk: nn.Module) -> int:
+    """Replaces the layer `fc` by the identity and returns its number of input features."""
     n_features = trunk.fc.in_features
     trunk.fc = nn.Identity()
     return n_features

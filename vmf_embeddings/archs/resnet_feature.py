@@ -3,8 +3,8 @@
 He, Zhang, Ren, Sun 2016, "Deep Residual Learning", https://arxiv.org/abs/1512.03385, and Xie et al.
 2017, "Aggregated Residual Transformations", https://arxiv.org/abs/1611.05431.
 
-Backbones of long-tailed recognition, trained from scratch or from a file. Every BatchNorm starts as
-the identity. The features come after a ReLU, so no coordinate of an embedding is negative.
+Backbones of long-tailed recognition, trained from scratch or from a file. Every BatchNorm is
+initialised with scale 1 and shift 0. Features are outputs of a ReLU, so embeddings are >= 0.
 """
 
 from vmf_embeddings.archs.resnet import ResNet

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec
 from vmf_embeddings.archs.pooling import POOLS, pool_named
-from vmf_embeddings.archs.weights import put_in, read_state
+from vmf_embeddings.archs.weights import load_weights, read_state
 
 PREFIX = "timm:"
 
 
 class TimmNet(Arch):
-    """Convolutional nets and transformers alike; `conf/arch/timm.yaml` explains each argument."""
+    """Convolutional nets and transformers alike; `conf/arch/timm.yaml` documents the arguments."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class TimmNet(Arch):
         """Images [B, in_channels, H, W] -> pooled features [B, F].
 
         Raises:
-            ValueError: the net takes images of another size, or has no maps to pool.
+            ValueError: the net needs images of another size, or has no feature maps to pool.
         """
         try:
             maps = self.trunk.forward_features(images)
@@ -69,7 +69,7 @@ class TimmNet(Arch):
         return self.pool(self._channels_first(maps)).flatten(1)
 
     def _channels_first(self, maps: Tensor) -> Tensor:
-        """The last maps as [B, F, H, W]; some transformers have F at the end."""
+        """Last feature maps as [B, F, H, W]; some transformers return [B, H, W, F]."""
         if maps.ndim != 4:
             raise ValueError(
                 f"timm's {self.model} ends in tokens {list(maps.shape[1:])}, not in maps; say "
@@ -78,10 +78,10 @@ class TimmNet(Arch):
         return maps if maps.shape[1] == self.n_features else maps.permute(0, 3, 1, 2)
 
     def load_pretrained(self) -> None:
-        """Loads what `weights` names: a file, or weights that timm fetches.
+        """Loads `weights`: a file, or weights that timm downloads.
 
         Raises:
-            FileNotFoundError: the file does not exist, or timm cannot fetch the weights.
+            FileNotFoundError: the file does not exist, or timm cannot download the weights.
             ValueError: the file does not hold this network.
         """
         if self.weights is None:
@@ -91,7 +91,7 @@ class TimmNet(Arch):
         else:
             state = read_state(Path(self.weights))
         hint = f"The file must be a state dict of timm's {self.model}."
-        put_in(self.trunk, state, name=self.model, source=self.weights, hint=hint)
+        load_weights(self.trunk, state, name=self.model, source=self.weights, hint=hint)
 
 
 def _library() -> ModuleType:
@@ -115,7 +115,7 @@ def _library() -> ModuleType:
 
 
 def _refuse_unknown(timm: ModuleType, model: str) -> None:
-    """Refuses what is not the plain name of an architecture; nothing is looked up elsewhere."""
+    """Refuses names that timm does not list as architectures, without any download."""
     known = timm.list_models()
     if model in known:
         return
@@ -141,7 +141,7 @@ def _refuse_other_weights(timm: ModuleType, model: str, name: str) -> None:
 
 
 def _fetched(name: str, in_channels: int) -> dict[str, Tensor]:
-    """Weights that timm fetches by their name, or has in its cache."""
+    """Weights that timm downloads by their name, or has in its cache."""
     try:
         net = _library().create_model(name, pretrained=True, num_classes=0, in_chans=in_channels)
     except Exception as error:  # of whichever library timm downloads with

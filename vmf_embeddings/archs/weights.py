@@ -1,4 +1,4 @@
-"""Weights that a backbone starts from: reading files, fetching ImageNet's, putting them in."""
+"""Initial weights of a backbone: reading files, downloading ImageNet weights, loading them."""
 
 import logging
 from pathlib import Path
@@ -36,7 +36,7 @@ def imagenet_state(model: str) -> dict[str, Tensor]:
         model: torchvision's name of the net.
 
     Raises:
-        FileNotFoundError: they can be had from neither.
+        FileNotFoundError: neither has them.
     """
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - must come before torchvision
     from torchvision.models import get_model_weights
@@ -52,15 +52,17 @@ def imagenet_state(model: str) -> dict[str, Tensor]:
         ) from error
 
 
-def put_in(net: nn.Module, state: dict[str, Tensor], *, name: str, source: str, hint: str) -> None:
-    """Loads all of a net from a state that may hold more, such as a classifier.
+def load_weights(
+    net: nn.Module, state: dict[str, Tensor], *, name: str, source: str, hint: str
+) -> None:
+    """Loads all tensors of a net from a state dict, which may contain others, such as a classifier.
 
     Args:
-        net: what is filled.
+        net: loaded in place.
         state: name -> tensor.
-        name: of the net, for messages.
+        name: name of the net, for messages.
         source: where the state comes from, for messages.
-        hint: what to type where the state does not fit.
+        hint: what to type if the state does not match.
 
     Raises:
         ValueError: tensors are missing, or have another shape.

@@ -1,4 +1,4 @@
-"""The method: a backbone, class parameters and an objective; what is trained and checkpointed."""
+"""Base class of the methods: a backbone, class parameters and a loss; trained and checkpointed."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -25,7 +25,7 @@ class BatchLayout:
 
     Attributes:
         views: augmented views of every image, >= 1; above 1 they are the second axis of a batch.
-        paired: whether the second half of a batch holds a partner for each image of the first.
+        paired: whether row B + i of a batch of 2 B rows is paired with row i.
     """
 
     views: int = 1
@@ -35,12 +35,11 @@ class BatchLayout:
 class Method(nn.Module, ABC):
     """Base of all methods.
 
-    A new one writes `loss`, `logits` and `geometry`, and sets `self.class_parameters` if it has
-    class weights.
+    A subclass implements `loss`, `logits` and `geometry`, and sets `self.class_parameters` if it
+    has class weights.
 
     Args:
-        arch: the backbone; its `class_spec` says how many classes there are and how class weights
-            start.
+        arch: the backbone; its `class_spec` has the number of classes and initial values.
     """
 
     uses_vmf: ClassVar[bool] = False
@@ -85,7 +84,7 @@ class Method(nn.Module, ABC):
         """The configuration groups whose objects the constructor takes, by its signature.
 
         Args:
-            params: what its own yaml file gives, as the name of a loss of another library.
+            params: keys of `params` in its own yaml file, which are not taken from groups.
 
         Returns:
             Of `GROUPS_OF_PARTS`.
@@ -98,7 +97,7 @@ class Method(nn.Module, ABC):
         """Whether a training step needs the trained method of `teacher_run`."""
         return "teacher" in inspect.signature(cls).parameters
 
-    # what a method is asked for
+    # embeddings, loss and predictions
 
     def embed(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> embeddings [B, D] as stored and compared; float32 or wider."""
@@ -136,7 +135,7 @@ class Method(nn.Module, ABC):
 
     @property
     def class_weights(self) -> Tensor | None:
-        """[C, D], or None where the method has no class weights in the space of the embeddings."""
+        """[C, D], or None without class weights in the space of the embeddings."""
         return None if self.class_parameters is None else self.class_parameters.weight
 
     @property
@@ -148,7 +147,7 @@ class Method(nn.Module, ABC):
 
     @property
     def uses_norm(self) -> bool:
-        """Whether the loss hangs on how long embeddings are, not on their direction alone."""
+        """Whether the loss depends on the norm of embeddings, not only on their direction."""
         return not isinstance(self.geometry, Cosine)
 
     @property
@@ -158,7 +157,7 @@ class Method(nn.Module, ABC):
 
     @property
     def second_stage(self) -> str | None:
-        """The mode that must follow the training of something else; None = train it at once."""
+        """The mode that must follow the training of something else; None = trained from scratch."""
         return None
 
     @property
@@ -167,15 +166,15 @@ class Method(nn.Module, ABC):
         return False
 
     def status(self) -> dict[str, float]:
-        """Numbers worth a progress line. Waits for the device: call it once per epoch."""
+        """Numbers for the log line of an epoch; synchronises with the device."""
         if self.class_parameters is None or self.class_parameters.tau is None:
             return {}
         return {"temperature": float(self.temperature.detach())}
 
-    # hooks of the training
+    # called by the training loop
 
     def set_teacher(self, teacher: "Method") -> None:
-        """Takes a trained method to learn from, before a training.
+        """Sets the trained method to learn from, before training.
 
         Raises:
             TypeError: this method has no parameter `teacher`.
@@ -185,7 +184,7 @@ class Method(nn.Module, ABC):
     def configure(  # noqa: B027 - most methods need nothing
         self, *, margin_warmup_epochs: int, n_epochs: int | None = None
     ) -> None:
-        """Takes what data set and loop know and the method needs; called once. Default: nothing.
+        """Receives settings of the data set and the loop, once before training. Default: ignored.
 
         Args:
             margin_warmup_epochs: epochs during which an additive margin stays 0 on this data set.
@@ -193,7 +192,7 @@ class Method(nn.Module, ABC):
         """
 
     def prepare(self, batches: Callable[[], Iterable[Tensor]], class_counts: Tensor) -> None:
-        """Looks at the training data before epoch 0; results go into buffers.
+        """Calls `set_class_counts` and `init_from_data`, before epoch 0.
 
         Args:
             batches: see `init_from_data`.
@@ -203,7 +202,7 @@ class Method(nn.Module, ABC):
         self.init_from_data(batches)
 
     def set_class_counts(self, class_counts: Tensor) -> None:  # noqa: B027 - most need none
-        """Takes the training images per class [C]. Default: nothing."""
+        """Receives the training images per class [C]. Default: ignored."""
 
     def init_from_data(  # noqa: B027 - most methods need nothing
         self, batches: Callable[[], Iterable[Tensor]]
@@ -216,7 +215,7 @@ class Method(nn.Module, ABC):
         """
 
     def begin_epoch(self, epoch: int) -> None:  # noqa: B027 - most methods need nothing
-        """Told before every epoch, counted from 0. Default: nothing."""
+        """Called before every epoch, counted from 0. Default: nothing."""
 
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Batch with "examples" [B, ch, H, W] and "ids" [B] -> loss, scalar."""
@@ -238,7 +237,7 @@ class Method(nn.Module, ABC):
         Args:
             embeddings: [B, D], as `embed` returns them.
             labels: classes [B].
-            **context: what else `loss` takes.
+            **context: other arguments of `loss`.
 
         Returns:
             Scalar.
@@ -246,21 +245,21 @@ class Method(nn.Module, ABC):
         return self.loss(self.scale_features(embeddings, labels), labels, **context)
 
     def scale_features(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D] as the loss of a training step sees them, by `feature_scaling`.
+        """Embeddings [B, D] times the factors of `feature_scaling`, in training mode.
 
         Args:
             embeddings: [B, D].
-            labels: classes [B], or shares of the classes [B, C].
+            labels: classes [B], or soft labels [B, C].
 
         Returns:
-            [B, D]; the embeddings themselves without feature scaling, and in evaluation mode.
+            [B, D]; unchanged without feature scaling, and in evaluation mode.
         """
         if self.feature_scaling is None or not self.training:
             return embeddings
         return self.feature_scaling(embeddings, labels)
 
     def perturb_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Batch -> the loss whose gradient says where a sharpness-aware optimizer looks, scalar.
+        """Batch -> loss of the first pass of sharpness-aware optimizers, scalar.
 
         Default: the loss of the training step.
         """
@@ -271,55 +270,55 @@ class Method(nn.Module, ABC):
 
         Args:
             batch: see `training_step`.
-            perturb: whether to give `perturb_loss` instead.
+            perturb: whether to return `perturb_loss` instead.
         """
         return self.perturb_loss(batch) if perturb else self.training_step(batch)
 
     def freeze_backbone(self, *, statistics: bool) -> None:
-        """Lets the backbone learn no more, for a second stage of training.
+        """Freezes the backbone, for a second stage of training.
 
         Args:
-            statistics: whether it also stays in evaluation mode from now on, so that its batch
-                statistics do not move; otherwise they drift, as in the code of several papers.
+            statistics: whether it also stays in evaluation mode from now on, so that BatchNorm's
+                running statistics are fixed; otherwise they are updated, as in some papers' code.
         """
         self.arch.requires_grad_(False)
         self.backbone_stays_in_eval = statistics
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Self:
-        """As usual, but a backbone that rests stays in evaluation mode."""
+        """Sets the mode; a backbone frozen with its statistics stays in evaluation mode."""
         super().train(mode)
         if self.backbone_stays_in_eval:
             self.arch.eval()
         return self
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
-        """Parameters that never decay, beside biases and other vectors. Default: none."""
+        """Parameters without weight decay, in addition to vectors and scalars. Default: none."""
         return []
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """Groups of parameters with rates of their own. Default: none.
+        """Parameter groups with their own learning rate. Default: none.
 
         Returns:
             Dicts with `params` and either `lr`, or `lr_factor`, which multiplies the learning rate
-            of the run; also `weight_decay` where it differs.
+            of the run; also `weight_decay` if it differs.
         """
         return []
 
     def all_class_weights(self) -> list[Tensor]:
-        """What `class_weight_decay` speaks of. Default: `class_weights`, where there are any."""
+        """Parameters that `class_weight_decay` is about. Default: `class_weights`, if any."""
         return [] if self.class_weights is None else [self.class_weights]
 
     def param_groups(
         self, temp_learning_rate: float, class_weight_decay: str = "none"
     ) -> list[dict[str, Any]]:
-        """Splits the parameters for an optimizer: decayed, undecayed, with rates of their own.
+        """Parameter groups for an optimizer: with or without weight decay, own learning rates.
 
         Args:
             temp_learning_rate: learning rate of tau, >= 0; tau has neither momentum nor decay.
-            class_weight_decay: "none" (class weights do not decay: their length means something),
-                "reference" (they do, as they did in 2021 through a mistaken name), or "all" (so
-                do biases, scales and BatchNorm, as where nobody forms groups).
+            class_weight_decay: "none" (class weights have no weight decay, as their norm matters),
+                "reference" (they have, as in 2021 due to a mistaken name), or "all" (also biases,
+                scales and BatchNorm parameters, as without parameter groups).
 
         Returns:
             Groups that hold every trainable parameter exactly once; empty groups are left out.
@@ -359,7 +358,7 @@ class Method(nn.Module, ABC):
 def _rename_class_parameters(
     method: nn.Module, state: dict[str, Any], prefix: str, *rest: Any
 ) -> None:
-    """Reads checkpoints from before `class_parameters` had its name: it was `head` until 1.0."""
+    """Renames keys of older checkpoints, in which `class_parameters` was called `head`."""
     for name in ("weight", "tau"):
         old = f"{prefix}head.{name}"
         if old in state and getattr(method, "class_parameters", None) is not None:
@@ -367,7 +366,7 @@ def _rename_class_parameters(
 
 
 def copy_reference(target: Tensor, state: dict[str, Tensor], name: str) -> None:
-    """Copies `state[name]` into `target`; the shapes may differ by axes of length 1.
+    """Copies `state[name]` into `target`; the shapes may differ by axes of size 1.
 
     Raises:
         ValueError: there is no such tensor, or it has another size.
