@@ -1,13 +1,16 @@
 """`experiment=demo` trains every method with no further key; values on the command line win."""
 
+import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.cli.test_second_stage import composed
 from vmf_embeddings import catalogue
 from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.cli.assembly import Refused
+from vmf_embeddings.cli.run_config import configuration_of_run
 
 METHODS = [name for name in catalogue.names("method") if name != "dive"]  # dive needs a teacher
 # epochs after which a method of the demo reaches 0.9 (accuracy, or Recall@1 without classes)
@@ -61,6 +64,21 @@ def test_a_run_is_resumed_whether_use_vmf_is_typed_or_not(tmp_path):
     first = app.train(demo("normalized_sce", "mode.epochs=1"), tmp_path)
     typed = demo("normalized_sce", "mode.epochs=1", "arch.params.use_vmf=false")
     assert app.train(typed, tmp_path) == first
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_refused"), [("null", False), ("false", False), ("true", True)]
+)
+def test_a_later_command_may_repeat_what_use_vmf_was(typed, is_refused):
+    stored = demo("arcface", "arch.params.use_vmf=false")
+    checkpoint = {"config": json.dumps(OmegaConf.to_container(stored, resolve=True))}
+    override = f"arch.params.use_vmf={typed}"
+    arguments = (demo("arcface", override), Path("run"), checkpoint, [override])
+    if is_refused:
+        with pytest.raises(Refused, match=r"use_vmf=True.*trained with arch.params.use_vmf=False"):
+            configuration_of_run(*arguments)
+    else:
+        assert configuration_of_run(*arguments).arch.params.use_vmf is False
 
 
 @pytest.mark.parametrize("name", FEW_EPOCHS)

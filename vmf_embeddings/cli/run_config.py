@@ -169,7 +169,10 @@ def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_d
         return
     place = f"{key}.name" if key in RUN_GROUPS else key
     wanted, was = OmegaConf.select(cfg, place), OmegaConf.select(own, place)
-    if wanted != was and not (place == "arch.params.n_classes" and was is None):
+    follows_others = (place == "arch.params.n_classes" and was is None) or (
+        place == "arch.params.use_vmf" and None in (wanted, was)
+    )
+    if wanted != was and not follows_others:
         raise Refused(
             f"the command has {key}={wanted}, but {run_dir} was trained with {key}={was}. Leave it "
             f"out (run={run_dir} is enough), or name the run that you mean."
