@@ -128,3 +128,19 @@ def test_unknown_names_and_constants_are_named():
         from_meta({"name": "poincare"})
     with pytest.raises(ValueError, match="c > 0"):
         from_meta({"name": "poincare", "c": 0.0})
+
+
+def test_confidence_is_the_concentration_of_vmf_and_the_norm_of_points():
+    rows = torch.tensor([[3.0, 4.0], [0.0, 0.0]])
+    for geometry in (VonMisesFisher(), Euclidean(), Cosine()):
+        assert geometry.confidence(rows).tolist() == [5.0, 0.0]
+    assert VonMisesFisher.confidence_name == "kappa"
+
+
+@pytest.mark.parametrize("kind", (Poincare, PoincareReference))
+@pytest.mark.parametrize("c", (0.1, 1.0))
+def test_confidence_in_the_ball_is_the_distance_to_the_origin(kind, c):
+    rows = torch.tensor([[0.3, 0.4], [0.0, -1.2]], dtype=torch.float64)
+    origin = torch.zeros(1, 2, dtype=torch.float64)
+    distances = Poincare(c).distance(Poincare(c).project(rows), origin)[:, 0]
+    torch.testing.assert_close(kind(c).confidence(rows), distances)

@@ -1,4 +1,4 @@
-"""How two embeddings are compared: Euclidean, by cosine, in the Poincare ball, as vMF laws.
+"""How two embeddings are compared: Euclidean, cosine, Poincare ball, von Mises-Fisher.
 
 A geometry is a small constant object. `project` turns stored rows into rows that can be compared,
 `similarity` compares them (larger = closer), `to_meta` and `from_meta` carry it through an
@@ -39,6 +39,8 @@ class Geometry(ABC):
     name: ClassVar[str]
     faiss_metric: ClassVar[Literal["l2", "ip"] | None]
     """How a flat index gets the order of `similarity` from projected rows; None = it cannot."""
+    confidence_name: ClassVar[str] = "norm"
+    """What `confidence` returns."""
 
     @abstractmethod
     def project(self, embeddings: Tensor) -> Tensor:
@@ -47,6 +49,13 @@ class Geometry(ABC):
     @abstractmethod
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Projected rows [Q, D] and [G, D] -> [Q, G], larger = closer."""
+
+    def confidence(self, embeddings: Tensor) -> Tensor:
+        """Stored embeddings [N, D] -> one number each, larger = more confident [N], >= 0.
+
+        Here the norm; under the cosine, no loss trains it to mean anything.
+        """
+        return torch.linalg.vector_norm(embeddings, dim=-1)
 
     def to_meta(self) -> dict[str, Any]:
         """Name and constants, ready for JSON."""
@@ -97,6 +106,7 @@ class Poincare(Geometry):
     c: float
     name: ClassVar[str] = "poincare"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+    confidence_name: ClassVar[str] = "distance_to_origin"
 
     def __post_init__(self) -> None:
         if not self.c > 0:
@@ -109,6 +119,10 @@ class Poincare(Geometry):
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """-|x-y|^2 / ((1-c|x|^2)(1-c|y|^2)), [Q, G]: the order of distances without arcosh."""
         return hyperbolic.distance_ratio(queries, gallery, self.c).neg_()
+
+    def confidence(self, embeddings: Tensor) -> Tensor:
+        """Geodesic distance [N] from the origin, 2 |v| for tangent vectors v [N, D]."""
+        return 2 * torch.linalg.vector_norm(embeddings, dim=-1)
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Geodesic distance [Q, G] of points of the ball."""
@@ -125,6 +139,11 @@ class PoincareReference(Geometry):
     c: float
     name: ClassVar[str] = "poincare-reference"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+    confidence_name: ClassVar[str] = "distance_to_origin"
+
+    def confidence(self, embeddings: Tensor) -> Tensor:
+        """See `Poincare.confidence`."""
+        return Poincare(self.c).confidence(embeddings)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """The same points as in `Poincare`."""
@@ -137,35 +156,36 @@ class PoincareReference(Geometry):
 
 @dataclass(frozen=True)
 class VonMisesFisher(Geometry):
-    """Embeddings are parameters kappa * mu of von Mises-Fisher laws.
+    """Embeddings are parameters kappa * mu of von Mises-Fisher distributions.
 
-    Two laws are compared by the expected cosine of two draws,
+    Two distributions are compared by the expected cosine of two draws,
     A(kappa_x) A(kappa_y) <mu_x, mu_y>, with A the mean cosine of a draw with its mean direction.
     """
 
     name: ClassVar[str] = "vmf"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
+    confidence_name: ClassVar[str] = "kappa"
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """Means A(kappa) mu of the laws, [N, D], shorter than 1."""
+        """Means A(kappa) mu of the distributions, [N, D], shorter than 1."""
         kappa, mu = self.split(embeddings)
         return directional.mean_cosine(kappa, embeddings.shape[-1])[..., None] * mu
 
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
-        """Expected cosine [Q, G] of draws from the laws whose means the rows are."""
+        """Expected cosine [Q, G] of draws from the distributions whose means are the rows."""
         return queries @ gallery.T
 
     def sample(
         self, embeddings: Tensor, n_samples: int, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Unit vectors [S, N, D] drawn from the laws of the stored embeddings [N, D]."""
+        """Unit vectors [S, N, D] drawn from the distributions of the stored embeddings [N, D]."""
         kappa, mu = self.split(embeddings)
         return directional.sample(mu, kappa, n_samples, gradient=False, generator=generator)
 
     @staticmethod
     def split(embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Embeddings [.., D] -> their lengths kappa [..], > 0, and mean directions mu [.., D]."""
-        # an embedding of length 0 has no direction: it becomes a nearly uniform law
+        # an embedding of length 0 has no direction: it becomes nearly uniform
         kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(1e-6)
         return kappa, embeddings / kappa[..., None]
 

@@ -55,12 +55,9 @@ def configuration_of_run(
     Raises:
         Refused: an override contradicts the run; names both values.
     """
-    stored = _stored(cfg, run_dir, checkpoint)
+    stored = stored_configuration(run_dir, checkpoint)
     if stored is None:
         return cfg
-    refuse_sizes_beyond_weights(stored, checkpoint, str(run_dir))
-    if "download" in (stored["dataset"].get("params") or {}):
-        stored["dataset"]["params"]["download"] = False  # only a command may ask for the network
     own = OmegaConf.merge(cfg, {key: None for key in RUN_GROUPS}, stored)
     for override in overrides:
         _refuse_contradiction(override, cfg, own, run_dir)
@@ -70,12 +67,31 @@ def configuration_of_run(
     return own
 
 
-def _stored(cfg: DictConfig, run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
-    """What decides what the run computes; None where only the command can say it.
+def stored_configuration(run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The groups that decide what a run computes, as it stored them.
+
+    Args:
+        run_dir: the run's folder.
+        checkpoint: its best state.
+
+    Returns:
+        Group -> `{"name": …, "params": …}`, and `random_seed`; None for a run that stored none.
 
     Raises:
-        Refused: it is not the plain values of a run's configuration.
+        Refused: it is not the plain values of a run's configuration, or asks for a network larger
+            than the weights beside it.
     """
+    stored = _stored(run_dir, checkpoint)
+    if stored is None:
+        return None
+    refuse_sizes_beyond_weights(stored, checkpoint, str(run_dir))
+    if "download" in (stored["dataset"].get("params") or {}):
+        stored["dataset"]["params"]["download"] = False  # only a command may ask for the network
+    return stored
+
+
+def _stored(run_dir: Path, checkpoint: dict[str, Any]) -> dict[str, Any] | None:
+    """The configuration in the checkpoint, or the one of 2021 in the run's folder."""
     if "config" in checkpoint:
         return _of_checkpoint(checkpoint["config"], f"the configuration in {run_dir}'s checkpoint")
     path = run_dir / ".hydra_train" / "config.yaml"
