@@ -13,6 +13,7 @@ from tests.commands.run import refused
 from tests.evaluation.runs import make_run
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+from vmf_embeddings.embeddings import read
 
 N = 36
 
@@ -205,3 +206,19 @@ def test_images_that_cannot_be_drawn_are_named_and_left_out(file, capsys, shape)
     assert evaluate(parse_evaluate([str(file)])) == 0
     assert "examples have the shape" in capsys.readouterr().err
     assert not (file.parent / "neighbours.png").exists()
+
+
+@pytest.mark.parametrize("name", ("all.npz", "rows_labels.npy"))
+def test_a_billion_texts_of_no_characters_are_refused(tmp_path, name):
+    header = io.BytesIO()
+    claim = {"descr": "<U0", "fortran_order": False, "shape": (10**9,)}
+    np.lib.format.write_array_header_1_0(header, claim)
+    np.savez(tmp_path / "all.npz", X=np.eye(4))
+    np.save(tmp_path / "rows.npy", np.eye(4))
+    if name == "all.npz":
+        with zipfile.ZipFile(tmp_path / name, "a") as archive:
+            archive.writestr("y.npy", header.getvalue())
+    else:
+        (tmp_path / name).write_bytes(header.getvalue() + b"more")
+    with pytest.raises(ValueError, match="no characters"):
+        read(tmp_path / name.replace("_labels", ""))

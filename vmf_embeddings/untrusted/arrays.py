@@ -120,6 +120,8 @@ def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
         raise ValueError(f"{entry.filename!r} holds Python objects")
     if dtype.kind not in kinds:
         raise ValueError(f"{entry.filename!r} has dtype {str(dtype)[:40]}, not numbers or text")
+    if dtype.itemsize == 0:  # of these, no bytes would say that there are billions
+        raise ValueError(f"{entry.filename!r} claims texts of no characters")
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"{entry.filename!r} claims the shape {shape}")
     size = stream.tell() + math.prod(shape) * dtype.itemsize
@@ -165,4 +167,6 @@ def read_npy(path: str | Path, kinds: str) -> np.ndarray:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
         held = array.dtype if isinstance(array, np.ndarray) else "several arrays"
         raise ValueError(f"{path} holds {str(held)[:40]}, expected numbers or text")
+    if array.dtype.itemsize == 0:  # of these, no bytes would say that there are billions
+        raise ValueError(f"{path} claims texts of no characters")
     return array
