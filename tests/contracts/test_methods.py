@@ -101,7 +101,7 @@ def test_yaml_names_its_file_and_exactly_the_options_of_the_constructor(name):
 
 
 @every_method
-def test_every_yaml_opens_with_its_paper_and_explains_each_knob(name):
+def test_every_yaml_opens_with_its_paper_and_explains_each_parameter(name):
     first, *rest = (CONF / f"{name}.yaml").read_text().splitlines()
     assert first.startswith("# ") and "https://" in first
     options = [line for line in rest if line.startswith("  ") and "_target_" not in line]
