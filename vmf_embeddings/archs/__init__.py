@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.archs.base import Arch, ClassSpec
@@ -40,30 +41,21 @@ __all__ = [
     "TimmNet",
 ]
 
-_MODULE_OF = {
-    "Arch": "base",
-    "CifarResNet": "cifar_resnet",
-    "ClassSpec": "base",
-    "GoogLeNet": "googlenet",
-    "Identity": "identity",
-    "NDigitMnist": "n_digit_mnist",
-    "ResNet": "resnet",
-    "ResNet10Feature": "resnet_feature",
-    "ResNet152Feature": "resnet_feature",
-    "ResNet18": "resnet",
-    "ResNet50": "resnet",
-    "ResNet50Feature": "resnet_feature",
-    "ResNext50Feature": "resnet_feature",
-    "ThinResNet": "cifar_resnet",
-    "TimmNet": "timm_net",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "base": ("Arch", "ClassSpec"),
+        "cifar_resnet": ("CifarResNet", "ThinResNet"),
+        "googlenet": ("GoogLeNet",),
+        "identity": ("Identity",),
+        "n_digit_mnist": ("NDigitMnist",),
+        "resnet": ("ResNet", "ResNet18", "ResNet50"),
+        "resnet_feature": (
+            "ResNet10Feature",
+            "ResNet152Feature",
+            "ResNet50Feature",
+            "ResNext50Feature",
+        ),
+        "timm_net": ("TimmNet",),
+    },
+)

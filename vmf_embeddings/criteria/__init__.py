@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.criteria.angular import Angular
@@ -54,37 +55,28 @@ __all__ = [
     "add_angular_margin",
 ]
 
-_MODULE_OF = {
-    "Angular": "angular",
-    "ArcFace": "arcface",
-    "ClassVectorCriterion": "softmax",
-    "Contrastive": "contrastive",
-    "Criterion": "base",
-    "Histogram": "histogram",
-    "Lifted": "lifted",
-    "Margin": "margin",
-    "MultiSimilarity": "multisimilarity",
-    "MultiSimilarityNIR": "multisimilarity_nir",
-    "NPair": "npair",
-    "ProxyAnchor": "proxy_anchor",
-    "ProxyAnchorNCA": "proxy_anchor_nca",
-    "ProxyCriterion": "proxy_anchor",
-    "ProxyNCA": "proxy_nca",
-    "Quadruplet": "quadruplet",
-    "S2SD": "s2sd",
-    "SNR": "snr",
-    "SoftTriple": "soft_triple",
-    "Softmax": "softmax",
-    "TripletCriterion": "triplet",
-    "add_angular_margin": "angular_margin",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "angular": ("Angular",),
+        "angular_margin": ("add_angular_margin",),
+        "arcface": ("ArcFace",),
+        "base": ("Criterion",),
+        "contrastive": ("Contrastive",),
+        "histogram": ("Histogram",),
+        "lifted": ("Lifted",),
+        "margin": ("Margin",),
+        "multisimilarity": ("MultiSimilarity",),
+        "multisimilarity_nir": ("MultiSimilarityNIR",),
+        "npair": ("NPair",),
+        "proxy_anchor": ("ProxyAnchor", "ProxyCriterion"),
+        "proxy_anchor_nca": ("ProxyAnchorNCA",),
+        "proxy_nca": ("ProxyNCA",),
+        "quadruplet": ("Quadruplet",),
+        "s2sd": ("S2SD",),
+        "snr": ("SNR",),
+        "soft_triple": ("SoftTriple",),
+        "softmax": ("ClassVectorCriterion", "Softmax"),
+        "triplet": ("TripletCriterion",),
+    },
+)

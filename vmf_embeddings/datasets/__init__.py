@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.arrays import ArrayDataset, ArraySplit
@@ -83,37 +84,28 @@ __all__ = [
     "evaluation_transform",
 ]
 
-# module of this package -> names that it exports here
-_NAMES = {
-    "arrays": ("ArrayDataset", "ArraySplit"),
-    "augment": ("Augmentation",),
-    "base": ("Dataset", "Split"),
-    "cifar": ("Cifar10", "Cifar100"),
-    "csv_table": ("CsvTable",),
-    "digits": ("Digits", "DigitsOpen"),
-    "folder": ("Folder",),
-    "image_files": ("ImageFileDataset", "ImageFileSplit", "Rows"),
-    "image_list": ("Cars196", "Cub200", "ImageList", "StanfordOnlineProducts"),
-    "image_transform": ("ImageTransform",),
-    "imagenet": ("ImageNet",),
-    "inshop": ("InShop",),
-    "labelled_lists": ("INat2018", "INat2019", "ImageNetLT", "LabelledLists", "PlacesLT"),
-    "long_tailed": ("LongTailed",),
-    "long_tailed_sets": ("Cifar100LT", "Cifar10LT", "DigitsLT", "MnistLT"),
-    "mnist": ("FashionMNIST", "MNIST", "MNISTOpen"),
-    "normalisation": ("Normalisation",),
-    "open_benchmark": ("OpenBenchmark",),
-    "subset": ("Subset",),
-    "transforms": ("Recipe", "build_transform", "evaluation_transform"),
-}
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "arrays": ("ArrayDataset", "ArraySplit"),
+        "augment": ("Augmentation",),
+        "base": ("Dataset", "Split"),
+        "cifar": ("Cifar10", "Cifar100"),
+        "csv_table": ("CsvTable",),
+        "digits": ("Digits", "DigitsOpen"),
+        "folder": ("Folder",),
+        "image_files": ("ImageFileDataset", "ImageFileSplit", "Rows"),
+        "image_list": ("Cars196", "Cub200", "ImageList", "StanfordOnlineProducts"),
+        "image_transform": ("ImageTransform",),
+        "imagenet": ("ImageNet",),
+        "inshop": ("InShop",),
+        "labelled_lists": ("INat2018", "INat2019", "ImageNetLT", "LabelledLists", "PlacesLT"),
+        "long_tailed": ("LongTailed",),
+        "long_tailed_sets": ("Cifar100LT", "Cifar10LT", "DigitsLT", "MnistLT"),
+        "mnist": ("FashionMNIST", "MNIST", "MNISTOpen"),
+        "normalisation": ("Normalisation",),
+        "open_benchmark": ("OpenBenchmark",),
+        "subset": ("Subset",),
+        "transforms": ("Recipe", "build_transform", "evaluation_transform"),
+    },
+)

@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.heads.base import Head
@@ -33,28 +34,16 @@ __all__ = [
     "tvmf_similarity",
 ]
 
-_MODULE_OF = {
-    "CosNormHead": "cosnorm",
-    "CosineHead": "cosine",
-    "Head": "base",
-    "LWSHead": "lws",
-    "LinearHead": "linear",
-    "NCMHead": "ncm",
-    "TVMFHead": "tvmf",
-    "class_means": "ncm",
-    "max_norm_projected": "posthoc",
-    "norm_limit": "posthoc",
-    "squashed_cosines": "cosnorm",
-    "tau_normalized": "posthoc",
-    "tvmf_similarity": "tvmf",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "base": ("Head",),
+        "cosine": ("CosineHead",),
+        "cosnorm": ("CosNormHead", "squashed_cosines"),
+        "linear": ("LinearHead",),
+        "lws": ("LWSHead",),
+        "ncm": ("NCMHead", "class_means"),
+        "posthoc": ("max_norm_projected", "norm_limit", "tau_normalized"),
+        "tvmf": ("TVMFHead", "tvmf_similarity"),
+    },
+)

@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.losses.balanced_softmax import BalancedSoftmax, balanced_softmax_loss
@@ -55,41 +56,21 @@ __all__ = [
     "vector_scaling_loss",
 ]
 
-_MODULE_OF = {
-    "BalancedSoftmax": "balanced_softmax",
-    "CDT": "cdt",
-    "ClassBalanced": "class_balanced",
-    "CostSensitive": "cost_sensitive",
-    "CrossEntropy": "ce",
-    "Focal": "focal",
-    "InfluenceBalanced": "ib",
-    "LDAM": "ldam",
-    "LogitAdjustment": "logit_adjustment",
-    "Loss": "base",
-    "SoftmaxEqualization": "seql",
-    "VectorScaling": "vs",
-    "balanced_softmax_loss": "balanced_softmax",
-    "class_balanced_loss": "class_balanced",
-    "class_temperatures": "cdt",
-    "effective_number_weights": "weights",
-    "focal_loss": "focal",
-    "influence_balanced_loss": "ib",
-    "ldam_loss": "ldam",
-    "ldam_margins": "ldam",
-    "log_frequencies": "logit_adjustment",
-    "logit_adjustment_loss": "logit_adjustment",
-    "power_weights": "weights",
-    "sigmoid_focal_loss": "focal",
-    "softmax_equalization_loss": "seql",
-    "vector_scaling_loss": "vs",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "balanced_softmax": ("BalancedSoftmax", "balanced_softmax_loss"),
+        "base": ("Loss",),
+        "cdt": ("CDT", "class_temperatures"),
+        "ce": ("CrossEntropy",),
+        "class_balanced": ("ClassBalanced", "class_balanced_loss"),
+        "cost_sensitive": ("CostSensitive",),
+        "focal": ("Focal", "focal_loss", "sigmoid_focal_loss"),
+        "ib": ("InfluenceBalanced", "influence_balanced_loss"),
+        "ldam": ("LDAM", "ldam_loss", "ldam_margins"),
+        "logit_adjustment": ("LogitAdjustment", "log_frequencies", "logit_adjustment_loss"),
+        "seql": ("SoftmaxEqualization", "softmax_equalization_loss"),
+        "vs": ("VectorScaling", "vector_scaling_loss"),
+        "weights": ("effective_number_weights", "power_weights"),
+    },
+)

@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.methods.arcface import ArcFace, arcface_loss
@@ -48,36 +49,23 @@ __all__ = [
     "vmf_softmax_loss",
 ]
 
-_MODULE_OF = {
-    "ArcFace": "arcface",
-    "BatchLayout": "base",
-    "ClassParameters": "class_parameters",
-    "Classifier": "classifier",
-    "DML": "dml",
-    "DiVE": "dive",
-    "FSGL": "fsgl",
-    "FeatureScaling": "feature_scaling",
-    "HyperbolicSCE": "hyperbolic_sce",
-    "Method": "base",
-    "NIR": "nir",
-    "NormalizedSCE": "normalized_sce",
-    "PML": "pml",
-    "UnnormalizedSCE": "unnormalized_sce",
-    "VMFSoftmax": "vmf_softmax",
-    "arcface_loss": "arcface",
-    "cosine_logits": "normalized_sce",
-    "dot_product_logits": "unnormalized_sce",
-    "expected_logits": "vmf_prediction",
-    "poincare_logits": "hyperbolic_sce",
-    "vmf_softmax_loss": "vmf_softmax",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "arcface": ("ArcFace", "arcface_loss"),
+        "base": ("BatchLayout", "Method"),
+        "class_parameters": ("ClassParameters",),
+        "classifier": ("Classifier",),
+        "dive": ("DiVE",),
+        "dml": ("DML",),
+        "feature_scaling": ("FeatureScaling",),
+        "fsgl": ("FSGL",),
+        "hyperbolic_sce": ("HyperbolicSCE", "poincare_logits"),
+        "nir": ("NIR",),
+        "normalized_sce": ("NormalizedSCE", "cosine_logits"),
+        "pml": ("PML",),
+        "unnormalized_sce": ("UnnormalizedSCE", "dot_product_logits"),
+        "vmf_prediction": ("expected_logits",),
+        "vmf_softmax": ("VMFSoftmax", "vmf_softmax_loss"),
+    },
+)

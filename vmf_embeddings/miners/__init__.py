@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.miners.base import Miner, Triplets
@@ -31,25 +32,17 @@ __all__ = [
     "Triplets",
 ]
 
-_MODULE_OF = {
-    "DistanceMiner": "distance",
-    "IntraRandomMiner": "intra_random",
-    "Miner": "base",
-    "NPairMiner": "npair",
-    "ParametricMiner": "parametric",
-    "RandomMiner": "random",
-    "RhoDistanceMiner": "rho_distance",
-    "SemihardMiner": "semihard",
-    "SofthardMiner": "softhard",
-    "Triplets": "base",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "base": ("Miner", "Triplets"),
+        "distance": ("DistanceMiner",),
+        "intra_random": ("IntraRandomMiner",),
+        "npair": ("NPairMiner",),
+        "parametric": ("ParametricMiner",),
+        "random": ("RandomMiner",),
+        "rho_distance": ("RhoDistanceMiner",),
+        "semihard": ("SemihardMiner",),
+        "softhard": ("SofthardMiner",),
+    },
+)

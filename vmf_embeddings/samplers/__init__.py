@@ -4,8 +4,9 @@ Every name in `__all__` is imported when it is first used, so that `import vmf_e
 does not import torch.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.samplers.base import BatchSampler
@@ -48,35 +49,26 @@ __all__ = [
     "WeightedSampler",
 ]
 
-# module of this package -> names that it exports here
-_NAMES = {
-    "base": ("BatchSampler",),
-    "class_aware": ("ClassAwareSampler",),
-    "class_random": ("ClassRandomSampler",),
-    "class_uniform": ("ClassUniformSampler",),
-    "d2_coreset": ("D2CoresetSampler",),
-    "disthist_batchmatch": ("DistHistBatchMatchSampler",),
-    "effective_number": ("EffectiveNumberSampler",),
-    "embedding_based": ("EmbeddingBasedSampler",),
-    "episodic": ("EpisodicSampler",),
-    "fid_batchmatch": ("FidBatchMatchSampler",),
-    "greedy_coreset": ("GreedyCoresetSampler",),
-    "m_per_class": ("MPerClassSampler",),
-    "meta": ("MetaSampler",),
-    "paired": ("PairedSampler",),
-    "power": ("PowerSampler",),
-    "progressive": ("ProgressiveSampler",),
-    "random": ("RandomSampler",),
-    "weighted": ("WeightedSampler",),
-}
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "base": ("BatchSampler",),
+        "class_aware": ("ClassAwareSampler",),
+        "class_random": ("ClassRandomSampler",),
+        "class_uniform": ("ClassUniformSampler",),
+        "d2_coreset": ("D2CoresetSampler",),
+        "disthist_batchmatch": ("DistHistBatchMatchSampler",),
+        "effective_number": ("EffectiveNumberSampler",),
+        "embedding_based": ("EmbeddingBasedSampler",),
+        "episodic": ("EpisodicSampler",),
+        "fid_batchmatch": ("FidBatchMatchSampler",),
+        "greedy_coreset": ("GreedyCoresetSampler",),
+        "m_per_class": ("MPerClassSampler",),
+        "meta": ("MetaSampler",),
+        "paired": ("PairedSampler",),
+        "power": ("PowerSampler",),
+        "progressive": ("ProgressiveSampler",),
+        "random": ("RandomSampler",),
+        "weighted": ("WeightedSampler",),
+    },
+)

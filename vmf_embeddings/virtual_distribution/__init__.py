@@ -3,8 +3,9 @@
 Every name in `__all__` is imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.virtual_distribution.distribution import (
@@ -29,20 +30,11 @@ __all__ = [
     "virtual_distribution",
 ]
 
-# module of this package -> names that it exports here
-_NAMES = {
-    "distribution": ("Groups", "Series", "Softening", "measure", "softenings"),
-    "run": ("VirtualDistributionJob", "virtual_distribution"),
-    "suggestion": ("Suggestion", "suggest"),
-}
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "distribution": ("Groups", "Series", "Softening", "measure", "softenings"),
+        "run": ("VirtualDistributionJob", "virtual_distribution"),
+        "suggestion": ("Suggestion", "suggest"),
+    },
+)
