@@ -138,3 +138,26 @@ def test_the_users_list_is_read_once(monkeypatch):
     monkeypatch.setenv(assembly.EXTENDED_BY, "collections.Counter")
     with pytest.raises(assembly.Refused, match="may not be built"):
         assembly.checked_target("arch", "collections.Counter")
+
+
+OTHER_KINDS = {
+    "arch": "vmf_embeddings.archs.base.ClassSpec",
+    "method": "vmf_embeddings.methods.class_parameters.ClassParameters",
+    "dataset": "vmf_embeddings.datasets.image_transform.ImageTransform",
+    "miner": "vmf_embeddings.miners.base.Triplets",
+}
+
+
+@pytest.mark.parametrize("group", OTHER_KINDS)
+def test_an_option_is_a_class_of_its_groups_kind(group):
+    node = OmegaConf.create({"params": {"_target_": OTHER_KINDS[group]}})
+    with pytest.raises(assembly.Refused, match="builds a class derived from"):
+        assembly.instantiate(group, node)
+
+
+def test_an_option_is_no_partial():
+    node = OmegaConf.create(
+        {"params": {"_target_": "vmf_embeddings.datasets.digits.Digits", "_partial_": True}}
+    )
+    with pytest.raises(assembly.Refused, match="_partial_"):
+        assembly.instantiate("dataset", node)

@@ -118,12 +118,28 @@ def test_digits_of_other_scripts_in_a_name_are_no_epoch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ('{"epoch": "x"}', "[1]", "{", '{"epoch": 0, "a": [1]}', "[" * 99999)
+    "line",
+    (
+        '{"epoch": "x"}',
+        "[1]",
+        "{",
+        '{"epoch": 0, "a": [1]}',
+        "[" * 99999,
+        '{"epoch": 0, "seconds": 1' + "0" * 400 + "}",
+    ),
 )
 def test_records_that_are_no_numbers_by_name_are_refused(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(line + "\n")
     with pytest.raises(Refused, match=r"metrics\.jsonl"):
         Records(tmp_path, 1)
+
+
+def test_records_without_seconds_do_not_stop_a_resumed_run(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 0}\n')
+    records = Records(tmp_path, 1)
+    records.add({"epoch": 1, "seconds": 3.0})
+    records.close()
+    assert records.mean_seconds() == 1.5
 
 
 def test_names_in_records_cannot_be_formulas_or_lines(tmp_path):

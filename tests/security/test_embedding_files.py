@@ -9,6 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import vmf_embeddings as vmf
 from tests.commands.run import refused
 from tests.evaluation.runs import make_run
 from vmf_embeddings.cli.evaluate import evaluate
@@ -222,3 +223,21 @@ def test_a_billion_texts_of_no_characters_are_refused(tmp_path, name):
         (tmp_path / name).write_bytes(header.getvalue() + b"more")
     with pytest.raises(ValueError, match="no characters"):
         read(tmp_path / name.replace("_labels", ""))
+
+
+@pytest.mark.parametrize("key", ("labels", "meta", "paths"))
+@pytest.mark.parametrize("order", "<>")
+def test_texts_of_no_characters_that_exist_are_refused(tmp_path, key, order):
+    codes = np.full(4, 0x7FFFFFFF, f"{order}u4").view(f"{order}U1")
+    arrays = {"embeddings": np.eye(4), "ids": np.zeros(4, int)}
+    if key == "labels":
+        del arrays["ids"]
+    np.savez(tmp_path / "a.npz", **arrays, **{key: codes})
+    with pytest.raises(ValueError, match="no character"):
+        read(tmp_path / "a.npz")
+
+
+def test_a_geometry_without_a_name_is_refused_by_the_library_too(file):
+    change_meta(file, geometry={})
+    with pytest.raises(ValueError, match="Unknown geometry"):
+        vmf.evaluate(read(file))

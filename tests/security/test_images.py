@@ -21,9 +21,11 @@ from tests.security.hostile_images import (
     png,
     text_bomb,
 )
-from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
-from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.cli import evaluate as command
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+from vmf_embeddings.datasets.image_transform import ImageTransform
+from vmf_embeddings.embeddings import save_embeddings
+from vmf_embeddings.library.trained_inputs import ImageBatches
 from vmf_embeddings.untrusted.images import FORMATS, inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -270,3 +272,12 @@ def test_hostile_images_of_a_received_file_are_named_not_drawn(received, evaluat
 def test_what_no_path_can_be_lies_nowhere(tmp_path):
     with pytest.raises(Refused, match="is no path"):
         inside("a\x00b.png", [tmp_path])
+
+
+def test_a_received_transform_cannot_fill_memory_with_a_batch():
+    large = ImageTransform(size=(4096, 4096))
+    batches = ImageBatches([Image.new("RGB", (2, 2))] * 64, large, 64)
+    with pytest.raises(Refused, match="give batch_size=5"):
+        next(iter(batches))
+    single = ImageBatches([Image.new("RGB", (2, 2))], large, 64)
+    assert next(iter(single)).shape == (1, 3, 4096, 4096)

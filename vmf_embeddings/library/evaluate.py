@@ -11,7 +11,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, integer_labels
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import METRICS, EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
-from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.library.search import geometry_of
 
 
@@ -106,4 +106,4 @@ def _geometry(
     stated = (file.meta or {}).get("geometry")
     if geometry is not None or stated is None:
         return geometry_of("cosine" if geometry is None else geometry, curvature)
-    return geometry_of(stated["name"], stated.get("c"))
+    return from_meta(stated)

@@ -22,6 +22,7 @@ _FORMS = (
     "paths, a folder, Pillow images, uint8 arrays [N, H, W] or [N, H, W, ch], uint8 tensors "
     "[N, ch, H, W], or floating-point tensors [N, ch, H, W] as the network takes them"
 )
+_MOST_IN_BATCH = 2**28  # numbers, 1 GB in float32: 64 images of 1024 x 1024 pixels pass
 _READERS = min(8, os.cpu_count() or 1)
 
 Transform = Callable[[Any], Tensor]
@@ -86,7 +87,11 @@ class ImageBatches:
         numbered = enumerate(self._items)
         with ThreadPoolExecutor(_READERS) as pool:
             while batch := list(islice(numbered, self._batch_size)):
-                inputs = list(pool.map(self._input, batch))
+                inputs: list[Tensor] = []
+                if batch[0][0] == 0:
+                    inputs = [self._input(batch[0])]
+                    _refuse_large_batch(inputs[0], len(batch))
+                inputs += pool.map(self._input, batch[len(inputs) :])
                 _refuse_other_shapes(inputs, batch[0][0])
                 yield torch.stack(inputs)
 
@@ -114,6 +119,16 @@ class ImageBatches:
             return self._transform(image)
         except ValueError as error:
             raise Refused(f"{source}: {error}") from error
+
+
+def _refuse_large_batch(first: Tensor, n_images: int) -> None:
+    """A received transform says how large inputs are; here memory is taken for all of a batch."""
+    if n_images > 1 and n_images * first.numel() > _MOST_IN_BATCH:
+        raise Refused(
+            f"batch_size: {n_images} inputs {list(first.shape)} are more than {_MOST_IN_BATCH} "
+            f"numbers; give batch_size={max(1, _MOST_IN_BATCH // first.numel())}, if the network "
+            "really takes images that large"
+        )
 
 
 def _refuse_other_shapes(inputs: list[Tensor], first: int) -> None:

@@ -69,7 +69,7 @@ class Records:
 
     def mean_seconds(self) -> float:
         """Mean duration of an epoch in seconds; 0 before the first."""
-        return sum(row["seconds"] for row in self.rows) / max(len(self.rows), 1)
+        return sum(row.get("seconds", 0.0) for row in self.rows) / max(len(self.rows), 1)
 
     def close(self) -> None:
         """Closes the trackers, so that the next run of a sweep starts new ones."""
@@ -98,7 +98,7 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, float) or (type(value) is int and abs(value) < 2**63)
 
 
 def _replace(path: Path, text: str) -> None:

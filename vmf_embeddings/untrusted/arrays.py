@@ -8,6 +8,7 @@ arrays together are at most `FLOOR` bytes or `MOST_EXPANSION` times the file.
 import math
 import os
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -104,7 +105,9 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> np.nd
     with archive.open(entry) as stream:
         _check_header(stream, entry, kinds)
     with archive.open(entry) as stream:
-        return npy.read_array(stream, allow_pickle=False)
+        array = npy.read_array(stream, allow_pickle=False)
+    _check_characters(array, entry.filename)
+    return array
 
 
 def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
@@ -169,4 +172,13 @@ def read_npy(path: str | Path, kinds: str) -> np.ndarray:
         raise ValueError(f"{path} holds {str(held)[:40]}, expected numbers or text")
     if array.dtype.itemsize == 0:  # of these, no bytes would say that there are billions
         raise ValueError(f"{path} claims texts of no characters")
+    _check_characters(array, str(path))
     return array
+
+
+def _check_characters(array: np.ndarray, name: str) -> None:
+    """Refuses texts with numbers that stand for no character, which Python cannot hold."""
+    if array.dtype.kind == "U" and array.size:
+        codes = np.ascontiguousarray(array).reshape(-1).view(f"{array.dtype.byteorder}u4")
+        if codes.max() > sys.maxunicode:
+            raise ValueError(f"{name!r} holds texts with numbers that stand for no character")

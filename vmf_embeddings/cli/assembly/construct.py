@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly.refused import Refused
-from vmf_embeddings.cli.assembly.targets import checked_target
+from vmf_embeddings.cli.assembly.targets import checked_option, checked_target
 from vmf_embeddings.untrusted.plain import refuse_interpolations
 
 # what constructors raise for unusable values, or if a library is missing
@@ -50,8 +50,11 @@ def instantiate(group: str, node: DictConfig, *, _partial_: bool = False, **runt
         )
     given = {*runtime, *(("name",) if params is node else ())}
     values = {k: v for k, v in _plain(group, params).items() if k not in given}
+    if "_partial_" in values:
+        raise Refused(f"{group}: _partial_ stands beside the _target_ of an argument alone")
     if _partial_:
         values["_partial_"] = True
+    checked_option(group, values["_target_"])
     return _built(_checked(group, values), runtime)
 
 

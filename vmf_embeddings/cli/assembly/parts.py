@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.refused import Refused
-from vmf_embeddings.cli.assembly.targets import checked_target
+from vmf_embeddings.cli.assembly.targets import checked_option
 
 if TYPE_CHECKING:
     from vmf_embeddings.archs.base import Arch
@@ -82,7 +82,7 @@ def _parts(node: DictConfig) -> tuple[str, ...]:
     """The groups whose objects the constructor of the method takes; () without a `_target_`."""
     params = node.get("params", node)
     target = params.get("_target_")
-    return () if target is None else checked_target("method", target).parts(params)
+    return () if target is None else checked_option("method", target).parts(params)
 
 
 def groups_read(cfg: DictConfig) -> list[str]:
@@ -94,7 +94,7 @@ def resolve_use_vmf(cfg: DictConfig) -> None:
     """Replaces `arch.params.use_vmf=null` by what the method needs, so that records state it."""
     params = _innermost(cfg.method).get("params", {})
     if "_target_" in params and cfg.arch.get("params", {}).get("use_vmf", False) is None:
-        cfg.arch.params.use_vmf = checked_target("method", params["_target_"]).uses_vmf
+        cfg.arch.params.use_vmf = checked_option("method", params["_target_"]).uses_vmf
 
 
 def _innermost(node: DictConfig) -> DictConfig:

@@ -33,6 +33,18 @@ FUNCTIONS = (
     "vmf_embeddings.training.optimizers.sgd",
     "vmf_embeddings.training.optimizers.sharpness_aware",
 )
+# group -> the class that an option itself builds; its arguments may be others of the same prefix
+BASES = {
+    "arch": "vmf_embeddings.archs.base.Arch",
+    "method": "vmf_embeddings.methods.base.Method",
+    "head": "vmf_embeddings.heads.base.Head",
+    "loss": "vmf_embeddings.losses.base.Loss",
+    "criterion": "vmf_embeddings.criteria.base.Criterion",
+    "miner": "vmf_embeddings.miners.base.Miner",
+    "dataset": "vmf_embeddings.datasets.base.Dataset",
+    "sampler": "vmf_embeddings.samplers.base.BatchSampler",
+    "schedule": "vmf_embeddings.training.schedules.Schedule",
+}
 FORBIDDEN = ("vmf_embeddings.datasets.prepare.",)
 EXTENDED_BY = "VMF_ALLOW_TARGETS"
 # read once, at import: later, a received file might have changed the environment
@@ -67,6 +79,23 @@ def checked_target(group: str, target: object) -> Any:
         f"{' or '.join(ALLOWED[group] + BY_USER)}. If you trust it, put "
         f"{EXTENDED_BY}={printable(target[:200])} into the environment."
     )
+
+
+def checked_option(group: str, target: object) -> Any:
+    """As `checked_target`, for the `_target_` of an option itself, which has one kind.
+
+    Raises:
+        Refused: also where it is a class of another kind; one that the user allowed may be any.
+    """
+    thing = checked_target(group, target)
+    base = BASES.get(group)
+    own = isinstance(thing, type) and thing.__module__.startswith("vmf_embeddings.")
+    if own and base is not None and not issubclass(thing, resolve(base)):
+        raise Refused(
+            f"{group}: _target_ {target} is no {base.rpartition('.')[2]}; an option of {group} "
+            f"builds a class derived from {base}"
+        )
+    return thing
 
 
 def _by_user(name: str) -> bool:
