@@ -11,6 +11,7 @@ from vmf_embeddings.cli import overrides as command_line
 from vmf_embeddings.cli.assembly import Refused, instantiate, refusals, register_resolvers
 from vmf_embeddings.cli.assembly.parts import method_on
 from vmf_embeddings.cli.run_config import stored_configuration
+from vmf_embeddings.cli.stored_sizes import building_from
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,8 @@ def load_run(
     folder, checkpoint, source = _checkpoint(path)
     with refusals():
         cfg = _configuration(folder, checkpoint, overrides, source)
-        method = _method(cfg, checkpoint, n_classes, source)
+        with building_from(checkpoint, source):
+            method = _method(cfg, checkpoint, n_classes, source)
         return LoadedRun(
             method=method,
             folder=folder,

@@ -11,6 +11,7 @@ from vmf_embeddings.cli import assembly
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.run_config import configuration_of_run
+from vmf_embeddings.cli.stored_sizes import building_from
 from vmf_embeddings.training.checkpoint import load_best
 from vmf_embeddings.training.stored_state import load_weights
 
@@ -64,7 +65,8 @@ class TrainedRun:
         Raises:
             Refused: the checkpoint does not fit the configuration.
         """
-        method = assembly.method(self.config, dataset, pretrained=False)
+        with building_from(self.checkpoint, str(self.folder)):
+            method = assembly.method(self.config, dataset, pretrained=False)
         load_weights(method, self.checkpoint, str(self.folder))
         return method.eval().requires_grad_(False)
 

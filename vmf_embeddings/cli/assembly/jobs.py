@@ -129,6 +129,7 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
         FileNotFoundError: there is no checkpoint in the folder.
     """
     from vmf_embeddings.cli.run_config import configuration_of_run
+    from vmf_embeddings.cli.stored_sizes import building_from
     from vmf_embeddings.extract import ExtractionJob
     from vmf_embeddings.training.checkpoint import load_best
     from vmf_embeddings.training.seeding import seed_everything
@@ -138,7 +139,8 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
     run_cfg = configuration_of_run(cfg, run_dir, checkpoint, overrides)
     seed_everything(run_cfg.random_seed)
     data = dataset(run_cfg)
-    built = method(run_cfg, data, pretrained=False)
+    with building_from(checkpoint, str(run_dir)):
+        built = method(run_cfg, data, pretrained=False)
     splits = SPLITS if cfg.split == "all" else (cfg.split,)
     if not set(splits) <= set(SPLITS):
         raise Refused(f"split={cfg.split}: expected test, valid, train or all")
