@@ -67,6 +67,8 @@ MEANINGLESS = {
     "best epoch of text": STATE | {"best_epoch": {"epoch": "1"}},
     "best epoch of lists": STATE | {"best_epoch": {"epoch": 1, "valid_acc": [1]}},
     "best epoch as number": STATE | {"best_epoch": 3},
+    "best epoch of a huge number": STATE | {"best_epoch": {"epoch": 1, "valid_acc": 10**400}},
+    "best epoch of a complex number": STATE | {"best_epoch": {"epoch": 1, "a": torch.ones(1) * 1j}},
     "lines in a name": STATE | {"best_epoch": {"epoch": 1, "a\nb": 1}},
     "config of bytes": STATE | {"config": 3},
     "config that is no JSON": STATE | {"config": "{"},

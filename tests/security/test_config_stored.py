@@ -148,6 +148,30 @@ def test_a_malformed_configuration_is_refused_by_name(today, text):
         configuration_of_run(today, Path("run"), {"config": text}, [])
 
 
+@pytest.mark.parametrize("place", ["value", "key", "name of a class"])
+@pytest.mark.parametrize("text", ["\x1b[2J", "a\nb", "\u202e"], ids=["cursor", "line", "direction"])
+def test_texts_of_a_configuration_do_not_move_the_cursor(today, place, text):
+    config = stored_configuration()
+    params = config["arch"]["params"]
+    if place == "value":
+        params["pool"] = text
+    elif place == "key":
+        params[text] = 1
+    else:
+        params["more"] = {"_target_": text}
+    with pytest.raises(assembly.Refused, match="without control characters") as error:
+        built_from(today, config)
+    assert text not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "seed", [-5, 2**32, 10**4000, True, "1", 1.5, None], ids=lambda s: str(s)[:9]
+)
+def test_a_seed_that_no_generator_takes_is_refused(today, seed):
+    with pytest.raises(assembly.Refused, match="random_seed"):
+        built_from(today, stored_configuration() | {"random_seed": seed})
+
+
 @pytest.mark.parametrize("value", [{"a": 1}, 3, None, ["x"], b"x"], ids=repr)
 def test_a_configuration_that_is_no_text_is_refused(today, value):
     with pytest.raises(assembly.Refused, match="must be a text"):

@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from vmf_embeddings.cli.assembly import Refused, option_file
 from vmf_embeddings.cli.stored_sizes import refuse_sizes_beyond_weights
 from vmf_embeddings.untrusted.json_text import parse_json_object
-from vmf_embeddings.untrusted.plain import refuse_interpolations
+from vmf_embeddings.untrusted.plain import refuse_control_characters, refuse_interpolations
+from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.yaml_text import read_yaml
 
 # groups and keys of a command that concern how it works with a run, not what was trained
@@ -122,13 +123,15 @@ def _node(config: Any, group: str, source: str) -> dict[str, Any]:
         raise Refused(f"{source} has no {group} with a name and params")
     refuse_interpolations(node, f"{source}, {group}")
     option_file(group, node.get("name"))  # raises if it cannot be a file name
+    refuse_control_characters(node, f"{source}, {group}")
     return node
 
 
 def _seed(config: dict[str, Any], source: str) -> int:
     seed = config.get("random_seed", 1234)
-    if type(seed) is not int:
-        raise Refused(f"{source}: random_seed expects a whole number, got {seed!r}"[:200])
+    if type(seed) is not int or not 0 <= seed < 2**32:  # what all random generators take
+        shown = "another one" if isinstance(seed, int) else printable(repr(seed))[:80]
+        raise Refused(f"{source}: random_seed expects a whole number below 2^32, got {shown}")
     return seed
 
 

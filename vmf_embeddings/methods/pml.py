@@ -5,6 +5,7 @@ library is an optional dependency and is imported when the method is built.
 """
 
 import difflib
+import functools
 import importlib
 import inspect
 from typing import Any
@@ -218,6 +219,7 @@ _MODULE_OF = {
 }
 
 
+@functools.cache  # a configuration may name hundreds of classes
 def classes(module: Any) -> dict[str, type[nn.Module]]:
     """The nn.Module classes of a module of the library, by name."""
     found = inspect.getmembers(module, inspect.isclass)

@@ -22,8 +22,10 @@ LOADING_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, AttributeError,
 
 def _is_number(value: Any) -> bool:
     """Whether it is one number; checkpoints of 2021 hold tensors with one element too."""
-    one = isinstance(value, Tensor) and value.numel() == 1
-    return one or (isinstance(value, Real) and not isinstance(value, bool))
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_complex()
+    too_large = isinstance(value, Integral) and abs(value) >= 2**63  # for a float
+    return isinstance(value, Real) and not isinstance(value, bool) and not too_large
 
 
 def _is_epoch(value: Any) -> bool:

@@ -37,6 +37,23 @@ def refuse_interpolations(value: Any, source: str) -> None:
             raise _refusal(source, place, leaf, "expected a value, without ${…}")
 
 
+def refuse_control_characters(value: Any, source: str) -> None:
+    r"""Checks that no text has characters that would change what messages look like.
+
+    Args:
+        value: dicts, lists, texts, numbers, true, false, None.
+        source: where it comes from, for messages.
+
+    Raises:
+        Refused: naming the key and the text, with its control characters as escapes.
+
+    >>> refuse_control_characters({"model": "resnet18"}, "x.yaml")
+    """
+    for place, leaf in _leaves(value, source):
+        if isinstance(leaf, str) and printable(leaf) != leaf:
+            raise _refusal(source, place, leaf, "expected a text without control characters")
+
+
 def refuse_functions(value: Any, source: str) -> None:
     r"""As `refuse_interpolations`, but lets texts refer to other keys by name.
 
