@@ -14,6 +14,7 @@ import torch
 from tests.commands.run import MAIN, refused, succeeds
 from tests.security.weight_files import Attack
 from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training.optimizers import restore
 from vmf_embeddings.training.records import Records
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -206,3 +207,23 @@ def test_weights_of_another_network_are_refused_in_extraction(run):
     complaint = refused(MAIN, "mode=get_embeddings", "run=run", cwd=run.parent)
     assert "do not fit" in complaint
     assert "\x1b" not in complaint
+
+
+STATES_OF_OTHERS = {
+    "another shape": lambda state: state["state"][0].update(momentum_buffer=torch.ones(7)),
+    "a huge rate": lambda state: state["param_groups"][0].update(lr=10**400),
+    "none": lambda state: state["param_groups"][0].update(momentum=None),
+}
+
+
+@pytest.mark.parametrize("what", STATES_OF_OTHERS)
+def test_values_that_an_optimizer_would_stumble_over_are_refused(what):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    state = optimizer.state_dict()
+    restore(optimizer, state)
+    STATES_OF_OTHERS[what](state)
+    with pytest.raises(Refused, match="optimizer does not fit"):
+        restore(optimizer, state)

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from vmf_embeddings.training.stored_state import refuse_other_types, restore_part
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
 
 # from parameter groups, dicts with `params`, to an optimizer over them
 OptimizerFactory = Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -150,11 +152,37 @@ def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
         pairs = list(zip(state["param_groups"], optimizer.param_groups, strict=True))
         for then, now in pairs:
             refuse_other_types(then, now, message)
-        groups = [{**then, "fused": now["fused"]} for then, now in pairs]
+            _refuse_unusable(then, now, message)
+        groups = [{**now, **then, "fused": now["fused"]} for then, now in pairs]
         optimizer.load_state_dict({**state, "param_groups": groups})
+        _refuse_other_shapes(optimizer, message)
         _match_memory_formats(optimizer)
 
     restore_part(load, message)
+
+
+def _refuse_unusable(then: dict[str, Any], now: dict[str, Any], message: str) -> None:
+    """Refuses None in place of a number, and whole numbers beyond what a float can be."""
+    for key, value in then.items():
+        huge = isinstance(value, int) and abs(value) >= 2**63
+        if huge or (value is None and now.get(key) is not None):
+            raise Refused(f"{message}: the stored {printable(key)[:80]} is no usable number")
+
+
+def _refuse_other_shapes(optimizer: torch.optim.Optimizer, message: str) -> None:
+    """Refuses tensors that are neither one number nor, up to axes of 1, as their parameter."""
+    for parameter, values in optimizer.state.items():
+        for key, value in values.items():
+            if not isinstance(value, torch.Tensor) or value.numel() == 1:
+                continue
+            sizes = list(value.shape), list(parameter.shape)
+            if len(sizes[0]) != len(sizes[1]) or any(
+                a not in (1, b) for a, b in zip(*sizes, strict=True)
+            ):
+                raise Refused(
+                    f"{message}: the stored {printable(key)[:80]} is {sizes[0]}, its parameter "
+                    f"{sizes[1]}"
+                )
 
 
 def _match_memory_formats(optimizer: torch.optim.Optimizer) -> None:
