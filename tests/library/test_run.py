@@ -270,3 +270,8 @@ def test_predicting_leaves_the_random_state_as_it_was(run):
 def test_a_bar_is_shown_where_it_is_asked_for_and_never_in_a_file(run, capsys):
     run.embed(IMAGES, progress=None)
     assert capsys.readouterr().err == ""
+
+
+def test_class_count_is_the_checkpoints_where_no_weight_depends_on_it(tmp_path):
+    saved_run(tmp_path / "run", "method=dml", "criterion=triplet", "miner=distance")
+    assert vmf.load(tmp_path / "run").module.arch.class_spec.n_classes == C

@@ -114,8 +114,8 @@ def _method(
         arch.class_spec = replace(arch.class_spec, n_classes=n)
         return method_on(cfg, arch)
 
-    found = n_classes or classes_in_weights(checkpoint, build) or arch.class_spec.n_classes
-    method = build(found or checkpoint.get("n_classes") or 1)
+    stated = arch.class_spec.n_classes or checkpoint.get("n_classes")
+    method = build(n_classes or classes_in_weights(checkpoint, build) or stated or 1)
     load_weights(method, checkpoint, source)
     return method
 
