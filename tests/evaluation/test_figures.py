@@ -109,6 +109,17 @@ def test_reliability_points_are_the_bins():
     assert "ECE" in figure.axes[0].get_title("left") + figure.axes[0].get_title()
 
 
+def test_the_legend_of_the_reliability_diagram_lies_outside_the_axes():
+    confidence = torch.linspace(0.5, 0.6, 8)  # correct: points in the upper left corner
+    figure = draw_reliability(confidence, torch.ones(8), "title")
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert not any(axes.get_legend() or box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    names = {text.get_text() for text in legend.get_texts()}
+    assert names == {"perfect", "gap", "8 bins of equal mass", "correct", "wrong"}
+
+
 def test_classes_of_a_long_tail_are_drawn_beside_their_file(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"}, split="valid", dim=2, **LONG_TAIL)
     options = EvaluationOptions(paths=(run,), split="valid")

@@ -32,6 +32,7 @@ def draw_reliability(confidence: Tensor, correct: Tensor, title: str) -> "Figure
     _draw_histogram(bottom, confidence, correct)
     for axes in (top, bottom):
         axes.set_xlim(_lowest(confidence), 1.0)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=9)
     return figure
 
 
@@ -43,19 +44,18 @@ def _lowest(confidence: Tensor) -> float:
 def _draw_bins(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
     bins = reliability_bins(confidence, correct, _N_BINS, "equal_mass")
     low = _lowest(confidence)
-    axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle="--")
-    for expected, actual in zip(bins.confidence.tolist(), bins.accuracy.tolist(), strict=True):
-        axes.plot([expected, expected], [expected, actual], color=SECOND, linewidth=3, alpha=0.55)
-    axes.plot(bins.confidence, bins.accuracy, "o-", color=ACCENT, linewidth=1.5, markersize=6)
+    axes.plot([low, 1], [low, 1], color=MUTED, linewidth=1, linestyle="--", label="perfect")
+    gaps = axes.vlines(
+        bins.confidence, bins.confidence, bins.accuracy, color=SECOND, linewidth=3, alpha=0.55
+    )
+    gaps.set_label("gap")
+    name = f"{len(bins.count)} bins of equal mass"
+    axes.plot(
+        bins.confidence, bins.accuracy, "o-", color=ACCENT, linewidth=1.5, markersize=6, label=name
+    )
     axes.set_ylabel("accuracy")
     floor = min(low, float(bins.accuracy.min()))
     axes.set_ylim(floor - 0.03, 1.03)
-    handles = [
-        axes.plot([], [], color=MUTED, linewidth=1, linestyle="--", label="perfect")[0],
-        axes.plot([], [], "o-", color=ACCENT, label=f"{len(bins.count)} bins of equal mass")[0],
-        axes.plot([], [], color=SECOND, linewidth=3, alpha=0.55, label="gap")[0],
-    ]
-    axes.legend(handles=handles, loc="upper left" if floor < 0.9 else "lower right")
 
 
 def _draw_histogram(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
@@ -71,4 +71,3 @@ def _draw_histogram(axes: "Axes", confidence: Tensor, correct: Tensor) -> None:
     )
     axes.set_xlabel("confidence")
     axes.set_ylabel("predictions")
-    axes.legend(loc="upper left", ncols=2, fontsize=9)
