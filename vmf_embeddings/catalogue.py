@@ -19,7 +19,7 @@ def summary(group: str, name: str) -> str:
 
 
 def option(group: str, name: str) -> dict[str, Any]:
-    """What the file of an option says, with the options that it takes in among its parameters.
+    """Content of the file of an option, with the options nested in its parameters filled in.
 
     Args:
         group: configuration group.
@@ -40,7 +40,7 @@ def option(group: str, name: str) -> dict[str, Any]:
 
 
 def overrides(group: str, name: str) -> dict[str, str]:
-    """Other groups whose usual option an option changes, such as `{"loss": "balanced_softmax"}`."""
+    """Defaults of other groups that an option replaces, such as `{"loss": "balanced_softmax"}`."""
     pairs = _pairs(_file(group, name).get("defaults", []))
     changed = [key.removeprefix("override /").partition("@_global_.") for key, _ in pairs]
     chosen = [value for _, value in pairs]
@@ -48,7 +48,7 @@ def overrides(group: str, name: str) -> dict[str, str]:
 
 
 def options_inside(defaults: list[Any]) -> dict[str, tuple[str, str]]:
-    """Parameter -> group and usual option, of the options that a file takes in.
+    """Parameter -> (group, default option), for the options nested in an option's parameters.
 
     >>> options_inside([{"/criterion@params.source": "margin"}, "_self_"])
     {'source': ('criterion', 'margin')}

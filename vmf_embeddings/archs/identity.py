@@ -9,7 +9,7 @@ class Identity(Arch):
     """Embeddings [B, D] -> the same embeddings [B, D].
 
     Args:
-        class_spec: settings of what stands on top.
+        class_spec: number of classes, D, and initialisation of the class parameters.
         n_features: F, width of the features that the embeddings were made from, for objectives
             that look at these too; None = D.
     """

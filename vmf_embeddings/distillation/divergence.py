@@ -22,7 +22,8 @@ def distillation_divergence(
 
     T = softmax(power * t / temperature), S = softmax(s / student_temperature), for raw logits t and
     s (no class prior is added). The minimum, 0, is at `s = power * student_temperature /
-    temperature * t` plus a constant per row: a power of 0.5 fits s to half of the teacher's logits.
+    temperature * t` plus a constant per row: half of the teacher's logits at equal
+    temperatures and a power of 0.5.
 
     Args:
         student_logits: s, [B, C] or [B, S, C].
@@ -32,7 +33,7 @@ def distillation_divergence(
         student_temperature: > 0; None = `temperature`.
 
     Returns:
-        Scalar >= 0 in nats, not multiplied by the squared temperature (as Hinton et al. do).
+        Scalar >= 0 in nats. Hinton et al. multiply it by the squared temperature; this does not.
 
     Example:
         >>> import torch

@@ -4,6 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vmf_embeddings.catalogue import options_inside
 from vmf_embeddings.cli.assembly.options import option_file
 from vmf_embeddings.cli.assembly.parts import groups_read
 
@@ -35,7 +36,7 @@ def _differing(group: str, node: dict[str, Any], place: str) -> dict[str, Any]:
     if not path.is_file():  # a user's own option
         return {}
     file = OmegaConf.to_container(OmegaConf.load(path))
-    inside = _options_inside(file.get("defaults", []))
+    inside = options_inside(file.get("defaults", []))
     found: dict[str, Any] = {}
     for key, value in node.get("params", {}).items():
         at = f"{place}.params.{key}"
@@ -47,17 +48,6 @@ def _differing(group: str, node: dict[str, Any], place: str) -> dict[str, Any]:
             found[f"{nested_group}@{at}"] = value["name"]
         found |= _differing(nested_group, value, at)
     return {key: v for key, v in found.items() if not key.endswith(OTHER_RUNS)}
-
-
-def _options_inside(defaults: list[Any]) -> dict[str, tuple[str, str]]:
-    """Parameter -> (group, default option), for the options nested in an option's parameters.
-
-    >>> _options_inside([{"/criterion@params.source": "margin"}, "_self_"])
-    {'source': ('criterion', 'margin')}
-    """
-    pairs = [pair for one in defaults if isinstance(one, dict) for pair in one.items()]
-    taken = [(*key.split("@params."), option) for key, option in pairs if "@params." in key]
-    return {name: (group.lstrip("/"), option) for group, name, option in taken}
 
 
 def _changed(at: str, value: Any, default: Any) -> dict[str, Any]:
