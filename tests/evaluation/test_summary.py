@@ -165,6 +165,21 @@ def test_the_ranking_has_the_best_recipe_above_with_the_error_of_its_mean():
     assert draw_ranking(runs[:2], "title") is None
 
 
+def test_recipes_of_a_sweep_over_methods_have_different_names_that_fit():
+    runs = runs_of(**{"recall@1": [0.5, 0.9]})
+    job = "3dim/demo/experiment=demo,mode.epochs=1"
+    labels = [f"{method}/{job}" for method in ("arcface", "normalized_sce")]
+    runs = [dataclasses.replace(run, label=label) for run, label in zip(runs, labels, strict=True)]
+    names = [line.split()[0] for line in table(runs)[1:]]
+    assert [name.partition("…")[0][:7] for name in names] == ["normali", "arcface"]
+    figure = draw_ranking(runs, "title")
+    ticks = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert len(set(ticks)) == 2
+    figure.canvas.draw()
+    extent = figure.get_tightbbox()
+    assert extent.x0 >= 0 and extent.x1 <= figure.get_figwidth()
+
+
 def test_structure_shows_every_run_and_its_correlation():
     hits = [0.5, 0.6, 0.9, 0.7]
     runs = runs_of(**{"recall@1": hits, "rho@1": [4.0, 3.0, 2.5, 1.0], "pi_ratio": [1.0] * 4})

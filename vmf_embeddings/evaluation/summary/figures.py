@@ -12,7 +12,7 @@ import numpy as np
 from vmf_embeddings.evaluation.figures.style import ACCENT, COLOURS, INK, MUTED, new_figure
 from vmf_embeddings.evaluation.summary.correlation import FEWEST, line, matrix, pearson, values
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
-from vmf_embeddings.evaluation.summary.table import end_of, mean_of
+from vmf_embeddings.evaluation.summary.table import mean_of, short_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,11 +69,11 @@ def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
         axes.errorbar(
             100 * mean.mean, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
         )
-    axes.set_yticks(range(len(ranked)), [end_of(label, 34) for label in ranked], color=INK)
+    axes.set_yticks(range(len(ranked)), short_labels(ranked, 34), color=INK)
     axes.margins(y=0.5 / len(ranked))
-    axes.set_xlabel(
-        "Recall@1 %: mean ± standard error (none for n = 1); small points are single runs"
-    )
+    axes.set_xlabel("Recall@1 %")
+    note = "mean ± standard error (none for n = 1); small points are single runs"
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)
     return figure
 
 
@@ -121,12 +121,13 @@ def _n_pairs(x: np.ndarray, y: np.ndarray) -> int:
 
 def _draw_panel(axes: "Axes", groups: dict[str, list[Run]], name: str) -> None:
     """Points of the runs, with one colour and marker for each recipe."""
-    for number, (label, runs) in enumerate(groups.items()):
+    labels = short_labels(list(groups), 34)
+    for number, (label, runs) in enumerate(zip(labels, groups.values(), strict=True)):
         axes.plot(
             values(runs, name), 100 * values(runs, "recall@1"), linestyle="",
             marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)], markersize=7,
             color=COLOURS[number % len(COLOURS)], markeredgecolor="white", markeredgewidth=0.7,
-            label=end_of(label, 34), zorder=3,
+            label=label, zorder=3,
         )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def _cell(mean: Mean, score: Score) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
-    lines = [[end_of(line[0]), *line[1:]] for line in lines]
+    labels = short_labels([line[0] for line in lines])
+    lines = [[label, *line[1:]] for label, line in zip(labels, lines, strict=True)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "  ".join([line[0].ljust(widths[0]),
@@ -84,13 +85,31 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     ]  # fmt: skip
 
 
-def end_of(label: str, length: int = LONGEST_LABEL) -> str:
-    """The last `length` characters of a label: names of runs differ at their ends.
+def short_labels(labels: Sequence[str], length: int = LONGEST_LABEL) -> list[str]:
+    """Labels of at most `length` characters that stay different from one another.
 
-    >>> end_of("dml/128dim/margin", 8)
-    '…/margin'
+    The ends are kept, as names of runs differ there. Where two ends are the same, beginnings and
+    ends are kept, and whole labels where these are the same too.
+
+    >>> short_labels(["dml/128dim/margin", "dml/128dim/triplet"], 8)
+    ['…/margin', '…triplet']
+    >>> short_labels(["arcface/3dim/seed=1", "vmf/3dim/seed=1"], 9)
+    ['arcf…ed=1', 'vmf/…ed=1']
     """
-    return label if len(label) <= length else "…" + label[1 - length :]
+    for keep in (_end, _both_ends):
+        shown = [label if len(label) <= length else keep(label, length) for label in labels]
+        if len(set(shown)) == len(set(labels)):
+            return shown
+    return list(labels)
+
+
+def _end(label: str, length: int) -> str:
+    return "…" + label[1 - length :]
+
+
+def _both_ends(label: str, length: int) -> str:
+    n_last = (length - 1) // 2
+    return f"{label[: length - 1 - n_last]}…{label[-n_last:]}"
 
 
 def write_runs(runs: Sequence[Run], path: Path) -> Path:
