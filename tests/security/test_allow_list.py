@@ -134,6 +134,14 @@ def test_the_users_list_ends_at_dots(monkeypatch, allowed, target, is_allowed):
         assembly.checked_target("arch", target)
 
 
+def test_a_refusal_lists_what_is_allowed_and_names_the_target_once(monkeypatch):
+    monkeypatch.setattr(targets, "BY_USER", ("mylab.", "theirs.Net"))
+    with pytest.raises(assembly.Refused) as refusal:
+        assembly.checked_target("arch", "other.Net")
+    assert "allowed are vmf_embeddings.archs.* and mylab.* and theirs.Net. " in str(refusal.value)
+    assert "(it is" not in str(refusal.value)
+
+
 def test_the_users_list_is_read_once(monkeypatch):
     monkeypatch.setenv(assembly.EXTENDED_BY, "collections.Counter")
     with pytest.raises(assembly.Refused, match="may not be built"):

@@ -73,10 +73,11 @@ def checked_target(group: str, target: object) -> Any:
         name = f"{getattr(thing, '__module__', '?')}.{getattr(thing, '__qualname__', '?')}"
         if target in BY_USER or (_listed(group, name) and _builds_an_object(thing, name)):
             return thing
+    actual = "" if name == target else f" (it is {printable(repr(name)[:200])})"
+    allowed = [f"{one}*" if one.endswith(".") else one for one in ALLOWED[group] + BY_USER]
     raise Refused(
-        f"{group}: _target_ {printable(repr(target)[:200])} may not be built (it is "
-        f"{printable(repr(name)[:200])}); allowed are the classes below "
-        f"{' or '.join(ALLOWED[group] + BY_USER)}. If you trust it, put "
+        f"{group}: _target_ {printable(repr(target)[:200])} may not be built{actual}; allowed are "
+        f"{' and '.join(allowed)}. If you trust it, put "
         f"{EXTENDED_BY}={printable(target[:200])} into the environment."
     )
 
