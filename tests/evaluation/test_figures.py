@@ -79,7 +79,7 @@ def test_curves_show_the_numbers_and_mark_the_first_best_epoch(tmp_path):
     assert any(mark.startswith("kept: the last") and mark.endswith("at epoch 2") for mark in marks)
 
 
-def test_curves_name_the_metric_and_show_it_of_the_splits_that_were_looked_at():
+def test_curves_name_the_metric_and_show_it_of_the_further_splits():
     history = {
         "epoch": [0, 1],
         "valid_metric": [0.5, 0.25],
@@ -89,8 +89,8 @@ def test_curves_name_the_metric_and_show_it_of_the_splits_that_were_looked_at():
     }
     axes = draw_curves(history, "t", "Recall@1").axes
     panels = {one.get_title(): one for one in axes}
-    assert set(panels) == {"Validation Recall@1", "Recall@1, only looked at"}
-    others = panels["Recall@1, only looked at"]
+    assert set(panels) == {"Validation Recall@1", "Recall@1, logged only"}
+    others = panels["Recall@1, logged only"]
     assert [list(line.get_ydata()) for line in others.lines] == [[0.875, 1.0], [0.75, 0.5]]
     assert [text.get_text() for text in others.get_legend().get_texts()] == ["train", "test"]
 
