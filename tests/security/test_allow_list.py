@@ -87,10 +87,16 @@ def test_words_to_hydras_builder_are_not_read(knobs):
         assembly.instantiate("optimizer", OmegaConf.create({"params": HONEST | knobs}), params=[])
 
 
-def test_an_open_call_is_true_or_false():
-    knobs = HONEST | {"_partial_": "yes"}
-    with pytest.raises(assembly.Refused, match="_partial_ expects"):
-        assembly.instantiate("optimizer", OmegaConf.create({"params": knobs}))
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        (HONEST | {"_partial_": "yes"}, "_partial_ stands"),
+        (HONEST | {"lr": HONEST | {"_partial_": "yes"}}, "_partial_ expects true or false"),
+    ],
+)
+def test_an_open_call_belongs_to_an_argument_and_is_true_or_false(params, words):
+    with pytest.raises(assembly.Refused, match=words):
+        assembly.instantiate("optimizer", OmegaConf.create({"params": params}))
 
 
 @pytest.mark.parametrize("text", [r"\${oc.create:{_target_: os.getpid}}", r"a \${b} c"])
