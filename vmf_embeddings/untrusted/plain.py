@@ -14,7 +14,7 @@ PLAIN = (str, int, float, bool, type(None))
 # The functions only join texts or look a key up; those left out read the environment (oc.env),
 # or make keys and values from texts (oc.create, oc.decode)
 _REFERENCE = re.compile(
-    r"\$\{(?:\.*[A-Za-z_][A-Za-z0-9_.]*\}|(?:oc\.select|run_folder|sweep_folder):)"
+    r"\$\{(?:\.*[A-Za-z_][A-Za-z0-9_.]*\}|(?:oc\.select|run_folder|sweep_folder|runs_root|sweeps_root):)"
 )
 
 
