@@ -14,9 +14,9 @@ from tests.methods.laws import normal
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.identity import Identity
 from vmf_embeddings.cli import assembly, overrides
+from vmf_embeddings.library.objective_parts import GROUPS
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.mixing import mix_views
-from vmf_embeddings.library.objective_parts import GROUPS
 
 B, C, D, F = 12, 4, 6, 9
 COUNTS = [40, 20, 9, 3]

@@ -13,6 +13,7 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
+from vmf_embeddings.methods.older_checkpoints import copy_reference, rename_class_parameters
 from vmf_embeddings.methods.parameter_groups import parameter_groups
 from vmf_embeddings.methods.precision import widen
 
@@ -72,7 +73,7 @@ class Method(nn.Module, ABC):
         self.backbone_stays_in_eval = False
         # set by the loop where processes share the batches of a method that `needs_global_batch`
         self.global_batch: Callable[..., dict[str, Tensor]] | None = None
-        self.register_load_state_dict_pre_hook(_rename_class_parameters)
+        self.register_load_state_dict_pre_hook(rename_class_parameters)
 
     @property
     def name(self) -> str:
@@ -353,28 +354,3 @@ class Method(nn.Module, ABC):
             copy_reference(self.class_parameters.weight, state, "classifier.weight")
             if self.class_parameters.tau is not None and "temp" in state:
                 copy_reference(self.class_parameters.tau, state, "temp")
-
-
-def _rename_class_parameters(
-    method: nn.Module, state: dict[str, Any], prefix: str, *rest: Any
-) -> None:
-    """Renames keys of older checkpoints, in which `class_parameters` was called `head`."""
-    for name in ("weight", "tau"):
-        old = f"{prefix}head.{name}"
-        if old in state and getattr(method, "class_parameters", None) is not None:
-            state[f"{prefix}class_parameters.{name}"] = state.pop(old)
-
-
-def copy_reference(target: Tensor, state: dict[str, Tensor], name: str) -> None:
-    """Copies `state[name]` into `target`; the shapes may differ by axes of size 1.
-
-    Raises:
-        ValueError: there is no such tensor, or it has another size.
-    """
-    if name not in state:
-        raise ValueError(f"The checkpoint has no {name}; it was written by another method.")
-    if state[name].numel() != target.numel():
-        raise ValueError(
-            f"{name} is {list(state[name].shape)} in the checkpoint, here {list(target.shape)}."
-        )
-    target.data.copy_(state[name].reshape(target.shape))

@@ -18,8 +18,9 @@ from vmf_embeddings.hyperbolic import (
     project,
     riemannian_gradient,
 )
-from vmf_embeddings.methods.base import Method, copy_reference
+from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
+from vmf_embeddings.methods.older_checkpoints import copy_reference
 from vmf_embeddings.methods.precision import full_precision
 
 
