@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vmf_embeddings.library.evaluate import evaluate
     from vmf_embeddings.library.search import Hits, search
     from vmf_embeddings.library.train import train
+    from vmf_embeddings.library.trained_inputs import image_files
     from vmf_embeddings.objective import Objective, objective, objectives
     from vmf_embeddings.trained import Run, load
-    from vmf_embeddings.library.trained_inputs import image_files
 
 __all__ = [
     "EmbeddingFile",

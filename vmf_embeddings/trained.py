@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vmf_embeddings.geometry import Geometry
-from vmf_embeddings.methods.base import Method
 from vmf_embeddings.library.trained_inputs import ImageBatches, Transform
+from vmf_embeddings.methods.base import Method
 
 SECONDS_WITHOUT_BAR = 2.0
 

@@ -170,10 +170,7 @@ def test_a_log_prior_corrected_for_twice_is_warned_of(caplog):
         classifier(posthoc_tau=1.0)
     assert not caplog.records
     classifier(loss=BalancedSoftmax(), posthoc_tau=1.0)
-    assert (
-        "loss=balanced_softmax: the log class frequencies are corrected for twice"
-        in caplog.text
-    )
+    assert "loss=balanced_softmax: the log class frequencies are corrected for twice" in caplog.text
 
 
 def test_a_temperature_of_the_arch_is_said_not_to_be_read(caplog):
