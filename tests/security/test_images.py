@@ -225,7 +225,7 @@ def test_a_received_file_cannot_have_any_image_drawn(received, evaluate, way):
     if way == "link":
         (run / "x.png").symlink_to(secret)
     printed = evaluate(run)
-    assert "outside its own and the current folder" in printed
+    assert "outside its own folder and the working directory" in printed
     assert f"--images-from {secret.parent}" in printed
     assert not (run / "neighbours.png").exists()
 
