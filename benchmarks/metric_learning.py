@@ -17,7 +17,8 @@ NIR = ("method=nir", "criterion=proxy_anchor", "method.params.proxy_lr_factor=40
        "method.params.flow_lr_factor=0.5")  # fmt: skip
 VMF = ("method=vmf_softmax", "arch.params.normalize=False", "arch.params.use_vmf=True",
        "arch.params.learn_temp=True", "arch.params.init_temp=-2.773",
-       "arch.params.kappa_confidence=0.7", "mode.temp_learning_rate=0.01")  # fmt: skip
+       "mode.temp_learning_rate=0.01")  # fmt: skip
+CONFIDENCE_OF_PAPER = "arch.params.kappa_confidence=0.7"
 ROWS = (
     Row("proxy_anchor", "proxy anchor",
         ("criterion=proxy_anchor", "criterion.params.lr_factor=20"), "dml"),
@@ -30,8 +31,8 @@ ROWS = (
     Row("multisimilarity", "multi-similarity", (), "dml"),
     Row("softmax", "softmax", ("criterion=softmax", "criterion.params.class_lr=0.001"), "dml"),
     Row("arcface", "ArcFace", ("criterion=arcface", "criterion.params.class_lr=0.001"), "dml"),
-    Row("vmf", "vMF", VMF, "vmf_softmax"),
-    Row("vmf", "vMF, compared by its law", VMF, "vmf_softmax",
+    Row("vmf", "vMF", (*VMF, CONFIDENCE_OF_PAPER), "vmf_softmax"),
+    Row("vmf", "vMF, compared by its law", (*VMF, CONFIDENCE_OF_PAPER), "vmf_softmax",
         columns={"R@1": ("retrieval", "recall@1"), "MAP@R": ("retrieval", "map@r")}),
 )  # fmt: skip
 

@@ -34,6 +34,7 @@ class Row:
         teacher: name of the run that must be there first.
         trial: words to add where a trial shortens the runs.
         columns: where its scores are, if not where the others' are.
+        width: of its embeddings, if not the others'.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Row:
     teacher: str | None = None
     trial: tuple[str, ...] = ()
     columns: Columns | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Study:
 
     def folder(self, row: Row, dataset: str, seed: int | str) -> Path:
         """Where the run of a row lies."""
-        return RUNS / dataset / row.method / f"{self.width}dim" / f"{row.name}_{seed}"
+        width = row.width or self.width
+        return RUNS / dataset / row.method / f"{width}dim" / f"{row.name}_{seed}"
 
     def result(self, row: Row, dataset: str, seed: int | str) -> Path:
         """Where the row's embedding file lies."""

@@ -2,10 +2,12 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+Confidence = float | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class ClassSpec:
             the method needs. A method refuses the value that it does not need.
         learn_temp: whether the temperature is learned; otherwise it keeps its initial value.
         init_temp: initial tau, where temperature = exp(tau) and beta = exp(-tau).
-        kappa_confidence: initial mean cosine of von Mises-Fisher distributions, in (0, 1).
+        kappa_confidence: initial mean cosine of von Mises-Fisher distributions, in (0, 1), or
+            "auto": see `vmf_embeddings.methods.vmf_concentration`.
     """
 
     n_classes: int | None
@@ -28,7 +31,7 @@ class ClassSpec:
     use_vmf: bool | None = None
     learn_temp: bool = False
     init_temp: float = 0.0
-    kappa_confidence: float = 0.4
+    kappa_confidence: Confidence = 0.4
 
     def __post_init__(self) -> None:
         if self.embedding_dim < 1:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, refuse_other_width
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, refuse_other_width
 
 DEEP = {18: ("basic", (2, 2, 2, 2)), 34: ("basic", (3, 4, 6, 3)), 50: ("bottleneck", (3, 4, 6, 3))}
 
@@ -128,7 +128,7 @@ class ThinResNet(_Stages):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         depth: int,
         width: int,
         in_channels: int,
@@ -163,7 +163,7 @@ class CifarResNet(_Stages):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         depth: int,
         in_channels: int,
         normalize: bool,

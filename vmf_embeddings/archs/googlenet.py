@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.resnet import remove_classifier
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
@@ -27,7 +27,7 @@ class GoogLeNet(Arch):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         set_bn_eval: bool,
         pretrained: bool,
         weights: str | None,

@@ -7,7 +7,7 @@ and FashionMNIST net.
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
 
 
 class NDigitMnist(Arch):
@@ -31,7 +31,7 @@ class NDigitMnist(Arch):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         normalize: bool,
     ) -> None:
         if n_digits < 1:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, refuse_other_width
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, refuse_other_width
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
 
@@ -43,7 +43,7 @@ class ResNet(Arch):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         set_bn_eval: bool,
         pretrained: bool,
         first_conv_3x3: bool,

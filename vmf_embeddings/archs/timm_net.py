@@ -9,7 +9,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
 from vmf_embeddings.archs.pooling import POOLS, pool_named
 from vmf_embeddings.archs.weights import load_weights, read_state
 
@@ -27,7 +27,7 @@ class TimmNet(Arch):
         use_vmf: bool | None,
         learn_temp: bool,
         init_temp: float,
-        kappa_confidence: float,
+        kappa_confidence: Confidence,
         set_bn_eval: bool,
         weights: str | None,
         in_channels: int,

@@ -18,6 +18,7 @@ from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.vmf_concentration import start_confidences
 from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
 from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale
 
@@ -90,6 +91,8 @@ class VMFSoftmax(Method):
         estimator: of the loss: "antithetic" pairs of samples, "iid" samples, or "auto": antithetic
             if `n_samples` is even, and `normalizer` and `vmf_sampler` are "exact". The expectation
             is the same; antithetic pairs have far less variance (see `directional.partition`).
+        image_confidence: initial mean cosine of the images, in (0, 1); None = that of the classes,
+            `arch.params.kappa_confidence`.
     """
 
     logs_as_in_2021 = True
@@ -104,6 +107,7 @@ class VMFSoftmax(Method):
         vmf_sampler: str,
         kappa_init: str,
         estimator: str = "auto",  # runs of version 0.1 do not name it
+        image_confidence: float | None = None,  # nor this
     ) -> None:
         super().__init__(arch)
         _check_choice("normalizer", normalizer, NORMALIZERS)
@@ -125,7 +129,8 @@ class VMFSoftmax(Method):
         self.n_samples, self.normalizer = n_samples, normalizer
         self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
         spec = arch.class_spec
-        std = class_weight_std(spec.kappa_confidence, spec.embedding_dim, kappa_init)
+        self.confidences = start_confidences(spec, image_confidence)
+        std = class_weight_std(self.confidences.classes, spec.embedding_dim, kappa_init)
         self.class_parameters = ClassParameters(
             spec, lambda w: nn.init.normal_(w, 0.0, std), has_temperature=True
         )
@@ -192,9 +197,11 @@ class VMFSoftmax(Method):
         with _state_preserved(self.arch):
             # BatchNorm cannot normalise a batch of one image: such a last batch is left out
             embeddings = (super(VMFSoftmax, self).embed(b) for b in batches() if len(b) > 1)
-            confidence = self.arch.class_spec.kappa_confidence
+            confidence = self.confidences.images
             self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
         logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
+        if self.arch.class_spec.kappa_confidence == "auto":
+            logger.info("arch.params.kappa_confidence=auto: %s", self.confidences)
 
     def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Loads a 2021 checkpoint in place, the scale from `z_kappa_mult` or `z_mult`."""

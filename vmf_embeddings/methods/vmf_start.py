@@ -33,7 +33,7 @@ def initial_kappa(confidence: float, dim: int, rule: str = "exact") -> float:
         (60.82, 60.48)
     """
     if not 0 < confidence < 1:
-        raise ValueError(f"arch.params.kappa_confidence must lie in (0, 1), got {confidence}.")
+        raise ValueError(f"The initial mean cosine must lie in (0, 1), got {confidence}.")
     if dim < 2:
         raise ValueError(
             f"von Mises-Fisher distributions need arch.params.embedding_dim >= 2, got {dim}."

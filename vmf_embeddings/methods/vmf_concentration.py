@@ -1,0 +1,176 @@
+"""How sure class distributions must start, so that their spread does not hold training back.
+
+The vMF softmax of an image costs something even if no other class exists: the expectation over the
+class distribution stands inside the logarithm, that over the image's outside, and by Jensen's
+inequality the two differ. No direction of image or class removes this cost, only larger
+concentrations or a smaller inverse temperature do. Where it is large, training keeps the inverse
+temperature small and gathers all images around few directions, which harms classes that were not
+trained on.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.archs.base import ClassSpec
+from vmf_embeddings.directional import log_normalizer_difference, mean_cosine, mean_cosine_inverse
+
+SPREAD_COST = 0.01
+"""Largest cost in nats that `automatic_confidence` allows."""
+WANTED_PROBABILITY = 0.999
+"""Probability of the right class that the inverse temperature must be able to reach."""
+NODES, DEVIATIONS, HALVINGS = 400, 10.0, 40
+
+
+def spread_cost(beta: float, class_kappa: float, image_kappa: float, dim: int) -> float:
+    """Loss of an image against its own class alone, both with the same mean direction.
+
+    E_z[log E_w[exp(beta w.z)]] - beta E[w].E[z], for w and z of von Mises-Fisher distributions
+    with one mean direction; to second order beta^2 / 2 times the variance of w.z over w.
+
+    Args:
+        beta: inverse temperature, >= 0.
+        class_kappa: concentration of the class, > 0.
+        image_kappa: concentration of the image, > 0.
+        dim: D >= 2.
+
+    Returns:
+        Nats, >= 0; 0 where beta is 0. By quadrature over the cosine, relative error about 1e-8.
+
+    Example:
+        >>> round(spread_cost(16.0, 175.3, 175.3, 128), 2), round(spread_cost(0.0, 9.0, 9.0, 3), 2)
+        (0.33, 0.0)
+    """
+    cosines, weights = _cosines(image_kappa, dim)
+    squared = torch.tensor(class_kappa**2, dtype=torch.float64)
+    delta = beta**2 + 2 * beta * class_kappa * cosines
+    expected = (weights * log_normalizer_difference(squared, delta, dim)).sum()
+    means = mean_cosine(torch.tensor([class_kappa, image_kappa], dtype=torch.float64), dim)
+    return max(float(expected - beta * means.prod()), 0.0)
+
+
+def _cosines(kappa: float, dim: int) -> tuple[Tensor, Tensor]:
+    """Nodes [n] and weights [n], sum 1, of the cosine of a draw with its mean direction."""
+    first, last = _range(kappa, dim)
+    nodes, weights = _gauss_legendre(NODES)
+    angles = (first + last) / 2 + (last - first) / 2 * nodes
+    log_density = kappa * angles.cos() + (dim - 2) * angles.sin().log()
+    mass = weights * (log_density - log_density.max()).exp()
+    return angles.cos(), mass / mass.sum()
+
+
+def _range(kappa: float, dim: int) -> tuple[float, float]:
+    """Angles that hold the density exp(kappa cos) sin^(dim-2) but for about exp(-50)."""
+    surplus = dim - 2
+    cosine = (
+        2 * kappa / (surplus + math.hypot(surplus, 2 * kappa))
+    )  # of the mode, free of cancellation
+    mode = math.acos(min(cosine, 1.0))
+    curvature = kappa * cosine + (surplus / math.sin(mode) ** 2 if surplus else 0.0)
+    reach = DEVIATIONS / curvature**0.5
+    return max(mode - reach, 0.0), min(mode + reach, math.pi)
+
+
+@cache
+def _gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
+    """Nodes in [-1, 1] and weights [n], by the eigenvalues of the Jacobi matrix."""
+    k = torch.arange(1, n, dtype=torch.float64)
+    side = k / (4 * k.square() - 1).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(side, 1) + torch.diag(side, -1))
+    return nodes, 2 * vectors[0].square()
+
+
+def wanted_beta(start: float, n_classes: int) -> float:
+    """Inverse temperature that training will need: where it starts, or more.
+
+    Args:
+        start: initial inverse temperature, > 0.
+        n_classes: C >= 1. Unit vectors of C classes lie at most C / (C-1) apart in cosine; the
+            bound of Wang et al. 2017 (NormFace, https://arxiv.org/abs/1704.06369) says which beta
+            a probability of 0.999 then takes.
+
+    Example:
+        >>> [round(wanted_beta(1.0, c), 1) for c in (2, 5, 100, 10_000)]
+        [3.5, 6.6, 11.4, 16.1]
+    """
+    if n_classes < 2:
+        return start
+    odds = WANTED_PROBABILITY / (1 - WANTED_PROBABILITY)
+    return max(start, (n_classes - 1) / n_classes * math.log((n_classes - 1) * odds))
+
+
+def automatic_confidence(
+    start: float, n_classes: int, dim: int, image_confidence: float | None = None
+) -> float:
+    """Smallest mean cosine of the classes whose `spread_cost` is at most 0.01 nats.
+
+    Args:
+        start: initial inverse temperature, > 0.
+        n_classes: C >= 1, see `wanted_beta`.
+        dim: D >= 2.
+        image_confidence: mean cosine of the images, in (0, 1); None = that of the classes.
+
+    Returns:
+        In (0, 1), at least 0.4; it grows with beta and falls with the dimension.
+
+    Example:
+        >>> [round(automatic_confidence(16.0, 5, d), 3) for d in (16, 128, 512)]
+        [0.986, 0.958, 0.913]
+    """
+    beta = wanted_beta(start, n_classes)
+
+    def cost(confidence: float) -> float:
+        image = confidence if image_confidence is None else image_confidence
+        pair = torch.tensor([confidence, image], dtype=torch.float64)
+        class_kappa, image_kappa = mean_cosine_inverse(pair, dim).tolist()
+        return spread_cost(beta, class_kappa, image_kappa, dim)
+
+    low, high = 0.4, 1 - 1e-6
+    if cost(low) <= SPREAD_COST:
+        return low
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if cost(middle) <= SPREAD_COST else (middle, high)
+    return high
+
+
+@dataclass(frozen=True)
+class Confidences:
+    """Mean cosines, in (0, 1), with which von Mises-Fisher distributions start.
+
+    Attributes:
+        classes: of the class distributions.
+        images: of the image distributions, on average.
+    """
+
+    classes: float
+    images: float
+
+    def __str__(self) -> str:
+        return f"mean cosines start at {self.classes:.4f} (classes) and {self.images:.4f} (images)"
+
+
+def start_confidences(spec: ClassSpec, image_confidence: float | None) -> Confidences:
+    """What `arch.params.kappa_confidence` and `method.params.image_confidence` ask for.
+
+    Raises:
+        ValueError: one of them is neither in (0, 1) nor, for the first, "auto".
+    """
+    if image_confidence is not None and not 0 < image_confidence < 1:
+        raise ValueError(
+            "method.params.image_confidence must lie in (0, 1), or be null for that of the "
+            f"classes, got {image_confidence}."
+        )
+    classes = spec.kappa_confidence
+    if classes == "auto":
+        classes = automatic_confidence(
+            math.exp(-spec.init_temp), spec.n_classes or 1, spec.embedding_dim, image_confidence
+        )
+    if not isinstance(classes, int | float) or not 0 < classes < 1:
+        raise ValueError(
+            f"arch.params.kappa_confidence must lie in (0, 1) or be auto, got {classes}."
+        )
+    return Confidences(classes, classes if image_confidence is None else image_confidence)
