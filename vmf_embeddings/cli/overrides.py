@@ -9,16 +9,20 @@ from pathlib import Path
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from vmf_embeddings.cli.assembly import Refused
-from vmf_embeddings.cli.composition import CheckedLoader
+from vmf_embeddings.cli.as_typed import as_typed, parts, text_of
+from vmf_embeddings.cli.composition import CheckedLoader, package_configuration
+from vmf_embeddings.cli.declared import Declarations
 from vmf_embeddings.cli.help import CONF, config_folders
 
 UNCHECKED_GROUPS = ("mode", "trainer", "logger")  # no constructor checks their keys
-NUMBER_OR_LIST = ("optimizer.params.rho",)  # the optimizer checks its type
+# more types than their default's: the optimizer and the method check them
+OF_SEVERAL_TYPES = ("optimizer.params.rho", "arch.params.kappa_confidence")
 NO_OUTPUT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 
@@ -29,8 +33,28 @@ def with_rank_overrides(arguments: list[str]) -> list[str]:
     return arguments
 
 
+def quoted(arguments: list[str]) -> list[str]:
+    """The arguments of a command, quoted so that values of text keys are what was typed.
+
+    Raises:
+        Refused: see `as_typed.as_typed`; or an argument is no override.
+    """
+
+    def package() -> DictConfig:
+        return package_configuration(dict(c.split("=", 1) for c in _chosen(arguments)))
+
+    declarations = Declarations(lambda: _defaults(_valid_groups(arguments)), package)
+    try:
+        return as_typed(arguments, declarations, _is_group)
+    except (HydraException, OmegaConfBaseException):
+        return arguments  # what cannot be composed is explained when the command composes
+
+
 def refuse_before_composing(arguments: list[str]) -> None:
     """Refuses overrides that compose, but not to what was meant, such as an empty name.
+
+    Args:
+        arguments: as `quoted` returns them.
 
     Raises:
         Refused: naming the argument.
@@ -39,12 +63,18 @@ def refuse_before_composing(arguments: list[str]) -> None:
         key, _, value = argument.partition("=")
         if key.startswith("~") and not key.startswith("~hydra"):
             raise Refused(f"{argument}: nothing can be taken away here; give {key[1:]} a value")
-        if key == "name" and (value in ("", "null", "None", ".") or ".." in value.split("/")):
+        text = text_of(argument)
+        if key == "name" and text in ("", "None", "."):
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
-        folder = value.strip("'\"")
-        if key == "run" and folder != "null" and "," not in value and not Path(folder).is_dir():
+        if key == "name" and text is not None and ".." in text.split("/"):
+            raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
+        if key == "run" and text is not None and not Path(text).is_dir():
             raise Refused(f"{argument}: no checkpoint, for there is no such folder")
-        if _is_group(key) and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE):
+        if (
+            _is_group(key)
+            and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE)
+            and value not in _own_loader().get_group_options(key)
+        ):
             raise Refused(f"{argument}: expected the name of an option; --help lists them")
 
 
@@ -93,7 +123,7 @@ def check_value_types(cfg: DictConfig) -> None:
             continue
         default, value = OmegaConf.select(defaults, key), OmegaConf.select(cfg, key)
         wanted = _type_name(default)
-        if wanted is not None and key not in NUMBER_OR_LIST and not _fits(value, default):
+        if wanted is not None and key not in OF_SEVERAL_TYPES and not _fits(value, default):
             raise Refused(f"{key} expects {wanted} (default: {default}), got {value!r}")
 
 
@@ -179,10 +209,16 @@ def explain(error: Exception, arguments: list[str]) -> str:
 
 
 def _valid_groups(arguments: list[str]) -> list[str]:
-    """The arguments `group=option` that name an existing option."""
-    choices = [a for a in arguments if _is_group(a.split("=")[0]) and "," not in a]
+    """The arguments `group=option` that name an existing option; of a sweep, its first one."""
     loader = _own_loader()
-    return [c for c in choices if c.split("=")[1] in loader.get_group_options(c.split("=")[0])]
+    pairs = [c.split("=", 1) for c in _chosen(arguments)]
+    return [f"{k}={v}" for k, v in pairs if v in loader.get_group_options(k)]
+
+
+def _chosen(arguments: list[str]) -> list[str]:
+    """The arguments `group=option`; of several options to be tried, the first one."""
+    pairs = [a.partition("=")[::2] for a in arguments]
+    return [f"{k}={parts(v)[0].strip()}" for k, v in pairs if _is_group(k)]
 
 
 def _keys(node: DictConfig, prefix: str = "") -> list[str]:
