@@ -14,7 +14,7 @@ from vmf_embeddings.datasets import mnist
 from vmf_embeddings.datasets.cifar import Cifar10, read_binary
 from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.folder import Folder
-from vmf_embeddings.datasets.image_files import Rows
+from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.image_list import read_list
 from vmf_embeddings.datasets.inshop import _read_partition
 from vmf_embeddings.datasets.prepare import cars196, inaturalist, sop

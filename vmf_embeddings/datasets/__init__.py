@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.csv_table import CsvTable
     from vmf_embeddings.datasets.digits import Digits, DigitsOpen
     from vmf_embeddings.datasets.folder import Folder
-    from vmf_embeddings.datasets.image_files import ImageFileDataset, ImageFileSplit, Rows
+    from vmf_embeddings.datasets.image_files import ImageFileDataset, ImageFileSplit
     from vmf_embeddings.datasets.image_list import (
         Cars196,
         Cub200,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.mnist import MNIST, FashionMNIST, MNISTOpen
     from vmf_embeddings.datasets.normalisation import Normalisation
     from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
+    from vmf_embeddings.datasets.rows import Rows
     from vmf_embeddings.datasets.subset import Subset
     from vmf_embeddings.datasets.transforms import Recipe, build_transform, evaluation_transform
 
@@ -94,7 +95,7 @@ __getattr__, __dir__ = lazy_exports(
         "csv_table": ("CsvTable",),
         "digits": ("Digits", "DigitsOpen"),
         "folder": ("Folder",),
-        "image_files": ("ImageFileDataset", "ImageFileSplit", "Rows"),
+        "image_files": ("ImageFileDataset", "ImageFileSplit"),
         "image_list": ("Cars196", "Cub200", "ImageList", "StanfordOnlineProducts"),
         "image_transform": ("ImageTransform",),
         "imagenet": ("ImageNet",),
@@ -105,6 +106,7 @@ __getattr__, __dir__ = lazy_exports(
         "mnist": ("FashionMNIST", "MNIST", "MNISTOpen"),
         "normalisation": ("Normalisation",),
         "open_benchmark": ("OpenBenchmark",),
+        "rows": ("Rows",),
         "subset": ("Subset",),
         "transforms": ("Recipe", "build_transform", "evaluation_transform"),
     },

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.folder import SUFFIXES
-from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
 from vmf_embeddings.datasets.prepare.sop import read_table
 from vmf_embeddings.datasets.prepare.source import UserMistake
+from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
 
 def first_and_second_half(root: Path, names: list[str]) -> dict[str, Rows]:

@@ -10,7 +10,8 @@ import numpy as np
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
 SPLIT_WORDS = {
     "train": "train",

@@ -9,7 +9,8 @@ import numpy as np
 
 from vmf_embeddings.datasets.csv_table import SPLIT_WORDS, shares_no_class
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
+from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.rows import Rows
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 

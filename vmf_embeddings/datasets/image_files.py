@@ -1,10 +1,7 @@
 """Splits of image files, and the base class of data sets that find such files."""
 
-import os
-import stat
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,91 +14,10 @@ from vmf_embeddings.datasets.base import Dataset, Split, identity_of
 from vmf_embeddings.datasets.decoded import convert_mode
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import check_normalisation
+from vmf_embeddings.datasets.rows import MISSING, NO_FILE, Rows
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
 from vmf_embeddings.untrusted.images import read_image
 from vmf_embeddings.untrusted.refused import Refused
-from vmf_embeddings.untrusted.text import has_control
-
-_NO_FILE = -1
-
-
-@dataclass(frozen=True)
-class Rows:
-    """The images of one split as given in a list, table or folder.
-
-    Attributes:
-        files: N paths, absolute or relative to `root`.
-        labels: int64 [N], class numbers that are unique over all splits.
-        root: folder that relative paths start from.
-        is_query: bool [N] or None, see `Split`.
-        is_gallery: bool [N] or None, see `Split`.
-
-    Raises:
-        ValueError: a path holds control characters.
-    """
-
-    files: list[str]
-    labels: np.ndarray
-    root: Path
-    is_query: np.ndarray | None = None
-    is_gallery: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        if has_control("".join(self.files)):
-            invalid = next(file for file in self.files if has_control(file))
-            raise ValueError(
-                f"{self.root}: the path {invalid!r} holds control characters; rename that file"
-            )
-
-    @property
-    def paths(self) -> list[str]:
-        """N absolute paths."""
-        root = os.path.abspath(self.root)
-        return [os.path.join(root, file) for file in self.files]
-
-    def chosen(self, mask: np.ndarray) -> "Rows":
-        """The rows where `mask` bool [N] is True."""
-        flags = {
-            key: None if (flag := getattr(self, key)) is None else flag[mask]
-            for key in ("is_query", "is_gallery")
-        }
-        files = [file for file, wanted in zip(self.files, mask.tolist(), strict=True) if wanted]
-        return replace(self, files=files, labels=self.labels[mask], **flags)
-
-
-def refuse_escapes(files: Sequence[str], source: str) -> None:
-    """Refuses relative paths that lead out of their root through `..`; absolute paths are allowed.
-
-    Raises:
-        ValueError: naming the path and the list in which it was found.
-    """
-    for file in files:
-        if ".." in file and os.path.normpath(file).split(os.sep)[0] == "..":
-            raise ValueError(
-                f"{source}: {file!r} leads out of the data set's folder; "
-                "use a path below it, or an absolute path"
-            )
-
-
-def class_number(text: str) -> int:
-    """The class number of a list as an integer.
-
-    Raises:
-        ValueError: the text is not an integer, or does not fit into 64 bits.
-    """
-    number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{text[:40]} does not fit into 64 bits")
-    return number
-
-
-def _size_of(path: str) -> int | None:
-    """Size in bytes of a regular file; `_NO_FILE` for anything else; None if nothing exists."""
-    try:
-        state = os.stat(path)
-    except OSError:
-        return None
-    return state.st_size if stat.S_ISREG(state.st_mode) else _NO_FILE
 
 
 class ImageFileSplit(Split):
@@ -235,19 +151,22 @@ class ImageFileDataset(Dataset):
             self._check_files(name, rows)
 
     def _check_files(self, name: str, rows: Rows) -> None:
-        sizes = [_size_of(path) for path in rows.paths]
-        missing = [path for path, size in zip(rows.paths, sizes, strict=True) if size is None]
-        if missing:
-            slashes = " and are written with /, not \\" if "\\" in missing[0] else ""
+        sizes, paths = rows.states.sizes, rows.paths
+        missing = np.flatnonzero(sizes == MISSING)
+        if len(missing):
+            first = paths[missing[0]]
+            slashes = " and are written with /, not \\" if "\\" in first else ""
             raise FileNotFoundError(
-                f"{len(missing)} of {len(rows.files)} {name} images do not exist; the first is "
-                f"{missing[0]}. Paths start from {rows.root}{slashes}; say where the data lie "
+                f"{len(missing)} of {len(paths)} {name} images do not exist; the first is "
+                f"{first}. Paths start from {rows.root}{slashes}; say where the data lie "
                 "with dataset.params.dataset_path=PATH"
             )
-        for size, fault in ((0, "empty"), (_NO_FILE, "folders, pipes or devices")):
-            found = [path for path, each in zip(rows.paths, sizes, strict=True) if each == size]
-            if found:
-                raise ValueError(f"{len(found)} {name} images are {fault}; the first is {found[0]}")
+        for size, fault in ((0, "empty"), (NO_FILE, "folders, pipes or devices")):
+            found = np.flatnonzero(sizes == size)
+            if len(found):
+                raise ValueError(
+                    f"{len(found)} {name} images are {fault}; the first is {paths[found[0]]}"
+                )
 
     def _rows_of(self, name: str) -> Rows:
         if name not in self.rows:

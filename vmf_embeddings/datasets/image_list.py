@@ -15,10 +15,10 @@ from vmf_embeddings.datasets.class_folders import (
     ebay_tables,
     first_and_second_half,
 )
-from vmf_embeddings.datasets.image_files import Rows, class_number, refuse_escapes
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
 from vmf_embeddings.datasets.prepare import cars196, cub200, sop
 from vmf_embeddings.datasets.prepare.lists import validation_classes
+from vmf_embeddings.datasets.rows import Rows, class_number, refuse_escapes
 from vmf_embeddings.untrusted.files import read_text
 
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}

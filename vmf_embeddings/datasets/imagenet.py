@@ -9,7 +9,8 @@ import numpy as np
 from vmf_embeddings.datasets.base import check_views
 from vmf_embeddings.datasets.folder import files_by_class
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
+from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.rows import Rows
 
 TEST_FOLDERS = ("val_dir", "val")  # possible names of the official validation part
 

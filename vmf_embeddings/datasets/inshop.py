@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.image_files import Rows, refuse_escapes
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
+from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 from vmf_embeddings.untrusted.files import read_text
 
 PARTITION = "list_eval_partition.txt"

@@ -13,8 +13,9 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows, refuse_escapes
+from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_list import read_list
+from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
 
 class LabelledLists(ImageFileDataset):

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
-from vmf_embeddings.datasets.image_files import ImageFileDataset, Rows
+from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.normalisation import normalisation_named
+from vmf_embeddings.datasets.rows import Rows
 
 VALIDATIONS = ("by_class", "by_sample", "none")
 
