@@ -144,7 +144,7 @@ def test_a_checkpoint_of_2021_without_folder_takes_its_command_line(tmp_path):
     layers = {layer: place for place, layer in type(method.arch).reference_layers.items()}
     own = method.arch.state_dict()
     state = {f"encoder.{layers[k.split('.')[0]]}.{k.partition('.')[2]}": v for k, v in own.items()}
-    state["classifier.weight"] = method.class_weights.detach()
+    state["encoder.13.weight"] = method.class_weights.detach()
     path = tmp_path / "b" / "model_9.pt"
     path.parent.mkdir()
     checkpoint.save(path, {"epoch": 9, "arch_state_dict": state})

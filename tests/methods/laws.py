@@ -30,9 +30,12 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 def reference_checkpoint(method: nn.Module, **extras: object) -> dict:
-    """What 2021 would have saved for a method on a TinyArch: every layer twice, temp [1, 1]."""
+    """What 2021 would have saved for a method on a TinyArch: every layer twice, temp [1, 1].
+
+    The class weights are the encoder's last layer.
+    """
     places = {layer: place for place, layer in TinyArch.reference_layers.items()}
-    state = {"temp": torch.full((1, 1), -1.5), "classifier.weight": normal(5, 3).float()}
+    state = {"temp": torch.full((1, 1), -1.5), "encoder.4.weight": normal(5, 3).float()}
     for key, tensor in method.arch.state_dict().items():
         layer, _, rest = key.partition(".")
         state[f"encoder.{places[layer]}.{rest}"] = state[f"own.{layer}.{rest}"] = tensor + 1

@@ -127,7 +127,7 @@ def test_a_checkpoint_of_2021_fills_backbone_class_weights_and_temperature():
     method.from_reference_checkpoint(checkpoint)
     torch.testing.assert_close(method.arch.projection.bias, bias + 1)
     assert torch.equal(
-        method.class_parameters.weight, checkpoint["arch_state_dict"]["classifier.weight"]
+        method.class_parameters.weight, checkpoint["arch_state_dict"]["encoder.4.weight"]
     )
     assert method.class_parameters.tau.item() == -1.5
 
@@ -135,10 +135,10 @@ def test_a_checkpoint_of_2021_fills_backbone_class_weights_and_temperature():
 def test_a_checkpoint_of_another_shape_or_arch_is_refused():
     method = NormalizedSCE(TinyArch())
     checkpoint = reference_checkpoint(method)
-    with pytest.raises(ValueError, match=r"classifier.weight is \[5, 3\] in the checkpoint"):
+    with pytest.raises(ValueError, match=r"encoder.4.weight is \[5, 3\] in the checkpoint"):
         NormalizedSCE(TinyArch(n_classes=6)).from_reference_checkpoint(checkpoint)
     with pytest.raises(ValueError, match="another arch"):
         NormalizedSCE(TinyArch(embedding_dim=4)).from_reference_checkpoint(checkpoint)
-    del checkpoint["arch_state_dict"]["classifier.weight"]
-    with pytest.raises(ValueError, match="no classifier.weight"):
+    del checkpoint["arch_state_dict"]["encoder.4.weight"]
+    with pytest.raises(ValueError, match="no encoder.4.weight"):
         method.from_reference_checkpoint(checkpoint)

@@ -117,9 +117,8 @@ class Arch(nn.Module, ABC):
     def from_reference_state(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Renames the `arch_state_dict` of a 2021 checkpoint to the names of this backbone.
 
-        Checkpoints of 2021 hold every tensor twice, under its own name and as `encoder.N.*`; only
-        the second is read. Class weights and temperature (`classifier.weight`, `temp`) are loaded
-        by the method.
+        Checkpoints of 2021 hold every layer as `encoder.N.*`, those of ResNets also under its own
+        name, which is not read. Class weights and temperature are loaded by the method.
 
         Args:
             state: name -> tensor, as stored in 2021.
@@ -134,6 +133,20 @@ class Arch(nn.Module, ABC):
             if prefix == "encoder" and index in self.reference_layers:
                 renamed[f"{self.reference_layers[index]}.{name}"] = tensor
         return renamed
+
+    def reference_class_weights(self) -> str:
+        """Name of the class weights in the state of 2021: the encoder's layer after the projection.
+
+        Raises:
+            ValueError: nothing of 2021 had this backbone.
+        """
+        places = [int(p) for p, layer in self.reference_layers.items() if layer == "projection"]
+        if not places:
+            raise ValueError(
+                f"{type(self).__name__} is no backbone of 2021; its checkpoints are of "
+                "arch=n_digit_mnist or arch=resnet50."
+            )
+        return f"encoder.{places[0] + 1}.weight"
 
 
 def refuse_other_width(embedding_dim: int, n_features: int) -> None:

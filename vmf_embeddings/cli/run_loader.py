@@ -97,7 +97,7 @@ def _configuration(
             "'arch=n_digit_mnist', 'arch.params.embedding_dim=64']"
         )
     register_resolvers()
-    cfg = command_line.composed(list(overrides))
+    cfg = command_line.composed(command_line.quoted(list(overrides)))
     with open_dict(cfg):
         del cfg["hydra"]
     return cfg
@@ -137,7 +137,8 @@ def classes_in_weights(
     """
     weights = checkpoint.get("method_state_dict")
     if weights is None:
-        rows = (checkpoint.get("arch_state_dict") or {}).get("classifier.weight")
+        name = build(2).arch.reference_class_weights()
+        rows = (checkpoint.get("arch_state_dict") or {}).get(name)
         return None if rows is None else len(rows)
     two, three = (build(n).state_dict() for n in (2, 3))
     for name, tensor in two.items():

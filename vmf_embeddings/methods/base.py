@@ -351,6 +351,7 @@ class Method(nn.Module, ABC):
         ) as error:  # what load_state_dict raises for missing names and other sizes
             raise ValueError(f"This checkpoint belongs to another arch: {error}") from error
         if self.class_parameters is not None:
-            copy_reference(self.class_parameters.weight, state, "classifier.weight")
+            name = self.arch.reference_class_weights()
+            copy_reference(self.class_parameters.weight, state, name)
             if self.class_parameters.tau is not None and "temp" in state:
                 copy_reference(self.class_parameters.tau, state, "temp")
