@@ -4,8 +4,12 @@ import ast
 import dataclasses
 import os
 import resource
+import struct
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +30,14 @@ from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.library.trained_inputs import ImageBatches
-from vmf_embeddings.untrusted.images import FORMATS, inside, read_image
+from vmf_embeddings.untrusted.image_formats import FORMATS, readable_formats
+from vmf_embeddings.untrusted.images import (
+    LARGE_AT_ONCE,
+    TooManyPixels,
+    decoded_image,
+    inside,
+    read_image,
+)
 from vmf_embeddings.untrusted.refused import Refused
 
 MEGABYTE = 1024  # of ru_maxrss
@@ -49,18 +60,49 @@ def test_formats_that_need_more_than_their_own_bytes_are_refused(tmp_path, marke
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "MPO"])
+def in_format(path, name):
+    """A noisy image with a second page where the format has them; in a mode that it can hold."""
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    mode = {"BLP": "P", "MSP": "1", "XBM": "1"}.get(name, "RGB")
+    image = Image.fromarray(noise).convert(mode)
+    pages = name in ("GIF", "TIFF", "WEBP", "PNG", "MPO")
+    more = {"save_all": True, "append_images": [image.rotate(180)]} if pages else {}
+    image.save(path, format=name, **more)
+    return path
+
+
+Image.init()
+WRITTEN = [name for name in [*FORMATS, "MPO"] if name in Image.SAVE]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", WRITTEN)
 def test_every_format_that_is_read_gives_the_pixels_that_pillow_gives(tmp_path, name):
-    noise = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    image = Image.fromarray(noise)
-    more = {} if name not in ("GIF", "TIFF", "WEBP", "PNG", "MPO") else {"save_all": True}
-    if more:
-        more["append_images"] = [image.rotate(180)]
-    image.save(tmp_path / "image", format=name, **more)
-    ours = read_image(tmp_path / "image")
+    ours = read_image(in_format(tmp_path / "image", name))
     with Image.open(tmp_path / "image") as theirs:
         assert ours.format == theirs.format == name
         assert np.array_equal(np.asarray(ours.convert("RGB")), np.asarray(theirs.convert("RGB")))
+
+
+def test_whatever_pillow_opens_is_read_or_left_out_for_a_known_reason():
+    left_out = {"EPS", "WMF", "BUFR", "GRIB", "HDF5", "FPX", "MIC", "IPTC", "FITS", "MPEG", "IMT"}
+    assert set(Image.OPEN) - left_out - {"MPO"} == set(readable_formats())
+
+
+@pytest.mark.parametrize("kind", ["ICO", "ICNS"])
+def test_an_icon_cannot_hold_a_bomb(tmp_path, kind):
+    bomb = png(tmp_path / "bomb.png", 13_300, 13_300).read_bytes()
+    if kind == "ICO":
+        entry = struct.pack("<4B2H2I", 0, 0, 0, 0, 1, 32, len(bomb), 22)
+        content = b"\0\0\1\0\1\0" + entry + bomb
+    else:
+        block = b"ic10" + struct.pack(">I", len(bomb) + 8) + bomb
+        content = b"icns" + struct.pack(">I", len(block) + 8) + block
+    (tmp_path / "icon").write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(Refused, match="13300 x 13300"):
+        read_image(tmp_path / "icon")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30 * MEGABYTE
 
 
 def test_a_pipe_is_refused_without_waiting(tmp_path):
@@ -112,6 +154,33 @@ def test_the_limit_of_pixels_is_the_callers(tmp_path):
     with pytest.raises(Refused, match="20 x 10 pixels, more than 199"):
         read_image(tmp_path / "a.png", most_pixels=199)
     assert read_image(tmp_path / "a.png", most_pixels=200).size == (20, 10)
+
+
+def test_a_caller_who_vouches_for_files_has_large_ones_decoded(tmp_path):
+    path = png(tmp_path / "scan.png", 13_400, 13_400)  # more than Pillow decodes by itself
+    with pytest.raises(TooManyPixels, match="more than 178956970") as refusal:
+        read_image(path)
+    before = Image.MAX_IMAGE_PIXELS
+    assert read_image(path, most_pixels=refusal.value.n_pixels).size == (13_400, 13_400)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_two_large_images_are_decoded_at_a_time(tmp_path):
+    path = png(tmp_path / "blank.png", 4096, 4097)
+    held, most, lock = [0], [0], threading.Lock()
+
+    def hold(_):
+        with decoded_image(path, most_pixels=2**25):
+            with lock:
+                held[0] += 1
+                most[0] = max(most[0], held[0])
+            time.sleep(0.02)
+            with lock:
+                held[0] -= 1
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(hold, range(6)))
+    assert most[0] == LARGE_AT_ONCE
 
 
 def test_a_bomb_of_text_is_refused(tmp_path):

@@ -1,89 +1,281 @@
 """Images from untrusted files: raster formats only, with a limit on pixels per byte of the file."""
 
+import contextlib
 import os
+import re
 import struct
+import threading
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.image_formats import not_an_image, readable_formats
 from vmf_embeddings.untrusted.refused import Refused
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Decoded inside Pillow and its libraries from the bytes of this one file. Left out on purpose: EPS
-# starts Ghostscript; WMF, BUFR, GRIB and HDF5 call what others register; FPX, MIC and IPTC open a
-# file inside the file; ICO, ICNS, BLP and DCX hold images with headers of their own; FITS and PSD
-# unpack before their size is known; the rest is read by Python code that hardly anybody uses.
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "AVIF", "JPEG2000", "TGA")
 MOST_BYTES = 2**29  # of a file: 100 million pixels of 3 bytes, not compressed, pass
 MOST_PIXELS = 178_956_970  # where Pillow itself gives up: 0.7 GB as RGB
 SMALL = 2**24  # 4096 x 4096 pixels, 64 MB as RGB: always decoded
 PIXELS_PER_BYTE = 200  # beyond SMALL; a JPEG of a single colour has at most 170
+BYTES_PER_PIXEL = 8  # of the largest raw image: four channels of 16 bits
+ICON_SIDE = 4096  # of an image inside an icon; they have at most 1024
+LARGE_AT_ONCE = 2  # images beyond SMALL that the threads of a process hold decoded
 
 # what Pillow's readers raise where a header contradicts itself
-_BROKEN = (
+BROKEN = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
     AssertionError, RuntimeError, MemoryError, EOFError, struct.error, zlib.error,
 )  # fmt: skip
 
+# Locks of the process, since memory is the process's: eight threads with 0.7 GB each are too many.
+_large = threading.BoundedSemaphore(LARGE_AT_ONCE)
+_pillow_limit = threading.Lock()
 
-def read_image(path: str | Path, *, most_pixels: int = MOST_PIXELS) -> "Image":
+
+def _renew_locks() -> None:
+    global _large, _pillow_limit
+    _large, _pillow_limit = threading.BoundedSemaphore(LARGE_AT_ONCE), threading.Lock()
+
+
+# a process that is forked while a thread holds a lock would wait for it for ever
+os.register_at_fork(after_in_child=_renew_locks)
+
+
+class TooManyPixels(Refused):
+    """A file states more pixels than are decoded.
+
+    Attributes:
+        n_pixels: that it states.
+    """
+
+    def __init__(self, message: str, n_pixels: int) -> None:
+        super().__init__(message, n_pixels)
+        self.n_pixels = n_pixels
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def read_image(path: str | Path, *, most_pixels: int | None = None) -> "Image":
     """The first image of a file, decoded whole; the file is closed afterwards.
 
     Args:
-        path: of a regular file in one of `FORMATS`; its content says which, not its name.
-        most_pixels: how many the header may state; an image beyond 4096 x 4096 may also have at
-            most 200 pixels for each byte of the file.
+        path: of a regular file in one of `image_formats.FORMATS`; its content says which, not its
+            name.
+        most_pixels: how many the header may state. None = `MOST_PIXELS`, and an image beyond
+            4096 x 4096 may also have at most 200 pixels for each byte of the file; a number is the
+            caller's word that files are honest, and replaces both.
 
     Returns:
-        A Pillow image in the mode of the file.
+        A Pillow image in the mode of the file; neither turned nor put on a background.
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: naming the file, where it is a pipe or a device, in another format, larger than
-            the limits, or cannot be decoded.
+        TooManyPixels: naming the file, where it states more than the limits.
+        Refused: naming the file, where it is a pipe or a device, in another format, or cannot be
+            decoded.
     """
-    from PIL import Image
+    with decoded_image(path, most_pixels=most_pixels) as image:
+        return image
 
-    Image.init()  # a format that this Pillow lacks must not be asked for
-    formats = [name for name in FORMATS if name in Image.OPEN]
+
+@contextlib.contextmanager
+def decoded_image(path: str | Path, *, most_pixels: int | None = None) -> Iterator["Image"]:
+    """The image of `read_image` for the length of a block, in which few other large ones are held.
+
+    Of images beyond 4096 x 4096 pixels the threads of a process hold two at a time; others wait.
+
+    Raises:
+        As `read_image`.
+    """
+    with opened(path, most_pixels) as image:
+        is_large = image.width * image.height > SMALL
+        with _large if is_large else contextlib.nullcontext():
+            with _reporting(path), _lifted(most_pixels):
+                image.load()
+            yield image
+
+
+@contextlib.contextmanager
+def opened(path: str | Path, most_pixels: int | None = None) -> Iterator["Image"]:
+    """An image of which only the header was read, within the limits of `read_image`.
+
+    Raises:
+        As `read_image`.
+    """
     with open_regular(path) as stream:
         n_bytes = os.fstat(stream.fileno()).st_size
-        if n_bytes > MOST_BYTES:
-            raise Refused(
-                f"cannot decode {path}: {n_bytes} bytes, images of at most {MOST_BYTES} are read"
+        limit = max(MOST_BYTES, BYTES_PER_PIXEL * (most_pixels or 0))
+        if n_bytes > limit:
+            raise TooManyPixels(
+                f"cannot decode {path}: {n_bytes} bytes, images of at most {limit} are read",
+                n_bytes // BYTES_PER_PIXEL + 1,
             )
+        with _reporting(path):
+            _check_icon(stream)
+            image = _opened(stream, most_pixels)
+            check_size(image.size, n_bytes, most_pixels)
+            _check_inner(image, stream)
+            _halve_transparency(image)
+        yield image
+
+
+@contextlib.contextmanager
+def _reporting(path: str | Path) -> Iterator[None]:
+    """Turns what Pillow raises into `Refused`, which names the file."""
+    from PIL import Image
+
+    try:
+        yield
+    except TooManyPixels as error:
+        raise TooManyPixels(f"cannot decode {path}: {error}", error.n_pixels) from error
+    except Image.UnidentifiedImageError as error:
+        with open_regular(path) as stream:
+            what = not_an_image(stream.read(64))
+        raise Refused(f"cannot decode {path}: {what}") from error
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise Refused(f"cannot decode {path}: {_words(error)}") from error
+
+
+def _words(error: BaseException) -> str:
+    """Pillow's message, and what it means where that is known."""
+    text = str(error) or type(error).__name__
+    cut = ("truncated", "broken data stream", "unrecognized data stream", "incomplete", "EOF")
+    if isinstance(error, EOFError) or any(word in text for word in cut):
+        return f"{text} (the file is cut off or damaged; copy or download it again)"
+    return text
+
+
+@contextlib.contextmanager
+def _lifted(most_pixels: int | None) -> Iterator[None]:
+    """Lifts Pillow's own limit where the caller's is higher; for one thread at a time."""
+    from PIL import Image
+
+    pillows = Image.MAX_IMAGE_PIXELS
+    if most_pixels is None or pillows is None or most_pixels <= 2 * pillows:
+        yield
+        return
+    with _pillow_limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(stream, formats=formats)
-            _check_size(image.size, n_bytes, most_pixels)
-            image.load()
-        except Image.UnidentifiedImageError as error:
-            raise Refused(
-                f"cannot decode {path}: no image in a format that is read here "
-                f"({', '.join(formats)}); convert it to PNG"
-            ) from error
-        except (*_BROKEN, Image.DecompressionBombError) as error:
-            what = str(error) or type(error).__name__
-            raise Refused(f"cannot decode {path}: {what}") from error
-    return image
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
-def _check_size(size: tuple[int, int], n_bytes: int, most_pixels: int) -> None:
+def check_size(size: tuple[int, int], n_bytes: int, most_pixels: int | None) -> None:
     """Refuses a header's size before memory is allocated for it.
 
     Raises:
-        Refused: stating size and limit.
+        TooManyPixels: stating size and limit.
     """
     n_pixels = size[0] * size[1]
-    if n_pixels > most_pixels:
-        raise Refused(f"it states {size[0]} x {size[1]} pixels, more than {most_pixels}")
-    if n_pixels > max(SMALL, PIXELS_PER_BYTE * n_bytes):
-        raise Refused(
-            f"it states {size[0]} x {size[1]} pixels in {n_bytes} bytes, which no photograph has"
+    limit = MOST_PIXELS if most_pixels is None else most_pixels
+    if n_pixels > limit:
+        raise TooManyPixels(f"it states {size[0]} x {size[1]} pixels, more than {limit}", n_pixels)
+    if most_pixels is None and n_pixels > max(SMALL, PIXELS_PER_BYTE * n_bytes):
+        raise TooManyPixels(
+            f"it states {size[0]} x {size[1]} pixels in {n_bytes} bytes, which no photograph has",
+            n_pixels,
         )
+
+
+def _opened(stream: BinaryIO, most_pixels: int | None) -> "Image":
+    """Pillow's image of a stream, its header read."""
+    from PIL import Image
+
+    for lifted in (None, most_pixels):
+        try:
+            with _lifted(lifted):
+                return Image.open(stream, formats=readable_formats())
+        except Image.DecompressionBombError as error:
+            _check_stated(str(error), most_pixels)
+    raise Refused("its size cannot be told")
+
+
+def _check_stated(message: str, most_pixels: int | None) -> None:
+    """Refuses a size that Pillow gave up at, if the caller does not allow it.
+
+    Raises:
+        TooManyPixels: stating size and limit.
+    """
+    found = re.search(r"\((\d+) pixels\)", message)
+    limit = MOST_PIXELS if most_pixels is None else most_pixels
+    if found is None or int(found[1]) > limit:
+        n_pixels = int(found[1]) if found else limit + 1
+        raise TooManyPixels(f"it states {n_pixels} pixels, more than {limit}", n_pixels)
+
+
+def _check_icon(stream: BinaryIO) -> None:
+    """Refuses a Windows icon that holds a large image: Pillow decodes it when it opens the file.
+
+    Raises:
+        TooManyPixels: its inner size.
+    """
+    head = stream.read(6)
+    if head[:4] == b"\0\0\1\0":
+        for _ in range(struct.unpack("<H", head[4:6])[0]):
+            entry = stream.read(16)
+            if len(entry) < 16:
+                break
+            after = stream.tell()
+            stream.seek(struct.unpack("<I", entry[12:])[0])
+            start = stream.read(24)
+            stream.seek(after)
+            if start[:4] == b"\x89PNG" and len(start) == 24:
+                _check_icon_size(*struct.unpack(">II", start[16:24]))
+            elif len(start) == 24:
+                _check_icon_size(*map(abs, struct.unpack("<ii", start[4:12])))
+    stream.seek(0)
+
+
+def _check_icon_size(width: int, height: int) -> None:
+    if max(width, height) > 2 * ICON_SIDE:  # a bitmap states its height twice, for the mask
+        raise TooManyPixels(
+            f"the icon states {width} x {height} pixels, more than {ICON_SIDE} on a side",
+            width * height,
+        )
+
+
+def _check_inner(image: "Image", stream: BinaryIO) -> None:
+    """Refuses large images inside the files of other systems' icons and textures.
+
+    Raises:
+        TooManyPixels: its inner size.
+        Refused: it may hold a JPEG of any size.
+    """
+    if image.format == "ICNS":
+        at = stream.tell()
+        for start, _ in image.icns.dct.values():  # type: ignore[attr-defined]
+            stream.seek(start)
+            head = stream.read(64)
+            if head[:4] == b"\x89PNG":
+                _check_icon_size(*struct.unpack(">II", head[16:24]))
+            size = head.find(b"\xff\x51")  # JPEG 2000: Lsiz, Rsiz, then width and height
+            if 0 <= size <= 48:
+                _check_icon_size(*struct.unpack(">II", head[size + 6 : size + 14]))
+            elif head[4:8] == b"jP  " and (found := head.find(b"ihdr")) >= 0:
+                _check_icon_size(*struct.unpack(">II", head[found + 4 : found + 12]))
+        stream.seek(at)
+    elif image.format == "BLP":
+        at = stream.tell()
+        stream.seek(0)
+        head = stream.read(8)
+        stream.seek(at)
+        if head == b"BLP1\0\0\0\0":
+            raise Refused("textures that hold a JPEG are not read; convert it to PNG")
+
+
+def _halve_transparency(image: "Image") -> None:
+    """Makes the transparent colour of a 16-bit RGB file that of its upper 8 bits, as its pixels."""
+    colour = image.info.get("transparency")
+    tile = getattr(image, "tile", None)
+    if isinstance(colour, tuple) and tile and str(tile[0][3]).find("16") >= 0:
+        image.info["transparency"] = tuple(int(value) >> 8 for value in colour)
 
 
 def inside(path: str | Path, folders: Iterable[str | Path]) -> Path | None:
