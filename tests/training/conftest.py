@@ -1,5 +1,6 @@
-"""Two processes over gloo, started once for all tests that compare them with one process."""
+"""Two and three processes over gloo, started once for all tests that compare them with one."""
 
+import importlib
 import os
 import socket
 from pathlib import Path
@@ -8,29 +9,54 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+# module -> the function that each process calls with (rank, world, folder)
+OF_TWO = {
+    "test_processes": "of_process",
+    "test_global_batch": "of_process",
+    "test_batch_statistics": "of_process",
+}
+OF_SEVERAL = {  # for slow tests, in two processes and in three
+    "test_processes": "of_process",
+    "test_global_batch": "of_process",
+    "test_batch_statistics": "of_process_with_all_families",
+}
 
-def one_of_two(rank: int, port: int, folder: Path) -> None:
-    """Saves in `folder` what the test modules' `of_process` return in process `rank`."""
-    from tests.training import test_global_batch, test_processes
 
+def one_of_several(rank: int, world: int, port: int, folder: Path, calls: dict[str, str]) -> None:
+    """Saves in `folder` what the functions of the test modules return in process `rank`."""
     os.environ.update(
-        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+        RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(world), MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port), OMP_NUM_THREADS="1",
     )  # fmt: skip
     torch.set_num_threads(1)
-    for module in (test_processes, test_global_batch):
-        name = module.__name__.rpartition(".")[2]
-        torch.save(module.of_process(rank, 2, folder), folder / f"{name}_{rank}.pt")
+    from vmf_embeddings.training.processes import start
+
+    start(cpu=True)
+    for name, function in calls.items():
+        module = importlib.import_module(f"tests.training.{name}")
+        found = getattr(module, function)(rank, world, folder)
+        torch.save(found, folder / f"{name}_{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def in_processes(world: int, folder: Path, calls: dict[str, str]) -> dict[str, list]:
+    """Module name -> what its function returned in each of `world` processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(one_of_several, (world, port, folder, calls), nprocs=world)
+    return {name: [torch.load(folder / f"{name}_{r}.pt") for r in range(world)] for name in calls}
 
 
 @pytest.fixture(scope="session")
 def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
-    """Module name -> what its `of_process` returned in each of the two processes."""
-    folder = tmp_path_factory.mktemp("two_processes")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(one_of_two, (port, folder), nprocs=2)
-    names = ("test_processes", "test_global_batch")
-    return {name: [torch.load(folder / f"{name}_{r}.pt") for r in (0, 1)] for name in names}
+    """Module name -> what its `of_process` returned in each of two processes."""
+    return in_processes(2, tmp_path_factory.mktemp("two_processes"), OF_TWO)
+
+
+@pytest.fixture(scope="session", params=[2, 3])
+def of_several(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list]:
+    """Module name -> what its function of `OF_SEVERAL` returned in each of two or three."""
+    return in_processes(request.param, tmp_path_factory.mktemp("several"), OF_SEVERAL)

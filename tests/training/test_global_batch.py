@@ -165,6 +165,14 @@ def test_two_processes_learn_what_one_does(of_two_processes, name, tmp_path):
         assert each[name]["status"] == pytest.approx(alone["status"], rel=1e-6)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", METHODS)
+def test_more_processes_do_too(of_several, name, tmp_path):
+    alone = learnt(name, METHODS[name], tmp_path)
+    for each in of_several["test_global_batch"]:
+        assert_alike(each[name]["weights"], alone["weights"])
+
+
 def test_a_network_draws_apart_and_its_loss_alike(of_two_processes):
     first, second = (each["draws"] for each in of_two_processes["test_global_batch"])
     assert torch.equal(first["whole"], second["whole"])

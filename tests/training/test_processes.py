@@ -1,12 +1,14 @@
 """Two processes over gloo compute what one process computes on the same global batch."""
 
+import pytest
 import torch
 from torch import nn
 
 from vmf_embeddings.samplers.base import BatchSampler
+from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import TrainBatches
 from vmf_embeddings.training.optimizers import sharpness_aware
-from vmf_embeddings.training.processes import gather_rows, share_batch_statistics, start
+from vmf_embeddings.training.processes import gather_rows, start
 from vmf_embeddings.training.step import step_for
 
 ROWS = 7  # odd: the two processes have 4 and 3 rows
@@ -116,4 +118,12 @@ def test_sharpness_aware_steps_are_those_of_one_process(of_two_processes):
 
 def test_rows_come_together_in_order_without_padding(of_two_processes):
     for each in of_two_processes["test_processes"]:
+        assert each["rows"].tolist() == [0, 10, 20, 30, 40]
+
+
+@pytest.mark.slow
+def test_more_processes_do_too(of_several):
+    for each in of_several["test_processes"]:
+        assert_alike(each["gradients"], gradients(0, 1))
+        assert_alike(each["sharpness_aware"], after_sharpness_aware_steps(0, 1))
         assert each["rows"].tolist() == [0, 10, 20, 30, 40]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training import processes
+from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
@@ -157,7 +157,7 @@ def _prepare_method(job: TrainingJob, train: Split, accelerator: Accelerator) ->
     else:
         load_weights(method, job.state, "the last checkpoint")
     if accelerator.num_processes > 1:
-        processes.share_batch_statistics(method)
+        share_batch_statistics(method)
         method.global_batch = GlobalBatch(accelerator) if method.needs_global_batch else None
     for arch in method.backbones:
         job.settings.execution.configure_backbone(arch)
