@@ -83,7 +83,7 @@ OURS = {
 TIMM = (
     *("mobilenetv3_small_050", "resnet18", "efficientnet_b0", "regnetx_002", "densenet121"),
     *("convnext_atto", "resnetv2_50", "nf_resnet26", "ghostnet_050", "hardcorenas_a", "levit_128s"),
-    *("repvgg_a0", "mixnet_s", "fastvit_t8", "dla46_c", "rexnet_100", "selecsls42b", "lcnet_035"),
+    *("repvgg_a0", "mixnet_s", "fastvit_t8", "rexnet_100", "lcnet_035"),
 )
 FAST = ("mobilenetv3_small_050",)
 

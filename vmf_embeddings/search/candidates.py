@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.search.exact import BLOCK_ELEMENTS, ExactSearch, empty_answer, order_ties
+from vmf_embeddings.search.precision import full_float32_products
 
 EXTRA_CANDIDATES = 16  # candidates beyond k
 ROUNDING = 2.0**-24  # unit roundoff of float32
@@ -37,7 +38,8 @@ def torch_candidates(gallery: Tensor, metric: str) -> Fetch:
         columns, scores = empty_answer(queries, k, queries.dtype)
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            products = queries[part] @ gallery.T
+            with full_float32_products(queries.device):
+                products = queries[part] @ gallery.T
             scores[part], columns[part] = products.sub_(shift).topk(k, dim=1)
         return columns, scores
 
