@@ -54,8 +54,8 @@ SETTINGS = {
 def close_rows():
     """Unit rows whose neighbours differ by less than a rounding to 8 bits changes."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.randn(75, 64, generator=generator)
-    rows = centres.repeat(20, 1) + 0.05 * torch.randn(1500, 64, generator=generator)
+    centre = torch.randn(64, generator=generator)
+    rows = centre + 0.05 * torch.randn(1000, 64, generator=generator)
     return torch.nn.functional.normalize(rows, dim=1)
 
 

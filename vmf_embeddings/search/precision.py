@@ -14,8 +14,9 @@ def full_float32_products(device: torch.device) -> Iterator[None]:
     """Inside, products of float32 tensors round their factors and sums to 24 bits, not to fewer.
 
     TF32 has 11 bits and bfloat16 8. Both are chosen by settings of the whole program
-    (`torch.set_float32_matmul_precision`, `allow_tf32`, `fp32_precision`) or by autocast, and would void bounds on the rounding error. The settings are restored
-    afterwards; they are of the process, so that other threads see them change.
+    (`torch.set_float32_matmul_precision`, `allow_tf32`, `fp32_precision`) or by autocast, and
+    would void bounds on the rounding error. The settings are restored afterwards; they are of the
+    process, so that other threads see them change.
 
     Args:
         device: where the tensors are.
