@@ -101,7 +101,8 @@ def test_some_new_classes_in_a_closed_set_are_refused_by_name(closed):
 def test_valid_images_are_held_out_of_every_class_of_a_closed_set(closed):
     names = [f"{name}{i}" for name in ("wren", "robin", "tit") for i in range(4)]
     rows = [(name[:-1], f"img/{name}.png", "train") for name in names]
-    write(closed / "birds.csv", [*rows, ("wren", "img/wren0.png", "test")])
+    draw(closed / "img" / "new.png", seed=9)
+    write(closed / "birds.csv", [*rows, ("wren", "img/new.png", "test")])
     data = table(closed, valid_share=0.25)
     assert data.split("valid").class_counts.tolist() == [1, 1, 1]
     assert data.split("train").class_counts.tolist() == [3, 3, 3]

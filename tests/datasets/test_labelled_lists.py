@@ -72,8 +72,9 @@ def test_views_are_of_training_alone_and_decode_once(root):
 
 @pytest.mark.parametrize("swap", ["train.txt", "val.txt"])
 def test_a_validation_list_that_is_a_copy_of_another_is_refused(root, swap):
+    names = {"train.txt": "train", "val.txt": "valid"}
     (root / "test.txt").write_text((root / swap).read_text())
-    with pytest.raises(ValueError, match=rf"{swap} and test.txt share .*valid_list=null"):
+    with pytest.raises(ValueError, match=rf"{names[swap]} and test share .*valid_list=null"):
         lists(root).check()
 
 

@@ -179,7 +179,7 @@ def test_an_image_or_a_class_in_two_splits_is_refused(tmp_path):
         (tmp_path / f"{split}.txt").write_text(line)
     assert len(build("cars196", tmp_path).split("test")) == 1
     (tmp_path / "test.txt").write_text("a.jpg,2")
-    with pytest.raises(ValueError, match=r"train and test share 1 images, such as .*a.jpg"):
+    with pytest.raises(ValueError, match=r"train and test share 1 image, such as .*a.jpg"):
         build("cars196", tmp_path).split("test")
     (tmp_path / "test.txt").write_text("c.jpg,1")
     with pytest.raises(ValueError, match="valid and test share 1 classes, such as 1"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.csv_lines import read_lines
-from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
@@ -191,8 +191,7 @@ class CsvTable(ImageFileDataset):
     def _read_rows(self) -> dict[str, Rows]:
         rows = dict(self.table_rows)
         if "train" in rows and "valid" not in rows:
-            hold_out = hold_out_classes if self.open_set else hold_out_images
-            held_out = hold_out(rows["train"].labels, self.valid_share)
+            held_out = hold_out(rows["train"], self.valid_share, by_class=self.open_set)
             rows |= {
                 "train": rows["train"].chosen(~held_out),
                 "valid": rows["train"].chosen(held_out),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_SEED
+from vmf_embeddings.datasets.rows import Rows
 
 
 def hold_out_images(
@@ -80,3 +81,29 @@ def check_fraction(name: str, fraction: float) -> None:
     """Refuses fractions outside (0, 1), naming the key in `dataset.params`."""
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"dataset.params.{name} must lie in (0, 1), got {fraction}")
+
+
+def hold_out(
+    rows: Rows, fraction: float, *, by_class: bool, seed: int | None = SPLIT_SEED
+) -> np.ndarray:
+    """Holds out whole classes, or images of every class; all rows of an image together.
+
+    Args:
+        rows: the rows of a split.
+        fraction: of the classes or of the images, in (0, 1).
+        by_class: see `hold_out_classes`, else see `hold_out_images`.
+        seed: see there.
+
+    Returns:
+        bool [N], True where held out.
+
+    Raises:
+        ValueError: nothing can be held out.
+    """
+    if by_class:
+        return hold_out_classes(rows.labels, fraction, seed)
+    first = np.sort(np.unique(rows.images, return_index=True)[1])
+    if len(first) == len(rows.images):
+        return hold_out_images(rows.labels, fraction, seed)
+    held_out = hold_out_images(rows.labels[first], fraction, seed)
+    return np.isin(rows.images, rows.images[first[held_out]])

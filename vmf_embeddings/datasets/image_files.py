@@ -1,5 +1,6 @@
 """Splits of image files, and the base class of data sets that find such files."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -13,11 +14,14 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
 from vmf_embeddings.datasets.decoded import convert_mode
 from vmf_embeddings.datasets.image_transform import ImageTransform
+from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.normalisation import check_normalisation
 from vmf_embeddings.datasets.rows import MISSING, NO_FILE, Rows
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
 from vmf_embeddings.untrusted.images import read_image
 from vmf_embeddings.untrusted.refused import Refused
+
+log = logging.getLogger(__name__)
 
 
 class ImageFileSplit(Split):
@@ -89,7 +93,12 @@ class ImageFileDataset(Dataset):
         std: per channel, divides them.
         margin_warmup_epochs: see `Dataset`.
         bgr: whether the network expects the channels in the order blue, green, red.
+
+    Attributes:
+        shared_hint: end of the message about an image in two splits.
     """
+
+    shared_hint = ""
 
     def __init__(
         self,
@@ -134,10 +143,31 @@ class ImageFileDataset(Dataset):
         """Name of an original label, if classes have names."""
         return None
 
+    def _check_parts(self, parts: dict[str, Rows]) -> None:
+        """Refuses rows whose splits do not go together, after no image was found in two of them."""
+
+    @cached_property
+    def _parts(self) -> dict[str, Rows]:
+        return self._read_rows()
+
     @cached_property
     def rows(self) -> dict[str, Rows]:
-        """The rows of every split, read once."""
-        return self._read_rows()
+        """The rows of every split, read once.
+
+        Raises:
+            ValueError: a list is malformed, or an image is in two splits or under two labels.
+        """
+        parts = self._parts
+        links = refuse_shared_images(
+            parts,
+            str(self.dataset_path),
+            lambda label: self._class_name(label) or str(label),
+            self.shared_hint,
+        )
+        if links is not None:
+            log.warning(links)
+        self._check_parts(parts)
+        return parts
 
     def check(self) -> None:
         """Reads the lists and checks that every file exists and is not empty.

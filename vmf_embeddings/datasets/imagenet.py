@@ -8,7 +8,7 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
 from vmf_embeddings.datasets.folder import files_by_class
-from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.rows import Rows
 
@@ -93,7 +93,7 @@ class ImageNet(ImageFileDataset):
     def _read_rows(self) -> dict[str, Rows]:
         rows = {split: self._rows(classes) for split, classes in self.class_files.items()}
         if self.valid_share:
-            held_out = hold_out_images(rows["train"].labels, self.valid_share)
+            held_out = hold_out(rows["train"], self.valid_share, by_class=False)
             rows["valid"] = rows["train"].chosen(held_out)
             rows["train"] = rows["train"].chosen(~held_out)
         return rows

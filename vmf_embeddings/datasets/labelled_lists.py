@@ -5,14 +5,13 @@ et al. 2018, https://arxiv.org/abs/1707.06642.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
-from vmf_embeddings.datasets.holdout import check_fraction, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_list import read_list
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
@@ -46,6 +45,7 @@ class LabelledLists(ImageFileDataset):
     sizes: ClassVar[Mapping[str, int]] = {}
     n_published_classes: int | None = None
     source = "lines are `path label`"
+    shared_hint = "; without a validation list of its own: dataset.params.valid_list=null"
 
     def __init__(
         self,
@@ -78,9 +78,8 @@ class LabelledLists(ImageFileDataset):
 
     def _read_rows(self) -> dict[str, Rows]:
         rows = {name: self._read(name, file) for name, file in self.lists.items() if file}
-        self._check_disjoint(rows)
         if "valid" not in rows and self.valid_share:
-            held_out = hold_out_images(rows["train"].labels, self.valid_share)
+            held_out = hold_out(rows["train"], self.valid_share, by_class=False)
             rows["valid"] = rows["train"].chosen(held_out)
             rows["train"] = rows["train"].chosen(~held_out)
         return rows
@@ -114,17 +113,6 @@ class LabelledLists(ImageFileDataset):
                 f"{path} has {found} {what}, and {self.name} has {published}{hint}. For lists of "
                 "your own use dataset=image_list"
             )
-
-    def _check_disjoint(self, rows: Mapping[str, Rows]) -> None:
-        """Refuses images in two splits, as where the validation list is a copy of the test list."""
-        for one, other in combinations(rows, 2):
-            shared = set(rows[one].files) & set(rows[other].files)
-            if shared:
-                raise ValueError(
-                    f"{self.lists[one]} and {self.lists[other]} share {len(shared)} images, such "
-                    f"as {min(shared)}: {one} and {other} must be disjoint. Without a validation "
-                    "list of its own: dataset.params.valid_list=null"
-                )
 
 
 class ImageNetLT(LabelledLists):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.normalisation import normalisation_named
 from vmf_embeddings.datasets.rows import Rows
@@ -93,7 +93,7 @@ class OpenBenchmark(ImageFileDataset):
     def _class_names(self) -> dict[int, str]:
         """Class -> name of its folder; empty unless classes and folder names correspond 1 to 1."""
         names: dict[int, str] = {}
-        for rows in self.rows.values():
+        for rows in self._parts.values():
             for label, file in zip(rows.labels.tolist(), rows.files, strict=True):
                 folder = os.path.basename(os.path.dirname(file))
                 if names.setdefault(label, folder) != folder:
@@ -118,18 +118,19 @@ class OpenBenchmark(ImageFileDataset):
         elif "valid" not in parts:
             held_out = self._published(parts["train"])
             parts = _with_held_out(parts["train"], held_out, parts["test"])
-        _refuse_overlap(parts, classes=self.validation == "by_class")
         return parts
+
+    def _check_parts(self, parts: dict[str, Rows]) -> None:
+        _refuse_shared_classes(parts, between_all=self.validation == "by_class")
 
     def _split_train(self, train: Rows, test: Rows) -> dict[str, Rows]:
         """Splits train into train and valid as `validation` says, independent of its order."""
         if self.validation == "none":
             return {"train": train, "test": test}
         train = _sorted(train)
-        hold_out = hold_out_classes if self.validation == "by_class" else hold_out_images
-        return _with_held_out(
-            train, hold_out(train.labels, self.valid_share, self.valid_seed), test
-        )
+        by_class = self.validation == "by_class"
+        held_out = hold_out(train, self.valid_share, by_class=by_class, seed=self.valid_seed)
+        return _with_held_out(train, held_out, test)
 
 
 def _train_and_valid(parts: dict[str, Rows]) -> Rows:
@@ -155,25 +156,19 @@ def _with_held_out(train: Rows, held_out: np.ndarray, test: Rows) -> dict[str, R
     return {"train": train.chosen(~held_out), "valid": train.chosen(held_out), "test": test}
 
 
-def _refuse_overlap(parts: dict[str, Rows], *, classes: bool) -> None:
-    """Refuses images that are in two splits, and classes that are in test and another split.
+def _refuse_shared_classes(parts: dict[str, Rows], *, between_all: bool) -> None:
+    """Refuses classes that are in test and another split.
 
     Args:
         parts: rows of each split.
-        classes: whether train and valid may not share classes either.
+        between_all: whether train and valid may not share classes either.
 
     Raises:
-        ValueError: naming the splits and an image or a class.
+        ValueError: naming the splits and a class.
     """
     for one, other in combinations(parts, 2):
-        images = set(parts[one].paths) & set(parts[other].paths)
         shared = np.intersect1d(parts[one].labels, parts[other].labels)
-        if images:
-            raise ValueError(
-                f"{one} and {other} share {len(images)} images, such as {min(images)}; every image "
-                "may be in one split only"
-            )
-        if len(shared) and (classes or "test" in (one, other)):
+        if len(shared) and (between_all or "test" in (one, other)):
             raise ValueError(
                 f"{one} and {other} share {len(shared)} classes, such as {shared[0]}; here test "
                 "classes must not occur in other splits. For a data set whose splits share classes "

@@ -1,5 +1,6 @@
 """The images of one split as a list, table or folder gives them, and the states of their files."""
 
+import hashlib
 import os
 import stat
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ class FileStates:
     Attributes:
         sizes: int64 [N], bytes; `MISSING` where nothing exists, `NO_FILE` for folders, pipes, …
         keys: int64 [N, 2], device and number of the file. Two paths have the same key if they lead
-            to the same file, however they are written; (0, -i - 1) for the missing.
+            to the same file, however they are written; (-1, a hash of the path) for the missing.
     """
 
     sizes: np.ndarray
@@ -40,7 +41,8 @@ def states_of(paths: Sequence[str]) -> FileStates:
         try:
             state = os.stat(path)
         except OSError:
-            keys[i] = 0, 2**64 - 1 - i
+            digest = hashlib.blake2b(os.path.normpath(path).encode(errors="replace"))
+            keys[i] = 2**64 - 1, int.from_bytes(digest.digest()[:8], "little")
             continue
         sizes[i] = state.st_size if stat.S_ISREG(state.st_mode) else NO_FILE
         keys[i] = state.st_dev, state.st_ino
@@ -89,7 +91,14 @@ class Rows:
     @cached_property
     def images(self) -> np.ndarray:
         """int64 [N] in 0..M-1: rows with the same number lead to the same file."""
-        return np.unique(self.states.keys, axis=0, return_inverse=True)[1].reshape(-1)
+        keys = self.states.keys
+        if len(keys) and (keys[:, 0] == keys[0, 0]).all():  # ten times as fast
+            return np.unique(keys[:, 1], return_inverse=True)[1]
+        return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+
+    def path_of(self, row: int) -> str:
+        """Absolute path of one row."""
+        return os.path.join(os.path.abspath(self.root), self.files[row])
 
     def chosen(self, mask: np.ndarray) -> "Rows":
         """The rows where `mask` bool [N] is True."""
