@@ -50,3 +50,20 @@ def test_a_run_from_before_they_came_goes_on(today):
     now["arch"]["params"]["pool"] = "double"
     with pytest.raises(ValueError, match="arch.params.pool was 'avg', now 'double'"):
         refuse_other_configuration(Path("run"), stored, now)
+
+
+def test_an_influence_balanced_run_from_before_class_weights_keeps_its_loss():
+    """It was trained without them: its checkpoint has no class counts, and today's default has."""
+    assembly.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["experiment=digits_lt", "loss=ib", "arch.params.embedding_dim=8"])
+    now = OmegaConf.to_container(cfg, resolve=False)
+    then = json.loads(json.dumps(now))
+    del then["loss"]["params"]["class_weights"], then["loss"]["params"]["beta"]
+    own = configuration_of_run(cfg, Path("run"), {"config": json.dumps(then)}, [])
+    loss = assembly.instantiate("loss", own.loss)
+    assert loss.class_weights is None and not loss.state_dict()
+    with pytest.raises(ValueError, match="loss.params.class_weights was 'none', now 'inverse'"):
+        refuse_other_configuration(Path("run"), json.dumps(then), now)
+    now["loss"]["params"]["class_weights"] = "none"
+    refuse_other_configuration(Path("run"), json.dumps(then), now)

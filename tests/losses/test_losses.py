@@ -246,7 +246,8 @@ def slow(name: str, z: torch.Tensor, y: int, n: torch.Tensor, f: torch.Tensor) -
         return -math.log(e[y] / sum(e))
     if name == "ib":
         error = sum(abs(v / sum(e) - (k == y)) for k, v in enumerate(e))
-        return 1000.0 / (error * f.abs().sum().item() + 0.001) * -math.log(p)
+        class_weight = len(n) / n[y] / sum(1 / k for k in n)
+        return class_weight * 1000.0 / (error * f.abs().sum().item() + 0.001) * -math.log(p)
     assert name == "seql_always"
     kept = sum(v for k, v in enumerate(e) if k == y or pi[k] >= 0.01)
     return -math.log(e[y] / kept)
@@ -312,6 +313,35 @@ def test_focal_gradient_is_finite_where_the_prediction_is_perfect():
         assert torch.isfinite(z.grad).all()
 
 
+INFLUENCE = {"ib": "inverse", "ib_cb": "effective", "ib_without_class_weights": "none"}
+
+
+@pytest.mark.parametrize("variant", INFLUENCE)
+def test_influence_balanced_loss_equals_the_golden(variant, golden):
+    data = golden("influence_balanced")
+    for case in cases(data):
+        z, y, counts = inputs(data, case)
+        f = torch.tensor(data[f"{case}/features"]).double().requires_grad_()
+        loss = made("ib", counts, class_weights=INFLUENCE[variant])
+        if loss.class_weights is not None:
+            close(loss.class_weights, data[f"{case}/{variant}/class_weights"])
+        cost = loss(z, y, features=f)
+        cost.backward()
+        close(cost, data[f"{case}/{variant}/loss"])
+        close(z.grad, data[f"{case}/{variant}/grad_logits"])
+        close(f.grad, data[f"{case}/{variant}/grad_features"])
+
+
+def test_influence_balanced_class_weights_have_mean_one_and_fall_with_the_class_size():
+    for weighting in ("inverse", "effective"):
+        weights = made("ib", class_weights=weighting).class_weights
+        assert weights.mean().item() == pytest.approx(1)
+        assert weights.tolist() == sorted(weights.tolist())  # COUNTS decrease
+    torch.testing.assert_close(
+        made("ib").class_weights * COUNTS, torch.full((C,), C / (1 / COUNTS).sum()).double()
+    )
+
+
 def test_influence_shrinks_with_the_features():
     weak = influence_balanced_loss(Z, Y, F, 1.0, 1e-9)
     torch.testing.assert_close(influence_balanced_loss(Z, Y, 4 * F, 1.0, 1e-9), weak / 4)
@@ -362,7 +392,8 @@ COUNTED = [name for name in NAMES if made(name, None).needs_class_counts]
 
 
 def test_which_losses_need_counts_and_which_use_a_prior():
-    assert set(NAMES) - set(COUNTED) == {"ce", "focal", "ib"}
+    assert set(NAMES) - set(COUNTED) == {"ce", "focal"}
+    assert not made("ib", None, class_weights="none").needs_class_counts
     priors = {name for name in NAMES if made(name).uses_prior}
     assert priors == {"balanced_softmax", "logit_adjustment", "vs"}
 
@@ -404,6 +435,8 @@ def test_predictions_are_the_logits_themselves(name):
         ("cdt", {"gamma": -1.0}, "gamma must be >= 0"),
         ("vs", {"tau": -1.0}, "tau must be >= 0"),
         ("ib", {"alpha": 0.0}, "alpha must be > 0"),
+        ("ib", {"class_weights": "sqrt"}, "one of inverse, effective, none, got 'sqrt'"),
+        ("ib", {"beta": 1.0}, r"beta must be in \[0, 1\)"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_its_name(name, options, words):

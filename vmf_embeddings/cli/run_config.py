@@ -33,6 +33,10 @@ DEFAULTS_OF_OLDER_RUNS = {  # for runs from before these groups existed
     "miner": "none",
     "feature_scaling": "none",
 }
+# values that options without the key had, where the default of today is another one
+PARAMS_OF_OLDER_RUNS: dict[tuple[str, str], dict[str, Any]] = {
+    ("loss", "ib"): {"class_weights": "none"}
+}
 RUN_GROUPS = ("arch", "method", "dataset", *DEFAULTS_OF_OLDER_RUNS)
 
 
@@ -136,10 +140,12 @@ def _seed(config: dict[str, Any], source: str) -> int:
 
 
 def _completed(group: str, node: dict[str, Any]) -> dict[str, Any]:
-    """A run's node with keys that its option got later; their defaults keep the old behaviour."""
+    """A run's node with keys that its option got later, at values that keep the old behaviour."""
     if "params" not in node or not option_file(group, node["name"]).is_file():
         return node
-    return node | {"params": _option(group, node["name"])["params"] | (node["params"] or {})}
+    older = PARAMS_OF_OLDER_RUNS.get((group, node["name"]), {})
+    today = _option(group, node["name"])["params"]
+    return node | {"params": today | older | (node["params"] or {})}
 
 
 def _translated(old: Any, source: str) -> dict[str, Any]:

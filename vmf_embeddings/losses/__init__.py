@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     )
     from vmf_embeddings.losses.seql import SoftmaxEqualization, softmax_equalization_loss
     from vmf_embeddings.losses.vs import VectorScaling, vector_scaling_loss
-    from vmf_embeddings.losses.weights import effective_number_weights, power_weights
+    from vmf_embeddings.losses.weights import (
+        effective_number_weights,
+        inverse_frequency_weights,
+        power_weights,
+    )
 
 __all__ = [
     "BalancedSoftmax",
@@ -46,6 +50,7 @@ __all__ = [
     "effective_number_weights",
     "focal_loss",
     "influence_balanced_loss",
+    "inverse_frequency_weights",
     "ldam_loss",
     "ldam_margins",
     "log_frequencies",
@@ -71,6 +76,10 @@ __getattr__, __dir__ = lazy_exports(
         "logit_adjustment": ("LogitAdjustment", "log_frequencies", "logit_adjustment_loss"),
         "seql": ("SoftmaxEqualization", "softmax_equalization_loss"),
         "vs": ("VectorScaling", "vector_scaling_loss"),
-        "weights": ("effective_number_weights", "power_weights"),
+        "weights": (
+            "effective_number_weights",
+            "inverse_frequency_weights",
+            "power_weights",
+        ),
     },
 )

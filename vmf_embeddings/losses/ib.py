@@ -8,16 +8,24 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vmf_embeddings.losses.base import Loss, soft_labels
-from vmf_embeddings.losses.class_balanced import check_epoch
+from vmf_embeddings.losses.class_balanced import check_beta, check_epoch
+from vmf_embeddings.losses.weights import effective_number_weights, inverse_frequency_weights
+
+CLASS_WEIGHTS = ("inverse", "effective", "none")
 
 
 def influence_balanced_loss(
-    logits: Tensor, labels: Tensor, features: Tensor, alpha: float, epsilon: float
+    logits: Tensor,
+    labels: Tensor,
+    features: Tensor,
+    alpha: float,
+    epsilon: float,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
-    """Mean of alpha / (|p - y|_1 |f|_1 + epsilon) times the cross-entropy.
+    """Mean of alpha lambda_y / (|p - y|_1 |f|_1 + epsilon) times the cross-entropy.
 
     |p - y|_1 |f|_1 is the L1 norm of the gradient with respect to the class weights. The factor is
-    differentiated too.
+    differentiated too. The mean is over images, not divided by the sum of the lambda_y.
 
     Args:
         logits: [B, C].
@@ -25,6 +33,7 @@ def influence_balanced_loss(
         features: f [B, D], input of the head.
         alpha: > 0; factor of the loss, in the thousands for unit features.
         epsilon: > 0; keeps the factor finite for perfect predictions.
+        class_weights: lambda of the classes [C], >= 0; None = 1 for all.
 
     Returns:
         Scalar in nats times alpha.
@@ -37,7 +46,8 @@ def influence_balanced_loss(
     """
     errors = logits.softmax(-1) - soft_labels(labels, logits.shape[1], logits.dtype)
     influence = errors.abs().sum(-1) * features.abs().sum(-1)
-    costs = cross_entropy(logits, labels, reduction="none")
+    weights = None if class_weights is None else class_weights.to(logits.dtype)
+    costs = cross_entropy(logits, labels, weights, reduction="none")  # lambda_y CE, per image
     return (alpha / (influence + epsilon) * costs).mean()
 
 
@@ -48,20 +58,46 @@ class InfluenceBalanced(Loss):
         alpha: see `influence_balanced_loss`, > 0.
         epsilon: see `influence_balanced_loss`, > 0.
         start_epoch: first epoch of the influence-balanced loss, counted from 0.
+        class_weights: lambda of a class of n images, of mean 1 over the classes: "inverse" is
+            proportional to 1 / n, "effective" to the inverse effective number, "none" is 1.
+        beta: of the effective number, in [0, 1); used by "effective" only.
     """
 
-    def __init__(self, alpha: float, epsilon: float, start_epoch: int) -> None:
+    needs_class_counts = True
+
+    def __init__(
+        self, alpha: float, epsilon: float, start_epoch: int, class_weights: str, beta: float
+    ) -> None:
+        if class_weights not in CLASS_WEIGHTS:
+            raise ValueError(
+                f"loss.params.class_weights must be one of {', '.join(CLASS_WEIGHTS)}, got "
+                f"{class_weights!r}."
+            )
+        # set first: without weights there is no buffer of class counts, nor one in checkpoints
+        self.needs_class_counts = class_weights != "none"
         super().__init__()
         for name, value in (("alpha", alpha), ("epsilon", epsilon)):
             if not value > 0:
                 raise ValueError(f"loss.params.{name} must be > 0, got {value}.")
         check_epoch("start_epoch", start_epoch)
+        check_beta(beta)
         self.alpha, self.epsilon, self.start_epoch = alpha, epsilon, start_epoch
+        self.weighting, self.beta = class_weights, beta
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """Weights lambda of the classes, [C] in float64; None without weights."""
+        if self.weighting == "none":
+            return None
+        if self.weighting == "inverse":
+            return inverse_frequency_weights(self.counts)
+        return effective_number_weights(self.counts, self.beta)
 
     def forward(self, logits: Tensor, labels: Tensor, *, features: Tensor | None = None) -> Tensor:
         """Logits [B, C], labels [B] or soft labels [B, C], features [B, D] -> scalar."""
+        weights = self.class_weights
         if self.epoch < self.start_epoch:
             return cross_entropy(logits, labels)
         if features is None:
             raise ValueError("loss=ib needs features=[B, D], the input of the head.")
-        return influence_balanced_loss(logits, labels, features, self.alpha, self.epsilon)
+        return influence_balanced_loss(logits, labels, features, self.alpha, self.epsilon, weights)

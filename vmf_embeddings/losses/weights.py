@@ -32,6 +32,23 @@ def effective_number_weights(class_counts: Tensor, beta: float) -> Tensor:
     return inverse / inverse.mean()
 
 
+def inverse_frequency_weights(class_counts: Tensor) -> Tensor:
+    """Weights C n_k^-1 / sum_j n_j^-1, proportional to the inverse class sizes; mean 1.
+
+    Args:
+        class_counts: n, images per class [C], >= 1.
+
+    Returns:
+        [C] in float64.
+
+    Example:
+        >>> inverse_frequency_weights(torch.tensor([30, 10]))
+        tensor([0.5000, 1.5000], dtype=torch.float64)
+    """
+    inverse = 1 / class_counts.double()
+    return inverse / inverse.mean()
+
+
 def power_weights(class_counts: Tensor, gamma: float) -> Tensor:
     """Weights (n_min / n)^gamma: 1 for the smallest class, smaller for larger classes.
 

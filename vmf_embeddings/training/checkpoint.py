@@ -49,6 +49,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
     **{"dataset.params.views": 1},
+    **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
 }
 
 
