@@ -22,7 +22,8 @@ SPREAD_COST = 0.01
 """Largest cost in nats that `automatic_confidence` allows."""
 WANTED_PROBABILITY = 0.999
 """Probability of the right class that the inverse temperature must be able to reach."""
-NODES, DEVIATIONS, HALVINGS = 400, 10.0, 40
+NODES, DEVIATIONS = 400, 10.0
+LOWEST, HIGHEST, STEPS, ROUNDS = 0.4, 1 - 1e-6, 64, 5
 
 
 def spread_cost(beta: float, class_kappa: float, image_kappa: float, dim: int) -> float:
@@ -44,34 +45,38 @@ def spread_cost(beta: float, class_kappa: float, image_kappa: float, dim: int) -
         >>> round(spread_cost(16.0, 175.3, 175.3, 128), 2), round(spread_cost(0.0, 9.0, 9.0, 3), 2)
         (0.33, 0.0)
     """
-    cosines, weights = _cosines(image_kappa, dim)
-    squared = torch.tensor(class_kappa**2, dtype=torch.float64)
-    delta = beta**2 + 2 * beta * class_kappa * cosines
-    expected = (weights * log_normalizer_difference(squared, delta, dim)).sum()
-    means = mean_cosine(torch.tensor([class_kappa, image_kappa], dtype=torch.float64), dim)
-    return max(float(expected - beta * means.prod()), 0.0)
+    class_kappas, image_kappas = torch.tensor([[class_kappa], [image_kappa]], dtype=torch.float64)
+    return float(spread_costs(beta, class_kappas, image_kappas, dim))
 
 
-def _cosines(kappa: float, dim: int) -> tuple[Tensor, Tensor]:
-    """Nodes [n] and weights [n], sum 1, of the cosine of a draw with its mean direction."""
-    first, last = _range(kappa, dim)
+def spread_costs(beta: float, class_kappas: Tensor, image_kappas: Tensor, dim: int) -> Tensor:
+    """`spread_cost` of many pairs: concentrations [K] and [K], float64 -> [K]."""
+    cosines, weights = _cosines(image_kappas, dim)
+    squared = class_kappas.square()[:, None].expand_as(cosines)
+    delta = beta**2 + 2 * beta * class_kappas[:, None] * cosines
+    expected = (weights * log_normalizer_difference(squared, delta, dim)).sum(-1)
+    means = mean_cosine(class_kappas, dim) * mean_cosine(image_kappas, dim)
+    return (expected - beta * means).clamp_min(0)
+
+
+def _cosines(kappas: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Nodes [K, n] and weights [K, n], sum 1, of the cosine of a draw with its mean direction."""
+    first, last = _range(kappas[:, None], dim)
     nodes, weights = _gauss_legendre(NODES)
     angles = (first + last) / 2 + (last - first) / 2 * nodes
-    log_density = kappa * angles.cos() + (dim - 2) * angles.sin().log()
-    mass = weights * (log_density - log_density.max()).exp()
-    return angles.cos(), mass / mass.sum()
+    log_density = kappas[:, None] * angles.cos() + (dim - 2) * angles.sin().log()
+    mass = weights * (log_density - log_density.amax(-1, keepdim=True)).exp()
+    return angles.cos(), mass / mass.sum(-1, keepdim=True)
 
 
-def _range(kappa: float, dim: int) -> tuple[float, float]:
+def _range(kappas: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Angles that hold the density exp(kappa cos) sin^(dim-2) but for about exp(-50)."""
     surplus = dim - 2
-    cosine = (
-        2 * kappa / (surplus + math.hypot(surplus, 2 * kappa))
-    )  # of the mode, free of cancellation
-    mode = math.acos(min(cosine, 1.0))
-    curvature = kappa * cosine + (surplus / math.sin(mode) ** 2 if surplus else 0.0)
-    reach = DEVIATIONS / curvature**0.5
-    return max(mode - reach, 0.0), min(mode + reach, math.pi)
+    cosine = 2 * kappas / (surplus + (surplus**2 + 4 * kappas.square()).sqrt())  # of the mode
+    sine_squared = (1 - cosine.square()).clamp_min(torch.finfo(kappas.dtype).tiny)
+    curvature = kappas * cosine + surplus / sine_squared
+    mode, reach = cosine.clamp_max(1).acos(), DEVIATIONS / curvature.sqrt()
+    return (mode - reach).clamp_min(0), (mode + reach).clamp_max(math.pi)
 
 
 @cache
@@ -122,18 +127,20 @@ def automatic_confidence(
     """
     beta = wanted_beta(start, n_classes)
 
-    def cost(confidence: float) -> float:
-        image = confidence if image_confidence is None else image_confidence
-        pair = torch.tensor([confidence, image], dtype=torch.float64)
-        class_kappa, image_kappa = mean_cosine_inverse(pair, dim).tolist()
-        return spread_cost(beta, class_kappa, image_kappa, dim)
+    def costs(confidences: Tensor) -> Tensor:
+        classes = mean_cosine_inverse(confidences, dim)
+        if image_confidence is None:
+            return spread_costs(beta, classes, classes, dim)
+        image = torch.full_like(confidences[:1], image_confidence)
+        return spread_costs(beta, classes, mean_cosine_inverse(image, dim).expand_as(classes), dim)
 
-    low, high = 0.4, 1 - 1e-6
-    if cost(low) <= SPREAD_COST:
-        return low
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if cost(middle) <= SPREAD_COST else (middle, high)
+    low, high = LOWEST, HIGHEST
+    for _ in range(ROUNDS):
+        confidences = torch.linspace(low, high, STEPS + 1, dtype=torch.float64)
+        n_above = int((costs(confidences) > SPREAD_COST).sum())  # costs fall with the confidence
+        if n_above == 0:
+            return low
+        low, high = confidences[[n_above - 1, min(n_above, STEPS)]].tolist()
     return high
 
 
