@@ -145,7 +145,7 @@ def test_all_forms_of_an_image_give_the_same_tensor(channels):
         size=(20, 20), channels=channels, mean=(0.5,) * channels, std=(0.5,) * channels
     )
     array = pixels(41, 30, 3)
-    opaque = np.concatenate([array, pixels(41, 30, 1, seed=1)], axis=2)
+    opaque = np.concatenate([array, np.full((41, 30, 1), 255, np.uint8)], axis=2)
     expected = transform(Image.fromarray(array))
     for form in (array, torch.from_numpy(array).permute(2, 0, 1), opaque):
         assert torch.equal(transform(form), expected)
@@ -219,7 +219,9 @@ def test_a_transform_survives_pickling_and_json():
         (np.zeros((28, 28), np.uint16), "expected uint8 values"),
         (np.zeros((0, 28), np.uint8), "expected an image with pixels"),
         (Image.new("RGB", (0, 5)), "expected an image with pixels"),
-        (Image.new("F", (5, 5)), "save it with 8 bits"),
+        (Image.new("F", (5, 5), 7.0), "save it with 8 bits"),
+        (Image.new("F", (5, 5), float("nan")), "save it with 8 bits"),
+        (Image.new("I", (5, 5), 7), "save it with 8 bits"),
         ("a.png", "got str"),
         (pixels(1, 40000), "crop it first"),
     ],
@@ -267,6 +269,11 @@ def test_a_file_too_narrow_to_be_resized_is_named(tmp_path):
         ("interpolation", "spline"),
         ("interpolation", ["bilinear"]),
         ("interpolation", None),
+        ("background", "white"),
+        ("background", [255, 255]),
+        ("background", [0, 0, 256]),
+        ("background", [0, 0, 1.0]),
+        ("background", [True, 0, 0]),
     ],
 )
 def test_received_values_are_refused_by_key(key, value):
@@ -285,6 +292,30 @@ def test_received_objects_with_other_keys_are_refused(meta):
     with pytest.raises(Refused) as caught:
         ImageTransform.from_meta(meta)
     assert "\n" not in str(caught.value)
+
+
+def test_a_transform_from_before_backgrounds_reads_as_then():
+    meta = TRANSFORM.to_meta()
+    del meta["background"]
+    then = ImageTransform.from_meta(meta)
+    assert then.background is None
+    half = np.concatenate([pixels(24, 32, 3), pixels(24, 32, 1)], axis=2)
+    assert torch.equal(then(half), TRANSFORM(half[..., :3]))
+    assert not torch.equal(TRANSFORM(half), then(half))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_form_of_a_transparent_image_is_seen_on_the_background(channels):
+    more = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    for background in [(255, 255, 255), (90, 90, 90), (0, 0, 0)]:
+        grey = ImageTransform((8, 8), channels=channels, background=background, **more)
+        clear = np.zeros((8, 8, 4), np.uint8)
+        clear[2:6, 2:6, 3] = 255  # a black square on nothing
+        expected = torch.full((channels, 8, 8), background[0] / 255)
+        expected[:, 2:6, 2:6] = 0
+        tensor = torch.from_numpy(clear).permute(2, 0, 1)
+        for form in (clear, tensor, Image.fromarray(clear), Image.fromarray(clear).convert("LA")):
+            assert torch.equal(grey(form), expected)
 
 
 @pytest.mark.parametrize("make", [digits, digits_open])

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -168,13 +167,14 @@ def test_a_caller_who_vouches_for_files_has_large_ones_decoded(tmp_path):
 def test_two_large_images_are_decoded_at_a_time(tmp_path):
     path = png(tmp_path / "blank.png", 4096, 4097)
     held, most, lock = [0], [0], threading.Lock()
+    pair = threading.Barrier(LARGE_AT_ONCE)
 
     def hold(_):
         with decoded_image(path, most_pixels=2**25):
             with lock:
                 held[0] += 1
                 most[0] = max(most[0], held[0])
-            time.sleep(0.02)
+            pair.wait(20)  # breaks unless as many are held at the same time
             with lock:
                 held[0] -= 1
 

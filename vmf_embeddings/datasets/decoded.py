@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from vmf_embeddings.untrusted.image_pixels import WHITE, Colour, convert_mode
 from vmf_embeddings.untrusted.refused import Refused
 
 if TYPE_CHECKING:
@@ -14,15 +15,17 @@ MODES = {1: "L", 3: "RGB"}  # number of channels -> Pillow's name for them
 CHANNELS = (1, 3, 4)  # of arrays and tensors; the fourth is opacity
 
 
-def as_pillow(image: Any, channels: int) -> "Image":
+def as_pillow(image: Any, channels: int, background: Colour | None = WHITE) -> "Image":
     """An image as a Pillow image with one (grey) or three (RGB) channels of 8 bits.
 
-    Opacity is dropped, and RGB becomes grey by Pillow's weights (0.299, 0.587, 0.114).
+    A Pillow image is read as its file would be, see `convert_mode`: also where a program opened it,
+    its EXIF orientation is applied as long as the image has it.
 
     Args:
         image: a Pillow image of any mode with 8 or 16 bits; a uint8 array [H, W] or [H, W, ch]; or
             a uint8 tensor [ch, H, W]; ch is 1, 3 (RGB) or 4 (RGB and opacity).
         channels: 1 or 3.
+        background: what is seen where the image is transparent; None = opacity is dropped.
 
     Raises:
         Refused: it is something else, or empty; the message says how to convert it.
@@ -40,24 +43,7 @@ def as_pillow(image: Any, channels: int) -> "Image":
         )
     if 0 in image.size:
         raise Refused(f"expected an image with pixels, got {image.size[0]} x {image.size[1]}")
-    return convert_mode(image, MODES[channels])
-
-
-def convert_mode(image: "Image", mode: str) -> "Image":
-    """A Pillow image in mode "L" or "RGB"; of 16-bit values the upper 8 bits are kept.
-
-    (Pillow's own conversion clips 16-bit values at 255.)
-
-    Raises:
-        Refused: pixels have 32 bits or are floating-point numbers, whose range is unknown.
-    """
-    if image.mode.startswith("I;16"):
-        from PIL import Image
-
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise Refused(f"pixels of mode {image.mode} have no fixed range; save it with 8 bits")
-    return image if image.mode == mode else image.convert(mode)
+    return convert_mode(image, MODES[channels], background)
 
 
 def _from_tensor(image: Tensor) -> "Image":

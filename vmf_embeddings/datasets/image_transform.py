@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.decoded import MODES, as_pillow
 from vmf_embeddings.datasets.normalisation import normalise, scale_and_shift
+from vmf_embeddings.untrusted.image_pixels import WHITE, Colour
 from vmf_embeddings.untrusted.images import MOST_PIXELS
 from vmf_embeddings.untrusted.records import Kind, check_record
 from vmf_embeddings.untrusted.refused import Refused
@@ -45,6 +46,9 @@ class ImageTransform:
         bgr: whether the channels are reversed after normalising.
         fused: whether the normalisation is computed as x * (1 / (255 std)) - mean / std, as for
             data sets in memory, instead of (x / 255 - mean) / std. The two differ by rounding.
+        background: red, green and blue in 0..255 of what is seen where an image is transparent;
+            images are also turned as their EXIF orientation says. None: opacity is dropped and the
+            orientation ignored, as up to version 1.0.
         interpolation: "nearest", "bilinear", "bicubic" or "lanczos", in Pillow's version, which
             averages over all pixels that fall together where it shrinks an image.
 
@@ -65,6 +69,7 @@ class ImageTransform:
     bgr: bool = False
     fused: bool = False
     interpolation: str = "bilinear"
+    background: Colour | None = WHITE
 
     def __post_init__(self) -> None:
         _check_values(self.to_meta(), "image transform")
@@ -83,7 +88,8 @@ class ImageTransform:
             Refused: it is no such image, or so narrow that it would be resized to more than
                 `untrusted.images.MOST_PIXELS` pixels.
         """
-        pixels = _pixels(self._cropped(self._resized(as_pillow(image, self.channels))))
+        upright = as_pillow(image, self.channels, self.background)
+        pixels = _pixels(self._cropped(self._resized(upright)))
         if self.fused:
             result = normalise(pixels[None], *scale_and_shift(self.mean, self.std))[0]
         else:
@@ -108,6 +114,8 @@ class ImageTransform:
         """
         if not isinstance(meta, Mapping):
             raise Refused(f"{source} must be a JSON object, got {type(meta).__name__}")
+        if _ADDED_LATER not in meta:  # written before: as images were read then
+            meta = {**meta, _ADDED_LATER: None}
         if meta.keys() != _KINDS.keys():
             unknown = [printable(repr(key)[:60]) for key in meta if key not in _KINDS]
             missing = [key for key in _KINDS if key not in meta]
@@ -118,7 +126,8 @@ class ImageTransform:
             )
         _check_values(meta, source)
         numbers = {key: tuple(map(float, meta[key])) for key in ("mean", "std")}
-        return cls(**{**meta, **numbers, "size": tuple(meta["size"])})
+        background = None if meta[_ADDED_LATER] is None else tuple(meta[_ADDED_LATER])
+        return cls(**{**meta, **numbers, "size": tuple(meta["size"]), _ADDED_LATER: background})
 
     def _resized(self, image: "Image") -> "Image":
         from PIL import Image
@@ -169,6 +178,14 @@ def _are_numbers(value: Any) -> bool:
     )
 
 
+def _is_colour(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(number) is int and 0 <= number <= 255 for number in value)
+    )
+
+
 _FLAG = Kind("true or false", lambda value: isinstance(value, bool))
 _NUMBERS = Kind("a list of finite numbers, one per channel", _are_numbers)
 _KINDS = {
@@ -187,7 +204,10 @@ _KINDS = {
         f"one of {', '.join(INTERPOLATIONS)}",
         lambda value: isinstance(value, str) and value in INTERPOLATIONS,
     ),
+    "background": Kind("[red, green, blue] of 0 to 255, or null", _is_colour),
 }
+_ADDED_LATER = "background"
+_MAY_BE_NULL = ("resize", "background")
 
 
 def _check_values(meta: Mapping[str, Any], source: str) -> None:
@@ -201,7 +221,7 @@ def _check_values(meta: Mapping[str, Any], source: str) -> None:
     except ValueError as error:
         raise Refused(str(error)) from error
     for key in _KINDS:
-        if meta[key] is None and key != "resize":
+        if meta[key] is None and key not in _MAY_BE_NULL:
             raise Refused(f"{source}: {key} must be {_KINDS[key].words}, got null")
     _check_normalisation(meta, source)
     if meta["resize"] is not None and meta["resize"] < max(meta["size"]):

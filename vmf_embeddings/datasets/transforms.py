@@ -12,6 +12,7 @@ from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
 from vmf_embeddings.datasets.autoaugment import FILL
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, ReverseChannels
+from vmf_embeddings.untrusted.image_pixels import WHITE, Colour
 
 # Eigenvalues and eigenvectors of the covariance of ImageNet's RGB values in [0, 1]; a row of
 # COLOUR_AXES is a channel, a column an eigenvector.
@@ -167,6 +168,7 @@ def build_transform(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
+    background: Colour | None = WHITE,
 ) -> Callable[[Any], Tensor]:
     """The transform of RGB Pillow images of any size.
 
@@ -180,12 +182,16 @@ def build_transform(
         mean: per channel, of values in [0, 1].
         std: per channel, > 0.
         bgr: whether the channels are reversed after normalising.
+        background: see `ImageTransform`; used where the transform is that of the evaluation, the
+            others take images that are RGB.
 
     Returns:
         A picklable callable that gives float32 [3, image_size, image_size].
     """
     if not augment or recipe.crop == "centre":
-        return evaluation_transform(recipe, image_size=image_size, mean=mean, std=std, bgr=bgr)
+        return evaluation_transform(
+            recipe, image_size=image_size, mean=mean, std=std, bgr=bgr, background=background
+        )
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision import transforms
 
@@ -221,6 +227,7 @@ def evaluation_transform(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
+    background: Colour | None = WHITE,
 ) -> ImageTransform:
     """Resize as the recipe says, then centre crop; for the arguments see `build_transform`."""
     return ImageTransform(
@@ -230,6 +237,7 @@ def evaluation_transform(
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         bgr=bgr,
+        background=background,
     )
 
 

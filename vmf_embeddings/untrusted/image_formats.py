@@ -30,7 +30,11 @@ _OTHERS = (
     ((b"\x89HDF",), "an HDF5 file", "save its images one by one as PNG"),
     ((b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"Rar!"), "an archive", "extract it"),
     ((b"\x93NUMPY",), "a NumPy array", "save it as PNG"),
-    ((b"\0\0\x01\xba", b"\0\0\x01\xb3", b"RIFF"), "a video or sound", "save frames as images"),
+    ((b"\0\0\x01\xba", b"\0\0\x01\xb3"), "a video", "save its frames as images"),
+    ((b"II*\0", b"MM\0*"), "a TIFF with pixels that Pillow does not read", "save it with 8 bits"),
+    ((b"\xff\xd8\xff",), "a damaged JPEG", "copy or download it again"),
+    ((b"\x89PNG",), "a damaged PNG", "copy or download it again"),
+    ((b"GIF8",), "a damaged GIF", "copy or download it again"),
     ((b"II\x1a\0\0\0HEAPCCDR", b"FUJIFILMCCD-RAW"), "a raw photograph", _CONVERT),
 )
 _BRANDS = {  # of files that begin with an `ftyp` box

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.image_formats import not_an_image, readable_formats
+from vmf_embeddings.untrusted.image_values import note_values
 from vmf_embeddings.untrusted.refused import Refused
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def opened(path: str | Path, most_pixels: int | None = None) -> Iterator["Image"
             image = _opened(stream, most_pixels)
             check_size(image.size, n_bytes, most_pixels)
             _check_inner(image, stream)
-            _halve_transparency(image)
+            note_values(image)
         yield image
 
 
@@ -268,14 +269,6 @@ def _check_inner(image: "Image", stream: BinaryIO) -> None:
         stream.seek(at)
         if head == b"BLP1\0\0\0\0":
             raise Refused("textures that hold a JPEG are not read; convert it to PNG")
-
-
-def _halve_transparency(image: "Image") -> None:
-    """Makes the transparent colour of a 16-bit RGB file that of its upper 8 bits, as its pixels."""
-    colour = image.info.get("transparency")
-    tile = getattr(image, "tile", None)
-    if isinstance(colour, tuple) and tile and str(tile[0][3]).find("16") >= 0:
-        image.info["transparency"] = tuple(int(value) >> 8 for value in colour)
 
 
 def inside(path: str | Path, folders: Iterable[str | Path]) -> Path | None:

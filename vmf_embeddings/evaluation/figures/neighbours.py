@@ -22,6 +22,7 @@ from vmf_embeddings.evaluation.figures.style import (
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.search import NearestSearch
+from vmf_embeddings.untrusted.image_pixels import convert_mode
 from vmf_embeddings.untrusted.images import inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
@@ -181,12 +182,10 @@ def _permitted(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -
 
 def _thumbnail(path: Path) -> np.ndarray:
     """The central square of an image file, [T, T, 3] in [0, 1]."""
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
-    image = read_image(path)
-    is_16_bit = image.mode.startswith("I;16")  # Pillow would clip these values to white
-    image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if is_16_bit else image
-    square = ImageOps.fit(image.convert("RGB"), (_THUMBNAIL, _THUMBNAIL))
+    image = convert_mode(read_image(path), "RGB")
+    square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL))
     return np.asarray(square, dtype=np.float32) / 255
 
 
