@@ -180,3 +180,114 @@ def test_a_bare_pickle_is_refused_without_running_its_code(tmp_path):
 def test_objects_cannot_be_put_in():
     with pytest.raises(ValueError, match="Python objects"):
         EmbeddingFile(np.ones((2, 2)), np.zeros(2), examples=np.array([{}, {}], dtype=object))
+
+
+ROWS = np.eye(4, 3) + 1
+
+
+def written(tmp_path, **arrays):
+    """An embedding file of four rows, with some arrays replaced."""
+    path = tmp_path / "toy_test.npz"
+    np.savez(path, **{"embeddings": ROWS, "ids": [0, 1, 0, 1], "temp": 1.0, **arrays})
+    return path
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([5, 7, 5, 7], np.uint8),
+        np.array([5, 7, 5, 7], ">i4"),
+        np.array([5.0, 7.0, 5.0, 7.0], np.float16),
+        np.array(["5", "7", "5", "7"]),
+        np.array([b"5", b"7", b"5", b"7"]),
+    ],
+)
+def test_whole_numbers_of_any_type_are_the_class_numbers(tmp_path, ids):
+    assert load_embeddings(written(tmp_path, ids=ids)).ids.tolist() == [5, 7, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (np.array(["cat", "ant", "cat", "ant"]), ["ant", "cat"]),
+        (np.array(["é".encode(), b"a", "é".encode(), b"a"]), ["a", "é"]),
+        (np.array(["01", "1", "01", "1"]), ["01", "1"]),
+        (np.array([True, False, True, False]), ["False", "True"]),
+        (np.array([2**40, -1, 2**40, -1]), ["-1", str(2**40)]),
+    ],
+)
+def test_labels_of_other_types_are_numbered_and_named(tmp_path, ids, names):
+    file = load_embeddings(written(tmp_path, ids=ids))
+    assert file.meta["class_names"] == names
+    shown = [label.decode() if isinstance(label, bytes) else str(label) for label in ids.tolist()]
+    assert [names[number] for number in file.ids] == shown
+
+
+def test_names_of_classes_are_numbered_as_meta_orders_them(tmp_path):
+    meta = np.array(json.dumps({"class_names": ["wolf", "cat", "ant"]}))
+    path = written(tmp_path, ids=np.array(["cat", "wolf", "cat", "wolf"]), meta=meta)
+    assert load_embeddings(path).ids.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"ids": [0, 1, 0.5, 1]}, "ids: row 2 .*0.5"),
+        ({"ids": [0, 1, np.nan, 1]}, "ids: row 2 .*nan"),
+        ({"ids": np.array(["a", "", "a", "b"])}, "ids: row 1 .*empty"),
+        ({"is_query": np.array(["True", "False"] * 2)}, "is_query must be .*row 0 .*'True'"),
+        ({"is_gallery": [0, 1, 2, 1]}, "is_gallery must be .*row 2 .*is 2"),
+        ({"is_gallery": [0, 1, np.nan, 1]}, "is_gallery must be .*row 2 .*is nan"),
+        ({"embeddings": np.where(ROWS == 2, np.nan, ROWS)}, "embeddings has NaN in row 0 .*3 of 4"),
+        ({"embeddings": np.where(ROWS == 2, -np.inf, ROWS)}, "embeddings has infinity in row 0"),
+        ({"embeddings": ROWS * 1e300}, "beyond float32"),
+        ({"embeddings": ROWS * 1j}, "dtype complex128, not numbers"),
+        ({"embeddings": ROWS.astype(np.float16).view("V2")}, "bfloat16.*float32"),
+        ({"embeddings": ROWS[:0], "ids": [0][:0]}, "is empty"),
+        ({"logits": [[0, 1], [1, np.nan], [0, 1], [0, 1]]}, "logits has NaN in row 1"),
+        ({"logits": [[0, 1], [1, np.inf], [0, 1], [0, 1]]}, "logits has infinity in row 1"),
+        ({"logits": np.ones((4, 2)), "ids": np.array(list("abab"))}, "which column of logits"),
+        ({"weights": [[1, np.nan, 1]]}, "class_weights has NaN in row 0"),
+        ({"temp": np.nan}, "temp must be a number above 0"),
+        ({"temp": 0.0}, "temp must be a number above 0"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value[:30],
+)
+def test_values_that_mean_nothing_are_refused_with_file_key_and_row(tmp_path, arrays, said):
+    path = written(tmp_path, **arrays)
+    with pytest.raises(ValueError, match=said) as caught:
+        load_embeddings(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "f8", ">f8", "i1", ">i8", "u2", "g", "?"])
+@pytest.mark.parametrize("order", "CF")
+def test_numbers_of_any_type_and_order_are_the_same_rows(tmp_path, dtype, order):
+    rows = np.array([[0, 1, 1], [1, 0, 0], [1, 1, 0], [0, 0, 1]]).astype(dtype, order=order)
+    found = load_embeddings(written(tmp_path, embeddings=rows)).embeddings
+    assert found.dtype == np.float32 and found.flags.c_contiguous
+    assert found.tolist() == rows.astype(float).tolist()
+
+
+def test_flags_are_booleans_or_0_and_1(tmp_path):
+    for flags in ([0, 1, 1, 0], [0.0, 1.0, 1.0, 0.0], np.array([0, 1, 1, 0], bool)):
+        assert load_embeddings(written(tmp_path, is_query=flags)).is_query.tolist() == [0, 1, 1, 0]
+
+
+def test_logits_may_rule_a_class_out_by_minus_infinity(tmp_path):
+    logits = np.array([[0, -np.inf]] * 4)
+    assert load_embeddings(written(tmp_path, logits=logits)).logits[0, 1] == -np.inf
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_called_truncated(tmp_path, save, kept):
+    path = tmp_path / "toy_test.npz"
+    save(path, embeddings=np.ones((50, 8)), ids=np.zeros(50))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(ValueError, match="toy_test.npz .*truncated"):
+        load_embeddings(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match="is empty"):
+        load_embeddings(path)

@@ -12,10 +12,17 @@ from typing import Any
 
 import numpy as np
 
-from vmf_embeddings.untrusted.arrays import NUMBERS, TEXTS, read_npz
+from vmf_embeddings.embeddings.labels import integer_labels
+from vmf_embeddings.embeddings.values import (
+    as_flags,
+    as_float32,
+    refuse_not_finite,
+    rows_of_classes,
+)
+from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, read_npz
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
-from vmf_embeddings.untrusted.records import META, MOST_CLASSES, check_record
+from vmf_embeddings.untrusted.records import META, check_record
 
 SCHEMA = 1
 _KEY_OF_FIELD = {
@@ -30,21 +37,16 @@ _KEY_OF_FIELD = {
     "is_query": "is_query",
     "is_gallery": "is_gallery",
 }
-_DTYPE_OF_FIELD = {
-    "embeddings": np.float32,
-    "ids": np.int64,
-    "class_weights": np.float32,
-    "logits": np.float32,
-    "original_ids": np.int64,
-    "pictures": np.uint8,
-    "paths": np.str_,
-    "is_query": np.bool_,
-    "is_gallery": np.bool_,
-}
+_FLOATS = ("embeddings", "class_weights", "logits")
+_FLAGS = ("is_query", "is_gallery")
+_DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
+_ANY = f"{NUMBERS}{TEXTS}{BYTES}"
 _KINDS_OF_KEY = {
-    **dict.fromkeys(("embeddings", "weights", "logits", "examples", "temp"), NUMBERS),
-    **dict.fromkeys(("ids", "original_ids", "pictures", "is_query", "is_gallery"), NUMBERS),
-    **dict.fromkeys(("paths", "meta"), TEXTS),
+    **dict.fromkeys(
+        ("embeddings", "weights", "logits", "examples", "temp", "pictures", "original_ids"), NUMBERS
+    ),
+    **dict.fromkeys(("ids", *_FLAGS), _ANY),  # of a wrong type: refused with the row
+    **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
 }
 _ONE_ROW_PER_ITEM = tuple(name for name in _KEY_OF_FIELD if name != "class_weights")
 
@@ -55,7 +57,8 @@ class EmbeddingFile:
 
     Args:
         embeddings: [N, D] float32, as `Method.embed` returns them (vMF: norm = concentration).
-        ids: [N] int64 class labels.
+        ids: [N] int64 class labels. Labels of other types are numbered: as `class_names` of meta
+            name them, else in sorted order, which `class_names` then has.
         temperature: exp(tau) = 1 / beta, > 0; 1.0 where the method has no temperature.
         class_weights: [C, D] float32, or None where the method has no class weights.
         logits: [N, C] or [N, S, C] (S draws per item) float32; None for open sets.
@@ -85,8 +88,11 @@ class EmbeddingFile:
     def __post_init__(self) -> None:
         for name in _KEY_OF_FIELD:
             value = getattr(self, name)
-            if value is not None:
+            if value is not None and name != "ids":
                 object.__setattr__(self, name, _as_array(name, value))
+        ids, meta = _numbered(self.ids, self.meta, has_logits=self.logits is not None)
+        object.__setattr__(self, "ids", ids)
+        object.__setattr__(self, "meta", meta)
         _check_shapes(self)
 
     @property
@@ -98,14 +104,41 @@ class EmbeddingFile:
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:
-    wanted = _DTYPE_OF_FIELD.get(name)
     given = np.asarray(value)
-    if wanted is np.int64 and given.dtype.kind == "f" and not np.isfinite(given).all():
-        raise ValueError(f"{name} must be whole numbers, got NaN or infinity")
-    array = np.asarray(given, dtype=wanted)
-    if array.dtype == object:
+    if given.dtype == object:
         raise ValueError(f"{name} must be an array of numbers or text, got Python objects")
-    return array
+    if name in _FLAGS:
+        return as_flags(given, name)
+    if name == "original_ids":
+        return integer_labels(given, place=f"{name}: row {{}}".format)[0]
+    if name in _FLOATS:
+        if given.dtype.kind not in NUMBERS:
+            raise ValueError(f"{name} must be numbers, got {given.dtype}")
+        return as_float32(given, name)
+    if name == "paths" and given.dtype.kind == "S":
+        given = np.char.decode(given, "utf-8", "surrogateescape")
+    return np.asarray(given, dtype=_DTYPE_OF_FIELD.get(name))
+
+
+def _numbered(
+    ids: Any, meta: dict[str, Any] | None, *, has_logits: bool
+) -> tuple[np.ndarray, dict[str, Any] | None]:
+    """Class numbers [N] of labels of any type, and the meta data with the names of the classes."""
+    given = np.asarray(ids)
+    if given.shape == (0,):
+        return np.zeros(0, dtype=np.int64), meta
+    numbers, names = integer_labels(given, place="ids: row {} (counted from 0)".format)
+    if names is None:
+        return numbers, meta
+    known = (meta or {}).get("class_names")
+    if known is not None:
+        return rows_of_classes(np.array(names)[numbers], known), meta
+    if has_logits:
+        raise ValueError(
+            f"ids are names ({', '.join(names[:3])}, …), and nothing says which column of logits "
+            "is whose: write class numbers, or class_names in the order of the columns into meta"
+        )
+    return numbers, {"schema": SCHEMA, **(meta or {}), "class_names": names}
 
 
 def _check_shapes(file: EmbeddingFile) -> None:
@@ -171,8 +204,8 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not an npz archive, lacks a key, holds Python objects, states sizes that
-            it does not have, has a value of the wrong type in meta, or arrays of contradictory
-            shapes.
+            it does not have, has a value of the wrong type in meta, labels that name no class,
+            numbers that are not finite, or arrays of contradictory shapes.
     """
     path = Path(path)
     if not path.exists():
@@ -180,7 +213,10 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
             f"no embedding file {path}; write it with: "
             f"python -m vmf_embeddings.main mode=get_embeddings run={path.parent}"
         )
-    arrays = _read_arrays(path)
+    try:
+        arrays = read_npz(path, _KINDS_OF_KEY)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as an embedding file: {error}") from error
     for key in ("embeddings", "ids"):
         if key not in arrays:
             raise ValueError(
@@ -191,32 +227,21 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
         file = EmbeddingFile(
             **fields, temperature=_temperature(arrays.get("temp")), meta=_meta(arrays.get("meta"))
         )
-        _check_ranges(file)
+        check_values(file)
         return file
     except ValueError as error:
-        raise ValueError(f"{path}: {error}; was it written by this version?") from error
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The known arrays of the archive; unknown ones are not read."""
-    try:
-        return read_npz(path, _KINDS_OF_KEY)
-    except ValueError as error:
-        raise ValueError(
-            f"{path} cannot be read as an embedding file ({error}). Python objects are refused, "
-            "for reading them could run code; write the file again with mode=get_embeddings"
-        ) from error
-
-
-def _check_ranges(file: EmbeddingFile) -> None:
-    """Raise ValueError for empty arrays, and for class numbers that are out of range."""
-    for name in ("embeddings", "class_weights", "logits"):
+def check_values(file: EmbeddingFile) -> None:
+    """Raise ValueError for empty arrays, numbers that are not finite, and contradictory classes."""
+    for name in _FLOATS:
         array = getattr(file, name)
         if array is not None and array.size == 0:
             raise ValueError(f"{name} {list(array.shape)} is empty")
-    least, most = int(file.ids.min()), int(file.ids.max())
-    if least < 0 or most >= MOST_CLASSES:
-        raise ValueError(f"ids must be class numbers from 0 to {MOST_CLASSES}, got {least}, {most}")
+        if array is not None:
+            refuse_not_finite(array, name, allow_minus_infinity=name == "logits")
+    most = int(file.ids.max())
     if file.logits is not None and not file.open_set and most >= file.logits.shape[-1]:
         raise ValueError(
             f"ids go up to {most}, logits {list(file.logits.shape)} have fewer classes"
@@ -229,7 +254,10 @@ def _temperature(array: np.ndarray | None) -> float:
         return 1.0
     if array.size != 1:
         raise ValueError(f"temp must hold one number, got shape {list(array.shape)}")
-    return float(array.reshape(-1)[0])
+    value = float(array.reshape(-1)[0])
+    if not 0 < value < np.inf:
+        raise ValueError(f"temp must be a number above 0 (the temperature), got {value}")
+    return value
 
 
 def _meta(array: np.ndarray | None) -> dict[str, Any] | None:
@@ -237,7 +265,12 @@ def _meta(array: np.ndarray | None) -> dict[str, Any] | None:
         return None
     if array.shape != ():
         raise ValueError(f"meta must be one text, got shape {list(array.shape)}")
-    meta = parse_json_object(str(array), "meta")
+    text = array.item()
+    try:
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        raise ValueError(f"meta is not UTF-8 text ({error.reason})") from error
+    meta = parse_json_object(text, "meta")
     check_record(meta, META, "meta")
     schema = meta.get("schema")
     if schema is not None and schema > SCHEMA:

@@ -91,6 +91,7 @@ def score(
     confidence = correct = found = shots = spaces = None
     file = evaluated.file
     if file.logits is not None and not file.open_set:
+        _refuse_unknown_classes(file.ids)
         predicted = probabilities(file.logits)
         confidence, guess = predicted.max(1)
         correct = guess == torch.from_numpy(file.ids)
@@ -110,6 +111,16 @@ def score(
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     without = None if found is None else found.n_without_positive
     return Scores(sections, confidence, correct, without, shots, spaces)
+
+
+def _refuse_unknown_classes(ids: Any) -> None:
+    """Refuses negative classes in a closed set, of which no column of logits is."""
+    if ids.min() < 0:
+        row = int((ids < 0).argmax())
+        raise ValueError(
+            f"ids must be class numbers from 0 where there are logits; row {row} (counted from 0) "
+            f"is {ids[row]}. Leave such rows out"
+        )
 
 
 def rows_to_compare(evaluated: EvaluatedFile) -> Tensor:

@@ -19,6 +19,13 @@ from typing import BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from vmf_embeddings.untrusted.contents import (
+    LONGEST_HEAD,
+    header_cut,
+    truncated,
+    why_no_archive,
+    why_no_array,
+)
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.text import printable
 
@@ -26,7 +33,8 @@ FLOOR = 64 * 2**20  # bytes that any archive may unpack to
 # float32 copies of small images, mostly black, shrink to a fiftieth; deflate can reach a thousandth
 MOST_EXPANSION = 50
 MOST_MEMBERS = 1000
-NUMBERS, TEXTS = "biuf", "U"  # kinds of dtypes: plain numbers, and text of a fixed length
+# kinds of dtypes: plain numbers, text of a fixed length, bytes of a fixed length
+NUMBERS, TEXTS, BYTES = "biuf", "U", "S"
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _ENCRYPTED = 0x1
 # what evaluating a literal raises, beside ValueError
@@ -38,7 +46,7 @@ def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarra
 
     Args:
         path: of the `.npz`, stored or compressed.
-        wanted: key -> kinds of dtype that it may have, of `NUMBERS` and `TEXTS`.
+        wanted: key -> kinds of dtype that it may have, of `NUMBERS`, `TEXTS` and `BYTES`.
 
     Returns:
         key -> array, for the selected keys that the archive has.
@@ -54,14 +62,27 @@ def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarra
                 members = _members(archive, wanted)
                 _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
                 return {key: _read(archive, one, wanted[key]) for key, one in members.items()}
-        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
-        except (zlib.error, struct.error) as error:
-            raise ValueError(f"the archive is damaged: {printable(error)}") from error
+        except (zipfile.BadZipFile, zlib.error, struct.error) as error:
+            raise ValueError(_why_unreadable(stream, error)) from error
+
+
+def _why_unreadable(stream: BinaryIO, error: Exception) -> str:
+    """What to say of a file that `zipfile` cannot read."""
+    if not zipfile.is_zipfile(stream):
+        stream.seek(0)
+        return why_no_archive(stream.read(LONGEST_HEAD), os.fstat(stream.fileno()).st_size)
+    return f"the zip archive is damaged ({printable(error)}): copy or write the file again"
 
 
 def _members(archive: zipfile.ZipFile, wanted: Mapping[str, str]) -> dict[str, zipfile.ZipInfo]:
     """The archive's entries of the wanted keys, after all names were looked at."""
+    return {key: entry for key, entry in _entries(archive).items() if key in wanted}
+
+
+def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Key -> entry of all arrays; refuses names of files in folders, and names that come twice."""
     entries = archive.infolist()
     if len(entries) > MOST_MEMBERS:
         raise ValueError(f"{len(entries)} arrays, at most {MOST_MEMBERS} are expected")
@@ -73,7 +94,7 @@ def _members(archive: zipfile.ZipFile, wanted: Mapping[str, str]) -> dict[str, z
         if key in found:
             raise ValueError(f"two arrays are called {key!r}")
         found[key] = entry
-    return {key: entry for key, entry in found.items() if key in wanted}
+    return found
 
 
 def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
@@ -102,37 +123,50 @@ def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> np.ndarray:
+    name = repr(entry.filename)
     with archive.open(entry) as stream:
-        _check_header(stream, entry, kinds)
+        size = _check_header(stream, name, kinds)
+        if size != entry.file_size:
+            raise ValueError(
+                f"{name} holds {entry.file_size} bytes, the shape that it claims takes {size}"
+            )
     with archive.open(entry) as stream:
         array = npy.read_array(stream, allow_pickle=False)
-    _check_characters(array, entry.filename)
+    _check_characters(array, name)
     return array
 
 
-def _check_header(stream: BinaryIO, entry: zipfile.ZipInfo, kinds: str) -> None:
-    """Compare the size in an array's header with the size of its entry."""
+def _check_header(stream: BinaryIO, name: str, kinds: str) -> int:
+    """Reads an array's header, refuses what is not wanted; returns header and data in bytes."""
     version = npy.read_magic(stream)
     if version not in _READERS:
-        raise ValueError(f"{entry.filename!r} has npy version {version}; 1.0 and 2.0 are read")
+        raise ValueError(f"{name} has npy version {version}; 1.0 and 2.0 are read")
     try:
         shape, _, dtype = _READERS[version](stream)
     except _BAD_HEADER as error:
-        raise ValueError(f"{entry.filename!r} has no usable npy header") from error
-    if dtype.hasobject:
-        raise ValueError(f"{entry.filename!r} holds Python objects")
-    if dtype.kind not in kinds:
-        raise ValueError(f"{entry.filename!r} has dtype {str(dtype)[:40]}, not numbers or text")
-    if dtype.itemsize == 0:  # of these, no bytes would say that there are billions
-        raise ValueError(f"{entry.filename!r} claims texts of no characters")
+        raise ValueError(f"{name} has no usable npy header") from error
+    _check_dtype(dtype, name, kinds)
     if any(isinstance(n, bool) or n < 0 for n in shape):
-        raise ValueError(f"{entry.filename!r} claims the shape {shape}")
-    size = stream.tell() + math.prod(shape) * dtype.itemsize
-    if size != entry.file_size:
+        raise ValueError(f"{name} claims the shape {shape}")
+    return stream.tell() + math.prod(shape) * dtype.itemsize
+
+
+def _check_dtype(dtype: np.dtype, name: str, kinds: str) -> None:
+    if dtype.hasobject:
         raise ValueError(
-            f"{entry.filename!r} holds {entry.file_size} bytes, the shape {list(shape)} of "
-            f"{dtype} that it claims takes {size}"
+            f"{name} holds Python objects. Python objects are refused, for reading them could run "
+            "code; write numbers or text instead, as np.asarray(values, dtype=str)"
         )
+    if dtype.kind == "V" and dtype.itemsize == 2 and "f" in kinds:  # NumPy has no bfloat16
+        raise ValueError(
+            f"{name} has dtype {dtype}, perhaps bfloat16, which NumPy does not store; write it as "
+            "float32"
+        )
+    if dtype.kind not in kinds:
+        wanted = [w for w, of in (("numbers", NUMBERS), ("text", TEXTS)) if set(of) & set(kinds)]
+        raise ValueError(f"{name} has dtype {str(dtype)[:40]}, not {' or '.join(wanted)}")
+    if dtype.itemsize == 0:  # of these, no bytes would say that there are billions
+        raise ValueError(f"{name} claims texts of no characters")
 
 
 def npz_keys(path: str | Path) -> list[str]:
@@ -145,9 +179,12 @@ def npz_keys(path: str | Path) -> list[str]:
     with open_regular(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
-                return [name.removesuffix(".npy") for name in archive.namelist()[:MOST_MEMBERS]]
-        except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error) as error:
-            raise ValueError(f"{path} is no .npz archive: {printable(error)}") from error
+                return list(_entries(archive))
+        except (ValueError, OSError, EOFError, RuntimeError) as error:
+            raise ValueError(f"{path} is no usable .npz archive: {printable(error)}") from error
+        except (zipfile.BadZipFile, struct.error) as error:
+            why = _why_unreadable(stream, error)
+            raise ValueError(f"{path} is no usable .npz archive: {why}") from error
 
 
 def read_npy(path: str | Path, kinds: str) -> np.ndarray:
@@ -155,25 +192,45 @@ def read_npy(path: str | Path, kinds: str) -> np.ndarray:
 
     Args:
         path: of the file.
-        kinds: kinds of dtype that it may have, of `NUMBERS` and `TEXTS`.
+        kinds: kinds of dtype that it may have, of `NUMBERS`, `TEXTS` and `BYTES`.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, claims another size than it has, or holds another kind of
-            values, such as Python objects.
+        ValueError: it is no such file, is truncated, claims another size than it has, or holds
+            another kind of values, such as Python objects.
     """
-    open_regular(path).close()  # no pipe, no device
     try:
+        _check_npy(path, kinds)
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, PermissionError):
+        raise
     except (ValueError, OSError, EOFError, *_BAD_HEADER) as error:
         raise ValueError(f"{path} is no usable .npy file: {printable(error)}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in kinds:
-        held = array.dtype if isinstance(array, np.ndarray) else "several arrays"
-        raise ValueError(f"{path} holds {str(held)[:40]}, expected numbers or text")
-    if array.dtype.itemsize == 0:  # of these, no bytes would say that there are billions
-        raise ValueError(f"{path} claims texts of no characters")
     _check_characters(array, str(path))
     return array
+
+
+def _check_npy(path: str | Path, kinds: str) -> None:
+    """Compares what the header of an `.npy` claims with the size of the file."""
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        head = stream.read(LONGEST_HEAD)
+        if not head.startswith(b"\x93NUMPY") or len(head) < npy.MAGIC_LEN:
+            raise ValueError(why_no_array(head, size))
+        stream.seek(0)
+        try:
+            expected = _check_header(stream, "the array", kinds)
+        except ValueError as error:
+            if "EOF" in str(error):
+                raise ValueError(header_cut(size)) from error
+            raise
+    if expected == 0 or size < expected:
+        raise ValueError(truncated("the shape that its header claims", expected, size))
+    if size > expected:
+        raise ValueError(
+            f"{size - expected:,} bytes follow the array that its header claims: it holds several "
+            "arrays or is damaged; write one array with np.save"
+        )
 
 
 def _check_characters(array: np.ndarray, name: str) -> None:
