@@ -6,6 +6,7 @@ from tests.datasets.images import draw
 from vmf_embeddings.datasets.folder import Folder
 
 OPTIONS = {
+    "layout": "auto",
     "open_set": None,
     "valid_share": 0.2,
     "test_share": 0.25,

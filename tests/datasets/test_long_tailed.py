@@ -234,7 +234,8 @@ def images(tmp_path_factory):
 
 
 def folder(root, **changes):
-    params = {"open_set": False, "valid_share": 0.2, "test_share": 0.3, "image_size": 16}
+    params = {"layout": "auto", "open_set": False, "valid_share": 0.2, "test_share": 0.3}
+    params |= {"image_size": 16}
     params |= {"augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3, "margin_warmup_epochs": 0}
     return Folder(root, **params | changes)
 

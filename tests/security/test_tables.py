@@ -49,8 +49,8 @@ def test_folders_whose_names_deceive_are_refused(tmp_path, name):
     (tmp_path / name).mkdir()
     write(tmp_path / name / "a.png", b"x")
     folder = Folder(
-        tmp_path, open_set=None, valid_share=0.1, test_share=0.1, image_size=8, augment="none",
-        mean=(0, 0, 0), std=(1, 1, 1), margin_warmup_epochs=0,
+        tmp_path, layout="auto", open_set=None, valid_share=0.1, test_share=0.1, image_size=8,
+        augment="none", mean=(0, 0, 0), std=(1, 1, 1), margin_warmup_epochs=0,
     )  # fmt: skip
     with pytest.raises(ValueError, match="control characters"):
         folder.check()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.folder import SUFFIXES
 from vmf_embeddings.datasets.prepare.sop import read_table
 from vmf_embeddings.datasets.prepare.source import UserMistake
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
+from vmf_embeddings.untrusted.image_formats import is_picture, readable_suffixes
 
 
 def first_and_second_half(root: Path, names: list[str]) -> dict[str, Rows]:
@@ -33,7 +33,7 @@ def first_and_second_half(root: Path, names: list[str]) -> dict[str, Rows]:
         if not images_of_class:
             raise ValueError(
                 f"no images in {root / 'images' / name}; expected files that end in "
-                f"{' '.join(SUFFIXES)}"
+                f"{' '.join(readable_suffixes())}"
             )
         files[split] += [f"images/{name}/{image}" for image in images_of_class]
         labels[split] += [label] * len(images_of_class)
@@ -52,11 +52,7 @@ def class_folders(root: Path) -> list[str]:
 
 def _image_names(folder: Path) -> list[str]:
     """Sorted image names, without hidden files and macOS's metadata files (`._…`)."""
-    return sorted(
-        name
-        for name in os.listdir(folder)
-        if name.lower().endswith(SUFFIXES) and "._" not in name and not name.startswith(".")
-    )
+    return sorted(name for name in os.listdir(folder) if is_picture(name) and "._" not in name)
 
 
 def ebay_tables(tables: Path, images: Path) -> dict[str, Rows]:

@@ -1,25 +1,30 @@
 """User images in one folder per class, with or without train/valid/test folders above them."""
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.datasets.csv_table import SPLIT_WORDS, shares_no_class
-from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.class_spelling import refuse_other_spellings
+from vmf_embeddings.datasets.csv_table import shares_no_class
+from vmf_embeddings.datasets.folder_layout import LAYOUTS, FolderLayout, read_layout
+from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+from vmf_embeddings.untrusted.image_formats import readable_suffixes
 
 
 class Folder(ImageFileDataset):
     """`PATH/<class>/<image>`, or `PATH/{train,valid,test}/<class>/<image>`.
 
+    Split folders may have other usual names, in any case, see `split_names.SPLIT_WORDS`. With a
+    train folder alone, validation images are held out, and there is no test.
+
     Args:
         dataset_path: the folder, relative to the current directory.
+        layout: "auto" finds split folders by their names; "classes" takes every folder as a class.
         open_set: True for retrieval over new classes, False for classification. Without
             train/valid/test subfolders it also decides how splits are made: by whole classes (True)
             or by images of every class (False). None: True if the test (or valid) subfolder shares
@@ -30,6 +35,9 @@ class Folder(ImageFileDataset):
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -39,6 +47,7 @@ class Folder(ImageFileDataset):
         self,
         dataset_path: str | Path,
         *,
+        layout: str,
         open_set: bool | None,
         valid_share: float,
         test_share: float,
@@ -46,6 +55,9 @@ class Folder(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
+        background: Background,
+        max_pixels: int | None,
+        on_error: str,
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -54,10 +66,18 @@ class Folder(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         check_fraction("valid_share", valid_share)
         check_fraction("test_share", test_share)
+        if layout not in LAYOUTS:
+            raise ValueError(
+                f"dataset.params.layout is one of {', '.join(LAYOUTS)}, got {layout!r}"
+            )
+        self.layout = layout
         self.valid_share = valid_share
         self.test_share = test_share
         self._open_set = open_set
@@ -68,8 +88,14 @@ class Folder(ImageFileDataset):
         return shares_no_class(self.folder_rows) if self._open_set is None else self._open_set
 
     @cached_property
-    def class_files(self) -> dict[str, dict[str, list[str]]]:
-        """Split (or "" without subfolders) -> class -> sorted paths below `dataset_path`."""
+    def found(self) -> FolderLayout:
+        """Which folders are splits and classes, and what was passed over.
+
+        Raises:
+            FileNotFoundError: `dataset_path` is no folder.
+            ValueError: it holds no images, folders cannot be told apart, see `read_layout`, or a
+                class is spelled otherwise in another split.
+        """
         root = self.dataset_path
         if not root.is_dir():
             raise FileNotFoundError(
@@ -77,18 +103,20 @@ class Folder(ImageFileDataset):
                 f"{root}/train/<class>/<image>. Say where the images are with "
                 "dataset=folder dataset.params.dataset_path=PATH"
             )
-        children = _subfolders(root)
-        splits = [name for name in children if name.lower() in SPLIT_WORDS]
-        if "train" in children and len(splits) > 1:
-            found = {SPLIT_WORDS[name.lower()]: files_by_class(root, name) for name in splits}
-        else:
-            found = {"": files_by_class(root, "")}
-        if not any(found.values()):
+        found = read_layout(root, self.layout)
+        if not found.files:
+            left_out = "".join(f"; {each}" for each in found.passed_over.sentences)
             raise ValueError(
                 f"no images in class folders below {root}: expected {root}/<class>/<image> "
-                f"ending in {' '.join(SUFFIXES)}"
+                f"ending in {' '.join(readable_suffixes())}{left_out}"
             )
-        return {split: classes for split, classes in found.items() if classes}
+        refuse_other_spellings(found.files, str(root))
+        return found
+
+    @property
+    def class_files(self) -> dict[str, dict[str, list[str]]]:
+        """Split (or "" without subfolders) -> class -> sorted paths below `dataset_path`."""
+        return self.found.files
 
     @cached_property
     def folder_names(self) -> list[str]:
@@ -111,32 +139,12 @@ class Folder(ImageFileDataset):
 
     def _read_rows(self) -> dict[str, Rows]:
         rows = dict(self.folder_rows)
-        hold_out = hold_out_classes if self.open_set else hold_out_images
         if "" in rows:
             all_rows = rows.pop("")
-            held_out = hold_out(all_rows.labels, self.test_share)
+            held_out = hold_out(all_rows, self.test_share, by_class=self.open_set)
             rows |= {"train": all_rows.chosen(~held_out), "test": all_rows.chosen(held_out)}
-        if "train" in rows and "valid" not in rows:
-            held_out = hold_out(rows["train"].labels, self.valid_share)
+        if "valid" not in rows:
+            held_out = hold_out(rows["train"], self.valid_share, by_class=self.open_set)
             rows["valid"] = rows["train"].chosen(held_out)
             rows["train"] = rows["train"].chosen(~held_out)
         return rows
-
-
-def _subfolders(folder: Path) -> list[str]:
-    with os.scandir(folder) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def files_by_class(root: Path, split: str) -> dict[str, list[str]]:
-    """Class -> sorted image paths below `root`; the class folder may have subfolders."""
-    classes = {}
-    for name in _subfolders(root / split):
-        files = []
-        for folder, _, names in os.walk(root / split / name):
-            relative = os.path.relpath(folder, root)
-            wanted = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-            files += [os.path.join(relative, n) for n in wanted]
-        if files:
-            classes[name] = sorted(files)
-    return classes

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
-from vmf_embeddings.datasets.folder import files_by_class
+from vmf_embeddings.datasets.folder_layout import classes_below
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows
 
 TEST_FOLDERS = ("val_dir", "val")  # possible names of the official validation part
@@ -26,6 +27,9 @@ class ImageNet(ImageFileDataset):
         mean: per channel.
         std: per channel.
         views: augmented versions of each training image, see `Split.with_views`.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -41,6 +45,9 @@ class ImageNet(ImageFileDataset):
         mean: Sequence[float],
         std: Sequence[float],
         views: int,
+        background: Background,
+        max_pixels: int | None,
+        on_error: str,
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -49,6 +56,9 @@ class ImageNet(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:
@@ -72,7 +82,7 @@ class ImageNet(ImageFileDataset):
                 f"{root}/train/<class>/<image>. Say where ImageNet lies with "
                 "dataset=imagenet dataset.params.dataset_path=PATH"
             )
-        found = {"train": files_by_class(root, "train"), "test": files_by_class(root, test)}
+        found = {"train": classes_below(root, "train"), "test": classes_below(root, test)}
         for name, classes in found.items():
             if not classes:
                 raise ValueError(
