@@ -149,6 +149,11 @@ def names():
     return (*OURS, *(FAST if find_spec("timm") else ()))
 
 
+def all_names():
+    """The nets of the slow test."""
+    return (*OURS, *(TIMM if find_spec("timm") else ()))
+
+
 def of_process(rank, world, folder):
     return {name: learnt(name, rank, world) for name in names()}
 
@@ -178,10 +183,8 @@ def test_two_processes_compute_what_one_does(of_two_processes, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*OURS, *TIMM])
+@pytest.mark.parametrize("name", all_names())
 def test_more_families_in_more_processes_compute_what_one_does(of_several, name):
-    if name in TIMM:
-        pytest.importorskip("timm")
     for each in of_several["test_batch_statistics"]:
         assert_alike(each[name], alone(name))
 

@@ -109,15 +109,3 @@ def test_pass_over_augmented_items_is_the_same_whatever_the_workers():
         for n in (0, 2)
     ]
     assert torch.equal(*passes)
-
-
-def test_pairs_that_cannot_be_divided_evenly_are_refused_by_all_processes():
-    for rank in (0, 1):
-        sampler = Countdown()
-        sampler.pairs = True  # 4 rows, two pairs; then 3
-        batches = TrainBatches(FilesLike(), sampler, seed=3, rank=rank, world=2)
-        batches.split.in_memory = True
-        epoch = batches.epoch(0)
-        next(epoch)
-        with pytest.raises(ValueError, match=r"divide sampler\.batch_size"):
-            next(epoch)

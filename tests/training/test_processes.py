@@ -7,6 +7,7 @@ from torch import nn
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import TrainBatches
+from vmf_embeddings.training.embed import embed_split, local_batches
 from vmf_embeddings.training.optimizers import sharpness_aware
 from vmf_embeddings.training.processes import gather_rows, start
 from vmf_embeddings.training.step import step_for
@@ -37,6 +38,16 @@ class OneBatch(BatchSampler):
 
     def __iter__(self):
         yield torch.arange(ROWS)
+
+
+class Threes(BatchSampler):
+    """Batches of 3, 3 and 1 rows."""
+
+    def __len__(self):
+        return 3
+
+    def __iter__(self):
+        yield from torch.arange(ROWS).split(3)
 
 
 class Net(nn.Module):
@@ -91,8 +102,44 @@ def after_sharpness_aware_steps(rank, world):
     return {name: value.double() for name, value in net.state_dict().items()}
 
 
+class FewRows(Rows):
+    """The first rows only, as a split."""
+
+    def __init__(self, n):
+        super().__init__()
+        self.n = n
+
+    def __len__(self):
+        return self.n
+
+
+class Flat(nn.Module):
+    """Embeds a row as its first numbers."""
+
+    def embed(self, images):
+        return images.flatten(1)[:, :5]
+
+
+def embedded(rank, world):
+    """Embeddings of splits of 1, 2, 4 and 7 items, in batches of 2."""
+    accelerator, found = start(cpu=True), []
+    for n in (1, 2, 4, 7):
+        own = local_batches(FewRows(n), accelerator, batch_size=2, num_workers=0)
+        found.append(embed_split(Flat(), own, accelerator))
+    return found
+
+
+def epoch_of_three_batches(rank, world):
+    """Labels of the global batches, and the rows of this process in each, for seven in threes."""
+    batches = TrainBatches(Rows(), Threes(Rows().labels, seed=0), seed=0, rank=rank, world=world)
+    drawn = list(batches.epoch(0))
+    return [len(batches), *((len(b["ids"]), b["all_ids"].tolist(), w) for b, w in drawn)]
+
+
 def of_process(rank, world, folder):
     return {
+        "embedded": embedded(rank, world),
+        "threes": epoch_of_three_batches(rank, world),
         "gradients": gradients(rank, world),
         "rows": gather_rows(torch.arange(rank, 5, world) * 10, rank, world, 5),
         "sharpness_aware": after_sharpness_aware_steps(rank, world),
@@ -116,9 +163,26 @@ def test_sharpness_aware_steps_are_those_of_one_process(of_two_processes):
         assert_alike(each["sharpness_aware"], expected)
 
 
+def test_splits_smaller_than_the_number_of_processes_are_embedded_whole(of_two_processes):
+    for each in of_two_processes["test_processes"]:
+        for n, rows in zip((1, 2, 4, 7), each["embedded"], strict=True):
+            assert torch.equal(rows, Rows().x[:n].flatten(1)[:, :5])
+
+
+def test_a_last_batch_smaller_than_the_number_of_processes_joins_the_one_before(of_two_processes):
+    labels = Rows().labels.tolist()
+    for rank, each in enumerate(of_two_processes["test_processes"]):
+        n, first, second = each["threes"]
+        assert n == 2
+        assert first == (2 - rank, labels[:3], (2 - rank) * 2 / 3)
+        assert second == (2, labels[3:], 1.0)
+
+
 def test_rows_come_together_in_order_without_padding(of_two_processes):
     for each in of_two_processes["test_processes"]:
         assert each["rows"].tolist() == [0, 10, 20, 30, 40]
+        for n, rows in zip((1, 2, 4, 7), each["embedded"], strict=True):
+            assert torch.equal(rows, Rows().x[:n].flatten(1)[:, :5])
 
 
 @pytest.mark.slow
@@ -127,3 +191,5 @@ def test_more_processes_do_too(of_several):
         assert_alike(each["gradients"], gradients(0, 1))
         assert_alike(each["sharpness_aware"], after_sharpness_aware_steps(0, 1))
         assert each["rows"].tolist() == [0, 10, 20, 30, 40]
+        for n, rows in zip((1, 2, 4, 7), each["embedded"], strict=True):
+            assert torch.equal(rows, Rows().x[:n].flatten(1)[:, :5])

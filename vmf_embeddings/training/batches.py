@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.samplers.base import BatchSampler
+from vmf_embeddings.training.division import checked_sizes, joined
 from vmf_embeddings.training.seeding import epoch_seed
 from vmf_embeddings.training.threads import usable_cores
 from vmf_embeddings.untrusted.refused import Refused
@@ -56,7 +57,8 @@ class TrainBatches:
     """This process's part of the training batches of a split, epoch by epoch.
 
     A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes its rows rank,
-    rank + world, …, so that the result of a run does not depend on the number of processes.
+    rank + world, …, so that the result of a run does not depend on the number of processes. Only a
+    last batch with fewer rows than processes differs: it joins the one before.
 
     Args:
         split: split to read.
@@ -66,6 +68,9 @@ class TrainBatches:
         world: number of processes.
         num_workers: worker processes that load images, for splits that are not in memory. If the
             sampler learns after each step, none is used: workers would read batches in advance.
+
+    Raises:
+        Refused: the processes cannot divide a batch, see `checked_sizes`.
     """
 
     def __init__(
@@ -82,11 +87,12 @@ class TrainBatches:
         self.rank, self.world = rank, world
         self.current_epoch = 0
         self.pending: deque[Tensor] = deque()  # global batches drawn but not yet returned, in order
+        self.sizes = checked_sizes(sampler, world) if world > 1 else None
         workers = 0 if sampler.learns else num_workers
         self.loader = None if split.in_memory else self._loader(workers)
 
     def __len__(self) -> int:
-        return len(self.sampler)
+        return len(self.sampler) if self.sizes is None else len(self.sizes)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
         """This process's part of each batch of an epoch, and the weight of its mean loss.
@@ -112,17 +118,9 @@ class TrainBatches:
 
     def _local_indices(self) -> Iterator[Tensor]:
         """This process's rows of each global batch."""
-        for indices in self.sampler:
-            if len(indices) < self.world:
-                raise ValueError(
-                    f"a batch of {len(indices)} images cannot be divided among {self.world} "
-                    "processes: use larger batches or fewer processes"
-                )
-            if self.sampler.pairs and len(indices) % (2 * self.world):
-                raise ValueError(
-                    f"{len(indices) // 2} pairs of images cannot be divided evenly among "
-                    f"{self.world} processes: let their number divide sampler.batch_size"
-                )
+        drawn_ahead = self.world > 1 and not self.sampler.learns
+        batches = joined(self.sampler, self.world) if drawn_ahead else self.sampler
+        for indices in batches:
             self.pending.append(indices)
             yield indices[self.rank :: self.world]
 

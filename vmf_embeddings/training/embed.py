@@ -31,7 +31,10 @@ def local_batches(
         num_workers: worker processes that load images, for splits that are not in memory.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    return SequentialBatches(split, torch.arange(rank, len(split), world), batch_size, num_workers)
+    own = torch.arange(rank, len(split), world)
+    if len(own) == 0:  # fewer items than processes: `embed_split` drops what it did not ask for
+        own = torch.arange(1)
+    return SequentialBatches(split, own, batch_size, num_workers)
 
 
 @torch.no_grad()
@@ -55,7 +58,9 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
             images = batch["examples"].to(accelerator.device, non_blocking=True)
             rows.append(method.embed(images).float())
     method.train(was_training)
-    return gather_rows(torch.cat(rows), rank, world, len(batches.split))
+    n_total = len(batches.split)
+    own = torch.cat(rows)[: len(range(rank, n_total, world))]
+    return gather_rows(own, rank, world, n_total)
 
 
 def update_sampler_embeddings(

@@ -163,7 +163,7 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
         loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         losses[step] = loop.step(on_device, weight)
-        n_images += len(batch["ids"]) * loop.accelerator.num_processes
+        n_images += len(batch.get("all_ids", batch["ids"]))
         if bar.due():
             _refuse_non_finite(losses, epoch)
             bar.show(step + 1, float(losses[: step + 1].mean()), n_images)

@@ -26,6 +26,7 @@ from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.step import Step, step_for
 from vmf_embeddings.training.stored_state import load_weights, refuse_other_types, restore_part
 from vmf_embeddings.training.validate import metric_name
+from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +100,6 @@ def assemble(job: TrainingJob) -> Loop:
     )
     _log_splits(job, train, valid)
     job.sampler.configure(n_epochs=settings.epochs)
-    _prepare_method(job, train, accelerator)
-    warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
-    model, optimizer = _model_and_optimizer(job, accelerator)
     batches = TrainBatches(
         train,
         job.sampler,
@@ -110,6 +108,9 @@ def assemble(job: TrainingJob) -> Loop:
         world=accelerator.num_processes,
         num_workers=settings.num_workers,
     )
+    _prepare_method(job, train, accelerator)
+    warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
+    model, optimizer = _model_and_optimizer(job, len(batches), accelerator)
     valid_batches = _local_batches(valid, accelerator, settings)
     return Loop(
         method=method,
@@ -184,14 +185,14 @@ def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Paramet
     """Trainable parameters of the backbones that are frozen during the warm-up; [] without one.
 
     Raises:
-        ValueError: no other parameter is trainable.
+        Refused: no other parameter is trainable.
     """
     if not warmup_epochs:
         return []
     backbones = [p for arch in method.backbones for p in arch.backbone_parameters()]
     frozen = [p for p in backbones if p.requires_grad]
     if len(frozen) == sum(p.requires_grad for p in method.parameters()):
-        raise ValueError(
+        raise Refused(
             f"mode.warmup_epochs={warmup_epochs} leaves nothing to learn: this network has no "
             "embedding layer and the objective no parameters; use mode.warmup_epochs=0"
         )
@@ -199,13 +200,13 @@ def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Paramet
 
 
 def _model_and_optimizer(
-    job: TrainingJob, accelerator: Accelerator
+    job: TrainingJob, n_steps: int, accelerator: Accelerator
 ) -> tuple[nn.Module, AcceleratedOptimizer]:
     """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume."""
     settings, schedule = job.settings, job.schedule
     groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
-    schedule.attach(optimizer.optimizer, settings.epochs, len(job.sampler))
+    schedule.attach(optimizer.optimizer, settings.epochs, n_steps)
     if job.state is not None:
         restore(optimizer.optimizer, job.state["optimizer_state_dict"])
         _restore(schedule, job.state["scheduler_state_dict"], "schedule")

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.processes import gather_rows
 from vmf_embeddings.training.step import Batch, Step
+from vmf_embeddings.untrusted.refused import Refused
 
 Parameters = dict[str, Tensor]
 
@@ -185,7 +186,7 @@ def refuse_unsupported(method: Method, optimizer: torch.optim.Optimizer) -> None
 
 def _refuse_uneven_division(sampler: LearningSampler, world: int) -> None:
     if sampler.batch_size % world or sampler.meta_batch_size % world:
-        raise ValueError(
+        raise Refused(
             f"sampler.batch_size={sampler.batch_size} and sampler.meta_batch_size="
             f"{sampler.meta_batch_size} must be multiples of the {world} processes"
         )
