@@ -159,6 +159,7 @@ def main() -> None:
     os.environ[WANTS_TRACE] = wants_trace
     try:
         overrides.refuse_pickles(sys.argv[1:])
+        sys.argv[1:] = overrides.quoted(sys.argv[1:])
         overrides.refuse_before_composing(sys.argv[1:])
         composition.install()
         run()

@@ -4,6 +4,7 @@ Such files may choose options and values. The node `hydra` decides what runs, wh
 written and what the environment is: only this package and the command line may set it.
 """
 
+import functools
 import re
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.cli import output_folders
+from vmf_embeddings.cli import output_folders, texts_in_files
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.plain import refuse_functions
 from vmf_embeddings.untrusted.refused import Refused
@@ -48,6 +49,10 @@ def install() -> None:
 class ReceivedFolder(FileConfigSource):
     """A folder of options from outside this package, as given by `--config-dir`."""
 
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        self.scalars = texts_in_files.Scalars()
+
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads an option after checking that its file holds plain values.
 
@@ -61,6 +66,8 @@ class ReceivedFolder(FileConfigSource):
         values = read_yaml(path)
         refuse_functions(values, str(path))
         result = super().load_config(config_path)
+        package = result.header.get("package")
+        self.scalars += texts_in_files.scalars(path, config_path, package)
         if OmegaConf.is_dict(result.config) and "searchpath" in (result.config.get("hydra") or {}):
             raise _only_on_command_line("searchpath", str(path))
         return result
@@ -80,6 +87,11 @@ class CheckedRepository(ConfigRepository):
     def received(self) -> list[str]:
         """The folders from outside this package."""
         return [s.path for s in self.sources if isinstance(s, ReceivedFolder)]
+
+    @property
+    def scalars(self) -> list[texts_in_files.Scalars]:
+        """Of each of those folders, what its options hold that is no text."""
+        return [s.scalars for s in self.sources if isinstance(s, ReceivedFolder)]
 
     def _find_object_source(
         self, config_path: str, object_type: ObjectType | None
@@ -115,9 +127,14 @@ class CheckedLoader(ConfigLoaderImpl):
                 of runs.
         """
         self._typed = overrides
+        for scalars in self.repository.scalars:
+            scalars.clear()
         cfg = super().load_configuration(
             config_name, overrides, run_mode, from_shell, validate_sweep_overrides
         )
+        found = [one for scalars in self.repository.scalars for one in scalars]
+        texts_in_files.restore(cfg, found, _package_configuration)
+        texts_in_files.quote_sweep(cfg, _package_configuration)
         output_folders.refuse_names_that_lead_away(cfg)
         if self.repository.received:
             _refuse_run_in_files(cfg, overrides)
@@ -187,6 +204,29 @@ def _hydra_without_files(typed: list[str]) -> DictConfig:
         ) from error
     repository = CachingConfigRepository(loader.repository)
     return loader._compose_config_from_defaults_list(found.defaults, repository).hydra
+
+
+def package_configuration(choices: dict[str, str]) -> DictConfig:
+    """The configuration of this package's files alone.
+
+    Args:
+        choices: group -> option; those that this package has are chosen.
+    """
+    known = [f"{k}={v}" for k, v in choices.items() if (CONF / k / f"{v}.yaml").is_file()]
+    return _composed(tuple(known))
+
+
+@functools.cache
+def _composed(choices: tuple[str, ...]) -> DictConfig:
+    loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
+    cfg = loader.load_configuration("config", list(choices), RunMode.RUN)
+    OmegaConf.set_readonly(cfg, True)  # the same for every caller
+    return cfg
+
+
+def _package_configuration(cfg: DictConfig) -> DictConfig:
+    choices = cfg.hydra.runtime.choices
+    return package_configuration({k: v for k, v in choices.items() if k.isidentifier()})
 
 
 def _leaves(node: Any) -> dict[str, Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli.assembly import Refused
+from vmf_embeddings import typed
 from vmf_embeddings.cli.as_typed import as_typed, parts, text_of
+from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.composition import CheckedLoader, package_configuration
 from vmf_embeddings.cli.declared import Declarations
 from vmf_embeddings.cli.help import CONF, config_folders
@@ -70,12 +71,6 @@ def refuse_before_composing(arguments: list[str]) -> None:
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
         if key == "run" and text is not None and not Path(text).is_dir():
             raise Refused(f"{argument}: no checkpoint, for there is no such folder")
-        if (
-            _is_group(key)
-            and re.fullmatch(r"[-+.\d]+|true|false", value, re.IGNORECASE)
-            and value not in _own_loader().get_group_options(key)
-        ):
-            raise Refused(f"{argument}: expected the name of an option; --help lists them")
 
 
 def refuse_pickles(arguments: list[str]) -> None:
@@ -84,7 +79,7 @@ def refuse_pickles(arguments: list[str]) -> None:
     Raises:
         Refused: with what to type instead.
     """
-    pickle = get_args_parser().parse_args(arguments).experimental_rerun
+    pickle = get_args_parser().parse_intermixed_args(arguments).experimental_rerun
     if pickle is not None:
         raise Refused(
             f"--experimental-rerun {pickle}: loading a pickle runs the code in it, so none is "
@@ -189,6 +184,8 @@ def explain(error: Exception, arguments: list[str]) -> str:
         options = sorted(error.options or [])
         guess = _did_you_mean(option, options)
         return f"{group} has no option {option!r}{guess} It has: {', '.join(options)}."
+    if isinstance(error, OverrideParseException):
+        return _explain_unreadable(error.override)
     twice = re.search(r"Multiple values for (\S+)\.", str(error))
     if twice is not None:
         return f"{twice.group(1)} has one option: type {twice.group(1)}=… once, and without +"
@@ -205,6 +202,22 @@ def explain(error: Exception, arguments: list[str]) -> str:
     return (
         f"there is no {key!r} in this configuration{_did_you_mean(key, known)} "
         "--help lists the groups, --cfg job every key."
+    )
+
+
+def _explain_unreadable(override: str) -> str:
+    """The error message for an argument that the grammar of overrides cannot read."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return (
+            f"{override}: expected an override, key=value as in mode.epochs=2; --help lists the "
+            "groups, --cfg job every key"
+        )
+    if not re.fullmatch(r"[+~]{0,2}[\w.@/$-]+", key):
+        return f"{override}: {key!r} is no key; --cfg job lists every key"
+    return (
+        f"{override}: the value is no number, list or word. If it is a text, type "
+        f"{typed.quoted_override(key, value)}"
     )
 
 

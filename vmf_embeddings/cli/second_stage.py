@@ -19,6 +19,7 @@ from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
 from vmf_embeddings.training.posthoc import PosthocJob, TrainEmbeddings, Variant
+from vmf_embeddings.typed import hydra_text
 from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
     """
     if cfg.mode.name != "train":
         raise Refused(f"stages={cfg.stages.name} trains: leave out mode={cfg.mode.name}")
-    second = overrides.composed([*cfg.stages.second, f"run='{run_dir}'"])
+    typed = overrides.quoted(list(cfg.stages.second))
+    second = overrides.composed([*typed, f"run={hydra_text(str(run_dir))}"])
     if "stage" not in second.mode:
         raise Refused(
             "stages.second: expected the overrides of a second stage, such as mode=finetune, got "

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vmf_embeddings.cli import app, composition, overrides
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
 from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.typed import hydra_text
 from vmf_embeddings.untrusted.log_lines import OneLineFormatter
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def train(arguments: Sequence[str], data: "Dataset | None" = None) -> Path:
     given = list(arguments)
     if data is not None:
         _refuse_other_kinds(data, given)
-        given.append(f"dataset.name='{data.name}'")
+        given.append(f"dataset.name={hydra_text(data.name)}")
     register_resolvers()
+    given = overrides.quoted(given)
     overrides.refuse_before_composing(given)
     outcome: list[Any] = []
     with _own_hydra() as hydra:

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -41,8 +41,18 @@ _PlainLoader.yaml_implicit_resolvers = {  # a date stays a text
 }
 
 
-def read_yaml(path: str | Path) -> Any:
+class _TextLoader(_PlainLoader):
+    """As `_PlainLoader`, with every value as the text that stands in the file."""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+
+def read_yaml(path: str | Path, *, as_text: bool = False) -> Any:
     """The plain values of a YAML file: mappings, lists, texts, numbers, true, false, null.
+
+    Args:
+        path: of the file.
+        as_text: every value is the text that stands in the file: `1.10` instead of 1.1.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -51,7 +61,7 @@ def read_yaml(path: str | Path) -> Any:
     """
     text = read_text(path, limit=YAML_LIMIT)
     try:
-        return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+        return yaml.load(text, Loader=_TextLoader if as_text else _PlainLoader)  # noqa: S506 (safe)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         words = printable(" ".join(str(error).split()))[:300]
         raise Refused(f"{path} is not usable YAML: {words}") from error

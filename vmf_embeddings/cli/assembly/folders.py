@@ -37,11 +37,14 @@ def sweep_folder(overrides: str, run: str | None = None, stage: str | None = Non
     'mode.learning_rate=0.1,random_seed=2'
     >>> sweep_folder("arch.params.weights=a/b")
     'arch.params.weights=a_b~23e26aa3'
+    >>> sweep_folder('logger.group="1.10",random_seed=2')  # quoted to stay text
+    'logger.group=1.10,random_seed=2'
     """
     if run and not stage:
         return "."
-    safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", overrides)
-    if safe == overrides and len(safe) <= MAX_NAME_LENGTH:
+    typed = re.sub(r"""(?<==)(['"])([A-Za-z0-9_.+@~-]*)\1(?=,|$)""", r"\2", overrides)
+    safe = re.sub(r"[^A-Za-z0-9_.=,+@~-]", "_", typed)
+    if safe == typed and len(safe) <= MAX_NAME_LENGTH:
         return safe or "defaults"
     return f"{safe[:MAX_NAME_LENGTH]}~{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
 
