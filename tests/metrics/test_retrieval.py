@@ -52,7 +52,7 @@ def both_paths(request):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 2**31), st.integers(2, 40), st.integers(1, 8), st.booleans())
-def test_equals_a_slow_loop_with_ties_singletons_and_masks(seed, n, n_classes, masks):
+def test_with_ties_by_index_equals_a_slow_loop_with_singletons_and_masks(seed, n, n_classes, masks):
     rng = np.random.default_rng(seed)
     rows = rng.integers(-2, 3, size=(n, 2)).astype(np.float32)
     labels = rng.integers(0, n_classes, size=n) * 7 - 3
@@ -62,7 +62,8 @@ def test_equals_a_slow_loop_with_ties_singletons_and_masks(seed, n, n_classes, m
         is_query[0] = is_gallery[-1] = True
     ks = (1, 2, 5)
     expected = slow_scores(rows, labels, ks, is_query, is_gallery)
-    scores = retrieval(rows, labels, metric="l2", ks=ks, is_query=is_query, is_gallery=is_gallery)
+    masks = {"is_query": is_query, "is_gallery": is_gallery}
+    scores = retrieval(rows, labels, metric="l2", ks=ks, ties="index", **masks)
     assert scores.recall == pytest.approx(expected[0], abs=1e-15)
     found = (scores.map_at_r, scores.r_precision,
              scores.mean_average_precision, scores.mean_reciprocal_rank)  # fmt: skip
@@ -99,7 +100,7 @@ HYPERBOLIC = [c for c in cases(GOLDEN) if str(GOLDEN[f"{c}/mode"]) == "hyperboli
 @pytest.mark.parametrize("case", [c for c in cases(GOLDEN) if c not in HYPERBOLIC])
 def test_golden(case):
     rows, labels, _, metric = golden_rows(case)
-    scores = retrieval(rows, labels, metric=metric)
+    scores = retrieval(rows, labels, metric=metric, ties="index")
     assert_golden(case, scores, 1e-15, 1e-12)
     np.testing.assert_allclose(
         scores.rows.average_precision_at_r, GOLDEN[f"{case}/ap_per_row"], rtol=0, atol=1e-12
@@ -117,7 +118,7 @@ def test_hyperbolic_golden(case):
     saturates = geometry.c == 1
 
     reference = PoincareReference(geometry.c)
-    scores = retrieval(rows, labels, similarity=reference.similarity)
+    scores = retrieval(rows, labels, similarity=reference.similarity, ties="index")
     atol_recall = 2 / len(labels) if saturates else 1e-15
     assert_golden(case, scores, atol_recall, 1e-4 if saturates else 1e-12)
     exact = retrieval(rows, labels, similarity=geometry.similarity)
@@ -130,7 +131,8 @@ def test_equals_the_numbers_of_a_metric_learning_library():
     except FileNotFoundError:
         pytest.skip("these numbers are in the full golden set only")
     for case in cases(data):
-        scores = retrieval(data[f"{case}/embeddings"], data[f"{case}/labels"], metric="l2")
+        rows, labels = data[f"{case}/embeddings"], data[f"{case}/labels"]
+        scores = retrieval(rows, labels, metric="l2", ties="index")
         # that library leaves queries without a positive out of precision@1 too
         share = scores.recall[1] * scores.n_queries / (scores.n_queries - scores.n_without_positive)
         expected = {

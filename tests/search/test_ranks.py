@@ -21,31 +21,61 @@ def compiled_and_torch(request, monkeypatch):
         monkeypatch.setenv(native.SWITCH, "0")
 
 
-def brute_force(rows, codes, queries, gallery, metric):
-    """{query: sorted counts of rows of other classes before each row of its own}."""
-    rows, codes, places = rows.double().numpy(), codes.numpy(), gallery.numpy()
-    counts = {}
+def brute_force(rows, codes, queries, gallery, metric, images=None):
+    """{query: its ties counted apart, and by row number}: see `counted` for both."""
+    rows, codes, places = rows.numpy().astype(np.longdouble), codes.numpy(), gallery.numpy()
+    images = np.arange(len(rows)) if images is None else images.numpy()
+    shared, by_index = {}, {}
     for q in queries.tolist():
-        if metric == "ip":
-            scores = (rows[q] * rows[places]).sum(1)
-        else:
-            scores = -np.square(rows[q] - rows[places]).sum(1)
-        ordered = places[np.lexsort((places, -scores))]
-        ordered = ordered[ordered != q]
-        own = codes[ordered] == codes[q]
-        counts[q] = np.cumsum(~own)[own].tolist()
-    return counts
+        others = places[images[places] != images[q]]
+        products = rows[q] * rows[others]
+        scores = products.sum(1) if metric == "ip" else -np.square(rows[q] - rows[others]).sum(1)
+        order = np.argsort(-scores, kind="stable")
+        scores, own = scores[order], codes[others[order]] == codes[q]
+        by_index[q] = np.cumsum(~own)[own].tolist()
+        # sums of 40 terms of this type err by far less
+        noise = 1e-17 * np.abs(products).sum(1).max()
+        shared[q] = [
+            (int((scores[~own] > score + noise).sum()),
+             *(int((abs(scores[of] - score) <= noise).sum()) for of in (~own, own)))
+            for score in scores[own]
+        ]  # fmt: skip
+    return shared, by_index
 
 
-def counted(rows, codes, queries, gallery, metric, **options):
-    order = by_class(codes, queries, gallery)
+def counted(rows, codes, queries, gallery, metric, *, images=None, share_ties=False, **options):
+    """{query: negatives before each positive; with `share_ties` also negatives, positives tied}."""
+    order = by_class(codes, queries, gallery, images)
     counts = {}
-    for first, last, before in ranks.negatives_before(rows, order, metric=metric, **options):
-        for q, own, line in zip(
-            order.queries[first:last], order.self_positions[first:last], before, strict=True
-        ):
-            counts[int(q)] = line.tolist()[int(own >= 0) :]
+    for ranked in ranks.negatives_before(
+        rows, order, metric=metric, share_ties=share_ties, **options
+    ):
+        lines = range(ranked.first, ranked.last)
+        for i, query in enumerate(lines):
+            left_out = int(order.class_sizes[query] - order.n_relevant[query])
+            left_out = 0 if options.get("best_only") else left_out
+            found = [ranked.before, ranked.tied, ranked.n_equal] if share_ties else [ranked.before]
+            lists = [values[i].tolist()[left_out:] for values in found]
+            counts[int(order.queries[query])] = (
+                list(zip(*lists, strict=True)) if share_ties else lists[0]
+            )
     return {int(q): counts.get(int(q), []) for q in queries}
+
+
+def assert_counted(rows, codes, queries, gallery, metric, images=None):
+    shared, by_index = brute_force(rows, codes, queries, gallery, metric, images)
+    options = {"metric": metric, "images": images}
+    assert counted(rows, codes, queries, gallery, **options) == by_index
+    assert counted(rows, codes, queries, gallery, share_ties=True, **options) == shared
+    # the nearest positive by itself
+    alone = counted(rows, codes, queries, gallery, best_only=True, **options)
+    assert {q: line[:1] for q, line in by_index.items()} == only_nearest(alone, by_index)
+    alone = counted(rows, codes, queries, gallery, best_only=True, share_ties=True, **options)
+    assert {q: line[:1] for q, line in shared.items()} == only_nearest(alone, shared)
+
+
+def only_nearest(found, expected):
+    return {q: found[q] if expected[q] else [] for q in found}
 
 
 def made(kind, n, dim, generator):
@@ -68,14 +98,12 @@ def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
     rows = made(kind, 150, 40, generator)
     codes = torch.randint(0, n_classes, (150,), generator=generator)
     everything = torch.arange(150)
-    expected = brute_force(rows, codes, everything, everything, metric)
-    assert counted(rows, codes, everything, everything, metric) == expected
-    assert counted(rows.double(), codes, everything, everything, metric) == expected
+    assert_counted(rows, codes, everything, everything, metric)
+    assert_counted(rows.double(), codes, everything, everything, metric)
     some, rest = everything[::3], everything[everything % 4 > 0]
-    expected = brute_force(rows, codes, some, rest, metric)
-    assert counted(rows, codes, some, rest, metric) == expected
+    assert_counted(rows, codes, some, rest, metric)
     monkeypatch.setattr(ranks, "MAX_ENTRIES", 200)
-    assert counted(rows, codes, some, rest, metric) == expected
+    assert_counted(rows, codes, some, rest, metric)
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
@@ -115,7 +143,7 @@ def test_counts_of_the_processes_add_up_to_the_counts_of_one(metric, monkeypatch
 
     def flat(process_group=None):
         found = ranks.negatives_before(rows, order, process_group=process_group, **options)
-        return torch.cat([before.flatten() for *_, before in found])
+        return torch.cat([ranked.before.flatten() for ranked in found])
 
     parts = torch.stack([flat(Process(rank)) for rank in range(3)])
     assert torch.equal(parts.sum(0), flat())

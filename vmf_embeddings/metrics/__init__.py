@@ -18,7 +18,8 @@ from vmf_embeddings.metrics.classification import (
 from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
-from vmf_embeddings.metrics.retrieval import RetrievalRows, RetrievalScores, retrieval
+from vmf_embeddings.metrics.retrieval import retrieval
+from vmf_embeddings.metrics.retrieval_scores import RetrievalRows, RetrievalScores
 from vmf_embeddings.metrics.shots import ShotScore, ShotScores, Thresholds, shot_scores
 from vmf_embeddings.metrics.spectrum import log_spectrum, rho_spectrum, singular_values
 from vmf_embeddings.metrics.spread import (

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array, as_codes, as_unit_rows
 from vmf_embeddings.metrics.clustering import MOST_PAIRS, cluster_scores, kmeans, some_classes
-from vmf_embeddings.metrics.retrieval import Cutoff, RetrievalScores, retrieval
+from vmf_embeddings.metrics.retrieval import Ties, ignored_rows, retrieval
+from vmf_embeddings.metrics.retrieval_scores import Cutoff, RetrievalScores
 from vmf_embeddings.metrics.spectrum import log_spectrum, rho_spectrum, singular_values
 from vmf_embeddings.metrics.spread import alignment, class_distances, concentration, uniformity
 
@@ -75,6 +76,9 @@ def evaluate(
     is_gallery: Array | None = None,
     most_pairs: int | None = MOST_PAIRS,
     seed: int = 1234,
+    ties: Ties = "expected",
+    paths: Array | None = None,
+    ignore_labels: Sequence[object] = (),
     retrieved: Mapping[str, RetrievalScores] | None = None,
 ) -> EmbeddingScores:
     """Compute the scores that papers on metric learning report.
@@ -92,6 +96,10 @@ def evaluate(
         most_pairs: NMI and F1 are computed from a random sample of whole classes with at most this
             many rows x classes; None takes all rows.
         seed: of that sample and of the initial centroids of k-means.
+        ties: rule for rows of equal score, see `retrieval`.
+        paths: [N] names of image files: a query is not compared with rows of its own image.
+        ignore_labels: labels that mean "no class": their rows count as gallery rows for "recall"
+            and "map", and are left out of all other scores.
         retrieved: space -> result of `retrieve`, where it has been computed before.
 
     Returns:
@@ -111,10 +119,12 @@ def evaluate(
     found: dict[str, dict[str, float]] = {name: {} for name in SPACES}
     for name in SPACES if {"recall", "map"} & set(metrics) else ():
         hits = (retrieved or {}).get(name) or retrieve(
-            rows[name], labels, name, ks=ks, is_query=is_query, is_gallery=is_gallery
-        )
+            rows[name], labels, name, ks=ks, is_query=is_query, is_gallery=is_gallery, ties=ties,
+            paths=paths, ignore_labels=ignore_labels,
+        )  # fmt: skip
         found[name] |= {f"recall@{k}": hits.recall[k] for k in ks} if "recall" in metrics else {}
         found[name] |= _precision(hits) if "map" in metrics else {}
+    rows, labels = _of_classes(rows, labels, ignore_labels)
     clustering, spectra = None, {}
     if "nmi" in metrics:
         clustering = _add_clusters(found, rows, labels, most_pairs, seed)
@@ -123,6 +133,17 @@ def evaluate(
     if "spread" in metrics:
         found["normalised"] |= _spread(rows["normalised"], labels)
     return EmbeddingScores(**found, clustering=clustering, log_spectra=spectra)
+
+
+def _of_classes(
+    rows: Mapping[str, Tensor], labels: Array, ignore_labels: Sequence[object]
+) -> tuple[Mapping[str, Tensor], Array]:
+    """Rows and labels without those that have no class."""
+    if not ignore_labels:
+        return rows, labels
+    kept = ~ignored_rows(labels, ignore_labels)
+    kept_rows = {name: values[kept.to(values.device)] for name, values in rows.items()}
+    return kept_rows, as_codes(labels)[kept]
 
 
 def check_metrics(names: Sequence[str]) -> None:

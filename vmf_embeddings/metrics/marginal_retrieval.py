@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array
 from vmf_embeddings.metrics.retrieval import retrieval
@@ -21,7 +22,8 @@ class MarginalScores:
 
     Args:
         recall: k -> fraction of queries that have a row of their class among the k nearest in more
-            than half of the draws; exactly half counts as a miss.
+            than half of the draws; exactly half counts as a miss. Where rows tie in a draw, the
+            probability of that, over independent orders of tied rows in every draw.
         map_at_r: MAP@R, averaged over draws; NaN where no query has a positive.
         r_precision: R-precision, averaged over draws.
         mean_average_precision: over the whole gallery, averaged over draws.
@@ -66,7 +68,7 @@ def marginal_retrieval(
     {1: 0.0}
     """
     report_progress = progress or (lambda done: None)
-    votes = {int(k): torch.zeros((), dtype=torch.int64) for k in ks}
+    hits: dict[int, list[Tensor]] = {int(k): [] for k in ks}
     means = []
     for number, draw in enumerate(draws):
         found = retrieval(
@@ -76,15 +78,33 @@ def marginal_retrieval(
             progress=lambda part, n=number: report_progress(n + part),
             **options,
         )
-        first = found.rows.first_hit
-        for k in votes:
-            votes[k] = votes[k] + ((first >= 1) & (first <= k))
+        for k, of_draws in hits.items():
+            of_draws.append(found.rows.recall[k])
         means.append([getattr(found, name) for name in _MEANS])
     if not means:
         raise ValueError("retrieval over draws needs at least one draw, got none")
-    recall = {k: float((2 * vote > len(means)).double().mean()) for k, vote in votes.items()}
+    recall = {k: float(majority(torch.stack(found)).mean()) for k, found in hits.items()}
     averages = [sum(values) / len(means) for values in zip(*means, strict=True)]
     return MarginalScores(recall, *averages)
 
 
 _MEANS = ("map_at_r", "r_precision", "mean_average_precision", "mean_reciprocal_rank")
+
+
+def majority(probabilities: Tensor) -> Tensor:
+    """Probability that more than half of S independent votes are positive, [Q].
+
+    Args:
+        probabilities: [S, Q] of each vote, in [0, 1].
+
+    >>> majority(torch.tensor([[1.0, 0.5], [1.0, 0.5], [0.0, 0.5]])).tolist()
+    [1.0, 0.5]
+    """
+    n_votes, n_queries = probabilities.shape
+    # distribution of the number of positive votes so far, [S + 1, Q]
+    counts = probabilities.new_zeros(n_votes + 1, n_queries)
+    counts[0] = 1
+    for p in probabilities:
+        counts[1:] = counts[1:] * (1 - p) + counts[:-1] * p
+        counts[0] *= 1 - p
+    return counts[n_votes // 2 + 1 :].sum(0)

@@ -6,87 +6,27 @@ every pair of rows of a class.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array, as_codes
+from vmf_embeddings.metrics.retrieval_scores import (
+    Cutoff,
+    RetrievalScores,
+    add_ranks,
+    mean_scores,
+    no_ranks,
+)
 from vmf_embeddings.search.by_class import ByClass, by_class
 from vmf_embeddings.search.exact import Similarity, check_comparison
 from vmf_embeddings.search.ranks import ProcessGroup, Progress, negatives_before
+from vmf_embeddings.search.same_image import same_image
 
-Cutoff = int | Literal["class_size"]
-_BLOCK_ELEMENTS = 2**22
-
-
-@dataclass(frozen=True)
-class RetrievalRows:
-    """Scores of every query, in the order of the queries.
-
-    Args:
-        first_hit: [Q] int64 rank (1 = nearest) of the first positive (gallery row of the query's
-            class); 0 where there is none.
-        n_relevant: [Q] int64 R, number of positives, the query itself not counted.
-        r_precision: [Q] fraction of positives among the R nearest; NaN where R = 0.
-        average_precision_at_r: [Q] (1/R) sum_{i<=R} precision@i hit_i; NaN where R = 0.
-        average_precision: [Q] the same sum over the whole gallery; NaN where R = 0.
-        average_precision_within: cutoff k -> [Q] (1/R) times the same sum over the k nearest;
-            "class_size" stands for k = R + 1, the size of the class with the query.
-    """
-
-    first_hit: Tensor
-    n_relevant: Tensor
-    r_precision: Tensor
-    average_precision_at_r: Tensor
-    average_precision: Tensor
-    average_precision_within: dict[Cutoff, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RetrievalScores:
-    """Means over queries, as fractions.
-
-    Args:
-        recall: k -> fraction of queries with a positive among the k nearest. A query without
-            positives counts as a miss.
-        map_at_r: mean average precision at R over the queries that have one; NaN if none has.
-        r_precision: mean R-precision over the same queries.
-        mean_average_precision: mean over the same queries of the average precision over the whole
-            gallery.
-        mean_reciprocal_rank: mean over all queries of 1 / rank of the first positive; 0 for a
-            query without positives, as in Recall@k.
-        n_queries: Q.
-        n_without_positive: queries without positives.
-        rows: the scores of every query.
-    """
-
-    recall: dict[int, float]
-    map_at_r: float
-    r_precision: float
-    mean_average_precision: float
-    mean_reciprocal_rank: float
-    n_queries: int
-    n_without_positive: int
-    rows: RetrievalRows
-
-    def map_within(self, cutoff: Cutoff) -> float:
-        """Mean over queries that have a positive of (1/R) sum_{i<=k} precision@i hit_i, in [0, 1].
-
-        k = 1000 is mAP@1000; where R > k it stays below 1 even for a perfect ranking.
-        """
-        return float(self.rows.average_precision_within[cutoff].nanmean())
-
-    def map_within_reference(self, cutoff: Cutoff) -> float:
-        """`map_within` divided by R + 1 instead of R; queries without positives count 0.
-
-        This is what the code of Roth et al. 2020 and 2022 (https://arxiv.org/abs/2002.08473,
-        https://arxiv.org/abs/2203.08547) computes, where a perfect ranking scores R / (R + 1):
-        their mAP@1000 with k = 1000, their mAP_c with "class_size". For comparison with them.
-        """
-        factor = self.rows.n_relevant.double() / (self.rows.n_relevant + 1)
-        return float((self.rows.average_precision_within[cutoff] * factor).nan_to_num().mean())
+Ties = Literal["expected", "index"]
+TIES = ("expected", "index")
 
 
 def retrieval(
@@ -100,12 +40,16 @@ def retrieval(
     is_gallery: Array | None = None,
     cutoffs: Sequence[Cutoff] = (),
     only_recall: bool = False,
+    ties: Ties = "expected",
+    paths: Array | None = None,
+    ignore_labels: Sequence[object] = (),
     process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
 ) -> RetrievalScores:
     """Rank every query's positives among the gallery; a query is not its own neighbour.
 
-    Ranks are those of float64 similarities; of equal ones the lowest row number comes first.
+    Ranks are those of float64 similarities. Rows of equal similarity have no order: scores are
+    their means over all orders (`metrics.ties`), unless `ties` is "index".
 
     Args:
         embeddings: [N, D], projected for the similarity (`Geometry.project`).
@@ -119,6 +63,12 @@ def retrieval(
         cutoffs: the k of `map_within`, each >= 1, or "class_size".
         only_recall: rank the nearest positive only; all scores but Recall@k and the mean
             reciprocal rank are then NaN.
+        ties: "expected", or "index": of equal rows that of the lowest number comes first, and
+            scores depend on the order of rows.
+        paths: [N] names of image files: a query is not compared with rows of the same name
+            (`search.same_image`), whatever their labels. None = every row is another image.
+        ignore_labels: labels that mean "no class": their rows are no queries and no positives of
+            each other, only negatives in the gallery.
         process_group: processes that divide the work, see `search.ranks`.
         progress: called with the fraction of the work that is done, in (0, 1].
 
@@ -127,7 +77,8 @@ def retrieval(
 
     Raises:
         ValueError: shapes differ, there is no query or no gallery row, k < 1, values are not
-            finite, or cutoffs are given with `only_recall`.
+            finite, cutoffs are given with `only_recall`, a label to ignore does not occur, or the
+            rule for ties is unknown.
 
     >>> rows = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9], [0.6, 0.4]]
     >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", ks=(1, 3))
@@ -136,77 +87,76 @@ def retrieval(
     >>> scores = retrieval(rows, ["a", "a", "b", "b", "b"], metric="l2", cutoffs=(2,))
     >>> round(scores.map_within(2), 3), round(scores.map_within_reference(2), 3)
     (0.8, 0.467)
+    >>> alike = [[1.0, 0.0]] * 5  # one of the four others is of the class of the first two
+    >>> retrieval(alike, ["a", "a", "b", "b", "b"], metric="ip", ks=(1, 3)).rows.recall[1][0]
+    tensor(0.2500, dtype=torch.float64)
     """
     embeddings = torch.as_tensor(embeddings).detach()
     queries, gallery = _rows(is_query, len(embeddings)), _rows(is_gallery, len(embeddings))
     _check(embeddings, labels, queries, gallery, ks)
     _check_cutoffs(cutoffs, only_recall)
     check_comparison(metric, similarity)
-    order = by_class(as_codes(labels), queries, gallery)
-    rows = _no_scores(order, cutoffs)
+    check_ties(ties)
+    queries = queries[~ignored_rows(labels, ignore_labels)[queries]]
+    if len(queries) == 0:
+        raise ValueError("no query is left: every one has a label to ignore")
+    images = _images(paths, len(embeddings))
+    order = by_class(as_codes(labels), queries, gallery, images)
+    ranks = no_ranks(order, cutoffs)
     ranked = negatives_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
-        process_group=process_group, progress=progress,
+        share_ties=ties == "expected", process_group=process_group, progress=progress,
     )  # fmt: skip
-    for first, last, before in ranked:
-        _score(rows, order, first, last, before, only_recall)
-    return _means(rows, ks)
+    for part in ranked:
+        add_ranks(ranks, order, part, only_recall)
+    n_same_image = 0 if images is None else _with_excluded_others(order)
+    return mean_scores(ranks, ks, n_same_image)
 
 
-def _no_scores(order: ByClass, cutoffs: Sequence[Cutoff]) -> RetrievalRows:
-    """The scores of queries without positives, for all queries."""
-    unknown = torch.full((len(order.queries),), torch.nan, dtype=torch.float64)
-    n_relevant = torch.empty_like(order.n_relevant)
-    n_relevant[order.query_positions] = order.n_relevant
-    within = {cutoff: unknown.clone() for cutoff in cutoffs}
-    usual = [unknown.clone() for _ in range(3)]
-    return RetrievalRows(torch.zeros_like(n_relevant), n_relevant, *usual, within)
+def check_ties(ties: str) -> None:
+    """Check the name of a rule for ties.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    if ties not in TIES:
+        raise ValueError(f"ties={ties!r} is unknown; known: {', '.join(TIES)}")
 
 
-def _score(
-    rows: RetrievalRows, order: ByClass, first: int, last: int, before: Tensor, only_recall: bool
-) -> None:
-    """Set the scores of queries first to last from the negatives before each class row [q, n]."""
-    n_relevant, positions = order.n_relevant[first:last], order.query_positions[first:last]
-    for r in n_relevant.unique().tolist():
-        if r == 0:
-            continue
-        chosen = (n_relevant == r).nonzero().squeeze(1)
-        for part in chosen.split(max(1, _BLOCK_ELEMENTS // r)):
-            # a query in the gallery comes first in its own class and is left out here
-            ranks = before[part.to(before.device)][:, -1 if only_recall else -r :].cpu()
-            ranks = ranks + torch.arange(1, ranks.shape[1] + 1)
-            rows.first_hit[positions[part]] = ranks[:, 0]
-            if not only_recall:
-                _score_class(rows, positions[part], ranks)
+def ignored_rows(labels: Array, ignore_labels: Sequence[object]) -> Tensor:
+    """Which rows [N] bool have one of the labels that mean "no class".
+
+    Raises:
+        ValueError: one of these labels does not occur.
+
+    >>> ignored_rows([3, -1, 4], [-1]).tolist(), ignored_rows(["a", "none"], ["none"]).tolist()
+    ([False, True, False], [False, True])
+    """
+    values = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    ignored = np.zeros(len(values), bool)
+    if isinstance(ignore_labels, str) or not isinstance(ignore_labels, Sequence):
+        raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
+    for label in ignore_labels:
+        is_it = np.asarray(values == label)
+        if is_it.shape != values.shape or not is_it.any():
+            known = np.unique(values)
+            some = ", ".join(map(repr, known[:8].tolist())) + (", …" if len(known) > 8 else "")
+            raise ValueError(f"ignore_labels: no row has the label {label!r}; there are {some}")
+        ignored |= is_it
+    return torch.from_numpy(ignored)
 
 
-def _score_class(rows: RetrievalRows, places: Tensor, ranks: Tensor) -> None:
-    """Set the scores of the queries `places` [q] from the ranks [q, R] of their positives."""
-    n_relevant = ranks.shape[1]
-    precision = torch.arange(1, n_relevant + 1, dtype=torch.float64) / ranks
-    found = ranks <= n_relevant
-    rows.r_precision[places] = found.double().mean(1)
-    rows.average_precision_at_r[places] = (precision * found).sum(1) / n_relevant
-    rows.average_precision[places] = precision.sum(1) / n_relevant
-    for cutoff, values in rows.average_precision_within.items():
-        most = n_relevant + 1 if cutoff == "class_size" else cutoff
-        values[places] = (precision * (ranks <= most)).sum(1) / n_relevant
+def _images(paths: Array | None, n_rows: int) -> Tensor | None:
+    if paths is not None and len(paths) != n_rows:
+        raise ValueError(f"paths must be one for each of the {n_rows} rows, got {len(paths)}")
+    return None if paths is None else same_image(list(paths))
 
 
-def _means(rows: RetrievalRows, ks: Sequence[int]) -> RetrievalScores:
-    hit = rows.first_hit >= 1
-    reciprocal = torch.where(hit, 1 / rows.first_hit.double(), 0.0)
-    return RetrievalScores(
-        recall={int(k): float((hit & (rows.first_hit <= k)).double().mean()) for k in ks},
-        map_at_r=float(rows.average_precision_at_r.nanmean()),
-        r_precision=float(rows.r_precision.nanmean()),
-        mean_average_precision=float(rows.average_precision.nanmean()),
-        mean_reciprocal_rank=float(reciprocal.mean()),
-        n_queries=len(rows.first_hit),
-        n_without_positive=int((rows.n_relevant == 0).sum()),
-        rows=rows,
-    )
+def _with_excluded_others(order: ByClass) -> int:
+    """Number of queries that are not compared with some row besides themselves."""
+    query, place = order.excluded
+    others = query[order.queries[query] != order.gallery[place]]
+    return len(others.unique())
 
 
 def _rows(mask: Array | None, n_rows: int) -> Tensor:

@@ -16,7 +16,8 @@ class ByClass:
         query_positions: [Q] index that each sorted query had among the queries as given.
         class_begin: [Q] where the query's class begins in `gallery`.
         class_end: [Q] where it ends (exclusive).
-        self_positions: [Q] index of the query itself in `gallery`, -1 where it is not in it.
+        excluded: [2, E] pairs (index in `queries`, index in `gallery`), ascending, that are never
+            compared: a query with itself, and with rows of the same image.
     """
 
     queries: Tensor
@@ -24,7 +25,7 @@ class ByClass:
     query_positions: Tensor
     class_begin: Tensor
     class_end: Tensor
-    self_positions: Tensor
+    excluded: Tensor
 
     @property
     def symmetric(self) -> bool:
@@ -33,22 +34,64 @@ class ByClass:
 
     @property
     def class_sizes(self) -> Tensor:
-        """Gallery rows of each query's class [Q], the query itself included; ascending."""
+        """Gallery rows of each query's class [Q], excluded ones included; ascending."""
         return self.class_end - self.class_begin
 
     @property
     def n_relevant(self) -> Tensor:
-        """R of each query [Q]: `class_sizes` without the query itself."""
-        return self.class_sizes - (self.self_positions >= 0).long()
+        """R of each query [Q]: `class_sizes` without excluded rows."""
+        n_excluded = torch.bincount(self.excluded_positives[0], minlength=len(self.queries))
+        return self.class_sizes - n_excluded
+
+    @property
+    def excluded_positives(self) -> Tensor:
+        """The excluded pairs of one class [2, E']."""
+        return self.excluded[:, self._of_one_class]
+
+    @property
+    def excluded_negatives(self) -> Tensor:
+        """The excluded pairs of two classes [2, E']."""
+        return self.excluded[:, ~self._of_one_class]
+
+    @property
+    def _of_one_class(self) -> Tensor:
+        query, place = self.excluded
+        return (place >= self.class_begin[query]) & (place < self.class_end[query])
 
 
-def by_class(codes: Tensor, queries: Tensor, gallery: Tensor) -> ByClass:
+def pairs_from(pairs: Tensor, first: int, last: int) -> Tensor:
+    """Those of the ascending pairs [2, E] whose first number is in first..last - 1."""
+    limits = torch.tensor([first, last])
+    begin, end = torch.searchsorted(pairs[0], limits).tolist()
+    return pairs[:, begin:end]
+
+
+def exclude(scores: Tensor, pairs: Tensor, row: int, column: int = 0) -> None:
+    """Set the scores of excluded pairs to -inf, in place.
+
+    Args:
+        scores: [I, J] of query `row` + i and gallery row `column` + j.
+        pairs: [2, E] (query, gallery row), of any gallery rows.
+        row: query of line 0.
+        column: gallery row of column 0.
+    """
+    query, place = pairs
+    inside = (place >= column) & (place < column + scores.shape[1])
+    i, j = (query[inside] - row).to(scores.device), (place[inside] - column).to(scores.device)
+    scores[i, j] = -torch.inf
+
+
+def by_class(
+    codes: Tensor, queries: Tensor, gallery: Tensor, images: Tensor | None = None
+) -> ByClass:
     """Sort rows by class.
 
     Args:
         codes: [N] class numbers from 0.
         queries: [Q] ascending row numbers.
         gallery: [G] ascending row numbers.
+        images: [N] number of the image that each row shows: a query is compared with no row of
+            its own image. None where every row shows another one.
     """
     n_classes = int(codes.max()) + 1
     n_queries = torch.bincount(codes[queries], minlength=n_classes)
@@ -60,8 +103,23 @@ def by_class(codes: Tensor, queries: Tensor, gallery: Tensor) -> ByClass:
     gallery = gallery[rank[codes[gallery]].argsort(stable=True)]
     ends = n_gallery[order].cumsum(0)
     class_end = ends[rank[codes[queries]]]
-    gallery_index = torch.full((len(codes),), -1).scatter_(0, gallery, torch.arange(len(gallery)))
     class_begin = class_end - n_gallery[codes[queries]]
-    return ByClass(
-        queries, gallery, query_positions, class_begin, class_end, gallery_index[queries]
-    )
+    images = torch.arange(len(codes)) if images is None else images
+    excluded = equal_pairs(images[queries], images[gallery])
+    return ByClass(queries, gallery, query_positions, class_begin, class_end, excluded)
+
+
+def equal_pairs(left: Tensor, right: Tensor) -> Tensor:
+    """All pairs (i, j) [2, E] with left[i] == right[j], ascending.
+
+    >>> equal_pairs(torch.tensor([5, 7, 5]), torch.tensor([5, 5, 8])).tolist()
+    [[0, 0, 2, 2], [0, 1, 0, 1]]
+    """
+    order = right.argsort(stable=True)
+    values = right[order]
+    begin = torch.searchsorted(values, left)
+    counts = torch.searchsorted(values, left, right=True) - begin
+    i = torch.arange(len(left)).repeat_interleave(counts)
+    # the n-th pair of left[i] is the n-th equal value of `right`
+    number = torch.arange(len(i)) - (counts.cumsum(0) - counts)[i]
+    return torch.stack([i, order[begin[i] + number]])

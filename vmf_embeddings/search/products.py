@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from vmf_embeddings.search.by_class import ByClass
-from vmf_embeddings.search.counting import ExactScorer
+from vmf_embeddings.search.by_class import ByClass, pairs_from
 from vmf_embeddings.search.exact import first_identical_row
+from vmf_embeddings.search.pair_scores import ExactScorer
 from vmf_embeddings.search.positives import QueryPositives
 
 # In fewer dimensions float32 leaves too many close neighbours undecided, and float64 costs little.
@@ -81,22 +81,33 @@ class Products:
         size = (queries + largest).square() / 2 if self.squared else queries * largest
         return (self.rows.shape[1] + 16) * unit * size
 
-    def fill(self, positives: QueryPositives, self_positions: Tensor) -> None:
+    def tie_errors(self, order: ByClass) -> Tensor:
+        """Largest difference of two float64 scores of a query [Q] that are mathematically equal.
+
+        Which of several ways computes a score, and in which order it sums, is then of no
+        consequence for what ties.
+        """
+        return 2 * self.error_bounds(order, torch.float64)
+
+    def fill(self, positives: QueryPositives, excluded: Tensor) -> None:
         """Score the positives of every query exactly.
 
         Args:
-            positives: whose `threshold` and `position` are set.
-            self_positions: [Q] index of the query itself in the gallery, -1 for none.
+            positives: whose `threshold`, `position` and `n_equal` are set.
+            excluded: [2, E] ascending pairs (query, gallery row) of one class that are not
+                compared.
         """
-        own = torch.where(self_positions >= 0, self_positions - positives.class_begin, -1)
-        for first, last, size in positives.equal_size_ranges(0, len(own)):
+        query, place = excluded
+        of_class = torch.stack([query, place - positives.class_begin[query]])
+        for first, last, size in positives.equal_size_ranges(0, len(positives.queries)):
             if size < MATRIX_MIN_CLASS_SIZE:
                 parts = range(first, last, max(1, PAIRS_AT_ONCE // size))
             else:
                 parts = [first + start for start in _starts(positives.class_begin[first:last])]
             for begin, end in pairwise([*parts, last]):
                 scores = self._class_scores(positives, begin, end, size)
-                positives.fill(begin, end, scores, own[begin:end])
+                own = pairs_from(of_class, begin, end) - torch.tensor([[begin], [0]])
+                positives.fill(begin, end, scores, own)
 
     def _class_scores(self, positives: QueryPositives, first: int, last: int, size: int) -> Tensor:
         """Exact scores [last - first, size] of the class's rows, in the order of the gallery."""

@@ -1,26 +1,26 @@
 """For each positive of a query, how many negatives rank before it: exact, computed by tiles.
 
-The positives of a query are the gallery rows of its class, its negatives all others. The counts
-give the rank of every positive, and so every retrieval score; no list of neighbours is kept, and
-nothing but the scores within a class is sorted.
+The positives of a query are the gallery rows of its class, its negatives all others; rows of its
+own image are neither. The counts give the rank of every positive, and so every retrieval score; no
+list of neighbours is kept, and nothing but the scores within a class is sorted.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vmf_embeddings.search.by_class import ByClass
-from vmf_embeddings.search.counting import ExactScorer, count_tile, count_transposed
-from vmf_embeddings.search.exact import METRICS, Similarity, first_identical_row
+from vmf_embeddings.search.by_class import ByClass, exclude, pairs_from
+from vmf_embeddings.search.counting import count_tile, count_transposed
+from vmf_embeddings.search.exact import Similarity
+from vmf_embeddings.search.full_lines import FullLineCounts
 from vmf_embeddings.search.positives import QueryPositives, allocate_positives
+from vmf_embeddings.search.process_group import ProcessGroup, SingleProcess
 from vmf_embeddings.search.products import Products
 
 MAX_ENTRIES = 2**24  # (query, positive) pairs held at once: 16 bytes each
 MAX_COUNTS = 2**20  # counts yielded at once
-MAX_SCORES = 2**22  # similarities held at once: 32 MiB
 TILE = 768  # queries, and gallery rows, of a tile: it stays in a processor's level-2 cache
 # where lines are sorted, fewer and longer ones are faster, in buffers that malloc reuses
 LARGE_CLASS_TILE = 1920
@@ -33,25 +33,26 @@ LARGE_CLASS = 128
 Progress = Callable[[float], None]
 
 
-class ProcessGroup(Protocol):
-    """Processes that divide the work among them (`evaluation.processes` makes one from torch's)."""
-
-    rank: int
-    size: int
-
-    def add(self, counts: Tensor) -> None:
-        """Sum integer counts over the processes, in place (an all-reduce)."""
-
-
 @dataclass(frozen=True)
-class SingleProcess:
-    """A group of one process."""
+class Ranked:
+    """What precedes the positives of queries whose classes have the same number n of gallery rows.
 
-    rank: int = 0
-    size: int = 1
+    Args:
+        first: first query of `ByClass.queries`.
+        last: one past the last.
+        before: [last - first, n] negatives before each positive, ascending along a row; excluded
+            rows of the class, such as the query itself, come first with count 0. [last - first, 1]
+            where only the nearest positive is ranked.
+        tied: negatives with the score of the positive, in the same shape; they are not in `before`.
+            None where ties go by row number.
+        n_equal: positives with the score of this one, itself included; None where `tied` is.
+    """
 
-    def add(self, counts: Tensor) -> None:
-        """Do nothing: the counts are complete already."""
+    first: int
+    last: int
+    before: Tensor
+    tied: Tensor | None = None
+    n_equal: Tensor | None = None
 
 
 def negatives_before(
@@ -61,14 +62,19 @@ def negatives_before(
     metric: str | None = None,
     similarity: Similarity | None = None,
     best_only: bool = False,
+    share_ties: bool = True,
     process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
-) -> Iterator[tuple[int, int, Tensor]]:
-    """For each positive of a query, how many negatives rank before it.
+) -> Iterator[Ranked]:
+    """For each positive of a query, how many negatives rank before it, and how many tie with it.
 
-    Rows are ranked by (float64 score descending, row number ascending). By inner product or
-    distance on the CPU, tiles of scores are computed in float32 where that is faster, and pairs
-    whose order its rounding could change are scored again in float64.
+    Rows are ranked by float64 scores. By inner product or distance on the CPU, tiles of scores are
+    computed in float32 where that is faster, and pairs whose order its rounding could change are
+    scored again in float64.
+
+    Equal rows have equal scores, however they are computed. By inner product or distance, scores
+    are also equal where they differ by no more than the error of float64 products
+    (`Products.tie_errors`); by another similarity where its float64 values are.
 
     Args:
         rows: [N, D], projected (`Geometry.project`).
@@ -76,33 +82,39 @@ def negatives_before(
         metric: "ip" or "l2".
         similarity: takes [Q, D] and [G, D] in float64, gives [Q, G]; used where `metric` is None.
         best_only: count for the nearest positive only.
+        share_ties: count negatives with the score of a positive apart, in `Ranked.tied`; otherwise
+            those of lower row number come before it, and equal means equal to the last bit.
         process_group: processes that divide the work; each gets the complete result.
         progress: called with the fraction of the work that is done, in (0, 1].
 
     Yields:
-        (first, last, counts) for queries first to last (exclusive) of `order.queries`; all of their
-        classes have the same number n of gallery rows. Counts are [last - first, n], ascending
-        along a row, where a query that is in the gallery comes first itself with count 0; or
-        [last - first, 1] if `best_only`.
+        Counts for all queries of `order` that have gallery rows of their class, in its order.
     """
     process_group = process_group or SingleProcess()
     report_progress = progress or (lambda done: None)
-    work: _TileCounts | _FullLineCounts
+    work: _TileCounts | FullLineCounts
     if metric is not None and not rows.is_cuda:
-        work = _TileCounts(Products(rows, metric), order, process_group)
+        work = _TileCounts(Products(rows, metric), order, process_group, share_ties)
     else:
-        work = _FullLineCounts(rows, similarity or METRICS[str(metric)], order, process_group)
+        work = FullLineCounts(rows, metric, similarity, order, process_group, share_ties)
     blocks = list(_blocks(order, work.max_queries(), best_only))
     for number, (first, last) in enumerate(blocks):
-        positives = allocate_positives(order, first, last, best_only=best_only, device=rows.device)
+        positives = allocate_positives(
+            order, first, last, best_only=best_only, tie_errors=work.tie_errors,
+            share_ties=share_ties, device=rows.device,
+        )  # fmt: skip
         for done in work.count(positives, first, last):
             report_progress((number + done) / len(blocks))
-        process_group.add(positives.increments)
+        work.add_over_processes(positives)
         for begin, end, size in positives.equal_size_ranges(0, last - first):
             for start in range(begin, end, step := max(1, MAX_COUNTS // size)):
                 stop = min(start + step, end)
-                increments = positives.view(positives.increments, start, stop)
-                yield first + start, first + stop, increments.cumsum(1)
+                before = positives.view(positives.increments, start, stop).cumsum(1)
+                ties = (
+                    None if counts is None else positives.view(counts, start, stop)
+                    for counts in (positives.tied, positives.n_equal)
+                )  # fmt: skip
+                yield Ranked(first + start, first + stop, before, *ties)
 
 
 def _blocks(order: ByClass, max_queries: int, best_only: bool) -> Iterator[tuple[int, int]]:
@@ -125,18 +137,24 @@ class _TileCounts:
     triangle are computed, and each is counted for both sides.
     """
 
-    def __init__(self, products: Products, order: ByClass, process_group: ProcessGroup) -> None:
+    def __init__(
+        self, products: Products, order: ByClass, process_group: ProcessGroup, share_ties: bool
+    ) -> None:
         self.products, self.order, self.process_group = products, order, process_group
         sizes = order.class_sizes
         large_classes = len(sizes) > 0 and float(sizes.double().mean()) > LARGE_CLASS
         self.dtype = torch.float64 if large_classes else products.start_dtype()
         self.side = LARGE_CLASS_TILE if large_classes else TILE
         self.tiles_per_block = 1 if large_classes else TILES_PER_BLOCK
-        self.error_bounds = products.error_bounds(order, self.dtype)
+        no_error = torch.zeros(len(sizes), dtype=torch.float64)
+        self.tie_errors = products.tie_errors(order) if share_ties else no_error
+        self.error_bounds = products.error_bounds(order, self.dtype) + self.tie_errors
+        self.negatives = order.excluded_negatives
         self.operands: list[tuple] = [((), torch.empty(0))] * 2
         self.buffer = torch.empty(self.side**2, dtype=torch.float64)
 
     def max_queries(self) -> int:
+        """All of them."""
         return len(self.order.queries)
 
     def _operand(self, numbers: Tensor, *, is_query: bool) -> Tensor:
@@ -154,7 +172,8 @@ class _TileCounts:
 
     def count(self, positives: QueryPositives, first: int, last: int) -> Iterator[float]:
         """Count for the queries from `first` to `last`; yields the fraction of the work done."""
-        self.products.fill(positives, self.order.self_positions[first:last])
+        own = pairs_from(self.order.excluded_positives, first, last)
+        self.products.fill(positives, own - torch.tensor([[first], [0]]))
         whole = last - first == len(self.order.queries) and self.order.symmetric
         side, block_size = self.side, self.side * self.tiles_per_block
         tiles = [
@@ -172,6 +191,9 @@ class _TileCounts:
             gallery = self._operand(self.order.gallery[column : column + side], is_query=False)
             tile = self._tile_buffer(len(queries), len(gallery))
             torch.mm(queries, gallery.T, out=tile)
+            if self.negatives.numel():
+                inside = pairs_from(self.negatives, row, row + len(tile))
+                exclude(tile, inside, row, column)
             self._count(tile, row - first, column, positives, first, both=whole and column > row)
             yield number / len(tiles)
 
@@ -195,43 +217,11 @@ class _TileCounts:
             n_rescored += count_transposed(tile, row, column, *args)
         if self.dtype == torch.float32 and n_rescored > MAX_RESCORED_FRACTION * tile.numel():
             self.dtype = torch.float64
-            self.error_bounds = self.products.error_bounds(self.order, self.dtype)
+            bounds = self.products.error_bounds(self.order, self.dtype)
+            self.error_bounds = bounds + self.tie_errors
 
-
-class _FullLineCounts:
-    """Counts from float64 similarities of each query to the whole gallery, on any device."""
-
-    def __init__(
-        self, rows: Tensor, similarity: Similarity, order: ByClass, process_group: ProcessGroup
-    ) -> None:
-        self.rows, self.similarity = rows, similarity
-        self.order, self.process_group = order, process_group
-        self.gallery = rows[order.gallery.to(rows.device)].double()
-        self.first_copy = first_identical_row(self.gallery)
-        first_copy = torch.arange(len(rows))
-        if self.first_copy is not None:
-            first_copy[order.gallery] = order.gallery[self.first_copy.cpu()]
-        self.scorer = ExactScorer(first_copy)
-
-    def max_queries(self) -> int:
-        return self.process_group.size * max(1, MAX_SCORES // len(self.gallery))
-
-    def count(self, positives: QueryPositives, first: int, last: int) -> Iterator[float]:
-        """Count for this process's part of the queries from `first` to `last`; yields 1.0 once."""
-        n, rank = self.process_group.size, self.process_group.rank
-        begin, end = (last - first) * rank // n, (last - first) * (rank + 1) // n
-        if begin < end:
-            queries = self.rows[positives.queries[begin:end].to(self.rows.device)].double()
-            scores = self.similarity(queries, self.gallery)
-            if self.first_copy is not None:
-                scores = scores[:, self.first_copy]
-            own = self.order.self_positions[first:last]
-            for start, stop, size in positives.equal_size_ranges(begin, end):
-                class_begin = positives.class_begin[start:stop]
-                columns = (class_begin[:, None] + torch.arange(size)).to(scores.device)
-                of_class = scores[start - begin : stop - begin].gather(1, columns)
-                position = torch.where(own[start:stop] >= 0, own[start:stop] - class_begin, -1)
-                positives.fill(start, stop, of_class, position)
-            no_error = torch.zeros(last - first, dtype=torch.float64)
-            count_tile(scores.contiguous(), begin, 0, positives, no_error, self.scorer)
-        yield 1.0
+    def add_over_processes(self, positives: QueryPositives) -> None:
+        """Sum the counts of all processes; each has found all scores of positives by itself."""
+        self.process_group.add(positives.increments)
+        if positives.tied is not None:
+            self.process_group.add(positives.tied)

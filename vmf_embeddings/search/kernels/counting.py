@@ -7,12 +7,15 @@ import numpy as np
 
 from vmf_embeddings import native
 from vmf_embeddings.search.kernels.pairs import (
+    BEFORE,
+    TIED,
     Counts,
     Floats,
     PositiveArrays,
     ScorerArrays,
     add,
-    comes_before,
+    compare,
+    repeats,
 )
 
 LINES = 8  # lines that are counted together, column by column
@@ -49,6 +52,32 @@ def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
 
 
 @native.compiled()
+def _resolve(
+    scores: Floats,
+    low: float,
+    high: float,
+    query: int,
+    column: int,
+    entry: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
+) -> tuple[int, int, int]:
+    """How many scores [J] lie in `low`..`high`, too close to an entry's, and what these are.
+
+    Returns:
+        Their number, how many of the negatives come before the entry, how many are tied with it.
+    """
+    n_close, n_before, n_tied = 0, 0, 0
+    for j in range(len(scores)):
+        if low <= scores[j] <= high:
+            n_close += 1
+            order = compare(positives, scorer, scores[j], query, column + j, entry)
+            n_before += order == BEFORE
+            n_tied += order == TIED
+    return n_close, n_before, n_tied
+
+
+@native.compiled()
 def _count_line(
     scores: Floats,
     query: int,
@@ -70,22 +99,27 @@ def _count_line(
     Returns:
         How many scores were too close to a positive's.
     """
-    n_rescored = 0
+    n_rescored, n_before, n_tied = 0, 0, 0
+    first, last = positives.offsets[query], positives.offsets[query + 1]
     # the lowest threshold first
-    for entry in range(positives.offsets[query + 1] - 1, positives.offsets[query] - 1, -1):
+    for entry in range(last - 1, first - 1, -1):
         if np.isinf(positives.threshold[entry]):
             continue
-        bounds[0] = positives.threshold[entry] - positives.error_bounds[query]
-        bounds[1] = positives.threshold[entry] + positives.error_bounds[query]
-        at_least, n_before = _exceeding(scores, bounds[0], bounds[1])
-        if at_least == 0:
-            break  # nor does any score reach the higher thresholds
-        if at_least > n_before:
-            for j in range(len(scores)):
-                if bounds[0] <= scores[j] <= bounds[1]:
-                    n_rescored += 1
-                    n_before += comes_before(positives, scorer, scores[j], query, column + j, entry)
+        if entry + 1 == last or not repeats(positives, entry, entry + 1):
+            bounds[0] = positives.threshold[entry] - positives.error_bounds[query]
+            bounds[1] = positives.threshold[entry] + positives.error_bounds[query]
+            at_least, n_before = _exceeding(scores, bounds[0], bounds[1])
+            n_tied = 0
+            if at_least == 0:
+                break  # nor does any score reach the higher thresholds
+            if at_least > n_before:
+                n_close, n_more, n_tied = _resolve(
+                    scores, bounds[0], bounds[1], query, column, entry, positives, scorer
+                )
+                n_rescored, n_before = n_rescored + n_close, n_before + n_more
         add(positives, query, entry, n_before)
+        if n_tied > 0:
+            positives.tied[entry] += n_tied
     return n_rescored
 
 
@@ -196,17 +230,22 @@ def count_columns(
     low, high = _limits(positives, column, tile)
     at_least, above = np.zeros(low.shape, np.int32), np.zeros(low.shape, np.int32)
     _exceeding_columns(tile, low, high, at_least, above)
+    tied = np.zeros(low.shape, np.int32)
     n_rescored = 0
     for k in range(len(low)):
         for j in range(tile.shape[1]):
-            entry, n_before = positives.offsets[column + j] + k, above[k, j]
-            if at_least[k, j] > n_before:
-                for i in range(len(tile)):
-                    if low[k, j] <= tile[i, j] <= high[k, j]:
-                        n_rescored += 1
-                        n_before += comes_before(
-                            positives, scorer, tile[i, j], column + j, row + i, entry
-                        )
-            if n_before > 0:
-                add(positives, column + j, entry, n_before)
+            entry = positives.offsets[column + j] + k
+            if k > 0 and low[k, j] < np.inf and repeats(positives, entry, entry - 1):
+                above[k, j], tied[k, j] = above[k - 1, j], tied[k - 1, j]
+            elif at_least[k, j] > above[k, j]:
+                n_close, n_more, n_tied = _resolve(
+                    tile[:, j], low[k, j], high[k, j], column + j, row, entry, positives, scorer
+                )
+                n_rescored += n_close
+                above[k, j] += n_more
+                tied[k, j] = n_tied
+            if above[k, j] > 0:
+                add(positives, column + j, entry, above[k, j])
+            if tied[k, j] > 0:
+                positives.tied[entry] += tied[k, j]
     return n_rescored

@@ -4,11 +4,14 @@ import numpy as np
 
 from vmf_embeddings import native
 from vmf_embeddings.search.kernels.pairs import (
+    BEFORE,
+    TIED,
     Counts,
     Floats,
     PositiveArrays,
     ScorerArrays,
-    comes_before,
+    compare,
+    repeats,
 )
 
 
@@ -62,20 +65,26 @@ def _resolve(
     Returns:
         How many scores were too close.
     """
-    n_rescored, previous, n_columns = 0, 0, len(line)
+    n_rescored, previous, n_columns, n_tied = 0, 0, len(line), 0
     first, last = positives.offsets[query], positives.offsets[query + 1]
     error = positives.error_bounds[query]
     thresholds, increments = positives.threshold[first:last], positives.increments[first:last]
     for k in range(last - first):
         n_before, limit = np.int64(above[k]), thresholds[k]
-        if ordered[n_before] >= limit - error:
-            for j in range(n_columns):
-                own = positives.class_begin[query] <= column + j < positives.class_end[query]
-                if limit - error <= line[j] <= limit + error and not own:
-                    n_rescored += 1
-                    n_before += comes_before(
-                        positives, scorer, line[j], query, column + j, first + k
-                    )
+        if k > 0 and repeats(positives, first + k, first + k - 1):
+            n_before = previous
+        else:
+            n_tied = 0
+            if ordered[n_before] >= limit - error:
+                for j in range(n_columns):
+                    own = positives.class_begin[query] <= column + j < positives.class_end[query]
+                    if limit - error <= line[j] <= limit + error and not own:
+                        n_rescored += 1
+                        order = compare(positives, scorer, line[j], query, column + j, first + k)
+                        n_before += order == BEFORE
+                        n_tied += order == TIED
+        if n_tied > 0:
+            positives.tied[first + k] += n_tied
         increments[k] += n_before - previous
         previous = n_before
     return n_rescored

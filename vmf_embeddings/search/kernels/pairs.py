@@ -15,8 +15,15 @@ Numbers = NDArray[np.int64]
 Counts = NDArray[np.int32]
 
 
+# where a negative ranks relative to a positive
+AFTER, BEFORE, TIED = 0, 1, 2
+
+
 class PositiveArrays(NamedTuple):
-    """The arrays of `QueryPositives`, and the largest error of each query's rounded scores [Q]."""
+    """The arrays of `QueryPositives`, and the largest error of each query's rounded scores [Q].
+
+    `tied` has no entries where equal scores go by row number.
+    """
 
     offsets: Numbers
     class_begin: Numbers
@@ -26,6 +33,8 @@ class PositiveArrays(NamedTuple):
     threshold: Floats
     position: Counts
     increments: Counts
+    tie_errors: Floats
+    tied: Counts
     error_bounds: Floats
 
 
@@ -62,15 +71,15 @@ def score_pairs(
 
 
 @native.compiled()
-def comes_before(
+def compare(
     positives: PositiveArrays,
     scorer: ScorerArrays,
     rounded: float,
     query: int,
     column: int,
     entry: int,
-) -> bool:
-    """Whether a negative comes before a positive; equal exact scores go by row number.
+) -> int:
+    """Whether a negative ranks BEFORE or AFTER a positive or is TIED; see `QueryPositives.tied`.
 
     Args:
         positives: what the indices refer to.
@@ -86,9 +95,18 @@ def comes_before(
         exact = rounded
         if not scorer.tile_is_exact:
             exact = score(scorer.rows, scorer.squared, positives.queries[query], other)
-        if exact != positives.threshold[entry]:
-            return exact > positives.threshold[entry]
-    return other < positive
+        difference = exact - positives.threshold[entry]
+        if abs(difference) > positives.tie_errors[query]:
+            return BEFORE if difference > 0 else AFTER
+    if len(positives.tied) > 0:
+        return TIED
+    return BEFORE if other < positive else AFTER
+
+
+@native.compiled()
+def repeats(positives: PositiveArrays, entry: int, other: int) -> bool:
+    """Whether two entries of a query share their score, and so all counts: ties are shared."""
+    return len(positives.tied) > 0 and positives.threshold[entry] == positives.threshold[other]
 
 
 @native.compiled()
