@@ -95,7 +95,7 @@ def net_of(name):
     else:
         from vmf_embeddings.archs.timm_net import _library
 
-        net = _library().create_model(name, pretrained=False, num_classes=5, in_chans=3)
+        net = _library().create_model(name, num_classes=5, drop_rate=0.0)
     net = net.double()
     with torch.no_grad():
         for x in (*net.parameters(), *net.buffers()):  # zeros and ones would hide mistakes

@@ -204,3 +204,18 @@ def test_milestones_of_metric_learning_are_those_of_torch_for_every_group():
         assert rates[0] == pytest.approx(rates[1], rel=1e-12)
         theirs.step()
         reference.step()
+
+
+@pytest.mark.parametrize("start", [None, 0.0, 0.25])
+@pytest.mark.parametrize("unit", ["epoch", "step"])
+def test_a_milestone_at_the_end_of_the_warmup_does_not_scale_the_warmup(start, unit):
+    n_steps = 1 if unit == "step" else 3
+    at_end = rates(MultiStep(unit, 4, start, [4, 6], 0.1), 8, n_steps)
+    without = rates(MultiStep(unit, 4, start, [6], 0.1), 8, n_steps)
+    assert torch.equal(at_end[:4], without[:4])
+    torch.testing.assert_close(at_end[4:], 0.1 * without[4:])
+
+
+def test_a_milestone_within_the_warmup_is_refused():
+    with pytest.raises(ValueError, match="none may lie within the warm-up of 4 epochs"):
+        MultiStep("epoch", 4, None, [3, 6], 0.1)

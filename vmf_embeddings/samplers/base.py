@@ -28,6 +28,9 @@ class BatchSampler(ABC):
     pairs: ClassVar[bool] = False
     """Whether a batch consists of two halves [B] and [B], of which rows i and B + i form a pair."""
 
+    needs_length: ClassVar[bool] = False
+    """Whether its batches depend on the number of epochs: then a resumed run must have the same."""
+
     needs_embeddings: ClassVar[bool] = False
     """Whether it chooses by embeddings: then before each epoch it is given, by
     `renew(embeddings [N, D])`, those of its images as they are now."""

@@ -23,6 +23,7 @@ class ProgressiveSampler(WeightedSampler):
     """
 
     balances = True
+    needs_length = True
 
     def __init__(
         self, labels: Tensor, *, batch_size: int, balanced_at_last: bool, seed: int

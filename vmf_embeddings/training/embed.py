@@ -31,7 +31,7 @@ def local_batches(
         num_workers: worker processes that load images, for splits that are not in memory.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    own = torch.arange(rank, len(split), world)
+    own = torch.arange(len(split))[rank::world]
     if len(own) == 0:  # fewer items than processes: `embed_split` drops what it did not ask for
         own = torch.arange(1)
     return SequentialBatches(split, own, batch_size, num_workers)

@@ -17,6 +17,7 @@ from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop, assemble
 from vmf_embeddings.training.progress import EpochProgress
 from vmf_embeddings.training.records import Records
+from vmf_embeddings.training.resumed_length import check_resumed_length
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
 from vmf_embeddings.training.validate import validation_metric
@@ -41,12 +42,14 @@ def fit(job: TrainingJob) -> float:
 
     Raises:
         NonFiniteLoss: the loss becomes NaN or infinite.
-        Refused: `job.state` lacks what is needed to resume, or belongs to other parts.
+        Refused: `job.state` lacks what is needed to resume, belongs to other parts, or to a run of
+            another length if parts of the job depend on it.
     """
     settings, state = job.settings, job.state
     start, best = 0, NO_EPOCH_YET
     if state is not None:
         refuse_missing(state, RESUME_KEYS, str(job.run_dir / checkpoint.LAST))
+        check_resumed_length(job)
         start, best = state["epoch"] + 1, state["best_epoch"]
         if settings.is_over(start - 1, best["epoch"]):
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)

@@ -74,6 +74,10 @@ class Schedule(ABC):
     def end_epoch(self, metric: float) -> None:  # noqa: B027 - curves need nothing
         """Called with the validation metric after every epoch. Default: nothing."""
 
+    def at_another_length(self, n_epochs: int) -> str:
+        """What the rates do if a run resumes with another number of epochs, for the log."""
+        return "the learning rates of an epoch do not depend on it"
+
     def state_dict(self) -> dict[str, Any]:
         """State for a checkpoint. Default: empty, for a schedule that is a function of time."""
         return {}
@@ -106,6 +110,10 @@ class Plateau(Schedule):
         self.plateau = ReduceLROnPlateau(
             optimizer, mode="max", factor=self.factor, patience=self.patience
         )
+
+    def at_another_length(self, n_epochs: int) -> str:
+        """Says that the rates go on where they are."""
+        return "the learning rates go on from where the plateau schedule has reduced them to"
 
     def end_epoch(self, metric: float) -> None:
         """Passes the metric to torch's scheduler, which may reduce the rates."""
@@ -160,6 +168,10 @@ class Curve(Schedule):
             length: units from the end of the warm-up to the end of the curve, >= 1.
         """
 
+    def warmup_peak(self) -> float:
+        """The factor that the warm-up leads to. Default: that of the curve at its beginning."""
+        return self.after_warmup(0, 1)
+
     def attach(self, optimizer: torch.optim.Optimizer, n_epochs: int, n_steps: int) -> None:
         """Stores the groups' initial rates and the length of the run."""
         super().attach(optimizer, n_epochs, n_steps)
@@ -171,7 +183,7 @@ class Curve(Schedule):
         """The factor of all groups at step `step` of `epoch`, both from 0."""
         time = epoch if self.unit == "epoch" else epoch * self.steps_per_epoch + step
         if time < self.warmup:
-            return warmup(time, self.warmup, self.warmup_start) * self.after_warmup(0, 1)
+            return warmup(time, self.warmup, self.warmup_start) * self.warmup_peak()
         # if the run is not longer than its warm-up, the curve after it has one unit
         return self.after_warmup(time - self.warmup, max(self.end - self.warmup, 1))
 
@@ -217,6 +229,13 @@ class Cosine(Curve):
             raise ValueError(f"schedule.params.peak must be more than 0, got {peak}")
         self.peak = peak
 
+    def at_another_length(self, n_epochs: int) -> str:
+        """Says where the curve ends, after which the rates are 0."""
+        return (
+            f"the cosine still ends after {self.length} {self.unit}s (schedule.params.length), and "
+            "the learning rates are 0 from there on"
+        )
+
     def after_warmup(self, time: int, length: int) -> float:
         """The factor peak (1 + cos(pi time / length)) / 2."""
         return self.peak * cosine(time, length)
@@ -229,7 +248,8 @@ class MultiStep(Curve):
         unit: see `Curve`.
         warmup: see `Curve`.
         warmup_start: see `Curve`.
-        milestones: units since the start of the run, increasing, none within the warm-up.
+        milestones: units since the start of the run, increasing, none within the warm-up; one at
+            its end scales what follows, not the warm-up.
         gamma: factor at each, in (0, 1].
     """
 
@@ -250,6 +270,14 @@ class MultiStep(Curve):
         if not 0 < gamma <= 1:
             raise ValueError(f"schedule.params.gamma must be in (0, 1], got {gamma}")
         self.milestones, self.gamma = tuple(milestones), gamma
+
+    def at_another_length(self, n_epochs: int) -> str:
+        """Says that milestones stay where they are."""
+        return f"the milestones stay at {self.unit}s {list(self.milestones)}"
+
+    def warmup_peak(self) -> float:
+        """1, also where a milestone lies at the end of the warm-up."""
+        return 1.0
 
     def after_warmup(self, time: int, length: int) -> float:
         """gamma^n, with n the number of milestones reached since the start of the run."""
