@@ -67,6 +67,7 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
         for key in SHARED:
             second[key] = cfg[key]
         second.mode.select = cfg.mode.select
+        second.stages = cfg.stages  # both stages get another folder by the first one's name
     return second
 
 

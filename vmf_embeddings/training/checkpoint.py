@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from vmf_embeddings.training.own_folder import override_for_own_folder
 from vmf_embeddings.training.stored_state import checked, refuse_missing
 from vmf_embeddings.untrusted.files import read_text, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -169,17 +170,19 @@ def last_state(
     state = load(path)
     refuse_missing(state, ("epoch", "config"), str(path))
     refuse_other_configuration(run_dir, state["config"], config, same_length=same_length)
-    refuse_other_images(run_dir, state, identity)
+    own = override_for_own_folder(run_dir, config)
+    refuse_other_images(run_dir, state, identity, own)
     return state
 
 
-def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> None:
+def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str, own: str) -> None:
     """Refuses a checkpoint of a run on other training images.
 
     Args:
         run_dir: the run's folder, for the message.
         state: a checkpoint of it; accepted if it lacks `train_identity`, as older ones do.
         identity: identity of the command's training split.
+        own: override that gives the command another folder, for the message.
 
     Raises:
         ValueError: with both identities.
@@ -189,7 +192,7 @@ def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str) -> 
         raise ValueError(
             f"{run_dir} was trained on other images (identity {then[:12]}) than the training split "
             f"of this command has (identity {identity[:12]}): use the data set's settings and "
-            "files of that run, or another folder with name=…"
+            f"files of that run, or work in another folder: add {own}"
         )
 
 
@@ -224,8 +227,9 @@ def refuse_other_configuration(
     if changed:
         differences = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
         raise ValueError(
-            f"{run_dir} holds a run of another configuration ({differences}). Give this one "
-            "its own folder with name=…, or start over in the same folder with resume=never."
+            f"{run_dir} holds a run of another configuration ({differences}). Give this one its "
+            f"own folder: add {override_for_own_folder(run_dir, config)}; or start over in the "
+            "same folder: add resume=never."
         )
 
 
