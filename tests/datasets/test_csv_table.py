@@ -16,6 +16,9 @@ OPTIONS = {
     "mean": [0.5, 0.5, 0.5],
     "std": [0.25, 0.25, 0.25],
     "margin_warmup_epochs": 0,
+    "background": "white",
+    "max_pixels": None,
+    "on_error": "refuse",
 }
 
 

@@ -10,7 +10,8 @@ from tests.datasets.images import draw
 from vmf_embeddings.datasets.imagenet import ImageNet
 from vmf_embeddings.datasets.labelled_lists import ImageNetLT, INat2018, LabelledLists, PlacesLT
 
-IMAGES = {"image_size": 16, "augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3}
+IMAGES = {"background": "white", "max_pixels": None, "on_error": "refuse"}
+IMAGES |= {"image_size": 16, "augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3}
 COUNTS = {"train": (8, 4, 2), "val": (2, 2, 2), "test": (3, 3, 3)}
 
 

@@ -235,7 +235,7 @@ def images(tmp_path_factory):
 
 def folder(root, **changes):
     params = {"layout": "auto", "open_set": False, "valid_share": 0.2, "test_share": 0.3}
-    params |= {"image_size": 16}
+    params |= {"image_size": 16, "background": "white", "max_pixels": None, "on_error": "refuse"}
     params |= {"augment": "inat", "mean": [0.0] * 3, "std": [1.0] * 3, "margin_warmup_epochs": 0}
     return Folder(root, **params | changes)
 

@@ -34,8 +34,13 @@ DEFAULTS_OF_OLDER_RUNS = {  # for runs from before these groups existed
     "feature_scaling": "none",
 }
 # values that options without the key had, where the default of today is another one
+IMAGE_FILES = (
+    *("cars196", "csv", "cub200", "folder", "image_list", "imagenet", "imagenet_lt", "inat2018"),
+    *("inat2019", "inshop", "places_lt", "sop"),
+)
 PARAMS_OF_OLDER_RUNS: dict[tuple[str, str], dict[str, Any]] = {
-    ("loss", "ib"): {"class_weights": "none"}
+    ("loss", "ib"): {"class_weights": "none"},
+    **{("dataset", name): {"background": None} for name in IMAGE_FILES},
 }
 RUN_GROUPS = ("arch", "method", "dataset", *DEFAULTS_OF_OLDER_RUNS)
 
@@ -160,7 +165,8 @@ def _translated(old: Any, source: str) -> dict[str, Any]:
         known = {k: v for k, v in (of_run.get("params") or {}).items() if k in node["params"]}
         if "_target_" in node["params"]:
             known["_target_"] = node["params"]["_target_"]
-        new[group] = node | {"params": node["params"] | known}
+        older = PARAMS_OF_OLDER_RUNS.get((group, node["name"]), {})
+        new[group] = node | {"params": node["params"] | older | known}
     return new
 
 

@@ -89,13 +89,24 @@ def refuse_other_images(run: TrainedRun, dataset: "Dataset", what: str) -> None:
             f"{run.config.dataset.name}, identity {run.train_identity[:12]}) than these "
             f"(dataset={dataset.name}, identity {identity[:12]}): if some of them are held out "
             "here, they would leak. Use the same dataset and dataset.params as that run, or a run "
-            "trained on these images"
+            f"trained on these images{_why_other(run, dataset)}"
         )
     if run.image_shape != tuple(dataset.image_shape):
         raise Refused(
             f"{what} {run.folder} was trained on images {run.image_shape} (channels, height, "
             f"width), here they are {tuple(dataset.image_shape)}; use the same dataset.params"
         )
+
+
+def _why_other(run: TrainedRun, dataset: "Dataset") -> str:
+    """What may have made identities differ that nobody typed: how images are read since 1.0."""
+    from vmf_embeddings.training.checkpoint import READ_OTHERWISE
+
+    transform = dataset.image_transform
+    is_new = transform is not None and transform.background is not None
+    params = run.config.dataset.params or {}
+    was_older = "background" in params and params["background"] is None
+    return f". {READ_OTHERWISE}" if is_new and was_older else ""
 
 
 def set_teacher(method: "Method", cfg: DictConfig, dataset: "Dataset") -> None:

@@ -11,6 +11,7 @@ from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
 SPLIT_WORDS = {
@@ -38,6 +39,9 @@ class CsvTable(ImageFileDataset):
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -54,6 +58,9 @@ class CsvTable(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
+        background: Background,
+        max_pixels: int | None,
+        on_error: str,
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -62,6 +69,9 @@ class CsvTable(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         check_fraction("valid_share", valid_share)

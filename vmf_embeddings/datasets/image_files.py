@@ -12,13 +12,19 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
-from vmf_embeddings.datasets.decoded import convert_mode
+from vmf_embeddings.datasets.image_reading import (
+    Background,
+    ImageReader,
+    background_colour,
+    check_reading,
+    name_skipped,
+)
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.normalisation import check_normalisation
 from vmf_embeddings.datasets.rows import MISSING, NO_FILE, Rows
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
-from vmf_embeddings.untrusted.images import read_image
+from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,7 @@ class ImageFileSplit(Split):
         class_names: Sequence[str] | None = None,
         is_query: Tensor | None = None,
         is_gallery: Tensor | None = None,
+        reader: ImageReader | None = None,
     ) -> None:
         super().__init__(
             labels,
@@ -53,6 +60,7 @@ class ImageFileSplit(Split):
             is_gallery=is_gallery,
         )
         self.transform = transform
+        self.reader = reader or ImageReader(WHITE)
 
     def example(self, index: int) -> Tensor:
         """One image, float32 [3, H, W], or several views of it, [views, 3, H, W]; decoded once.
@@ -61,25 +69,12 @@ class ImageFileSplit(Split):
             Refused: naming the file, where it cannot be decoded or resized.
         """
         path = self.paths[index]
-        image = _decode(path)
-        try:
-            views = [self.transform(image) for _ in range(self.views)]
-        except Refused as error:
-            raise Refused(f"{path}: {error}") from error
+        with self.reader.image(path) as image:
+            try:
+                views = [self.transform(image) for _ in range(self.views)]
+            except Refused as error:
+                raise Refused(f"{path}: {error}") from error
         return views[0] if self.views == 1 else torch.stack(views)
-
-
-def _decode(path: str) -> Any:
-    """The file's image as RGB.
-
-    Raises:
-        Refused: naming the file and what to do about it.
-    """
-    try:
-        return convert_mode(read_image(path), "RGB")
-    except (OSError, ValueError) as error:
-        what = error if str(path) in str(error) else f"cannot decode {path}: {error}"
-        raise Refused(f"{what}; mend or remove it, and its row in the list") from error
 
 
 class ImageFileDataset(Dataset):
@@ -93,6 +88,12 @@ class ImageFileDataset(Dataset):
         std: per channel, divides them.
         margin_warmup_epochs: see `Dataset`.
         bgr: whether the network expects the channels in the order blue, green, red.
+        background: what is seen where an image is transparent: a colour's name, or red, green and
+            blue in 0..255; images are also turned as their EXIF orientation says. None: opacity is
+            dropped and the orientation ignored, as up to version 1.0. Part of a split's identity.
+        max_pixels: of one image; a number replaces the limits of `untrusted.images.read_image`.
+        on_error: what is done with images that cannot be decoded: "refuse", or "skip": all images
+            are decoded once, before work starts, and those are named and left out of their split.
 
     Attributes:
         shared_hint: end of the message about an image in two splits.
@@ -110,6 +111,9 @@ class ImageFileDataset(Dataset):
         std: Sequence[float],
         margin_warmup_epochs: int,
         bgr: bool = False,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
         if image_size < 1:
@@ -126,13 +130,21 @@ class ImageFileDataset(Dataset):
         self.mean = mean
         self.std = std
         self.bgr = bgr
+        check_reading(max_pixels, on_error)
+        self.reader = ImageReader(background_colour(background), max_pixels)
+        self.skips = on_error == "skip"
         self.image_shape = (3, image_size, image_size)
 
     @property
     def image_transform(self) -> ImageTransform:
         """See `Dataset`."""
         return evaluation_transform(
-            self.recipe, image_size=self.image_size, mean=self.mean, std=self.std, bgr=self.bgr
+            self.recipe,
+            image_size=self.image_size,
+            mean=self.mean,
+            std=self.std,
+            bgr=self.bgr,
+            background=self.reader.background,
         )
 
     @abstractmethod
@@ -167,7 +179,26 @@ class ImageFileDataset(Dataset):
         if links is not None:
             log.warning(links)
         self._check_parts(parts)
-        return parts
+        if not self.skips:
+            return parts
+        log.info("Decoding all images once, for dataset.params.on_error=skip")
+        return {name: self._without_unreadable(name, part) for name, part in parts.items()}
+
+    def _without_unreadable(self, name: str, rows: Rows) -> Rows:
+        """The rows of a split whose images can be decoded; the others are named in the log.
+
+        Raises:
+            Refused: none can be decoded.
+        """
+        faults = self.reader.faults(rows.paths)
+        if not faults:
+            return rows
+        log.warning(name_skipped(faults, len(rows.files), name))
+        if len(faults) == len(rows.files):
+            raise Refused(f"no {name} image can be read: {next(iter(faults.values()))}")
+        readable = np.ones(len(rows.files), dtype=bool)
+        readable[list(faults)] = False
+        return rows.chosen(readable)
 
     def check(self) -> None:
         """Reads the lists and checks that every file exists and is not empty.
@@ -238,8 +269,12 @@ class ImageFileDataset(Dataset):
                 mean=self.mean,
                 std=self.std,
                 bgr=self.bgr,
+                background=self.reader.background,
             ),
-            identity=identity_of([self.name, name, "\n".join(rows.files), rows.labels]),
+            reader=self.reader,
+            identity=identity_of(
+                [self.name, name, "\n".join(rows.files), rows.labels, *self.reader.identity]
+            ),
             n_classes=len(classes),
             open_set=self.open_set,
             original_labels=torch.from_numpy(rows.labels),

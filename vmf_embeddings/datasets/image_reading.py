@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Background = str | Sequence[int] | None
 ON_ERROR = ("refuse", "skip")
 _DECODERS = min(8, os.cpu_count() or 1)
 _NAMED = 5  # files in a message; of the others the number
@@ -103,7 +104,7 @@ class ImageReader:
         """Decodes files in threads: why those that cannot be read cannot, by their positions.
 
         Args:
-            paths: of files that exist; the same path twice is decoded twice.
+            paths: N; files that do not exist are passed over.
         """
         found: dict[int, str] = {}
         done, threshold = 0, 10_000
@@ -121,11 +122,11 @@ class ImageReader:
 
     def _fault(self, numbered: tuple[int, str]) -> tuple[int, str | None]:
         position, path = numbered
+        if not os.path.exists(path):  # a wrong path rather than a broken file
+            return position, None
         try:
             with self.image(path):
                 return position, None
-        except FileNotFoundError:
-            return position, f"{path} does not exist"
         except Refused as error:
             return position, str(error).split("; mend or remove it")[0]
 

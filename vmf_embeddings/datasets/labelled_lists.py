@@ -14,6 +14,7 @@ from vmf_embeddings.datasets.base import check_views
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_list import read_list
+from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 
 
@@ -33,6 +34,9 @@ class LabelledLists(ImageFileDataset):
         mean: per channel.
         std: per channel.
         views: augmented versions of each training image, see `Split.with_views`.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
 
     Attributes:
@@ -60,6 +64,9 @@ class LabelledLists(ImageFileDataset):
         mean: Sequence[float],
         std: Sequence[float],
         views: int,
+        background: Background,
+        max_pixels: int | None,
+        on_error: str,
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -68,6 +75,9 @@ class LabelledLists(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:

@@ -15,6 +15,7 @@ import numpy as np
 
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
+from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.normalisation import normalisation_named
 from vmf_embeddings.datasets.rows import Rows
 
@@ -35,6 +36,9 @@ class OpenBenchmark(ImageFileDataset):
         image_size: side of the network's square input in pixels.
         augment: name of the training recipe, see `transforms.RECIPES`.
         normalisation: "imagenet", "clip" or "bninception", see `normalisation`.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -50,6 +54,9 @@ class OpenBenchmark(ImageFileDataset):
         image_size: int,
         augment: str,
         normalisation: str,
+        background: Background,
+        max_pixels: int | None,
+        on_error: str,
         margin_warmup_epochs: int,
     ) -> None:
         known = normalisation_named(normalisation)
@@ -60,6 +67,9 @@ class OpenBenchmark(ImageFileDataset):
             mean=known.mean,
             std=known.std,
             bgr=known.bgr,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if validation not in VALIDATIONS:

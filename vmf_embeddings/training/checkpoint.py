@@ -27,6 +27,8 @@ MAY_CHANGE = (
     "mode.evaluate_k",
     "dataset.params.dataset_path",
     "dataset.params.download",
+    "dataset.params.max_pixels",
+    "dataset.params.on_error",  # what it leaves out is in the identity of the images
     "arch.params.weights",
     "optimizer.params.fused",
     "trainer.channels_last",
@@ -49,8 +51,21 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"arch.params.pool": "avg", "arch.params.normalize": False},
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
-    **{"dataset.params.views": 1},
+    **{"dataset.params.views": 1, "dataset.params.background": None},
     **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
+}
+BACKGROUND = "dataset.params.background"
+READ_OTHERWISE = (  # for runs from before that key
+    "Since version 1.0, images are put on a background where they are transparent, and turned as "
+    "their EXIF orientation says; dataset.params.background=null reads them as then."
+)
+# factors of the learning rate that were defaults before "auto", which equals them up to 1e-5
+FACTORS_BEFORE_AUTO = {
+    **{("proxy_anchor", "criterion.params.lr_factor"): 2000.0},
+    **{("proxy_anchor_nca", "criterion.params.lr_factor"): 2000.0},
+    **{("proxy_nca", "criterion.params.lr_factor"): 50.0},
+    **{("nir", "method.params.proxy_lr_factor"): 4000.0},
+    **{("nir", "method.params.flow_lr_factor"): 50.0},
 }
 
 
@@ -222,7 +237,7 @@ def refuse_other_configuration(
         and (k not in MAY_CHANGE or (same_length and k == "mode.epochs"))
         and (k.split(".")[0] in groups or k in DEFAULTS_OF_OLDER_RUNS)
     ]
-    then = DEFAULTS_OF_OLDER_RUNS | then
+    then = _with_auto(DEFAULTS_OF_OLDER_RUNS | then, now)
     changed = [k for k in keys if then.get(k) != now.get(k)]
     if changed:
         differences = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
@@ -230,7 +245,21 @@ def refuse_other_configuration(
             f"{run_dir} holds a run of another configuration ({differences}). Give this one its "
             f"own folder: add {override_for_own_folder(run_dir, config)}; or start over in the "
             "same folder: add resume=never."
+            + (f" {READ_OTHERWISE}" if BACKGROUND in changed and then[BACKGROUND] is None else "")
         )
+
+
+def _with_auto(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The stored values, where "auto" replaces an earlier default that means the same rate."""
+    if not now.get("mode.learning_rate", 1) <= 1e-5:
+        return then
+    same = {
+        key: "auto"
+        for (option, key), factor in FACTORS_BEFORE_AUTO.items()
+        if then.get(f"{key.split('.')[0]}.name") == option
+        and (then.get(key), now.get(key)) == (factor, "auto")
+    }
+    return then | same
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:
