@@ -185,3 +185,19 @@ def test_wrong_values_are_refused():
         nearest(good, good * torch.nan, 1, metric="ip")
     with pytest.raises(ValueError, match="queries hold NaN"):
         nearest(good * torch.inf, good, 1, metric="ip")
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dim", [4, 40])
+def test_several_rows_can_be_left_out_for_each_query(metric, backend, dim):
+    generator = torch.Generator().manual_seed(dim)
+    rows = torch.randn(700, dim, generator=generator)
+    exclude = torch.randint(-1, 700, (50, 30), generator=generator)
+    found, _ = nearest(rows[:50], rows, 3, metric=metric, exclude=exclude, backend=backend)
+    allowed, _ = nearest(rows[:50], rows, 700, metric=metric)
+    for line, left_out, every in zip(found, exclude, allowed, strict=True):
+        kept = every[~torch.isin(every, left_out)]
+        assert torch.equal(line, kept[:3])
+    with pytest.raises(ValueError, match=r"\[50\] or \[50, E\]"):
+        nearest(rows[:50], rows, 3, metric=metric, exclude=exclude[:7])

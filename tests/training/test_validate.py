@@ -2,16 +2,18 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.geometry import Cosine, Euclidean, Poincare
+from vmf_embeddings.metrics import retrieval
 from vmf_embeddings.training.validate import recall_at, recall_at_1
 
 METHOD = SimpleNamespace(geometry=Euclidean())
 
 
 def recall(labels, points, **masks):
-    masks = {"is_query": None, "is_gallery": None, **masks}
+    masks = {"is_query": None, "is_gallery": None, "paths": None, **masks}
     split = SimpleNamespace(labels=torch.tensor(labels), **masks)
     return recall_at_1(METHOD, torch.tensor(points)[:, None], split, "torch")
 
@@ -35,7 +37,33 @@ def test_query_without_any_candidate_is_a_miss():
 
 
 def test_recall_grows_with_k_up_to_all_candidates():
-    split = SimpleNamespace(labels=torch.tensor([0, 1, 1, 0]), is_query=None, is_gallery=None)
+    split = SimpleNamespace(
+        labels=torch.tensor([0, 1, 1, 0]), is_query=None, is_gallery=None, paths=None
+    )
     points = torch.tensor([0.0, 0.1, 5.0, 5.2])[:, None]
     # own labels are second from 0.0, third from 0.1, and so on by symmetry of the labels
     assert recall_at((1, 2, 3, 9), METHOD, points, split, "torch") == [0.0, 0.5, 1.0, 1.0]
+
+
+def test_rows_of_the_query_s_own_image_are_not_compared_with_it():
+    labels, points = [0, 0, 1, 0], [0.0, 0.0, 0.1, 5.0]
+    assert recall(labels, points) == 0.5
+    assert recall(labels, points, paths=["a", "./a", "b", "c"]) == 0.0
+
+
+@pytest.mark.parametrize("geometry", [Euclidean(), Cosine(), Poincare(0.5)], ids=lambda g: g.name)
+def test_tied_rows_share_their_ranks_as_in_evaluation(geometry):
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(-1, 2, (60, 40), generator=generator).float() / 8
+    rows[20:40], rows[50:] = rows[:20], 0
+    labels = torch.randint(0, 6, (60,), generator=generator)
+    split = SimpleNamespace(labels=labels, is_query=None, is_gallery=None, paths=None)
+    method, ks = SimpleNamespace(geometry=geometry), (1, 3, 59, 70)
+    unit = geometry.project(rows)
+    expected = retrieval(
+        unit, labels, similarity=geometry.similarity, metric=geometry.faiss_metric, ks=ks
+    )
+    assert recall_at(ks, method, rows, split, "torch") == pytest.approx(
+        [expected.recall[k] for k in ks], abs=1e-12
+    )
+    assert bool((expected.rows.recall[1] % 1 > 0).any())

@@ -41,8 +41,8 @@ def search(
         geometry: "cosine", "euclidean", "vmf", "poincare", "poincare-reference", or a run's
             `geometry`.
         curvature: c > 0 of the Poincare ball, where `geometry` is its name.
-        exclude: gallery row that is left out for each query [Q], such as the query itself; -1 for
-            none.
+        exclude: gallery row that is left out for each query [Q], such as the query itself, or
+            several [Q, E]; -1 for none.
 
     Returns:
         Indices and similarities.

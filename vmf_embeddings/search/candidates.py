@@ -101,8 +101,8 @@ class CandidateSearch:
         self.largest_norm = gallery.double().norm(dim=1).max()
 
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices and scores [Q, k] for k <= G; gallery index `exclude` [Q] gets score -inf."""
-        n_candidates = min(k + EXTRA_CANDIDATES, len(self.gallery))
+        """Indices and scores [Q, k] for k <= G; gallery rows `exclude` [Q, E] get -inf."""
+        n_candidates = min(k + EXTRA_CANDIDATES + exclude.shape[1] - 1, len(self.gallery))
         candidates, rounded = self.fetch(queries.float().contiguous(), n_candidates)
         columns, scores = self._ordered(queries, candidates, k, exclude)
         if n_candidates < len(self.gallery):
@@ -123,7 +123,8 @@ class CandidateSearch:
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             exact = self._score(queries[part].double(), candidates[part])
-            exact = exact.masked_fill(candidates[part] == exclude[part, None], -torch.inf)
+            for left_out in exclude[part].unbind(1):
+                exact = exact.masked_fill(candidates[part] == left_out[:, None], -torch.inf)
             ordered, exact = order_ties(candidates[part], exact)
             columns[part], scores[part] = ordered[:, :k], exact[:, :k]
         return columns, scores

@@ -118,7 +118,7 @@ class ExactSearch:
         self.representative = first_identical_row(self.gallery)
 
     def __call__(self, queries: Tensor, k: int, exclude: Tensor) -> tuple[Tensor, Tensor]:
-        """Indices and scores [Q, k] for k <= G; gallery index `exclude` [Q] gets score -inf."""
+        """Indices and scores [Q, k] for k <= G; gallery rows `exclude` [Q, E] get -inf."""
         step = max(1, BLOCK_ELEMENTS // len(self.gallery))
         columns, scores = empty_answer(queries, k)
         for start in range(0, len(queries), step):
@@ -130,6 +130,6 @@ class ExactSearch:
         scores = self.similarity(queries.double(), self.gallery)
         if self.representative is not None:
             scores = scores[:, self.representative]
-        rows = (exclude >= 0).nonzero().squeeze(1)
-        scores[rows, exclude[rows]] = -torch.inf
+        rows, _ = (exclude >= 0).nonzero().unbind(1)
+        scores[rows, exclude[exclude >= 0]] = -torch.inf
         return top_k(scores, k)

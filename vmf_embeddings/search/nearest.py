@@ -44,8 +44,8 @@ class NearestSearch:
         """Indices int64 and scores float64 [Q, k], best first; -1 and -inf beyond the gallery."""
         _check_queries(queries, self.gallery, k)
         if exclude is None:
-            exclude = queries.new_full((len(queries),), -1, dtype=torch.int64)
-        exclude = exclude.to(queries.device)
+            exclude = queries.new_full((len(queries), 1), -1, dtype=torch.int64)
+        exclude = _as_columns(exclude, len(queries)).to(queries.device)
         n_found = min(k, len(self.gallery))
         columns = exclude.new_full((len(queries), k), -1)
         scores = queries.new_full((len(queries), k), -torch.inf, dtype=torch.float64)
@@ -97,7 +97,8 @@ def nearest(
             is None.
         metric: "ip" (inner product) or "l2" (negative squared distance) where one of these orders
             the neighbours as `similarity` does; faster, and required by faiss.
-        exclude: [Q] gallery index to leave out per query (the query itself), -1 for none.
+        exclude: [Q] gallery index to leave out per query (the query itself), or [Q, E] several;
+            -1 for none.
         backend: what finds float32 candidates where these are faster (32 dimensions or more, and
             64 gallery rows or more per neighbour): "torch", "faiss", or "auto" = faiss where it is
             installed. In all other cases every backend compares float64 scores of all rows.
@@ -113,6 +114,16 @@ def nearest(
     """
     search = NearestSearch(gallery, similarity=similarity, metric=metric, backend=backend)
     return search(queries, k, exclude=exclude)
+
+
+def _as_columns(exclude: Tensor, n_queries: int) -> Tensor:
+    """Excluded gallery rows as [Q, E]."""
+    columns = exclude[:, None] if exclude.ndim == 1 else exclude
+    if columns.ndim != 2 or len(columns) != n_queries:
+        raise ValueError(
+            f"exclude must be [{n_queries}] or [{n_queries}, E], got {list(exclude.shape)}"
+        )
+    return columns
 
 
 def _check(

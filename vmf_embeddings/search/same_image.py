@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.search.by_class import equal_pairs
+
 
 def same_image(paths: Sequence[str] | np.ndarray | None) -> Tensor | None:
     """Number of the image of each row, where some image has several rows.
@@ -33,6 +35,26 @@ def same_image(paths: Sequence[str] | np.ndarray | None) -> Tensor | None:
     ]
     images = torch.tensor(numbers, dtype=torch.int64)
     return None if torch.equal(images, torch.arange(len(images))) else images
+
+
+def rows_of_same_image(queries: Tensor, gallery: Tensor) -> Tensor:
+    """Gallery rows that show the image of each query: what `nearest` takes as `exclude`.
+
+    Args:
+        queries: [Q] number of the image of each query.
+        gallery: [G] likewise.
+
+    Returns:
+        [Q, E] indices in the gallery, E the most that a query has, at least 1; filled with -1.
+
+    >>> rows_of_same_image(torch.tensor([3, 5, 4]), torch.tensor([3, 4, 3])).tolist()
+    [[0, 2], [-1, -1], [1, -1]]
+    """
+    i, j = equal_pairs(queries, gallery)
+    counts = torch.bincount(i, minlength=len(queries))
+    rows = torch.full((len(queries), max(1, int(counts.max()) if len(counts) else 0)), -1)
+    rows[i, torch.arange(len(i)) - (counts.cumsum(0) - counts)[i]] = j
+    return rows
 
 
 def _normalised(path: str) -> str:

@@ -7,7 +7,9 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.metrics import retrieval
 from vmf_embeddings.search import nearest
+from vmf_embeddings.search.same_image import rows_of_same_image, same_image
 
 ACCURACY, RECALL_AT_1 = "accuracy", "Recall@1"
 
@@ -81,11 +83,15 @@ def recall_at(
 ) -> list[float]:
     """Fractions of a split's queries with their label among the k nearest other gallery rows.
 
+    Rows of the query's own image are not compared with it. Where the k nearest end among rows of
+    equal score, the fraction is the mean over all orders of these, as in `metrics.retrieval`.
+
     Args:
         ks: values of k, each >= 1; a k above the number of candidates means all of them.
         method: its geometry compares the embeddings.
         embeddings: [N, D] of the split.
-        split: its `is_query` and `is_gallery` select rows; None means that all rows are both.
+        split: its `is_query` and `is_gallery` select rows; None means that all rows are both. Its
+            `paths`, where it has them, name the images.
         search: `auto`, `torch` or `faiss`.
 
     Returns:
@@ -93,23 +99,52 @@ def recall_at(
     """
     geometry = method.geometry
     rows, device = geometry.project(embeddings), embeddings.device
-    everything = torch.ones(len(rows), dtype=torch.bool, device=device)
     queries, gallery = (
-        (everything if mask is None else mask.to(device)).nonzero().squeeze(1)
+        torch.arange(len(rows)) if mask is None else mask.cpu().nonzero().squeeze(1)
         for mask in (split.is_query, split.is_gallery)
     )
-    gallery_position = torch.full((len(rows),), -1, device=device)  # -1: not in the gallery
-    gallery_position[gallery] = torch.arange(len(gallery), device=device)
-    neighbours, _ = nearest(
-        rows[queries],
-        rows[gallery],
-        min(max(ks), len(gallery)),
+    images = same_image(split.paths)
+    images = torch.arange(len(rows)) if images is None else images
+    neighbours, scores = nearest(
+        rows[queries.to(device)],
+        rows[gallery.to(device)],
+        min(max(ks) + 1, len(gallery)),
         similarity=geometry.similarity,
         metric=geometry.faiss_metric,
-        exclude=gallery_position[queries],
+        exclude=rows_of_same_image(images[queries], images[gallery]),
         backend=search,
     )
-    labels = split.labels.to(device)
-    found = neighbours.to(device)
+    found = neighbours.cpu()
+    labels = split.labels.cpu()
     hits = (labels[gallery][found] == labels[queries][:, None]) & (found >= 0)
-    return [int(hits[:, :k].any(1).sum()) / len(queries) for k in ks]
+    recalls = [hits[:, :k].any(1).double() for k in ks]
+    tied = _end_among_ties(ks, scores.cpu(), rows, geometry.faiss_metric)
+    if tied.any():
+        is_query, is_gallery = (torch.zeros(len(rows), dtype=torch.bool) for _ in range(2))
+        is_query[queries[tied]] = is_gallery[gallery] = True
+        shared = retrieval(
+            rows, labels, similarity=geometry.similarity, metric=geometry.faiss_metric, ks=ks,
+            is_query=is_query, is_gallery=is_gallery, only_recall=True, paths=split.paths,
+        )  # fmt: skip
+        for recall, k in zip(recalls, ks, strict=True):
+            recall[tied] = shared.rows.recall[k]
+    return [float(recall.sum()) / len(queries) for recall in recalls]
+
+
+def _end_among_ties(ks: Sequence[int], scores: Tensor, rows: Tensor, metric: str | None) -> Tensor:
+    """Queries [Q] bool whose k-th and next neighbours may have equal scores, for one of the k.
+
+    Args:
+        ks: values of k.
+        scores: [Q, n] float64 of the nearest, best first; n > k unless there are no more.
+        rows: [N, D] that were compared.
+        metric: by which they were.
+    """
+    # more than float64 products err by; whether there is a tie is then decided exactly
+    largest = rows.double().norm(dim=1).max() if metric is not None else rows.new_zeros(())
+    error = 1e-11 * float(4 * largest.square())
+    tied = torch.zeros(len(scores), dtype=torch.bool)
+    for k in ks:
+        if k < scores.shape[1]:
+            tied |= scores[:, k - 1] - scores[:, k] <= error
+    return tied
