@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from tests.datasets.archives import cars_files, cub_archive, sop_archive, tar_of
 from tests.datasets.benchmarks import build
 from vmf_embeddings.datasets.prepare.cars196 import CARS196
+from vmf_embeddings.cli import overrides
+from vmf_embeddings.cli.as_typed import text_of
+from vmf_embeddings.cli.assembly import register_resolvers
 from vmf_embeddings.datasets.prepare.command import main, next_commands
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
 from vmf_embeddings.datasets.prepare.sop import SOP
@@ -160,7 +162,8 @@ def test_a_missing_page_is_a_failure(tmp_path, server, capsys):
 
 @pytest.mark.parametrize("name", ["data", "my cars", "it's, (1) {2}", "2024", "a=b", "~x", "é"])
 def test_the_next_command_reads_any_path_back(name):
+    register_resolvers()
     for command in next_commands(SOP, Path(name))[::2]:
         words = shlex.split(command.removeprefix("Next: "))
         [argument] = [word for word in words if word.startswith("dataset.params.dataset_path=")]
-        assert OverridesParser.create().parse_override(argument).value() == name
+        assert text_of(overrides.quoted(["dataset=sop", argument])[-1]) == name

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vmf_embeddings import typed
 from vmf_embeddings.cli.assembly import Refused, option_file
 from vmf_embeddings.cli.stored_sizes import refuse_sizes_beyond_weights
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -206,5 +207,5 @@ def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_d
     if wanted != was and not follows_others:
         raise Refused(
             f"the command has {key}={wanted}, but {run_dir} was trained with {key}={was}. Leave it "
-            f"out (run={run_dir} is enough), or name the run that you mean."
+            f"out ({typed.override('run', run_dir)} is enough), or name the run that you mean."
         )

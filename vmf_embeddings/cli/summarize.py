@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmf_embeddings import typed
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, SummaryOptions
@@ -77,8 +78,8 @@ def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
     if lacking:
         report.print_line(
-            f"Note: {len(lacking)} of these runs lack scores; add them: python -m "
-            f"vmf_embeddings.evaluate {lacking[0].folder} metrics=all"
+            f"Note: {len(lacking)} of these runs lack scores; add them: "
+            + typed.command("evaluate", typed.argument(lacking[0].folder), "metrics=all")
         )
 
 

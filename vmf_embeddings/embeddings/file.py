@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vmf_embeddings import typed
 from vmf_embeddings.embeddings.labels import integer_labels
 from vmf_embeddings.embeddings.values import (
     as_flags,
@@ -211,7 +212,7 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
     if not path.exists():
         raise FileNotFoundError(
             f"no embedding file {path}; write it with: "
-            f"python -m vmf_embeddings.main mode=get_embeddings run={path.parent}"
+            + typed.command("main", "mode=get_embeddings", typed.override("run", path.parent))
         )
     try:
         arrays = read_npz(path, _KINDS_OF_KEY)

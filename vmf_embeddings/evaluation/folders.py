@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from vmf_embeddings import typed
 from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
 
@@ -52,7 +53,7 @@ def _below(path: Path, split: str) -> list[Path]:
         instead = f" (there is {', '.join(others[:5])}; see --split)" if others else ""
         raise FileNotFoundError(
             f"no {path}/{pattern} and none below it{instead}. Extract the embeddings first:\n"
-            f"  python -m vmf_embeddings.main mode=get_embeddings run={path}"
+            f"  {typed.command('main', 'mode=get_embeddings', typed.override('run', path))}"
         )
     return files
 

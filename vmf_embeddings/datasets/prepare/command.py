@@ -1,8 +1,6 @@
 """The command line of the prepare scripts: PATH [--archive FILE …] [--url ADDRESS …]."""
 
 import argparse
-import re
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -10,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from vmf_embeddings import typed
 from vmf_embeddings.datasets.prepare.extract import extract
 from vmf_embeddings.datasets.prepare.fetch import fetch
 from vmf_embeddings.datasets.prepare.lists import missing_images, write_lists
@@ -57,21 +56,13 @@ def main(source: Source, arguments: Sequence[str] | None = None) -> int:
 
 def next_commands(source: Source, folder: Path) -> list[str]:
     """Commands for the next step: a training from scratch, and the one of the paper."""
-    where = shlex.quote(f"dataset.params.dataset_path={_hydra_text(str(folder))}")
+    where = typed.override("dataset.params.dataset_path", folder)
     scratch = f"arch=resnet18 arch.params.first_conv_3x3=False name={source.config}"
     return [
         f"Next: python -m vmf_embeddings.main dataset={source.config} {where} {scratch}",
         "or, as in the paper, from ImageNet weights (fetched once, or arch.params.weights=FILE):",
         f"      python -m vmf_embeddings.main experiment={source.config}_vmf_softmax {where}",
     ]
-
-
-def _hydra_text(text: str) -> str:
-    """The text as a value on Hydra's command line, quoted if necessary."""
-    if re.fullmatch(r"[A-Za-z./][\w./@%+:-]*", text, re.ASCII):
-        return text
-    escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
-    return f"'{escaped}'"
 
 
 def prepare(source: Source, path: Path, archives: Sequence[str], urls: Sequence[str]) -> Lists:

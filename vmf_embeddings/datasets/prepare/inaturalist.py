@@ -15,6 +15,7 @@ import argparse  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
+from vmf_embeddings import typed  # noqa: E402
 from vmf_embeddings.datasets.prepare.lists import refuse_control  # noqa: E402
 from vmf_embeddings.datasets.prepare.source import UserMistake  # noqa: E402
 from vmf_embeddings.untrusted import json_text  # noqa: E402
@@ -49,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(
         f"Next: python -m vmf_embeddings.main dataset=inat{options.year} "
-        f"dataset.params.dataset_path={folder} arch=resnet50 arch.params.first_conv_3x3=False"
+        f"{typed.override('dataset.params.dataset_path', folder)} arch=resnet50 "
+        "arch.params.first_conv_3x3=False"
     )
     return 0
 

@@ -1,7 +1,6 @@
 """A grid of queries and their nearest neighbours, marked by whether the class is the same."""
 
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.style import (
     HIT,
@@ -172,7 +172,7 @@ def _permitted(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -
     path = inside(name, folders)
     if path is not None:
         return path
-    folder = shlex.quote(os.path.dirname(os.path.realpath(name)))
+    folder = typed.argument(os.path.dirname(os.path.realpath(name)))
     raise Refused(
         f"{evaluated.path.name} names images outside its own folder and the working directory, "
         f"such as {name}; if that is your data set, add --images-from with its folder, such as "

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vmf_embeddings import typed
 from vmf_embeddings.evaluation.summary.options import SummaryOptions
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -56,7 +57,10 @@ def find_runs(options: SummaryOptions) -> list[Run]:
         if not below:
             raise FileNotFoundError(
                 f"no scores of the split {options.split} below {path}. Score the runs first:\n"
-                f"  python -m vmf_embeddings.evaluate {path} metrics=all --split {options.split}"
+                "  "
+                + typed.command(
+                    "evaluate", typed.argument(path), f"metrics=all --split {options.split}"
+                )
             )
         found |= {folder: entry for folder, entry in below.items() if folder not in found}
     _refuse_unlike(found)
@@ -178,11 +182,12 @@ def _with_structure(run: Run, options: SummaryOptions) -> Run:
         return run
     entry = _entry(run.folder, str(options.structure_split))
     if entry is None:
+        extracted = typed.override("run", run.folder)
         raise FileNotFoundError(
             f"{run.folder}/metrics.json has no scores of {options.structure_split}; add them:\n"
-            f"  python -m vmf_embeddings.main mode=get_embeddings run={run.folder} split=all\n"
-            f"  python -m vmf_embeddings.evaluate {run.folder} metrics=[spectrum,spread] "
-            f"--split {options.structure_split} --no-figures"
+            f"  {typed.command('main', 'mode=get_embeddings', extracted, 'split=all')}\n"
+            f"  {typed.command('evaluate', typed.argument(run.folder), 'metrics=[spectrum,spread]')}"
+            f" --split {options.structure_split} --no-figures"
         )
     other = _run(run.folder, run.label, entry, options).scores
     kept = {k: v for k, v in run.scores.items() if not _STRUCTURE.match(k)}
