@@ -14,10 +14,10 @@ import pytest
 
 from tests.datasets.archives import cars_files, cub_archive, sop_archive, tar_of
 from tests.datasets.benchmarks import build
-from vmf_embeddings.datasets.prepare.cars196 import CARS196
 from vmf_embeddings.cli import overrides
 from vmf_embeddings.cli.as_typed import text_of
 from vmf_embeddings.cli.assembly import register_resolvers
+from vmf_embeddings.datasets.prepare.cars196 import CARS196
 from vmf_embeddings.datasets.prepare.command import main, next_commands
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
 from vmf_embeddings.datasets.prepare.sop import SOP

@@ -172,11 +172,11 @@ def _permitted(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -
     path = inside(name, folders)
     if path is not None:
         return path
-    folder = typed.argument(os.path.dirname(os.path.realpath(name)))
+    folder = os.path.dirname(os.path.realpath(name))
     raise Refused(
         f"{evaluated.path.name} names images outside its own folder and the working directory, "
         f"such as {name}; if that is your data set, add --images-from with its folder, such as "
-        f"--images-from {folder}"
+        f"--images-from {typed.argument(folder)}"
     )
 
 

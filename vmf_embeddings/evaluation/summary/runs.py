@@ -186,8 +186,8 @@ def _with_structure(run: Run, options: SummaryOptions) -> Run:
         raise FileNotFoundError(
             f"{run.folder}/metrics.json has no scores of {options.structure_split}; add them:\n"
             f"  {typed.command('main', 'mode=get_embeddings', extracted, 'split=all')}\n"
-            f"  {typed.command('evaluate', typed.argument(run.folder), 'metrics=[spectrum,spread]')}"
-            f" --split {options.structure_split} --no-figures"
+            f"  {typed.command('evaluate', typed.argument(run.folder))} metrics=[spectrum,spread] "
+            f"--split {options.structure_split} --no-figures"
         )
     other = _run(run.folder, run.label, entry, options).scores
     kept = {k: v for k, v in run.scores.items() if not _STRUCTURE.match(k)}
