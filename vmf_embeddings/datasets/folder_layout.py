@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmf_embeddings import typed
 from vmf_embeddings.datasets.folder_scan import (
     PassedOver,
     has_pictures,
@@ -168,8 +169,9 @@ def _refuse_hidden_split(root: Path, name: str, *, all_near: bool) -> None:
         if split_named(inner) and has_pictures(folder / inner):
             raise ValueError(
                 f"{root}: the folder {name} would be taken for a class, but holds the split folder "
-                f"{inner}. Expected {root}/{inner}/{name}/<image>, or dataset.params.dataset_path="
-                f"{folder} if {name} is the data set; or, {_AS_CLASSES}"
+                f"{inner}. Expected {root}/{inner}/{name}/<image>, or "
+                f"{typed.override('dataset.params.dataset_path', folder)} if {name} is the data "
+                f"set; or, {_AS_CLASSES}"
             )
 
 

@@ -58,7 +58,7 @@ def next_commands(source: Source, folder: Path) -> list[str]:
     """Commands for the next step: a training from scratch, and the one of the paper."""
     where = typed.override("dataset.params.dataset_path", folder)
     name = typed.override("name", source.config)
-    scratch = f"arch=resnet18 arch.params.first_conv_3x3=False"
+    scratch = "arch=resnet18 arch.params.first_conv_3x3=False"
     return [
         f"Next: python -m vmf_embeddings.main dataset={source.config} {where} {scratch} {name}",
         "or, as in the paper, from ImageNet weights (fetched once, or arch.params.weights=FILE):",
