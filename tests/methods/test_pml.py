@@ -137,7 +137,7 @@ def test_the_angular_part_is_the_librarys():
 # bases, and losses that need arguments or data of their own; of labels alone all others make sense
 OTHERS = {
     *("BaseLossWrapper", "BaseMetricLossFunction", "GenericPairLoss", "MultipleLosses"),
-    *("CrossBatchMemory", "SelfSupervisedLoss", "VICRegLoss", "RankedListLoss", "P2SGradLoss"),
+    *("CrossBatchMemory", "SelfSupervisedLoss", "VICRegLoss", "RankedListLoss"),
     *("ManifoldLoss", "DynamicSoftMarginLoss"),
 }
 

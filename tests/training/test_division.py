@@ -87,9 +87,9 @@ def test_other_samplers_with_a_smaller_last_batch_are_divided_too():
 
 
 def test_a_limit_of_the_batch_counts_the_images_that_join_it():
-    refuse_larger_batches(sampler_of(17, 5), 2, 5, "it")
-    refuse_larger_batches(sampler_of(16, 5), 1, 6, "it")  # a single image joins in any case
-    with pytest.raises(Refused, match="it takes batches of at most 5 images, and .* has 6"):
-        refuse_larger_batches(sampler_of(16, 5), 1, 5, "it")
-    with pytest.raises(Refused, match="has 7"):
-        refuse_larger_batches(sampler_of(17, 5), 3, 5, "it")
+    refuse_larger_batches(sampler_of(17, 5), 2, 5)
+    refuse_larger_batches(sampler_of(16, 5), 1, 6)  # a single image joins in any case
+    with pytest.raises(Refused, match="memory_size=5 is smaller than .* use memory_size=6"):
+        refuse_larger_batches(sampler_of(16, 5), 1, 5)
+    with pytest.raises(Refused, match="has 7 images"):
+        refuse_larger_batches(sampler_of(17, 5), 3, 5)

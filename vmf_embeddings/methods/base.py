@@ -157,6 +157,11 @@ class Method(nn.Module, ABC):
         return True
 
     @property
+    def max_batch_size(self) -> int | None:
+        """Images that a training batch may have at most; None = any number."""
+        return None
+
+    @property
     def second_stage(self) -> str | None:
         """The mode that must follow the training of something else; None = trained from scratch."""
         return None
@@ -302,9 +307,22 @@ class Method(nn.Module, ABC):
 
         Returns:
             Dicts with `params` and either `lr`, or `lr_factor`, which multiplies the learning rate
-            of the run; also `weight_decay` if it differs.
+            of the run, up to `lr_at_most`; also `weight_decay` if it differs, and `lr_option`, the
+            key of the factor on the command line.
         """
         return []
+
+    def refuse_rates(self, learning_rate: float, *, adaptive: bool) -> None:  # noqa: B027
+        """Refuses learning rates at which training is known to diverge. Default: none.
+
+        Args:
+            learning_rate: of the run.
+            adaptive: whether a step of the optimizer is about as large as the learning rate in
+                every coordinate, as of Adam; otherwise it is proportional to the gradient.
+
+        Raises:
+            ValueError: with the values to type.
+        """
 
     def all_class_weights(self) -> list[Tensor]:
         """Parameters that `class_weight_decay` is about. Default: `class_weights`, if any."""

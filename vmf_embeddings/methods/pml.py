@@ -8,14 +8,18 @@ import difflib
 import functools
 import importlib
 import inspect
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Euclidean, Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
+from vmf_embeddings.methods.pml_numbers import KEY, PlainNumbers, warn_of_older_memory
+from vmf_embeddings.methods.pml_trial import refuse_by_name, refuse_what_fails
 from vmf_embeddings.methods.precision import full_precision
 
 LIBRARY = "pytorch_metric_learning"
@@ -66,11 +70,15 @@ class PML(Method):
         sizes = {
             "num_classes": known_classes(arch.class_spec),
             "embedding_size": arch.class_spec.embedding_dim,
+            "descriptors_dim": arch.class_spec.embedding_dim,
         }
         build = Builder(sizes)
         extras = {"distance": distance, "embedding_regularizer": regularizer, "reducer": reducer}
         self.objective = build("losses", loss, **extras)
         self.miner = build("miners", miner, distance=distance)
+        refuse_what_fails(self.objective, self.miner, sizes, self.max_batch_size)
+        parts = {"objective": self.objective, "miner": self.miner}
+        self._numbers = PlainNumbers({k: part for k, part in parts.items() if part is not None})
         self.lr_factor = lr_factor
         self._geometry = {"cosine": Cosine(), "euclidean": Euclidean()}.get(
             geometry, geometry_of(self.objective)
@@ -89,6 +97,26 @@ class PML(Method):
             return None
         logits = self.objective.get_logits(embeddings)
         return logits if self.objective.distance.is_inverted else -logits
+
+    @property
+    def max_batch_size(self) -> int | None:
+        """The size of the smallest memory of earlier batches in the loss; None without one."""
+        sizes = [m.memory_size for m in self.objective.modules() if hasattr(m, "memory_size")]
+        return min(sizes, default=None)
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep: bool) -> None:
+        """Adds the library's plain numbers, such as the position of a queue."""
+        super()._save_to_state_dict(destination, prefix, keep)
+        for path, value in self._numbers.state().items():
+            destination[f"{prefix}{KEY}{path}"] = value
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Takes the plain numbers out of the state and sets them."""
+        begin = f"{prefix}{KEY}"
+        stored = {key: state.pop(key) for key in list(state) if key.startswith(begin)}
+        warn_of_older_memory(state, bool(stored))
+        self._numbers.load({key.removeprefix(begin): x for key, x in stored.items()})
+        super()._load_from_state_dict(state, prefix, *rest)
 
     @property
     def has_logits(self) -> bool:
@@ -155,11 +183,14 @@ class Builder:
             return None
         name, arguments = self._read(place, spec)
         target = self._find(place, name)
+        refuse_by_name(name)
         given = {key: value for key, value in extras.items() if value is not None}
         arguments = {k: self._value(k, v) for k, v in (given | arguments).items()}
+        if place == "reducers" and isinstance(arguments.get("weights"), list):
+            arguments["weights"] = torch.tensor(arguments["weights"], dtype=torch.float32)
         try:
             return target(**self._sizes_for(target, arguments), **arguments)
-        except (TypeError, AssertionError, ValueError) as error:
+        except Exception as error:  # the library raises plain Exception too
             words = str(error) or f"it rejects the arguments {', '.join(arguments) or '(none)'}"
             raise ValueError(f"{name} of pytorch-metric-learning: {words}") from error
 
@@ -183,8 +214,12 @@ class Builder:
 
     def _value(self, key: str, value: Any) -> Any:
         """Value of an argument, built if it is a spec or a list of specs."""
+        if key == INITIALIZER:
+            return self._initializer(value)
         if isinstance(value, list):
             return [self._value(key, each) for each in value]
+        if key in ("losses", "reducers") and isinstance(value, dict) and "class" not in value:
+            return {name: self._value(key, each) for name, each in value.items()}
         place = next(
             (
                 p
@@ -201,11 +236,31 @@ class Builder:
             return value
         return self(place, value)
 
+    def _initializer(self, spec: Spec) -> Callable[[Tensor], None] | None:
+        """The function of `torch.nn.init` that `spec` names, with its arguments.
+
+        Args:
+            spec: name such as `xavier_uniform_`, or `{class: name, argument: value}`; None = the
+                default of the loss.
+        """
+        if spec is None:
+            return None
+        name, arguments = self._read(INITIALIZER, spec)
+        known = [n for n in dir(nn.init) if n.endswith("_") and not n.startswith("_")]
+        if name not in known:
+            raise ValueError(
+                f"{INITIALIZER} is a function of torch.nn.init, one of {', '.join(known)}; got "
+                f"{name!r}."
+            )
+        return functools.partial(getattr(nn.init, name), **arguments)
+
     def _sizes_for(self, target: type, arguments: dict[str, Any]) -> dict[str, int]:
         """Sizes that a constructor requires and that `arguments` does not contain."""
         required = _required(target)
         return {k: v for k, v in self.sizes.items() if k in required and k not in arguments}
 
+
+INITIALIZER = "weight_init_func"  # argument that takes a function
 
 # arguments of the library that take one of its objects -> module of that object
 _MODULE_OF = {
@@ -216,6 +271,7 @@ _MODULE_OF = {
     "distance": "distances",
     "regularizer": "regularizers",
     "reducer": "reducers",
+    "reducers": "reducers",
 }
 
 

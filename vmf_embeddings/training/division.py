@@ -84,14 +84,13 @@ def checked_sizes(sampler: BatchSampler, world: int) -> list[int]:
     return sizes
 
 
-def refuse_larger_batches(sampler: BatchSampler, world: int, most: int, reason: str) -> None:
-    """Refuses a sampler with a batch of more than `most` images.
+def refuse_larger_batches(sampler: BatchSampler, world: int, most: int) -> None:
+    """Refuses a sampler with a batch of more images than the memory of a loss holds.
 
     Args:
         sampler: gives the global batches.
         world: number of processes.
-        most: images, >= 1.
-        reason: what has this limit, for the message.
+        most: images that the memory holds, >= 1.
 
     Raises:
         Refused: with the size of the largest batch.
@@ -99,6 +98,6 @@ def refuse_larger_batches(sampler: BatchSampler, world: int, most: int, reason: 
     largest = max(batch_sizes(sampler, world), default=0)
     if largest > most:
         raise Refused(
-            f"{reason} takes batches of at most {most} images, and the largest one has {largest}: "
-            f"make it {largest} or more, or sampler.batch_size smaller"
+            f"the loss's memory_size={most} is smaller than the largest batch, which has {largest} "
+            f"images: use memory_size={largest} or more, or a smaller sampler.batch_size"
         )

@@ -14,6 +14,7 @@ from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
+from vmf_embeddings.training.division import refuse_larger_batches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
 from vmf_embeddings.training.global_batch import GlobalBatch
@@ -100,6 +101,8 @@ def assemble(job: TrainingJob) -> Loop:
     )
     _log_splits(job, train, valid)
     job.sampler.configure(n_epochs=settings.epochs)
+    if method.max_batch_size is not None:
+        refuse_larger_batches(job.sampler, accelerator.num_processes, method.max_batch_size)
     batches = TrainBatches(
         train,
         job.sampler,
