@@ -141,8 +141,9 @@ def test_an_undecodable_image_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a.jpg,0\nb.jpg,x", "line 2: expected relative/path,integer-label, got 'b.jpg,x'"),
-        ("a.jpg", "line 1: expected"),
+        ("a.jpg,0\nb.jpg,x", "line 2: expected an integer label, got 'x'"),
+        ("a.jpg", "line 1: expected relative/path,label, got 'a.jpg', which has no label"),
+        ("a.jpg,01", "line 1: expected an integer label, got '01'"),
         ("a.jpg,0\n,1", "line 2: no path"),
         ("\n\n", "lists no images"),
     ],

@@ -89,7 +89,7 @@ def test_the_order_of_a_list_is_part_of_its_identity(root):
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("a b.jpg", "line 1: expected relative/path integer-label, got 'a b.jpg'"),
+        ("a b.jpg", "line 1: expected relative/path label, got 'a b.jpg', which has no"),
         ("7", "line 1: no path before the label in '7'"),
         ("/ 7", "line 1: no path before the label"),
         ("../a.jpg 7", "leads out of the data set's folder"),

@@ -14,11 +14,11 @@ from vmf_embeddings.datasets import mnist
 from vmf_embeddings.datasets.cifar import Cifar10, read_binary
 from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.folder import Folder
-from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.image_list import read_list
 from vmf_embeddings.datasets.inshop import _read_partition
 from vmf_embeddings.datasets.prepare import cars196, inaturalist, sop
 from vmf_embeddings.datasets.prepare.source import UserMistake
+from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.untrusted import files
 from vmf_embeddings.untrusted.refused import Refused
 

@@ -8,25 +8,21 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
+from vmf_embeddings.datasets.class_spelling import refuse_other_spellings
 from vmf_embeddings.datasets.csv_lines import read_lines
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
+from vmf_embeddings.datasets.split_names import SPLIT_WORDS, split_named
+from vmf_embeddings.labels import read_labels
 
-SPLIT_WORDS = {
-    "train": "train",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "test": "test",
-}
 FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 FLAG_WORDS |= {"1.0": True, "0.0": False, "": False}
 
 
 class CsvTable(ImageFileDataset):
-    """A table with one row per image; labels may be any text.
+    """A table with one row per image; labels may be any text, see `labels.read_labels`.
 
     Args:
         dataset_path: the table, or the folder that contains it, relative to the current directory.
@@ -118,10 +114,18 @@ class CsvTable(ImageFileDataset):
         return list(self._numbered_lines.values())
 
     @cached_property
+    def _labels_and_names(self) -> tuple[np.ndarray, list[str] | None]:
+        """Class numbers of all rows, int64 [N], and the names of the classes, or None."""
+        numbers = list(self._numbered_lines)
+        return read_labels(
+            [line["label"] for line in self._lines],
+            place=lambda row: f"{self.table} line {numbers[row]}",
+        )
+
+    @property
     def classes(self) -> list[str] | None:
         """Sorted class names; None where all labels are integers, which are then class numbers."""
-        names = sorted({line["label"] for line in self._lines})
-        return None if all(_is_integer(name) for name in names) else names
+        return self._labels_and_names[1]
 
     def _class_name(self, label: int) -> str:
         return str(label) if self.classes is None else self.classes[label]
@@ -130,11 +134,7 @@ class CsvTable(ImageFileDataset):
     def table_rows(self) -> dict[str, Rows]:
         """Rows per split as given in the table, before validation images are held out."""
         lines = self._lines
-        if self.classes is None:
-            labels = np.array([int(line["label"]) for line in lines], dtype=np.int64)
-        else:
-            number = {name: i for i, name in enumerate(self.classes)}
-            labels = np.array([number[line["label"]] for line in lines], dtype=np.int64)
+        labels = self._labels_and_names[0]
         splits = np.array(
             [self._split_name(i, line["split"]) for i, line in self._numbered_lines.items()]
         )
@@ -145,14 +145,18 @@ class CsvTable(ImageFileDataset):
         rows = {name: all_rows.chosen(splits == name) for name in present}
         if "test" in rows:
             self._check_flags(rows["test"])
+        if self.classes is not None:
+            names = np.array(self.classes)
+            by_split = {name: names[np.unique(rows[name].labels)].tolist() for name in present}
+            refuse_other_spellings(by_split, str(self.table))
         return rows
 
     def _split_name(self, line_number: int, word: str) -> str:
         """The split that a cell names, such as "valid" for "Val"."""
-        plain = word.lower()
-        if plain in SPLIT_WORDS:
-            return SPLIT_WORDS[plain]
-        close = difflib.get_close_matches(plain, SPLIT_WORDS, n=1)
+        split = split_named(word)
+        if split is not None:
+            return split
+        close = difflib.get_close_matches(word.lower(), SPLIT_WORDS, n=1)
         hint = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
             f"{self.table} line {line_number}: unknown split {word!r}{hint} "
@@ -215,7 +219,3 @@ def shares_no_class(rows: dict[str, Rows]) -> bool:
     if evaluated is None or "train" not in rows:
         return False
     return not np.isin(evaluated.labels, rows["train"].labels).any()
-
-
-def _is_integer(text: str) -> bool:
-    return text.removeprefix("-").isdecimal() and text.isascii() and len(text) < 18

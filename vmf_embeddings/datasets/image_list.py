@@ -6,6 +6,7 @@ https://arxiv.org/abs/2103.15718). If there are no lists, the published folders 
 the same images, class numbers and splits.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,29 @@ from vmf_embeddings.datasets.class_folders import (
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
 from vmf_embeddings.datasets.prepare import cars196, cub200, sop
 from vmf_embeddings.datasets.prepare.lists import validation_classes
-from vmf_embeddings.datasets.rows import Rows, class_number, refuse_escapes
+from vmf_embeddings.datasets.rows import Rows, refuse_escapes
+from vmf_embeddings.labels import is_whole_number
 from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.image_formats import is_picture
 
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
 
 
-def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.ndarray]:
+@dataclass(frozen=True)
+class ListLines:
+    """The lines of a list file: N paths, their labels as written, and their numbers in the file."""
+
+    path: Path
+    files: list[str]
+    labels: list[str]
+    numbers: list[int]
+
+    def place(self, row: int) -> str:
+        """Where a row stands, for messages."""
+        return f"{self.path} line {self.numbers[row]}"
+
+
+def read_list_lines(path: Path, separator: str | None) -> ListLines:
     """Reads lines `relative/path,label`, split at the last separator; blank lines are skipped.
 
     Args:
@@ -32,32 +49,50 @@ def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.nd
         separator: a comma; or None for any white space (as in `str.rsplit`): then paths may contain
             spaces, and a leading / of a path is removed.
 
-    Returns:
-        N paths and labels int64 [N].
-
     Raises:
-        ValueError: naming file and line: a line does not have that form, or there are no lines.
+        ValueError: naming file and line: a line has no path or no label, or there are no lines.
     """
     shown = "," if separator else " "
-    files, labels = [], []
+    found = ListLines(path, [], [], [])
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         *rest, label = line.rsplit(separator, 1)
-        file = "".join(rest)
-        try:
-            labels.append(class_number(label))
-        except ValueError:
+        file = "".join(rest) if separator else "".join(rest).lstrip("/ ")
+        if (not rest and is_picture(label)) or (not separator and is_picture(label.strip())):
             raise ValueError(
-                f"{path} line {number}: expected relative/path{shown}integer-label, got {line!r}"
-            ) from None
-        files.append(file if separator else file.lstrip("/ "))
-        if not files[-1]:
+                f"{path} line {number}: expected relative/path{shown}label, got {line!r}, which "
+                "has no label"
+            )
+        if not file:
             after = "comma" if separator else "label"
             raise ValueError(f"{path} line {number}: no path before the {after} in {line!r}")
-    if not files:
+        found.files.append(file)
+        found.labels.append(label.strip())
+        found.numbers.append(number)
+    if not found.files:
         raise ValueError(f"{path} lists no images; expected lines relative/path{shown}label")
-    return files, np.array(labels, dtype=np.int64)
+    return found
+
+
+def read_list(path: Path, separator: str | None = ",") -> tuple[list[str], np.ndarray]:
+    """Reads a list whose labels are class numbers, as in published ones.
+
+    Args:
+        path: see `read_list_lines`.
+        separator: see there.
+
+    Returns:
+        N paths and labels int64 [N].
+
+    Raises:
+        ValueError: naming file and line: a label is not a whole number of 64 bits, or see there.
+    """
+    lines = read_list_lines(path, separator)
+    for row, label in enumerate(lines.labels):
+        if not is_whole_number(label):
+            raise ValueError(f"{lines.place(row)}: expected an integer label, got {label!r}")
+    return lines.files, np.array([int(label) for label in lines.labels], dtype=np.int64)
 
 
 class ImageList(OpenBenchmark):

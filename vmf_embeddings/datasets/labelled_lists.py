@@ -5,21 +5,26 @@ et al. 2018, https://arxiv.org/abs/1707.06642.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from vmf_embeddings.datasets.base import check_views
+from vmf_embeddings.datasets.class_spelling import refuse_other_spellings
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
-from vmf_embeddings.datasets.image_list import read_list
+from vmf_embeddings.datasets.image_list import ListLines, read_list_lines
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
+from vmf_embeddings.labels import is_whole_number, read_labels
 
 
 class LabelledLists(ImageFileDataset):
     """A list file per split; the last word of a line is the class, the rest is the path.
+
+    Classes are numbers or names, see `labels.read_labels`.
 
     Args:
         dataset_path: folder that the paths in the lists start from, relative to the current
@@ -86,23 +91,59 @@ class LabelledLists(ImageFileDataset):
         self.valid_share = valid_share
         self.views = check_views(views)
 
+    @cached_property
+    def _lines(self) -> dict[str, ListLines]:
+        """Split -> the lines of its list."""
+        found = {}
+        for name, file in self.lists.items():
+            if file:
+                found[name] = read_list_lines(self._path(file), separator=None)
+                refuse_escapes(found[name].files, str(found[name].path))
+        return found
+
+    @cached_property
+    def _labels_and_names(self) -> tuple[np.ndarray, list[str] | None]:
+        """The labels of all lists, one after another, and the names of the classes, or None."""
+        labels, names = read_labels(
+            [label for lines in self._lines.values() for label in lines.labels], place=self._place
+        )
+        if names is not None:
+            if self.sizes:
+                wrong = next(name for name in names if not is_whole_number(name))
+                raise ValueError(
+                    f"the lists of {self.name} have class numbers, got {wrong!r}. For lists of "
+                    "your own use dataset=image_list"
+                )
+            by_split = {name: set(one.labels) for name, one in self._lines.items()}
+            refuse_other_spellings(by_split, str(self.dataset_path))
+        return labels, names
+
+    def _place(self, row: int) -> str:
+        """Where a row of all lists, one after another, stands."""
+        for lines in self._lines.values():
+            if row < len(lines.files):
+                return lines.place(row)
+            row -= len(lines.files)
+        raise IndexError(row)
+
+    def _class_name(self, label: int) -> str | None:
+        names = self._labels_and_names[1]
+        return None if names is None else names[label]
+
     def _read_rows(self) -> dict[str, Rows]:
-        rows = {name: self._read(name, file) for name, file in self.lists.items() if file}
+        labels, rows = self._labels_and_names[0], {}
+        for name, lines in self._lines.items():
+            own, labels = labels[: len(lines.files)], labels[len(lines.files) :]
+            self._check_count(lines.path, f"{name} images", len(own), self.sizes.get(name))
+            if name == "train":
+                n_classes = len(np.unique(own))
+                self._check_count(lines.path, "classes", n_classes, self.n_published_classes)
+            rows[name] = Rows(lines.files, own, self.dataset_path)
         if "valid" not in rows and self.valid_share:
             held_out = hold_out(rows["train"], self.valid_share, by_class=False)
             rows["valid"] = rows["train"].chosen(held_out)
             rows["train"] = rows["train"].chosen(~held_out)
         return rows
-
-    def _read(self, name: str, file: str) -> Rows:
-        path = self._path(file)
-        files, labels = read_list(path, separator=None)
-        refuse_escapes(files, str(path))
-        self._check_count(path, f"{name} images", len(files), self.sizes.get(name))
-        n_classes = len(np.unique(labels))
-        if name == "train":
-            self._check_count(path, "classes", n_classes, self.n_published_classes)
-        return Rows(files, labels, self.dataset_path)
 
     def _path(self, file: str) -> Path:
         locations = [self.dataset_path / file, Path(file).expanduser()]

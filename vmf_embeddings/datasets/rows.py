@@ -125,15 +125,3 @@ def refuse_escapes(files: Sequence[str], source: str) -> None:
                 f"{source}: {file!r} leads out of the data set's folder; "
                 "use a path below it, or an absolute path"
             )
-
-
-def class_number(text: str) -> int:
-    """The class number of a list as an integer.
-
-    Raises:
-        ValueError: the text is not an integer, or does not fit into 64 bits.
-    """
-    number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{text[:40]} does not fit into 64 bits")
-    return number
