@@ -20,6 +20,7 @@ from vmf_embeddings.archs.n_digit_mnist import NDigitMnist
 from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor
 from vmf_embeddings.datasets.mnist import MNIST
 from vmf_embeddings.methods.nir import NIR
+from vmf_embeddings.methods.parameter_groups import take_rate
 from vmf_embeddings.search import nearest
 
 BATCH, PER_CLASS = 90, 2
@@ -72,7 +73,7 @@ def train(method: NIR, batches: Iterator, rate: float, at: set[int]) -> dict[int
     """Steps of Adam; the status of the steps in `at`, counted from 0."""
     groups = method.param_groups(0.0, "all")
     for group in groups:
-        group["lr"] = rate * group.get("lr_factor", 1)
+        group["lr"] = take_rate(group, rate)
     optimizer = torch.optim.Adam(groups, lr=rate, weight_decay=DECAY)
     seen = {}
     for step, (examples, labels) in zip(range(max(at) + 1), batches, strict=False):

@@ -67,3 +67,20 @@ def test_an_influence_balanced_run_from_before_class_weights_keeps_its_loss():
         refuse_other_configuration(Path("run"), json.dumps(then), now)
     now["loss"]["params"]["class_weights"] = "none"
     refuse_other_configuration(Path("run"), json.dumps(then), now)
+
+
+def test_a_run_from_before_auto_factors_goes_on_where_they_mean_the_same_rate():
+    """The published factors were the defaults, for a learning rate of 1e-5."""
+    assembly.register_resolvers()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["experiment=digits_open", "criterion=proxy_anchor"])
+    then, now = (OmegaConf.to_container(cfg, resolve=False) for _ in range(2))
+    then["criterion"]["params"]["lr_factor"] = 2000.0
+    assert now["criterion"]["params"]["lr_factor"] == "auto"
+    with pytest.raises(ValueError, match="lr_factor was 2000.0, now 'auto'"):
+        refuse_other_configuration(Path("run"), json.dumps(then), now)
+    then["mode"]["learning_rate"] = now["mode"]["learning_rate"] = 1e-5
+    refuse_other_configuration(Path("run"), json.dumps(then), now)
+    then["criterion"]["params"]["lr_factor"] = 100.0
+    with pytest.raises(ValueError, match="lr_factor was 100.0, now 'auto'"):
+        refuse_other_configuration(Path("run"), json.dumps(then), now)

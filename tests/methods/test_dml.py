@@ -17,6 +17,7 @@ from vmf_embeddings.cli import assembly
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Cosine, Euclidean
 from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.methods.parameter_groups import take_rate
 from vmf_embeddings.miners.base import Triplets
 from vmf_embeddings.miners.semihard import SemihardMiner
 from vmf_embeddings.training.fit import fit
@@ -155,12 +156,24 @@ def test_naming_a_criterion_or_a_miner_beside_another_method_is_refused(monkeypa
     assembly.refuse_unread_groups(composed())
 
 
-def test_rates_that_were_meant_for_a_smaller_one_are_named_in_the_log(caplog):
-    assembly.warn_of_rates(dml("proxy_anchor"), 1e-5)
+def test_rates_that_were_meant_for_a_smaller_one_are_named_in_the_log_with_what_to_type(caplog):
+    assembly.warn_of_rates(dml("proxy_anchor", lr_factor=2000), 1e-5)
+    assembly.warn_of_rates(dml("proxy_anchor"), 10.0)
     assembly.warn_of_rates(dml("margin"), 1.0)
     assert not caplog.records
-    assembly.warn_of_rates(dml("proxy_anchor"), 0.01)
-    assert "lr_factor" in caplog.text and "20" in caplog.text
+    assembly.warn_of_rates(dml("proxy_anchor", lr_factor=2000), 0.01)
+    assert "is 20" in caplog.text and "criterion.params.lr_factor=2\n" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "published"), [("proxy_anchor", 2000), ("proxy_anchor_nca", 2000), ("proxy_nca", 50)]
+)
+def test_proxies_learn_at_the_published_rate_however_large_that_of_the_run(name, published):
+    for learning_rate in (1e-6, 1e-5, 1e-3, 1.0):
+        *_, group = dml(name).param_groups(0.0)
+        rate = take_rate(group, learning_rate)
+        assert rate == pytest.approx(published * min(learning_rate, 1e-5))
+        assert group.keys() == {"params", "weight_decay"}  # what torch's optimizers know
 
 
 @pytest.mark.parametrize("name", ("npair", "lifted", "margin", "proxy_anchor"))

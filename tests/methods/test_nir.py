@@ -19,6 +19,7 @@ from vmf_embeddings.criteria.soft_triple import SoftTriple
 from vmf_embeddings.flows import ConditionalFlow, negative_log_likelihood
 from vmf_embeddings.geometry import cosines
 from vmf_embeddings.methods.nir import NIR, own_proxies
+from vmf_embeddings.methods.parameter_groups import take_rate
 
 B, C, D = 24, 5, 8
 FLOW = {"blocks": 2, "depth": 3, "width": 6}
@@ -266,6 +267,23 @@ def test_rates_are_factors_without_decay_and_groups_a_partition():
     assert [g["lr_factor"] for g in kept if "lr_factor" in g] == [2000, 1]
 
 
+def test_rates_are_the_published_ones_at_any_rate_of_the_run():
+    """4000 and 50 were published for Adam at 1e-5."""
+    for learning_rate in (1e-6, 1e-5, 1e-3, 0.1):
+        groups = nir(proxy_lr_factor="auto", flow_lr_factor="auto").param_groups(0.1)
+        rates = [take_rate(g, learning_rate) for g in groups if "lr_factor" in g]
+        assert rates == pytest.approx([f * min(learning_rate, 1e-5) for f in (4000, 50)])
+
+
+@pytest.mark.parametrize(("adaptive", "rate"), [(True, 1e-3), (False, 0.02)])
+def test_a_rate_at_which_the_flow_diverges_is_refused_with_what_to_type(adaptive, rate):
+    with pytest.raises(ValueError, match=r"flow_lr_factor=50 .* type method.params.flow_lr_fac"):
+        nir().refuse_rates(rate, adaptive=adaptive)
+    nir().refuse_rates(rate / 10, adaptive=adaptive)
+    nir(flow_lr_factor="auto").refuse_rates(1.0, adaptive=adaptive)
+    nir(w_flow=0.0).refuse_rates(rate, adaptive=adaptive)  # there is no flow
+
+
 def test_status_has_the_share_of_the_flow_in_the_gradient_on_the_embeddings():
     method = nir()
     shares, values = [], []
@@ -325,6 +343,7 @@ class Miner:
         ({"noise": -1.0}, "noise"),
         ({"w_align": math.nan}, "w_align"),
         ({"proxy_lr_factor": -1}, "proxy_lr_factor"),
+        ({"flow_lr_factor": "fast"}, "flow_lr_factor must be >= 0 or auto, got fast"),
         ({"w_flow": 0.0, "w_align": 0.0}, "both"),
     ),
 )

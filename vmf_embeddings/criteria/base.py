@@ -101,7 +101,8 @@ class Criterion(nn.Module, ABC):
 
         Returns:
             Dicts with `params` and either `lr` or `lr_factor`, which multiplies the learning rate
-            of the run; `weight_decay` 0, as the loss does not depend on the norm of a proxy.
+            of the run up to `lr_at_most`; `weight_decay` 0, as the loss does not depend on the
+            norm of a proxy.
         """
         return []
 
@@ -123,21 +124,55 @@ class Criterion(nn.Module, ABC):
         )
 
 
+PUBLISHED_LEARNING_RATE = 1e-5
+"""Of Adam, for which factors of it were published."""
+
+
 def init_proxies(*shape: int) -> nn.Parameter:
     """Proxies of the given shape, from N(0, 1) / 8 as in the published code of NIR."""
     return nn.Parameter(torch.randn(*shape) / 8)
 
 
-def param_group(parameters: Any, **rate: float | None) -> list[dict[str, Any]]:
+def param_group(parameters: Any, **rate: float | str | None) -> list[dict[str, Any]]:
     """One parameter group for `extra_param_groups`: its own learning rate, no weight decay.
 
     Args:
         parameters: one parameter, or several.
-        **rate: `lr` >= 0 or `lr_factor` >= 0; None = the learning rate of the run.
+        **rate: `lr` >= 0, or the keys of `factor_of_rate`; None = the learning rate of the run.
     """
     params = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     given = {key: value for key, value in rate.items() if value is not None}
     return [{"params": params, **given, "weight_decay": 0.0}]
+
+
+def factor_of_rate(factor: float | str, published: float, option: str) -> dict[str, float | str]:
+    """The keys of a parameter group whose learning rate is a factor times that of the run.
+
+    Published factors are for Adam at 1e-5, where 2000 makes 0.02. At 1e-3 the same factor would
+    make 20, so that "auto" keeps the published rate at larger rates of the run.
+
+    Args:
+        factor: >= 0; or "auto", the published one up to 1e-5, and above the rate that it makes
+            there.
+        published: the published factor, > 0.
+        option: the key of the factor as it is typed on the command line, for messages.
+
+    Returns:
+        `lr_factor`, `lr_option` and, with "auto", `lr_at_most`.
+
+    Raises:
+        ValueError: the factor is neither.
+
+    Example:
+        >>> factor_of_rate("auto", 2000, "criterion.params.lr_factor")["lr_at_most"]
+        0.02
+    """
+    if factor == "auto":
+        at_most = published * PUBLISHED_LEARNING_RATE
+        return {"lr_factor": published, "lr_at_most": at_most, "lr_option": option}
+    if isinstance(factor, str) or not factor >= 0:
+        raise ValueError(f"{option} must be >= 0 or auto, got {factor}.")
+    return {"lr_factor": factor, "lr_option": option}
 
 
 def at_least(least: float, *, above: bool = False, **parameters: float | None) -> None:

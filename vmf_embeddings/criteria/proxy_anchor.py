@@ -4,12 +4,19 @@ Kim, Kim, Cho, Kwak 2020, "Proxy Anchor Loss for Deep Metric Learning", equation
 https://arxiv.org/abs/2003.13911.
 """
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vmf_embeddings.criteria.base import Criterion, at_least, init_proxies, one_of, param_group
+from vmf_embeddings.criteria.base import (
+    Criterion,
+    at_least,
+    factor_of_rate,
+    init_proxies,
+    one_of,
+    param_group,
+)
 from vmf_embeddings.criteria.sums import log1p_sum_exp
 from vmf_embeddings.geometry import cosines
 
@@ -62,17 +69,23 @@ class ProxyCriterion(Criterion):
     """Base of the criteria with one proxy per class, with their own learning rate.
 
     Args:
-        lr_factor: learning rate of the proxies over that of the run, >= 0.
+        lr_factor: learning rate of the proxies over that of the run, >= 0; "auto" = see
+            `factor_of_rate`.
     """
 
     normalizes = True
     proxies: Tensor
     """[C, D], of any norm."""
 
-    def __init__(self, lr_factor: float) -> None:
+    published_lr_factor: ClassVar[float] = 2000.0
+    """What "auto" stands for at the published learning rate."""
+
+    def __init__(self, lr_factor: float | str) -> None:
         super().__init__()
-        at_least(0, lr_factor=lr_factor)
         self.lr_factor = lr_factor
+        self.rate = factor_of_rate(
+            lr_factor, self.published_lr_factor, "criterion.params.lr_factor"
+        )
         self.register_parameter("proxies", None)
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
@@ -86,7 +99,7 @@ class ProxyCriterion(Criterion):
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
         """One group: the proxies, with `lr_factor` times the learning rate of the run."""
-        return param_group(self.proxies, lr_factor=self.lr_factor)
+        return param_group(self.proxies, **self.rate)
 
 
 class ProxyAnchor(ProxyCriterion):
@@ -99,7 +112,7 @@ class ProxyAnchor(ProxyCriterion):
         pos_delta: float,
         neg_delta: float,
         average: str,
-        lr_factor: float,
+        lr_factor: float | str,
     ) -> None:
         super().__init__(lr_factor)
         at_least(0, above=True, pos_alpha=pos_alpha, neg_alpha=neg_alpha)

@@ -55,7 +55,7 @@ class ProxyAnchorNCA(ProxyAnchor):
         neg_alpha: float,
         pos_delta: float,
         neg_delta: float,
-        lr_factor: float,
+        lr_factor: float | str,
     ) -> None:
         super().__init__(pos_alpha, neg_alpha, pos_delta, neg_delta, "samples", lr_factor)
 

@@ -44,7 +44,9 @@ def proxy_nca(cosine: Tensor, labels: Tensor, scale: float, denominator: str) ->
 class ProxyNCA(ProxyCriterion):
     """Proxy NCA; `conf/criterion/proxy_nca.yaml` documents the parameters."""
 
-    def __init__(self, scale: float, denominator: str, lr_factor: float) -> None:
+    published_lr_factor = 50.0
+
+    def __init__(self, scale: float, denominator: str, lr_factor: float | str) -> None:
         super().__init__(lr_factor)
         at_least(0, above=True, scale=scale)
         one_of("denominator", denominator, DENOMINATORS)

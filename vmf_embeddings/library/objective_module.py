@@ -11,6 +11,7 @@ from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.parameter_groups import take_rate
 
 
 class Objective(nn.Module):
@@ -249,7 +250,7 @@ class Objective(nn.Module):
         """
         groups = self.method.param_groups(lr if temp_lr is None else temp_lr)
         for group in groups:
-            group["lr"] = group.get("lr", lr * group.pop("lr_factor", 1.0))
+            group["lr"] = group.get("lr", take_rate(group, lr))
         return groups
 
     def _refuse_missing(self, missing: set[str]) -> None:

@@ -10,13 +10,23 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
-from vmf_embeddings.criteria.base import Criterion
+from vmf_embeddings.criteria.base import (
+    PUBLISHED_LEARNING_RATE,
+    Criterion,
+    factor_of_rate,
+    param_group,
+)
 from vmf_embeddings.flows import ConditionalFlow, flow_objective, negative_log_likelihood
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.gradient_fraction import FlowGradientFraction
+from vmf_embeddings.methods.parameter_groups import take_rate
 from vmf_embeddings.methods.precision import full_precision
+
+# learning rates of the flow at which the loss was infinite at step 1 or 2 (digits, D = 128), by
+# whether the optimizer is adaptive; at 0.02 and 0.5 it trained
+FLOW_DIVERGES_AT = {True: 0.05, False: 1.0}
 
 
 class NIR(Method):
@@ -37,9 +47,9 @@ class NIR(Method):
         noise: scale of uniform noise added to the input of the flow, >= 0.
         logmatch: weight of the log-determinant in the likelihood, >= 0.
         pair_perc: fraction of each batch that the flow uses, drawn at random, in (0, 1].
-        proxy_lr_factor: learning rate of the criterion's parameters over that of the run, >= 0;
-            None = the criterion's own.
-        flow_lr_factor: learning rate of the flow over that of the run, >= 0.
+        proxy_lr_factor: learning rate of the criterion's parameters over that of the run, >= 0 or
+            "auto", see `criteria.base.factor_of_rate`; None = the criterion's own.
+        flow_lr_factor: learning rate of the flow over that of the run, >= 0 or "auto".
     """
 
     needs_global_batch = True
@@ -56,8 +66,8 @@ class NIR(Method):
         noise: float,
         logmatch: float,
         pair_perc: float,
-        proxy_lr_factor: float | None,
-        flow_lr_factor: float,
+        proxy_lr_factor: float | str | None,
+        flow_lr_factor: float | str,
     ) -> None:
         super().__init__(arch)
         _check(
@@ -67,8 +77,6 @@ class NIR(Method):
             w_align=w_align,
             noise=noise,
             logmatch=logmatch,
-            proxy_lr_factor=proxy_lr_factor,
-            flow_lr_factor=flow_lr_factor,
         )
         criterion.check_miner(None if miner is None else miner.name)
         dim = arch.class_spec.embedding_dim
@@ -84,6 +92,12 @@ class NIR(Method):
         self.flow_objective, self.w_flow, self.w_align = flow_objective, w_flow, w_align
         self.noise, self.logmatch, self.pair_perc = noise, logmatch, pair_perc
         self.proxy_lr_factor, self.flow_lr_factor = proxy_lr_factor, flow_lr_factor
+        self._flow_rate = factor_of_rate(flow_lr_factor, 50.0, "method.params.flow_lr_factor")
+        self._proxy_rate = (
+            None
+            if proxy_lr_factor is None
+            else factor_of_rate(proxy_lr_factor, 4000.0, "method.params.proxy_lr_factor")
+        )
         self._gradient_fraction, self._terms = FlowGradientFraction(), Means()
 
     @full_precision
@@ -162,14 +176,26 @@ class NIR(Method):
     def extra_param_groups(self) -> list[dict[str, Any]]:
         """Groups of the criterion, the flow, and its condition networks; without weight decay."""
         own = self.criterion.extra_param_groups()
-        if self.proxy_lr_factor is not None:
-            parameters = list(self.criterion.parameters())
-            own = [{"params": parameters, "lr_factor": self.proxy_lr_factor, "weight_decay": 0.0}]
+        if self._proxy_rate is not None:
+            own = param_group(self.criterion.parameters(), **self._proxy_rate)
         if self.flow is None:
             return own
         parts = self.flow.couplings, self.flow.conditions
-        rate = {"lr_factor": self.flow_lr_factor, "weight_decay": 0.0}
-        return own + [{"params": list(part.parameters())} | rate for part in parts]
+        return own + [
+            g for part in parts for g in param_group(part.parameters(), **self._flow_rate)
+        ]
+
+    def refuse_rates(self, learning_rate: float, *, adaptive: bool) -> None:
+        """Refuses a learning rate of the flow at which its likelihood overflows in a few steps."""
+        rate = take_rate(dict(self._flow_rate), learning_rate)
+        if self.flow is not None and rate >= FLOW_DIVERGES_AT[adaptive]:
+            fitting = 50 * PUBLISHED_LEARNING_RATE / learning_rate
+            raise ValueError(
+                f"method.params.flow_lr_factor={self.flow_lr_factor:g} times mode.learning_rate="
+                f"{learning_rate:g} is {rate:g}, at which the flow diverges in its first steps: "
+                f"leave the factor out (auto), or type method.params.flow_lr_factor={fitting:g}, "
+                f"which makes the published {50 * PUBLISHED_LEARNING_RATE:g}."
+            )
 
 
 def own_proxies(proxies: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:

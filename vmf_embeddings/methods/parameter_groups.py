@@ -1,5 +1,6 @@
 """Parameter groups of a method for an optimizer: weight decay and learning rates."""
 
+import math
 from typing import Any
 
 from torch import Tensor, nn
@@ -55,6 +56,23 @@ def parameter_groups(
         groups.append({"params": [tau], "lr": temp_learning_rate, **constants})
     _assert_partition(groups, module)
     return [group for group in groups if group["params"]]
+
+
+def take_rate(group: dict[str, Any], learning_rate: float) -> float:
+    """Learning rate of a group; takes the keys that say how it follows from that of the run.
+
+    Args:
+        group: a parameter group. Its `lr_factor` multiplies the learning rate, and `lr_at_most`
+            is the largest value of the product; both are removed, and `lr_option` with them.
+        learning_rate: of the run, >= 0.
+
+    Example:
+        >>> [take_rate({"lr_factor": 2000, "lr_at_most": 0.02}, rate) for rate in (1e-6, 1e-3)]
+        [0.002, 0.02]
+    """
+    group.pop("lr_option", None)
+    factor, at_most = group.pop("lr_factor", 1.0), group.pop("lr_at_most", math.inf)
+    return min(learning_rate * factor, at_most)
 
 
 def _vectors(parameters: list[nn.Parameter]) -> list[nn.Parameter]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from vmf_embeddings.training.older_factors import with_auto
 from vmf_embeddings.training.own_folder import override_for_own_folder
 from vmf_embeddings.training.stored_state import checked, refuse_missing
 from vmf_embeddings.untrusted.files import read_text, replacing
@@ -59,14 +60,6 @@ READ_OTHERWISE = (  # for runs from before that key
     "Since version 1.0, images are put on a background where they are transparent, and turned as "
     "their EXIF orientation says; dataset.params.background=null reads them as then."
 )
-# factors of the learning rate that were defaults before "auto", which equals them up to 1e-5
-FACTORS_BEFORE_AUTO = {
-    **{("proxy_anchor", "criterion.params.lr_factor"): 2000.0},
-    **{("proxy_anchor_nca", "criterion.params.lr_factor"): 2000.0},
-    **{("proxy_nca", "criterion.params.lr_factor"): 50.0},
-    **{("nir", "method.params.proxy_lr_factor"): 4000.0},
-    **{("nir", "method.params.flow_lr_factor"): 50.0},
-}
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -237,7 +230,7 @@ def refuse_other_configuration(
         and (k not in MAY_CHANGE or (same_length and k == "mode.epochs"))
         and (k.split(".")[0] in groups or k in DEFAULTS_OF_OLDER_RUNS)
     ]
-    then = _with_auto(DEFAULTS_OF_OLDER_RUNS | then, now)
+    then = with_auto(DEFAULTS_OF_OLDER_RUNS | then, now)
     changed = [k for k in keys if then.get(k) != now.get(k)]
     if changed:
         differences = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])
@@ -247,19 +240,6 @@ def refuse_other_configuration(
             "same folder: add resume=never."
             + (f" {READ_OTHERWISE}" if BACKGROUND in changed and then[BACKGROUND] is None else "")
         )
-
-
-def _with_auto(then: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The stored values, where "auto" replaces an earlier default that means the same rate."""
-    if not now.get("mode.learning_rate", 1) <= 1e-5:
-        return then
-    same = {
-        key: "auto"
-        for (option, key), factor in FACTORS_BEFORE_AUTO.items()
-        if then.get(f"{key.split('.')[0]}.name") == option
-        and (then.get(key), now.get(key)) == (factor, "auto")
-    }
-    return then | same
 
 
 def flatten(node: Any, prefix: str = "") -> dict[str, Any]:

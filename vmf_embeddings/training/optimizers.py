@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from vmf_embeddings.methods.parameter_groups import take_rate
 from vmf_embeddings.training.stored_state import refuse_other_types, restore_part
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
@@ -116,10 +117,11 @@ def grouped(
 
     Args:
         make_optimizer: builds an optimizer with the run's learning rate from groups.
-        groups: from `Method.param_groups`; an `lr_factor`, >= 0, multiplies the run's rate.
+        groups: from `Method.param_groups`; an `lr_factor`, >= 0, multiplies the run's rate, up
+            to `lr_at_most`.
 
     Returns:
-        The optimizer; its groups have the product as `lr`, and no `lr_factor`.
+        The optimizer; its groups have the result as `lr`, and none of these keys.
 
     Example:
         >>> groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr_factor": 50}]
@@ -129,7 +131,7 @@ def grouped(
     """
     optimizer = make_optimizer(groups)
     for group in optimizer.param_groups:
-        group["lr"] *= group.pop("lr_factor", 1.0)
+        group["lr"] = take_rate(group, group["lr"])
     return optimizer
 
 

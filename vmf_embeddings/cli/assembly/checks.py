@@ -10,8 +10,24 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.base import Method
     from vmf_embeddings.samplers.base import BatchSampler
     from vmf_embeddings.training.job import TrainingJob
+    from vmf_embeddings.training.optimizers import OptimizerFactory
 
 log = logging.getLogger(__name__)
+
+
+def refuse_single_class(data: "Dataset") -> None:
+    """Refuses to train on fewer than two classes: whatever the network says would be right.
+
+    Raises:
+        Refused: with the name of the class, if it has one.
+    """
+    train = data.split("train")
+    if train.n_classes < 2:
+        name = f", {train.class_names[0]!r}" if train.class_names else ""
+        raise Refused(
+            f"the {len(train)} training images belong to one class{name}: training needs at least "
+            "two. Are the folders, the column label, or the lists what you meant?"
+        )
 
 
 def refuse_second_stages(built: "Method") -> None:
@@ -60,14 +76,36 @@ def warn_of_rates(built: "Method", learning_rate: float) -> None:
         built: the method; its `extra_param_groups` may have an `lr_factor`.
         learning_rate: learning rate of the run.
     """
-    factor = max((group.get("lr_factor", 1.0) for group in built.extra_param_groups()), default=1.0)
-    if factor > 1 and factor * learning_rate > 1:
-        log.warning(
-            "Some parameters learn at %g times mode.learning_rate=%g, which is %g: factors in the "
-            "thousands are meant for Adam at 1e-5. Lower lr_factor (in criterion.params or "
-            "method.params) or mode.learning_rate",
-            *(factor, learning_rate, factor * learning_rate),
-        )
+    from vmf_embeddings.methods.parameter_groups import take_rate
+
+    for group in built.extra_param_groups():
+        factor, option = group.get("lr_factor", 1.0), group.get("lr_option", "lr_factor")
+        rate = take_rate(dict(group), learning_rate)
+        if factor > 1 and rate > 1:
+            log.warning(
+                "Some parameters learn at %s=%g times mode.learning_rate=%g, which is %g: factors "
+                "in the thousands are meant for Adam at 1e-5. Here the same rate as there is "
+                "%s=%g",
+                *(option, factor, learning_rate, rate, option, factor * 1e-5 / learning_rate),
+            )
+
+
+def refuse_rates(built: "Method", make_optimizer: "OptimizerFactory", learning_rate: float) -> None:
+    """Refuses factors of the learning rate at which training is known to diverge.
+
+    Args:
+        built: the method.
+        make_optimizer: the configured optimizer.
+        learning_rate: of the run.
+
+    Raises:
+        ValueError: with the values to type.
+    """
+    import torch
+
+    optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    adaptive = "betas" in optimizer.param_groups[0]  # of Adam and its relatives
+    built.refuse_rates(learning_rate, adaptive=adaptive)
 
 
 def refuse_other_batches(built: "Method", sampler: "BatchSampler", data: "Dataset") -> None:

@@ -7,6 +7,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly.checks import (
     refuse_other_batches,
+    refuse_rates,
+    refuse_single_class,
     warn_of_contradictions,
     warn_of_lost_norms,
     warn_of_rates,
@@ -58,14 +60,17 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     data = dataset(cfg) if data is None else data
     for name in (settings.validates_on, *settings.evaluate_on):
         data.split(name)  # raises now if the data set has no such split
+    refuse_single_class(data)
     train = data.split("train")
     sampler = instantiate("sampler", cfg.sampler, labels=train.labels, seed=cfg.random_seed)
     make_optimizer = _optimizer_factory(cfg)
     schedule = instantiate("schedule", cfg.schedule)
     state = _state_to_resume(settings, run_dir, config, train.identity, schedule)
     refuse_unread_groups(cfg)
+    built = _method_to_train(cfg, data, sampler, pretrained=state is None)
+    refuse_rates(built, make_optimizer, float(cfg.mode.learning_rate))
     return TrainingJob(
-        method=_method_to_train(cfg, data, sampler, pretrained=state is None),
+        method=built,
         dataset=data,
         sampler=sampler,
         make_optimizer=make_optimizer,
