@@ -17,6 +17,7 @@ _INCLUDED_IN = {
     "f1": "nmi", "rho": "spectrum", "intra": "spread", "inter": "spread", "pi": "spread",
     "kappa": "spread", "concentration": "spread", "uniformity": "spread", "alignment": "spread",
 }  # fmt: skip
+TIES = ("expected", "index")
 _SEARCHES = ("auto", "torch", "faiss")
 
 
@@ -124,6 +125,12 @@ def _add_common(parser: Parser) -> None:
     add("--nmi-all-rows", action="store_true",
         help="NMI and F1 over all rows, even if rows x classes exceed 150 million")  # fmt: skip
     add("--recall", nargs="+", type=_positive_ints, metavar="K", help="the K of Recall@K (1 2 4 8)")
+    add("--ties", type=choice(TIES), metavar="NAME",
+        help="rows of equal score: expected = scores are means over all their orders, index = by "
+        "row number (expected; the scripts of 2021: index)")  # fmt: skip
+    add("--ignore-label", dest="ignore_labels", action="append", metavar="LABEL", default=[],
+        help="label that means no class, such as -1: its rows stay in the gallery and are in no "
+        "other score; once for each label")  # fmt: skip
     add("--search", type=choice(_SEARCHES), default="auto", metavar="NAME",
         help="backend that finds the neighbours in the figure: auto, torch or faiss; all find "
         "the same (auto)")  # fmt: skip
@@ -226,6 +233,8 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
             f"reaches beyond --many-above {values.many_above}"
         )
     fields["paths"] = tuple(fields["paths"])
+    fields["ignore_labels"] = tuple(dict.fromkeys(fields["ignore_labels"]))
+    fields["ties"] = fields["ties"] or ("index" if fixed.get("script_of_2021") else "expected")
     asked = {name for names in fields["metrics"] for name in names}
     fields["metrics"] = tuple(name for name in METRICS if name in asked)
     if fields["recall"]:

@@ -1,6 +1,7 @@
 """Notes below a table of scores: what restricts how its numbers may be read."""
 
 from vmf_embeddings.evaluation.replications import Group
+from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.metrics.shots import GROUPS
 
 
@@ -8,7 +9,7 @@ def notes_on(group: Group) -> list[str]:
     """Every note that applies to a group of files, without the full stop."""
     notes = (
         _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_queries,
-        _notes_on_clusters,
+        _notes_on_rows, _notes_on_clusters,
     )  # fmt: skip
     return [*group.notes(), *(note for find in notes for note in find(group))]
 
@@ -50,6 +51,10 @@ def _notes_on_queries(group: Group) -> list[str]:
         f"{max(counts)} queries have no other row of their class: they count as misses in Recall@k "
         "and are left out of MAP@R"
     ]
+
+
+def _notes_on_rows(group: Group) -> list[str]:
+    return notes_on_rows([scores.rows for scores in group.scores])
 
 
 def _notes_on_clusters(group: Group) -> list[str]:

@@ -25,6 +25,9 @@ class EvaluationOptions:
             output and L2-normalised.
         nmi_all_rows: whether NMI and F1 use all rows however many there are.
         recall: the k of Recall@k, or None for 1, 2, 4, 8.
+        ties: "expected" for scores that are means over all orders of rows of equal score, "index"
+            for the order of their row numbers, as in 2021.
+        ignore_labels: names or numbers of classes that mean "no class": gallery rows only.
         search: backend that finds the neighbours shown in a figure; scores do not depend on it.
         samples: draws per item for the sampled vMF scores, >= 1.
         seed: of those draws, and of the rows that figures show.
@@ -47,6 +50,8 @@ class EvaluationOptions:
     metrics: tuple[str, ...] = ()
     nmi_all_rows: bool = False
     recall: tuple[int, ...] | None = None
+    ties: str = "expected"
+    ignore_labels: tuple[str, ...] = ()
     search: str = "auto"
     samples: int = 10
     seed: int = 1234

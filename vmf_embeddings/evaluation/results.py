@@ -11,6 +11,7 @@ from typing import Any
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
+from vmf_embeddings.evaluation.rows import RowCounts
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.metrics import ShotScores
 from vmf_embeddings.untrusted.files import replacing
@@ -59,9 +60,23 @@ def describe(
         "n_rows": len(evaluated.file.ids),
         "n_classes": len(set(evaluated.file.ids.tolist())),
         "n_queries_without_positive": scores.n_without_positive,
+        **_describe_rows(scores.rows),
         "embedding_dim": evaluated.file.embeddings.shape[1],
         "temperature": evaluated.file.temperature,
         **sections,
+    }
+
+
+def _describe_rows(rows: RowCounts) -> dict[str, Any]:
+    """How tied rows were ranked, and what is special about the rows."""
+    return {
+        "ties": rows.ties,
+        "n_queries_with_ties": rows.n_tied_queries,
+        "n_rows_coinciding": rows.n_coinciding,
+        "n_rows_of_length_0": rows.n_zero,
+        "n_queries_with_rows_of_same_image": rows.n_same_image,
+        "ignored_labels": list(rows.ignored_labels),
+        "n_rows_ignored": rows.n_ignored,
     }
 
 

@@ -4,17 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
+from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
 from vmf_embeddings.evaluation.spaces import (
     is_main_process,
     own_space,
     score_spaces,
     space_ks,
+    which_rows,
 )
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
@@ -59,6 +62,7 @@ class Scores:
             was long-tailed.
         spaces: what sections "as_output" and "normalised" are taken from; None unless
             `options.metrics` names scores.
+        rows: what is special about the file's rows.
     """
 
     sections: dict[str, dict[str, float]]
@@ -67,6 +71,7 @@ class Scores:
     n_without_positive: int | None = None
     shots: ShotScores | None = field(default=None, repr=False)
     spaces: EmbeddingScores | None = field(default=None, repr=False)
+    rows: RowCounts = field(default_factory=RowCounts)
 
 
 def score(
@@ -88,19 +93,23 @@ def score(
     if "nmi" in options.metrics:
         check_faiss()
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = found = shots = spaces = None
+    confidence = correct = found = shots = spaces = compared = None
     file = evaluated.file
+    ignored = ignored_ids(evaluated, options.ignore_labels)
     if file.logits is not None and not file.open_set:
-        _refuse_unknown_classes(file.ids)
-        predicted = probabilities(file.logits)
+        kept = ~np.isin(file.ids, ignored)
+        ids = file.ids[kept]
+        _refuse_unknown_classes(ids)
+        predicted = probabilities(file.logits[kept] if ignored else file.logits)
         confidence, guess = predicted.max(1)
-        correct = guess == torch.from_numpy(file.ids)
-        sections["classification"] = _classification(predicted, file.ids, confidence, correct)
+        correct = guess == torch.from_numpy(ids)
+        sections["classification"] = _classification(predicted, ids, confidence, correct)
         if evaluated.long_tailed:
-            shots = _shots(evaluated, predicted, options)
+            shots = _shots(evaluated, predicted, ids, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(evaluated, options, CHEAP_ROWS):
-        found = _retrieval(evaluated, options, process_group)
+        compared = rows_to_compare(evaluated)
+        found = _retrieval(compared, evaluated, options, process_group)
         sections["retrieval"] = _named(found, _recall_ks(options))
     # geometries of distributions can be sampled from, those of points cannot
     draw = getattr(evaluated.geometry, "sample", None)
@@ -110,7 +119,8 @@ def score(
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     without = None if found is None else found.n_without_positive
-    return Scores(sections, confidence, correct, without, shots, spaces)
+    rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
+    return Scores(sections, confidence, correct, without, shots, spaces, rows)
 
 
 def _refuse_unknown_classes(ids: Any) -> None:
@@ -119,7 +129,7 @@ def _refuse_unknown_classes(ids: Any) -> None:
         row = int((ids < 0).argmax())
         raise ValueError(
             f"ids must be class numbers from 0 where there are logits; row {row} (counted from 0) "
-            f"is {ids[row]}. Leave such rows out"
+            f"is {ids[row]}. If that means that there is no class, add --ignore-label {ids[row]}"
         )
 
 
@@ -161,7 +171,9 @@ def _classification(
     }
 
 
-def _shots(evaluated: EvaluatedFile, predicted: Tensor, options: EvaluationOptions) -> ShotScores:
+def _shots(
+    evaluated: EvaluatedFile, predicted: Tensor, ids: Any, options: EvaluationOptions
+) -> ShotScores:
     """Accuracy of many-, medium- and few-shot classes.
 
     The logits may have more classes than the training set: those count 0 training images.
@@ -174,7 +186,7 @@ def _shots(evaluated: EvaluatedFile, predicted: Tensor, options: EvaluationOptio
             "file again with mode=get_embeddings"
         )
     counts[: len(known)] = known
-    return shot_scores(predicted, evaluated.file.ids, counts, options.thresholds)
+    return shot_scores(predicted, ids, counts, options.thresholds)
 
 
 def _wants_retrieval(evaluated: EvaluatedFile, options: EvaluationOptions, cheap_rows: int) -> bool:
@@ -189,7 +201,10 @@ def _recall_ks(options: EvaluationOptions) -> list[int]:
 
 
 def _retrieval(
-    evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
+    rows: Tensor,
+    evaluated: EvaluatedFile,
+    options: EvaluationOptions,
+    process_group: ProcessGroup | None,
 ) -> RetrievalScores:
     progress = Progress(
         f"Ranking {len(evaluated.file.ids)} rows", quiet=not is_main_process(process_group)
@@ -197,13 +212,12 @@ def _retrieval(
     # a space of metrics= that orders neighbours alike uses these ranks, and needs its cut-offs too
     shared = own_space(evaluated) is not None and {"recall", "map"} & set(options.metrics)
     found = retrieval(
-        rows_to_compare(evaluated),
+        rows,
         evaluated.file.ids,
         similarity=evaluated.geometry.similarity,
         metric=evaluated.geometry.faiss_metric,
         ks=sorted({*_recall_ks(options), *space_ks(options)}),
-        is_query=evaluated.file.is_query,
-        is_gallery=evaluated.file.is_gallery,
+        **which_rows(evaluated, options),
         cutoffs=CUTOFFS if shared else (),
         process_group=process_group,
         progress=progress,
@@ -228,8 +242,7 @@ def _sampled_retrieval(
         evaluated.file.ids,
         metric="ip",
         ks=_recall_ks(options),
-        is_query=evaluated.file.is_query,
-        is_gallery=evaluated.file.is_gallery,
+        **which_rows(evaluated, options),
         process_group=process_group,
         progress=progress,
     )

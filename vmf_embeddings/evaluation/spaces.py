@@ -1,8 +1,11 @@
 """Scores of metric learning (`metrics=[…]`) of embeddings as output and L2-normalised."""
 
+from typing import Any
+
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.progress import Progress
+from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
 from vmf_embeddings.metrics.embedding_scores import KS, retrieve, spaces
@@ -20,6 +23,18 @@ def own_space(evaluated: EvaluatedFile) -> str | None:
 def space_ks(options: EvaluationOptions) -> tuple[int, ...]:
     """The k of Recall@k in both spaces; none unless `metrics` has "recall"."""
     return (options.recall or KS) if "recall" in options.metrics else ()
+
+
+def which_rows(evaluated: EvaluatedFile, options: EvaluationOptions) -> dict[str, Any]:
+    """The arguments of `metrics.retrieval` that say which rows are compared, and how ties count."""
+    file = evaluated.file
+    return {
+        "is_query": file.is_query,
+        "is_gallery": file.is_gallery,
+        "paths": file.paths,
+        "ties": options.ties,
+        "ignore_labels": ignored_ids(evaluated, options.ignore_labels),
+    }
 
 
 def is_main_process(process_group: ProcessGroup | None) -> bool:
@@ -53,8 +68,8 @@ def score_spaces(
                 f"Ranking {len(rows)} rows, {name}", quiet=not is_main_process(process_group)
             )
             retrieved[name] = retrieve(
-                rows, file.ids, name, ks=space_ks(options) or (1,), is_query=file.is_query,
-                is_gallery=file.is_gallery, process_group=process_group, progress=progress,
+                rows, file.ids, name, ks=space_ks(options) or (1,), process_group=process_group,
+                progress=progress, **which_rows(evaluated, options),
             )  # fmt: skip
             progress.close()
     if not is_main_process(process_group):
@@ -66,5 +81,6 @@ def score_spaces(
         ks=space_ks(options),
         most_pairs=None if options.nmi_all_rows else MOST_PAIRS,
         seed=options.seed,
+        ignore_labels=ignored_ids(evaluated, options.ignore_labels),
         retrieved=retrieved,
     )

@@ -1,18 +1,24 @@
 """The scores of the command `evaluate`, of arrays instead of files."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
-from vmf_embeddings.embeddings import EmbeddingFile, integer_labels
+from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import METRICS, EvaluationOptions
+from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.library.search import geometry_of
+from vmf_embeddings.metrics.retrieval import check_ties
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -25,6 +31,9 @@ def evaluate(
     ks: Sequence[int] | None = None,
     is_query: ArrayLike | None = None,
     is_gallery: ArrayLike | None = None,
+    ties: str = "expected",
+    paths: ArrayLike | None = None,
+    ignore_labels: Sequence[object] = (),
     samples: int = 10,
     seed: int = 1234,
 ) -> dict[str, dict[str, float]]:
@@ -42,6 +51,12 @@ def evaluate(
         ks: the k of Recall@k; None = 1, 2, 4, 8.
         is_query: bool [N], rows that are searched for; None = all.
         is_gallery: bool [N], rows that are searched in; None = all.
+        ties: "expected" for scores that are means over all orders of rows of equal score, "index"
+            for the order of their row numbers.
+        paths: [N] names of image files: a query is not compared with rows of the same name. None =
+            those of an `EmbeddingFile`; arrays have none.
+        ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
+            query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
         seed: of these draws, and of the start of k-means.
 
@@ -63,10 +78,17 @@ def evaluate(
         raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {metrics!r}")
     file = _file(embeddings, labels)
     if is_query is not None:
-        file = replace(file, is_query=_flag("is_query", is_query))
+        file = replace(file, is_query=as_flags(is_query, "is_query"))
     if is_gallery is not None:
-        file = replace(file, is_gallery=_flag("is_gallery", is_gallery))
+        file = replace(file, is_gallery=as_flags(is_gallery, "is_gallery"))
+    if paths is not None:
+        file = replace(file, paths=np.asarray([str(path) for path in paths]))
+    check_ties(ties)
+    if isinstance(ignore_labels, str):
+        raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
     options = EvaluationOptions(
+        ties=ties,
+        ignore_labels=tuple(_label_text(label) for label in ignore_labels),
         paths=(),
         metrics=tuple(metrics),
         recall=None if ks is None else tuple(ks),
@@ -75,29 +97,45 @@ def evaluate(
     )
     name = Path("the embeddings given")
     evaluated = EvaluatedFile(name, name, file, _geometry(file, geometry, curvature))
-    return score(evaluated, options).sections
+    scores = score(evaluated, options)
+    for note in notes_on_rows([scores.rows]):
+        log.warning("%s", note)
+    return scores.sections
+
+
+def _label_text(label: object) -> str:
+    """A label as class names have it: whole numbers without a point."""
+    if isinstance(label, float | np.floating) and float(label).is_integer():
+        return str(int(label))
+    return str(label)
 
 
 def _file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | None) -> EmbeddingFile:
     if isinstance(embeddings, EmbeddingFile):
         if labels is not None:
             raise ValueError("labels: an EmbeddingFile has its own; leave them out")
+        check_values(embeddings)
         return embeddings
     if labels is None:
         raise ValueError("labels: expected one class per embedding")
-    rows = np.asarray(embeddings)
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not np.isfinite(rows).all():
+    rows = np.asarray(_without_torch(embeddings))
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
         raise ValueError(
             f"embeddings: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
         )
-    return EmbeddingFile(embeddings=rows, ids=integer_labels(labels)[0])
+    numbers, names = integer_labels(_without_torch(labels))
+    meta = None if names is None else {"class_names": names}
+    file = EmbeddingFile(embeddings=rows, ids=numbers, meta=meta)
+    check_values(file)
+    return file
 
 
-def _flag(name: str, values: ArrayLike) -> np.ndarray:
-    flags = np.asarray(values)
-    if flags.dtype != np.bool_:
-        raise ValueError(f"{name}: expected True or False per row, got {flags.dtype}")
-    return flags
+def _without_torch(values: ArrayLike) -> ArrayLike:
+    """An array of a tensor, wherever it is and whatever float it holds; else the values."""
+    if not isinstance(values, torch.Tensor):
+        return values
+    values = values.detach().cpu()
+    return (values.float() if values.is_floating_point() else values).numpy()
 
 
 def _geometry(

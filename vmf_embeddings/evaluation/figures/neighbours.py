@@ -20,8 +20,11 @@ from vmf_embeddings.evaluation.figures.style import (
     shorten,
 )
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.search import NearestSearch
+from vmf_embeddings.search.by_class import by_class
+from vmf_embeddings.search.same_image import rows_of_same_image, same_image
 from vmf_embeddings.untrusted.image_pixels import convert_mode
 from vmf_embeddings.untrusted.images import inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
@@ -88,17 +91,20 @@ def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[
     rows = rows_to_compare(evaluated)
     generator = torch.Generator().manual_seed(options.seed)
     gallery = _mask(file.is_gallery, len(rows)).nonzero().squeeze(1)
-    candidates = _with_positive(file.ids, _mask(file.is_query, len(rows)), gallery)
+    images = same_image(file.paths)
+    images = torch.arange(len(rows)) if images is None else images
+    ignored = np.isin(file.ids, ignored_ids(evaluated, options.ignore_labels))
+    is_query = _mask(file.is_query, len(rows)) & torch.from_numpy(~ignored)
+    candidates = _with_positive(file.ids, is_query, gallery, images)
     candidates = candidates[torch.randperm(len(candidates), generator=generator)[:MOST_SEARCHED]]
-    position = torch.full((len(rows),), -1)
-    position[gallery] = torch.arange(len(gallery))
     search = NearestSearch(
         rows if file.is_gallery is None else rows[gallery],
         similarity=evaluated.geometry.similarity,
         metric=evaluated.geometry.faiss_metric,
         backend=options.search,
     )
-    found = search(rows[candidates], N_NEIGHBOURS, exclude=position[candidates])[0].cpu()
+    exclude = rows_of_same_image(images[candidates], images[gallery])
+    found = search(rows[candidates], N_NEIGHBOURS, exclude=exclude)[0].cpu()
     neighbours = torch.where(found >= 0, gallery[found.clamp_min(0)], -1)
     labels = torch.from_numpy(file.ids)
     wrong = (neighbours[:, 0] < 0) | (labels[neighbours[:, 0]] != labels[candidates])
@@ -113,12 +119,11 @@ def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[
     return candidates[chosen].tolist(), neighbours[chosen], caption
 
 
-def _with_positive(ids: np.ndarray, is_query: Tensor, gallery: Tensor) -> Tensor:
-    """Queries that have a positive: another row of their class in the gallery."""
+def _with_positive(ids: np.ndarray, is_query: Tensor, gallery: Tensor, images: Tensor) -> Tensor:
+    """Queries that have a positive: a gallery row of their class that shows another image."""
     classes = torch.from_numpy(np.unique(ids, return_inverse=True)[1])
-    n_positives = torch.bincount(classes[gallery], minlength=int(classes.max()) + 1)[classes]
-    n_positives[gallery] -= 1
-    return (is_query & (n_positives > 0)).nonzero().squeeze(1)
+    order = by_class(classes, is_query.nonzero().squeeze(1), gallery, images)
+    return order.queries[order.n_relevant > 0].sort().values
 
 
 def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
