@@ -126,6 +126,7 @@ def test_a_header_that_claims_a_trillion_rows_is_refused(file, capsys):
     np.lib.format.write_array_header_1_0(stream, header)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("embeddings.npy", stream.getvalue() + bytes(64))
+        archive.writestr("ids.npy", stream.getvalue() + bytes(64))
     is_refused(file, capsys, "'embeddings.npy' holds", "takes 12000000000")
 
 

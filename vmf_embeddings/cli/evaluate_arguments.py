@@ -182,11 +182,19 @@ def evaluate_parser(prog: str) -> Parser:
         epilog=f"example: {prog} {runs_root()}/mnist/vmf_softmax/3dim/mnist_vmf_softmax",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH",
-                        help="a run folder, a folder of runs, or an .npz")  # fmt: skip
+                        help="a run folder, a folder of runs, or a file: .npz, .npy, .csv, "
+                        ".tsv")  # fmt: skip
     _add_common(parser)
     parser.add_argument("--geometry", type=choice(GEOMETRIES), metavar="NAME",
-                        help=f"for files of 2021: {' '.join(GEOMETRIES)}; poincare-reference is "
+                        help="for files of 2021 and of other programs: "
+                        f"{' '.join(GEOMETRIES)}; poincare-reference is "
                         "2021's saturating distance, for newer hyperbolic files too")  # fmt: skip
+    parser.add_argument("--embeddings", metavar="KEY",
+                        help="files of other programs: array, columns, or beginning of the names "
+                        "of numbered columns that are the embeddings (a usual one)")  # fmt: skip
+    parser.add_argument("--labels", metavar="KEY",
+                        help="files of other programs: array or column of the labels; of an .npy, "
+                        "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
     return parser
 
 

@@ -3,18 +3,27 @@
 from vmf_embeddings.embeddings.file import (
     SCHEMA,
     EmbeddingFile,
+    check_values,
     load_embeddings,
     save_embeddings,
 )
-from vmf_embeddings.embeddings.foreign import read, write
+from vmf_embeddings.embeddings.foreign import Found, read, read_with_notes
 from vmf_embeddings.embeddings.labels import integer_labels
+from vmf_embeddings.embeddings.names import canonical_split
+from vmf_embeddings.embeddings.values import as_flags
+from vmf_embeddings.embeddings.writing import write
 
 __all__ = [
     "SCHEMA",
     "EmbeddingFile",
+    "Found",
+    "as_flags",
+    "canonical_split",
+    "check_values",
     "integer_labels",
     "load_embeddings",
     "read",
+    "read_with_notes",
     "save_embeddings",
     "write",
 ]

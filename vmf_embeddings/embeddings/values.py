@@ -46,7 +46,8 @@ def as_float32(values: np.ndarray, name: str) -> np.ndarray:
         ValueError: a finite number is beyond float32.
     """
     if values.dtype == np.float32:
-        return np.ascontiguousarray(values, dtype=np.float32)
+        rows = np.ascontiguousarray(values, dtype=np.float32)
+        return rows if rows.flags.writeable else rows.copy()  # torch shares what it is given
     with np.errstate(over="ignore"):
         rows = np.ascontiguousarray(values, dtype=np.float32)
     if values.dtype.kind == "f" and (np.isinf(rows) & np.isfinite(values)).any():

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings
+import numpy as np
+
+from vmf_embeddings.embeddings import EmbeddingFile, Found, read_with_notes
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.evaluation.options import GEOMETRIES, EvaluationOptions
 from vmf_embeddings.geometry import Geometry, from_meta
@@ -35,7 +37,9 @@ class EvaluatedFile:
         root: the argument of the command line under which it was found.
         file: its content.
         geometry: similarity by which its rows are compared.
-        notes: lines to print about how the geometry was found.
+        notes: lines to print about how the geometry was found, and what was read.
+        foreign: whether another program wrote the file.
+        split_read: split whose rows were taken from a file with several; None for other files.
     """
 
     path: Path
@@ -43,6 +47,8 @@ class EvaluatedFile:
     file: EmbeddingFile
     geometry: Geometry
     notes: tuple[str, ...] = ()
+    foreign: bool = False
+    split_read: str | None = None
 
     def meta(self, key: str, default: Any = None) -> Any:
         """A value of the file's meta data; `default` if missing, as all are in files of 2021."""
@@ -56,12 +62,16 @@ class EvaluatedFile:
     @property
     def split(self) -> str:
         """Name of the split, by the meta data or else the file's name."""
-        return self.meta("split") or split_of(self.path)
+        return self.split_read or self.meta("split") or split_of(self.path)
 
     @property
     def prefix(self) -> str:
-        """Prefix of output files, by which those of several splits differ: empty for test."""
-        return "" if self.split == "test" else f"{self.split}_"
+        """Prefix of output files, by which those of several files and splits in a folder differ.
+
+        Empty for the test split of a run; the name of the file for one of another program.
+        """
+        own = f"{self.path.name.replace('.', '_')}_" if self.foreign else ""
+        return own + ("" if self.split == "test" else f"{self.split}_")
 
     @property
     def output_names(self) -> tuple[str, ...]:
@@ -114,18 +124,22 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
     """Reads a file and determines its geometry: from its meta data, else from the options.
 
     Files of 2021 have no meta data: there `options.geometry` is needed, and the curvature of the
-    Poincare ball is read from the training log unless `options.curvature` is given.
+    Poincare ball is read from the training log unless `options.curvature` is given. Files of other
+    programs are compared by cosine unless `options.geometry` is given.
 
     Raises:
         ValueError: the geometry cannot be determined, or the options contradict the file.
     """
-    file = load_embeddings(path)
+    found = read_with_notes(path, options.embeddings, options.labels, split=options.split)
+    if found.foreign:
+        return _of_another_program(path, root, found, options)
+    file = found.file
     described = (file.meta or {}).get("geometry")
     if described is not None:
         _check_agreement(described, options, path)
         notes = (f"Found c = {described['c']:g}",) if "c" in described else ()
         chosen = {**described, "name": options.geometry or described.get("name")}
-        return EvaluatedFile(path, root, file, from_meta(chosen), notes)
+        return EvaluatedFile(path, root, file, _stated_geometry(chosen, path), notes)
     if options.geometry is None:
         raise ValueError(_unknown_geometry(path, root, options))
     _check_logits(file, options.geometry, path)
@@ -135,6 +149,44 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
     notes = () if options.curvature else (f"Found c = {curvature:g}",)
     return EvaluatedFile(
         path, root, file, from_meta({"name": options.geometry, "c": curvature}), notes
+    )
+
+
+def _stated_geometry(described: dict[str, Any], path: Path) -> Geometry:
+    """The geometry that meta data describe; an error names the file and the key."""
+    try:
+        return from_meta(described)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: meta: geometry {printable(described)[:100]}: {error} Write the file again, "
+            "or put this key of meta right"
+        ) from error
+
+
+def _of_another_program(
+    path: Path, root: Path, found: Found, options: EvaluationOptions
+) -> EvaluatedFile:
+    """A file without meta data: compared as the options ask for, else by cosine."""
+    notes = [f"Note: {note}." for note in found.notes]
+    name = options.geometry or "cosine"
+    if options.geometry is None:
+        notes.append(f"Note: {_why_cosine(found.file.embeddings)}.")
+    if name in _CURVED and options.curvature is None:
+        raise ValueError(f"{path}: --geometry {name} needs the ball's curvature: add --curvature C")
+    constants = {"c": options.curvature} if name in _CURVED else {}
+    geometry = from_meta({"name": name, **constants})
+    return EvaluatedFile(
+        path, root, found.file, geometry, tuple(notes), foreign=True, split_read=found.split
+    )
+
+
+def _why_cosine(rows: np.ndarray) -> str:
+    lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
+    if np.allclose(lengths, 1, atol=1e-3):
+        return "rows have length 1 and are compared by cosine"
+    return (
+        f"rows of length {lengths.min():.3g} to {lengths.max():.3g} are compared by cosine, which "
+        "does not count length; --geometry euclidean does"
     )
 
 

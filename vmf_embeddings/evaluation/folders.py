@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vmf_embeddings import typed
+from vmf_embeddings.embeddings import canonical_split
 from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
+
+_ENDINGS = (".npz", ".npy")
 
 
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
@@ -49,8 +52,9 @@ def _below(path: Path, split: str) -> list[Path]:
         raise ValueError(f"{path} is neither a folder nor a regular file: expected a run folder")
     files = _nearest(path, pattern, path.resolve())
     if not files:
-        others = sorted({printable(file.name) for file in path.rglob("*.npz")})
-        instead = f" (there is {', '.join(others[:5])}; see --split)" if others else ""
+        others = sorted({printable(f.name) for e in _ENDINGS for f in path.rglob(f"*{e}")})
+        see = "see --split, or name the file itself"
+        instead = f" (there is {', '.join(others[:5])}; {see})" if others else ""
         raise FileNotFoundError(
             f"no {path}/{pattern} and none below it{instead}. Extract the embeddings first:\n"
             f"  {typed.command('main', 'mode=get_embeddings', typed.override('run', path))}"
@@ -101,9 +105,17 @@ def refuse_planted(folder: Path, names: Iterable[str]) -> None:
 
 def dataset_of(file: Path) -> str:
     """The data set's name, from the name of a file `<dataset>_<split>.npz`."""
-    return file.stem.rsplit("_", 1)[0]
+    stem = _stem(file)
+    name, _, split = stem.rpartition("_")
+    return name if name and canonical_split(split) else stem
 
 
 def split_of(file: Path) -> str:
-    """The split's name, from the name of a file `<dataset>_<split>.npz`."""
-    return file.stem.rsplit("_", 1)[-1]
+    """The split's name, from that of a file `<dataset>_<split>.npz`; "test" if it names none."""
+    return canonical_split(_stem(file).rpartition("_")[2]) or "test"
+
+
+def _stem(file: Path) -> str:
+    """The name of a file without its endings."""
+    stem = file.name.removesuffix(".gz")
+    return stem.rpartition(".")[0] or stem

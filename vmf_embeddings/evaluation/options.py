@@ -20,6 +20,9 @@ class EvaluationOptions:
         paths: run folders, sweep folders or embedding files.
         split: "test", "valid" or "train": which files are looked for in folders.
         geometry: one of GEOMETRIES, or None to take it from the file.
+        embeddings: key or columns of the embeddings in files of other programs; None = a usual one.
+        labels: key or column of their labels, or the file of the labels of an `.npy`; None = a
+            usual one.
         curvature: c > 0 of the Poincare ball, or None to take it from the file or the training log.
         metrics: names from METRICS to compute besides the default scores, on the embeddings as
             output and L2-normalised.
@@ -46,6 +49,8 @@ class EvaluationOptions:
     paths: tuple[Path, ...]
     split: str = "test"
     geometry: str | None = None
+    embeddings: str | None = None
+    labels: str | None = None
     curvature: float | None = None
     metrics: tuple[str, ...] = ()
     nmi_all_rows: bool = False

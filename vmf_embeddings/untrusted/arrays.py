@@ -174,17 +174,16 @@ def npz_keys(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such archive.
+        ValueError: it is no such archive; without the path.
     """
     with open_regular(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
                 return list(_entries(archive))
         except (ValueError, OSError, EOFError, RuntimeError) as error:
-            raise ValueError(f"{path} is no usable .npz archive: {printable(error)}") from error
+            raise ValueError(printable(error)) from error
         except (zipfile.BadZipFile, struct.error) as error:
-            why = _why_unreadable(stream, error)
-            raise ValueError(f"{path} is no usable .npz archive: {why}") from error
+            raise ValueError(_why_unreadable(stream, error)) from error
 
 
 def read_npy(path: str | Path, kinds: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Says what a file really holds where its name promises something else, or where its end is missing."""
+"""Says what a file really holds where its name promises something else or its end is missing."""
 
 _KINDS = (
     (b"\x93NUMPY", "one NumPy array (.npy)"),
@@ -20,9 +20,9 @@ _COPY_AGAIN = "copy or write the file again"
 
 
 def kind_of(head: bytes) -> str | None:
-    """What a file holds by its first `LONGEST_HEAD` bytes, in words; None if unknown.
+    r"""What a file holds by its first `LONGEST_HEAD` bytes, in words; None if unknown.
 
-    >>> kind_of(b"PAR1\\x15")
+    >>> kind_of(b"PAR1\x15")
     'Parquet'
     """
     return next((words for magic, words in _KINDS if head.startswith(magic)), None)

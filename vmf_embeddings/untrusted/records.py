@@ -23,10 +23,12 @@ class Kind:
     Args:
         words: description for error messages.
         fits: whether a value is valid; not called for null, which is always valid.
+        example: of a valid value, as JSON, for error messages.
     """
 
     words: str
     fits: Callable[[Any], bool]
+    example: str = ""
 
 
 def check_record(record: Mapping[str, Any], kinds: Mapping[str, Kind], source: str) -> None:
@@ -43,12 +45,19 @@ def check_record(record: Mapping[str, Any], kinds: Mapping[str, Kind], source: s
     for key, kind in kinds.items():
         value = record.get(key)
         if value is not None and not kind.fits(value):
-            raise ValueError(f"{source}: {key} must be {kind.words}, got {_shown(value)}")
+            wanted = kind.words + (f", such as {kind.example}" if kind.example else "")
+            raise ValueError(
+                f"{source}: {key} must be {wanted}, or null where unknown, got {_shown(value)}. "
+                "Put this key right, or write the file again"
+            )
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, list | dict):
-        return f"a {'list' if isinstance(value, list) else 'JSON object'} of {len(value)}"
+        kind = "list" if isinstance(value, list) else "JSON object"
+        if not value:
+            return f"an empty {kind}"
+        return f"a {kind} of {len(value)}: {printable(repr(value)[:60])}"
     text = value[:60] if isinstance(value, str) else value
     return printable(repr(text)[:70])
 
@@ -112,7 +121,9 @@ _SHARED = {
     "objective": Kind(
         f"a JSON object of options, at most {LONGEST_OBJECTIVE} characters", _is_objective
     ),
-    "geometry": Kind("a JSON object of a name and finite numbers", _is_geometry),
+    "geometry": Kind(
+        "a JSON object of a name and finite numbers", _is_geometry, '{"name": "cosine"}'
+    ),
     "seed": _WHOLE,
     "epoch": _WHOLE,
     "selected_on": Kind(
@@ -123,10 +134,14 @@ META = {
     "schema": _WHOLE,
     **_SHARED,
     "train_class_counts": Kind(
-        "a list of whole numbers, 0 or more", _is_list(lambda n: _is_whole(n, 0, 2**53))
+        "a list of whole numbers, 0 or more, one per class",
+        _is_list(lambda n: _is_whole(n, 0, 2**53)),
+        "[5, 3]",
     ),
     "class_names": Kind(
-        f"a list of texts of at most {LONGEST_CLASS_NAME} characters", _is_list(_is_class_name)
+        f"a list of texts of at most {LONGEST_CLASS_NAME} characters, one per class",
+        _is_list(_is_class_name),
+        '["cat", "dog"]',
     ),
 }
 """Keys of an embedding file's `meta`."""

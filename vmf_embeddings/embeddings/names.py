@@ -1,0 +1,69 @@
+"""Names that other programs give to embeddings, labels, splits and what else comes with them."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vmf_embeddings.untrusted.text import printable
+
+EMBEDDING_KEYS = (
+    *("embeddings", "features", "feats", "X", "x", "vectors"),
+    *("embedding", "feature", "feat", "vector", "emb"),
+)
+LABEL_KEYS = (
+    *("labels", "y", "ids", "targets", "label"),
+    *("target", "classes", "class", "Y"),
+)
+EXTRA_KEYS = {
+    "split": ("split", "splits"),
+    "paths": ("paths", "path", "filenames", "filename"),
+    "is_query": ("is_query",),
+    "is_gallery": ("is_gallery",),
+}
+_SPLITS = {
+    "train": ("train", "training"),
+    "valid": ("valid", "val", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_CANONICAL = {word: name for name, words in _SPLITS.items() for word in words}
+
+
+def canonical_split(name: str) -> str | None:
+    """The name of a split in this package; None for a word that names none.
+
+    >>> canonical_split("Val"), canonical_split("extra")
+    ('valid', None)
+    """
+    return _CANONICAL.get(name.strip().casefold())
+
+
+def chosen(
+    path: Path, argument: str, named: str | None, usual: Sequence[str], keys: Sequence[str]
+) -> str:
+    """The key that was named, or the first usual one that is there, in any case of letters.
+
+    Raises:
+        ValueError: there is none; lists those that are there, and what to type.
+    """
+    found = named if named in keys else None
+    if named is None:
+        found = next(iter(present({argument: usual}, keys).values()), None)
+    if found is not None:
+        return found
+    held = printable(", ".join(sorted(keys))[:500])
+    wanted = f"one of {', '.join(usual)}" if named is None else repr(named)
+    raise ValueError(
+        f"{path} has no {argument}: expected the key {wanted}, it holds {held}. Name it: "
+        f"vmf.read(path, {argument}=KEY), or evaluate … --{argument} KEY"
+    )
+
+
+def present(usual: Mapping[str, Sequence[str]], keys: Sequence[str]) -> dict[str, str]:
+    """Name -> the first of its usual keys that is there; names of which none is are left out."""
+    folded = {key.casefold(): key for key in reversed(keys)}
+    found = {}
+    for name, words in usual.items():
+        same = [word for word in words if word in keys]
+        alike = [folded[word.casefold()] for word in words if word.casefold() in folded]
+        if same or alike:
+            found[name] = (same or alike)[0]
+    return found
