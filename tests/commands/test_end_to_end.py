@@ -172,9 +172,13 @@ def test_sweep_runs_each_job_in_its_own_folder_and_a_failed_job_spoils_the_exit_
         assert file in by_overrides
         assert file in by_folder
     assert "2 replications" in succeeds("vmf_embeddings.evaluate", folder, cwd=tmp_path)
-    failed = command(MAIN, *sweep[:-1], "arch.params.n_classes=10,3", cwd=tmp_path)
-    assert failed.returncode == 2
-    assert "training classes" in failed.stderr
+    failed = command(MAIN, *sweep[:-1], "arch.params.n_classes=10,3,4", cwd=tmp_path)
+    assert failed.returncode == 1
+    head, _, *jobs = failed.stderr.splitlines()[-4:]
+    assert head == "failed jobs: 2; the others are finished and kept"
+    for number, classes, job in zip((1, 2), (3, 4), jobs, strict=True):
+        words = rf"  {number}    arch.params.n_classes={classes}  .*10 training classes"
+        assert re.match(words, job)
     assert len(list((tmp_path / "runs/sweeps").rglob("last.pt"))) == 3
 
 

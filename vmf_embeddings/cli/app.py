@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vmf_embeddings.cli import composition, overrides
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
+from vmf_embeddings.cli.failed_jobs import FailedJob, table
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.text import printable
 
@@ -143,6 +144,10 @@ def run(cfg: DictConfig) -> float | None:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep continue
             print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
+            every = list(hydra_cfg.overrides.task)
+            own = [one for one in every if one not in sys.argv]
+            job = FailedJob(int(hydra_cfg.job.num), own or every, _lines(_first_line(error)))
+            _failed.append(job)
             raise
         sys.exit(report(error))
 
@@ -169,9 +174,14 @@ def main() -> None:
         )
         sys.exit(130)
     except Exception as error:
-        sys.exit(report(error))
+        code = report(error)
+        if _failed:
+            print(table(_failed), file=sys.stderr)
+        sys.exit(1 if _failed else code)
 
 
+# of this process's sweep: a job hands Hydra one exception, and Hydra raises the first of all jobs
+_failed: list[FailedJob] = []
 FULL_TRACE = "HYDRA_FULL_ERROR"
 WANTS_TRACE = "VMF_FULL_ERROR"
 
@@ -196,6 +206,12 @@ def report(error: Exception) -> int:
         print("".join(traceback.format_list(own)), end="", file=sys.stderr)
     print(f"error: {type(error).__name__}: {_lines(error)}", file=sys.stderr)
     return 1
+
+
+def _first_line(error: Exception) -> str:
+    """What an error says first, with its type where it was not foreseen."""
+    line = (str(error).splitlines() or [""])[0]
+    return line if isinstance(error, Refused) else f"{type(error).__name__}: {line}"
 
 
 def _from_here(folder: Path) -> Path:
