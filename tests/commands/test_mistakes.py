@@ -24,7 +24,7 @@ TYPOS = {
     "~mode.epochs": "nothing can be taken away",
     "name=": "expected a name",
     "name=a/../../b": "expected a name",
-    "mode.learning_rate=-1": "Invalid learning rate: -1",
+    "mode.learning_rate=-1": "mode.learning_rate=-1 is out of range",
     "random_seed=-1": "random_seed must be at least 0",
     "dataset.params=3": "expected keys and their values",
     "mode.momentum=2": "mode.momentum must be in [0, 1)",
@@ -145,3 +145,18 @@ def test_network_that_cannot_take_the_images_is_refused(tmp_path):
 def test_network_without_dimensions_is_refused(tmp_path):
     complaint = refused(MAIN, "dataset=digits", "arch.params.embedding_dim=0", cwd=tmp_path)
     assert "embedding_dim" in complaint and "at least 1" in complaint
+
+
+@pytest.mark.parametrize(
+    ("typo", "words"),
+    {
+        "mode.learning_rate=-1": "mode.learning_rate=-1 is out of range",
+        "mode.learning_rate=nan": "mode.learning_rate=nan: expected a finite number",
+        "mode.weight_decay=-1": "mode.weight_decay=-1 is out of range",
+        "optimizer.params.betas=[0.9,2]": "optimizer.params.betas=[0.9, 2] is out of range",
+    }.items(),
+)
+def test_an_optimizers_complaint_names_the_key(typo, words, tmp_path):
+    optimizer = ["optimizer=adamw"] if "betas" in typo else []
+    complaint = refused(MAIN, "dataset=digits", *optimizer, typo, cwd=tmp_path)
+    assert words in " ".join(complaint.split())

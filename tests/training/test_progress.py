@@ -37,3 +37,27 @@ def test_nothing_is_written_where_there_is_no_terminal(monkeypatch):
 def test_bar_keeps_its_width():
     bar = EpochProgress(3, 12, 60, notes=[], enabled=False)
     assert {bar.line(done, []).plain.count("━") for done in (0, 1, 15, 59, 60)} == {20}
+
+
+def test_without_a_terminal_a_line_is_logged_every_half_minute(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr("vmf_embeddings.training.progress.time.monotonic", lambda: now[0])
+    with caplog.at_level("INFO"), EpochProgress(1, 4, 200, notes=[], enabled=True) as bar:
+        for step in range(100):
+            now[0] += 1
+            if bar.due():
+                bar.show(step + 1, 0.5, 10 * (step + 1))
+    assert [record.getMessage() for record in caplog.records] == [
+        "[Epoch 1 / 3] batch 30 / 200, loss 0.5000, 10 images/s, 0:09:30 left",
+        "[Epoch 1 / 3] batch 60 / 200, loss 0.5000, 10 images/s, 0:09:00 left",
+        "[Epoch 1 / 3] batch 90 / 200, loss 0.5000, 10 images/s, 0:08:30 left",
+    ]
+
+
+def test_a_process_that_shows_no_progress_logs_none(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr("vmf_embeddings.training.progress.time.monotonic", lambda: now[0])
+    with caplog.at_level("INFO"), EpochProgress(0, 1, 2, notes=[], enabled=False) as bar:
+        now[0] = 100.0
+        bar.show(1, 0.5, 10)
+    assert caplog.records == []

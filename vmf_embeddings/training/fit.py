@@ -71,6 +71,8 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     records = None
     if loop.accelerator.is_main_process:
         records = Records(job.run_dir, start, settings.trackers, job.config)
+        epochs = f"epoch {start} of {settings.epochs}" if start else f"{settings.epochs} epochs"
+        log.info("Training starts: %s, %d batches each", epochs, len(loop.batches))
     last_metric = records.last(f"{settings.validates_on}_metric") if records else None
     for epoch in range(start, settings.epochs):
         result = _run_epoch(loop, epoch, best, last_metric)

@@ -1,5 +1,6 @@
-"""A progress bar in the terminal while an epoch runs; nothing if there is no terminal."""
+"""A progress bar in the terminal while an epoch runs; lines in the log if there is no terminal."""
 
+import logging
 import sys
 import time
 from types import TracebackType
@@ -9,7 +10,10 @@ from rich.live import Live
 from rich.text import Text
 
 SECONDS_BETWEEN_UPDATES = 0.5
+SECONDS_BETWEEN_LINES = 30.0  # of the log, where there is no terminal
 BAR_WIDTH = 20
+
+log = logging.getLogger(__name__)
 
 Note = tuple[str, str]  # (name, which may be empty; value)
 
@@ -25,7 +29,7 @@ class EpochProgress:
         n_batches: batches of this epoch.
         notes: values that are fixed during the epoch (validation metric, learning rate, status of
             the method, best epoch).
-        enabled: False writes nothing.
+        enabled: False writes nothing, neither a bar nor lines.
         console: where to write; None = standard error.
     """
 
@@ -43,9 +47,11 @@ class EpochProgress:
         self.epoch, self.epochs, self.n_batches, self.notes = epoch, epochs, n_batches, notes
         self.console = console or Console(stderr=True)
         self.live: Live | None = None
+        self.logged, self.logs = self.started, enabled
         if enabled and self.console.is_terminal and sys.stderr.isatty():
             line = self.line(0, [])
             self.live = Live(line, console=self.console, transient=True, auto_refresh=False)
+            self.logs = False
 
     def __enter__(self) -> "EpochProgress":
         if self.live is not None:
@@ -73,23 +79,30 @@ class EpochProgress:
         return True
 
     def show(self, batches_done: int, loss: float, n_images: int) -> None:
-        """Updates the bar.
+        """Updates the bar; without a terminal, logs a line every `SECONDS_BETWEEN_LINES`.
 
         Args:
             batches_done: batches of this epoch so far, >= 1.
             loss: mean loss of these batches.
             n_images: images of these batches.
         """
-        if self.live is None:
+        now = time.monotonic()
+        if self.live is None and not (self.logs and now - self.logged >= SECONDS_BETWEEN_LINES):
             return
-        seconds = time.monotonic() - self.started
+        seconds = now - self.started
         batches_left = (self.epochs - self.epoch) * self.n_batches - batches_done
         numbers = [
             ("loss", f"{loss:.4f}"),
             ("", f"{n_images / seconds:,.0f} images/s"),
             ("", f"{duration(batches_left * seconds / batches_done)} left"),
         ]
-        self.live.update(self.line(batches_done, numbers), refresh=True)
+        if self.live is not None:
+            self.live.update(self.line(batches_done, numbers), refresh=True)
+            return
+        self.logged = now
+        shown = ", ".join(f"{name} {value}".strip() for name, value in numbers)
+        done = f"batch {batches_done} / {self.n_batches}"
+        log.info("[Epoch %d / %d] %s, %s", self.epoch, self.epochs - 1, done, shown)
 
     def line(self, batches_done: int, numbers: list[Note]) -> Text:
         """The bar as text, wrapped between its parts at the width of the terminal.

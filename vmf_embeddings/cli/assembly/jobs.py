@@ -16,6 +16,7 @@ from vmf_embeddings.cli.assembly.checks import (
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.assembly.objective import objective
+from vmf_embeddings.cli.assembly.optimizer_errors import checked_optimizer
 from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, resolve_use_vmf
 from vmf_embeddings.cli.assembly.refused import Refused
 
@@ -84,10 +85,8 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
 
 def _optimizer_factory(cfg: DictConfig) -> "OptimizerFactory":
     """From parameter groups to the configured optimizer; called once to check its values now."""
-    import torch
-
     make_optimizer = instantiate("optimizer", cfg.optimizer, _partial_=True)
-    make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
+    checked_optimizer(make_optimizer, cfg.optimizer)
     return make_optimizer
 
 
