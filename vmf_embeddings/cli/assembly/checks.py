@@ -108,14 +108,28 @@ def refuse_rates(built: "Method", make_optimizer: "OptimizerFactory", learning_r
     built.refuse_rates(learning_rate, adaptive=adaptive)
 
 
-def refuse_other_batches(built: "Method", sampler: "BatchSampler", data: "Dataset") -> None:
+def refuse_other_batches(
+    built: "Method", sampler: "BatchSampler", data: "Dataset", *, has_views: bool = True
+) -> None:
     """Refuses a sampler or a data set whose batches lack the views or pairs of a method.
+
+    Args:
+        built: the method.
+        sampler: draws the batches.
+        data: data set of the run.
+        has_views: whether the data set has the option `views`.
 
     Raises:
         Refused: with the overrides to add.
     """
     views, paired = built.batch_layout.views, built.batch_layout.paired
     missing = []
+    if views != data.views and not has_views:
+        raise Refused(
+            f"method={built.name} trains on {views} views of every image, and dataset={data.name} "
+            "makes one only (it has no dataset.params.views): use another method or another "
+            "data set, such as one with long tails"
+        )
     if paired and not sampler.pairs:
         missing.append("sampler=paired")
     if views != data.views:
