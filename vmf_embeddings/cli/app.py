@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import composition, overrides
+from vmf_embeddings.cli import composition, failures, overrides
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
 from vmf_embeddings.cli.failed_jobs import FailedJob, table
 from vmf_embeddings.cli.help import CONF
@@ -201,6 +201,10 @@ def report(error: Exception) -> int:
         explained = overrides.explain(error, sys.argv[1:])
         print(f"error: {_lines(explained)}", file=sys.stderr)
         return 2
+    machine = failures.explained(error)
+    if machine is not None:
+        print(f"error: {_lines(machine)}", file=sys.stderr)
+        return 1
     if os.environ.get(WANTS_TRACE) != "1":
         own = [f for f in traceback.extract_tb(error.__traceback__) if "/hydra/" not in f.filename]
         print("".join(traceback.format_list(own)), end="", file=sys.stderr)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
@@ -88,7 +89,8 @@ class _Output:
             yield
         except OSError as error:
             self.failed = True
-            report.print_message(f"evaluate: not everything could be written: {error}")
+            why = explained(error) or error
+            report.print_message(f"evaluate: not everything could be written: {why}")
 
 
 def _score_all(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vmf_embeddings import typed
+from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, SummaryOptions
@@ -41,7 +42,8 @@ def summarize(options: SummaryOptions) -> int:
         for path in _write(runs, options):
             written.append(path)
     except OSError as error:
-        report.print_message(f"summarize: not everything could be written: {error}")
+        why = explained(error) or error
+        report.print_message(f"summarize: not everything could be written: {why}")
         return 1
     finally:
         with reader_may_leave():

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from vmf_embeddings.untrusted.full_disk import full_disk_error
 from vmf_embeddings.untrusted.refused import Refused
 
 TEXT_LIMIT = 256 * 2**20  # bytes; lists of ten million images stay below
@@ -75,15 +76,21 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: file to write or replace; its folder must be there.
 
     Raises:
-        Refused: a part of the path that leads to the file is refused by `refuse_links`.
+        OSError: with the file's name where the disk is full, whatever error covered that; the file
+            of that name is as it was.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)  # left over from a process that was killed, or planted
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         yield temporary
         os.replace(temporary, path)
+    except Exception as error:
+        full = full_disk_error(error)
+        if full is None:
+            raise
+        raise OSError(full.errno, os.strerror(full.errno or 0), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 
