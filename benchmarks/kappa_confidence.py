@@ -12,12 +12,7 @@ from benchmarks.study import Row, Study, arguments, carry_out
 COLUMNS = {"R@1": ("normalised", "recall@1"), "MAP@R": ("normalised", "map@r")}
 BY_LAW = {"R@1": ("retrieval", "recall@1"), "MAP@R": ("retrieval", "map@r")}
 WIDTHS = (16, 128, 512)
-CONFIDENCES = {
-    confidence: (f"arch.params.kappa_confidence={confidence}",)
-    for confidence in ("0.4", "0.7", "0.9", "0.95", "0.99", "auto")
-} | {
-    "auto, images 0.7": ("arch.params.kappa_confidence=auto", "method.params.image_confidence=0.7")
-}
+CONFIDENCES = ("0.4", "0.7", "0.9", "0.95", "0.99", "auto")
 
 
 def rows_of_width(width: int) -> list[Row]:
@@ -25,12 +20,11 @@ def rows_of_width(width: int) -> list[Row]:
     dim = f"arch.params.embedding_dim={width}"
     softmax = (dim, "criterion=softmax", "criterion.params.class_lr=0.001")
     rows = [Row("softmax", f"D={width}, softmax on cosines", softmax, "dml", width=width)]
-    for confidence, words in CONFIDENCES.items():
-        name = f"vmf_{confidence.replace(', images ', '_')}"
-        vmf = Row(
-            name, f"D={width}, vMF, {confidence}", (*VMF, dim, *words), "vmf_softmax", width=width
-        )
-        rows += [vmf, replace(vmf, title=f"{vmf.title}, expected cosine", columns=BY_LAW)]
+    for confidence in CONFIDENCES:
+        words = (*VMF, dim, f"arch.params.kappa_confidence={confidence}")
+        title = f"D={width}, vMF, {confidence}"
+        vmf = Row(f"vmf_{confidence}", title, words, "vmf_softmax", width=width)
+        rows += [vmf, replace(vmf, title=f"{title}, expected cosine", columns=BY_LAW)]
     return rows
 
 

@@ -80,7 +80,7 @@ def test_automatic_confidence_meets_the_bound_and_no_more(images):
 
 
 def test_automatic_confidence_keeps_that_of_the_paper_where_it_costs_nothing():
-    assert automatic_confidence(1.0, 1, 128) == 0.4
+    assert automatic_confidence(0.1, 1, 128) == 0.4
 
 
 def test_auto_reaches_class_weights_and_the_scale_of_images():
