@@ -19,11 +19,12 @@ def rows_of_width(width: int) -> list[Row]:
     """Cosine softmax, and vMF softmax at each confidence, compared by cosine and by its law."""
     dim = f"arch.params.embedding_dim={width}"
     softmax = (dim, "criterion=softmax", "criterion.params.class_lr=0.001")
-    rows = [Row("softmax", f"D={width}, softmax on cosines", softmax, "dml", width=width)]
+    baseline = f"D={width}, softmax on cosines"
+    rows = [Row("softmax", baseline, softmax, "dml", width=width)]
     for confidence in CONFIDENCES:
         words = (*VMF, dim, f"arch.params.kappa_confidence={confidence}")
         title = f"D={width}, vMF, {confidence}"
-        vmf = Row(f"vmf_{confidence}", title, words, "vmf_softmax", width=width)
+        vmf = Row(f"vmf_{confidence}", title, words, "vmf_softmax", width=width, baseline=baseline)
         rows += [vmf, replace(vmf, title=f"{title}, expected cosine", columns=BY_LAW)]
     return rows
 

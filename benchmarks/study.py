@@ -15,9 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from scipy.stats import t as student_t
+
 from vmf_embeddings.cli.runs_root import runs_root
 
 RUNS = runs_root()
+DIFFERENCE = "difference (95 %)"
 Columns = dict[str, tuple[str, str]]  # title -> section and score of metrics.json, a fraction
 
 
@@ -35,6 +38,7 @@ class Row:
         trial: words to add where a trial shortens the runs.
         columns: where its scores are, if not where the others' are.
         width: of its embeddings, if not the others'.
+        baseline: title of the row that it is compared with, seed by seed.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Row:
     trial: tuple[str, ...] = ()
     columns: Columns | None = None
     width: int | None = None
+    baseline: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,12 +180,16 @@ def carry_out(study: Study, name: str, out: Path, jobs: int) -> int:
         failed = [e for errors in pool.map(lambda c: chain(study, *c), chains) for e in errors]
     text, results = [], {}
     for dataset in study.sets:
-        rows = [
-            (row.title, summary(scores, row.columns or study.columns))
-            for row, scores in score(study, dataset)
-        ]
+        scored = {row.title: (row, scores) for row, scores in score(study, dataset)}
+        rows = [(title, summary(s, r.columns or study.columns)) for title, (r, s) in scored.items()]
+        compared = False
+        for (row, scores), (_, found) in zip(scored.values(), rows, strict=True):
+            if row.baseline in scored and len(scores) == len(scored[row.baseline][1]) > 1:
+                found[DIFFERENCE] = difference(study, row, scores, *scored[row.baseline])
+                compared = True
         results[dataset] = dict(rows)
-        text.append(markdown(dataset, rows, tuple(study.columns), commands(study, dataset)))
+        columns = (*study.columns, DIFFERENCE) if compared else tuple(study.columns)
+        text.append(markdown(dataset, rows, columns, commands(study, dataset)))
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
     (out / f"{name}.md").write_text("\n".join(text))
@@ -210,6 +219,25 @@ def summary(scores: Sequence[dict], columns: Columns) -> dict[str, dict[str, flo
     return found
 
 
+def difference(
+    study: Study, row: Row, scores: Sequence[dict], baseline: Row, others: Sequence[dict]
+) -> dict[str, float | int]:
+    """First column of a row minus that of its baseline, seed by seed: mean and 95 % interval.
+
+    The interval is Student's with n - 1 degrees of freedom; like the standard errors it holds for
+    the images that all seeds share.
+    """
+    first = next(iter(study.columns))
+    (section, name), (section_b, name_b) = (
+        (r.columns or study.columns)[first] for r in (row, baseline)
+    )
+    pairs = zip(scores, others, strict=True)
+    found = [100 * (ours[section][name] - theirs[section_b][name_b]) for ours, theirs in pairs]
+    error = statistics.stdev(found) / len(found) ** 0.5
+    half_width = float(student_t.ppf(0.975, len(found) - 1)) * error
+    return {"mean": statistics.fmean(found), "half_width": half_width, "n": len(found)}
+
+
 def markdown(
     dataset: str, rows: Sequence[tuple[str, dict]], columns: Sequence[str], commands: str
 ) -> str:
@@ -227,8 +255,11 @@ def markdown(
 
 
 def cell(figure: dict | None) -> str:
-    """`mean ± standard error`, one decimal each."""
+    """`mean ± standard error`, or `mean (interval)` of a difference, one decimal each."""
     if figure is None:
         return "–"
+    if "half_width" in figure:
+        low, high = (figure["mean"] + sign * figure["half_width"] for sign in (-1, 1))
+        return f"{figure['mean']:+.1f} ({low:+.1f} to {high:+.1f})"
     error = figure["standard_error"]
     return f"{figure['mean']:.1f}" + ("" if error is None else f" ± {error:.1f}")
