@@ -7,6 +7,8 @@ import zipfile
 import numpy as np
 from scipy.io import savemat
 
+from tests.datasets.images import smallest
+
 
 def tar_of(path, members):
     """A .tgz of name -> bytes, or name -> (type, linkname)."""
@@ -36,7 +38,7 @@ def cub_archive(path, n_images=2):
         for i in range(n_images)
     ]
     table = "".join(f"{i} {name}\n" for i, name in enumerate(names, 1)).encode()
-    members = {f"CUB_200_2011/images/{name}": b"jpeg" for name in names}
+    members = {f"CUB_200_2011/images/{name}": smallest() for name in names}
     return tar_of(path, {"CUB_200_2011/images.txt": table, **members})
 
 
@@ -47,7 +49,7 @@ def cars_files(folder, n_images=196):
     for i in range(n_images):
         rows[0, i] = (f"car_ims/{i + 1:06d}.jpg", 1, 2, 3, 4, np.uint8(i % 196 + 1))
     savemat(folder / "cars_annos.mat", {"annotations": rows})
-    images = {f"car_ims/{i + 1:06d}.jpg": b"jpeg" for i in range(n_images)}
+    images = {f"car_ims/{i + 1:06d}.jpg": smallest() for i in range(n_images)}
     return [folder / "cars_annos.mat", tar_of(folder / "car_ims.tgz", images)]
 
 
@@ -60,6 +62,6 @@ def sop_archive(path):
             for i in range(2):
                 image = f"bicycle_final/{label}_{i}.JPG"
                 lines.append(f"{len(lines)} {label} 1 {image}")
-                members[f"Stanford_Online_Products/{image}"] = b"jpeg"
+                members[f"Stanford_Online_Products/{image}"] = smallest()
         members[f"Stanford_Online_Products/Ebay_{table}.txt"] = "\n".join([*lines, ""])
     return zip_of(path, members)

@@ -1,5 +1,7 @@
 """Small photograph-like images for tests: coloured blobs, a hue per class."""
 
+import io
+
 import numpy as np
 from PIL import Image
 
@@ -13,3 +15,10 @@ def draw(path, *, seed, label=0, size=(40, 30)):
     path.parent.mkdir(parents=True, exist_ok=True)
     image.save(path)
     return path
+
+
+def smallest():
+    """The bytes of an image of one pixel, for lists whose images nobody looks at."""
+    stream = io.BytesIO()
+    Image.new("L", (1, 1)).save(stream, "GIF")
+    return stream.getvalue()

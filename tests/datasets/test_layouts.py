@@ -7,6 +7,7 @@ import pytest
 
 from tests.datasets.archives import cars_files, cub_archive, sop_archive
 from tests.datasets.benchmarks import build
+from tests.datasets.images import smallest
 from vmf_embeddings.datasets.prepare.cars196 import CARS196
 from vmf_embeddings.datasets.prepare.command import main
 from vmf_embeddings.datasets.prepare.cub200 import CUB200
@@ -28,7 +29,7 @@ def copy(lists, images, place):
         path, label = line.rsplit(",", 1)
         target = images / place(path, int(label))
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(b"jpeg")
+        target.write_bytes(smallest())
 
 
 def cub_both(root):
@@ -212,7 +213,7 @@ def test_birds_are_numbered_by_their_prefix(tmp_path):
     for i in range(200):
         image = tmp_path / "images" / f"{i + 1}.Bird" / "a.jpg"
         image.parent.mkdir(parents=True)
-        image.write_bytes(b"jpeg")
+        image.write_bytes(smallest())
     rows = build("cub200", tmp_path).rows["test"]
     assert rows.files[0] == "images/101.Bird/a.jpg" and rows.labels[0] == 100
     (tmp_path / "images" / "7.Bird").rename(tmp_path / "images" / "Bird")

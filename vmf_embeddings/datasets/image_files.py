@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
+from vmf_embeddings.datasets.header_check import check_headers
 from vmf_embeddings.datasets.image_reading import (
     Background,
     ImageReader,
@@ -201,15 +202,16 @@ class ImageFileDataset(Dataset):
         return rows.chosen(readable)
 
     def check(self) -> None:
-        """Reads the lists and checks that every file exists and is not empty.
+        """Reads the lists, and the headers of all files: that they exist and are whole images.
 
         Raises:
             FileNotFoundError: naming the first missing image and the number of missing ones.
-            ValueError: a list is malformed, or a file is empty or not a regular file.
+            ValueError: a list is malformed, or a file is empty, truncated, no image, or too large.
         """
         for name, rows in self.rows.items():
             self._labels(name)
             self._check_files(name, rows)
+        check_headers({name: rows.paths for name, rows in self.rows.items()}, self.reader)
 
     def _check_files(self, name: str, rows: Rows) -> None:
         sizes, paths = rows.states.sizes, rows.paths

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 Background = str | Sequence[int] | None
 ON_ERROR = ("refuse", "skip")
-_DECODERS = min(8, os.cpu_count() or 1)
+N_THREADS = min(8, os.cpu_count() or 1)
 _NAMED = 5  # files in a message; of the others the number
 
 
@@ -109,7 +109,7 @@ class ImageReader:
         found: dict[int, str] = {}
         done, threshold = 0, 10_000
         numbered = iter(enumerate(paths))
-        with ThreadPoolExecutor(_DECODERS) as pool:
+        with ThreadPoolExecutor(N_THREADS) as pool:
             while part := list(islice(numbered, 512)):
                 for position, fault in pool.map(self._fault, part):
                     if fault is not None:
