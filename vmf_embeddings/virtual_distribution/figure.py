@@ -10,23 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vmf_embeddings.evaluation.figures.style import (
-    COLOURS,
-    INK,
-    MUTED,
-    PAPER,
-    new_figure,
-    shorten,
-)
+from vmf_embeddings.evaluation.figures.legends import add_legend_below
+from vmf_embeddings.evaluation.figures.style import COLOURS, INK, MUTED, PAPER, new_figure
+from vmf_embeddings.evaluation.figures.text import add_title, different_names
 from vmf_embeddings.virtual_distribution.distribution import Groups, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_KINDS = [
-    colour for colour in COLOURS if colour not in ("#94a4a2", "#717581")
-]  # training images are gray
 _MOST_MARKERS = 30  # classes; with more of them, markers would overlap
 
 
@@ -42,18 +34,16 @@ def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool)
     """
     n_bars = 1 + len(series)
     figure = new_figure(max(8.0, 1.6 + 0.44 * n_bars * len(groups.sizes())), 7.6)
-    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    add_title(figure, title)
     top, bottom = figure.subplots(2, 1, height_ratios=(1.15, 1))
     colours = (
-        _shades(len(series)) if ordered else [_KINDS[i % len(_KINDS)] for i in range(len(series))]
+        _shades(len(series)) if ordered else [COLOURS[i % len(COLOURS)] for i in range(len(series))]
     )
     _draw_bars(top, groups, series, colours)
     _draw_classes(bottom, groups, series, colours)
-    handles, labels = top.get_legend_handles_labels()
-    handles, labels = [*handles[1:], handles[0]], [*labels[1:], labels[0]]  # the line last
-    per_line = int(figure.get_figwidth() / (0.55 + 0.085 * max(map(len, labels))))
-    columns = min(max(1, per_line), len(labels))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+    bars, names = [*top.containers, *top.lines[:1]], ["training images"]
+    names += different_names([each.label for each in series], 60)
+    add_legend_below(figure, bars, [*names, str(top.lines[0].get_label())])
     return figure
 
 
@@ -68,13 +58,13 @@ def _draw_bars(
     axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
 ) -> None:
     sizes = groups.sizes()
-    rows = [("training images", groups.train_counts, "#c3c9cf")]
-    rows += [(s.label, s.counts, c) for s, c in zip(series, colours, strict=True)]
+    rows = [(groups.train_counts, "#c3c9cf")]
+    rows += [(s.counts, c) for s, c in zip(series, colours, strict=True)]
     width = 0.84 / len(rows)
-    for number, (label, counts, colour) in enumerate(rows):
+    for number, (counts, colour) in enumerate(rows):
         means = list(groups.means(counts).values())
         x = np.arange(len(sizes)) - 0.42 + (number + 0.5) * width
-        bars = axes.bar(x, means, 0.92 * width, color=colour, label=shorten(label, 60))
+        bars = axes.bar(x, means, 0.92 * width, color=colour)
         labels = [f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}" for mean in means]
         texts = axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
         for text in texts:  # readable in front of the dashed line

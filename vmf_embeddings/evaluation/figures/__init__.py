@@ -10,6 +10,7 @@ from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.figures.style import save, styled
+from vmf_embeddings.evaluation.figures.text import missing
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import Scores
 
@@ -31,7 +32,7 @@ def draw_all(
     """
     prefix = evaluated.prefix
     folder, written = evaluated.path.parent, []
-    notes: list[str] = []
+    notes = _notes_on_names(evaluated)
     with styled():
         history = read_history(folder / "metrics.csv")
         metric = "Recall@1" if evaluated.file.open_set else "accuracy"
@@ -56,6 +57,22 @@ def draw_all(
             if figure is not None:
                 written.append(save(figure, folder / name))
     return written, notes
+
+
+def _notes_on_names(evaluated: EvaluatedFile) -> list[str]:
+    """A note on class names that stand as numbers, with an example of what lacks a font."""
+    lacking = {
+        name: sorted(characters)
+        for name in (evaluated.class_names or {}).values()
+        if (characters := missing(name))
+    }
+    if not lacking:
+        return []
+    name, characters = next(iter(lacking.items()))
+    return [
+        f"Figures show {len(lacking):,} of the class names as numbers, such as {name}: no font was "
+        f"found for {' '.join(characters[:8])}. Install one, such as Noto Sans CJK"
+    ]
 
 
 def _unusable_images(file: EmbeddingFile) -> str | None:

@@ -1,18 +1,13 @@
 """Accuracy of every class, by the number of its training images, most first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmf_embeddings.evaluation.figures.style import (
-    COLOURS,
-    INK,
-    MUTED,
-    class_labels,
-    new_figure,
-    shorten,
-)
+from vmf_embeddings.evaluation.figures.legends import add_legend_below
+from vmf_embeddings.evaluation.figures.style import COLOURS, INK, MUTED, new_figure
+from vmf_embeddings.evaluation.figures.text import add_title, class_labels, columns, text_width
 from vmf_embeddings.metrics import ShotScores
 from vmf_embeddings.metrics.shots import GROUPS
 
@@ -23,6 +18,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 30
 _COLOUR = dict(zip(GROUPS, (COLOURS[0], COLOURS[4], COLOURS[6]), strict=True))
 _BAR_COLOUR = "#e9ecef"
+_AXES_WIDTH = 8.0  # inches at least, of a figure of 9.6
 _TOP = 114  # percent: leaves space above 100 for the names of the groups
 
 
@@ -36,7 +32,7 @@ def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | N
     """
     order = shots.train_counts.argsort(descending=True, stable=True).numpy()
     figure = new_figure(9.6, 5.0)
-    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    add_title(figure, title)
     axes = figure.subplots()
     _draw_counts(axes, shots.train_counts.numpy()[order])
     accuracy = 100 * shots.accuracy.numpy()[order]
@@ -51,11 +47,8 @@ def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | N
 def _add_legend(figure: "Figure", axes: "Axes") -> None:
     """Puts the legend below the axes, with points of one size whatever it is in the plot."""
     handles, labels = axes.get_legend_handles_labels()
-    legend = figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), fontsize=9,
-        handletextpad=0.4, columnspacing=1.6,
-    )  # fmt: skip
-    for handle in legend.legend_handles:
+    legend = add_legend_below(figure, handles, labels)
+    for handle in legend.legend_handles if legend else ():
         handle.set(markersize=7, alpha=1)
 
 
@@ -87,6 +80,7 @@ def _draw_groups(axes: "Axes", shots: ShotScores, order: np.ndarray, accuracy: n
     ranks = np.arange(1, len(order) + 1)
     own = np.array(shots.group_names)[order]
     few_classes = len(order) <= MOST_NAMED
+    heads: list[tuple[float, str, float]] = []  # where each group is, its name and mean
     ranges = shots.thresholds.ranges()
     for name, score in shots.groups.items():
         chosen = own == name
@@ -100,20 +94,55 @@ def _draw_groups(axes: "Axes", shots: ShotScores, order: np.ndarray, accuracy: n
             tested = shots.test_counts.numpy()[order][chosen]
             _draw_error_bars(axes, ranks[chosen], accuracy[chosen], tested, _COLOUR[name])
         first, last = ranks[chosen][[0, -1]]
-        _draw_mean(axes, first - 0.5, last + 0.5, 100 * score.accuracy, name)
+        mean = 100 * score.accuracy
+        axes.hlines(mean, first - 0.5, last + 0.5, color=_COLOUR[name], linewidth=2.5, zorder=4)
+        heads.append(((first + last) / 2, name, mean))
         if first > 1:
             axes.axvline(first - 0.5, color=MUTED, linewidth=0.8, linestyle=":", zorder=1)
+    _write_means(axes, heads, len(order))
 
 
-def _draw_mean(axes: "Axes", first: float, last: float, mean: float, name: str) -> None:
+def _write_means(axes: "Axes", heads: Sequence[tuple[float, str, float]], n_classes: int) -> None:
+    """Writes name and mean of each group above it; groups of few among many classes move apart."""
     from matplotlib.patheffects import withStroke
 
-    axes.hlines(mean, first, last, color=_COLOUR[name], linewidth=2.5, zorder=4)
-    axes.annotate(
-        f"{name}\n{mean:.1f} %", ((first + last) / 2, _TOP), ha="center", va="top",
-        fontsize=10, fontweight="bold", color=_COLOUR[name], zorder=6,
-        path_effects=[withStroke(linewidth=3, foreground="white")],
-    )  # fmt: skip
+    texts = [f"{name}\n{mean:.1f} %" for _, name, mean in heads]
+    inch = n_classes / _AXES_WIDTH  # in ranks
+    half = [
+        0.55 * inch * max(text_width(line, 10, "bold") for line in text.split("\n"))
+        for text in texts
+    ]
+    places = move_apart([place for place, _, _ in heads], half, 0.5, n_classes + 0.5)
+    for place, text, (_, name, _) in zip(places, texts, heads, strict=True):
+        axes.annotate(
+            text, (place, _TOP), ha="center", va="top",
+            fontsize=10, fontweight="bold", color=_COLOUR[name], zorder=6,
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )  # fmt: skip
+
+
+def move_apart(
+    places: Sequence[float], half: Sequence[float], low: float, high: float
+) -> list[float]:
+    """Centres of intervals in ascending order, moved until none overlaps, from `low` to `high`.
+
+    Args:
+        places: ascending centres.
+        half: half the length of each interval; all together fit between `low` and `high`.
+        low: of the first interval.
+        high: of the last one.
+
+    >>> move_apart([1.0, 1.5, 9.5], [1.0, 1.0, 1.0], 0.0, 10.0)
+    [1.0, 3.0, 9.0]
+    """
+    moved = list(places)
+    for number, length in enumerate(half):
+        moved[number] = max(moved[number], low + length)
+        low = moved[number] + length
+    for number, length in reversed(list(enumerate(half))):
+        moved[number] = min(moved[number], high - length)
+        high = moved[number] - length
+    return moved
 
 
 def _draw_error_bars(
@@ -146,8 +175,8 @@ def _label(axes: "Axes", order: np.ndarray, names: Mapping[int, str] | None) -> 
     if len(order) > MOST_NAMED:
         axes.set_xlabel("rank of the class, most training images first")
         return
-    labels = [shorten(text, 14) for text in class_labels(order.tolist(), names)]
-    slanted = max(map(len, labels)) * len(labels) > 105
+    labels = class_labels(order.tolist(), names, 16)
+    slanted = max(map(columns, labels)) * len(labels) > 105
     axes.set_xticks(
         np.arange(1, len(order) + 1), labels, color=INK,
         rotation=40 if slanted else 0, ha="right" if slanted else "center",

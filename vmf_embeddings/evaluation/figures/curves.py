@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vmf_embeddings.evaluation.figures.style import ACCENT, INK, MUTED, SECOND, new_figure
+from vmf_embeddings.evaluation.figures.style import ACCENT, MUTED, SECOND, new_figure
+from vmf_embeddings.evaluation.figures.text import add_title
 from vmf_embeddings.untrusted.files import read_text
 
 if TYPE_CHECKING:
@@ -93,17 +94,18 @@ def draw_curves(
         "Temperature and concentration": ("temperature", "kappa"),
     }
     shown = {name: keys for name, keys in panels.items() if any(_has(history, k) for k in keys)}
+    marked = {name for name, keys in shown.items() if keys[0].endswith("_metric")}
     n_columns = 2 if len(shown) > 1 else 1
     n_rows = max(1, math.ceil(len(shown) / n_columns))
     figure = new_figure(4.6 * n_columns, 2.7 * n_rows + 0.5)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    add_title(figure, title)
     for number, (name, keys) in enumerate(shown.items(), 1):
         axes = figure.add_subplot(n_rows, n_columns, number)
-        axes.set_title(name)
+        axes.set_title(name, pad=19 if name in marked else None)
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         _draw_panel(axes, history, [key for key in keys if _has(history, key)])
-        if keys[0].endswith("_metric"):
+        if name in marked:
             _mark_kept(axes, history, keys[0], last)
     return figure
 
@@ -114,17 +116,16 @@ def _has(history: History, key: str) -> bool:
 
 def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     epochs = history["epoch"]
-    marker = "o" if len(epochs) < 3 else None
-    axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, marker=marker)
+    axes.plot(epochs, history[keys[0]], color=ACCENT, linewidth=1.8, **_dots(history, keys[0]))
+    if len(epochs) == 1:  # no ticks before and after the only epoch
+        axes.set_xticks(epochs)
     axes.ticklabel_format(
         axis="y", useOffset=False
     )  # ticks read 1.0002, not 0.2 with an offset "1e-3+1"
-    if keys[0] == "learning_rate" and min(history["learning_rate"]) > 0:
-        _use_plain_log_scale(axes)
-    if keys[0] == "train_loss" and _spans_decades(history["train_loss"]):
+    if keys[0] in ("learning_rate", "train_loss") and _spans_decades(history[keys[0]]):
         _use_plain_log_scale(axes)
     if "/" in keys[0]:
-        _draw_other_splits(axes, history, keys, marker)
+        _draw_other_splits(axes, history, keys)
     elif len(keys) == 2:
         _draw_on_second_axis(axes, history, keys)
 
@@ -134,7 +135,9 @@ def _use_plain_log_scale(axes: "Axes") -> None:
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axes.get_ylim()
+    if high < 1e4 * low:  # in a larger range, ticks at some powers of ten are enough
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -146,21 +149,32 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 def _mark_kept(axes: "Axes", history: History, key: str, last: bool) -> None:
     """Marks the epoch whose weights were kept: the first of the best, or the last."""
-    values = [value if math.isfinite(value) else -1.0 for value in history[key]]
-    kept = len(values) - 1 if last else values.index(max(values))
-    epoch = history["epoch"][kept]
+    values = history[key]
+    scored = [number for number, value in enumerate(values) if math.isfinite(value)]
+    kept = len(values) - 1 if last else max(scored, key=lambda number: values[number])
+    epoch, value = history["epoch"][kept], values[kept]
     axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.plot([epoch], [values[kept]], "o", color=SECOND, markersize=6, zorder=3)
-    text = f"{'kept: the last,' if last else 'best'} {values[kept]:.4g} at epoch {epoch:g}"
-    axes.set_title(text, loc="right", fontsize=9, fontweight="normal")
+    axes.plot([epoch], [value], "o", color=SECOND, markersize=6, zorder=3)
+    score = f"{value:.4g}" if math.isfinite(value) else "not scored,"
+    text = f"{'kept: the last,' if last else 'best'} {score} at epoch {epoch:g}"
+    axes.annotate(text, (0, 1), xytext=(0, 5), xycoords="axes fraction",
+                  textcoords="offset points", va="bottom", fontsize=9)  # fmt: skip
 
 
-def _draw_other_splits(
-    axes: "Axes", history: History, keys: Sequence[str], marker: str | None
-) -> None:
+def _dots(history: History, key: str) -> dict[str, object]:
+    """Options of `plot` that mark values without a neighbour, which no line would show."""
+    known = [math.isfinite(value) for value in history[key]]
+    around = zip([False, *known[:-1]], known, [*known[1:], False], strict=True)
+    alone = [n for n, (before, own, after) in enumerate(around) if own and not (before or after)]
+    places = list(range(len(known))) if len(known) < 3 else alone
+    return {"marker": "o", "markersize": 5, "markevery": places} if places else {}
+
+
+def _draw_other_splits(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     """Draws the scores of the other splits in the same axes, with a legend."""
     for key, colour, style in zip(keys[1:], (SECOND, MUTED), ("--", ":"), strict=False):
-        axes.plot(history["epoch"], history[key], color=colour, linestyle=style, marker=marker)
+        dots = _dots(history, key)
+        axes.plot(history["epoch"], history[key], color=colour, linestyle=style, **dots)
     axes.legend(axes.lines, [key.split("/")[0] for key in keys], fontsize=9)
 
 
@@ -168,7 +182,9 @@ def _draw_on_second_axis(axes: "Axes", history: History, keys: Sequence[str]) ->
     """Draws the second quantity with an axis of its own on the right."""
     right = axes.twinx()
     right.grid(False)
+    right.ticklabel_format(axis="y", useOffset=False)
     right.spines["right"].set_visible(True)
-    right.plot(history["epoch"], history[keys[1]], color=SECOND, linewidth=1.8, linestyle="--")
+    right.plot(history["epoch"], history[keys[1]], color=SECOND, linewidth=1.8, linestyle="--",
+               **_dots(history, keys[1]))  # fmt: skip
     axes.set_ylabel(f"{keys[0]} (solid)", color=ACCENT)
     right.set_ylabel(f"{keys[1]} (dashed)", color=SECOND)

@@ -15,10 +15,9 @@ from vmf_embeddings.evaluation.figures.style import (
     INK,
     MISS,
     MUTED,
-    class_labels,
     new_figure,
-    shorten,
 )
+from vmf_embeddings.evaluation.figures.text import add_title, class_labels
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.evaluation.scores import rows_to_compare
@@ -65,24 +64,30 @@ def draw_neighbours(
     except Refused as error:
         return None, f"No figure of neighbours: {printable(error)}"
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
-    figure.suptitle(f"{evaluated.title}\n{caption}", x=0.01, ha="left", fontsize=11, color=INK)
+    add_title(figure, evaluated.title, caption, 11)
     grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
     labels = evaluated.file.ids
-    names = class_labels(labels.tolist(), evaluated.class_names)
+    names = _names(evaluated, [*queries, *found.flatten().tolist()])
     for row, query in enumerate(queries):
-        _draw_tile(grid[row, 0], images[query], shorten(names[query], 13), None)
+        _draw_tile(grid[row, 0], images[query], names[labels[query]], None)
         for column, other in enumerate(found[row].tolist(), 1):
             if other < 0:
                 grid[row, column].set_axis_off()
                 continue
             hit = bool(labels[other] == labels[query])
-            _draw_tile(grid[row, column], images[other], shorten(names[other], 13), hit)
+            _draw_tile(grid[row, column], images[other], names[labels[other]], hit)
     grid[0, 0].set_title("query", fontsize=9, color=MUTED, loc="center", fontweight="normal")
     for column in range(1, N_NEIGHBOURS + 1):
         grid[0, column].set_title(
             f"{column}", fontsize=9, color=MUTED, loc="center", fontweight="normal"
         )
     return figure, None
+
+
+def _names(evaluated: EvaluatedFile, rows: list[int]) -> dict[int, str]:
+    """Class label -> short name, different for each, of the classes of some rows."""
+    shown = sorted({int(evaluated.file.ids[row]) for row in rows if row >= 0})
+    return dict(zip(shown, class_labels(shown, evaluated.class_names, 15), strict=True))
 
 
 def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[int], Tensor, str]:
@@ -217,7 +222,7 @@ def _draw_tile(axes: "Axes", image: np.ndarray, name: str, hit: bool | None) -> 
     colour = MUTED if hit is None else (HIT if hit else MISS)
     for spine in axes.spines.values():
         spine.set(visible=True, color=colour, linewidth=1 if hit is None else 2.6)
-    axes.set_xlabel(name, fontsize=8, color=INK, labelpad=2)
+    axes.set_xlabel(name, fontsize=7.5, color=INK, labelpad=2)
     if hit is not None:
         axes.text(
             0.97, 0.97, "✓" if hit else "✗", transform=axes.transAxes, ha="right", va="top",

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vmf_embeddings.evaluation.figures.style import ACCENT, INK, MUTED, SECOND, new_figure
+from vmf_embeddings.evaluation.figures.style import ACCENT, MUTED, SECOND, new_figure
+from vmf_embeddings.evaluation.figures.text import add_title
 from vmf_embeddings.metrics import expected_calibration_error, reliability_bins
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def draw_reliability(confidence: Tensor, correct: Tensor, title: str) -> "Figure
     l1 = expected_calibration_error(confidence, correct)
     figure = new_figure(5.4, 6.4)
     top, bottom = figure.subplots(2, 1, height_ratios=(3.2, 1))
-    figure.suptitle(title, x=0.02, ha="left", fontsize=12, color=INK)
+    add_title(figure, title)
     top.set_title(f"ECE {l2:.4f} (L2, equal-mass)   {l1:.4f} (L1, equal-width)", fontsize=10)
     _draw_bins(top, confidence, correct)
     _draw_histogram(bottom, confidence, correct)

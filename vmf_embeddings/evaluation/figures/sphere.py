@@ -7,11 +7,14 @@ import numpy as np
 from vmf_embeddings.evaluation.figures.items import (
     Items,
     add_legend,
-    add_title,
+    direction_marks,
+    draw_marks,
+    draw_points,
+    name_classes,
     unit,
-    write_name,
 )
-from vmf_embeddings.evaluation.figures.style import INK, MUTED, PAPER, new_figure
+from vmf_embeddings.evaluation.figures.style import MUTED, new_figure
+from vmf_embeddings.evaluation.figures.text import add_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,10 +29,7 @@ def draw_sphere(items: Items) -> "Figure":
     Discs mark the mean direction of each class, diamonds the direction of its weight.
     """
     figure = new_figure(9.6, 5.9)
-    marks = [_legend_mark("o", "mean direction of a class")]
-    if items.weights is not None:
-        marks.append(_legend_mark("D", "direction of its weight"))
-    add_title(figure, items.subtitle("directions on the sphere, both sides"))
+    add_title(figure, items.title, items.caption("directions on the sphere, both sides"), 11)
     views = figure.subplots(1, 2)
     front = _viewing_frame(items)
     back = front * np.array(
@@ -38,15 +38,12 @@ def draw_sphere(items: Items) -> "Figure":
     for axes, frame, name in zip(views, (front, back), ("front", "back"), strict=True):
         _draw_side(axes, items, frame)
         axes.set_title(name, loc="center", fontweight="normal", fontsize=10, color=MUTED)
-    add_legend(figure, items, marks)
+    add_legend(figure, items, direction_marks(items))
+    means = items.class_means(items.directions)
+    for axes, frame in zip(views, (front, back), strict=True):
+        seen = unit(means) @ frame.T
+        name_classes(axes, items, seen[:, :2], items.shown[seen[items.shown, 2] >= 0])
     return figure
-
-
-def _legend_mark(marker: str, label: str) -> object:
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], marker=marker, linestyle="", markersize=7, label=label,
-                  markerfacecolor=PAPER, markeredgecolor=INK, markeredgewidth=1.4)  # fmt: skip
 
 
 def _viewing_frame(items: Items) -> np.ndarray:
@@ -55,7 +52,7 @@ def _viewing_frame(items: Items) -> np.ndarray:
     A class on the rim is cut in half and foreshortened. Of 500 random directions v, the one with
     the largest min over classes of |v . mean| is taken.
     """
-    means = unit(items.class_means(items.directions))
+    means = unit(items.class_means(items.directions))[items.shown]
     views = unit(np.random.default_rng(0).normal(size=(500, 3)))
     views = views[np.abs(views[:, 2]) < 0.8]  # keeps the poles near the top and bottom
     towards = views[np.abs(views @ means.T).min(1).argmax()]
@@ -74,33 +71,22 @@ def _draw_side(axes: "Axes", items: Items, frame: np.ndarray) -> None:
     _draw_shading(axes)
     _draw_graticule(axes, frame)
     seen = items.directions @ frame.T
-    visible = seen[:, 2] >= 0
-    colours = items.colours
     # fade points towards the rim, where foreshortening crowds them
-    alpha = 0.25 + 0.5 * seen[visible, 2].clip(0, 1)
-    if visible.any():  # matplotlib takes no array of alphas without an element
-        axes.scatter(
-            seen[visible, 0], seen[visible, 1], c=colours[items.numbers[visible]], alpha=alpha,
-            s=items.point_size, linewidths=0, zorder=3,
-        )  # fmt: skip
+    alpha = 0.35 + 0.45 * seen[:, 2].clip(0, 1)
+    draw_points(axes, items, seen[:, :2], alpha, seen[:, 2] >= 0)
     axes.add_patch(Circle((0, 0), 1, fill=False, edgecolor=MUTED, linewidth=1.2, zorder=4))
     if items.weights is not None:
-        _draw_marks(axes, unit(items.weights) @ frame.T, colours, "D", 46)
+        _draw_front(axes, items, unit(items.weights) @ frame.T, "D", 0.65)
     means = unit(items.class_means(items.directions)) @ frame.T
-    _draw_marks(axes, means, colours, "o", 70)
-    for name, mean in zip(items.names or [], means, strict=False):
-        if mean[2] >= 0:
-            write_name(axes, name, mean + np.array([0, 0.095, 0]))
+    _draw_front(axes, items, means, "o", 1.0)
 
 
-def _draw_marks(
-    axes: "Axes", points: np.ndarray, colours: np.ndarray, marker: str, size: float
+def _draw_front(
+    axes: "Axes", items: Items, positions: np.ndarray, marker: str, size: float
 ) -> None:
-    front = points[:, 2] >= 0
-    axes.scatter(
-        points[front, 0], points[front, 1], c=colours[front], marker=marker, s=size,
-        edgecolors=INK, linewidths=1.3, zorder=5,
-    )  # fmt: skip
+    """Marks at positions [C, 3] of the classes that are marked and on the viewer's side."""
+    which = items.marked[positions[items.marked, 2] >= 0]
+    draw_marks(axes, items, positions[:, :2], which, marker, size * items.mark_size)
 
 
 def _draw_shading(axes: "Axes") -> None:

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from vmf_embeddings.evaluation.figures.items import Items, add_legend, add_title, write_name
+from vmf_embeddings.evaluation.figures.items import (
+    Items,
+    add_legend,
+    draw_points,
+    name_classes,
+)
 from vmf_embeddings.evaluation.figures.style import new_figure
+from vmf_embeddings.evaluation.figures.text import add_title
 from vmf_embeddings.geometry import Geometry
 
 if TYPE_CHECKING:
@@ -32,18 +38,16 @@ def draw_tsne(items: Items, geometry: Geometry, seed: int) -> "Figure":
     items = dataclasses.replace(items, rows=items.rows[:n_shown], numbers=items.numbers[:n_shown])
     positions = _positions(items, geometry, seed)
     figure = new_figure(7.2, 7.4)
-    add_title(figure, items.subtitle("t-SNE: only near neighbours are meaningful"))
+    add_title(figure, items.title, items.caption("t-SNE: only near neighbours are meaningful"), 11)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.scatter(
-        *positions.T, c=items.colours[items.numbers], s=items.point_size, alpha=0.65, linewidths=0
-    )
-    for number, name in enumerate(items.names or []):
-        own = positions[items.numbers == number]
-        if len(own):
-            write_name(axes, name, np.median(own, axis=0))
+    draw_points(axes, items, positions, 0.7, np.full(len(positions), True))
     add_legend(figure, items)
+    centres = np.full((len(items.classes), 2), np.nan)
+    for number in items.shown:
+        centres[number] = np.median(positions[items.numbers == number], axis=0)
+    name_classes(axes, items, centres, items.shown)
     return figure
 
 

@@ -9,10 +9,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vmf_embeddings.evaluation.figures.style import ACCENT, COLOURS, INK, MUTED, new_figure
+from vmf_embeddings.evaluation.figures.legends import add_legend_below
+from vmf_embeddings.evaluation.figures.style import (
+    ACCENT,
+    COLOURS,
+    INK,
+    MARKERS,
+    MUTED,
+    new_figure,
+)
+from vmf_embeddings.evaluation.figures.text import (
+    add_footnote,
+    add_title,
+    different_names,
+    shorten,
+    shorten_middle,
+)
 from vmf_embeddings.evaluation.summary.correlation import FEWEST, line, matrix, pearson, values
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
-from vmf_embeddings.evaluation.summary.table import mean_of, short_labels
+from vmf_embeddings.evaluation.summary.table import mean_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +56,10 @@ _CORRELATED = {
     "uniformity_g2": "G₂",
     "alignment": "alignment",
 }
-_MARKERS = "osD^vPX*"
+_LONGEST_NAME = 34  # columns of a recipe's name
+_MOST_RANKED = 60  # recipes; a figure of more would be too long to look at
+_MOST_LARGE_POINTS = 300  # runs
+_MOST_TOLD_APART = 50  # recipes by colour and marker, with a legend
 
 
 def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
@@ -58,8 +76,10 @@ def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
     if len(groups) < 2:
         return None
     ranked = sorted(groups, key=lambda label: mean_of(groups[label], "recall@1").mean)
+    n_all, ranked = len(ranked), ranked[-_MOST_RANKED:]
     figure = new_figure(7.2, 1.3 + 0.34 * len(ranked))
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    best = "" if len(ranked) == n_all else f": the best {len(ranked)} of {n_all:,} recipes"
+    add_title(figure, title + best)
     axes = figure.subplots()
     for position, label in enumerate(ranked):
         mean = mean_of(groups[label], "recall@1")
@@ -69,11 +89,11 @@ def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
         axes.errorbar(
             100 * mean.mean, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
         )
-    axes.set_yticks(range(len(ranked)), short_labels(ranked, 34), color=INK)
+    axes.set_yticks(range(len(ranked)), _short_names(ranked), color=INK)
     axes.margins(y=0.5 / len(ranked))
     axes.set_xlabel("Recall@1 %")
     note = "mean ± standard error (none for n = 1); small points are single runs"
-    figure.supxlabel(note, x=0.01, ha="left", fontsize=9, color=MUTED)
+    add_footnote(figure, note)
     return figure
 
 
@@ -96,9 +116,8 @@ def draw_structure(runs: Sequence[Run], title: str) -> "Figure | None":
     n_columns = min(3, len(shown))
     n_rows = math.ceil(len(shown) / n_columns)
     groups = recipes(runs)
-    n_legend_rows = math.ceil(len(groups) / 3)
-    figure = new_figure(3.6 * n_columns + 0.4, 3.1 * n_rows + 0.9 + 0.22 * n_legend_rows)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    figure = new_figure(3.6 * n_columns + 0.4, 3.1 * n_rows + 1.1)
+    add_title(figure, title)
     grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(shown) :]:
         axes.set_axis_off()
@@ -110,9 +129,19 @@ def draw_structure(runs: Sequence[Run], title: str) -> "Figure | None":
     grid[0, 0].set_ylim(np.nanmin(recall) - margin, np.nanmax(recall) + margin)
     for axes in grid[:, 0]:
         axes.set_ylabel("Recall@1 %")
-    handles, labels = grid.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=3, fontsize=9)
+    if len(groups) <= _MOST_TOLD_APART:
+        points = [line for line in grid.flat[0].lines if line.get_linestyle() == "None"]
+        add_legend_below(figure, points, _short_names(list(groups)))
     return figure
+
+
+def _short_names(recipes: Sequence[str]) -> list[str]:
+    """Different names of at most 34 columns: the ends of names are kept, where runs differ."""
+    return different_names(recipes, _LONGEST_NAME, (_shorten_beginning, shorten_middle, shorten))
+
+
+def _shorten_beginning(text: str, length: int) -> str:
+    return shorten(text[::-1], length)[::-1]
 
 
 def _n_pairs(x: np.ndarray, y: np.ndarray) -> int:
@@ -120,14 +149,17 @@ def _n_pairs(x: np.ndarray, y: np.ndarray) -> int:
 
 
 def _draw_panel(axes: "Axes", groups: dict[str, list[Run]], name: str) -> None:
-    """Points of the runs, with one colour and marker for each recipe."""
-    labels = short_labels(list(groups), 34)
-    for number, (label, runs) in enumerate(zip(labels, groups.values(), strict=True)):
+    """Points of the runs, with a colour and marker for each recipe, or one for all of very many."""
+    alike = len(groups) > _MOST_TOLD_APART
+    size = 7 if sum(map(len, groups.values())) <= _MOST_LARGE_POINTS else 3.5
+    for number, runs in enumerate(groups.values()):
+        place = 0 if alike else number
         axes.plot(
             values(runs, name), 100 * values(runs, "recall@1"), linestyle="",
-            marker=_MARKERS[number // len(COLOURS) % len(_MARKERS)], markersize=7,
-            color=COLOURS[number % len(COLOURS)], markeredgecolor="white", markeredgewidth=0.7,
-            label=label, zorder=3,
+            marker=MARKERS[place // len(COLOURS)], markersize=size,
+            color=COLOURS[place % len(COLOURS)], markeredgecolor="white",
+            markeredgewidth=size / 10,
+            zorder=3,
         )  # fmt: skip
 
 
@@ -161,7 +193,7 @@ def draw_correlations(runs: Sequence[Run], title: str) -> "Figure | None":
     names = [name for name, is_known in zip(_CORRELATED.values(), known, strict=True) if is_known]
     side = 0.52 * len(names)
     figure = new_figure(side + 2.6, side + 1.7)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12, color=INK)
+    add_title(figure, title)
     axes = figure.subplots()
     hidden = np.triu(np.ones_like(found, dtype=bool))
     image = axes.imshow(np.where(hidden, np.nan, found)[1:, :-1], cmap="RdBu_r", vmin=-1, vmax=1)
