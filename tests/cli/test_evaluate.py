@@ -405,3 +405,19 @@ def test_a_file_that_cannot_be_read_exits_with_two(tmp_path, capsys, monkeypatch
     monkeypatch.setattr(evaluated_file, "read_with_notes", denied)
     assert run(parse_evaluate, make_run(tmp_path, {"name": "cosine"})) == 2
     assert "Permission denied" in capsys.readouterr().err
+
+
+def test_a_sweep_is_averaged_by_settings_which_stand_above_the_scores(tmp_path, capsys):
+    for rate in (0.1, 0.01):
+        for seed in (1, 2):
+            folder = tmp_path / f"mode.learning_rate={rate},random_seed={seed}"
+            make_run(folder, {"name": "cosine"}, seed=seed + int(rate * 100), open_set=True)
+    assert run(parse_evaluate, tmp_path, "--no-figures", "--json", tmp_path / "all.json") == 0
+    out = capsys.readouterr().out
+    head = "4 files in 2 groups, which differ in mode.learning_rate:"
+    assert out.startswith(head)
+    assert out.count("mode.learning_rate=0.1: 2 replications") == 1
+    assert out.count("mode.learning_rate=0.01: 2 replications") == 1
+    groups = json.loads((tmp_path / "all.json").read_text())["groups"]
+    assert [one["settings"]["mode.learning_rate"] for one in groups] == ["0.01", "0.1"]
+    assert [one["n_replications"] for one in groups] == [2, 2]

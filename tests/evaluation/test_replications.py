@@ -1,6 +1,7 @@
 """Averages are over like runs only; the standard error is that of 2021."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from vmf_embeddings.evaluation.replications import (
     refuse_unlike,
 )
 from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.settings import settings_of
 from vmf_embeddings.geometry import from_meta
 
 
@@ -88,3 +90,38 @@ def test_only_scores_that_every_run_has_are_averaged():
     richer = Scores({"classification": {"accuracy": 0.5, "nll": 1.0}, "retrieval": {"map@r": 1.0}})
     (one,) = group([evaluated(0), evaluated(1)], [richer, scores(0.5)])
     assert one.sections() == {"classification": ["accuracy"]}
+
+
+def trained(number, **settings):
+    return replace(evaluated(number), settings=settings)
+
+
+def test_runs_of_other_settings_are_groups_of_their_own_and_the_settings_are_named():
+    files = [trained(n, rate=str(rate), epochs="3") for rate in (0.1, 0.01) for n in range(3)]
+    groups = group(files, [scores(v / 10) for v in range(6)])
+    assert [len(one.files) for one in groups] == [3, 3]
+    assert [one.settings for one in groups] == [{"rate": "0.1"}, {"rate": "0.01"}]
+    assert [one.mean("classification", "accuracy").mean for one in groups] == pytest.approx(
+        [0.1, 0.4]
+    )
+    assert differences(groups) == ["rate"]
+    assert not any(one.notes() for one in groups)
+
+
+def test_a_setting_that_one_version_does_not_record_makes_no_group():
+    files = [trained(0, rate="0.1"), trained(1, rate="0.1", new="x")]
+    (one,) = group(files, [scores(0.2), scores(0.4)])
+    assert one.settings == {}
+
+
+def test_settings_are_those_recorded_without_seed_name_and_machine(tmp_path):
+    record = tmp_path / "mode.epochs=5,random_seed=2" / ".hydra_train"
+    assert settings_of(record.parent) == {"mode.epochs": "5"}
+    record.mkdir(parents=True)
+    (record / "config.yaml").write_text(
+        "name: a\nrandom_seed: 2\nnum_workers: 4\nmode:\n  epochs: 5\n  evaluate_on: []\n"
+        "trainer:\n  cpu: true\n  precision: 'no'\ndataset:\n  params:\n    dataset_path: /x\n"
+    )
+    assert settings_of(record.parent) == {"mode.epochs": "5", "trainer.precision": "no"}
+    (record / "config.yaml").write_text("a: [")
+    assert settings_of(record.parent) == {"mode.epochs": "5"}

@@ -53,6 +53,8 @@ def evaluate(options: EvaluationOptions) -> int:
 def _present(groups: Sequence[Group], options: EvaluationOptions) -> int:
     """Prints the scores, writes them, draws; returns the exit code."""
     with reader_may_leave():
+        if options.script_of_2021 is None:
+            report.print_headline(groups)
         for one in groups:
             report.print_group(one, options)
         report.print_differences(groups)

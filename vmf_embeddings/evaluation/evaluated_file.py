@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from vmf_embeddings.embeddings import EmbeddingFile, Found, read_with_notes
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.evaluation.options import GEOMETRIES, EvaluationOptions
+from vmf_embeddings.evaluation.settings import Settings, settings_of
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.text import printable
@@ -40,6 +41,7 @@ class EvaluatedFile:
         notes: lines to print about how the geometry was found, and what was read.
         foreign: whether another program wrote the file.
         split_read: split whose rows were taken from a file with several; None for other files.
+        settings: what the run was trained with, key -> value; empty where nothing records it.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class EvaluatedFile:
     notes: tuple[str, ...] = ()
     foreign: bool = False
     split_read: str | None = None
+    settings: Settings = field(default_factory=dict)
 
     def meta(self, key: str, default: Any = None) -> Any:
         """A value of the file's meta data; `default` if missing, as all are in files of 2021."""
@@ -133,7 +136,13 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
     found = read_with_notes(path, options.embeddings, options.labels, split=options.split)
     if found.foreign:
         return _of_another_program(path, root, found, options)
-    file = found.file
+    return replace(_of_a_run(path, root, found.file, options), settings=settings_of(path.parent))
+
+
+def _of_a_run(
+    path: Path, root: Path, file: EmbeddingFile, options: EvaluationOptions
+) -> EvaluatedFile:
+    """A file of this program, of today or of 2021."""
     described = (file.meta or {}).get("geometry")
     if described is not None:
         _check_agreement(described, options, path)

@@ -3,12 +3,13 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.settings import Settings, varying
 
 _FIELDS = (
     "dataset", "split", "split hash", "train identity", "selected on", "method", "objective",
@@ -48,10 +49,12 @@ class Group:
     Args:
         files: at least one.
         scores: of each file, in the same order.
+        settings: of these runs, those that differ from other groups.
     """
 
     files: tuple[EvaluatedFile, ...]
     scores: tuple[Scores, ...]
+    settings: Settings = field(default_factory=dict)
 
     def mean(self, section: str, name: str) -> Mean:
         """Mean and standard error of the score `name` of a section, over the files."""
@@ -127,17 +130,33 @@ def refuse_unlike(evaluated_files: Sequence[EvaluatedFile]) -> None:
 
 
 def group(evaluated_files: Sequence[EvaluatedFile], scores: Sequence[Scores]) -> list[Group]:
-    """Groups files that may be averaged, in the order of their first file."""
+    """Groups files that may be averaged, in the order of their first file.
+
+    These are files of equal `group_key` from runs of equal settings.
+    """
     members: dict[tuple[str, ...], list[tuple[EvaluatedFile, Scores]]] = {}
     for evaluated, score in zip(evaluated_files, scores, strict=True):
         members.setdefault(group_key(evaluated), []).append((evaluated, score))
-    return [Group(*zip(*pairs, strict=True)) for pairs in members.values()]
+    return [one for pairs in members.values() for one in _by_settings(pairs)]
+
+
+def _by_settings(pairs: Sequence[tuple[EvaluatedFile, Scores]]) -> list[Group]:
+    keys = varying([evaluated.settings for evaluated, _ in pairs])
+    members: dict[tuple[str | None, ...], list[tuple[EvaluatedFile, Scores]]] = {}
+    for pair in pairs:
+        members.setdefault(tuple(pair[0].settings.get(key) for key in keys), []).append(pair)
+    groups = []
+    for values, own in members.items():
+        differing = {k: v for k, v in zip(keys, values, strict=True) if v is not None}
+        groups.append(Group(*zip(*own, strict=True), settings=differing))
+    return groups
 
 
 def differences(groups: Sequence[Group]) -> list[str]:
-    """Names of the fields in which the groups differ."""
+    """Names of the fields and settings in which the groups differ."""
     keys = [group_key(g.files[0]) for g in groups]
-    return [
+    fields = [
         name for name, values in zip(_FIELDS, zip(*keys, strict=True), strict=True)
         if len(set(values)) > 1
     ]  # fmt: skip
+    return [*fields, *varying([one.settings for one in groups])]

@@ -12,6 +12,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.notes import notes_on
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
+from vmf_embeddings.evaluation.settings import described
 from vmf_embeddings.untrusted.text import printable
 
 # score -> its label in the table, factor, digits after the point, meaning
@@ -126,7 +127,7 @@ def print_group(group: Group, options: EvaluationOptions) -> None:
     for line in lines_of_2021(group, script_of_2021=options.script_of_2021 is not None):
         print_line(line)
     print_line("")
-    title = group.files[0].title
+    title = ", ".join(filter(None, (group.files[0].title, described(group.settings))))
     n_runs = len(group.files)
     caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run (n=1)"
     blocks = {
@@ -243,6 +244,19 @@ def _print_rich(title: str, blocks: Sequence[Block], with_error: bool) -> None:
         for label, value, error, meaning in rows:
             table.add_row(label, value, *([error] if with_error else []), meaning)
         console.print(table)
+
+
+def print_headline(groups: Sequence[Group]) -> None:
+    """Prints what several groups differ in, with the values of settings, before their scores."""
+    if len(groups) < 2:
+        return
+    n_runs = sum(len(one.files) for one in groups)
+    print_line(
+        f"{n_runs} files in {len(groups)} groups, which differ in {', '.join(differences(groups))}:"
+    )
+    for one in groups:
+        names = ", ".join(filter(None, (one.files[0].title, described(one.settings))))
+        print_line(f"  {names}: {len(one.files)} run{'s' * (len(one.files) > 1)}")
 
 
 def print_differences(groups: Sequence[Group]) -> None:

@@ -120,6 +120,7 @@ def summarize(groups: Sequence[Group], options: EvaluationOptions) -> dict[str, 
                 "split": group.files[0].split,
                 "method": group.files[0].meta("method"),
                 "objective": group.files[0].meta("objective"),
+                "settings": group.settings,
                 "n_replications": len(group.files),
                 "means": {
                     section: {name: vars(group.mean(section, name)) for name in names}
