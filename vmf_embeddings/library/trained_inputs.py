@@ -11,13 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.untrusted.images import inside, read_image
+from vmf_embeddings.untrusted.image_formats import is_picture, readable_suffixes
+from vmf_embeddings.untrusted.images import TooManyPixels, decoded_image, inside
 from vmf_embeddings.untrusted.refused import Refused
 
-SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".avif", ".jp2", ".tga"),
-)
 _FORMS = (
     "paths, a folder, Pillow images, uint8 arrays [N, H, W] or [N, H, W, ch], uint8 tensors "
     "[N, ch, H, W], or floating-point tensors [N, ch, H, W] as the network takes them"
@@ -30,6 +27,8 @@ Transform = Callable[[Any], Tensor]
 
 def image_files(folder: str | Path) -> list[Path]:
     """The images in a folder and the folders below it, sorted by path; their endings decide.
+
+    Endings are those that the installed Pillow reads, in any case; hidden files are passed over.
 
     Links to files are listed where they lead to somewhere in the folder; folders that are links are
     not entered.
@@ -45,10 +44,10 @@ def image_files(folder: str | Path) -> list[Path]:
         Path(place, name)
         for place, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(SUFFIXES)
+        if is_picture(name)
     ]
     if not found:
-        raise Refused(f"{folder} holds no image; looked for {', '.join(SUFFIXES)}")
+        raise Refused(f"{folder} holds no image; looked for {', '.join(readable_suffixes())}")
     for path in found:
         if path.is_symlink() and inside(path, [folder]) is None:
             raise Refused(f"{path} is a link that leads out of {folder}; name the file itself")
@@ -110,8 +109,19 @@ class ImageBatches:
             if Path(item).is_dir():
                 raise Refused(f"image {number} is a folder, {item}; give its files, as "
                               "vmf.image_files(folder)")  # fmt: skip
-            return self._transformed(read_image(item), str(item))
+            return self._of_file(item)
         return self._transformed(item, f"image {number}")
+
+    def _of_file(self, path: str | Path) -> Tensor:
+        """The input for a file; large images are held decoded two at a time, until transformed."""
+        try:
+            with decoded_image(path) as image:
+                return self._transformed(image, str(path))
+        except TooManyPixels as error:
+            raise Refused(
+                f"{error}; if you trust it, open it with Pillow yourself and give the image, with "
+                f"PIL.Image.MAX_IMAGE_PIXELS={error.n_pixels}, or shrink it"
+            ) from error
 
     def _transformed(self, image: Any, source: str) -> Tensor:
         assert self._transform is not None
