@@ -27,7 +27,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.cli import output_folders, texts_in_files
+from vmf_embeddings.cli import experiment_choices, output_folders, texts_in_files
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.plain import refuse_functions
 from vmf_embeddings.untrusted.refused import Refused
@@ -75,6 +75,18 @@ class ReceivedFolder(FileConfigSource):
 
 class CheckedRepository(ConfigRepository):
     """A repository that knows which of its folders come from outside this package."""
+
+    groups_of_the_method: frozenset[str] = frozenset()
+    """Groups in which the choice of the typed method replaces that of the experiment."""
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Reads an option; an experiment without its choices for `groups_of_the_method`."""
+        result = super().load_config(config_path)
+        if result is not None and result.defaults_list and config_path.startswith("experiment/"):
+            result.defaults_list = experiment_choices.without(
+                result.defaults_list, self.groups_of_the_method
+            )
+        return result
 
     def initialize_sources(self, config_search_path: ConfigSearchPath) -> None:
         """Opens the folders of a search path."""
@@ -127,6 +139,10 @@ class CheckedLoader(ConfigLoaderImpl):
                 of runs.
         """
         self._typed = overrides
+        self.repository.groups_of_the_method = frozenset()  # to read what the experiment says
+        self.repository.groups_of_the_method = experiment_choices.groups_of_the_method(
+            self.repository, overrides
+        )
         for scalars in self.repository.scalars:
             scalars.clear()
         cfg = super().load_configuration(
