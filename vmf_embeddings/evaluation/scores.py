@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
 from vmf_embeddings.evaluation.spaces import (
     is_main_process,
@@ -38,6 +37,7 @@ from vmf_embeddings.metrics import (
 )
 from vmf_embeddings.metrics.clustering import check_faiss
 from vmf_embeddings.metrics.embedding_scores import CUTOFFS, SPACES, EmbeddingScores
+from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import check_backend
 from vmf_embeddings.search.ranks import ProcessGroup
 
@@ -206,47 +206,44 @@ def _retrieval(
     options: EvaluationOptions,
     process_group: ProcessGroup | None,
 ) -> RetrievalScores:
-    progress = Progress(
-        f"Ranking {len(evaluated.file.ids)} rows", quiet=not is_main_process(process_group)
-    )
     # a space of metrics= that orders neighbours alike uses these ranks, and needs its cut-offs too
     shared = own_space(evaluated) is not None and {"recall", "map"} & set(options.metrics)
-    found = retrieval(
-        rows,
-        evaluated.file.ids,
-        similarity=evaluated.geometry.similarity,
-        metric=evaluated.geometry.faiss_metric,
-        ks=sorted({*_recall_ks(options), *space_ks(options)}),
-        **which_rows(evaluated, options),
-        cutoffs=CUTOFFS if shared else (),
-        process_group=process_group,
-        progress=progress,
-    )
-    progress.close()
-    return found
+    with Progress(
+        f"Ranking {len(evaluated.file.ids):,} rows", quiet=not is_main_process(process_group)
+    ) as progress:
+        return retrieval(
+            rows,
+            evaluated.file.ids,
+            similarity=evaluated.geometry.similarity,
+            metric=evaluated.geometry.faiss_metric,
+            ks=sorted({*_recall_ks(options), *space_ks(options)}),
+            **which_rows(evaluated, options),
+            cutoffs=CUTOFFS if shared else (),
+            process_group=process_group,
+            progress=progress,
+        )
 
 
 def _sampled_retrieval(
     evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
 ) -> dict[str, float]:
     """2021's vMF scores: Recall@k by majority vote over draws, MAP@R as mean over draws."""
-    progress = Progress(
-        f"Ranking {options.samples} draws",
-        options.samples,
-        quiet=not is_main_process(process_group),
-    )
     generator = torch.Generator().manual_seed(options.seed)
     draws = _draws(evaluated.geometry, evaluated.file.embeddings, options.samples, generator)
-    found = marginal_retrieval(
-        draws,
-        evaluated.file.ids,
-        metric="ip",
-        ks=_recall_ks(options),
-        **which_rows(evaluated, options),
-        process_group=process_group,
-        progress=progress,
-    )
-    progress.close()
+    with Progress(
+        f"Ranking {options.samples:,} draws of {len(evaluated.file.ids):,} rows",
+        options.samples,
+        quiet=not is_main_process(process_group),
+    ) as progress:
+        found = marginal_retrieval(
+            draws,
+            evaluated.file.ids,
+            metric="ip",
+            ks=_recall_ks(options),
+            **which_rows(evaluated, options),
+            process_group=process_group,
+            progress=progress,
+        )
     return _named(found, _recall_ks(options))
 
 

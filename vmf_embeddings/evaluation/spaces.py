@@ -4,11 +4,11 @@ from typing import Any
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.progress import Progress
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
-from vmf_embeddings.metrics.embedding_scores import KS, retrieve, spaces
+from vmf_embeddings.metrics.embedding_scores import KS, SPACE_NAMES, retrieve, spaces
+from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search.ranks import ProcessGroup
 
 # geometry -> the space whose distance orders neighbours in the same way
@@ -64,14 +64,13 @@ def score_spaces(
             if default is not None and name == own_space(evaluated):
                 retrieved[name] = default
                 continue
-            progress = Progress(
-                f"Ranking {len(rows)} rows, {name}", quiet=not is_main_process(process_group)
-            )
-            retrieved[name] = retrieve(
-                rows, file.ids, name, ks=space_ks(options) or (1,), process_group=process_group,
-                progress=progress, **which_rows(evaluated, options),
-            )  # fmt: skip
-            progress.close()
+            what = f"Ranking {len(rows):,} rows, {SPACE_NAMES[name]}"
+            with Progress(what, quiet=not is_main_process(process_group)) as progress:
+                retrieved[name] = retrieve(
+                    rows, file.ids, name, ks=space_ks(options) or (1,),
+                    process_group=process_group, progress=progress,
+                    **which_rows(evaluated, options),
+                )  # fmt: skip
     if not is_main_process(process_group):
         return EmbeddingScores({}, {})
     return evaluate(
@@ -83,4 +82,5 @@ def score_spaces(
         seed=options.seed,
         ignore_labels=ignored_ids(evaluated, options.ignore_labels),
         retrieved=retrieved,
+        on_step=lambda what: Progress(what, at_once=len(file.ids) > LARGE_JOB),
     )

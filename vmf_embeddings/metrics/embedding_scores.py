@@ -5,7 +5,8 @@ outputs them, by Euclidean distance, and normalised to length 1, by cosine. If t
 normalises its embeddings, the two agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -20,8 +21,10 @@ from vmf_embeddings.metrics.spread import alignment, class_distances, concentrat
 
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 SPACES = ("as_output", "normalised")
+SPACE_NAMES = {"as_output": "as output", "normalised": "normalised"}
 KS = (1, 2, 4, 8, 10)
 CUTOFFS: tuple[Cutoff, ...] = (1000, "class_size")
+OnStep = Callable[[str], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ def evaluate(
     paths: Array | None = None,
     ignore_labels: Sequence[object] = (),
     retrieved: Mapping[str, RetrievalScores] | None = None,
+    on_step: OnStep = nullcontext,
 ) -> EmbeddingScores:
     """Compute the scores that papers on metric learning report.
 
@@ -101,6 +105,8 @@ def evaluate(
         ignore_labels: labels that mean "no class": their rows count as gallery rows for "recall"
             and "map", and are left out of all other scores.
         retrieved: space -> result of `retrieve`, where it has been computed before.
+        on_step: called with the name and size of every step but the ranking; the step is done
+            within the context manager that it returns, which may show that it goes on.
 
     Returns:
         The scores, as fractions, nats or as `docs/metrics.md` says.
@@ -127,11 +133,12 @@ def evaluate(
     rows, labels = _of_classes(rows, labels, ignore_labels)
     clustering, spectra = None, {}
     if "nmi" in metrics:
-        clustering = _add_clusters(found, rows, labels, most_pairs, seed)
+        clustering = _add_clusters(found, rows, labels, most_pairs, seed, on_step)
     if "spectrum" in metrics:
-        spectra = _add_spectra(found, rows)
+        spectra = _add_spectra(found, rows, on_step)
     if "spread" in metrics:
-        found["normalised"] |= _spread(rows["normalised"], labels)
+        with on_step(f"Distances in and between the classes of {len(labels):,} rows"):
+            found["normalised"] |= _spread(rows["normalised"], labels)
     return EmbeddingScores(**found, clustering=clustering, log_spectra=spectra)
 
 
@@ -196,6 +203,7 @@ def _add_clusters(
     labels: Array,
     most_pairs: int | None,
     seed: int,
+    on_step: OnStep,
 ) -> Clustering:
     """Add NMI and F1 to each space; k-means is spherical for normalised embeddings."""
     codes = as_codes(labels)
@@ -203,19 +211,22 @@ def _add_clusters(
     n_clusters = len(codes[chosen].unique())
     for name in SPACES:
         sample = rows[name][chosen.to(rows[name].device)]
-        clusters, _ = kmeans(sample, n_clusters, spherical=name == "normalised", seed=seed)
+        size = f"{len(chosen):,} rows into {n_clusters:,} clusters"
+        with on_step(f"k-means of {size}, {SPACE_NAMES[name]}"):
+            clusters, _ = kmeans(sample, n_clusters, spherical=name == "normalised", seed=seed)
         scores = cluster_scores(clusters, codes[chosen])
         found[name] |= {"nmi": scores.nmi, "f1": scores.f1}
     return Clustering(len(chosen), n_clusters, len(codes), int(codes.max()) + 1, seed)
 
 
 def _add_spectra(
-    found: dict[str, dict[str, float]], rows: Mapping[str, Tensor]
+    found: dict[str, dict[str, float]], rows: Mapping[str, Tensor], on_step: OnStep
 ) -> dict[str, list[float]]:
     """Add rho to each space, for the modes that papers report."""
     spectra = {}
     for name in SPACES:
-        values = singular_values(rows[name])
+        with on_step(f"Singular values of {len(rows[name]):,} rows, {SPACE_NAMES[name]}"):
+            values = singular_values(rows[name])
         spectra[name] = log_spectrum(values).tolist()
         found[name]["rho@1"] = rho_spectrum(values)
         if len(values) > 1:
