@@ -28,5 +28,7 @@ def few_digits(views=1):
 def trained(folder, *overrides, views=1):
     """Trains in `folder`, from its last checkpoint if there is one."""
     folder.mkdir(parents=True, exist_ok=True)
-    cfg = composed([*TRAINING, *overrides])
+    base = [key for key in TRAINING if not key.startswith("sampler.batch_size")]
+    sized = "sampler=episodic" not in overrides  # its batches consist of classes and images of each
+    cfg = composed([*(TRAINING if sized else base), *overrides])
     return app.train(cfg, folder, few_digits(views))

@@ -10,7 +10,7 @@ from tests.training.few_digits import trained
 from vmf_embeddings import catalogue
 from vmf_embeddings.training import checkpoint, fit
 
-METRIC = ["method=dml", "sampler=m_per_class", "sampler.batch_size=32"]
+METRIC = ["method=dml", "sampler=m_per_class", "sampler.batch_size=20"]
 PML = "method.params.loss={class: CrossBatchMemory, loss: ContrastiveLoss, memory_size: 100}"
 VIEWS = ["dataset.params.views=2", "sampler=paired", "sampler.batch_size=16"]
 BY_METHOD = {
@@ -54,6 +54,8 @@ RUNS = {
     **every("sampler", "method=dml", "criterion=margin", but=OF_STAGES),
     **of_groups(),
 }
+RUNS["sampler=m_per_class"] += ["sampler.batch_size=20"]
+RUNS["loss=ldam"] += ["head=cosine"]
 QUICK = ("method=pml", "method=fsgl", "optimizer=sam", "sampler=greedy_coreset")
 
 
