@@ -15,7 +15,6 @@ from vmf_embeddings.search.kernels.pairs import (
     ScorerArrays,
     add,
     compare,
-    repeats,
 )
 
 LINES = 8  # lines that are counted together, column by column
@@ -99,15 +98,17 @@ def _count_line(
     Returns:
         How many scores were too close to a positive's.
     """
-    n_rescored, n_before, n_tied = 0, 0, 0
-    first, last = positives.offsets[query], positives.offsets[query + 1]
+    n_rescored, n_before, n_tied, previous = 0, 0, 0, np.nan
+    share_ties = len(positives.tied) > 0
     # the lowest threshold first
-    for entry in range(last - 1, first - 1, -1):
-        if np.isinf(positives.threshold[entry]):
+    for entry in range(positives.offsets[query + 1] - 1, positives.offsets[query] - 1, -1):
+        limit = positives.threshold[entry]
+        if np.isinf(limit):
             continue
-        if entry + 1 == last or not repeats(positives, entry, entry + 1):
-            bounds[0] = positives.threshold[entry] - positives.error_bounds[query]
-            bounds[1] = positives.threshold[entry] + positives.error_bounds[query]
+        if not (share_ties and limit == previous):  # entries of equal score have equal counts
+            previous = limit
+            bounds[0] = limit - positives.error_bounds[query]
+            bounds[1] = limit + positives.error_bounds[query]
             at_least, n_before = _exceeding(scores, bounds[0], bounds[1])
             n_tied = 0
             if at_least == 0:
@@ -231,11 +232,12 @@ def count_columns(
     at_least, above = np.zeros(low.shape, np.int32), np.zeros(low.shape, np.int32)
     _exceeding_columns(tile, low, high, at_least, above)
     tied = np.zeros(low.shape, np.int32)
-    n_rescored = 0
+    n_rescored, share_ties, threshold = 0, len(positives.tied) > 0, positives.threshold
     for k in range(len(low)):
         for j in range(tile.shape[1]):
             entry = positives.offsets[column + j] + k
-            if k > 0 and low[k, j] < np.inf and repeats(positives, entry, entry - 1):
+            is_entry = share_ties and k > 0 and low[k, j] < np.inf
+            if is_entry and threshold[entry] == threshold[entry - 1]:
                 above[k, j], tied[k, j] = above[k - 1, j], tied[k - 1, j]
             elif at_least[k, j] > above[k, j]:
                 n_close, n_more, n_tied = _resolve(

@@ -11,7 +11,6 @@ from vmf_embeddings.search.kernels.pairs import (
     PositiveArrays,
     ScorerArrays,
     compare,
-    repeats,
 )
 
 
@@ -69,10 +68,11 @@ def _resolve(
     first, last = positives.offsets[query], positives.offsets[query + 1]
     error = positives.error_bounds[query]
     thresholds, increments = positives.threshold[first:last], positives.increments[first:last]
+    share_ties = len(positives.tied) > 0
     for k in range(last - first):
         n_before, limit = np.int64(above[k]), thresholds[k]
-        if k > 0 and repeats(positives, first + k, first + k - 1):
-            n_before = previous
+        if share_ties and k > 0 and limit == thresholds[k - 1]:
+            n_before = previous  # entries of equal score have equal counts
         else:
             n_tied = 0
             if ordered[n_before] >= limit - error:

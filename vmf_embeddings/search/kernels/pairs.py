@@ -104,12 +104,6 @@ def compare(
 
 
 @native.compiled()
-def repeats(positives: PositiveArrays, entry: int, other: int) -> bool:
-    """Whether two entries of a query share their score, and so all counts: ties are shared."""
-    return len(positives.tied) > 0 and positives.threshold[entry] == positives.threshold[other]
-
-
-@native.compiled()
 def add(positives: PositiveArrays, query: int, entry: int, n_before: int) -> None:
     """Count negatives before an entry that are also before the query's next entries.
 
