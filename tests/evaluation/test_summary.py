@@ -245,3 +245,76 @@ def test_a_summary_that_cannot_be_written_exits_with_one_and_is_printed(tmp_path
     printed = capsys.readouterr()
     assert "not everything could be written" in printed.err
     assert "R@1" in printed.out
+
+
+def closed(accuracy, few, **meta):
+    """What an entry of a closed set with a long tail has: better accuracy, worse Recall@1."""
+    return {
+        "open_set": False, "classification": {"accuracy": accuracy, "nll": 0.5},
+        "shots": {"many": 0.9, "few": few, "standard_error": {"many": 0.1}, "n_classes": {}},
+        **meta,
+    }  # fmt: skip
+
+
+def test_closed_sets_are_shown_and_ranked_by_accuracy_with_their_shots(tmp_path, capsys):
+    for name, accuracy, hits in (("good", 0.8, 0.3), ("bad", 0.6, 0.7)):
+        for seed in (1, 2):
+            write(tmp_path / "runs" / f"{name}_s{seed}", hits, **closed(accuracy, 0.2))
+    assert run(tmp_path / "runs", "--out", tmp_path / "out", "--no-figures") == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    head = lines.index(next(line for line in lines if line[:1] == ["recipe"]))
+    assert lines[head][:6] == ["recipe", "runs", "accuracy", "many", "few", "R@1"]
+    assert lines[head + 1][:3] == ["good", "2", "80.00±0.00"]
+    assert lines[head + 1][4] == "20.00±0.00"
+    with open(tmp_path / "out" / "runs.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    first = ["classification.accuracy", "shots.many", "shots.few", "recall@1"]
+    assert list(rows[0])[4:8] == first
+    assert [float(row["classification.accuracy"]) for row in rows] == [0.6, 0.6, 0.8, 0.8]
+    assert "shots.n_classes" not in rows[0]
+    assert run(tmp_path / "runs", "--no-figures", "--rank-by", "recall@1", "--out", tmp_path) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert lines[head][2] == "R@1" and lines[head + 1][0] == "bad"
+
+
+@pytest.mark.parametrize(("rank_by", "best", "label"), [(None, "a", "accuracy %"),
+                                                       ("recall@1", "b", "R@1 %")])  # fmt: skip
+def test_the_ranking_is_by_the_score_of_the_task_or_the_one_asked_for(rank_by, best, label):
+    names = ("classification.accuracy", "recall@1")
+    runs = [
+        Run(None, name, "toy", 0, dict(zip(names, pair, strict=True)), open_set=False)
+        for name, pair in (("a", (0.8, 0.3)), ("b", (0.6, 0.7)))
+    ]
+    axes = draw_ranking(runs, "title", rank_by).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()][-1] == best
+    assert axes.get_xlabel() == label
+
+
+def test_open_sets_keep_retrieval_first(tmp_path):
+    write(tmp_path / "a", 0.5, open_set=True, classification={"accuracy": 0.9})
+    assert table(found(tmp_path))[0].split()[2:4] == ["R@1", "MAP@R"]
+
+
+def test_a_score_that_no_run_has_is_no_ranking_and_those_there_are_named(tmp_path, capsys):
+    write(tmp_path / "a", 0.5)
+    assert run(tmp_path, "--rank-by", "accuracy") == 2
+    said = capsys.readouterr().err
+    assert "no run of toy has the score accuracy; rank by one of recall@1, map@r, nmi" in said
+
+
+def test_data_sets_whose_names_differ_in_signs_alone_have_figures_of_their_own(tmp_path):
+    for dataset in ("a-b", "a b", "A_b", "c"):
+        for recipe in ("one", "two"):
+            write(tmp_path / "runs" / f"{dataset}_{recipe}", 0.5, dataset=dataset)
+    assert run(tmp_path / "runs", "--out", tmp_path / "out") == 0
+    drawn = sorted(path.name for path in (tmp_path / "out").glob("*ranking.png"))
+    assert len({name.casefold() for name in drawn}) == 4
+    assert drawn[-1] == "c_ranking.png"
+
+
+def test_single_runs_have_no_standard_error(tmp_path, capsys):
+    write(tmp_path / "a", 0.5, **closed(0.8, 0.2))
+    assert run(tmp_path, "--out", tmp_path / "out", "--no-figures") == 0
+    assert "±0" not in capsys.readouterr().out
+    with open(tmp_path / "out" / "recipes.csv", newline="") as stream:
+        assert {row["standard_error"] for row in csv.DictReader(stream)} == {""}

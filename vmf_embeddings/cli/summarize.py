@@ -1,5 +1,6 @@
 """The command `summarize`: finds scored runs, prints tables, writes CSV, draws figures."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,9 +10,9 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
-from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, SummaryOptions
+from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, RANKINGS, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
-from vmf_embeddings.evaluation.summary.table import table, write_recipes, write_runs
+from vmf_embeddings.evaluation.summary.table import own_score, table, write_recipes, write_runs
 from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def summarize(options: SummaryOptions) -> int:
         if options.out == DEFAULT_OUT:  # not typed: in a received folder it may be a planted link
             refuse_links(".", options.out)
         runs = find_runs(options)
+        _refuse_unknown_ranking(runs, options)
     except (OSError, ValueError) as error:
         report.print_message(f"summarize: {error}")
         return 2
@@ -51,6 +53,18 @@ def summarize(options: SummaryOptions) -> int:
     return 0
 
 
+def _refuse_unknown_ranking(runs: Sequence[Run], options: SummaryOptions) -> None:
+    """Refuses to rank by a score that no run of a data set has."""
+    for dataset, own in _by_dataset(runs).items() if options.rank_by else ():
+        if not any(RANKINGS[options.rank_by or ""] in run.scores for run in own):
+            known = [name for name, key in RANKINGS.items() if any(key in r.scores for r in own)]
+            add = typed.command("evaluate", typed.argument(own[0].folder), "metrics=all")
+            raise ValueError(
+                f"no run of {dataset} has the score {options.rank_by}; rank by one of "
+                f"{', '.join(known)}, or add scores: {add}"
+            )
+
+
 def _by_dataset(runs: Sequence[Run]) -> dict[str, list[Run]]:
     """Runs by data set, in the order of their first run."""
     found: dict[str, list[Run]] = {}
@@ -65,8 +79,9 @@ def _write(runs: Sequence[Run], options: SummaryOptions) -> Iterator[Path]:
     yield write_recipes(runs, options.out / "recipes.csv")
     if options.figures:
         by_dataset = _by_dataset(runs)
+        prefixes = _prefixes(list(by_dataset))
         for dataset, own in by_dataset.items():
-            yield from _draw(own, dataset, options, several=len(by_dataset) > 1)
+            yield from _draw(own, dataset, options, prefixes.get(dataset, ""))
 
 
 def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
@@ -75,7 +90,7 @@ def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
         f"{dataset} ({options.split}): {_count(runs)}; mean±standard error, without it n = 1; "
         "fractions in %"
     )
-    for line in table(runs):
+    for line in table(runs, _ranking(options)):
         report.print_line(f"  {line}")
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
     if lacking:
@@ -90,8 +105,28 @@ def _count(runs: Sequence[Run]) -> str:
     return f"{len(runs)} run{'s' * (len(runs) != 1)} of {n_recipes} recipe{'s' * (n_recipes != 1)}"
 
 
+def _ranking(options: SummaryOptions) -> str | None:
+    return None if options.rank_by is None else RANKINGS[options.rank_by]
+
+
+def _prefixes(datasets: Sequence[str]) -> dict[str, str]:
+    """What names of figures begin with, different for every data set; empty for the only one.
+
+    >>> _prefixes(["a-b", "a b", "c"])
+    {'a-b': 'a_b_', 'a b': 'a_b_2_', 'c': 'c_'}
+    """
+    found: dict[str, str] = {}
+    for dataset in datasets if len(datasets) > 1 else ():
+        stem = re.sub(r"\W+", "_", dataset)[:_LONGEST_PREFIX]
+        taken = {prefix.casefold() for prefix in found.values()}  # some file systems ignore case
+        numbers = itertools.chain([""], (f"_{number}" for number in itertools.count(2)))
+        names = (f"{stem}{number}_" for number in numbers)
+        found[dataset] = next(name for name in names if name.casefold() not in taken)
+    return found
+
+
 def _draw(
-    runs: Sequence[Run], dataset: str, options: SummaryOptions, several: bool
+    runs: Sequence[Run], dataset: str, options: SummaryOptions, prefix: str
 ) -> Iterator[Path]:
     """Draws the figures of one data set; prints why one is missing."""
     from vmf_embeddings.evaluation.figures.style import save, styled
@@ -104,10 +139,12 @@ def _draw(
     structure = options.structure_split or options.split
     other = "" if structure == options.split else f", structure of {structure}"
     title = f"{dataset} ({options.split}{other}): {_count(runs)}"
-    prefix = re.sub(r"\W+", "_", dataset)[:_LONGEST_PREFIX] + "_" if several else ""
+    score = own_score(runs, _ranking(options))
     with styled():
         figures: dict[str, Figure | None] = {
-            "ranking.png": draw_ranking(runs, f"Recall@1, {dataset} ({options.split})"),
+            "ranking.png": draw_ranking(
+                runs, f"{score.title} %, {dataset} ({options.split})", _ranking(options)
+            ),
             "structure.png": draw_structure(runs, f"Recall@1 and structure, {title}"),
             "correlations.png": draw_correlations(runs, f"Correlation over runs, {title}"),
         }

@@ -7,6 +7,7 @@ from vmf_embeddings.cli.evaluate_arguments import Parser, choice
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.summary.options import (
     DEFAULT_OUT,
+    RANKINGS,
     SPACES,
     SPLITS,
     SummaryOptions,
@@ -31,8 +32,8 @@ def summarize_parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
         allow_abbrev=False,
-        description="One table over many scored runs, means over seeds; Recall@1 against spectral "
-        "decay and distances, and how scores correlate across runs. Reads metrics.json only: "
+        description="One table over many scored runs, means over seeds: accuracy and shots of "
+        "closed sets, retrieval of open ones; Recall@1 against spectral decay and distances, and how scores correlate across runs. Reads metrics.json only: "
         "score the runs first, with evaluate and metrics=all.",
         epilog=f"example: {prog} {runs_root()}/digits_open",
     )
@@ -46,6 +47,9 @@ def summarize_parser(prog: str) -> Parser:
     add("--space", type=choice(SPACES), default="normalised", metavar="NAME",
         help="embeddings that NMI, F1, mAP@1000 and rho are computed from: normalised or as_output "
         "(normalised); Recall@1 and MAP@R are by each run's geometry")  # fmt: skip
+    add("--rank-by", type=choice(tuple(RANKINGS)), metavar="NAME",
+        help=f"score that the table and ranking.png are sorted by: {' '.join(RANKINGS)} (accuracy "
+        "where the classes are those of training, else recall@1)")  # fmt: skip
     add("--out", type=Path, default=DEFAULT_OUT, metavar="FOLDER",
         help="folder for tables and figures (summary)")  # fmt: skip
     add("--no-figures", "--no-pictures", dest="figures", action="store_false",

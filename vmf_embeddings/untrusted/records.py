@@ -108,6 +108,13 @@ def _is_scores(value: Any) -> bool:
     return all(score is None or _is_number(score) for score in value.values())
 
 
+def _is_shots(value: Any) -> bool:
+    """Scores of groups of classes, beside objects that describe the groups."""
+    if not isinstance(value, dict):
+        return False
+    return _is_scores({k: v for k, v in value.items() if not isinstance(v, dict)})
+
+
 _NAME = Kind(f"a text of at most {LONGEST_NAME} characters without control characters", _is_name)
 _WHOLE = Kind("a whole number", _is_whole)
 _SCORES = Kind("a JSON object of names and numbers", _is_scores)
@@ -151,5 +158,6 @@ ENTRY = {
     **dict.fromkeys(
         ("retrieval", "sampled_retrieval", "classification", "as_output", "normalised"), _SCORES
     ),
+    "shots": Kind("a JSON object of names and numbers", _is_shots),
 }
 """Keys of one file's entry in `metrics.json`."""

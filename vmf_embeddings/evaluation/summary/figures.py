@@ -27,7 +27,7 @@ from vmf_embeddings.evaluation.figures.text import (
 )
 from vmf_embeddings.evaluation.summary.correlation import FEWEST, line, matrix, pearson, values
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
-from vmf_embeddings.evaluation.summary.table import mean_of
+from vmf_embeddings.evaluation.summary.table import mean_of, own_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,36 +62,38 @@ _MOST_LARGE_POINTS = 300  # runs
 _MOST_TOLD_APART = 50  # recipes by colour and marker, with a legend
 
 
-def draw_ranking(runs: Sequence[Run], title: str) -> "Figure | None":
-    """Recall@1 of each recipe, best on top: mean, standard error, and every run as a small point.
+def draw_ranking(runs: Sequence[Run], title: str, rank_by: str | None = None) -> "Figure | None":
+    """The task's score of each recipe, best on top: mean, standard error, a point for each run.
 
     Args:
         runs: of one data set.
         title: of the figure.
+        rank_by: key of another score to rank by.
 
     Returns:
         The figure; None for fewer than two recipes with the score.
     """
-    groups = {label: own for label, own in recipes(runs).items() if mean_of(own, "recall@1").n}
+    score = own_score(runs, rank_by)
+    groups = {label: own for label, own in recipes(runs).items() if mean_of(own, score.name).n}
     if len(groups) < 2:
         return None
-    ranked = sorted(groups, key=lambda label: mean_of(groups[label], "recall@1").mean)
+    ranked = sorted(groups, key=lambda label: mean_of(groups[label], score.name).mean)
     n_all, ranked = len(ranked), ranked[-_MOST_RANKED:]
     figure = new_figure(7.2, 1.3 + 0.34 * len(ranked))
     best = "" if len(ranked) == n_all else f": the best {len(ranked)} of {n_all:,} recipes"
     add_title(figure, title + best)
     axes = figure.subplots()
     for position, label in enumerate(ranked):
-        mean = mean_of(groups[label], "recall@1")
-        recall = 100 * values(groups[label], "recall@1")
-        axes.plot(recall, [position] * len(recall), "o", color=MUTED, markersize=3.5, alpha=0.6)
+        mean = mean_of(groups[label], score.name)
+        points = 100 * values(groups[label], score.name)
+        axes.plot(points, [position] * len(points), "o", color=MUTED, markersize=3.5, alpha=0.6)
         error = 100 * mean.standard_error if mean.n > 1 else None
         axes.errorbar(
             100 * mean.mean, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
         )
     axes.set_yticks(range(len(ranked)), _short_names(ranked), color=INK)
     axes.margins(y=0.5 / len(ranked))
-    axes.set_xlabel("Recall@1 %")
+    axes.set_xlabel(f"{score.title} %")
     note = "mean ± standard error (none for n = 1); small points are single runs"
     add_footnote(figure, note)
     return figure

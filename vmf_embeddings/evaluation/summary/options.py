@@ -5,6 +5,12 @@ from pathlib import Path
 
 SPACES = ("normalised", "as_output")
 SPLITS = ("test", "valid", "train")
+# what runs may be ranked by: name -> its key in the scores of a run
+RANKINGS = {
+    "accuracy": "classification.accuracy",
+    **{name: f"shots.{name}" for name in ("many", "medium", "few")},
+    **{name: name for name in ("recall@1", "map@r", "map_at_1000", "nmi", "f1")},
+}
 DEFAULT_OUT = Path("summary")
 
 
@@ -19,6 +25,8 @@ class SummaryOptions:
         space: "normalised" or "as_output" embeddings, for the scores that exist for both.
         out: folder for tables and figures.
         figures: whether to draw figures.
+        rank_by: one of RANKINGS; None = the task's own score: accuracy where the classes are those
+            of training, else Recall@1.
     """
 
     paths: tuple[Path, ...]
@@ -27,3 +35,4 @@ class SummaryOptions:
     space: str = "normalised"
     out: Path = DEFAULT_OUT
     figures: bool = True
+    rank_by: str | None = None

@@ -21,6 +21,7 @@ _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
 _CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
 # measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
+_FILES = (".npz", ".npy", ".csv", ".tsv", ".gz")  # endings of files that evaluate scores
 _HASHES = {"train_identity": "trained on", "split_hash": "scored on"}
 
 
@@ -34,6 +35,7 @@ class Run:
         dataset: name of the data set.
         seed: of the run; None where unknown.
         scores: name -> value; NaN where undefined.
+        open_set: whether the classes scored are unseen in training, so that retrieval is the task.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Run:
     dataset: str
     seed: int | None
     scores: dict[str, float]
+    open_set: bool = True
 
 
 def find_runs(options: SummaryOptions) -> list[Run]:
@@ -88,7 +91,7 @@ def _entry(folder: Path, split: str) -> dict[str, Any] | None:
     path = folder / "metrics.json"
     content = parse_json_object(read_text(path), str(path))
     for name, entry in content.items():
-        if not name.endswith(".npz"):
+        if not name.endswith(_FILES):
             continue
         source = f"{path}: {printable(name)[:80]}"
         if not isinstance(entry, dict) or entry.get("dataset") is None:
@@ -162,8 +165,13 @@ def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOption
     """A run from its entry: Recall@k and MAP@R by its geometry, others of the chosen space."""
     own = entry.get("retrieval") or entry.get("sampled_retrieval") or {}
     scores = {**entry.get(options.space, {}), **_structure_of_normalised(entry), **own}
-    scores |= {f"classification.{name}": v for name, v in entry.get("classification", {}).items()}
-    return Run(folder, label, entry["dataset"], entry.get("seed"), _numbers(scores))
+    classification = entry.get("classification") or {}
+    scores |= {f"classification.{name}": v for name, v in classification.items()}
+    shots = (entry.get("shots") or {}).items()
+    scores |= {f"shots.{name}": v for name, v in shots if isinstance(v, int | float)}
+    open_set = not classification if entry.get("open_set") is None else entry["open_set"]
+    seed = entry.get("seed")
+    return Run(folder, label, entry["dataset"], seed, _numbers(scores), bool(open_set))
 
 
 def _structure_of_normalised(entry: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,13 @@ class Score:
     digits: int = 3
 
 
+CLOSED_SET_SCORES = (
+    Score("classification.accuracy", "accuracy", 100, 2),
+    Score("shots.many", "many", 100, 2),
+    Score("shots.medium", "medium", 100, 2),
+    Score("shots.few", "few", 100, 2),
+)
+"""Columns that come first where the classes scored are those of training."""
 SCORES = (
     Score("recall@1", "R@1", 100, 2),
     Score("map@r", "MAP@R", 100, 2),
@@ -43,12 +50,37 @@ SCORES = (
 )
 
 
-def table(runs: Sequence[Run]) -> list[str]:
-    """Lines of a table: one per recipe of one data set, highest Recall@1 first.
+def own_score(runs: Sequence[Run], rank_by: str | None = None) -> Score:
+    """The score that runs of one data set are ranked by, higher = better.
+
+    Args:
+        runs: of one data set.
+        rank_by: key of a score; None = accuracy where the classes scored are those of training,
+            else Recall@1.
+    """
+    every = {score.name: score for score in (*CLOSED_SET_SCORES, *SCORES)}
+    if rank_by is not None:
+        return every[rank_by]
+    accuracy = "classification.accuracy"
+    closed = any(not run.open_set and accuracy in run.scores for run in runs)
+    return every[accuracy if closed else "recall@1"]
+
+
+def shown_scores(runs: Sequence[Run], rank_by: str | None = None) -> list[Score]:
+    """The scores that runs of one data set have, the one they are ranked by first."""
+    first = own_score(runs, rank_by)
+    closed = own_score(runs) in CLOSED_SET_SCORES
+    ordered = (*CLOSED_SET_SCORES, *SCORES) if closed else (*SCORES, *CLOSED_SET_SCORES)
+    ordered = (first, *(score for score in ordered if score is not first))
+    return [score for score in ordered if any(score.name in run.scores for run in runs)]
+
+
+def table(runs: Sequence[Run], rank_by: str | None = None) -> list[str]:
+    """Lines of a table: one per recipe of one data set, best by `own_score` first.
 
     Scores that no run has get no column.
     """
-    known = [score for score in SCORES if any(score.name in run.scores for run in runs)]
+    known = shown_scores(runs, rank_by)
     groups = recipes(runs)
     rows = []
     for label, own in groups.items():
@@ -113,8 +145,13 @@ def _both_ends(label: str, length: int) -> str:
 
 
 def write_runs(runs: Sequence[Run], path: Path) -> Path:
-    """Writes all scores of all runs as they are, one line per run; returns the path."""
-    names = sorted({name for run in runs for name in run.scores})
+    """Writes all scores of all runs as they are, one line per run; returns the path.
+
+    The scores of the task come first, the others by name.
+    """
+    every = {name for run in runs for name in run.scores}
+    first = [score.name for score in shown_scores(runs)]
+    names = [*first, *sorted(every - set(first))]
     rows = [
         [run.dataset, run.label, run.seed, str(run.folder),
          *(_number(run.scores.get(name, math.nan)) for name in names)]
