@@ -7,7 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings import catalogue
-from vmf_embeddings.cli import app, assembly
+from vmf_embeddings.cli import app, assembly, overrides
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.overrides import composed
 
@@ -29,9 +29,9 @@ def offers(name: str) -> list[tuple[str, str]]:
     return OFFER.findall(head_of(name))
 
 
-def cfg_of(*overrides: str) -> DictConfig:
+def cfg_of(*words: str) -> DictConfig:
     assembly.register_resolvers()
-    cfg = composed([*overrides, "trainer.cpu=true", "trainer.threads=1", "mode.epochs=1"])
+    cfg = composed([*words, "trainer.cpu=true", "trainer.threads=1", "mode.epochs=1"])
     OmegaConf.set_struct(cfg, False)
     del cfg["hydra"]
     cfg.num_workers = 0
@@ -79,24 +79,24 @@ ALL += [
 ]
 
 
-def build(overrides: tuple[str, ...], tmp_path):
-    for word in overrides:
+def build(words: tuple[str, ...], tmp_path):
+    for word in words:
         pytest.importorskip(OPTIONAL.get(word.removeprefix("method="), "torch"))
-    return assembly.training_job(cfg_of(*overrides), tmp_path)
+    return assembly.training_job(cfg_of(*words), tmp_path)
 
 
-@pytest.mark.parametrize("overrides", ALL, ids=" ".join)
-def test_what_a_small_recipe_offers_is_built(overrides, tmp_path):
-    job = build(overrides, tmp_path)
-    group, _, option = overrides[1].partition("=")
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_what_a_small_recipe_offers_is_built(words, tmp_path):
+    job = build(words, tmp_path)
+    group, _, option = words[1].partition("=")
     assert job.config[group]["name"] == option
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", ALL, ids=" ".join)
-def test_what_a_small_recipe_offers_trains(overrides, tmp_path):
-    build(overrides, tmp_path)
-    assert math.isfinite(app.train(cfg_of(*overrides), tmp_path))
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_what_a_small_recipe_offers_trains(words, tmp_path):
+    build(words, tmp_path)
+    assert math.isfinite(app.train(cfg_of(*words), tmp_path))
 
 
 @pytest.mark.parametrize("criterion", [(), ("criterion=proxy_anchor",)])
@@ -135,6 +135,13 @@ def test_a_flow_that_must_diverge_is_refused_before_training_with_what_to_type(t
     ):
         assembly.training_job(cfg_of(*typed), tmp_path)
     assembly.training_job(cfg_of(*typed[:2], "method.params.flow_lr_factor=0.5"), tmp_path)
+
+
+@pytest.mark.parametrize("typed", ["40", "0.5", "1e3", "auto", "null"])
+def test_a_factor_is_a_number_or_a_word_as_it_was_typed(typed):
+    words = ["experiment=digits_open", "method=nir", f"method.params.proxy_lr_factor={typed}"]
+    factor = cfg_of(*overrides.quoted(words)).method.params.proxy_lr_factor
+    assert factor == ({"auto": "auto", "null": None}[typed] if typed.isalpha() else float(typed))
 
 
 def test_views_are_not_advised_where_a_data_set_has_none(tmp_path):

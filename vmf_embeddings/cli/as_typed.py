@@ -148,7 +148,10 @@ class _Reader:
             if type(None) in self.declared.kinds:
                 return text
             raise Refused(f"{self.argument}: expected a text; {self._to_type(text)}")
-        if override is not None and type(value) in self.declared.kinds - {str}:
+        others = self.declared.kinds - {str}
+        if override is not None and (
+            type(value) in others or (type(value) is int and float in others)
+        ):
             return text
         expanded = self._expanded(text)
         plain = type(value) is str and value == expanded and not expanded.endswith("\\")
