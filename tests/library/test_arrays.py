@@ -147,6 +147,14 @@ def test_search_finds_what_sorting_finds():
     assert vmf.search(ROWS[:2], ROWS[:2], k=3).indices[:, 2].tolist() == [-1, -1]
 
 
+@pytest.mark.parametrize("dtype", ("float16", "float64", "bfloat16"))
+def test_tensors_are_scored_whatever_they_hold_and_wherever_they_are(dtype):
+    torch = pytest.importorskip("torch")
+    rows = torch.from_numpy(ROWS).to(getattr(torch, dtype)).requires_grad_()
+    wanted = vmf.evaluate(rows.detach().float().numpy(), NUMBERS)
+    assert vmf.evaluate(rows, torch.from_numpy(NUMBERS)) == wanted
+
+
 WRONG = [
     (lambda: vmf.search(ROWS[0], ROWS), "queries: expected numbers"),
     (lambda: vmf.search(ROWS, ROWS, geometry="cosin"), "cosin"),
@@ -154,7 +162,7 @@ WRONG = [
     (lambda: vmf.evaluate(ROWS), "labels: expected one class"),
     (lambda: vmf.evaluate(ROWS, NUMBERS, metrics=["recal"]), "metrics: expected some of"),
     (lambda: vmf.evaluate(ROWS, NUMBERS[:5]), "differ in rows"),
-    (lambda: vmf.evaluate(ROWS, NUMBERS, is_query=NUMBERS), "is_query: expected True or False"),
+    (lambda: vmf.evaluate(ROWS, NUMBERS, is_query=NUMBERS), "is_query must be True or False"),
 ]
 
 

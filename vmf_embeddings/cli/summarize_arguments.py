@@ -33,8 +33,9 @@ def summarize_parser(prog: str) -> Parser:
         prog=prog,
         allow_abbrev=False,
         description="One table over many scored runs, means over seeds: accuracy and shots of "
-        "closed sets, retrieval of open ones; Recall@1 against spectral decay and distances, and how scores correlate across runs. Reads metrics.json only: "
-        "score the runs first, with evaluate and metrics=all.",
+        "closed sets, retrieval of open ones; Recall@1 against spectral decay and distances, and "
+        "how scores correlate across runs. Reads metrics.json only: score the runs first, with "
+        "evaluate and metrics=all.",
         epilog=f"example: {prog} {runs_root()}/digits_open",
     )
     add = parser.add_argument
