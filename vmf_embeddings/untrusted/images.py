@@ -145,8 +145,8 @@ def _reporting(path: str | Path) -> Iterator[None]:
 def _words(error: BaseException) -> str:
     """Pillow's message, and what it means where that is known."""
     text = str(error) or type(error).__name__
-    cut = ("truncated", "broken data stream", "unrecognized data stream", "incomplete", "EOF")
-    if isinstance(error, EOFError) or any(word in text for word in cut):
+    cut = ("truncated", "broken data stream", "unrecognized data stream", "incomplete", "eof")
+    if isinstance(error, EOFError) or any(word in text.lower() for word in cut):
         return f"{text} (the file is cut off or damaged; copy or download it again)"
     return text
 
