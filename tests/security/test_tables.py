@@ -51,6 +51,7 @@ def test_folders_whose_names_deceive_are_refused(tmp_path, name):
     folder = Folder(
         tmp_path, layout="auto", open_set=None, valid_share=0.1, test_share=0.1, image_size=8,
         augment="none", mean=(0, 0, 0), std=(1, 1, 1), margin_warmup_epochs=0,
+        background="white", max_pixels=None, on_error="refuse",
     )  # fmt: skip
     with pytest.raises(ValueError, match="control characters"):
         folder.check()

@@ -113,8 +113,19 @@ def summarize(arguments: list[str], prog: str = f"{PROGRAM} summarize") -> int:
     return run(options)
 
 
+def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
+    """Runs `check`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.check_arguments import parse_check
+
+    options = parse_check(arguments, prog=prog)
+    from vmf_embeddings.cli.check import check as run
+
+    return run(options)
+
+
 COMMANDS = {
     "train": Command("train, extract embeddings (mode=get_embeddings), second stages", train),
+    "check": Command("look at data before training on them: counts, faults, what to type", check),
     "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
     "summarize": Command("one table over many scored runs", summarize),
 }

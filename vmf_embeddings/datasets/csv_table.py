@@ -151,6 +151,11 @@ class CsvTable(ImageFileDataset):
             refuse_other_spellings(by_split, str(self.table))
         return rows
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """See `ImageFileDataset`."""
+        return {} if "valid" in self.table_rows else {"valid": "held out of train"}
+
     def _split_name(self, line_number: int, word: str) -> str:
         """The split that a cell names, such as "valid" for "Val"."""
         split = split_named(word)

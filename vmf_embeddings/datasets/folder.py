@@ -114,6 +114,24 @@ class Folder(ImageFileDataset):
         return found
 
     @property
+    def origins(self) -> dict[str, str]:
+        """See `ImageFileDataset`."""
+        if not self.found.folders:
+            return dict.fromkeys(("valid", "test"), "held out of the class folders")
+        valid = {} if "valid" in self.found.folders else {"valid": "held out of train"}
+        return {split: f"folder {name}" for split, name in self.found.folders.items()} | valid
+
+    @property
+    def passed_over(self) -> list[str]:
+        """See `ImageFileDataset`."""
+        return self.found.passed_over.sentences
+
+    @property
+    def lost(self) -> list[str]:
+        """See `ImageFileDataset`."""
+        return self.found.passed_over.lost
+
+    @property
     def class_files(self) -> dict[str, dict[str, list[str]]]:
         """Split (or "" without subfolders) -> class -> sorted paths below `dataset_path`."""
         return self.found.files

@@ -39,23 +39,34 @@ class PassedOver:
     @property
     def sentences(self) -> list[str]:
         """One sentence for everything that was left out."""
+        return [*self.usual, *self.lost]
+
+    @property
+    def usual(self) -> list[str]:
+        """Sentences about what nobody misses: files that are no images, and unlabelled images."""
         said = []
         if self.by_ending:
             n_files = sum(self.by_ending.values())
             said.append(f"{n_files} files passed over, no images by their names: {self._endings()}")
-        for what, found in (
-            ("images outside class folders passed over", self.loose),
-            ("class folders without an image", self.empty),
-            ("links to folders not followed", self.linked),
-        ):
-            if found:
-                said.append(f"{len(found)} {what}: {_some(sorted(found))}")
         for folder, n_images in self.unlabelled.items():
             said.append(
                 f"{printable(folder)} holds {n_images} images without class folders: they have no "
                 "labels and are not used"
             )
         return said
+
+    @property
+    def lost(self) -> list[str]:
+        """Sentences about what was probably meant to be used."""
+        return [
+            f"{len(found)} {what}: {_some(sorted(found))}"
+            for what, found in (
+                ("images outside class folders passed over", self.loose),
+                ("class folders without an image", self.empty),
+                ("links to folders not followed", self.linked),
+            )
+            if found
+        ]
 
     def _endings(self) -> str:
         return _some([f"{n} {ending}" for ending, n in self.by_ending.most_common()])

@@ -24,6 +24,7 @@ from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.normalisation import check_normalisation
 from vmf_embeddings.datasets.rows import MISSING, NO_FILE, Rows
+from vmf_embeddings.datasets.summary_line import summary_line
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
 from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
@@ -156,11 +157,38 @@ class ImageFileDataset(Dataset):
         """Name of an original label, if classes have names."""
         return None
 
-    def _check_parts(self, parts: dict[str, Rows]) -> None:
+    @property
+    def origins(self) -> dict[str, str]:
+        """Split -> what was taken for it, where that is not plain."""
+        return {}
+
+    @property
+    def passed_over(self) -> list[str]:
+        """Sentences about files that were found and are not used."""
+        return []
+
+    @property
+    def lost(self) -> list[str]:
+        """Those of `passed_over` that were probably meant to be used."""
+        return []
+
+    @property
+    def summary(self) -> str:
+        """What was found and taken for what, in one line."""
+        return summary_line(
+            str(self.dataset_path),
+            self.rows,
+            self.origins,
+            open_set=self.open_set,
+            passed_over=self.passed_over,
+        )
+
+    def check_parts(self, parts: dict[str, Rows]) -> None:
         """Refuses rows whose splits do not go together, after no image was found in two of them."""
 
     @cached_property
-    def _parts(self) -> dict[str, Rows]:
+    def parts(self) -> dict[str, Rows]:
+        """The rows of every split as listed, before they are checked against one another."""
         return self._read_rows()
 
     @cached_property
@@ -170,7 +198,7 @@ class ImageFileDataset(Dataset):
         Raises:
             ValueError: a list is malformed, or an image is in two splits or under two labels.
         """
-        parts = self._parts
+        parts = self.parts
         links = refuse_shared_images(
             parts,
             str(self.dataset_path),
@@ -179,7 +207,7 @@ class ImageFileDataset(Dataset):
         )
         if links is not None:
             log.warning(links)
-        self._check_parts(parts)
+        self.check_parts(parts)
         if not self.skips:
             return parts
         log.info("Decoding all images once, for dataset.params.on_error=skip")
@@ -211,6 +239,9 @@ class ImageFileDataset(Dataset):
         for name, rows in self.rows.items():
             self._labels(name)
             self._check_files(name, rows)
+        log.info(self.summary)
+        for sentence in self.lost:
+            log.warning("%s: %s", self.dataset_path, sentence)
         check_headers({name: rows.paths for name, rows in self.rows.items()}, self.reader)
 
     def _check_files(self, name: str, rows: Rows) -> None:

@@ -118,6 +118,11 @@ class LabelledLists(ImageFileDataset):
             refuse_other_spellings(by_split, str(self.dataset_path))
         return labels, names
 
+    @property
+    def origins(self) -> dict[str, str]:
+        """See `ImageFileDataset`."""
+        return {"valid": "held out of train"} | {name: f for name, f in self.lists.items() if f}
+
     def _place(self, row: int) -> str:
         """Where a row of all lists, one after another, stands."""
         for lines in self._lines.values():

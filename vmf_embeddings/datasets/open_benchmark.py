@@ -103,7 +103,7 @@ class OpenBenchmark(ImageFileDataset):
     def _class_names(self) -> dict[int, str]:
         """Class -> name of its folder; empty unless classes and folder names correspond 1 to 1."""
         names: dict[int, str] = {}
-        for rows in self._parts.values():
+        for rows in self.parts.values():
             for label, file in zip(rows.labels.tolist(), rows.files, strict=True):
                 folder = os.path.basename(os.path.dirname(file))
                 if names.setdefault(label, folder) != folder:
@@ -130,7 +130,8 @@ class OpenBenchmark(ImageFileDataset):
             parts = _with_held_out(parts["train"], held_out, parts["test"])
         return parts
 
-    def _check_parts(self, parts: dict[str, Rows]) -> None:
+    def check_parts(self, parts: dict[str, Rows]) -> None:
+        """See `ImageFileDataset`."""
         _refuse_shared_classes(parts, between_all=self.validation == "by_class")
 
     def _split_train(self, train: Rows, test: Rows) -> dict[str, Rows]:
