@@ -63,7 +63,9 @@ def differing(a, b):
     return {name for name in a if not torch.equal(a[name], b[name])}
 
 
-@pytest.mark.parametrize("kind", ["finetune", "crt", "lws", "tau_norm", "maxnorm", "ncm"])
+@pytest.mark.parametrize(
+    "kind", ["finetune", "crt", "lws", "tau_norm", "maxnorm", "ncm", "posthoc_tau"]
+)
 def test_command_works_in_a_folder_of_its_own_below_the_run(kind):
     assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -114,6 +116,63 @@ def test_tau_norm_keeps_what_its_table_says_is_best(run):
     assert not differing(part(first, "arch."), part(state, "arch."))
 
 
+def test_tau_of_logit_adjustment_is_chosen_on_validation_after_training(run):
+    """The run was trained without: head and backbone stay, the log class frequencies come in."""
+    first = checkpoint.load_best(run)
+    state, folder = second("posthoc_tau", run, "mode.values=[0.0,0.5,1.0,20.0]")
+    table = json.loads((folder / "posthoc_tau.json").read_text())
+    scores = {row["variant"]: row["class_mean"] for row in table["variants"]}
+    assert (table["selected_on"], table["chosen_by"]) == ("valid", "class_mean")
+    assert scores[table["kept"]] == max(scores.values()) > scores["tau=0"]
+    assert scores["tau=20"] < 0.2  # the rarest class alone is predicted
+    assert not differing(part(first, "classifier."), part(state, "classifier."))
+    tau = float(table["kept"].removeprefix("tau="))
+    assert json.loads(state["config"])["method"]["params"]["posthoc_tau"] == tau
+    job = assembly.extraction_job(composed(["mode=get_embeddings", f"run={folder}"]), folder, [])
+    job.method.load_state_dict(state["method_state_dict"])
+    split, train = job.dataset.split("valid"), job.dataset.split("train")
+    method = job.method.eval()
+    embeddings = method.embed(split.batch(torch.arange(len(split)))["examples"])
+    plain = method.unadjusted_logits(embeddings)
+    frequencies = train.class_counts / train.class_counts.sum()
+    torch.testing.assert_close(method.logits(embeddings), plain - tau * frequencies.log())
+
+
+def test_no_adjustment_can_be_the_best_and_is_extracted_without(run):
+    state, folder = second("posthoc_tau", run, "mode.values=[0.0]", into="none")
+    cfg = composed(["mode=get_embeddings", f"run={folder}"])
+    job = assembly.extraction_job(cfg, folder, [])
+    job.method.load_state_dict(state["method_state_dict"])
+    assert job.method.log_prior is None
+
+
+def test_equally_good_taus_leave_the_one_nearest_to_one(run):
+    _, folder = second("posthoc_tau", run, "mode.values=[30.0,40.0,25.0]", into="ties")
+    table = json.loads((folder / "ties.json").read_text())
+    assert len({row["class_mean"] for row in table["variants"]}) == 1
+    assert table["kept"] == "tau=25"
+
+
+def test_a_typed_tau_on_a_trained_run_is_refused_with_the_mode_that_chooses_it(run):
+    typed = ["method=classifier", "method.params.posthoc_tau=1.0"]
+    cfg = composed(["mode=get_embeddings", f"run={run}", *typed])
+    with pytest.raises(Refused, match="by mode=posthoc_tau"):
+        assembly.extraction_job(cfg, run, typed)
+
+
+FSGL = ["method=fsgl", "sampler=paired", "dataset.params.views=2", "method.params.projection_dim=8"]
+
+
+def test_heads_of_fsgl_can_be_rescaled_and_adjusted_after_training(tmp_path):
+    """Those are of the classifier that predicts, so that a maximal norm at 1 changes no logit."""
+    app.train(composed([*FIRST, *FSGL]), tmp_path)
+    first = checkpoint.load_best(tmp_path)["method_state_dict"]
+    for kind, values in (("maxnorm", "[1.0]"), ("posthoc_tau", "[0.0,1.0]")):
+        state, _ = second(kind, tmp_path, f"mode.values={values}")
+        assert torch.equal(state["method_state_dict"]["classifier.weight"], first["fc_cb.weight"])
+        assert torch.equal(state["method_state_dict"]["classifier.bias"], first["fc_cb.bias"])
+
+
 def test_limit_at_the_longest_weight_changes_nothing(run):
     first = checkpoint.load_best(run)
     state, _ = second("maxnorm", run, "mode.values=[1.0]")
@@ -162,6 +221,9 @@ def test_another_data_set_is_refused(run, tmp_path):
         (["mode=crt", "run={run}", "mode.freeze_bn=yes"], r"mode\.freeze_bn is one of"),
         (["mode=crt", "run={run}", "mode.weights=old"], r"mode\.weights is one of"),
         (["mode=tau_norm", "run={run}", "mode.values=[]"], r"mode\.values"),
+        (["mode=posthoc_tau", "run={run}", "mode.values=[]"], r"mode\.values"),
+        (["mode=posthoc_tau", "run={run}", "mode.values=[-1.0]"], r"must be >= 0, got -1"),
+        (["mode=posthoc_tau", "run={run}", "head=cosine"], r"keeps the run's head .* leave out he"),
         (["mode=maxnorm", "run={run}", "mode.values=[2.0]"], r"\[0, 1\]"),
     ],
 )

@@ -74,15 +74,18 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
     from vmf_embeddings.cli import assembly, second_stage
     from vmf_embeddings.training.posthoc import choose
 
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
     variants = {
         "tau_norm": second_stage.tau_norms,
         "maxnorm": second_stage.maximal_norms,
         "ncm": second_stage.class_means,
-    }[cfg.mode.name]
-    if overrides is None:
-        overrides = list(HydraConfig.get().overrides.task)
+    }
     with assembly.refusals():
-        job = second_stage.posthoc_job(cfg, run_dir, overrides, variants)
+        if cfg.mode.name == "posthoc_tau":
+            job = second_stage.adjusted_logits(cfg, run_dir, overrides)
+        else:
+            job = second_stage.posthoc_job(cfg, run_dir, overrides, variants[cfg.mode.name])
     return choose(job)
 
 
@@ -121,6 +124,7 @@ MODES = {
     "tau_norm": posthoc,
     "maxnorm": posthoc,
     "ncm": posthoc,
+    "posthoc_tau": posthoc,
 }
 
 

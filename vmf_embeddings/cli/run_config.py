@@ -43,6 +43,10 @@ PARAMS_OF_OLDER_RUNS: dict[tuple[str, str], dict[str, Any]] = {
     ("loss", "ib"): {"class_weights": "none"},
     **{("dataset", name): {"background": None} for name in IMAGE_FILES},
 }
+# how a value is set on a trained run
+AFTER_TRAINING = {
+    "method.params.posthoc_tau": "After training it is chosen on validation, by mode=posthoc_tau."
+}
 RUN_GROUPS = ("arch", "method", "dataset", *DEFAULTS_OF_OLDER_RUNS)
 
 
@@ -205,7 +209,9 @@ def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_d
         place == "arch.params.use_vmf" and None in (wanted, was)
     )
     if wanted != was and not follows_others:
+        later = f" {AFTER_TRAINING[key]}" if key in AFTER_TRAINING else ""
         raise Refused(
             f"the command has {key}={wanted}, but {run_dir} was trained with {key}={was}. Leave it "
             f"out ({typed.override('run', run_dir)} is enough), or name the run that you mean."
+            f"{later}"
         )

@@ -15,7 +15,6 @@ from torch import Tensor
 from vmf_embeddings.cli import assembly, overrides, trained_run
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.trained_run import TrainedRun
-from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
 from vmf_embeddings.training.posthoc import PosthocJob, TrainEmbeddings, Variant
@@ -122,9 +121,7 @@ def posthoc_job(
     log.info("Second stage %s on epoch %d of %s", cfg.mode.name, run.checkpoint["epoch"], cfg.run)
     with assembly.refusals():
         variants = make_variants(cfg.mode, job.method.classifier, lambda: _linear_head(first, run))
-    if not variants:
-        raise Refused("mode.values: expected at least one number, got []")
-    return PosthocJob(job.method, job.dataset, variants, job.settings, run_dir, job.config)
+    return _posthoc_job(job, variants, run_dir)
 
 
 def tau_norms(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
@@ -157,6 +154,65 @@ def class_means(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -
         head.fit(*train_embeddings())
 
     return [Variant("class means", fit_means)]
+
+
+def adjusted_logits(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> PosthocJob:
+    """Builds the job that chooses tau of post-hoc logit adjustment for the head of `cfg.run`.
+
+    Args:
+        cfg: see `finetuning_job`.
+        run_dir: see `finetuning_job`.
+        overrides: see `finetuning_job`.
+
+    Raises:
+        Refused: see `finetuning_job`; or the run has no head that can be kept.
+    """
+    typed = sorted({_group_of(o) for o in overrides} & set(OVERRIDABLE_GROUPS))
+    if typed:
+        raise Refused(f"mode={cfg.mode.name} keeps the run's head and loss: leave out {typed[0]}")
+    run = _run_of(cfg, overrides)
+    if run.config.method.name == "classifier":
+        with open_dict(cfg):
+            for group in OVERRIDABLE_GROUPS:
+                cfg[group] = run.config[group]
+            cfg.method.params.posthoc_tau = 0.0
+    job, first = _job_on_backbone(cfg, run, run_dir, overrides)
+    if run.config.method.name == "classifier":
+        known = job.method.state_dict()
+        job.method.load_state_dict({k: v for k, v in first.state_dict().items() if k in known})
+    else:
+        job.method.classifier.copy_weights_from(_linear_head(first, run))
+    if first.uses_prior:
+        log.warning(
+            "%s was trained with the log class frequencies in its loss, which removes them from "
+            "its logits already: expect tau=0 to be the best",
+            run.folder,
+        )
+    counts = job.dataset.split("train").class_counts
+    with assembly.refusals():
+        variants = [_adjusted(job.method, float(tau), counts) for tau in cfg.mode["values"]]
+    return _posthoc_job(job, variants, run_dir, chosen_by="class_mean")
+
+
+def _posthoc_job(
+    job: "TrainingJob", variants: list[Variant], run_dir: Path, chosen_by: str = "accuracy"
+) -> PosthocJob:
+    if not variants:
+        raise Refused("mode.values: expected at least one number, got []")
+    return PosthocJob(
+        *(job.method, job.dataset, variants, job.settings, run_dir, job.config), chosen_by
+    )
+
+
+def _adjusted(method: "Method", tau: float, class_counts: Tensor) -> Variant:
+    """The variant whose predictions are adjusted with `tau`; of equal ones that nearest to 1."""
+    method.set_posthoc_tau(tau, class_counts)  # raises for a value out of range before work starts
+
+    def adjust(_: TrainEmbeddings) -> None:
+        method.set_posthoc_tau(tau, class_counts)
+
+    options = {"method.params.posthoc_tau": tau}
+    return Variant(f"tau={tau:g}", adjust, options, preference=-abs(tau - 1))
 
 
 def _rescaled(
@@ -199,12 +255,13 @@ def _linear_head(first: "Method", run: TrainedRun) -> Head:
     Raises:
         Refused: it has none.
     """
-    head = getattr(first, "classifier", None)
-    if head is None or head.weight is None or not isinstance(head.geometry, Euclidean):
+    head = first.linear_head
+    if head is None:
         raise Refused(
             f"{run.folder} has no linear classifier whose class weights could be rescaled "
             f"(method={run.config.method.name}, head={run.config.head.name}): use a run with "
-            "method=classifier head=linear, or a second stage with a head of its own (mode=crt)"
+            "method=classifier head=linear or method=fsgl, or a second stage with a head of its "
+            "own (mode=crt)"
         )
     return head
 

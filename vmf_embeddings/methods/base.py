@@ -140,6 +140,11 @@ class Method(nn.Module, ABC):
         return None if self.class_parameters is None else self.class_parameters.weight
 
     @property
+    def linear_head(self) -> nn.Module | None:
+        """The head whose dot products with the embeddings predict, if the method has one."""
+        return None
+
+    @property
     def temperature(self) -> Tensor:
         """exp(tau) = 1/beta, scalar; 1 where the method has no temperature."""
         if self.class_parameters is not None:

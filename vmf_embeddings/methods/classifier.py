@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
-from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.geometry import Euclidean, Geometry
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
 from vmf_embeddings.methods.base import Method
@@ -93,6 +93,12 @@ class Classifier(Method):
         return self.classifier.weight
 
     @property
+    def linear_head(self) -> Head | None:
+        """The head, if it compares embeddings by dot products with class weights."""
+        is_linear = isinstance(self.geometry, Euclidean) and self.class_weights is not None
+        return self.classifier if is_linear else None
+
+    @property
     def temperature(self) -> Tensor:
         """1 / scale of the head, scalar; not the temperature of `arch`."""
         return 1 / self.classifier.scale.to(next(self.parameters(), torch.ones(())))
@@ -125,6 +131,20 @@ class Classifier(Method):
         if self.log_prior is not None:
             frequencies = class_counts.double() / class_counts.sum()
             self.log_prior.copy_(frequencies.log())
+
+    def set_posthoc_tau(self, tau: float, class_counts: Tensor) -> None:
+        """Sets t of the post-hoc logit adjustment after training, see `posthoc_tau`.
+
+        Args:
+            tau: t >= 0; 0 = none.
+            class_counts: images per class [C] of the training split, >= 1.
+        """
+        if not tau >= 0:
+            raise ValueError(f"tau of the post-hoc adjustment must be >= 0, got {tau}.")
+        self._refuse_other_classes(class_counts)
+        weight = next(self.parameters())
+        self.posthoc_tau = tau
+        self.log_prior = (class_counts / class_counts.sum()).log().to(weight) if tau else None
 
     def _refuse_other_classes(self, class_counts: Tensor) -> None:
         if len(class_counts) != self.classifier.n_classes:

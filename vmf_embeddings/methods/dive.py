@@ -168,6 +168,11 @@ class DiVE(Method):
         return self.student.unadjusted_logits(embeddings)
 
     @property
+    def linear_head(self) -> nn.Module | None:
+        """The linear head of the student, if it has one."""
+        return self.student.linear_head
+
+    @property
     def geometry(self) -> Geometry:
         """Geometry of the student."""
         return self.student.geometry

@@ -256,6 +256,11 @@ class FSGL(Method):
         """Class weights of `fc_cb`, which predicts, [C, D]."""
         return self.fc_cb.weight
 
+    @property
+    def linear_head(self) -> LinearHead:
+        """The re-weighted classifier `fc_cb`, which predicts."""
+        return self.fc_cb
+
     def status(self) -> dict[str, float]:
         """The weight alpha of the unweighted classifier."""
         return {"alpha": self.alpha}

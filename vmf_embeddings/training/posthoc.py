@@ -2,8 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,15 @@ class Variant:
         name: for the table, such as `tau=0.5`.
         apply: changes the head in place; it is given a function that computes the training
             embeddings.
+        options: keys of the configuration, such as `method.params.posthoc_tau`, with the values
+            that the checkpoint of this variant states.
+        preference: of equally good variants the one with the largest is kept, then the first.
     """
 
     name: str
     apply: Callable[[TrainEmbeddings], None]
+    options: Mapping[str, float] = field(default_factory=dict)
+    preference: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +53,11 @@ class PosthocJob:
     Attributes:
         method: trained; its backbone is not changed.
         dataset: source of the splits `train` and `settings.validates_on`.
-        variants: at least one; the first of equally accurate ones is kept.
+        variants: at least one.
         settings: options of the training loop.
         run_dir: folder for the checkpoint and for `<name of the folder>.json`.
         config: the whole configuration as plain values, stored in the checkpoint.
+        chosen_by: "accuracy", or "class_mean" for the mean accuracy of the classes.
     """
 
     method: Method
@@ -59,6 +66,7 @@ class PosthocJob:
     settings: TrainingSettings
     run_dir: Path
     config: dict[str, Any]
+    chosen_by: str = "accuracy"
 
 
 @torch.no_grad()
@@ -66,7 +74,7 @@ def choose(job: PosthocJob) -> float:
     """Evaluates all variants on the validation split, and saves the best as training would.
 
     Returns:
-        The best accuracy, a fraction in [0, 1].
+        The accuracy of the best variant, a fraction in [0, 1].
     """
     method, settings = job.method, job.settings
     accelerator = settings.execution.make_accelerator()
@@ -81,21 +89,30 @@ def choose(job: PosthocJob) -> float:
         return rows, train.labels.to(rows.device)
 
     rows: list[dict[str, Any]] = []
-    best = -1.0
+    best = (-1.0, 0.0)
     for variant in job.variants:
         variant.apply(train_embeddings)
         parts = [method.predict(part) for part in embeddings.split(settings.eval_batch_size)]
         scores = _scores(torch.cat(parts), labels, train.class_counts)
         rows.append({"variant": variant.name, **scores})
-        if rows[-1]["accuracy"] > best:
-            best, kept = rows[-1]["accuracy"], rows[-1]
+        score = (rows[-1][job.chosen_by], variant.preference)
+        if score > best:
+            best, kept, options = score, rows[-1], variant.options
             weights = {name: value.clone() for name, value in method.state_dict().items()}
     _log_table(rows, kept, settings.validates_on)
-    method.load_state_dict(weights)
     if accelerator.is_main_process:
-        _write(job, rows, kept, train.identity)
+        _write(job, rows, kept, _Kept(weights, options, train.identity))
     accelerator.wait_for_everyone()
-    return best
+    return kept["accuracy"]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """The method's weights with the kept variant, its options, and the identity of the images."""
+
+    weights: dict[str, Tensor]
+    options: Mapping[str, float]
+    identity: str
 
 
 def _embed(
@@ -114,8 +131,10 @@ def _embed(
 def _scores(probabilities: Tensor, labels: Tensor, class_counts: Tensor) -> dict[str, float]:
     """Accuracy of probabilities [N, C], and that of the classes with many and few train images."""
     groups = shot_scores(probabilities, labels, class_counts).groups
-    accuracy = float((probabilities.argmax(1) == labels).double().mean())
-    return {"accuracy": accuracy, **{name: group.accuracy for name, group in groups.items()}}
+    right = (probabilities.argmax(1) == labels).double()
+    of_class = [right[labels == k].mean() for k in labels.unique()]
+    means = {"accuracy": float(right.mean()), "class_mean": float(torch.stack(of_class).mean())}
+    return means | {name: group.accuracy for name, group in groups.items()}
 
 
 def _log_table(rows: list[dict[str, Any]], kept: dict[str, Any], selected_on: str) -> None:
@@ -130,7 +149,7 @@ def _log_table(rows: list[dict[str, Any]], kept: dict[str, Any], selected_on: st
 
 
 def _write(
-    job: PosthocJob, rows: list[dict[str, Any]], kept: dict[str, Any], identity: str
+    job: PosthocJob, rows: list[dict[str, Any]], kept: dict[str, Any], state_of: _Kept
 ) -> None:
     """Writes the checkpoint of the kept variant, and the accuracies of all variants as JSON."""
     selected_on = job.settings.validates_on
@@ -139,15 +158,28 @@ def _write(
         "epoch": 0,
         "best_epoch": best,
         "selected_on": selected_on,
-        "train_identity": identity,
+        "train_identity": state_of.identity,
         "arch_state_dict": job.method.arch.state_dict(),
-        "method_state_dict": job.method.state_dict(),
-        "config": json.dumps(job.config),
+        "method_state_dict": state_of.weights,
+        "config": json.dumps(_with_options(job.config, state_of.options)),
         **data_description(job.dataset),
     }
     job.run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint.keep(job.run_dir, state, is_best=True)
-    table = {"selected_on": selected_on, "kept": kept["variant"], "variants": rows}
+    chosen = {"selected_on": selected_on, "chosen_by": job.chosen_by, "kept": kept["variant"]}
+    table = chosen | {"variants": rows}
     path = job.run_dir / f"{job.run_dir.name}.json"
     with replacing(path) as part:
         part.write_text(json.dumps(table, indent=1) + "\n")
+
+
+def _with_options(config: dict[str, Any], options: Mapping[str, float]) -> dict[str, Any]:
+    """A copy of a configuration with other values of these dotted keys."""
+    config = deepcopy(config)
+    for key, value in options.items():
+        *place, name = key.split(".")
+        node = config
+        for part in place:
+            node = node[part]
+        node[name] = value
+    return config
