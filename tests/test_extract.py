@@ -4,12 +4,15 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from tests.test_configs import CONF
+from vmf_embeddings import extract as extraction
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.embeddings import load_embeddings
 from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.extract import ExtractionJob, extract
+from vmf_embeddings.progress import Progress
+from vmf_embeddings.training import embed
 from vmf_embeddings.training.execution import ExecutionSettings
 
 SPEED = ExecutionSettings(
@@ -65,3 +68,22 @@ def test_counts_are_unknown_where_the_run_saw_other_pictures(untrained, tmp_path
     assert "trained on other images (ffffffffffff…)" in caplog.text
     options = EvaluationOptions(paths=(path,))
     assert score(load_evaluated_file(path, path, options), options).shots is None
+
+
+def test_extraction_shows_how_far_it_is(untrained, tmp_path, monkeypatch):
+    shown = []
+
+    class Noted(Progress):
+        def __exit__(self, *error):
+            super().__exit__(*error)
+            shown.append((self.what, self.done, self.total))
+
+    for module in (embed, extraction):
+        monkeypatch.setattr(module, "Progress", Noted)
+    path = extracted(untrained, tmp_path)
+    n = len(untrained[0].split("test"))
+    n_batches = -(-n // 256)
+    assert shown == [
+        (f"Embedding {n:,} test images", n_batches, n_batches),
+        (f"Writing {path.name}", 0, 1),
+    ]

@@ -13,7 +13,8 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.training.embed import embed_split, local_batches
+from vmf_embeddings.progress import Progress
+from vmf_embeddings.training.embed import embed_with_progress, local_batches
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.training.stored_state import load_weights
@@ -75,7 +76,8 @@ def extract(job: ExtractionJob) -> list[Path]:
     for name in job.splits:
         split = dataset.split(name)
         seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
-        embeddings = embed_split(method, local_batches(split, accelerator, **sizes), accelerator)
+        batches = local_batches(split, accelerator, **sizes)
+        embeddings = embed_with_progress(method, batches, accelerator, f"{name} images")
         if not accelerator.is_main_process:
             continue
         # the classes of an open set's held-out splits are not those that the method has logits for
@@ -84,7 +86,8 @@ def extract(job: ExtractionJob) -> list[Path]:
         meta = _meta(job, name, split, trained_on)
         stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
         path = job.run_dir / f"{stem}.npz"
-        save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
+        with Progress(f"Writing {path.name}"):
+            save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
         log.info("Split %s %s -> %s", name, tuple(embeddings.shape), path)
         written.append(path)
     accelerator.wait_for_everyone()

@@ -81,7 +81,7 @@ def test_methods_without_logits_are_refused(monkeypatch):
         def unadjusted_logits(self, embeddings):
             return None
 
-    where = "vmf_embeddings.virtual_distribution.distribution.embed_split"
+    where = "vmf_embeddings.virtual_distribution.distribution.embed_with_progress"
     monkeypatch.setattr(where, lambda *parts: torch.ones(4, 2))
     with pytest.raises(ValueError, match="method=mute has no logits"):
         measure(Mute(), None, None, [Softening(1)], 2)
@@ -92,7 +92,7 @@ def test_measured_counts_do_not_hang_on_the_batch_size(monkeypatch):
         def unadjusted_logits(self, embeddings):
             return embeddings @ torch.tensor([[1.0, -1.0, 0.5], [0.0, 2.0, 1.0]])
 
-    where = "vmf_embeddings.virtual_distribution.distribution.embed_split"
+    where = "vmf_embeddings.virtual_distribution.distribution.embed_with_progress"
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(11, 2, generator=generator)
     monkeypatch.setattr(where, lambda *parts: rows)

@@ -1,5 +1,6 @@
 """Embeddings of a whole split, computed by all processes together."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.processes import gather_rows
 
@@ -37,14 +39,41 @@ def local_batches(
     return SequentialBatches(split, own, batch_size, num_workers)
 
 
+def embed_with_progress(
+    method: Method, batches: SequentialBatches, accelerator: Accelerator, what: str
+) -> Tensor:
+    """`embed_split` that shows how far it is: for passes that are a command's whole work.
+
+    Args:
+        method: see `embed_split`.
+        batches: see `embed_split`.
+        accelerator: see `embed_split`.
+        what: name of the images, such as "test images".
+    """
+    n_images = len(batches.split)
+    with Progress(
+        f"Embedding {n_images:,} {what}",
+        len(batches.chunks),
+        quiet=not accelerator.is_main_process,
+        at_once=n_images > LARGE_JOB,
+    ) as progress:
+        return embed_split(method, batches, accelerator, progress)
+
+
 @torch.no_grad()
-def embed_split(method: Method, batches: SequentialBatches, accelerator: Accelerator) -> Tensor:
+def embed_split(
+    method: Method,
+    batches: SequentialBatches,
+    accelerator: Accelerator,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
     """Embeds every item of a split, in evaluation mode.
 
     Args:
         method: embeds the images; its training or evaluation mode is restored afterwards.
         batches: this process's part of the split, from `local_batches`.
         accelerator: device, precision and processes.
+        progress: called with the number of this process's batches that are embedded.
 
     Returns:
         [N, D] float32 on the method's device, the same in every process, in the split's order.
@@ -53,10 +82,12 @@ def embed_split(method: Method, batches: SequentialBatches, accelerator: Acceler
     was_training = method.training
     method.eval()
     rows = []
-    for batch in batches:
+    for number, batch in enumerate(batches, 1):
         with accelerator.autocast():
             images = batch["examples"].to(accelerator.device, non_blocking=True)
             rows.append(method.embed(images).float())
+        if progress is not None:
+            progress(number)
     method.train(was_training)
     n_total = len(batches.split)
     own = torch.cat(rows)[: len(range(rank, n_total, world))]

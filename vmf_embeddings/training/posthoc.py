@@ -17,7 +17,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import shot_scores
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.data_description import data_description
-from vmf_embeddings.training.embed import embed_split, local_batches
+from vmf_embeddings.training.embed import embed_with_progress, local_batches
 from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.untrusted.files import replacing
 
@@ -125,7 +125,7 @@ def _embed(
         batch_size=settings.eval_batch_size,
         num_workers=settings.num_workers,
     )
-    return embed_split(method, batches, accelerator)
+    return embed_with_progress(method, batches, accelerator, "images")
 
 
 def _scores(probabilities: Tensor, labels: Tensor, class_counts: Tensor) -> dict[str, float]:

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from vmf_embeddings.progress import duration
+
 SECONDS_BETWEEN_UPDATES = 0.5
 SECONDS_BETWEEN_LINES = 30.0  # of the log, where there is no terminal
 BAR_WIDTH = 20
@@ -127,14 +129,3 @@ class EpochProgress:
             else:
                 lines.append(part)
         return Text("\n").join(lines)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as h:mm:ss, rounded to whole seconds.
-
-    >>> duration(3725)
-    '1:02:05'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

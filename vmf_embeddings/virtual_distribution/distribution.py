@@ -20,7 +20,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.metrics import Thresholds
 from vmf_embeddings.metrics.shots import GROUPS
 from vmf_embeddings.training.batches import SequentialBatches
-from vmf_embeddings.training.embed import embed_split
+from vmf_embeddings.training.embed import embed_with_progress
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def measure(
     Raises:
         ValueError: the method has no logits.
     """
-    embeddings = embed_split(method, batches, accelerator)
+    embeddings = embed_with_progress(method, batches, accelerator, "training images")
     totals: dict[Softening, Tensor] = {}
     for rows in embeddings.split(batch_size):
         logits = method.unadjusted_logits(rows)

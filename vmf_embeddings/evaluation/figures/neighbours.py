@@ -21,6 +21,7 @@ from vmf_embeddings.evaluation.figures.text import add_title, class_labels
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.evaluation.scores import rows_to_compare
+from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.same_image import rows_of_same_image, same_image
@@ -56,11 +57,16 @@ def draw_neighbours(
             f"No figure of neighbours: {evaluated.path.name} holds neither images nor their paths; "
             "write it again with mode=get_embeddings"
         )
-    queries, found, caption = _choose(evaluated, options)
+    n_rows = len(file.ids)
+    what = f"Neighbours of {min(n_rows, MOST_SEARCHED):,} of {n_rows:,} rows"
+    with Progress(what, at_once=n_rows > LARGE_JOB):
+        queries, found, caption = _choose(evaluated, options)
     if not queries:
         return None, "No figure of neighbours: no query shares its class with another row"
     try:
-        images = _images(evaluated, {*queries, *found.flatten().tolist()} - {-1}, options)
+        shown = {*queries, *found.flatten().tolist()} - {-1}
+        with Progress(f"Reading {len(shown)} images for the figure of neighbours"):
+            images = _images(evaluated, shown, options)
     except Refused as error:
         return None, f"No figure of neighbours: {printable(error)}"
     figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)

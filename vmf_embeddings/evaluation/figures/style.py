@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vmf_embeddings.progress import Progress
 from vmf_embeddings.untrusted.files import replacing
 
 if TYPE_CHECKING:
@@ -92,6 +93,6 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def save(figure: "Figure", path: Path) -> Path:
     """Writes the PNG under a temporary name and renames it; a link of that name is replaced."""
-    with replacing(path) as temporary:
+    with Progress(f"Drawing {path.name}"), replacing(path) as temporary:
         figure.savefig(temporary, format="png")
     return path

@@ -15,11 +15,13 @@ from vmf_embeddings.evaluation.figures.items import (
 from vmf_embeddings.evaluation.figures.style import new_figure
 from vmf_embeddings.evaluation.figures.text import add_title
 from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_POINTS = 2000
+_LONG_FROM = 1000  # rows, from which t-SNE takes seconds
 
 
 def draw_tsne(items: Items, geometry: Geometry, seed: int) -> "Figure":
@@ -36,7 +38,9 @@ def draw_tsne(items: Items, geometry: Geometry, seed: int) -> "Figure":
     """
     n_shown = min(MOST_POINTS, len(items.rows))
     items = dataclasses.replace(items, rows=items.rows[:n_shown], numbers=items.numbers[:n_shown])
-    positions = _positions(items, geometry, seed)
+    n_rows, dim = items.rows.shape
+    with Progress(f"t-SNE of {n_rows:,} rows in {dim:,} dimensions", at_once=n_rows > _LONG_FROM):
+        positions = _positions(items, geometry, seed)
     figure = new_figure(7.2, 7.4)
     add_title(figure, items.title, items.caption("t-SNE: only near neighbours are meaningful"), 11)
     axes = figure.subplots()
