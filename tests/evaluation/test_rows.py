@@ -137,7 +137,7 @@ def test_coinciding_rows_and_rows_without_direction_are_counted():
     assert (rows.n_coinciding, rows.n_zero) == (8, 2)
     assert rows.n_tied_queries >= 8
     notes = " ".join(notes_on_rows([rows]))
-    assert "8 rows equal to another row" in notes
+    assert "8 rows coincide with another row" in notes
     assert "2 rows have length 0" in notes
     assert scored(file, {"name": "euclidean"}).rows.n_zero is None
     assert notes_on_rows([scored(noise()).rows]) == []

@@ -146,7 +146,8 @@ def _how_to_ignore(label: str) -> str:
 
 def _note_on_ties(ties: str, n_tied: int, every: Sequence[RowCounts]) -> str:
     n_coinciding = _most(every, "n_coinciding")
-    coinciding = f"{_rows(n_coinciding)} equal to another row" if n_coinciding else ""
+    verb = "coincides" if n_coinciding == 1 else "coincide"
+    coinciding = f"{_rows(n_coinciding)} {verb} with another row" if n_coinciding else ""
     if ties == "index":
         rest = "tied rows are ranked by their number (ties=index), on which scores then depend"
         return f"{coinciding}; {rest}" if coinciding else ""
