@@ -7,7 +7,9 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from vmf_embeddings.search import nearest
+from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.precision import full_float32_products
+from vmf_embeddings.search.ranks import negatives_before
 
 CUDA, MKLDNN = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul
 
@@ -113,3 +115,18 @@ def test_the_settings_return_after_an_error():
         with pytest.raises(KeyError), full_float32_products(torch.device("cpu")):
             raise KeyError
         assert torch.get_float32_matmul_precision() == "medium"
+
+
+def ranks(rows):
+    everything = torch.arange(len(rows))
+    order = by_class(everything % 40, everything, everything)
+    return [each.before.clone() for each in negatives_before(rows, order, metric="ip")]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_ranks_are_the_same_under_any_setting(setting):
+    rows = close_rows()
+    expected = ranks(rows)
+    with SETTINGS[setting]():
+        got = ranks(rows)
+    assert all(map(torch.equal, got, expected)) and len(got) == len(expected)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from vmf_embeddings.search.pair_scores import PAIRS_AT_ONCE, ExactScorer
 from vmf_embeddings.search.positives import QueryPositives
+from vmf_embeddings.search.precision import full_float32_products
 
 # positives of a query up to which one pass per positive is faster than sorting the scores
 MAX_UNSORTED = 32
@@ -142,9 +143,10 @@ def _count_exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
     at_least, compared = torch.empty_like(above), torch.empty_like(tile)
     ones = tile.new_ones(tile.shape[1])
     # a float sum of zeros and ones is exact, and several times faster than a sum of bools
-    for k in range(n_limits):
-        above[:, k] = torch.gt(tile, high[:, k, None], out=compared) @ ones
-        at_least[:, k] = torch.ge(tile, low[:, k, None], out=compared) @ ones
+    with full_float32_products(tile.device):  # autocast would give counts of 8 bits
+        for k in range(n_limits):
+            above[:, k] = torch.gt(tile, high[:, k, None], out=compared) @ ones
+            at_least[:, k] = torch.ge(tile, low[:, k, None], out=compared) @ ones
     return above, at_least
 
 

@@ -42,10 +42,7 @@ class Products:
 
     def start_dtype(self) -> torch.dtype:
         """Float32 where it is expected to decide most comparisons, else float64."""
-        wide = self.rows.shape[1] >= FLOAT32_MIN_DIM
-        # other settings let a float32 product round its factors to fewer bits
-        full_precision = torch.get_float32_matmul_precision() == "highest"
-        return torch.float32 if wide and full_precision else torch.float64
+        return torch.float32 if self.rows.shape[1] >= FLOAT32_MIN_DIM else torch.float64
 
     def operand(self, numbers: Tensor, dtype: torch.dtype, *, is_query: bool) -> Tensor:
         """One side of the matrix product that scores a tile: queries @ gallery.T = scores.

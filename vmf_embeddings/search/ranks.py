@@ -16,6 +16,7 @@ from vmf_embeddings.search.counting import count_tile, count_transposed
 from vmf_embeddings.search.exact import Similarity
 from vmf_embeddings.search.full_lines import FullLineCounts
 from vmf_embeddings.search.positives import QueryPositives, allocate_positives
+from vmf_embeddings.search.precision import full_float32_products
 from vmf_embeddings.search.process_group import ProcessGroup, SingleProcess
 from vmf_embeddings.search.products import Products
 
@@ -190,7 +191,8 @@ class _TileCounts:
             queries = self._operand(numbers, is_query=True)[row - block :][:side]
             gallery = self._operand(self.order.gallery[column : column + side], is_query=False)
             tile = self._tile_buffer(len(queries), len(gallery))
-            torch.mm(queries, gallery.T, out=tile)
+            with full_float32_products(tile.device):
+                torch.mm(queries, gallery.T, out=tile)
             if self.negatives.numel():
                 inside = pairs_from(self.negatives, row, row + len(tile))
                 exclude(tile, inside, row, column)
