@@ -61,6 +61,15 @@ def quoted_override(key: str, value: str) -> str:
     return _shell_word(f"{key}={hydra_text(value)}")
 
 
+def option(name: str, value: object) -> str:
+    """`--name=value`, quoted for the shell; the value may begin with a dash.
+
+    >>> print(option("ignore-label", -1), option("ignore-label", "no class"))
+    --ignore-label=-1 '--ignore-label=no class'
+    """
+    return _shell_word(f"--{name}={value}")
+
+
 def command(module: str, *words: str) -> str:
     """`python -m vmf_embeddings.MODULE words`; the words come from `argument` and `override`."""
     return " ".join([f"python -m vmf_embeddings.{module}", *words])

@@ -1,6 +1,5 @@
 """Which rows of a file have a class, and what about its rows restricts how scores may be read."""
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.search.exact import first_identical_row
@@ -141,7 +141,7 @@ def notes_on_rows(every: Sequence[RowCounts]) -> list[str]:
 
 def _how_to_ignore(label: str) -> str:
     """What to type so that a label is ignored, on the command line and in Python."""
-    return f"add --ignore-label={shlex.quote(label)} (vmf.evaluate: ignore_labels=[{label!r}])"
+    return f"add {typed.option('ignore-label', label)} (vmf.evaluate: ignore_labels=[{label!r}])"
 
 
 def _note_on_ties(ties: str, n_tied: int, every: Sequence[RowCounts]) -> str:
