@@ -22,7 +22,7 @@ def refuse_other_spellings(names: Mapping[str, Iterable[str]], source: str) -> N
     refuse_look_alikes(sorted(set().union(*of_split.values())), source)
     by_spelling: dict[str, dict[str, set[str]]] = {}
     for split, found in of_split.items():
-        for name in found:
+        for name in sorted(found):
             by_spelling.setdefault(spelling(name), {}).setdefault(split, set()).add(name)
     for splits in by_spelling.values():
         for one, there in splits.items():
