@@ -143,8 +143,8 @@ def evaluate(
 
 
 def _of_classes(
-    rows: Mapping[str, Tensor], labels: Array, ignore_labels: Sequence[object]
-) -> tuple[Mapping[str, Tensor], Array]:
+    rows: dict[str, Tensor], labels: Array, ignore_labels: Sequence[object]
+) -> tuple[dict[str, Tensor], Array]:
     """Rows and labels without those that have no class."""
     if not ignore_labels:
         return rows, labels
