@@ -13,6 +13,7 @@ from vmf_embeddings.evaluation import report
 from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, RANKINGS, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
 from vmf_embeddings.evaluation.summary.table import own_score, table, write_recipes, write_runs
+from vmf_embeddings.progress import Progress
 from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def summarize(options: SummaryOptions) -> int:
     try:
         if options.out == DEFAULT_OUT:  # not typed: in a received folder it may be a planted link
             refuse_links(".", options.out)
-        runs = find_runs(options)
+        with Progress("Reading the scores of runs"):
+            runs = find_runs(options)
         _refuse_unknown_ranking(runs, options)
     except (OSError, ValueError) as error:
         report.print_message(f"summarize: {error}")

@@ -188,9 +188,10 @@ def name_classes(
         # every n-th: the order of classes is often that of their likeness
         which = which[np.linspace(0, len(which) - 1, MOST_NAMES_BESIDE).astype(int)]
     names = items.names
+    seen = items.marked if len(items.marked) else which
     written = write_names(
         axes, [names[n] for n in which], positions[which],
-        size=9 if len(which) <= 20 else 7.5, others=positions[items.marked],
+        size=9 if len(which) <= 20 else 7.5, others=positions[seen],
         towards=None if towards is None else towards[which],
     )  # fmt: skip
     if not len(items.marked):
