@@ -54,9 +54,9 @@ class CsvTable(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
-        background: Background,
-        max_pixels: int | None,
-        on_error: str,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(

@@ -47,7 +47,7 @@ class Folder(ImageFileDataset):
         self,
         dataset_path: str | Path,
         *,
-        layout: str,
+        layout: str = "auto",
         open_set: bool | None,
         valid_share: float,
         test_share: float,
@@ -55,9 +55,9 @@ class Folder(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
-        background: Background,
-        max_pixels: int | None,
-        on_error: str,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(

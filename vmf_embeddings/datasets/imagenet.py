@@ -45,9 +45,9 @@ class ImageNet(ImageFileDataset):
         mean: Sequence[float],
         std: Sequence[float],
         views: int,
-        background: Background,
-        max_pixels: int | None,
-        on_error: str,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(

@@ -54,9 +54,9 @@ class OpenBenchmark(ImageFileDataset):
         image_size: int,
         augment: str,
         normalisation: str,
-        background: Background,
-        max_pixels: int | None,
-        on_error: str,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
         margin_warmup_epochs: int,
     ) -> None:
         known = normalisation_named(normalisation)
