@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -228,7 +229,8 @@ def _found(
             columns = {name: values[kept] for name, values in columns.items()}
         numbers, names = integer_labels(given)
         meta = None if names is None else {"schema": SCHEMA, "class_names": names}
-        file = EmbeddingFile(embeddings=rows, ids=numbers, meta=meta, **columns)
+        fields: dict[str, Any] = dict(columns)
+        file = EmbeddingFile(embeddings=rows, ids=numbers, meta=meta, **fields)
         check_values(file)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error

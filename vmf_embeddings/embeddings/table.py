@@ -64,8 +64,8 @@ def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted:
     text = _text(path)
     lines = _lines(text, path)
     header = _header(next(lines, (1, []))[1], path)
-    found = {key: _column(header, *how, path=path, what=key) for key, how in wanted.items()}
-    found = {key: column for key, column in found.items() if column is not None}
+    named = {key: _column(header, *how, path=path, what=key) for key, how in wanted.items()}
+    found = {key: column for key, column in named.items() if column is not None}
     others = [name for name in header if name not in found.values()]
     chosen = _embedding_columns(others, embeddings, usual, path)
     places = [header.index(name) for name in chosen]

@@ -148,7 +148,8 @@ def _by_settings(pairs: Sequence[tuple[EvaluatedFile, Scores]]) -> list[Group]:
     groups = []
     for values, own in members.items():
         differing = {k: v for k, v in zip(keys, values, strict=True) if v is not None}
-        groups.append(Group(*zip(*own, strict=True), settings=differing))
+        files, scores = zip(*own, strict=True)
+        groups.append(Group(files, scores, differing))
     return groups
 
 

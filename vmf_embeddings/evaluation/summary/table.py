@@ -70,8 +70,8 @@ def shown_scores(runs: Sequence[Run], rank_by: str | None = None) -> list[Score]
     """The scores that runs of one data set have, the one they are ranked by first."""
     first = own_score(runs, rank_by)
     closed = own_score(runs) in CLOSED_SET_SCORES
-    ordered = (*CLOSED_SET_SCORES, *SCORES) if closed else (*SCORES, *CLOSED_SET_SCORES)
-    ordered = (first, *(score for score in ordered if score is not first))
+    every = [*CLOSED_SET_SCORES, *SCORES] if closed else [*SCORES, *CLOSED_SET_SCORES]
+    ordered = [first, *(score for score in every if score is not first)]
     return [score for score in ordered if any(score.name in run.scores for run in runs)]
 
 
