@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 
 _FLAGS = {"-sc", "--shell-completion"}
-_PATHS_AND_OPTIONS = ("evaluate", "summarize")
+_PATHS_AND_OPTIONS = ("check", "evaluate", "summarize")
 
 
 def answered(arguments: Sequence[str], commands: Sequence[str]) -> bool:
@@ -42,8 +42,9 @@ def answered(arguments: Sequence[str], commands: Sequence[str]) -> bool:
 
 def _options(command: str) -> list[str]:
     """Long options of a command, with their dashes."""
+    from vmf_embeddings.cli.check_arguments import check_parser
     from vmf_embeddings.cli.evaluate_arguments import evaluate_parser
     from vmf_embeddings.cli.summarize_arguments import summarize_parser
 
-    parser = evaluate_parser(command) if command == "evaluate" else summarize_parser(command)
-    return [f"--{name}" for name in parser.options()]
+    parsers = {"check": check_parser, "evaluate": evaluate_parser, "summarize": summarize_parser}
+    return [f"--{name}" for name in parsers[command](command).options()]
