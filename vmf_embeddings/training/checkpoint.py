@@ -53,6 +53,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.validation": "by_class", "dataset.params.valid_share": None},
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
     **{"dataset.params.views": 1, "dataset.params.background": None},
+    **{"dataset.params.layout": "auto"},
     **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
 }
 BACKGROUND = "dataset.params.background"
