@@ -55,7 +55,7 @@ MAY = {
     "library.objective_parts": {"catalogue", "archs", "criteria", "heads", "losses", "methods"},
     "library.trained_inputs": set(),
     "library": set(),
-    "library.evaluate": {"library", "embeddings", "evaluation", "geometry"},
+    "library.evaluate": {"library", "embeddings", "evaluation", "geometry", "metrics"},
     "library.search": {"geometry", "search"},
     "library.train": {"cli", "datasets", "trained"},
     "evaluate": {"cli"},

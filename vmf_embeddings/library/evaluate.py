@@ -82,7 +82,7 @@ def evaluate(
     if is_gallery is not None:
         file = replace(file, is_gallery=as_flags(is_gallery, "is_gallery"))
     if paths is not None:
-        file = replace(file, paths=np.asarray([str(path) for path in paths]))
+        file = replace(file, paths=np.asarray(paths, dtype=np.str_))
     check_ties(ties)
     if isinstance(ignore_labels, str):
         raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
