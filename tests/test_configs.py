@@ -220,6 +220,7 @@ def test_defaults_that_recipes_leave_alone_are_the_published_ones():
     assert nir.flow == flow | {"init": "default"} and nir.flow_objective == "exp"
     assert (nir.w_flow, nir.noise, nir.logmatch, nir.pair_perc) == (1, 0, 1, 1)
     anchor = OmegaConf.load(CONF / "criterion" / "proxy_anchor.yaml").params
-    assert (nir.proxy_lr_factor, anchor.lr_factor, anchor.average) == (4000, 2000, "samples")
+    assert (nir.proxy_lr_factor, nir.flow_lr_factor, anchor.lr_factor) == ("auto",) * 3
+    assert anchor.average == "samples"
     assert (anchor.pos_alpha, anchor.neg_alpha) == (32, 32)
     assert (anchor.pos_delta, anchor.neg_delta) == (0.1, -0.1)

@@ -152,7 +152,18 @@ def test_a_depth_that_does_not_make_three_equal_stages_is_refused(depth):
         build("resnet32", depth=depth)
 
 
+@pytest.mark.parametrize(("init", "gain"), [("torch", 1 / 3), ("kaiming", 2)])
+def test_convolutions_begin_with_the_weights_that_are_asked_for(init, gain):
+    net = build("resnet34_cifar", depth=18, init=init)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.weight.numel() > 50_000:
+            fan_in = layer.weight[0].numel()
+            assert layer.weight.std().item() == pytest.approx((gain / fan_in) ** 0.5, rel=0.02)
+
+
 def test_unknown_depths_and_widths_are_refused():
+    with pytest.raises(ValueError, match=r"init must be one of kaiming, torch, got 'zeros'"):
+        build("resnet34_cifar", init="zeros")
     with pytest.raises(ValueError, match=r"depth must be one of \[18, 34, 50\], got 20"):
         build("resnet34_cifar", depth=20)
     with pytest.raises(ValueError, match=r"width must be at least 1, got 0"):

@@ -7,13 +7,14 @@ import torch
 from tests.datasets.images import draw
 from tests.datasets.test_cifar import write_binary
 from tests.datasets.test_mnist import REAL, write_mnist
+from vmf_embeddings import catalogue
 from vmf_embeddings.datasets.cifar import Cifar10
 from vmf_embeddings.datasets.digits import Digits, DigitsOpen
 from vmf_embeddings.datasets.folder import Folder
 from vmf_embeddings.datasets.long_tailed import LongTailed
 from vmf_embeddings.datasets.long_tailed_sets import (
-    LDAM_MEAN,
-    LDAM_STD,
+    GLMC_CIFAR10,
+    LDAM,
     Cifar10LT,
     Cifar100LT,
     DigitsLT,
@@ -185,6 +186,32 @@ def test_cifar_is_thinned_over_all_of_its_official_training_part(tmp_path):
     )
 
 
+@pytest.mark.parametrize("profile", ["exp", "step", "none"])
+def test_every_class_validates_also_those_that_would_be_trained_on_as_a_whole(tmp_path, profile):
+    write_binary(tmp_path, Cifar10)
+    knobs = {"imbalance_factor": 10, "profile": profile}
+    data = cifar_lt(tmp_path, validation="every_class", **knobs)
+    published = cifar_lt(tmp_path, validation="none", **knobs).split("train").class_counts
+    data.check()
+    train, valid = data.split("train"), data.split("valid")
+    assert (valid.class_counts > 0).all()
+    whole = published == 50
+    assert torch.equal(train.class_counts, published - 2 * whole.long())  # 5% of 50
+    assert (valid.class_counts[whole] == 2).all() and (valid.class_counts[~whole] == 8).all()
+    assert not set(train.positions.tolist()) & set(valid.positions.tolist())
+
+
+def test_a_class_without_validation_images_is_named_in_the_log(tmp_path, caplog):
+    write_binary(tmp_path, Cifar10)
+    cifar_lt(tmp_path, validation="unchosen", imbalance_factor=10).check()
+    assert "1 classes, all of whose images are trained on" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cifar10_lt", "cifar100_lt"])
+def test_cifar_validates_every_class_by_default(name):
+    assert catalogue.option("dataset", name)["params"]["validation"] == "every_class"
+
+
 def test_step_profile_leaves_no_class_of_the_head_to_validate(tmp_path):
     write_binary(tmp_path, Cifar10)
     with pytest.raises(ValueError, match="no images of 5 of 10 classes.*validation=own"):
@@ -198,18 +225,18 @@ def test_step_profile_leaves_no_class_of_the_head_to_validate(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "school", "std"),
+    ("kind", "school", "statistics"),
     [
-        (Cifar10LT, "ldam", LDAM_STD),
-        (Cifar10LT, "glmc", (0.2470, 0.2435, 0.2616)),
-        (Cifar100LT, "ldam", LDAM_STD),
-        (Cifar100LT, "glmc", LDAM_STD),
+        (Cifar10LT, "ldam", LDAM),
+        (Cifar10LT, "glmc", GLMC_CIFAR10),
+        (Cifar100LT, "ldam", LDAM),
+        (Cifar100LT, "glmc", LDAM),
     ],
 )
-def test_images_are_normalised_as_either_school_does(tmp_path, kind, school, std):
+def test_images_are_normalised_as_either_school_does(tmp_path, kind, school, statistics):
     write_binary(tmp_path, kind.source, 100)
     split = cifar_lt(tmp_path, kind, normalisation=school).split("test")
-    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in (LDAM_MEAN, std))
+    mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in statistics)
     expected = (split.raw_images[3] / 255 - mean) / deviation
     torch.testing.assert_close(split[3]["examples"], expected, rtol=1e-6, atol=2e-6)
 
@@ -218,7 +245,7 @@ def test_balms_blackens_a_square_before_normalising(tmp_path):
     write_binary(tmp_path, Cifar10)
     split = cifar_lt(tmp_path, augment="balms", imbalance_factor=1).split("train", augment=True)
     examples = split.batch(torch.arange(60), torch.Generator().manual_seed(0))["examples"]
-    black = -torch.tensor(LDAM_MEAN) / torch.tensor(LDAM_STD)
+    black = -torch.tensor(LDAM[0]) / torch.tensor(LDAM[1])
     hidden = (examples - black.view(1, 3, 1, 1)).abs().amax(1) < 1e-5
     assert (hidden.sum((1, 2)) >= 64).all()  # a corner of the square at least
     assert hidden.float().mean() < 0.6
@@ -303,7 +330,7 @@ def test_tails_without_images_are_refused_with_what_to_type():
     ("change", "said"),
     [
         ({"profile": "exponential"}, "profile is one of exp, step, none"),
-        ({"validation": "test"}, "validation is one of own, unchosen, none"),
+        ({"validation": "test"}, "validation is one of own, every_class, unchosen, none"),
         ({"subset": "first"}, "subset is one of ldam, glmc, seeded"),
         ({"imbalance_factor": 0.01}, "expected imbalance_factor >= 1"),
         ({"views": 0}, "views must be a whole number >= 1"),

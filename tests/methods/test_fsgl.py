@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
@@ -17,6 +18,8 @@ OPTIONS = {
     "adjust_lambda": False,
     "label_weighting": 1.2,
     "contrast_weight": 4.0,
+    "rebalance": "label_weights",
+    "init": "torch",
     "projection_dim": 6,
     "apply_to": ["ce", "ce_cb", "proj"],
     "sam_perturb_loss": "ce",
@@ -210,11 +213,34 @@ def test_both_classifiers_decay_alike():
         {"projection_dim": 0},
         {"apply_to": ["fc"]},
         {"sam_perturb_loss": "none"},
+        {"rebalance": "focal"},
+        {"init": "zeros"},
     ),
 )
 def test_wrong_values_are_refused_by_their_names(wrong):
     with pytest.raises(ValueError, match=f"method.params.{next(iter(wrong))}"):
         FSGL(TinyArch(C, D), **OPTIONS | wrong)
+
+
+def test_balanced_softmax_adds_log_counts_to_the_classifier_that_predicts():
+    plain, balanced = built(strength=0.0), built(strength=0.0, rebalance="balanced_softmax")
+    z, y = normal(7, D), torch.arange(7) % C
+    logits = balanced.fc_cb(z) + COUNTS.double().log()
+    alpha = cumulative_alpha(3, E)
+    expected = alpha * cross_entropy(balanced.fc(z), y) + (1 - alpha) * cross_entropy(logits, y)
+    torch.testing.assert_close(balanced.loss(z, y), expected)
+    torch.testing.assert_close(balanced.logits(z), plain.logits(z))  # without, as always
+    assert balanced.uses_prior and not plain.uses_prior
+
+
+def test_linear_layers_begin_with_the_weights_that_are_asked_for():
+    """Standard deviations (2 / D)^1/2 and (3 D)^-1/2."""
+    wide = {"projection_dim": 400}
+    for init, deviation in (("kaiming", (2 / 400) ** 0.5), ("torch", (3 * 400) ** -0.5)):
+        torch.manual_seed(0)
+        method = FSGL(TinyArch(300, 400), **OPTIONS | wide | {"init": init})
+        for layer in (method.fc, method.fc_cb, method.projection, method.predictor):
+            assert layer.weight.std().item() == pytest.approx(deviation, rel=0.02)
 
 
 def test_counts_of_other_classes_are_refused():

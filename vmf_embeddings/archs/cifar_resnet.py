@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, refuse_other_width
 
+# of convolutions: N(0, 2 / fan_in), or U(-fan_in^-1/2, fan_in^-1/2), smaller by a factor 6^1/2
+INITIAL_WEIGHTS = ("kaiming", "torch")
 DEEP = {18: ("basic", (2, 2, 2, 2)), 34: ("basic", (3, 4, 6, 3)), 50: ("bottleneck", (3, 4, 6, 3))}
 
 
@@ -90,7 +92,12 @@ class _Stages(Arch):
         n_blocks: tuple[int, ...],
         shortcut: Callable[[int, int, int], nn.Module],
         bottleneck: bool,
+        init: str = "kaiming",
     ) -> None:
+        if init not in INITIAL_WEIGHTS:
+            raise ValueError(
+                f"arch.params.init must be one of {', '.join(INITIAL_WEIGHTS)}, got {init!r}."
+            )
         super().__init__(head, normalize=normalize)
         refuse_other_width(head.embedding_dim, widths[-1])
         self.n_features = widths[-1]
@@ -106,7 +113,7 @@ class _Stages(Arch):
                 n_in = width
         self.blocks = nn.Sequential(*blocks)
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
+            if isinstance(layer, nn.Conv2d) and init == "kaiming":
                 nn.init.kaiming_normal_(layer.weight)
 
     def features(self, images: Tensor) -> Tensor:
@@ -165,6 +172,7 @@ class CifarResNet(_Stages):
         init_temp: float,
         kappa_confidence: Confidence,
         depth: int,
+        init: str,
         in_channels: int,
         normalize: bool,
     ) -> None:
@@ -182,4 +190,5 @@ class CifarResNet(_Stages):
             n_blocks=n_blocks,
             shortcut=projected_shortcut,
             bottleneck=bottleneck,
+            init=init,
         )

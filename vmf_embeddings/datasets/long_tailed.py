@@ -20,8 +20,9 @@ from vmf_embeddings.datasets.subset import Subset
 
 log = logging.getLogger(__name__)
 
-VALIDATION = ("own", "unchosen", "none")
-VALID_FRACTION = 0.15  # of the images of a class, for validation=unchosen
+VALIDATION = ("own", "every_class", "unchosen", "none")
+VALID_FRACTION = 0.15  # of the images of a class, for validation=unchosen and every_class
+GIVEN_UP = 0.05  # of the training images of a class without others, for validation=every_class
 
 
 class LongTailed(Dataset):
@@ -33,6 +34,8 @@ class LongTailed(Dataset):
     - `unchosen`: all images that may be trained on are subsampled, as in the published benchmarks,
       and 15% of each class, or as many as there are, are taken from the images that were not
       chosen. Classes whose images are all trained on have no validation images.
+    - `every_class`: as `unchosen`, but a class whose images would all be trained on gives up 5% of
+      them, at least one, so that every class validates.
     - `none`: all images that may be trained on are subsampled, and there is no validation split;
       for mode.select=test, which selects the epoch on the test set as many published codes do.
 
@@ -45,7 +48,7 @@ class LongTailed(Dataset):
         subset: which images are kept: "ldam", "glmc" or "seeded", see `subsampling`.
         subset_seed: for "seeded", >= 0. It differs from the run's seed, so that runs with
             different seeds train on the same images.
-        validation: "own", "unchosen" or "none".
+        validation: "own", "every_class", "unchosen" or "none".
         balanced_test: whether test (and the data set's own validation split) keep equally many
             images of every class: as many as the smallest class has.
         views: augmented versions of each training image, see `Split.with_views`.
@@ -112,21 +115,35 @@ class LongTailed(Dataset):
     def chosen(self) -> list[np.ndarray]:
         """Positions of the training images of each class."""
         members = self.members
-        if self.profile == "none":
+        if self.profile == "none" and self.validation != "every_class":
             return members
         n_max = min(map(len, members)) if self.n_max is None else self.n_max
-        counts = profile_counts(n_max, len(members), self.imbalance_factor, self.profile)
+        counts = self._counts(n_max)
         if counts.min() == 0:
             raise ValueError(
                 f"imbalance_factor={self.imbalance_factor} leaves {(counts == 0).sum()} of "
                 f"{len(counts)} classes of {self.of.name} without training images: the first class "
                 f"has {n_max}; give a dataset.params.imbalance_factor below {n_max}"
             )
-        return [row[:count] for row, count in zip(members, counts.tolist(), strict=True)]
+        return [
+            row[: count - self._given_up(len(row), count)]
+            for row, count in zip(members, counts.tolist(), strict=True)
+        ]
+
+    def _counts(self, n_max: int) -> np.ndarray:
+        if self.profile == "none":
+            return np.array([len(row) for row in self.members])
+        return profile_counts(n_max, len(self.members), self.imbalance_factor, self.profile)
+
+    def _given_up(self, n_images: int, count: int) -> int:
+        """Images that validate instead of being trained on, of a class that would keep `count`."""
+        if self.validation != "every_class" or count < n_images:
+            return 0
+        return min(max(1, round(GIVEN_UP * n_images)), n_images - 1)
 
     @cached_property
     def unchosen(self) -> list[np.ndarray]:
-        """Positions of the validation images of each class, for validation=unchosen."""
+        """Positions of the validation images of each class that are not trained on."""
         return [
             row[len(chosen) : len(chosen) + round(VALID_FRACTION * len(row))]
             for row, chosen in zip(self.members, self.chosen, strict=True)
@@ -140,7 +157,7 @@ class LongTailed(Dataset):
     def _make_split(self, name: str, augment: bool) -> Split:
         if name == "train":
             return _subset(self._source(augment=augment), self.chosen)
-        if name == "valid" and self.validation == "unchosen":
+        if name == "valid" and self.validation in ("unchosen", "every_class"):
             return _subset(self._source(augment=augment), self.unchosen)
         if name == "valid" and self.validation == "none":
             raise ValueError(
@@ -153,12 +170,18 @@ class LongTailed(Dataset):
     def _check_validation_classes(self) -> None:
         """Refuses a validation split without images of more than a tenth of the classes."""
         lacking = sum(len(row) == 0 for row in self.unchosen)
+        if 0 < lacking <= 0.1 * len(self.unchosen):
+            log.warning(
+                "%s: %d classes, all of whose images are trained on, have none to validate on; "
+                "dataset.params.validation=every_class holds some of them out",
+                *(self.name, lacking),
+            )
         if lacking > 0.1 * len(self.unchosen):
             raise ValueError(
                 f"dataset.params.validation=unchosen has no images of {lacking} of "
                 f"{len(self.unchosen)} classes, because all of theirs are trained on; use "
-                "dataset.params.validation=own, or validation=none with mode.select=test as the "
-                "published codes do"
+                "dataset.params.validation=own or every_class, or validation=none with "
+                "mode.select=test as the published codes do"
             )
 
 

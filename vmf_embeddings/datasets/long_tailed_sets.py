@@ -1,6 +1,7 @@
 """Small long-tailed data sets: CIFAR10-LT, CIFAR100-LT, MNIST-LT and long-tailed digits."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from vmf_embeddings.datasets.augment import augmentation_named
 from vmf_embeddings.datasets.cifar import Cifar10, Cifar100
@@ -8,9 +9,13 @@ from vmf_embeddings.datasets.digits import Digits
 from vmf_embeddings.datasets.long_tailed import LongTailed
 from vmf_embeddings.datasets.mnist import MNIST
 
-# means and standard deviations in the code of LDAM and of GLMC; they differ only in CIFAR10's STD
-LDAM_MEAN, LDAM_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-GLMC_CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
+# means and standard deviations in the code of LDAM and of GLMC, digit by digit
+LDAM: Statistics = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+GLMC_CIFAR10: Statistics = (
+    (0.49139968, 0.48215827, 0.44653124),
+    (0.24703233, 0.24348505, 0.26158768),
+)
 NORMALISATIONS = ("ldam", "glmc")
 
 
@@ -32,7 +37,7 @@ class Cifar10LT(LongTailed):
     """
 
     source = Cifar10
-    glmc_std = GLMC_CIFAR10_STD
+    glmc: ClassVar[Statistics] = GLMC_CIFAR10
     config = "cifar10_lt"
 
     def __init__(
@@ -58,7 +63,7 @@ class Cifar10LT(LongTailed):
         data = self.source(dataset_path, download=download, margin_warmup_epochs=0)
         data.config = self.config
         data.augmentation = augmentation_named(augment)
-        data.mean, data.std = LDAM_MEAN, self.glmc_std if normalisation == "glmc" else LDAM_STD
+        data.mean, data.std = self.glmc if normalisation == "glmc" else LDAM
         super().__init__(
             data,
             profile=profile,
@@ -77,7 +82,7 @@ class Cifar100LT(Cifar10LT):
     """CIFAR100 subsampled in the same way."""
 
     source = Cifar100
-    glmc_std = LDAM_STD
+    glmc = LDAM
     config = "cifar100_lt"
 
 

@@ -57,6 +57,9 @@ class Method(nn.Module, ABC):
     """Whether the log line of an epoch always has `Temp` and `Z-Kappa-Mult`, as the code of 2021
     printed them for its five methods."""
 
+    instead_of: ClassVar[dict[str, str]] = {}
+    """Configuration group that the method does not read -> the option to use instead of it."""
+
     teacher_run: str | None = None
 
     def __init__(self, arch: Arch) -> None:

@@ -21,6 +21,8 @@ from vmf_embeddings.methods.mixing import mix_views
 from vmf_embeddings.methods.precision import full_precision
 
 SCALED_INPUTS = ("ce", "ce_cb", "proj")
+REBALANCE = ("label_weights", "balanced_softmax")
+INITIAL_WEIGHTS = ("torch", "kaiming")
 PERTURB_LOSSES = ("ce", "full")
 
 
@@ -94,6 +96,10 @@ class FSGL(Method):
         beta: lambda of the mixtures comes from Beta(beta, beta), > 0.
         adjust_lambda: whether labels of the local mixture use the area of the clipped box.
         label_weighting: u >= 0 of the labels in R, see `label_weights`.
+        rebalance: R is the cross-entropy with weighted labels ("label_weights"), or of the logits
+            plus log class frequencies, with the mixed labels ("balanced_softmax").
+        init: weights of the linear layers, PyTorch's default ("torch") or from N(0, 2 / fan_in)
+            ("kaiming").
         contrast_weight: eta >= 0.
         projection_dim: width of projection and predictor, >= 1.
         apply_to: layers with scaled input features: "ce" (`fc`), "ce_cb" (`fc_cb`), "proj".
@@ -105,8 +111,13 @@ class FSGL(Method):
     """Whether `set_class_counts` must be called: R's labels are weighted by the class sizes."""
     needs_n_epochs: ClassVar[bool] = True
     """Whether `configure` needs the number of epochs: alpha depends on it."""
+    instead_of: ClassVar[dict[str, str]] = {
+        "loss": "method.params.rebalance=balanced_softmax for balanced softmax in the classifier "
+        "that predicts"
+    }
 
     label_weights: Tensor
+    log_frequencies: Tensor | None
 
     def __init__(
         self,
@@ -115,6 +126,8 @@ class FSGL(Method):
         adjust_lambda: bool,
         label_weighting: float,
         contrast_weight: float,
+        rebalance: str,
+        init: str,
         projection_dim: int,
         apply_to: Sequence[str],
         sam_perturb_loss: str,
@@ -130,7 +143,12 @@ class FSGL(Method):
         self.fc_cb = LinearHead(n_classes, dim, bias=True)
         width = int(_above_zero("projection_dim", projection_dim))
         self.projection, self.predictor = nn.Linear(dim, width), nn.Linear(width, width)
+        if _among("init", [init], INITIAL_WEIGHTS)[0] == "kaiming":
+            for layer in (self.fc, self.fc_cb, self.projection, self.predictor):
+                nn.init.kaiming_normal_(layer.weight)
         self.register_buffer("label_weights", torch.ones(n_classes))
+        has_prior = _among("rebalance", [rebalance], REBALANCE)[0] == "balanced_softmax"
+        self.register_buffer("log_frequencies", torch.zeros(n_classes) if has_prior else None)
         self.n_epochs: int | None = None
         self.alpha = 1.0
 
@@ -150,7 +168,10 @@ class FSGL(Method):
                 f"training split has images of {int((class_counts > 0).sum())}; say "
                 "arch.params.n_classes=null, and leave every class at least one image."
             )
-        self.label_weights.copy_(label_weights(class_counts, self.label_weighting))
+        if self.log_frequencies is None:
+            self.label_weights.copy_(label_weights(class_counts, self.label_weighting))
+        else:
+            self.log_frequencies.copy_((class_counts / class_counts.sum()).log())
 
     def begin_epoch(self, epoch: int) -> None:
         """Sets alpha, the weight of `fc`, for this epoch."""
@@ -234,6 +255,8 @@ class FSGL(Method):
         soft = soft.to(embeddings.dtype)
         plain = self.fc(self._scaled("ce", embeddings, soft))
         balanced = self.fc_cb(self._scaled("ce_cb", embeddings, soft))
+        if self.log_frequencies is not None:
+            balanced = balanced + self.log_frequencies.to(balanced)
         re_weighted = cross_entropy(balanced, soft * self.label_weights.to(soft.dtype))
         return self.alpha * cross_entropy(plain, soft) + (1 - self.alpha) * re_weighted
 
@@ -245,6 +268,11 @@ class FSGL(Method):
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C] of the re-weighted classifier on unscaled features."""
         return self.fc_cb(embeddings)
+
+    @property
+    def uses_prior(self) -> bool:
+        """Whether log class frequencies are added to the logits of the second classifier."""
+        return self.log_frequencies is not None
 
     @property
     def geometry(self) -> Euclidean:

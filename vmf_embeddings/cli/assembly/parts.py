@@ -112,9 +112,11 @@ def refuse_unread_groups(cfg: DictConfig) -> None:
     read = groups_read(cfg)
     for groups, reader in USED_BY.items():
         for group in _named(*(g for g in groups if g not in read)):
+            own = checked_option("method", _innermost(cfg.method).params["_target_"]).instead_of
+            instead = f", or {own[group]}" if group in own else ""
             raise Refused(
                 f"method={cfg.method.name} has an objective of its own and reads no {group}: leave "
-                f"{group} out, or use method={reader}, which takes {' and '.join(groups)}"
+                f"{group} out, or use method={reader}, which takes {' and '.join(groups)}{instead}"
             )
 
 
