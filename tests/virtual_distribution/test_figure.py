@@ -26,3 +26,14 @@ def test_bars_are_the_means_of_the_groups(ordered):
     assert len({bars[0].get_facecolor() for bars in top.containers}) == 3
     curve = next(line for line in bottom.lines if len(line.get_xdata()) == 5)
     assert curve.get_ydata().tolist() == [390, 190, 60, 48, 12]  # the most frequent class first
+
+
+def test_series_whose_colours_repeat_differ_in_hatch_and_line():
+    many = [Series(f"_run {n}", torch.full((5,), 10.0 + n)) for n in range(12)]
+    figure = draw("a run", GROUPS, many, ordered=False)
+    top, bottom = figure.axes
+    bars = [(bars[0].get_facecolor(), bars[0].get_hatch()) for bars in top.containers[1:]]
+    lines = [line for line in bottom.lines if len(line.get_xdata()) == 5]
+    assert len(set(bars)) == len({(x.get_color(), x.get_linestyle()) for x in lines}) == 12
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()][1:-1] == [s.label for s in many]

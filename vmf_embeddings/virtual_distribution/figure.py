@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# for every ten series, whose colours repeat
+_HATCHES, _LINES = (None, "//", "xx"), ("-", "--", ":")
 _MOST_MARKERS = 30  # classes; with more of them, markers would overlap
 
 
@@ -39,8 +41,9 @@ def draw(title: str, groups: Groups, series: Sequence[Series], *, ordered: bool)
     colours = (
         _shades(len(series)) if ordered else [COLOURS[i % len(COLOURS)] for i in range(len(series))]
     )
-    _draw_bars(top, groups, series, colours)
-    _draw_classes(bottom, groups, series, colours)
+    repeats = [0 if ordered else i // len(COLOURS) for i in range(len(series))]
+    _draw_bars(top, groups, series, colours, repeats)
+    _draw_classes(bottom, groups, series, colours, repeats)
     bars, names = [*top.containers, *top.lines[:1]], ["training images"]
     names += different_names([each.label for each in series], 60)
     add_legend_below(figure, bars, [*names, str(top.lines[0].get_label())])
@@ -55,7 +58,11 @@ def _shades(n: int) -> list[tuple[float, ...]]:
 
 
 def _draw_bars(
-    axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
+    axes: "Axes",
+    groups: Groups,
+    series: Sequence[Series],
+    colours: Sequence[object],
+    repeats: Sequence[int],
 ) -> None:
     sizes = groups.sizes()
     rows = [(groups.train_counts, "#c3c9cf")]
@@ -64,7 +71,8 @@ def _draw_bars(
     for number, (counts, colour) in enumerate(rows):
         means = list(groups.means(counts).values())
         x = np.arange(len(sizes)) - 0.42 + (number + 0.5) * width
-        bars = axes.bar(x, means, 0.92 * width, color=colour)
+        hatch = _HATCHES[[0, *repeats][number] % len(_HATCHES)]
+        bars = axes.bar(x, means, 0.92 * width, color=colour, hatch=hatch, edgecolor=PAPER)
         labels = [f"{mean:.0f}" if mean >= 9.95 else f"{mean:.1f}" for mean in means]
         texts = axes.bar_label(bars, labels, padding=2, fontsize=8, color=INK)
         for text in texts:  # readable in front of the dashed line
@@ -83,7 +91,11 @@ def _draw_bars(
 
 
 def _draw_classes(
-    axes: "Axes", groups: Groups, series: Sequence[Series], colours: Sequence[object]
+    axes: "Axes",
+    groups: Groups,
+    series: Sequence[Series],
+    colours: Sequence[object],
+    repeats: Sequence[int],
 ) -> None:
     """Curves over all classes, the most frequent first; training images as steps behind them."""
     order = torch.argsort(groups.train_counts, descending=True, stable=True)
@@ -97,10 +109,11 @@ def _draw_classes(
         np.maximum(train, floor), edges, baseline=floor, fill=True, color="#dfe3e7", zorder=0.5
     )
     marker = "o" if len(order) <= _MOST_MARKERS else None
-    for each, colour in zip(series, colours, strict=True):
+    for number, (each, colour) in enumerate(zip(series, colours, strict=True)):
         axes.plot(
-            rank, each.counts[order], color=colour, linewidth=1.8, marker=marker, markersize=4
-        )
+            rank, each.counts[order], color=colour, linewidth=1.8, marker=marker, markersize=4,
+            linestyle=_LINES[repeats[number] % len(_LINES)],
+        )  # fmt: skip
     _draw_uniform(axes, groups)
     _mark_groups(axes, groups)
     axes.set_xlim(0.5, len(order) + 0.5)
