@@ -256,6 +256,9 @@ def test_training_on_a_hostile_image_ends_with_code_2(tmp_path, marker, kind):
     assert not marker.exists()
 
 
+N_ROWS = 40  # at least as many as the file has: rows of one path are not compared
+
+
 def embedding_file(folder, paths, name="toy_test.npz"):
     folder.mkdir(exist_ok=True)
     file = make_file({"name": "cosine"}, open_set=True)
@@ -289,10 +292,11 @@ def received(tmp_path, monkeypatch):
 def test_a_received_file_cannot_have_any_image_drawn(received, evaluate, way):
     secret = received / "private" / "secret.png"
     run = received / "here" / "run"
-    paths = {"absolute": str(secret), "dots": "run/../../private/secret.png", "link": "run/x.png"}
-    embedding_file(run, [paths[way]])
+    names = {"absolute": f"{secret.parent}/", "dots": "run/../../private/", "link": "run/"}
+    embedding_file(run, [f"{names[way]}{row}.png" for row in range(N_ROWS)])
     if way == "link":
-        (run / "x.png").symlink_to(secret)
+        for row in range(N_ROWS):
+            (run / f"{row}.png").symlink_to(secret)
     printed = evaluate(run)
     assert "outside its own folder and the working directory" in printed
     assert f"--images-from {secret.parent}" in printed
@@ -324,13 +328,15 @@ def test_the_folder_of_the_option_must_be_there(capsys):
 @pytest.mark.parametrize("kind", ["eps", "bomb", "pipe"])
 def test_hostile_images_of_a_received_file_are_named_not_drawn(received, evaluate, marker, kind):
     run = received / "run"
-    embedding_file(run, [str(run / "x.jpg")])
-    if kind == "pipe":
-        os.mkfifo(run / "x.jpg")
-    elif kind == "bomb":
-        png(run / "x.jpg", 13_300, 13_300)
-    else:
-        (run / "x.jpg").write_bytes(OTHER_FORMATS["eps"])
+    paths = [run / f"{row}x.jpg" for row in range(N_ROWS)]
+    embedding_file(run, list(map(str, paths)))
+    for path in paths:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "bomb":
+            png(path, 13_300, 13_300, rows=10)
+        else:
+            path.write_bytes(OTHER_FORMATS["eps"])
     printed = evaluate(run)
     assert "No figure of neighbours" in printed
     assert "x.jpg" in printed
