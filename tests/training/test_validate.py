@@ -7,7 +7,7 @@ import torch
 
 from vmf_embeddings.geometry import Cosine, Euclidean, Poincare
 from vmf_embeddings.metrics import retrieval
-from vmf_embeddings.training.validate import recall_at, recall_at_1
+from vmf_embeddings.training.validate import accuracy, recall_at, recall_at_1, top_accuracies
 
 METHOD = SimpleNamespace(geometry=Euclidean())
 
@@ -67,3 +67,15 @@ def test_tied_rows_share_their_ranks_as_in_evaluation(geometry):
         [expected.recall[k] for k in ks], abs=1e-12
     )
     assert bool((expected.rows.recall[1] % 1 > 0).any())
+
+
+def test_top_k_accuracies_are_those_of_a_sorted_list_of_classes():
+    logits = torch.randn(23, 7, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(23) % 7
+    method = SimpleNamespace(predict=lambda rows: rows.softmax(-1))
+    order = logits.argsort(1, descending=True).tolist()
+    ranks = [row.index(label) for row, label in zip(order, labels.tolist(), strict=True)]
+    expected = [sum(rank < k for rank in ranks) / 23 for k in (1, 5, 7)]
+    assert top_accuracies((1, 5, 7), method, logits, labels, 10) == pytest.approx(expected)
+    assert accuracy(method, logits, labels, 10) == pytest.approx(expected[0])
+    assert expected[0] < expected[1] < expected[2] == 1

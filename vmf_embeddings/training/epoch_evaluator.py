@@ -8,12 +8,12 @@ from torch import Tensor
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.embed import embed_split
-from vmf_embeddings.training.validate import accuracy, recall_at
+from vmf_embeddings.training.validate import recall_at, top_accuracies
 
 
 @dataclass(frozen=True)
 class EpochEvaluator:
-    """Computes Recall@k, and accuracy on closed sets, of some splits after each epoch.
+    """Computes Recall@k, and top-1 and top-5 accuracy on closed sets, after each epoch.
 
     Attributes:
         local_batches: this process's part of each split, by the name of the split.
@@ -34,7 +34,7 @@ class EpochEvaluator:
         search: str,
         known: dict[str, Tensor],
     ) -> dict[str, float]:
-        """Recall@k of every split, and accuracy if its classes are those of the method.
+        """Recall@k of every split, and accuracies if its classes are those of the method.
 
         Args:
             method: in its state after the epoch.
@@ -44,7 +44,8 @@ class EpochEvaluator:
             known: split name -> embeddings [N, D] that were already computed.
 
         Returns:
-            Fractions in [0, 1] under keys such as `test/recall@1` and `test/accuracy`.
+            Fractions in [0, 1] under keys such as `test/recall@1`, `test/accuracy` and, with more
+            than 5 classes, `test/top_5_accuracy`.
         """
         found = {}
         for name, batches in self.local_batches.items():
@@ -54,5 +55,7 @@ class EpochEvaluator:
             found |= {f"{name}/recall@{k}": r for k, r in zip(self.ks, recalls, strict=True)}
             if method.has_logits and not self.open_set:
                 labels = split.labels.to(rows.device)
-                found[f"{name}/accuracy"] = accuracy(method, rows, labels, batch_size)
+                names = {1: "accuracy"} | ({5: "top_5_accuracy"} if split.n_classes > 5 else {})
+                tops = top_accuracies((*names,), method, rows, labels, batch_size)
+                found |= {f"{name}/{key}": a for key, a in zip(names.values(), tops, strict=True)}
         return found

@@ -58,11 +58,31 @@ def validation_metric(
 @torch.no_grad()
 def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int) -> float:
     """Fraction of [N, D] embeddings whose most probable class is their label [N]."""
-    correct = [
-        (method.predict(e).argmax(1) == y).sum()
-        for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True)
-    ]
-    return float(torch.stack(correct).sum()) / len(labels)
+    return top_accuracies((1,), method, embeddings, labels, batch_size)[0]
+
+
+def top_accuracies(
+    ks: Sequence[int], method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
+) -> list[float]:
+    """Fractions of [N, D] embeddings with their label [N] among the k most probable classes.
+
+    Args:
+        ks: values of k, from 1 to the number of classes, in ascending order.
+        method: its `predict` gives the probabilities.
+        embeddings: [N, D].
+        labels: classes [N].
+        batch_size: embeddings per call of `predict`.
+    """
+    right = []
+    for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
+        probabilities = method.predict(e)
+        if ks[-1] == 1:
+            ranked = probabilities.argmax(1, keepdim=True)
+        else:
+            ranked = probabilities.topk(ks[-1], 1).indices
+        hits = ranked == y[:, None]
+        right.append(torch.stack([hits[:, :k].any(1).sum() for k in ks]))
+    return (torch.stack(right).sum(0).double() / len(labels)).tolist()
 
 
 def recall_at_1(method: Method, embeddings: Tensor, split: Split, search: str) -> float:
