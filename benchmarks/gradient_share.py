@@ -1,7 +1,7 @@
 """The tables of docs/nir.md: how much of the gradient on the embeddings is the flow's, over time.
 
-python -m benchmarks.gradient_fraction synthetic
-python -m benchmarks.gradient_fraction digits --data FOLDER_OF_MNIST
+python -m benchmarks.gradient_share synthetic
+python -m benchmarks.gradient_share digits --data FOLDER_OF_MNIST
 
 Synthetic: means of classes plus noise through one linear layer, at the published learning rates.
 Digits: images of 0 to 4 through the small net; the other five digits are what Recall@1 is of.
