@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vmf_embeddings.training.older_factors import with_auto
+from vmf_embeddings.methods.older_factors import with_auto
 from vmf_embeddings.training.own_folder import override_for_own_folder
 from vmf_embeddings.training.stored_state import checked, refuse_missing
 from vmf_embeddings.untrusted.files import read_text, replacing
