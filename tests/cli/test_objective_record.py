@@ -19,7 +19,8 @@ OPTIONS = {"criterion": "proxy_anchor", "miner": "none"}
             | {"method.params.flow_objective": "nll", "method.params.flow.cond_mode": "none"},
         ),
         ("experiment=cub200_nir_control", OPTIONS | {
-            "method.params.w_align": 0.0075, "method.params.w_flow": 0.0}),
+            "method.params.w_align": 0.0075, "method.params.w_flow": 0.0,
+            "method.params.flow_lr_factor": 50.0}),
         ("method=dml criterion=margin miner=distance criterion.params.beta=0.6", {
             "criterion": "margin", "miner": "distance", "criterion.params.beta": 0.6}),
         ("method=dml criterion=s2sd", {"criterion": "s2sd", "miner": "none"}),
