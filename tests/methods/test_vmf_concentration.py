@@ -1,6 +1,7 @@
 """Laws of the cost of a class distribution's spread, and of the confidence that bounds it."""
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -89,10 +90,10 @@ def test_auto_reaches_class_weights_and_the_scale_of_images():
         n_classes=400, embedding_dim=16, use_vmf=True, init_temp=-2.773, kappa_confidence="auto"
     )
     method = VMFSoftmax(arch, **OPTIONS)
-    confidence = automatic_confidence(16.0, 400, 16)
+    confidence = automatic_confidence(math.exp(2.773), 400, 16)
     expected = initial_kappa(confidence, 16)
-    rms = method.class_parameters.weight.square().sum(-1).mean().sqrt()
-    assert float(rms.detach()) == pytest.approx(expected, rel=0.05)
+    kappas = method.class_parameters.weight.detach().norm(dim=-1)
+    torch.testing.assert_close(kappas, torch.full_like(kappas, expected))
     images = torch.randn(64, 1, 4, 4)
     method.init_from_data(lambda: [images])
     with torch.no_grad():

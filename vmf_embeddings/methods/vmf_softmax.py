@@ -20,7 +20,7 @@ from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_concentration import start_confidences
 from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
-from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale
+from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
 
 logger = logging.getLogger(__name__)
 
@@ -130,12 +130,25 @@ class VMFSoftmax(Method):
         self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
         spec = arch.class_spec
         self.confidences = start_confidences(spec, image_confidence)
-        std = class_weight_std(self.confidences.classes, spec.embedding_dim, kappa_init)
-        self.class_parameters = ClassParameters(
-            spec, lambda w: nn.init.normal_(w, 0.0, std), has_temperature=True
-        )
+        self.class_parameters = ClassParameters(spec, self._start_classes, has_temperature=True)
         self.kappa_scale: Tensor
         self.register_buffer("kappa_scale", torch.ones(()))
+
+    @torch.no_grad()
+    def _start_classes(self, weights: Tensor) -> None:
+        """Fills class weights [C, D] with kappa times mu, at the start of training.
+
+        A number as confidence: normal coordinates, as in the paper. "auto": directions as of any
+        linear layer of the backbone, all with the same kappa.
+        """
+        spec, confidence = self.arch.class_spec, self.confidences.classes
+        if spec.kappa_confidence != "auto":
+            std = class_weight_std(confidence, spec.embedding_dim, self.kappa_init)
+            nn.init.normal_(weights, 0.0, std)
+            return
+        self.arch.init_class_weights(weights)
+        kappa = initial_kappa(confidence, spec.embedding_dim, self.kappa_init)
+        weights.mul_(kappa / torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
 
     def embed(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> kappa times mu [B, D]."""
