@@ -128,13 +128,19 @@ def _of_embeddings(path: Path) -> "tuple[Inspection, str]":
 
     from vmf_embeddings.datasets.inspection import Inspection
     from vmf_embeddings.embeddings.foreign import read_with_notes
+    from vmf_embeddings.embeddings.values import refuse_missing_names
 
     read = read_with_notes(path)
     rows, ids = np.asarray(read.file.embeddings), np.asarray(read.file.ids)
     found = Inspection(summary=f"{path}: embeddings {list(rows.shape)}")
     names = (read.file.meta or {}).get("class_names")
     labels, counts = np.unique(ids, return_counts=True)
-    shown = [str(names[i]) if names else str(i) for i in labels.tolist()]
+    try:
+        refuse_missing_names(ids, names)
+    except ValueError as error:
+        found.faults.append(str(error))
+    known = dict(enumerate(names or ()))
+    shown = [str(known.get(i, i)) for i in labels.tolist()]
     found.counts["rows"] = dict(zip(shown, counts.tolist(), strict=True))
     found.notes += list(getattr(read, "notes", []))
     single = int((counts == 1).sum())

@@ -79,6 +79,13 @@ def _print(text: str) -> None:
         print(text)
 
 
+def _without_warnings_of_pillow() -> None:
+    """Passes over what Pillow warns of, which names no file; what it cannot read is an error."""
+    import warnings
+
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
 def train(arguments: list[str]) -> int:
     """Runs `train`: every `mode=` of `conf/config.yaml`, extraction and second stages included."""
     if _HELP & set(arguments):
@@ -86,6 +93,7 @@ def train(arguments: list[str]) -> int:
 
         _print(help_text(arguments))
         return 0
+    _without_warnings_of_pillow()
     sys.argv[1:] = arguments  # Hydra reads its arguments from there
     from vmf_embeddings.cli import app
 
@@ -98,6 +106,7 @@ def evaluate(arguments: list[str], prog: str = f"{PROGRAM} evaluate") -> int:
     from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 
     options = parse_evaluate(arguments, prog=prog)
+    _without_warnings_of_pillow()
     from vmf_embeddings.cli.evaluate import evaluate as run
 
     return run(options)
@@ -118,6 +127,7 @@ def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
     from vmf_embeddings.cli.check_arguments import parse_check
 
     options = parse_check(arguments, prog=prog)
+    _without_warnings_of_pillow()
     from vmf_embeddings.cli.check import check as run
 
     return run(options)

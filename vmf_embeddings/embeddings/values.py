@@ -93,3 +93,12 @@ def rows_of_classes(labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
             f"{', …' if len(number) > 8 else ''}"
         )
     return np.array([number[str(label)] for label in labels.tolist()], dtype=np.int64)
+
+
+def refuse_missing_names(ids: np.ndarray, names: Sequence[str] | None) -> None:
+    """Raises ValueError if `names`, of classes 0, 1, …, lacks a class of `ids` [N]."""
+    if names is not None and len(ids) and len(names) <= int(ids.max()):
+        raise ValueError(
+            f"class_names of meta has {len(names)} names, and ids go up to {int(ids.max())}: name "
+            "every class, in the order of their numbers, or leave class_names out"
+        )

@@ -7,6 +7,7 @@ import numpy as np
 
 from vmf_embeddings.embeddings.file import EmbeddingFile, save_embeddings
 from vmf_embeddings.embeddings.labels import integer_labels
+from vmf_embeddings.embeddings.values import refuse_missing_names
 from vmf_embeddings.untrusted.files import replacing
 
 _OF_NPY = {"embeddings", "ids", "temperature", "meta"}
@@ -60,6 +61,7 @@ def _labels_to_write(file: EmbeddingFile, path: Path) -> np.ndarray:
         )
     if names is None:
         return file.ids
+    refuse_missing_names(file.ids, names)
     labels = np.array([str(name) for name in names])[file.ids]
     if integer_labels(labels)[1] != list(map(str, names)):
         raise ValueError(

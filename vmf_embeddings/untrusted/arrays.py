@@ -62,9 +62,9 @@ def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarra
                 members = _members(archive, wanted)
                 _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
                 return {key: _read(archive, one, wanted[key]) for key, one in members.items()}
-        except (ValueError, OSError, EOFError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
-        except (zipfile.BadZipFile, zlib.error, struct.error) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
             raise ValueError(_why_unreadable(stream, error)) from error
 
 
@@ -180,9 +180,9 @@ def npz_keys(path: str | Path) -> list[str]:
         try:
             with zipfile.ZipFile(stream) as archive:
                 return list(_entries(archive))
-        except (ValueError, OSError, EOFError, RuntimeError) as error:
+        except (ValueError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
-        except (zipfile.BadZipFile, struct.error) as error:
+        except (OSError, EOFError, zipfile.BadZipFile, struct.error) as error:
             raise ValueError(_why_unreadable(stream, error)) from error
 
 

@@ -13,12 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from vmf_embeddings.cli.assembly.refused import Refused
 from vmf_embeddings.cli.assembly.targets import checked_option, checked_target
 from vmf_embeddings.untrusted.plain import refuse_interpolations
+from vmf_embeddings.untrusted.text import printable
 
 # what constructors raise for unusable values, or if a library is missing
 VALUE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
     *(RuntimeError, TypeError, ValueError),
 )
+# those of them whose messages come from Python, and name no key
+UNWORDED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
 SPECIAL_KEYS = {"_target_", "_partial_"}
 
 
@@ -55,7 +58,18 @@ def instantiate(group: str, node: DictConfig, *, _partial_: bool = False, **runt
     if _partial_:
         values["_partial_"] = True
     checked_option(group, values["_target_"])
-    return _built(_checked(group, values), runtime)
+    try:
+        return _built(_checked(group, values), runtime)
+    except Refused as error:
+        if isinstance(error.__cause__, UNWORDED):
+            raise Refused(f"{group}.params={_shown(values)} cannot be used: {error}") from error
+        raise
+
+
+def _shown(values: dict[str, Any]) -> str:
+    """Keys and values, shortened."""
+    words = [f"{key}: {str(value)[:40]}" for key, value in values.items() if key != "_target_"]
+    return "{" + printable(", ".join(words)[:200]) + "}"
 
 
 def _plain(group: str, params: DictConfig) -> dict[str, Any]:

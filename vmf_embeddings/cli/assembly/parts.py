@@ -135,10 +135,12 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
     Raises:
         Refused: it is less than that of the training split.
     """
-    n_train = data.split("train").n_classes
-    if arch.class_spec.n_classes is None:
+    n_train, n_classes = data.split("train").n_classes, arch.class_spec.n_classes
+    if n_classes is None:
         arch.class_spec = replace(arch.class_spec, n_classes=n_train)
-    elif arch.class_spec.n_classes < n_train:
+    elif type(n_classes) is not int:  # of a stored configuration; those typed are checked
+        raise Refused(f"arch.params.n_classes expects a whole number or null, got {n_classes!r}")
+    elif n_classes < n_train:
         raise Refused(
             f"arch.params.n_classes={arch.class_spec.n_classes}, but dataset={name} has {n_train} "
             f"training classes; use arch.params.n_classes={n_train}, or null for that of the "

@@ -1,0 +1,59 @@
+"""What the trials of this folder found once, each as a case of its own."""
+
+import io
+import zipfile
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from tests.reliability.test_configurations import composed
+from tests.reliability.test_embedding_files import run_in_process
+from vmf_embeddings.cli import assembly
+from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
+from vmf_embeddings.embeddings.writing import write
+
+SHORT_NAMES = EmbeddingFile(np.eye(3), np.arange(3), meta={"class_names": ["a", "b"]})
+
+
+def test_check_names_class_names_that_lack_a_class(tmp_path):
+    path = tmp_path / "toy_test.npz"
+    save_embeddings(path, SHORT_NAMES)
+    code, output, _ = run_in_process("check", path)
+    assert code == 1
+    assert "class_names of meta has 2 names, and ids go up to 2" in output
+
+
+def test_class_names_that_lack_a_class_cannot_be_written_as_labels(tmp_path):
+    with pytest.raises(ValueError, match="class_names of meta has 2 names, and ids go up to 2"):
+        write(SHORT_NAMES, tmp_path / "rows.npy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_archive_with_impossible_offsets_is_called_damaged(tmp_path):
+    stream = io.BytesIO()
+    np.savez(stream, embeddings=np.eye(3), ids=np.arange(3))
+    data = bytearray(stream.getvalue())
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 16 : end + 20] = (2**31).to_bytes(4, "little")  # where the directory begins
+    path = tmp_path / "toy_test.npz"
+    path.write_bytes(data)
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ValueError, match="toy_test.npz cannot be read .* is damaged"):
+        load_embeddings(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("arch.params.n_classes", "ten", "arch.params.n_classes expects a whole number or null"),
+        ("method.params.extra", 3, r"method.params=\{.*extra: 3.*\} cannot be used: "),
+    ],
+)
+def test_unusable_values_of_a_stored_configuration_are_named_with_their_group(key, value, words):
+    cfg = composed("dataset=digits", "method=normalized_sce", "arch.params.use_vmf=False")
+    OmegaConf.update(cfg, key, value, force_add=True)
+    with assembly.refusals():
+        data = assembly.dataset(cfg)
+    with pytest.raises(assembly.Refused, match=words):
+        assembly.method(cfg, data, pretrained=False)
