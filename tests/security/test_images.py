@@ -4,7 +4,6 @@ import ast
 import dataclasses
 import os
 import resource
-import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from tests.evaluation.runs import make_file
 from tests.security.hostile_images import (
     OTHER_FORMATS,
     fake_program,
+    icon,
     png,
     text_bomb,
 )
@@ -91,12 +91,7 @@ def test_whatever_pillow_opens_is_read_or_left_out_for_a_known_reason():
 @pytest.mark.parametrize("kind", ["ICO", "ICNS"])
 def test_an_icon_cannot_hold_a_bomb(tmp_path, kind):
     bomb = png(tmp_path / "bomb.png", 13_300, 13_300).read_bytes()
-    if kind == "ICO":
-        entry = struct.pack("<4B2H2I", 0, 0, 0, 0, 1, 32, len(bomb), 22)
-        content = b"\0\0\1\0\1\0" + entry + bomb
-    else:
-        block = b"ic10" + struct.pack(">I", len(bomb) + 8) + bomb
-        content = b"icns" + struct.pack(">I", len(block) + 8) + block
+    content = icon(kind, bomb)
     (tmp_path / "icon").write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(Refused, match="13300 x 13300"):

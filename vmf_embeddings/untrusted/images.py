@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.image_formats import not_an_image, readable_formats
+from vmf_embeddings.untrusted.image_inner import TooManyPixels, check_icon, check_inner
 from vmf_embeddings.untrusted.image_values import note_values
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -23,7 +24,7 @@ MOST_PIXELS = 178_956_970  # where Pillow itself gives up: 0.7 GB as RGB
 SMALL = 2**24  # 4096 x 4096 pixels, 64 MB as RGB: always decoded
 PIXELS_PER_BYTE = 200  # beyond SMALL; a JPEG of a single colour has at most 170
 BYTES_PER_PIXEL = 8  # of the largest raw image: four channels of 16 bits
-ICON_SIDE = 4096  # of an image inside an icon; they have at most 1024
+SMALL_JPEG2000 = 2**22  # pixels, which take up to 32 bytes each while they are decoded
 LARGE_AT_ONCE = 2  # images beyond SMALL that the threads of a process hold decoded
 
 # what Pillow's readers raise where a header contradicts itself
@@ -44,21 +45,6 @@ def _renew_locks() -> None:
 
 # a process that is forked while a thread holds a lock would wait for it for ever
 os.register_at_fork(after_in_child=_renew_locks)
-
-
-class TooManyPixels(Refused):
-    """A file states more pixels than are decoded.
-
-    Attributes:
-        n_pixels: that it states.
-    """
-
-    def __init__(self, message: str, n_pixels: int) -> None:
-        super().__init__(message, n_pixels)
-        self.n_pixels = n_pixels
-
-    def __str__(self) -> str:
-        return str(self.args[0])
 
 
 def read_image(path: str | Path, *, most_pixels: int | None = None) -> "Image":
@@ -94,7 +80,8 @@ def decoded_image(path: str | Path, *, most_pixels: int | None = None) -> Iterat
         As `read_image`.
     """
     with opened(path, most_pixels) as image:
-        is_large = image.width * image.height > SMALL
+        small = SMALL_JPEG2000 if image.format == "JPEG2000" else SMALL
+        is_large = image.width * image.height > small
         with _large if is_large else contextlib.nullcontext():
             with _reporting(path), _lifted(most_pixels):
                 image.load()
@@ -117,10 +104,10 @@ def opened(path: str | Path, most_pixels: int | None = None) -> Iterator["Image"
                 n_bytes // BYTES_PER_PIXEL + 1,
             )
         with _reporting(path):
-            _check_icon(stream)
+            check_icon(stream)
             image = _opened(stream, most_pixels)
             check_size(image.size, n_bytes, most_pixels)
-            _check_inner(image, stream)
+            check_inner(image, stream, trusted=most_pixels is not None)
             note_values(image)
         yield image
 
@@ -209,66 +196,6 @@ def _check_stated(message: str, most_pixels: int | None) -> None:
     if found is None or int(found[1]) > limit:
         n_pixels = int(found[1]) if found else limit + 1
         raise TooManyPixels(f"it states {n_pixels} pixels, more than {limit}", n_pixels)
-
-
-def _check_icon(stream: BinaryIO) -> None:
-    """Refuses a Windows icon that holds a large image: Pillow decodes it when it opens the file.
-
-    Raises:
-        TooManyPixels: its inner size.
-    """
-    head = stream.read(6)
-    if head[:4] == b"\0\0\1\0":
-        for _ in range(struct.unpack("<H", head[4:6])[0]):
-            entry = stream.read(16)
-            if len(entry) < 16:
-                break
-            after = stream.tell()
-            stream.seek(struct.unpack("<I", entry[12:])[0])
-            start = stream.read(24)
-            stream.seek(after)
-            if start[:4] == b"\x89PNG" and len(start) == 24:
-                _check_icon_size(*struct.unpack(">II", start[16:24]))
-            elif len(start) == 24:
-                _check_icon_size(*map(abs, struct.unpack("<ii", start[4:12])))
-    stream.seek(0)
-
-
-def _check_icon_size(width: int, height: int) -> None:
-    if max(width, height) > 2 * ICON_SIDE:  # a bitmap states its height twice, for the mask
-        raise TooManyPixels(
-            f"the icon states {width} x {height} pixels, more than {ICON_SIDE} on a side",
-            width * height,
-        )
-
-
-def _check_inner(image: "Image", stream: BinaryIO) -> None:
-    """Refuses large images inside the files of other systems' icons and textures.
-
-    Raises:
-        TooManyPixels: its inner size.
-        Refused: it may hold a JPEG of any size.
-    """
-    if image.format == "ICNS":
-        at = stream.tell()
-        for start, _ in image.icns.dct.values():  # type: ignore[attr-defined]
-            stream.seek(start)
-            head = stream.read(64)
-            if head[:4] == b"\x89PNG":
-                _check_icon_size(*struct.unpack(">II", head[16:24]))
-            size = head.find(b"\xff\x51")  # JPEG 2000: Lsiz, Rsiz, then width and height
-            if 0 <= size <= 48:
-                _check_icon_size(*struct.unpack(">II", head[size + 6 : size + 14]))
-            elif head[4:8] == b"jP  " and (found := head.find(b"ihdr")) >= 0:
-                _check_icon_size(*struct.unpack(">II", head[found + 4 : found + 12]))
-        stream.seek(at)
-    elif image.format == "BLP":
-        at = stream.tell()
-        stream.seek(0)
-        head = stream.read(8)
-        stream.seek(at)
-        if head == b"BLP1\0\0\0\0":
-            raise Refused("textures that hold a JPEG are not read; convert it to PNG")
 
 
 def inside(path: str | Path, folders: Iterable[str | Path]) -> Path | None:
