@@ -1,11 +1,12 @@
 """A value of a key that is text stays what was typed; what can be read in two ways is refused."""
 
+import re
 import shlex
 import subprocess
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from omegaconf import OmegaConf
 
 from vmf_embeddings import typed
@@ -192,3 +193,38 @@ def test_an_argument_that_cannot_be_read_is_explained(argument, words):
     explained = overrides.explain(failure.value, [argument])
     assert all(word in explained for word in words)
     assert "hydra.cc" not in explained
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint", "value"),
+    [
+        ("mode.learning_rate=0,05", r"the number itself type (\S+);", 0.05),
+        ("mode.learning_rate=1,2,3", r"takes one, type (.*)", [1, 2, 3]),
+        ("+mode.x=1,2", r"takes one, type (.*)", [1, 2]),
+    ],
+)
+def test_values_between_commas_are_explained_and_what_is_to_type_is_read(argument, hint, value):
+    register_resolvers()
+    with pytest.raises(ConfigCompositionException) as failure:
+        overrides.composed(overrides.quoted([argument]))
+    explained = overrides.explain(failure.value, [argument])
+    assert "add -m" in explained
+    (typed,) = shlex.split(re.search(hint, explained)[1])
+    key = typed.partition("=")[0].lstrip("+")
+    assert OmegaConf.select(overrides.composed(overrides.quoted([typed])), key) == value
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/../b"])
+def test_names_of_no_folder_are_refused(name):
+    with pytest.raises(Refused, match="expected a name for the run's folder"):
+        overrides.refuse_before_composing(overrides.quoted([f"name={name}"]))
+
+
+def test_a_key_that_some_jobs_of_a_sweep_lack_is_named_with_the_options_that_lack_it():
+    register_resolvers()
+    sweep = ["-m", "dataset=digits", "method=nir,fsgl,dive", "sampler.n_episodes=2"]
+    with pytest.raises(HydraException) as failure:
+        overrides.composed(["dataset=digits", "method=fsgl", "sampler.n_episodes=2"])
+    said = overrides.explain(failure.value, sweep)
+    assert said.startswith("sampler.n_episodes is not in the configuration of every job")
+    assert "(not in that of method=fsgl):" in said

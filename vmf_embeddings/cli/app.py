@@ -14,9 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import composition, failures, overrides
+from vmf_embeddings.cli import composition, failed_jobs, failures, overrides
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
-from vmf_embeddings.cli.failed_jobs import FailedJob, table
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.text import printable
 
@@ -148,10 +147,9 @@ def run(cfg: DictConfig) -> float | None:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep continue
             print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
-            every = list(hydra_cfg.overrides.task)
-            own = [one for one in every if one not in sys.argv]
-            job = FailedJob(int(hydra_cfg.job.num), own or every, _lines(_first_line(error)))
-            _failed.append(job)
+            given, number = list(hydra_cfg.overrides.task), int(hydra_cfg.job.num)
+            said = _lines(_first_line(error))
+            failed_jobs.record(failed_jobs.FailedJob(number, given, said))
             raise
         sys.exit(report(error))
 
@@ -171,21 +169,30 @@ def main() -> None:
         sys.argv[1:] = overrides.quoted(sys.argv[1:])
         overrides.refuse_before_composing(sys.argv[1:])
         composition.install()
-        run()
+        _run_every_job()
     except KeyboardInterrupt:
         print(
             "interrupted; the same command resumes after the last finished epoch", file=sys.stderr
         )
         sys.exit(130)
     except Exception as error:
-        code = report(error)
-        if _failed:
-            print(table(_failed), file=sys.stderr)
-        sys.exit(1 if _failed else code)
+        sys.exit(report(error))
 
 
-# of this process's sweep: a job hands Hydra one exception, and Hydra raises the first of all jobs
-_failed: list[FailedJob] = []
+def _run_every_job() -> None:
+    """Runs the command's job, or every job of its sweep; exits with 1 if one of these failed."""
+    with failed_jobs.recorded() as file:
+        try:
+            run()
+        except Exception as error:  # of all failed jobs, Hydra raises the first one's
+            jobs = failed_jobs.read(file, shared=sys.argv)
+            if not jobs:
+                raise
+            report(error)
+            print(failed_jobs.table(jobs), file=sys.stderr)
+            sys.exit(1)
+
+
 FULL_TRACE = "HYDRA_FULL_ERROR"
 WANTS_TRACE = "VMF_FULL_ERROR"
 

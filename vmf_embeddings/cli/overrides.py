@@ -65,7 +65,7 @@ def refuse_before_composing(arguments: list[str]) -> None:
         if key.startswith("~") and not key.startswith("~hydra"):
             raise Refused(f"{argument}: nothing can be taken away here; give {key[1:]} a value")
         text = text_of(argument)
-        if key == "name" and text in ("", "None", "."):
+        if key == "name" and text is not None and text.strip() in ("", "None", "."):
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
         if key == "name" and text is not None and ".." in text.split("/"):
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
@@ -186,19 +186,24 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return f"{group} has no option {option!r}{guess} It has: {', '.join(options)}."
     if isinstance(error, OverrideParseException):
         return _explain_unreadable(error.override)
+    several = re.search(r"Ambiguous value for argument '(.*)'", str(error))
+    if several is not None:
+        return _explain_several(several.group(1))
     twice = re.search(r"Multiple values for (\S+)\.", str(error))
     if twice is not None:
         return f"{twice.group(1)} has one option: type {twice.group(1)}=… once, and without +"
-    unknown = re.search(r"Could not override '([^']+)'", str(error))
-    if unknown is None:
-        unknown = re.search(r"Key '([^']+)' is not in struct", str(error))
-    if unknown is None:
-        return str(error)
-    key = unknown.group(1)
+    unknown = re.search(r"Could not override '([^']+)'|Key '([^']+)' is not in struct", str(error))
+    return str(error) if unknown is None else _explain_unknown(unknown[1] or unknown[2], arguments)
+
+
+def _explain_unknown(key: str, arguments: list[str]) -> str:
+    """The error message for a key that a configuration lacks."""
     defaults = _defaults(_valid_groups(arguments))
     known = [*_keys(defaults), *GROUPS]
     if key.split(".")[0] == "hydra":
         known = _keys(defaults.hydra, "hydra.")
+    if key in known:
+        return _explain_missing_in_a_job(key, arguments)
     return (
         f"there is no {key!r} in this configuration{_did_you_mean(key, known)} "
         "--help lists the groups, --cfg job every key."
@@ -218,6 +223,35 @@ def _explain_unreadable(override: str) -> str:
     return (
         f"{override}: the value is no number, list or word. If it is a text, type "
         f"{typed.quoted_override(key, value)}"
+    )
+
+
+def _explain_missing_in_a_job(key: str, arguments: list[str]) -> str:
+    """The error message for a key that some jobs of a sweep have and others lack."""
+    without = []
+    for group, options in ((k, parts(v)) for k, _, v in (a.partition("=") for a in arguments)):
+        if not _is_group(group) or len(options) < 2:
+            continue
+        others = [a for a in _valid_groups(arguments) if not a.startswith(f"{group}=")]
+        for option in _valid_groups([f"{group}={one.strip()}" for one in options]):
+            if key not in _keys(_defaults([*others, option])):
+                without.append(option)
+    named = f" (not in that of {', '.join(without)})" if without else ""
+    return (
+        f"{key} is not in the configuration of every job of this sweep{named}: leave it out, or "
+        "give the jobs that have it a command of their own"
+    )
+
+
+def _explain_several(override: str) -> str:
+    """The error message for values between commas where one is expected and no sweep was asked."""
+    key, _, value = override.partition("=")
+    decimals = re.fullmatch(r"(-?\d+),(\d+)", value)
+    point = f"; for the number itself type {key}={decimals[1]}.{decimals[2]}" if decimals else ""
+    listed = typed.given([f"{key}=[{value}]"])
+    return (
+        f"{override}: add -m to try the values one after the other{point}; for a list, where the "
+        f"key takes one, type {listed}"
     )
 
 
