@@ -81,12 +81,13 @@ def test_every_fault_is_found_at_once(tmp_path):
     (tmp_path / "empty.png").touch()
     said = found(table, "--open-set=false", code=1, cwd=tmp_path)
     assert {os.path.basename(path) for path in said["broken"]} == {
-        "cut.jpg", "empty.png", "b", "gone.png",
+        "cut.jpg", "empty.png", "b",
     }  # fmt: skip
     faults = "\n".join(said["faults"])
     assert "train and test share 1 image" in faults
     assert "copies in two splits, such as" in faults and "copy.png" in faults
-    assert "1 test images belong to classes that train lacks: c" in faults
+    assert "1 test image of classes that train lacks: c" in faults
+    assert "1 of 3 valid images does not exist; the first is" in faults and "gone.png" in faults
 
 
 def test_two_labels_are_found_where_no_split_is_shared(tmp_path):
@@ -99,7 +100,7 @@ def test_copies_are_noted_in_one_split_and_a_fault_in_two(tmp_path, split, code)
     table = table_of(tmp_path, [("a", "copy.png", split)])
     (tmp_path / "copy.png").write_bytes((tmp_path / "a" / "0.png").read_bytes())
     said = found(table, code=code, cwd=tmp_path)
-    assert "have copies in" in "".join(said["notes"] if code == 0 else said["faults"])
+    assert "1 image has copies in" in "".join(said["notes"] if code == 0 else said["faults"])
 
 
 def test_classes_with_one_image_and_files_passed_over_are_noted(tmp_path):
@@ -107,7 +108,7 @@ def test_classes_with_one_image_and_files_passed_over_are_noted(tmp_path):
     draw(root / "Train" / "lonely" / "0.png", seed=707)
     (root / "Train" / "a" / "notes.txt").write_text("")
     said = found(root, code=0, cwd=tmp_path)
-    assert "1 train classes have a single image: lonely" in said["notes"]
+    assert "1 train class has a single image: lonely" in said["notes"]
     assert any("1 .txt" in note for note in said["notes"])
 
 

@@ -38,7 +38,7 @@ def dataset_node(path):
     return node
 
 
-ADDED_LATER = {"background", "max_pixels", "on_error", "layout"}
+ADDED_LATER = {"background", "max_pixels", "on_error", "check", "layout"}
 
 
 def test_all_groups_are_there():

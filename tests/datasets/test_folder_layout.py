@@ -123,9 +123,9 @@ def test_what_is_passed_over_is_counted_and_named(tmp_path):
     said = "; ".join(found.passed_over.sentences)
     assert "6 files passed over, no images by their names: 4 .heic" in said
     assert "1 .txt" in said and "1 .DS_Store" in said
-    assert "1 images outside class folders passed over: loose.png" in said
+    assert "1 image outside class folders passed over: loose.png" in said
     assert "2 class folders without an image: c, empty" in said
-    assert "1 links to folders not followed: b/link" in said
+    assert "1 link to folders not followed: b/link" in said
 
 
 def test_a_test_folder_without_classes_is_said_to_be_unused(tmp_path):

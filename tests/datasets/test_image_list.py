@@ -120,10 +120,10 @@ def test_missing_and_empty_images_are_named_before_training(tmp_path):
     write_lists(tmp_path, tmp_path)
     first = tmp_path / "images" / "kind, no. 3" / "1.jpg"
     first.write_bytes(b"")
-    with pytest.raises(ValueError, match=f"1 train images are empty; the first is {first}"):
+    with pytest.raises(ValueError, match=f"empty: 1 train image, the first is {first}"):
         cub(tmp_path).check()
     first.unlink()
-    with pytest.raises(FileNotFoundError, match=f"1 of 36 train images do not exist.*{first}"):
+    with pytest.raises(FileNotFoundError, match=f"1 of 36 train images does not exist.*{first}"):
         cub(tmp_path).check()
 
 

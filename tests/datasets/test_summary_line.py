@@ -25,7 +25,7 @@ def test_split_folders_are_named_as_they_are_called(tmp_path, caplog):
     assert "train 8 images of 2 classes (folder Train), " in said
     assert "valid 2 images of 2 classes (held out of train), " in said
     assert "test 10 images of 2 classes (folder Testing); classification" in said
-    assert "1 files passed over, no images by their names: 1 .txt" in said
+    assert "1 file passed over, no images by their names: 1 .txt" in said
 
 
 def test_class_folders_alone_are_said_to_be_split_here(tmp_path, caplog):

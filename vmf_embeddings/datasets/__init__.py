@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.csv_table import CsvTable
     from vmf_embeddings.datasets.digits import Digits, DigitsOpen
     from vmf_embeddings.datasets.folder import Folder
-    from vmf_embeddings.datasets.image_files import ImageFileDataset, ImageFileSplit
+    from vmf_embeddings.datasets.image_file_split import ImageFileSplit
+    from vmf_embeddings.datasets.image_files import ImageFileDataset
     from vmf_embeddings.datasets.image_list import (
         Cars196,
         Cub200,
@@ -95,7 +96,8 @@ __getattr__, __dir__ = lazy_exports(
         "csv_table": ("CsvTable",),
         "digits": ("Digits", "DigitsOpen"),
         "folder": ("Folder",),
-        "image_files": ("ImageFileDataset", "ImageFileSplit"),
+        "image_file_split": ("ImageFileSplit",),
+        "image_files": ("ImageFileDataset",),
         "image_list": ("Cars196", "Cub200", "ImageList", "StanfordOnlineProducts"),
         "image_transform": ("ImageTransform",),
         "imagenet": ("ImageNet",),

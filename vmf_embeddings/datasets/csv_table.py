@@ -38,6 +38,7 @@ class CsvTable(ImageFileDataset):
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
+        check: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -57,6 +58,7 @@ class CsvTable(ImageFileDataset):
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
+        check: str = "cheap",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -68,6 +70,7 @@ class CsvTable(ImageFileDataset):
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,
+            check=check,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         check_fraction("valid_share", valid_share)

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.image_formats import is_picture
 from vmf_embeddings.untrusted.text import printable
 
@@ -46,12 +47,12 @@ class PassedOver:
         """Sentences about what nobody misses: files that are no images, and unlabelled images."""
         said = []
         if self.by_ending:
-            n_files = sum(self.by_ending.values())
-            said.append(f"{n_files} files passed over, no images by their names: {self._endings()}")
+            n_files = counted(sum(self.by_ending.values()), "file")
+            said.append(f"{n_files} passed over, no images by their names: {self._endings()}")
         for folder, n_images in self.unlabelled.items():
             said.append(
-                f"{printable(folder)} holds {n_images} images without class folders: they have no "
-                "labels and are not used"
+                f"{printable(folder)} holds {counted(n_images, 'image')} without class folders: "
+                "without labels they are not used"
             )
         return said
 
@@ -59,11 +60,11 @@ class PassedOver:
     def lost(self) -> list[str]:
         """Sentences about what was probably meant to be used."""
         return [
-            f"{len(found)} {what}: {_some(sorted(found))}"
-            for what, found in (
-                ("images outside class folders passed over", self.loose),
-                ("class folders without an image", self.empty),
-                ("links to folders not followed", self.linked),
+            f"{counted(len(found), noun)} {what}: {_some(sorted(found))}"
+            for noun, what, found in (
+                ("image", "outside class folders passed over", self.loose),
+                ("class folder", "without an image", self.empty),
+                ("link", "to folders not followed", self.linked),
             )
             if found
         ]

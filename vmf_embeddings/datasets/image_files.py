@@ -1,18 +1,19 @@
-"""Splits of image files, and the base class of data sets that find such files."""
+"""Base class of data sets of image files."""
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
+from vmf_embeddings.datasets.contents import Contents, copies, decoded_contents
+from vmf_embeddings.datasets.doubts import doubts
 from vmf_embeddings.datasets.header_check import check_headers
+from vmf_embeddings.datasets.image_file_split import ImageFileSplit
 from vmf_embeddings.datasets.image_reading import (
     Background,
     ImageReader,
@@ -22,61 +23,14 @@ from vmf_embeddings.datasets.image_reading import (
 )
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.leakage import refuse_shared_images
+from vmf_embeddings.datasets.missing_files import refuse_missing, refuse_unreadable
 from vmf_embeddings.datasets.normalisation import check_normalisation
-from vmf_embeddings.datasets.rows import MISSING, NO_FILE, Rows
+from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.summary_line import summary_line
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
-from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
-
-
-class ImageFileSplit(Split):
-    """Image files, decoded with Pillow whenever they are accessed."""
-
-    def __init__(
-        self,
-        labels: Tensor,
-        *,
-        paths: Sequence[str],
-        transform: Callable[[Any], Tensor],
-        identity: str,
-        n_classes: int,
-        open_set: bool,
-        original_labels: Tensor,
-        class_names: Sequence[str] | None = None,
-        is_query: Tensor | None = None,
-        is_gallery: Tensor | None = None,
-        reader: ImageReader | None = None,
-    ) -> None:
-        super().__init__(
-            labels,
-            identity=identity,
-            n_classes=n_classes,
-            open_set=open_set,
-            original_labels=original_labels,
-            class_names=class_names,
-            paths=paths,
-            is_query=is_query,
-            is_gallery=is_gallery,
-        )
-        self.transform = transform
-        self.reader = reader or ImageReader(WHITE)
-
-    def example(self, index: int) -> Tensor:
-        """One image, float32 [3, H, W], or several views of it, [views, 3, H, W]; decoded once.
-
-        Raises:
-            Refused: naming the file, where it cannot be decoded or resized.
-        """
-        path = self.paths[index]
-        with self.reader.image(path) as image:
-            try:
-                views = [self.transform(image) for _ in range(self.views)]
-            except Refused as error:
-                raise Refused(f"{path}: {error}") from error
-        return views[0] if self.views == 1 else torch.stack(views)
 
 
 class ImageFileDataset(Dataset):
@@ -96,12 +50,10 @@ class ImageFileDataset(Dataset):
         max_pixels: of one image; a number replaces the limits of `untrusted.images.read_image`.
         on_error: what is done with images that cannot be decoded: "refuse", or "skip": all images
             are decoded once, before work starts, and those are named and left out of their split.
-
-    Attributes:
-        shared_hint: end of the message about an image in two splits.
+        check: how closely files are looked at before work starts: "cheap" reads their headers,
+            "full" decodes all, refuses what cannot be read, and names copies in two splits or under
+            two labels.
     """
-
-    shared_hint = ""
 
     def __init__(
         self,
@@ -116,6 +68,7 @@ class ImageFileDataset(Dataset):
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
+        check: str = "cheap",
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
         if image_size < 1:
@@ -132,9 +85,10 @@ class ImageFileDataset(Dataset):
         self.mean = mean
         self.std = std
         self.bgr = bgr
-        check_reading(max_pixels, on_error)
+        check_reading(max_pixels, on_error, check)
         self.reader = ImageReader(background_colour(background), max_pixels)
         self.skips = on_error == "skip"
+        self.is_checked_fully = check == "full"
         self.image_shape = (3, image_size, image_size)
 
     @property
@@ -173,6 +127,11 @@ class ImageFileDataset(Dataset):
         return []
 
     @property
+    def shared_hint(self) -> str:
+        """End of the message about an image in valid and another split."""
+        return ""
+
+    @property
     def summary(self) -> str:
         """What was found and taken for what, in one line."""
         return summary_line(
@@ -202,65 +161,79 @@ class ImageFileDataset(Dataset):
         links = refuse_shared_images(
             parts,
             str(self.dataset_path),
-            lambda label: self._class_name(label) or str(label),
+            self.name_of,
             self.shared_hint,
         )
         if links is not None:
             log.warning(links)
         self.check_parts(parts)
-        if not self.skips:
-            return parts
-        log.info("Decoding all images once, for dataset.params.on_error=skip")
-        return {name: self._without_unreadable(name, part) for name, part in parts.items()}
+        return self._without_unreadable(parts) if self.skips else parts
 
-    def _without_unreadable(self, name: str, rows: Rows) -> Rows:
-        """The rows of a split whose images can be decoded; the others are named in the log.
+    @cached_property
+    def contents(self) -> Contents:
+        """What decoding all files once shows."""
+        return decoded_contents(self.parts, self.reader)
+
+    def _without_unreadable(self, parts: dict[str, Rows]) -> dict[str, Rows]:
+        """Rows whose images can be decoded; the others are named in the log.
 
         Raises:
-            Refused: none can be decoded.
+            Refused: a split has none.
         """
-        faults = self.reader.faults(rows.paths)
-        if not faults:
-            return rows
-        log.warning(name_skipped(faults, len(rows.files), name))
-        if len(faults) == len(rows.files):
-            raise Refused(f"no {name} image can be read: {next(iter(faults.values()))}")
-        readable = np.ones(len(rows.files), dtype=bool)
-        readable[list(faults)] = False
-        return rows.chosen(readable)
+        log.info("Decoding all images once, for dataset.params.on_error=skip")
+        faults, kept = self.contents.faults, {}
+        for name, rows in parts.items():
+            readable = np.array([path not in faults for path in rows.paths])
+            found = [faults[path] for path in rows.paths if path in faults]
+            if found:
+                log.warning(name_skipped(found, len(rows.files), name))
+            if not readable.any():
+                raise Refused(f"no {name} image can be read: {found[0]}")
+            kept[name] = rows.chosen(readable) if found else rows
+        return kept
 
     def check(self) -> None:
         """Reads the lists, and the headers of all files: that they exist and are whole images.
 
         Raises:
             FileNotFoundError: naming the first missing image and the number of missing ones.
-            ValueError: a list is malformed, or a file is empty, truncated, no image, or too large.
+            ValueError: a list is malformed, or a file is empty, truncated, no image, or too large;
+                with `check="full"`, it cannot be decoded.
         """
         for name, rows in self.rows.items():
             self._labels(name)
-            self._check_files(name, rows)
+            refuse_missing(name, rows)
         log.info(self.summary)
-        for sentence in self.lost:
+        for sentence in [*self.lost, *doubts(self.classes_of_splits, open_set=self.open_set)]:
             log.warning("%s: %s", self.dataset_path, sentence)
-        check_headers({name: rows.paths for name, rows in self.rows.items()}, self.reader)
+        paths = {name: rows.paths for name, rows in self.rows.items()}
+        check_headers(paths, self.reader, self.image_transform)
+        if self.is_checked_fully:
+            self._check_fully()
 
-    def _check_files(self, name: str, rows: Rows) -> None:
-        sizes, paths = rows.states.sizes, rows.paths
-        missing = np.flatnonzero(sizes == MISSING)
-        if len(missing):
-            first = paths[missing[0]]
-            slashes = " and are written with /, not \\" if "\\" in first else ""
-            raise FileNotFoundError(
-                f"{len(missing)} of {len(paths)} {name} images do not exist; the first is "
-                f"{first}. Paths start from {rows.root}{slashes}; say where the data lie "
-                "with dataset.params.dataset_path=PATH"
-            )
-        for size, fault in ((0, "empty"), (NO_FILE, "folders, pipes or devices")):
-            found = np.flatnonzero(sizes == size)
-            if len(found):
-                raise ValueError(
-                    f"{len(found)} {name} images are {fault}; the first is {paths[found[0]]}"
-                )
+    def _check_fully(self) -> None:
+        """Refuses what cannot be decoded, and warns of copies.
+
+        Raises:
+            Refused: naming the first such image and their number.
+        """
+        log.info("Decoding all images once, for dataset.params.check=full")
+        for name, rows in self.rows.items():
+            refuse_unreadable(name, rows, self.contents.faults)
+        for sentence in copies(self.rows, self.contents.digests).harmful(self.name_of):
+            log.warning("%s: %s", self.dataset_path, sentence)
+
+    @property
+    def classes_of_splits(self) -> dict[str, list[str]]:
+        """Split -> names of its classes, or their numbers as text."""
+        return {
+            split: [self.name_of(label) for label in np.unique(rows.labels).tolist()]
+            for split, rows in self.rows.items()
+        }
+
+    def name_of(self, label: int) -> str:
+        """Name of an original label, or the label as text."""
+        return str(self._class_name(label) or label)
 
     def _rows_of(self, name: str) -> Rows:
         if name not in self.rows:
@@ -283,7 +256,7 @@ class ImageFileDataset(Dataset):
             first = int(labels[unknown][0])
             raise ValueError(
                 f"{unknown.sum()} {name} images belong to classes that train lacks, the first to "
-                f"{self._class_name(first) or first}: not a closed set. For retrieval over new "
+                f"{self.name_of(first)}: not a closed set. For retrieval over new "
                 "classes use dataset.params.open_set=true; otherwise remove those images"
             )
         return classes, np.searchsorted(classes, labels)

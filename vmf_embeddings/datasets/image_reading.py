@@ -1,6 +1,7 @@
 """How the files of a data set become RGB images, and which of them cannot be read."""
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections import Counter
@@ -22,7 +23,9 @@ log = logging.getLogger(__name__)
 
 Background = str | Sequence[int] | None
 ON_ERROR = ("refuse", "skip")
+CHECKS = ("cheap", "full")
 N_THREADS = min(8, os.cpu_count() or 1)
+_MEND = "; mend or remove it"
 _NAMED = 5  # files in a message; of the others the number
 
 
@@ -95,40 +98,40 @@ class ImageReader:
             except (OSError, ValueError) as error:
                 what = error if str(path) in str(error) else f"cannot decode {path}: {error}"
                 raise Refused(
-                    f"{what}; mend or remove it, and its row in the list, or leave out all that "
+                    f"{what}{_MEND}, and its row in the list, or leave out all that "
                     "cannot be read with dataset.params.on_error=skip"
                 ) from error
             yield image
 
-    def faults(self, paths: Sequence[str]) -> dict[int, str]:
-        """Decodes files in threads: why those that cannot be read cannot, by their positions.
+    def decoded(self, paths: Sequence[str]) -> list[bytes | str]:
+        """Decodes files in threads: for each a hash of its pixels, or why it cannot be read.
 
         Args:
-            paths: N; files that do not exist are passed over.
+            paths: N.
         """
-        found: dict[int, str] = {}
-        done, threshold = 0, 10_000
-        numbered = iter(enumerate(paths))
+        found: list[bytes | str] = []
+        threshold, numbered = 10_000, iter(paths)
         with ThreadPoolExecutor(N_THREADS) as pool:
             while part := list(islice(numbered, 512)):
-                for position, fault in pool.map(self._fault, part):
-                    if fault is not None:
-                        found[position] = fault
-                done += len(part)
-                if done >= threshold:
-                    log.info("Decoded %d of %d images", done, len(paths))
+                found += pool.map(self._digest, part)
+                if len(found) >= threshold:
+                    log.info("Decoded %d of %d images", len(found), len(paths))
                     threshold += 10_000
         return found
 
-    def _fault(self, numbered: tuple[int, str]) -> tuple[int, str | None]:
-        position, path = numbered
-        if not os.path.exists(path):  # a wrong path rather than a broken file
-            return position, None
+    def _digest(self, path: str) -> bytes | str:
         try:
-            with self.image(path):
-                return position, None
+            with self.image(path) as image:
+                digest = hashlib.blake2b(f"{image.size}".encode(), digest_size=16)
+                digest.update(image.tobytes())
+                return digest.digest()
         except Refused as error:
-            return position, str(error).split("; mend or remove it")[0]
+            return reason(error)
+
+
+def reason(error: Refused) -> str:
+    """Why an image cannot be read, without what to do about it, which is said once for all."""
+    return str(error).split(_MEND)[0]
 
 
 def pixels_hint(n_pixels: int) -> str:
@@ -136,8 +139,8 @@ def pixels_hint(n_pixels: int) -> str:
     return f"if you trust it, add dataset.params.max_pixels={n_pixels}; or shrink or remove it"
 
 
-def check_reading(max_pixels: Any, on_error: Any) -> None:
-    """Refuses values of `dataset.params.max_pixels` and `on_error` that mean nothing.
+def check_reading(max_pixels: Any, on_error: Any, check: Any) -> None:
+    """Refuses values of `dataset.params.max_pixels`, `on_error` and `check` that mean nothing.
 
     Raises:
         ValueError: naming the key and its values.
@@ -146,10 +149,11 @@ def check_reading(max_pixels: Any, on_error: Any) -> None:
         raise ValueError(
             f"dataset.params.max_pixels must be a whole number >= 1, or null; got {max_pixels!r}"
         )
-    if on_error not in ON_ERROR:
-        raise ValueError(
-            f"dataset.params.on_error must be one of {', '.join(ON_ERROR)}, got {on_error!r}"
-        )
+    for key, value, known in (("on_error", on_error, ON_ERROR), ("check", check, CHECKS)):
+        if value not in known:
+            raise ValueError(
+                f"dataset.params.{key} must be one of {', '.join(known)}, got {value!r}"
+            )
 
 
 def describe_reading(headers: Sequence[ImageHeader], background: Colour | None) -> list[str]:
@@ -185,9 +189,9 @@ def describe_reading(headers: Sequence[ImageHeader], background: Colour | None) 
     return lines
 
 
-def name_skipped(faults: dict[int, str], n_images: int, split: str) -> str:
+def name_skipped(faults: Sequence[str], n_images: int, split: str) -> str:
     """The line for the log about the images of a split that are left out."""
-    shown = "; ".join(list(faults.values())[:_NAMED])
+    shown = "; ".join(faults[:_NAMED])
     more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
     return (
         f"{len(faults)} of {n_images} {split} images cannot be read and are left out "

@@ -135,12 +135,21 @@ class ImageTransform:
         width, height = self._size_before_crop(*image.size)
         if (width, height) == image.size:
             return image
-        if width * height > MOST_PIXELS:
-            raise Refused(
-                f"an image of {image.size[0]} x {image.size[1]} pixels would be resized to {width} "
-                f"x {height}, more than {MOST_PIXELS}; crop it first"
-            )
+        self.refuse_narrow(*image.size)
         return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+
+    def refuse_narrow(self, width: int, height: int) -> None:
+        """Refuses an image so narrow that it would be resized to more than `MOST_PIXELS` pixels.
+
+        Raises:
+            Refused: stating both sizes.
+        """
+        columns, rows = self._size_before_crop(width, height)
+        if columns * rows > MOST_PIXELS:
+            raise Refused(
+                f"an image of {width} x {height} pixels would be resized to {columns} x {rows}, "
+                f"more than {MOST_PIXELS}; crop it first"
+            )
 
     def _size_before_crop(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) that an image of such a size is resized to."""

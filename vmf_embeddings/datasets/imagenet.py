@@ -30,6 +30,7 @@ class ImageNet(ImageFileDataset):
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
+        check: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -48,6 +49,7 @@ class ImageNet(ImageFileDataset):
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
+        check: str = "cheap",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -59,6 +61,7 @@ class ImageNet(ImageFileDataset):
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,
+            check=check,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:

@@ -42,6 +42,7 @@ class LabelledLists(ImageFileDataset):
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
+        check: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
 
     Attributes:
@@ -54,7 +55,6 @@ class LabelledLists(ImageFileDataset):
     sizes: ClassVar[Mapping[str, int]] = {}
     n_published_classes: int | None = None
     source = "lines are `path label`"
-    shared_hint = "; without a validation list of its own: dataset.params.valid_list=null"
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class LabelledLists(ImageFileDataset):
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
+        check: str = "cheap",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -83,6 +84,7 @@ class LabelledLists(ImageFileDataset):
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,
+            check=check,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:
@@ -90,6 +92,12 @@ class LabelledLists(ImageFileDataset):
         self.lists = {"train": train_list, "valid": valid_list, "test": test_list}
         self.valid_share = valid_share
         self.views = check_views(views)
+
+    @property
+    def shared_hint(self) -> str:
+        """See `ImageFileDataset`."""
+        no_list = "; without a validation list of its own: dataset.params.valid_list=null"
+        return no_list if self.lists["valid"] else ""
 
     @cached_property
     def _lines(self) -> dict[str, ListLines]:

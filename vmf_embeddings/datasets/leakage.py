@@ -2,12 +2,13 @@
 
 import os
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.rows import Rows
+from vmf_embeddings.datasets.wording import counted
 
 
 def refuse_shared_images(
@@ -23,7 +24,7 @@ def refuse_shared_images(
         parts: split -> its rows.
         source: what they were read from, for the message.
         class_name: name of an original label.
-        hint: end of the message about two splits.
+        hint: end of the message about valid and another split.
 
     Returns:
         A warning about files that are hard links of one another, or None. Such files are copies
@@ -43,26 +44,25 @@ def refuse_shared_images(
         pair = {int(rows.splits[one]), int(rows.splits[other])}
         between = [group for group in between if pair <= set(rows.splits[group].tolist())]
         names = " and ".join(rows.names[i] for i in sorted(pair))
+        hint = hint if "valid" in names else ""
         raise ValueError(
-            f"{source}: {names} share {_count(between)}, such as {rows.shown(one, other)}; every "
-            f"image may be in one split only. Remove it from the others{hint}"
+            f"{source}: {names} share {counted(len(between), 'image')}, such as "
+            f"{rows.shown(one, other)}; every image may be in one split only. Remove it from the "
+            f"others{hint}"
         )
     if same:
         one, other = rows.of_two(same[0], rows.labels)
         labels = [class_name(int(rows.labels[i])) for i in (one, other)]
         raise ValueError(
-            f"{source}: {_count(same)} with two labels, such as {rows.shown(one, other)}, once "
-            f"{labels[0]} and once {labels[1]}; keep one row of it, with the label that is right"
+            f"{source}: {counted(len(same), 'image')} with two labels, such as "
+            f"{rows.shown(one, other)}, once {labels[0]} and once {labels[1]}; keep one row of it, "
+            "with the label that is right"
         )
     one, other = rows.of_two(conflicts[0], rows.splits, rows.labels)
     return (
-        f"{source}: {_count(conflicts)} in two splits or under two labels as hard links (one "
-        f"content, several names), such as {rows.shown(one, other)}"
+        f"{source}: {counted(len(conflicts), 'image')} in two splits or under two labels as hard "
+        f"links (one content, several names), such as {rows.shown(one, other)}"
     )
-
-
-def _count(groups: Sequence[object]) -> str:
-    return f"{len(groups)} image{'s' * (len(groups) != 1)}"
 
 
 class _Rows:

@@ -39,6 +39,7 @@ class OpenBenchmark(ImageFileDataset):
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
+        check: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -57,6 +58,7 @@ class OpenBenchmark(ImageFileDataset):
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
+        check: str = "cheap",
         margin_warmup_epochs: int,
     ) -> None:
         known = normalisation_named(normalisation)
@@ -70,6 +72,7 @@ class OpenBenchmark(ImageFileDataset):
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,
+            check=check,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if validation not in VALIDATIONS:

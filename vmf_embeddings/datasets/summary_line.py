@@ -6,6 +6,7 @@ import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.rows import Rows
+from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.text import printable
 
 
@@ -30,7 +31,8 @@ def summary_line(
     for name in (name for name in SPLIT_NAMES if name in parts):
         origin = f" ({printable(origins[name])})" if name in origins else ""
         n_classes = len(np.unique(parts[name].labels))
-        splits.append(f"{name} {len(parts[name].files)} images of {n_classes} classes{origin}")
+        n_images = counted(len(parts[name].files), "image")
+        splits.append(f"{name} {n_images} of {counted(n_classes, 'class')}{origin}")
     missing = [name for name in SPLIT_NAMES if name not in parts]
     task = "retrieval of classes that train lacks" if open_set else "classification"
     said = [", ".join(splits), *(f"no {name} split" for name in missing), task, *passed_over]

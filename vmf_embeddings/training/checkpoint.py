@@ -28,6 +28,7 @@ MAY_CHANGE = (
     "mode.evaluate_k",
     "dataset.params.dataset_path",
     "dataset.params.download",
+    "dataset.params.check",
     "dataset.params.max_pixels",
     "dataset.params.on_error",  # what it leaves out is in the identity of the images
     "arch.params.weights",
