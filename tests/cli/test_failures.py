@@ -121,6 +121,16 @@ def test_what_the_machine_ran_out_of_is_one_line_and_exit_code_one(error, words,
     assert printed.startswith("error: ") and printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EEXIST])
+def test_what_cannot_be_written_is_one_line_and_exit_code_one(number, capsys):
+    error = ValueError("Unable to configure handler 'file'")  # as the library of logging says
+    error.__cause__ = OSError(number, os.strerror(number), "runs/main.train.log")
+    assert app.report(error) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: runs/main.train.log cannot be opened or written: ")
+    assert "VMF_RUNS" in printed and printed.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     "error",
     [OSError(errno.EACCES, "Permission denied"), RuntimeError("shapes"), ValueError("full")],

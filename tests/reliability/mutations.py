@@ -21,31 +21,26 @@ ENCODINGS = ("utf-16", "utf-32", "latin-1", "utf-8-sig", "cp037")
 
 def damaged(data: bytes, rng: random.Random) -> bytes:
     """The bytes with some flipped, cut off, left out, doubled, or put in between."""
-    data = bytearray(data)
-    a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2)) if data else (0, 0)
+    a, b = sorted(rng.randrange(len(data) + 1) for _ in range(2))
     b = min(b, a + rng.choice((1, 4, 100, 10_000)))
-    kind = rng.choice(
-        ("flip", "flip", "cut", "remove", "double", "insert", "zero", "empty", "start")
-    )
-    if kind == "flip":
-        for _ in range(rng.choice((1, 1, 3, 20))):
-            if data:
-                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif kind == "cut":
-        del data[a:]
-    elif kind == "remove":
-        del data[a:b]
-    elif kind == "double":
-        data[b:b] = data[a:b]
-    elif kind == "insert":
-        data[a:a] = rng.randbytes(rng.choice((1, 2, 64)))
-    elif kind == "zero":
-        data[a:b] = bytes(b - a)
-    elif kind == "empty":
-        data.clear()
-    else:  # where formats keep their headers
-        data[rng.randrange(min(len(data), 128))] = rng.randrange(256)
-    return bytes(data)
+    return rng.choice((
+        _flipped(data, rng, rng.choice((1, 3, 20)), len(data)),
+        _flipped(data, rng, 1, 128),  # where formats keep their headers
+        data[:a],
+        data[:a] + data[b:],
+        data[:b] + data[a:],
+        data[:a] + rng.randbytes(rng.choice((1, 2, 64))) + data[a:],
+        data[:a] + bytes(b - a) + data[b:],
+        b"",
+    ))  # fmt: skip
+
+
+def _flipped(data: bytes, rng: random.Random, n: int, end: int) -> bytes:
+    """The bytes with one bit of `n` of the first `end` flipped."""
+    changed = bytearray(data)
+    for _ in range(n if data else 0):
+        changed[rng.randrange(min(len(data), end))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
 
 
 def places(tree: Any, path: tuple = ()) -> list[tuple]:
@@ -203,7 +198,8 @@ def _changed_header(content: bytes, rng: random.Random) -> bytes:
     swaps = (
         (b"'<f4'", b"'<f8'"), (b"'<f4'", b"'|O' "), (b"'<f4'", b"'<i4'"), (b"'<i8'", b"'<f8'"),
         (b"'<i8'", b"'>i8'"), (b"False", b"True "), (b"(", b"(9"), (b"'shape'", b"'shapo'"),
-        (b"'descr'", b"'fescr'"), (b"{", b"["), (b"\x93NUMPY", b"\x93NUMPI"), (b"\x01\x00", b"\x09\x00"),
+        (b"'descr'", b"'fescr'"), (b"{", b"["), (b"\x93NUMPY", b"\x93NUMPI"),
+        (b"\x01\x00", b"\x09\x00"),
         (b"(", b"(-"), (b",)", b",0"), (b"'<f4'", b"'<U9'"), (b"'<f4'", b"[('a','<f4')]"),
     )  # fmt: skip
     old, new = rng.choice(swaps)
@@ -213,36 +209,45 @@ def _changed_header(content: bytes, rng: random.Random) -> bytes:
 
 def changed_text(text: str, rng: random.Random) -> bytes:
     """A text with lines or cells changed, in this or another encoding, or with damaged bytes."""
-    lines = text.splitlines(keepends=True)
+    kind = rng.choice(("cell", "cell", "cell", "line", "line", "code", "bytes", "signs"))
+    if kind == "cell":
+        text = _with_other_cell(text, rng)
+    elif kind == "line":
+        text = _with_other_lines(text, rng)
+    elif kind == "code":
+        return text.replace("a", "é").encode(rng.choice(ENCODINGS), errors="replace")
+    elif kind == "bytes":
+        return damaged(text.encode("utf-8", errors="replace"), rng)
+    else:
+        old, new = rng.choice((("\n", "\r"), ("\n", "\r\n"), ("\n", "\n\n"), ("\n", "\u2028"),
+                               (",", ";"), (",", "\t"), (",", "|"), (",", ", ")))  # fmt: skip
+        text = text.replace(old, new)
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def _with_other_cell(text: str, rng: random.Random) -> str:
+    """A cell of a table in text has another value, is left out, quoted or followed by one more."""
+    lines = text.splitlines()
     at = rng.randrange(len(lines))
-    cells = lines[at].rstrip("\n").split(",")
-    kind = rng.choice(("cell", "cell", "cell", "drop", "double", "swap", "more", "less", "code", "bytes",
-                       "ends", "separator", "quote"))  # fmt: skip
-    if kind in ("cell", "more", "less", "quote"):
-        cell = rng.randrange(len(cells))
-        if kind == "cell":
-            cells[cell] = str(rng.choice(ODD_VALUES))
-        elif kind == "more":
-            cells.append("1")
-        elif kind == "less":
-            del cells[cell]
-        else:
-            cells[cell] = f'"{cells[cell]}'
-        lines[at] = ",".join(cells) + "\n"
-    elif kind == "drop":
+    cells = lines[at].split(",")
+    cell = rng.randrange(len(cells))
+    cells[cell : cell + 1] = rng.choice((
+        [str(rng.choice(ODD_VALUES))], [str(rng.choice(ODD_VALUES))], [], [f'"{cells[cell]}'],
+        [cells[cell], "1"],
+    ))  # fmt: skip
+    lines[at] = ",".join(cells)
+    return "\n".join([*lines, ""])
+
+
+def _with_other_lines(text: str, rng: random.Random) -> str:
+    """A line is left out, comes twice, or changes its place with another."""
+    lines = text.splitlines(keepends=True)
+    at, other = (rng.randrange(len(lines)) for _ in range(2))
+    kind = rng.choice(("drop", "double", "swap"))
+    if kind == "drop":
         del lines[at]
     elif kind == "double":
         lines.insert(at, lines[at])
-    elif kind == "swap":
-        other = rng.randrange(len(lines))
+    else:
         lines[at], lines[other] = lines[other], lines[at]
-    text = "".join(lines)
-    if kind == "code":
-        return text.replace("a", "é").encode(rng.choice(ENCODINGS), errors="replace")
-    if kind == "bytes":
-        return damaged(text.encode("utf-8", errors="replace"), rng)
-    if kind == "ends":
-        text = text.replace("\n", rng.choice(("\r", "\r\n", "\n\n", "\u2028")))
-    if kind == "separator":
-        text = text.replace(",", rng.choice((";", "\t", "|", ", ")))
-    return text.encode("utf-8", errors="surrogatepass")
+    return "".join(lines)

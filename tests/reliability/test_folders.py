@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -15,14 +17,15 @@ MORE = (*VMF, "mode.epochs=4")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """A folder with a trained run, extracted, that others can read."""
-    folder = tmp_path_factory.mktemp("home")
-    succeeds(*VMF, cwd=folder)
-    succeeds(*EXTRACT, f"run={BY_VMF}", cwd=folder)
-    for path in (folder, *folder.parents[:2]):
-        path.chmod(0o755)
-    return folder
+def home():
+    """A folder with a trained run, extracted and scored, that others can read."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        succeeds(*VMF, cwd=folder)
+        succeeds(*EXTRACT, f"run={BY_VMF}", cwd=folder)
+        succeeds("evaluate", BY_VMF, "--no-figures", cwd=folder)
+        yield folder
 
 
 COMMANDS = {

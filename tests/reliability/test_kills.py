@@ -21,11 +21,11 @@ VMF = ("train", *DIGITS, "method=vmf_softmax", "sampler.n_episodes=3", "mode.lea
        "mode.momentum=0.9")  # fmt: skip
 CLASSIFIER = ("train", *DIGITS, "method=classifier", "sampler=class_aware", "schedule=cosine",
               "optimizer=adam", "mode.learning_rate=0.001")  # fmt: skip
-OPEN = ("train", "dataset=digits_open", *DIGITS[1:], "method=normalized_sce", "mode.momentum=0.9",
-        "sampler=disthist_batchmatch", "schedule=multistep", "schedule.milestones=[2]",
-        "mode.learning_rate=0.1")  # fmt: skip
-STAGES = ("train", "experiment=digits_lt", *DIGITS[1:], "stages=imbalance",
-          "stages.second=[mode=crt,mode.epochs=2,mode.learning_rate=0.05,sampler.batch_size=64]")  # fmt: skip
+OPEN = (
+    *("train", "dataset=digits_open", *DIGITS[1:], "method=normalized_sce", "mode.momentum=0.9"),
+    *("sampler=disthist_batchmatch", "schedule=multistep", "schedule.params.milestones=[2]"),
+    *("schedule.params.warmup=0", "mode.learning_rate=0.1"),
+)
 BY_VMF, BY_CLASSIFIER = "runs/digits/vmf_softmax/3dim/run_1", "runs/digits/classifier/3dim/run_1"
 EXTRACT = ("train", "mode=get_embeddings", "num_workers=0", "split=all")
 TIMES = ("seconds", "images_per_second")

@@ -1,5 +1,6 @@
-"""Failures of the machine, not of the program, in words: full disks, full shared memory."""
+"""Failures of the machine, in words: full disks, full shared memory, what cannot be written."""
 
+import errno
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ _SHARED = re.compile(
     re.IGNORECASE,
 )
 _DESCRIPTORS = re.compile(r"Too many open files|items of ancdata", re.IGNORECASE)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR)
 _FULL = re.compile(  # of an error from a process of the data loader, which is text alone
     r"No space left on device|Disk quota exceeded|File too large"
 )
@@ -42,6 +44,19 @@ def explained(error: BaseException) -> str | None:
             "too many open files: raise the limit with `ulimit -n 65536`, or add num_workers=0 to "
             "the command"
         )
+    return _of_forbidden(error)
+
+
+def _of_forbidden(error: BaseException) -> str | None:
+    """What to do about a file or folder that may not be written, or that is no folder."""
+    for one in chain(error):
+        if isinstance(one, OSError) and one.errno in _FORBIDDEN and one.filename is not None:
+            name = printable(os.fsdecode(one.filename)) if one.filename else "."
+            return (
+                f"{name} cannot be opened or written: {os.strerror(one.errno)}. Change its "
+                "permissions or its place, or write to another folder (runs: VMF_RUNS=FOLDER; "
+                "tables: --out, --json)"
+            )
     return None
 
 
