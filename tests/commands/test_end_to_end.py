@@ -171,7 +171,8 @@ def test_sweep_runs_each_job_in_its_own_folder_and_a_failed_job_spoils_the_exit_
         file = str(job.with_name("digits_test.npz"))
         assert file in by_overrides
         assert file in by_folder
-    assert "2 replications" in succeeds("vmf_embeddings.evaluate", folder, cwd=tmp_path)
+    said = succeeds("vmf_embeddings.evaluate", folder, cwd=tmp_path)
+    assert "2 files in 2 groups, which differ in arch.params.kappa_confidence" in said
     failed = command(MAIN, *sweep[:-1], "arch.params.n_classes=10,3,4", cwd=tmp_path)
     assert failed.returncode == 1
     head, _, *jobs = failed.stderr.splitlines()[-4:]
