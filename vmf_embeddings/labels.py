@@ -4,6 +4,7 @@ The one rule of the package: labels are text, unless every one of them is a whol
 would write it. So `1`, `01` and `001` are three classes, and `1`, `2` and `10` are numbers.
 """
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 
@@ -74,13 +75,18 @@ def is_whole_number(text: str) -> bool:
 
 
 def spelling(name: str) -> str:
-    r"""What is left of a name where case, Unicode form, white space and leading zeros do not count.
+    r"""What is left of a name where case, Unicode form, spaces and leading zeros do not count.
+
+    Hyphens and underscores between words are spaces.
 
     >>> spelling("Caf\u0065\u0301  Noir") == spelling("caf\u00e9 noir"), spelling("007")
     (True, '7')
+    >>> spelling("red_car") == spelling("Red-car"), spelling("-1") == spelling("1")
+    (True, False)
     """
     visible = "".join(c for c in name if unicodedata.category(c) != "Cf")
     plain = " ".join(unicodedata.normalize("NFKC", visible).casefold().split())
+    plain = re.sub(r"(?<=[^\W_])[ _-]+(?=[^\W_])", " ", plain)
     plain = unicodedata.normalize("NFC", plain)
     whole = plain.removesuffix(".0")
     return whole.lstrip("0") or "0" if whole.isascii() and whole.isdigit() else plain

@@ -133,7 +133,7 @@ def test_embeddings_are_counted_by_class(tmp_path):
     assert "vmf_embeddings.evaluate f.npz" in said["command"]
     rows[2] = 0
     np.savez(tmp_path / "f.npz", features=rows, labels=np.array(list("aabbcc")))
-    assert "1 rows are zero" in found("f.npz", code=1, cwd=tmp_path)["faults"][0]
+    assert "1 row of zeros" in found("f.npz", code=1, cwd=tmp_path)["faults"][0]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +158,26 @@ def test_training_on_one_class_is_refused(tmp_path):
     own = ["dataset=folder", "dataset.params.dataset_path=one", "arch=resnet18", *QUICK]
     said = " ".join(refused(MAIN, *own, cwd=tmp_path).split())
     assert "training images belong to one class, 'cat': training needs at least two" in said
+
+
+@pytest.mark.parametrize("name", ["val.txt", "valid.txt", "validation.txt"])
+def test_a_validation_list_is_found_by_its_usual_names(tmp_path, name):
+    root = lists_of(tmp_path)
+    draw(root / "v.png", seed=77)
+    (root / name).write_text("v.png a")
+    said = found(root, code=0, cwd=tmp_path)
+    assert said["counts"]["valid"] == {"a": 1} and f"valid_list={name}" in said["command"]
+    assert any("valid lacks 1 class of train: b" in note for note in said["notes"])
+
+
+@pytest.mark.parametrize("header", ["id,class", "a,0.png", "# images"])
+def test_tables_of_images_are_told_by_their_paths(tmp_path, header):
+    (tmp_path / "t.csv").write_text(f"{header}\n0.png,cat\n1.png,dog\n")
+    (said,) = found("t.csv", code=1, cwd=tmp_path)["faults"]
+    assert "has no column 'label'" in said and "Expected" in said
+
+
+def test_a_table_without_train_says_so(tmp_path):
+    tree(tmp_path, "a", "b")
+    table = write(tmp_path / "t.csv", [(c, f"{c}/{i}.png", "test") for c in "ab" for i in (0, 1)])
+    assert "there are no train images, only test" in found(table, code=1, cwd=tmp_path)["faults"]

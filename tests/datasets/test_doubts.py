@@ -16,7 +16,7 @@ def test_splits_that_have_the_classes_of_train_need_no_word():
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_a_closed_split_without_a_class_of_train_is_named(split):
     (said,) = doubts(FULL | {split: ["b"]}, open_set=False)
-    assert said.startswith(f"{split} lacks 1 class of train: a.")
+    assert said.startswith(f"{split} lacks 1 class of train: a;")
 
 
 def test_an_open_split_with_classes_of_train_is_named():

@@ -53,7 +53,7 @@ def test_with_train_alone_its_folders_are_the_classes(tmp_path):
         (["train/a", "train/b", "test2/a"], "test2 lies beside split folders and looks like"),
         (["train/a", "train/b", "tset/a"], "tset lies beside split folders and looks like"),
         (["train/a", "train/b", "owl"], "owl lies beside split folders and is no split"),
-        (["test/a", "test/b"], "has no train folder .* it has test"),
+        (["test/a", "test/b"], "has no train folder .* only test"),
         (["train", "test"], "test looks like a split, but its images lie in no class"),
         (["train", "cat", "dog"], "train looks like a split, but its images lie in no class"),
         (["train_images/a", "train_images/b", "test_images/a"], "test_images looks like a split"),
@@ -147,3 +147,38 @@ def test_whatever_pillow_reads_here_is_read(tmp_path, suffix):
     assert sum(len(data.split(name)) for name in ("train", "valid", "test")) == 7
     paths = [path for name in ("train", "valid", "test") for path in data.split(name).paths]
     assert any(path.endswith(suffix) for path in paths)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bounding_box_train", "bounding_box_test", "query"],
+        ["image_train", "image_test"],
+        ["cat_train", "cat_test", "dog_train", "dog_test"],
+        ["trainA", "trainB", "testA", "testB"],
+        ["train-b", "other"],
+    ],
+    ids="-".join,
+)
+def test_folders_that_differ_in_the_word_for_a_split_are_no_classes(tmp_path, names):
+    tree(tmp_path, *names)
+    with pytest.raises(ValueError, match=r"look.*like.*split.*layout=classes"):
+        read_layout(tmp_path)
+    assert set(read_layout(tmp_path, "classes").files[""]) == set(names)
+
+
+def test_folders_around_a_data_set_are_not_its_only_class(tmp_path):
+    tree(tmp_path / "my data", "photos/a", "photos/b", "photos/c")
+    with pytest.raises(ValueError, match="only class, and holds the folders a, b, c") as refusal:
+        read_layout(tmp_path / "my data")
+    assert f"'dataset.params.dataset_path={tmp_path}/my data/photos'" in str(refusal.value)
+    assert len(read_layout(tmp_path / "my data", "classes").files[""]["photos"]) == 12
+
+
+@pytest.mark.parametrize("outer", [["fold1", "fold2"], ["seen", "unseen"]])
+def test_class_folders_with_the_same_folders_inside_are_noted(tmp_path, outer):
+    tree(tmp_path, *(f"{name}/{inner}" for name in outer for inner in ("cat", "dog")))
+    (said,) = read_layout(tmp_path).passed_over.sentences
+    assert "every class folder holds the folders cat, dog" in said
+    draw(tmp_path / outer[0] / "loose.png", seed=99)
+    assert read_layout(tmp_path).passed_over.sentences == []

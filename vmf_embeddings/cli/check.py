@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.check_arguments import CheckOptions
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.cli.pipes import reader_may_leave
+from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.image_formats import is_picture
 from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _TABLES = (".csv", ".tsv")
 _LISTS = ("train.txt", "test.txt")
+_VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
 _MOST_SHOWN = 20  # classes and broken files; JSON has all
 _TRAIN = (
     "dataset.params.image_size=64 arch=resnet18 sampler=random mode.learning_rate=0.05 name=mine"
@@ -78,16 +82,13 @@ def _kind_of(path: Path, options: CheckOptions) -> tuple[str, dict[str, Any]]:
     """The data set that reads a path, and the parameters that differ from its defaults."""
     values: dict[str, Any] = {"dataset_path": path}
     if path.is_dir() and all((path / name).is_file() for name in _LISTS):
-        return "image_list", values | ({"valid_list": "val.txt"} if _has_val(path) else {})
+        valid = [name for name in _VALID_LISTS if (path / name).is_file()]
+        return "image_list", values | ({"valid_list": valid[0]} if valid else {})
     if options.open_set is not None:
         values["open_set"] = options.open_set
     if not path.is_dir() or (_only_table(path) is not None and not _has_folder_layout(path)):
         return "csv", values
     return "folder", values | ({} if options.layout == "auto" else {"layout": options.layout})
-
-
-def _has_val(path: Path) -> bool:
-    return (path / "val.txt").is_file()
 
 
 def _only_table(folder: Path) -> Path | None:
@@ -103,14 +104,16 @@ def _has_folder_layout(path: Path) -> bool:
 
 
 def _is_table_of_images(path: Path) -> bool:
-    """Whether a file is a table whose header names images: without a column for paths it is not."""
+    """Whether a file is a table of images, by a column's name or paths in its first rows."""
     if path.suffix.lower() not in _TABLES or not path.is_file():
         return False
-    header = read_text(path).partition("\n")[0].lower()
-    for separator in (";", "\t"):
-        header = header.replace(separator, ",")
-    columns = {cell.strip().strip("\"'") for cell in header.split(",")}
-    return bool({"path", "paths", "file", "filename", "image", "split"} & columns)
+    lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
+    rows = [re.split("[,;\t]", line.lower()) for line in lines]
+    cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
+    of_images = {"path", "paths", "file", "filename", "image", "split"}
+    if cells and of_images & set(cells[0]):
+        return True
+    return any(any(map(is_picture, row)) and sum("." in c for c in row) < 2 for row in cells)
 
 
 def _built(name: str, values: dict[str, Any]) -> "ImageFileDataset":
@@ -145,15 +148,15 @@ def _of_embeddings(path: Path) -> "tuple[Inspection, str]":
     found.notes += list(getattr(read, "notes", []))
     single = int((counts == 1).sum())
     if single:
-        found.notes.append(f"{single} classes have a single row: nothing can be retrieved for them")
+        found.notes.append(f"{counted(single, 'class')} with a single row, which finds nothing")
     if len(labels) < 2:
         found.faults.append("all rows belong to one class: every score would be perfect")
     zero = int((np.abs(rows).max(axis=1) == 0).sum())
     if zero:
-        found.faults.append(f"{zero} rows are zero: they have no direction")
+        found.faults.append(f"{counted(zero, 'row')} of zeros, without a direction")
     repeated = len(rows) - len(np.unique(rows, axis=0))
     if repeated:
-        found.notes.append(f"{repeated} rows repeat the values of another row")
+        found.notes.append(f"{counted(repeated, 'row')} with the values of another row")
     return found, typed.command("evaluate", typed.argument(path))
 
 
@@ -166,12 +169,14 @@ def _present(found: "Inspection", command: str) -> None:
     """Prints the counts, the notes and the faults, and the command to go on with."""
     lines = [found.summary] if found.summary else []
     for split, counts in found.counts.items():
-        lines.append(f"{split}: {sum(counts.values())} in {len(counts)} classes")
+        lines.append(f"{split}: {sum(counts.values())} in {counted(len(counts), 'class')}")
         lines += _first([f"  {n:>7}  {name}" for name, n in counts.items()], "  … {} more classes")
     lines += [f"note: {note}" for note in found.notes]
     faults = [*found.faults, *found.broken.values()]
     lines += _first([f"to mend: {fault}" for fault in faults], "to mend: {} more")
     print(*map(printable, lines), sep="\n")
+    if found.broken:
+        print("to leave out what cannot be read, add dataset.params.on_error=skip")
     print(f"to mend: {len(faults)} in all; then: {command}" if faults else f"fine; next: {command}")
 
 

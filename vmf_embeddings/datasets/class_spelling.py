@@ -32,5 +32,5 @@ def refuse_other_spellings(names: Mapping[str, Iterable[str]], source: str) -> N
                         f"{source}: the class {min(there - here)!r} of {one} is written "
                         f"{min(here - there)!r} in {other}; write it the same way everywhere, or, "
                         "if these are two classes, give them names that differ in more than case, "
-                        "white space or leading zeros"
+                        "spaces, hyphens or leading zeros"
                     )

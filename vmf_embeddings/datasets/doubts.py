@@ -32,8 +32,8 @@ def doubts(classes: Mapping[str, Iterable[str]], *, open_set: bool) -> list[str]
             )
         if not open_set and (absent := sorted(train - own)):
             found.append(
-                f"{split} lacks {counted(len(absent), 'class')} of train: {_some(absent)}. "
-                f"Accuracy in {split} says nothing about them"
+                f"{split} lacks {counted(len(absent), 'class')} of train: {_some(absent)}; what is "
+                f"measured in {split} leaves that out"
             )
     return found
 

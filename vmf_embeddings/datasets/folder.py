@@ -13,7 +13,6 @@ from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows
-from vmf_embeddings.untrusted.image_formats import readable_suffixes
 
 
 class Folder(ImageFileDataset):
@@ -110,8 +109,8 @@ class Folder(ImageFileDataset):
         if not found.files:
             left_out = "".join(f"; {each}" for each in found.passed_over.sentences)
             raise ValueError(
-                f"no images in class folders below {root}: expected {root}/<class>/<image> "
-                f"ending in {' '.join(readable_suffixes())}{left_out}"
+                f"no images in class folders below {root}: expected {root}/<class>/<image>, with "
+                f"an ending such as .jpg, .png or .webp{left_out}"
             )
         refuse_other_spellings(found.files, str(root))
         return found

@@ -14,7 +14,12 @@ from vmf_embeddings.datasets.folder_scan import (
     pictures_in,
     subfolders,
 )
-from vmf_embeddings.datasets.split_names import SPLIT_WORDS, looks_like_split, split_named
+from vmf_embeddings.datasets.split_names import (
+    SPLIT_WORDS,
+    looks_like_split,
+    names_of_splits,
+    split_named,
+)
 
 LAYOUTS = ("auto", "classes")
 _AS_CLASSES = "to take every folder as a class: dataset.params.layout=classes"
@@ -62,7 +67,11 @@ def read_layout(root: Path, layout: str = "auto") -> FolderLayout:
         all_near = all(map(_is_near_split, children))
         for name in children:
             _refuse_hidden_split(root, name, all_near=all_near)
+        _refuse_pair_of_splits(root, children)
     files = _by_class(root, "", passed_over)
+    if layout == "auto":
+        _refuse_outer_folder(root, list(files))
+        passed_over.same_inside += _same_inside(root, list(files))
     return FolderLayout({"": files} if files else {}, {}, passed_over)
 
 
@@ -93,7 +102,7 @@ def _of_splits(root: Path, children: Sequence[str], passed_over: PassedOver) -> 
         files[split] = found
     if "train" not in files:
         raise ValueError(
-            f"{root} has no train folder with class folders; it has "
+            f"{root} has no train folder with images in class folders, only "
             f"{', '.join(folders.values())}. Expected {root}/train/<class>/<image>; {_AS_CLASSES}"
         )
     return FolderLayout(files, {s: f for s, f in folders.items() if s in files}, passed_over)
@@ -173,6 +182,44 @@ def _refuse_hidden_split(root: Path, name: str, *, all_near: bool) -> None:
                 f"{typed.override('dataset.params.dataset_path', folder)} if {name} is the data "
                 f"set; or, {_AS_CLASSES}"
             )
+
+
+def _refuse_pair_of_splits(root: Path, children: Sequence[str]) -> None:
+    """Refuses folders with images whose names differ in the word for a split alone."""
+    pair = names_of_splits([name for name in children if has_pictures(root / name)])
+    if pair:
+        raise ValueError(
+            f"{root}: the folders {pair[0]} and {pair[1]} look like splits and would be taken for "
+            f"classes. If they are splits, rename them to train, valid or test, with a folder per "
+            f"class inside; or, {_AS_CLASSES}"
+        )
+
+
+def _refuse_outer_folder(root: Path, classes: Sequence[str]) -> None:
+    """Refuses a single folder that holds folders of images, and no images beside them."""
+    if len(classes) != 1:
+        return
+    inner = [
+        name for name in subfolders(root / classes[0]) if has_pictures(root / classes[0] / name)
+    ]
+    if len(inner) > 1 and not pictures_in(root / classes[0]):
+        path = typed.override("dataset.params.dataset_path", root / classes[0])
+        raise ValueError(
+            f"{root}: the folder {classes[0]} would be the only class, and holds the folders "
+            f"{', '.join(inner[:3])}{' …' if len(inner) > 3 else ''}. If these are the classes: "
+            f"{path}; or, {_AS_CLASSES}"
+        )
+
+
+def _same_inside(root: Path, classes: Sequence[str]) -> list[str]:
+    """Names of folders with images that every class folder holds; empty where images lie beside."""
+    shared: set[str] | None = None
+    for name in classes:
+        if pictures_in(root / name):
+            return []
+        inner = {n for n in subfolders(root / name) if has_pictures(root / name / n)}
+        shared = inner if shared is None else shared & inner
+    return sorted(shared or ()) if len(shared or ()) > 1 and len(classes) > 1 else []
 
 
 def _is_near_split(name: str) -> bool:

@@ -24,6 +24,7 @@ class PassedOver:
         empty: class folders without an image, relative to the root.
         linked: links to folders inside class folders, relative to the root.
         unlabelled: split folder -> number of images in it, where it has no class folders.
+        same_inside: folders that every class folder holds, which may be the classes.
     """
 
     by_ending: Counter[str] = field(default_factory=Counter)
@@ -31,6 +32,7 @@ class PassedOver:
     empty: list[str] = field(default_factory=list)
     linked: list[str] = field(default_factory=list)
     unlabelled: dict[str, int] = field(default_factory=dict)
+    same_inside: list[str] = field(default_factory=list)
 
     def count(self, name: str) -> None:
         """Counts a file that is no image by its name."""
@@ -53,6 +55,11 @@ class PassedOver:
             said.append(
                 f"{printable(folder)} holds {counted(n_images, 'image')} without class folders: "
                 "without labels they are not used"
+            )
+        if self.same_inside:
+            said.append(
+                f"every class folder holds the folders {_some(self.same_inside)}: if those are the "
+                "classes, name the folders above them train, valid and test"
             )
         return said
 
