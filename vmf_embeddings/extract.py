@@ -123,7 +123,7 @@ def _trained_on(train: Split, checkpoint: dict[str, Any]) -> dict[str, Any]:
     The hash is that of the checkpoint, if it has one. Counts are None where the training split of
     today has another hash.
     """
-    known = checkpoint.get("train_identity", train.identity)
+    known = checkpoint.get("train_identity") or train.identity
     if known != train.identity:
         log.warning(
             "The run was trained on other images (%.12s…) than the training split now has "

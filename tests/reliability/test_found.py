@@ -12,6 +12,8 @@ from tests.reliability.test_embedding_files import run_in_process
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 from vmf_embeddings.embeddings.writing import write
+from vmf_embeddings.training.checkpoint import refuse_other_images
+from vmf_embeddings.training.stored_state import refuse_other_types
 
 SHORT_NAMES = EmbeddingFile(np.eye(3), np.arange(3), meta={"class_names": ["a", "b"]})
 
@@ -57,3 +59,14 @@ def test_unusable_values_of_a_stored_configuration_are_named_with_their_group(ke
         data = assembly.dataset(cfg)
     with pytest.raises(assembly.Refused, match=words):
         assembly.method(cfg, data, pretrained=False)
+
+
+def test_null_in_the_place_of_a_number_of_a_stored_state_is_refused():
+    with pytest.raises(assembly.Refused, match="unfit: the stored best is null, expected a number"):
+        refuse_other_types({"best": None, "min_lrs": None}, {"best": 0.5, "min_lrs": [0]}, "unfit")
+
+
+def test_a_checkpoint_without_the_identity_of_its_images_resumes(tmp_path):
+    refuse_other_images(tmp_path, {"train_identity": None}, "cafe", "name=other")
+    with pytest.raises(ValueError, match="other images"):
+        refuse_other_images(tmp_path, {"train_identity": "beef"}, "cafe", "name=other")

@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "reliability.md"
 
 
-def tests_of(name: str) -> set[str]:
+def functions_of(name: str) -> set[str]:
     """Names of the test functions of a module of this folder."""
     nodes = ast.parse((HERE / name).read_text()).body
     return {n.name for n in nodes if isinstance(n, ast.FunctionDef) and n.name.startswith("test_")}
@@ -21,4 +21,4 @@ def test_every_row_of_the_page_names_tests_that_exist():
     for row in rows:
         named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
         assert named, row
-        assert all(test in tests_of(module) for module, test in named), row
+        assert all(test in functions_of(module) for module, test in named), row

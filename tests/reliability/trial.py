@@ -19,6 +19,10 @@ TRACES = re.compile(
     r"not supported between|object has no attribute|object is not|index out of range",
     re.MULTILINE,
 )
+# Python's words for a value, after the group or the part of a checkpoint that holds it
+NAMED = re.compile(
+    r"^error: (\w+\.params=\{.*\} cannot be used|the last .* does not fit): .*$", re.M
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class End:
         """
         if self.code not in (0, 1, 2):
             return f"exit code {self.code}: {self.errors[-300:]}"
-        trace = TRACES.search(self.errors)
+        trace = TRACES.search(NAMED.sub("", self.errors))
         if trace:
             return f"exit code {self.code}, {trace[0]!r} in:\n{self.errors[-1500:]}"
         return "" if self.code == 0 or self.errors.strip() else f"exit code {self.code}, no message"

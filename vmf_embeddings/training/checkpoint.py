@@ -198,7 +198,7 @@ def refuse_other_images(run_dir: Path, state: dict[str, Any], identity: str, own
     Raises:
         ValueError: with both identities.
     """
-    then = state.get("train_identity", identity)
+    then = state.get("train_identity") or identity
     if then != identity:
         raise ValueError(
             f"{run_dir} was trained on other images (identity {then[:12]}) than the training split "

@@ -13,7 +13,7 @@ from vmf_embeddings.untrusted.text import printable
 
 MAX_TEXT_LENGTH = 200  # characters of an identity or of a split's name
 RESUME_KEYS = (
-    *("config", "best_epoch", "method_state_dict"),
+    *("config", "epoch", "best_epoch", "method_state_dict"),
     *("optimizer_state_dict", "scheduler_state_dict", "sampler_state_dict"),
 )
 # what `load_state_dict` raises for a state of another object
@@ -165,7 +165,7 @@ def refuse_other_types(stored: Mapping[str, Any], now: Mapping[str, Any], messag
 
     Args:
         stored: name -> value; names that the object does not have are ignored.
-        now: name -> value; None matches any type.
+        now: name -> value; None matches any type, and a stored None any type but a number.
         message: what does not fit.
 
     Raises:
@@ -173,6 +173,8 @@ def refuse_other_types(stored: Mapping[str, Any], now: Mapping[str, Any], messag
     """
     for name in sorted(stored.keys() & now.keys()):
         then, today = _type_name(stored[name]), _type_name(now[name])
+        if then is None and today == "number":
+            raise Refused(f"{message}: the stored {name} is null, expected a number")
         if None not in (then, today) and then != today:
             raise Refused(f"{message}: the stored {name} is a {then}, expected a {today}")
 
