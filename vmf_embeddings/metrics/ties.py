@@ -110,8 +110,10 @@ def reciprocal_rank(before: Tensor, positives: Tensor, negatives: Tensor) -> Ten
 
     The sum over x = 1..n + 1 of P(the first positive is at place x of the run) / (a + x).
     """
-    size = (positives + negatives).double()
-    before, positives, negatives = before.double(), positives.double(), negatives.double()
+    # each different run once: where all rows coincide, all queries of a class have the same
+    runs, which = torch.stack([before, positives, negatives]).unique(dim=1, return_inverse=True)
+    before, positives, negatives = runs.double()
+    size = positives + negatives
     # P(no positive among the first x - 1 places)
     none_yet = torch.ones_like(size)
     total = torch.zeros_like(size)
@@ -121,7 +123,7 @@ def reciprocal_rank(before: Tensor, positives: Tensor, negatives: Tensor) -> Ten
         none_yet = none_yet * (negatives - x + 1).clamp_min(0) / left
         if not (none_yet > _NEGLIGIBLE).any():
             break
-    return total
+    return total[which]
 
 
 def _harmonic_difference(a: Tensor, m: Tensor) -> Tensor:

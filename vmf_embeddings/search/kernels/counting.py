@@ -7,14 +7,12 @@ import numpy as np
 
 from vmf_embeddings import native
 from vmf_embeddings.search.kernels.pairs import (
-    BEFORE,
-    TIED,
     Counts,
     Floats,
     PositiveArrays,
     ScorerArrays,
     add,
-    compare,
+    resolve,
 )
 
 LINES = 8  # lines that are counted together, column by column
@@ -48,32 +46,6 @@ def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
         at_least += np.float32(1) if scores[j] >= low else np.float32(0)
         above += np.float32(1) if scores[j] > high else np.float32(0)
     return int(at_least), int(above)
-
-
-@native.compiled()
-def _resolve(
-    scores: Floats,
-    low: float,
-    high: float,
-    query: int,
-    column: int,
-    entry: int,
-    positives: PositiveArrays,
-    scorer: ScorerArrays,
-) -> tuple[int, int, int]:
-    """How many scores [J] lie in `low`..`high`, too close to an entry's, and what these are.
-
-    Returns:
-        Their number, how many of the negatives come before the entry, how many are tied with it.
-    """
-    n_close, n_before, n_tied = 0, 0, 0
-    for j in range(len(scores)):
-        if low <= scores[j] <= high:
-            n_close += 1
-            order = compare(positives, scorer, scores[j], query, column + j, entry)
-            n_before += order == BEFORE
-            n_tied += order == TIED
-    return n_close, n_before, n_tied
 
 
 @native.compiled()
@@ -114,7 +86,7 @@ def _count_line(
             if at_least == 0:
                 break  # nor does any score reach the higher thresholds
             if at_least > n_before:
-                n_close, n_more, n_tied = _resolve(
+                n_close, n_more, n_tied = resolve(
                     scores, bounds[0], bounds[1], query, column, entry, positives, scorer
                 )
                 n_rescored, n_before = n_rescored + n_close, n_before + n_more
@@ -240,7 +212,7 @@ def count_columns(
             if is_entry and threshold[entry] == threshold[entry - 1]:
                 above[k, j], tied[k, j] = above[k - 1, j], tied[k - 1, j]
             elif at_least[k, j] > above[k, j]:
-                n_close, n_more, n_tied = _resolve(
+                n_close, n_more, n_tied = resolve(
                     tile[:, j], low[k, j], high[k, j], column + j, row, entry, positives, scorer
                 )
                 n_rescored += n_close

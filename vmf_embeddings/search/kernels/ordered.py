@@ -4,13 +4,11 @@ import numpy as np
 
 from vmf_embeddings import native
 from vmf_embeddings.search.kernels.pairs import (
-    BEFORE,
-    TIED,
     Counts,
     Floats,
     PositiveArrays,
     ScorerArrays,
-    compare,
+    resolve,
 )
 
 
@@ -69,6 +67,8 @@ def _resolve(
     error = positives.error_bounds[query]
     thresholds, increments = positives.threshold[first:last], positives.increments[first:last]
     share_ties = len(positives.tied) > 0
+    left = min(max(positives.class_begin[query] - column, 0), n_columns)
+    right = min(max(positives.class_end[query] - column, 0), n_columns)
     for k in range(last - first):
         n_before, limit = np.int64(above[k]), thresholds[k]
         if share_ties and k > 0 and limit == thresholds[k - 1]:
@@ -76,13 +76,13 @@ def _resolve(
         else:
             n_tied = 0
             if ordered[n_before] >= limit - error:
-                for j in range(n_columns):
-                    own = positives.class_begin[query] <= column + j < positives.class_end[query]
-                    if limit - error <= line[j] <= limit + error and not own:
-                        n_rescored += 1
-                        order = compare(positives, scorer, line[j], query, column + j, first + k)
-                        n_before += order == BEFORE
-                        n_tied += order == TIED
+                for begin, end in ((0, left), (right, n_columns)):  # without the own class
+                    n_close, n_more, n_equal = resolve(
+                        line[begin:end], limit - error, limit + error, query, column + begin,
+                        first + k, positives, scorer,
+                    )  # fmt: skip
+                    n_rescored, n_before = n_rescored + n_close, n_before + n_more
+                    n_tied += n_equal
         if n_tied > 0:
             positives.tied[first + k] += n_tied
         increments[k] += n_before - previous

@@ -104,6 +104,40 @@ def compare(
 
 
 @native.compiled()
+def resolve(
+    scores: Floats,
+    low: float,
+    high: float,
+    query: int,
+    column: int,
+    entry: int,
+    positives: PositiveArrays,
+    scorer: ScorerArrays,
+) -> tuple[int, int, int]:
+    """How many scores [J] lie in `low`..`high`, too close to an entry's, and what these are.
+
+    Returns:
+        Their number, how many of the negatives come before the entry, how many are tied with it.
+    """
+    n_close, n_before, n_tied = 0, 0, 0
+    # where many rows coincide most pairs end here: passing all arrays to `compare` would cost
+    # a hundred times as much as this look at the numbers of the first copies
+    gallery, first_copy = positives.gallery, scorer.first_copy
+    share_ties = len(positives.tied) > 0
+    copy = first_copy[gallery[positives.class_begin[query] + positives.position[entry]]]
+    for j in range(len(scores)):
+        if low <= scores[j] <= high:
+            n_close += 1
+            if share_ties and first_copy[gallery[column + j]] == copy:
+                n_tied += 1
+                continue
+            order = compare(positives, scorer, scores[j], query, column + j, entry)
+            n_before += order == BEFORE
+            n_tied += order == TIED
+    return n_close, n_before, n_tied
+
+
+@native.compiled()
 def add(positives: PositiveArrays, query: int, entry: int, n_before: int) -> None:
     """Count negatives before an entry that are also before the query's next entries.
 
