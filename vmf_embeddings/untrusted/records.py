@@ -57,9 +57,15 @@ def _shown(value: Any) -> str:
         kind = "list" if isinstance(value, list) else "JSON object"
         if not value:
             return f"an empty {kind}"
-        return f"a {kind} of {len(value)}: {printable(repr(value)[:60])}"
-    text = value[:60] if isinstance(value, str) else value
-    return printable(repr(text)[:70])
+        return f"a {kind} of {len(value)}: {_written(value, 60)}"
+    return _written(value[:60] if isinstance(value, str) else value, 70)
+
+
+def _written(value: Any, most: int) -> str:
+    try:
+        return printable(repr(value)[:most])
+    except ValueError:  # Python writes no whole numbers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def _is_name(value: Any) -> bool:
