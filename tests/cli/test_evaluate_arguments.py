@@ -117,3 +117,15 @@ def test_help_answers_without_loading_anything_heavy(module):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "RUN" in done.stdout or "PATH" in done.stdout
+
+
+def test_a_folder_whose_name_begins_with_a_dash_is_taken_as_it_is_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("-x", "--runs", "-1", "--json"):
+        (tmp_path / name).mkdir()
+    options = parse_evaluate(["-x", "--runs", "--ignore-label", "-1", "--json", "a"])
+    assert [str(path) for path in options.paths] == ["-x", "--runs"]
+    assert (options.ignore_labels, str(options.json)) == (("-1",), "a")
+    assert [str(path) for path in parse_summarize(["-x"]).paths] == ["-x"]
+    with pytest.raises(SystemExit):
+        parse_evaluate(["-y"])

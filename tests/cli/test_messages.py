@@ -15,7 +15,7 @@ TO_TYPE = re.compile(
     r"(\b(run|name|teacher|weights|mode\.stage|\w+_(path|list|file))="
     r"|--(images-from|config-dir|json|labels)[ =])$"
 )
-COMMANDS = re.compile(r"vmf_embeddings\.(main|evaluate|summarize|\w+\.\w+) $")
+COMMANDS = re.compile(r"(vmf_embeddings\.(main|evaluate|summarize|\w+\.\w+)|\bor evaluate) $")
 
 
 def of_typed(node: ast.expr) -> bool:
@@ -57,6 +57,7 @@ def test_values_to_type_are_quoted_by_typed_alone(path):
         'f"add run={folder}"': True,
         "f\"add {typed.override('run', folder)}\"": False,
         'f"python -m vmf_embeddings.evaluate {path} metrics=all"': True,
+        'f"or evaluate {path} --labels PATH"': True,
         'f"run={folder}: no such folder"': False,
         'f"use --images-from {folder}"': True,
     }.items(),

@@ -2,13 +2,15 @@
 
 import functools
 import json
+import shlex
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from hydra.errors import OverrideParseException
 
 from tests.test_configs import CONF
-from vmf_embeddings.cli import app, assembly
+from vmf_embeddings.cli import app, assembly, overrides
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.heads.posthoc import tau_normalized
 from vmf_embeddings.training import checkpoint
@@ -23,10 +25,10 @@ SHORT = ["mode.epochs=1", "sampler.batch_size=64", "trainer.cpu=true", "trainer.
 STAGES = 'stages.second=["mode=finetune","mode.epochs=1","sampler.batch_size=64"]'
 
 
-def composed(overrides):
+def composed(words):
     assembly.register_resolvers()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", overrides)
+        return compose("config", words)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,9 @@ def run(tmp_path_factory):
     return folder
 
 
-def second(kind, run, *overrides, into=None):
+def second(kind, run, *words, into=None):
     """The state that a second stage leaves, and its folder."""
-    given = [f"mode={kind}", f"run={run}", *overrides]
+    given = [f"mode={kind}", f"run={run}", *words]
     cfg = composed(given)
     folder = run / (into or cfg.mode.stage)
     folder.mkdir(exist_ok=True)
@@ -263,3 +265,32 @@ def test_stages_that_do_not_train_or_are_no_second_stage_are_refused(tmp_path):
     cfg = composed([*FIRST, "stages=imbalance", "stages.second=[]"])
     with pytest.raises(Refused, match=r"stages\.second"):
         app.both_stages(cfg, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    {
+        "[mode=foo]": "stages.second: mode has no option 'foo'",
+        "[mode=finetune,mode.epochs=x]": "mode.epochs expects a whole number .* got 'x'",
+        "[mode=finetune,mode.epochs=0]": "mode.epochs must be at least 1, got 0",
+        "[mode=finetune,mode.learning_rate=nan]": "expected a finite number",
+        "[mode=finetune,optimizer.params.foo=1]": "there is no 'optimizer.params.foo'",
+        "[mode=finetune,epochs=3]": "stages.second: there is no 'epochs' .*'mode.epochs'",
+    }.items(),
+)
+def test_mistakes_in_a_second_stage_are_refused_before_the_first_begins(given, said, tmp_path):
+    (word,) = overrides.quoted([f"stages.second={given}"])
+    cfg = composed([*FIRST, "stages=imbalance", word])
+    with pytest.raises(Refused, match=said), assembly.refusals():
+        app.both_stages(cfg, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_stage_without_brackets_is_told_to_be_typed_in_brackets():
+    (argument,) = overrides.quoted(["stages.second=mode=finetune"])
+    with pytest.raises(OverrideParseException) as failure:
+        overrides.composed([argument])
+    said = overrides.explain(failure.value, [argument])
+    (typed,) = shlex.split(said[said.index("type ") + len("type ") :])
+    cfg = composed(["stages=imbalance", *overrides.quoted([typed])])
+    assert list(cfg.stages.second) == ["mode=finetune"]

@@ -22,7 +22,10 @@ _SEARCHES = ("auto", "torch", "faiss")
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that suggests similar options and also accepts `option=value`."""
+    """An argument parser that suggests similar options and also accepts `option=value`.
+
+    A file or folder whose name begins with a dash, and which is no option, is taken as a path.
+    """
 
     def options(self) -> list[str]:
         """Names of the long options, without their dashes."""
@@ -42,9 +45,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog.split()[-1]}: {message}\nSee --help.\n")
 
     def _with_dashes(self, arguments: list[str]) -> list[str]:
-        """Replaces `search=faiss` by `--search=faiss`, unless a file has that name."""
+        """Replaces `search=faiss` by `--search=faiss`, unless a file has that name.
+
+        Replaces the name `-x` of a file by `./-x`.
+        """
         replaced = []
         for argument in arguments:
+            if self._is_path(argument):
+                replaced.append(f"./{argument}")
+                continue
             name = re.match(r"([a-z_]+)=", argument)
             if name and not Path(argument).exists():
                 option = name[1].replace("_", "-")
@@ -53,6 +62,12 @@ class Parser(argparse.ArgumentParser):
                     self.error(f"unknown argument {name[1]}={self._suggestion(name[1])}")
             replaced.append(argument)
         return replaced
+
+    def _is_path(self, argument: str) -> bool:
+        """Whether an argument with a dash is no option and no number, but a file or a folder."""
+        option = argument.partition("=")[0] in self._option_string_actions
+        looks_so = re.match(r"-(?!-?$|[\d.]+$)", argument) is not None
+        return looks_so and not option and Path(argument).exists()
 
     def _suggestion(self, argument: str) -> str:
         name = argument.lstrip("-").split("=")[0]

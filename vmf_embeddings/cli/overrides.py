@@ -18,7 +18,7 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.as_typed import as_typed, parts, text_of
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.composition import CheckedLoader, package_configuration
-from vmf_embeddings.cli.declared import Declarations
+from vmf_embeddings.cli.declared import LISTS_OF_TEXT, Declarations
 from vmf_embeddings.cli.help import CONF, config_folders
 
 UNCHECKED_GROUPS = ("mode", "trainer", "logger")  # no constructor checks their keys
@@ -65,9 +65,8 @@ def refuse_before_composing(arguments: list[str]) -> None:
         if key.startswith("~") and not key.startswith("~hydra"):
             raise Refused(f"{argument}: nothing can be taken away here; give {key[1:]} a value")
         text = text_of(argument)
-        if key == "name" and text is not None and text.strip() in ("", "None", "."):
-            raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
-        if key == "name" and text is not None and ".." in text.split("/"):
+        blank = text is not None and text.strip() in ("", "None", ".")
+        if key == "name" and (blank or ".." in (text or "").split("/")):
             raise Refused(f"{argument}: expected a name for the run's folder, as in name=run_2")
         if key == "run" and text is not None and not Path(text).is_dir():
             raise Refused(f"{argument}: no checkpoint, for there is no such folder")
@@ -104,13 +103,18 @@ def check_keys(cfg: DictConfig) -> None:
             raise Refused(f"nothing reads {key!r}{_did_you_mean(key, known)}")
 
 
-def check_value_types(cfg: DictConfig) -> None:
+def check_value_types(cfg: DictConfig, overrides: list[str] | None = None) -> None:
     """Refuses overrides whose value has another type than the default, as in `mode.epochs=ten`.
+
+    Args:
+        cfg: composed configuration.
+        overrides: those that it was composed with; None = those of the command.
 
     Raises:
         Refused: naming the key, what was expected and what came.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
     defaults = _defaults([o for o in overrides if "." not in o.split("=")[0]])
     for override in overrides:
         key = override.split("=", 1)[0]
@@ -220,6 +224,8 @@ def _explain_unreadable(override: str) -> str:
         )
     if not re.fullmatch(r"[+~]{0,2}[\w.@/$-]+", key):
         return f"{override}: {key!r} is no key; --cfg job lists every key"
+    if key in LISTS_OF_TEXT:
+        return f"{override}: expected a list; type {typed.given([f'{key}=[{value}]'])}"
     return (
         f"{override}: the value is no number, list or word. If it is a text, type "
         f"{typed.quoted_override(key, value)}"
@@ -285,9 +291,9 @@ def _keys(node: DictConfig, prefix: str = "") -> list[str]:
 def _did_you_mean(word: str, known: list[str]) -> str:
     """`; did you mean …?` if a known word is similar, else a full stop."""
     last = {k.rpartition(".")[2]: k for k in known}
-    end = word.rpartition(".")[2]
+    node, _, end = word.rpartition(".")
     close = [
-        *difflib.get_close_matches(word, known, n=1, cutoff=0.7),
+        *difflib.get_close_matches(word, [k for k in known if k != node], n=1, cutoff=0.7),
         *(last[m] for m in difflib.get_close_matches(end, list(last), n=1, cutoff=0.7)),
         *(k for k in known if len(word) > 2 and k.startswith(word)),
     ]

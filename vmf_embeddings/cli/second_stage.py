@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
 from vmf_embeddings.cli import assembly, overrides, trained_run
@@ -48,13 +50,17 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
         run_dir: folder of the first.
 
     Raises:
-        Refused: the first command does not train, the second is no second stage, or its folder is
-            a symbolic link.
+        Refused: the first command does not train, the second does not compose, has a value out of
+            range, is no second stage, or its folder is a symbolic link.
     """
     if cfg.mode.name != "train":
         raise Refused(f"stages={cfg.stages.name} trains: leave out mode={cfg.mode.name}")
-    typed = overrides.quoted(list(cfg.stages.second))
-    second = overrides.composed([*typed, f"run={hydra_text(str(run_dir))}"])
+    typed = [*overrides.quoted(list(cfg.stages.second)), f"run={hydra_text(str(run_dir))}"]
+    try:
+        second = overrides.composed(typed)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise Refused(f"stages.second: {overrides.explain(error, typed)}") from error
+    overrides.check_value_types(second, typed)
     if "stage" not in second.mode:
         raise Refused(
             "stages.second: expected the overrides of a second stage, such as mode=finetune, got "
@@ -67,6 +73,7 @@ def composed(cfg: DictConfig, run_dir: Path) -> DictConfig:
             second[key] = cfg[key]
         second.mode.select = cfg.mode.select
         second.stages = cfg.stages  # both stages get another folder by the first one's name
+    assembly.check_options(second)
     return second
 
 

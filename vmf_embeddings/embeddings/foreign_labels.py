@@ -4,6 +4,7 @@ from pathlib import Path
 
 from numpy.typing import ArrayLike
 
+from vmf_embeddings import typed
 from vmf_embeddings.embeddings.names import LABEL_KEYS, chosen
 from vmf_embeddings.embeddings.table import labels_in_table
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, npz_keys, read_npy, read_npz
@@ -30,7 +31,7 @@ def labels_of_npy(path: Path, named: Path | None) -> tuple[ArrayLike, Path]:
     if not file.exists():
         raise FileNotFoundError(
             f"no labels {file} for {path}: give labels=PATH or labels=[…], one per row, or "
-            f"evaluate {path} --labels PATH; a file {', '.join(_ENDINGS)} is read"
+            f"evaluate {typed.argument(path)} --labels PATH; a file {', '.join(_ENDINGS)} is read"
         )
     ending = file.suffix.lower()
     if ending == ".npy":

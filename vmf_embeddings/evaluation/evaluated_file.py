@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vmf_embeddings import typed
 from vmf_embeddings.embeddings import EmbeddingFile, Found, read_with_notes
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.evaluation.options import GEOMETRIES, EvaluationOptions
@@ -201,13 +202,14 @@ def _why_cosine(rows: np.ndarray) -> str:
 
 def _unknown_geometry(path: Path, root: Path, options: EvaluationOptions) -> str:
     """The error for a file of 2021 without `--geometry`, with what to type."""
-    script = f"python -m {_DETERMINISTIC_SCRIPT} {root} l2|hyperbolic|none"
+    folder = typed.argument(root)
+    script = f"python -m {_DETERMINISTIC_SCRIPT} {folder} NORM (l2, hyperbolic or none)"
     reason = f"{path} does not record the geometry of its embeddings (files of 2021 do not). "
     if options.script_of_2021 is not None:
         return f"{reason}Type it: {script}"
     return (
-        f"{reason}Add --geometry {'|'.join(GEOMETRIES)}, or use the script of its method: "
-        f"python -m {_VMF_SCRIPT} {root}, or {script}"
+        f"{reason}Add --geometry NAME ({', '.join(GEOMETRIES)}), or use the script of its method: "
+        f"python -m {_VMF_SCRIPT} {folder} or {script}"
     )
 
 

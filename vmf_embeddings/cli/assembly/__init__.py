@@ -15,7 +15,7 @@ from vmf_embeddings.cli.assembly.folders import (
     runs_below,
     sweep_folder,
 )
-from vmf_embeddings.cli.assembly.jobs import extraction_job, training_job
+from vmf_embeddings.cli.assembly.jobs import check_options, extraction_job, training_job
 from vmf_embeddings.cli.assembly.options import option_file
 from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups
 from vmf_embeddings.cli.assembly.refused import Refused, refusals
@@ -25,6 +25,7 @@ __all__ = [
     "ALLOWED",
     "EXTENDED_BY",
     "Refused",
+    "check_options",
     "checked_target",
     "dataset",
     "extraction_job",

@@ -83,6 +83,20 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     )
 
 
+def check_options(cfg: DictConfig) -> None:
+    """Checks what needs neither data nor a network: settings, optimizer and schedule.
+
+    Raises:
+        Refused: a key or a value is not one that they take.
+        ValueError: a value is outside its range.
+    """
+    from vmf_embeddings.training.settings import TrainingSettings
+
+    TrainingSettings.from_config(OmegaConf.to_container(cfg, resolve=True))
+    _optimizer_factory(cfg)
+    instantiate("schedule", cfg.schedule)
+
+
 def _optimizer_factory(cfg: DictConfig) -> "OptimizerFactory":
     """From parameter groups to the configured optimizer; called once to check its values now."""
     make_optimizer = instantiate("optimizer", cfg.optimizer, _partial_=True)
