@@ -7,12 +7,14 @@ import math
 import re
 import zlib
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vmf_embeddings.untrusted.arrays import FLOOR, MOST_EXPANSION
 from vmf_embeddings.untrusted.contents import kind_of
 from vmf_embeddings.untrusted.files import TEXT_LIMIT, open_regular
 from vmf_embeddings.untrusted.text import printable
@@ -22,6 +24,7 @@ _USUAL_STEMS = {
     *("f", "x", "v", "e", "d", "z", "dim"),
 }
 _NUMBERED = re.compile(r"(.*?)[ _.\-\[]*(\d{1,7})\]?")
+MOST_COLUMNS = 100_001  # of a table; each cell takes many times its bytes in memory
 _MOST_NAMED = 12  # columns that a message or a note names
 
 
@@ -66,27 +69,28 @@ def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted:
     header = _header(next(lines, (1, []))[1], path)
     named = {key: _column(header, *how, path=path, what=key) for key, how in wanted.items()}
     found = {key: column for key, column in named.items() if column is not None}
-    others = [name for name in header if name not in found.values()]
+    taken = set(found.values())
+    others = [name for name in header if name not in taken]
     chosen = _embedding_columns(others, embeddings, usual, path)
-    places = [header.index(name) for name in chosen]
+    place_of = {name: place for place, name in enumerate(header)}
+    places = [place_of[name] for name in chosen]
     texts: dict[str, list[str]] = {key: [] for key in found}
-    numbers, width = array("d"), 0
+    numbers, width, n_ends = array("d"), 0, text.count("\n")
     for number, cells in lines:
-        _check_width(cells, header, number, path, ended=number <= text.count("\n"))
+        _check_width(cells, header, number, path, ended=number <= n_ends)
         row = _numbers(cells, places, header, number, path)
         if numbers and len(row) != width:
             raise ValueError(f"{path} line {number}: {len(row)} numbers, those above have {width}")
         width = len(row)
         numbers.extend(row)
         for key, name in found.items():
-            texts[key].append(cells[header.index(name)])
+            texts[key].append(cells[place_of[name]])
     if not numbers:
         raise ValueError(f"{path} has no rows below its header")
-    notes = []
-    if not text.endswith("\n"):
-        notes.append(f"the last line of {path} has no line end: see whether the file is complete")
+    unended = f"the last line of {path} has no line end: see whether the file is complete"
+    notes = [] if text.endswith("\n") else [unended]
     shown = chosen[0] if len(chosen) == 1 else f"{chosen[0]} … {chosen[-1]} ({len(chosen)})"
-    passed = [name for name in others if name not in chosen]
+    passed = sorted(set(others) - set(chosen), key=place_of.__getitem__)
     return Table(np.frombuffer(numbers).reshape(-1, width), texts, passed, shown, notes)
 
 
@@ -101,8 +105,9 @@ def labels_in_table(path: Path, usual: Sequence[str]) -> list[str]:
     if len(header) > 1:
         name = _column(header, None, usual, True, path=path, what="labels")
         place = header.index(name or "")
+    n_ends = text.count("\n")
     for number, cells in lines[1:]:
-        _check_width(cells, header, number, path, ended=number <= text.count("\n"))
+        _check_width(cells, header, number, path, ended=number <= n_ends)
     return [cells[place] for _, cells in lines[1:]]
 
 
@@ -124,22 +129,28 @@ def _text(path: Path) -> str:
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
+    limit = max(FLOOR, MOST_EXPANSION * len(content))
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
-            return stream.read(TEXT_LIMIT + 1)
+            text = stream.read(min(TEXT_LIMIT, limit) + 1)
     except EOFError as error:
         raise ValueError(
             f"{path} is truncated: the end of its gzip data is missing: copy or write it again"
         ) from error
     except (OSError, zlib.error) as error:
         raise ValueError(f"{path} has damaged gzip data: {error}") from error
+    if len(text) > limit:
+        raise ValueError(
+            f"{path}: {len(content)} bytes unpack to more than {limit}: unpack it with gunzip"
+        )
+    return text
 
 
 def _lines(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Number of each line that is not empty, and its cells."""
     first = text.split("\n", 1)[0]
     delimiter = max(",;\t", key=first.count)
-    table = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
+    table = csv.reader(_bounded(text, delimiter, path), delimiter=delimiter, strict=True)
     try:
         for cells in table:
             if cells:
@@ -152,14 +163,24 @@ def _lines(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
+def _bounded(text: str, delimiter: str, path: Path) -> Iterator[str]:
+    """The lines of a table; refuses one of more cells than a table has columns."""
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if (n_cells := line.count(delimiter) + 1) > MOST_COLUMNS:
+            raise ValueError(
+                f"{path} line {number} has {n_cells} cells, at most {MOST_COLUMNS} columns are "
+                "read: write an .npz instead"
+            )
+        yield line
+
+
 def _header(cells: list[str], path: Path) -> list[str]:
     if cells and all(_is_number(cell) for cell in cells if cell) and not _counts(cells):
         raise ValueError(
             f"{path} has numbers in its first line: expected a header with names of columns, such "
             "as label,f0,f1,f2"
         )
-    twice = sorted({name for name in cells if cells.count(name) > 1})
-    if twice:
+    if twice := sorted(name for name, n in Counter(cells).items() if n > 1):
         raise ValueError(f"{path} has two columns called {printable(twice[0])[:60]!r}")
     return cells
 
