@@ -9,10 +9,11 @@ from omegaconf import OmegaConf
 
 from tests.reliability.test_configurations import composed
 from tests.reliability.test_embedding_files import run_in_process
-from vmf_embeddings.cli import assembly
+from vmf_embeddings.cli import assembly, overrides
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 from vmf_embeddings.embeddings.writing import write
 from vmf_embeddings.training.checkpoint import refuse_other_images
+from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.stored_state import refuse_other_types
 
 SHORT_NAMES = EmbeddingFile(np.eye(3), np.arange(3), meta={"class_names": ["a", "b"]})
@@ -70,3 +71,16 @@ def test_a_checkpoint_without_the_identity_of_its_images_resumes(tmp_path):
     refuse_other_images(tmp_path, {"train_identity": None}, "cafe", "name=other")
     with pytest.raises(ValueError, match="other images"):
         refuse_other_images(tmp_path, {"train_identity": "beef"}, "cafe", "name=other")
+
+
+def test_a_group_that_is_given_null_is_named(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train"])
+    with pytest.raises(assembly.Refused, match=r"arch=null: a group takes the name of one"):
+        overrides.composed(["arch=null"])
+
+
+def test_text_in_the_place_of_a_number_of_the_settings_is_named():
+    config = OmegaConf.to_container(composed("dataset=digits", "mode.epochs=1"), resolve=True)
+    config["mode"]["patience"] = "ten"
+    with pytest.raises(ValueError, match="mode.patience must be at least 1, got ten"):
+        TrainingSettings.from_config(config)

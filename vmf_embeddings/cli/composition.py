@@ -116,6 +116,15 @@ class CheckedRepository(ConfigRepository):
         return super()._find_object_source(config_path, object_type)
 
 
+def _no_option(overrides: list[str]) -> str:
+    """What to say of overrides of which one gives a group something else than an option's name."""
+    groups = [one for one in overrides if (CONF / one.lstrip("+").split("=")[0]).is_dir()]
+    return (
+        f"{printable(' '.join(groups))[:200]}: a group takes the name of one of its options, as in "
+        "method=arcface; leave the group out for its default"
+    )
+
+
 class CheckedLoader(ConfigLoaderImpl):
     """Composes as Hydra does, and refuses settings that a received file may not make."""
 
@@ -145,9 +154,14 @@ class CheckedLoader(ConfigLoaderImpl):
         )
         for scalars in self.repository.scalars:
             scalars.clear()
-        cfg = super().load_configuration(
-            config_name, overrides, run_mode, from_shell, validate_sweep_overrides
-        )
+        try:
+            cfg = super().load_configuration(
+                config_name, overrides, run_mode, from_shell, validate_sweep_overrides
+            )
+        except ValueError as error:
+            if "Config group override" not in str(error):
+                raise
+            raise Refused(_no_option(overrides)) from error
         found = [one for scalars in self.repository.scalars for one in scalars]
         texts_in_files.restore(cfg, found, _package_configuration)
         texts_in_files.quote_sweep(cfg, _package_configuration)

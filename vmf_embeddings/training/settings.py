@@ -132,7 +132,7 @@ def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
 
 
 def _check_minimum(key: str, value: float | None, minimum: int) -> None:
-    if value is None or not value >= minimum:
+    if not isinstance(value, int | float) or not value >= minimum:
         raise ValueError(f"{key} must be at least {minimum}, got {value}")
 
 
