@@ -11,7 +11,11 @@ from pathlib import Path
 
 # read by the command line as something else than the text itself, unless it is quoted
 _READ_OTHERWISE = re.compile(r"\s*|null|\s*['\"].*|~.*|\w+\(.*\)|.*[,\n].*|.*\$\{.*", re.I | re.S)
-_CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
+# moves a terminal's cursor, fakes a line, changes the direction of what follows, or is no character
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff"
+    "\ud800-\udfff]"
+)
 
 
 def hydra_text(text: str) -> str:
@@ -83,6 +87,11 @@ def given(arguments: Sequence[str]) -> str:
 def _shell_word(word: str) -> str:
     if not _CONTROL.search(word):
         return shlex.quote(word)
-    escaped = word.replace("\\", r"\\").replace("'", r"\'")
-    codes = [f"\\x{ord(c):02x}" if _CONTROL.match(c) else c for c in escaped]
-    return f"$'{''.join(codes)}'".replace("\n", r"\n")
+    escaped = word.replace("\\", r"\\").replace("'", r"\'").replace("\n", r"\n")
+    return f"$'{_CONTROL.sub(_bytes_of, escaped)}'"
+
+
+def _bytes_of(found: re.Match) -> str:
+    """A character as the bytes that the shell makes it of; some surrogates stand for one byte."""
+    errors = "surrogateescape" if "\udc80" <= found[0] <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode(errors=errors))

@@ -71,13 +71,12 @@ def test_every_value_of_a_sweep_is_what_was_typed(word, declarations):
 
 @pytest.mark.parametrize("word", (*WORDS, *READ_OTHERWISE))
 def test_a_printed_override_is_read_by_a_shell_and_the_command_as_the_text(word, read):
-    printed = typed.override("dataset.params.dataset_path", word)
-    echoed = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {printed}"], capture_output=True, text=True, check=True
-    )
-    assert read(*echoed.stdout.split("\0")[:-1]) == word
-    forced = shlex.split(typed.quoted_override("dataset.params.dataset_path", word))
-    assert read(*forced) == word
+    for write in (typed.override, typed.quoted_override):
+        printed = write("dataset.params.dataset_path", word)
+        echoed = subprocess.run(
+            ["bash", "-c", f"printf '%s\\0' {printed}"], capture_output=True, text=True, check=True
+        )
+        assert read(*echoed.stdout.split("\0")[:-1]) == word
 
 
 @pytest.mark.parametrize(
