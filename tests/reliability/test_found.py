@@ -10,9 +10,11 @@ from omegaconf import OmegaConf
 from tests.reliability.test_configurations import composed
 from tests.reliability.test_embedding_files import run_in_process
 from vmf_embeddings.cli import assembly, overrides
+from vmf_embeddings.cli.assembly.optimizer_errors import checked_optimizer
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 from vmf_embeddings.embeddings.writing import write
 from vmf_embeddings.training.checkpoint import refuse_other_images
+from vmf_embeddings.training.optimizers import sgd
 from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.stored_state import refuse_other_types
 
@@ -84,3 +86,13 @@ def test_text_in_the_place_of_a_number_of_the_settings_is_named():
     config["mode"]["patience"] = "ten"
     with pytest.raises(ValueError, match="mode.patience must be at least 1, got ten"):
         TrainingSettings.from_config(config)
+
+
+def test_text_in_the_place_of_a_number_of_the_optimizer_is_named():
+    node = OmegaConf.create({"name": "sgd", "params": {"momentum": ""}})
+
+    def make(groups):
+        return sgd(groups, lr=0.1, momentum="", nesterov=False, weight_decay=0.0, fused=False)
+
+    with pytest.raises(assembly.Refused, match="^optimizer.params.momentum='': .*not supported"):
+        checked_optimizer(make, node)

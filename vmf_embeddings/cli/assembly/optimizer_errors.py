@@ -34,6 +34,11 @@ def checked_optimizer(make_optimizer: Callable[..., Any], node: DictConfig) -> N
         optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
     except ValueError as error:
         raise _with_key(error, node) from error
+    except TypeError as error:  # Python's words, without a key
+        texts = [k for k, v in node.get("params", node).items() if isinstance(v, str | dict)]
+        keys = [f"{_key(node, k)}={node.get('params', node)[k]!r}" for k in texts[:6]
+                if k not in ("_target_", "name")]  # fmt: skip
+        raise Refused(f"{', '.join(keys) or 'optimizer.params'}: {error}") from error
     for argument, value in optimizer.param_groups[0].items():
         if isinstance(value, float) and not math.isfinite(value):
             raise Refused(f"{_key(node, argument)}={value}: expected a finite number")
