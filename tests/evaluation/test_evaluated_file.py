@@ -52,12 +52,13 @@ def test_what_contradicts_the_file_is_refused(tmp_path, geometry, options, messa
 
 
 def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
-    run = strip_meta(make_run(tmp_path, {"name": "cosine"}))
-    with pytest.raises(
-        ValueError, match=r"--geometry cosine\|euclidean\|poincare\|poincare-reference\|vmf"
-    ):
+    folder = tmp_path / "my runs (1)"
+    folder.mkdir()
+    run = strip_meta(make_run(folder, {"name": "cosine"}))
+    names = r"\(cosine, euclidean, poincare, poincare-reference, vmf\)"
+    with pytest.raises(ValueError, match=rf"--geometry NAME {names}"):
         load(run)
-    with pytest.raises(ValueError, match=r"l2\|hyperbolic\|none"):
+    with pytest.raises(ValueError, match=r"metrics '.*my runs \(1\).*' NORM \(l2, hyperbolic or"):
         load(run, script_of_2021="deterministic")
     assert load(run, geometry="cosine").geometry == Cosine()
     with pytest.raises(ValueError, match="no draws.*compute_deterministic"):
