@@ -56,6 +56,14 @@ def test_zero_rows_stay_finite(geometry):
     assert torch.isfinite(geometry.similarity(projected, projected)).all()
 
 
+def test_cosine_knows_the_direction_of_rows_of_any_length():
+    unit = Cosine().project(rows(5).float())
+    for length in (1e-37, 1e-20, 1e-11, 1e3):
+        torch.testing.assert_close(Cosine().project(length * rows(5).float()), unit)
+    assert torch.equal(unit, torch.nn.functional.normalize(rows(5).float(), dim=-1))
+    assert torch.equal(Cosine().project(torch.zeros(2, 4)), torch.zeros(2, 4))
+
+
 @pytest.mark.parametrize(
     "geometry", [g for g in GEOMETRIES if g.faiss_metric], ids=lambda geometry: geometry.name
 )

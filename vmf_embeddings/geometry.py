@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from vmf_embeddings import directional, hyperbolic
 
+_SHORT = 1e-10  # largest coordinate of rows that are lengthened before they are normalised
+
 
 def cosines(x: Tensor, y: Tensor) -> Tensor:
     """Cosine of every row of x with every row of y.
@@ -87,8 +89,11 @@ class Cosine(Geometry):
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
 
     def project(self, embeddings: Tensor) -> Tensor:
-        """Unit vectors; a vector of length 0 stays 0."""
-        return nn.functional.normalize(embeddings, dim=-1)
+        """Unit vectors, however short the rows are; a vector of length 0 stays 0."""
+        largest = embeddings.detach().abs().amax(-1, keepdim=True)
+        lifted = embeddings / largest.clamp_min(torch.finfo(embeddings.dtype).tiny)
+        # `normalize` divides by 1e-12 at least, which would leave shorter rows short
+        return nn.functional.normalize(torch.where(largest < _SHORT, lifted, embeddings), dim=-1)
 
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Cosine [Q, G] of unit rows."""

@@ -18,7 +18,6 @@ _NO_CLASS = {
     "no_class", "noclass", "no label", "no_label", "ignore", "background", "distractor",
     "distractors", "junk",
 }  # fmt: skip
-_LENGTH_OF_NONE = 1e-12  # of a row; cosine takes shorter ones for zero
 _BY_DIRECTION = ("cosine", "vmf")
 
 
@@ -109,7 +108,7 @@ def count_rows(
             **vars(counts),
             "n_tied_queries": int(found.rows.tied.sum()) if ties == "expected" else None,
             "n_coinciding": _n_coinciding(compared),
-            "n_zero": int((lengths < _LENGTH_OF_NONE).sum()) if by_direction else None,
+            "n_zero": int((lengths == 0).sum()) if by_direction else None,
             "n_same_image": found.n_same_image,
         }
     )
