@@ -71,6 +71,7 @@ def faults_of_training(folder: Path, expected: Path, sizes: list[int]) -> list[s
 
 
 @needs_disk
+@pytest.mark.slow
 def test_training_on_a_full_disk_says_so_and_goes_on_with_more_room(trained, tmp_path):
     expected = tmp_path / "expected"
     shutil.copytree(trained, expected)
@@ -109,6 +110,7 @@ def test_extraction_says_so_wherever_the_disk_fills_up(trained, tmp_path, pages)
 
 
 @needs_disk
+@pytest.mark.slow
 @pytest.mark.parametrize("pages", (1, 3, 12, 40))
 def test_evaluation_says_so_wherever_the_disk_fills_up(tmp_path, pages):
     folder = tmp_path / "home"

@@ -11,12 +11,8 @@ from tests.training.few_digits import trained
 from tests.training.test_runs_in_processes import assert_alike, float64, weights
 from vmf_embeddings.training.processes import start
 
-OPTIONS = (
-    "method=classifier",
-    "loss=balanced_softmax",
-    "optimizer=adam",
-    "mode.learning_rate=0.001",
-)
+# not adam: of biases before a batch normalisation it makes steps out of rounding
+OPTIONS = ("method=classifier", "loss=balanced_softmax")
 
 
 def one_of(rank, world, port, folder, epochs):
