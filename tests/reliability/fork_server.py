@@ -7,13 +7,12 @@ import ctypes
 import importlib
 import json
 import os
-import signal
 import sys
 import threading
 import time
 from pathlib import Path
 
-from tests.commands.fork_server import LIBRARIES, run
+from tests.commands.fork_server import LIBRARIES, run, wait_for
 
 PACKAGE = (
     *("cli.app", "cli.commands", "cli.evaluate", "cli.check", "cli.summarize", "cli.assembly"),
@@ -72,18 +71,6 @@ def read_all(descriptor: int, texts: list[str], n: int) -> None:
     """Puts what comes through a pipe into `texts[n]`."""
     with open(descriptor, errors="replace") as stream:
         texts[n] = stream.read()
-
-
-def wait_for(child: int, seconds: float) -> int:
-    """The exit code of a child; -9 where it was killed after so many seconds, with its own."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.002)
-    os.killpg(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def prepare(
