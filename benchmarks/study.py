@@ -137,12 +137,15 @@ def chain(study: Study, dataset: str, seed: int) -> list[str]:
 
 def score(study: Study, dataset: str) -> Iterator[tuple[Row, list[dict]]]:
     """Each row with the scores of its seeds, by the package's own evaluation."""
+    evaluated: set[Path] = set()  # rows may differ in their columns alone
     for row in study.rows:
         files = [study.result(row, dataset, seed) for seed in study.seeds]
         files = [file for file in files if file.exists()]
-        if files:
+        if files and not evaluated.issuperset(files):
             names = [str(file) for file in files]
-            run(["-m", "vmf_embeddings.evaluate", *names, "--no-pictures", *study.metrics])
+            run(["-m", "vmf_embeddings.evaluate", *names, "--no-figures", *study.metrics])
+            evaluated.update(files)
+        if files:
             yield row, [json.loads((f.parent / "metrics.json").read_text())[f.name] for f in files]
 
 
