@@ -28,10 +28,10 @@ def split_named(word: str) -> str | None:
 def looks_like_split(name: str) -> bool:
     """Whether a name consists of the word for a split and words that say little.
 
-    >>> [looks_like_split(name) for name in ("train2017", "my_valSet", "test (1)", "trainA")]
-    [True, True, True, True]
-    >>> [looks_like_split(name) for name in ("bullet train", "train_station", "contest", "images")]
-    [False, False, False, False]
+    >>> all(looks_like_split(name) for name in ("train2017", "my_valSet", "test (1)", "trainA"))
+    True
+    >>> any(looks_like_split(name) for name in ("bullet train", "train_station", "contest"))
+    False
     """
     words = _words(name)
     splits = [word for word in words if _OF_SPLIT.fullmatch(word)]

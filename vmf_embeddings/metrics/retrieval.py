@@ -88,8 +88,9 @@ def retrieval(
     >>> round(scores.map_within(2), 3), round(scores.map_within_reference(2), 3)
     (0.8, 0.467)
     >>> alike = [[1.0, 0.0]] * 5  # one of the four others is of the class of the first two
-    >>> retrieval(alike, ["a", "a", "b", "b", "b"], metric="ip", ks=(1, 3)).rows.recall[1][0]
-    tensor(0.2500, dtype=torch.float64)
+    >>> scores = retrieval(alike, ["a", "a", "b", "b", "b"], metric="ip", ks=(1, 3))
+    >>> float(scores.rows.recall[1].min())
+    0.25
     """
     embeddings = torch.as_tensor(embeddings).detach()
     queries, gallery = _rows(is_query, len(embeddings)), _rows(is_gallery, len(embeddings))

@@ -99,8 +99,12 @@ class Ranks:
     """What the scores of every query, in the order of the queries, are computed from.
 
     Args:
-        first_hit, n_relevant, r_precision, average_precision_at_r, average_precision,
-            average_precision_within: see `RetrievalRows`.
+        first_hit: [Q], see `RetrievalRows`.
+        n_relevant: [Q], see `RetrievalRows`.
+        r_precision: [Q], see `RetrievalRows`.
+        average_precision_at_r: [Q], see `RetrievalRows`.
+        average_precision: [Q], see `RetrievalRows`.
+        average_precision_within: cutoff -> [Q], see `RetrievalRows`.
         n_positives: [Q] int64 positives of the score of the nearest one, itself included.
         n_negatives: [Q] int64 negatives of that score.
         tied: [Q] bool, whether any positive has the score of a negative.
