@@ -17,6 +17,7 @@ from benchmarks.measure import compare
 from benchmarks.report import WORST_FIRST
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

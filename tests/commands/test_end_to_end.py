@@ -62,6 +62,7 @@ def test_embedding_file_has_the_keys_of_2021_and_meta(run_dir):
         assert meta["geometry"]["name"] == "vmf"
 
 
+@pytest.mark.slow
 def test_draws_of_a_split_do_not_depend_on_what_else_is_extracted(home, run_dir):
     with np.load(run_dir / "digits_test.npz") as data:
         among_all = dict(data)
@@ -103,6 +104,7 @@ def test_repeated_overrides_of_2021_find_the_run(home, run_dir):
     assert (run_dir / "digits_test.npz").exists()
 
 
+@pytest.mark.slow
 def test_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path):
     runs = tmp_path / "runs/digits/vmf_softmax/3dim"
     many = [*SHORT, "mode.epochs=4"]
@@ -142,6 +144,7 @@ def test_diverging_run_says_where_and_what_to_try_and_exits_with_1(tmp_path):
     assert "smaller mode.learning_rate" in done.stderr
 
 
+@pytest.mark.slow
 def test_hyperbolic_retrieval_finds_its_curvature(tmp_path):
     hyperbolic = [
         "method=hyperbolic_sce",

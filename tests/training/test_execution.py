@@ -55,6 +55,7 @@ def test_automatic_layout_follows_the_precision(precision, expected):
     assert is_channels_last(net) is expected
 
 
+@pytest.mark.slow
 def test_names_in_the_state_stay_and_load_either_way():
     plain, other = small_net(), configured(compile=True, channels_last=True)
     assert list(other.state_dict()) == list(plain.state_dict())
