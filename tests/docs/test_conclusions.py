@@ -62,3 +62,26 @@ def test_what_the_page_on_long_tails_calls_supported_leaves_out_zero():
         ("few", "t-vMF, two stages", "balanced softmax"),
     }
     assert not any(value for key, value in signs.items() if key[0] == "digits_lt")
+
+
+def test_the_table_of_confidences_has_the_stored_figures():
+    results = json.loads((RESULTS / "kappa_confidence" / "kappa_confidence.json").read_text())
+    text = (ROOT / "docs" / "metric-learning.md").read_text(encoding="utf-8").replace("−", "-")
+    rows = re.findall(r"^\| (16|128|512) \| ([\w.]+) \| [\d.]+ \| (.*) \|$", text, re.MULTILINE)
+    assert len(rows) == 18
+    for dim, confidence, cells in rows:
+        printed = [float(n) for n in re.findall(r"[-+]?\d+\.\d", cells)]
+        expected = []
+        for data in ("digits_open", "mnist_open"):
+            name = f"D={dim}, vMF, {confidence}"
+            by_cosine, by_law = results[data][name], results[data][f"{name}, expected cosine"]
+            difference = by_cosine["difference (95 %)"]
+            mean, half = difference["mean"], difference["half_width"]
+            expected += [by_cosine["R@1"]["mean"], by_cosine["R@1"]["standard_error"]]
+            expected += [mean, mean - half, mean + half]
+            expected += [by_law["R@1"]["mean"], by_law["R@1"]["standard_error"]]
+            if confidence == "auto":
+                assert mean > -2 and mean - half < 0 < mean + half
+            elif float(confidence) <= 0.9:
+                assert mean + half < 0
+        assert printed == pytest.approx(expected, abs=0.051), (dim, confidence)
