@@ -116,6 +116,18 @@ def test_other_words_are_refused():
             start_confidences(ClassSpec(5, 8, kappa_confidence=bad), None)
 
 
+@pytest.mark.parametrize("tau", (-1000.0, -1e308, float("nan"), float("-inf")))
+def test_temperatures_beyond_any_confidence_are_refused(tau):
+    with pytest.raises(ValueError, match="auto needs arch.params.init_temp >= -11.5, got"):
+        start_confidences(ClassSpec(5, 8, init_temp=tau, kappa_confidence="auto"), None)
+
+
+def test_the_smallest_temperature_still_meets_the_bound():
+    spec = ClassSpec(5, 3, init_temp=-11.5, kappa_confidence="auto")
+    kappa = initial_kappa(start_confidences(spec, None).classes, 3)
+    assert spread_cost(math.exp(11.5), kappa, kappa, 3) == pytest.approx(SPREAD_COST, rel=1e-3)
+
+
 def test_the_library_takes_auto():
     loss_fn = vmf.objective("vmf_softmax", embedding_dim=8, n_classes=5, kappa_confidence="auto")
     assert loss_fn(torch.randn(4, 8), torch.arange(4)).isfinite()

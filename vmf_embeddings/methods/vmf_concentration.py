@@ -22,6 +22,8 @@ SPREAD_COST = 1e-4
 """Largest cost in nats that `automatic_confidence` allows: below the loss that training reaches."""
 WANTED_PROBABILITY = 0.999
 """Probability of the right class that the inverse temperature must be able to reach."""
+LOWEST_TAU = -11.5
+"""Log temperature below which no confidence is looked for: beta would be above 100,000."""
 NODES, DEVIATIONS = 400, 10.0
 LOWEST, HIGHEST, STEPS, ROUNDS = 0.4, 1 - 1e-8, 64, 4
 
@@ -164,7 +166,8 @@ def start_confidences(spec: ClassSpec, image_confidence: float | None) -> Confid
     """What `arch.params.kappa_confidence` and `method.params.image_confidence` ask for.
 
     Raises:
-        ValueError: one of them is neither in (0, 1) nor, for the first, "auto".
+        ValueError: one of them is neither in (0, 1) nor, for the first, "auto"; or the initial
+            temperature is too small for "auto".
     """
     if image_confidence is not None and not 0 < image_confidence < 1:
         raise ValueError(
@@ -173,6 +176,11 @@ def start_confidences(spec: ClassSpec, image_confidence: float | None) -> Confid
         )
     classes = spec.kappa_confidence
     if classes == "auto":
+        if not spec.init_temp >= LOWEST_TAU:
+            raise ValueError(
+                f"arch.params.kappa_confidence=auto needs arch.params.init_temp >= {LOWEST_TAU}, "
+                f"got {spec.init_temp}: say a larger one, or a number as kappa_confidence."
+            )
         classes = automatic_confidence(
             math.exp(-spec.init_temp), spec.n_classes or 1, spec.embedding_dim, image_confidence
         )
