@@ -6,18 +6,19 @@ set -euo pipefail
 cd "$(dirname "$0")"
 RUNS=${VMF_RUNS:-vmf_embeddings/runs} # where the commands write, too
 
-environment() {
-  local python=${PYTHON:-python3} wanted
+environment() { # environment FILE...: installs what the files list into .venv
+  local python=${PYTHON:-python3} wanted lists=()
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
     echo "error: Python 3.11 or newer is needed, but $python says: $("$python" --version 2>&1 | head -1); say which with PYTHON=/path/to/python" >&2
     exit 2
   }
-  wanted=$(cksum requirements.txt)
-  if [ ! -x .venv/bin/python ] || [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then
+  for list in "$@"; do lists+=(-r "$list"); done
+  wanted=$(cksum "$@")
+  if [ ! -x .venv/bin/python ] || [ "$(cat ".venv/installed-$#" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing into .venv (once) ..."
     "$python" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-    echo "$wanted" > .venv/installed
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "${lists[@]}"
+    echo "$wanted" > ".venv/installed-$#"
   fi
   PATH="$PWD/.venv/bin:$PATH"
 }
@@ -89,5 +90,8 @@ case "$task" in
     exit 2
     ;;
 esac
-environment
+case "$task" in
+  tests) environment requirements.txt requirements-tests.txt ;;
+  *) environment requirements.txt ;;
+esac
 "$task" "${@:2}"

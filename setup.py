@@ -28,6 +28,8 @@ setup(
         "rich>=13.7",
         "numba>=0.61",
         "tensorboard>=2.16",
+        "pyarrow>=16",
+        "safetensors>=0.4",
     ],
     extras_require={
         "cpu": ["faiss-cpu>=1.9"],
@@ -36,6 +38,8 @@ setup(
         "sam": ["pytorch-optimizer>=4.1,<5"],
         "pml": ["pytorch-metric-learning>=2.8,<3"],
         "timm": ["timm>=1.0.8,<2"],
+        "lora": ["peft>=0.15", "timm>=1.0.8,<2"],
+        "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow"],
         "cub": ["gdown"],
