@@ -37,8 +37,11 @@ _KEY_OF_FIELD = {
     "paths": "paths",
     "is_query": "is_query",
     "is_gallery": "is_gallery",
+    "confidence": "confidence",
+    "predicted": "predicted",
+    "probability": "probability",
 }
-_FLOATS = ("embeddings", "class_weights", "logits")
+_FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability")
 _FLAGS = ("is_query", "is_gallery")
 _DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
 _ANY = f"{NUMBERS}{TEXTS}{BYTES}"
@@ -46,6 +49,8 @@ _KINDS_OF_KEY = {
     **dict.fromkeys(
         ("embeddings", "weights", "logits", "examples", "temp", "pictures", "original_ids"), NUMBERS
     ),
+    **dict.fromkeys(("confidence", "probability"), NUMBERS),
+    "predicted": f"{NUMBERS}{TEXTS}",
     **dict.fromkeys(("ids", *_FLAGS), _ANY),  # of a wrong type: refused with the row
     **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
 }
@@ -59,7 +64,8 @@ class EmbeddingFile:
     Args:
         embeddings: [N, D] float32, as `Method.embed` returns them (vMF: norm = concentration).
         ids: [N] int64 class labels. Labels of other types are numbered: as `class_names` of meta
-            name them, else in sorted order, which `class_names` then has.
+            name them, else in sorted order, which `class_names` then has. None: the labels are
+            unknown, as of new images; such a file can be searched, and not scored.
         temperature: exp(tau) = 1 / beta, > 0; 1.0 where the method has no temperature.
         class_weights: [C, D] float32, or None where the method has no class weights.
         logits: [N, C] or [N, S, C] (S draws per item) float32; None for open sets.
@@ -69,12 +75,16 @@ class EmbeddingFile:
         paths: [N] file names of the images.
         is_query: [N] bool, query rows; None means all.
         is_gallery: [N] bool, gallery rows; None means all.
+        confidence: [N] float32, >= 0, larger = more confident; `confidence_name` of meta says what
+            it is, such as "kappa".
+        predicted: [N] names of the training classes that were predicted, or their numbers.
+        probability: [N] float32 in [0, 1], of the predicted classes.
         meta: schema, dataset, split, split_hash, train_identity, train_class_counts [C], open_set,
             method, geometry, seed, …; None in files of 2021.
     """
 
     embeddings: np.ndarray
-    ids: np.ndarray
+    ids: np.ndarray | None = None
     temperature: float = 1.0
     class_weights: np.ndarray | None = None
     logits: np.ndarray | None = None
@@ -84,6 +94,9 @@ class EmbeddingFile:
     paths: np.ndarray | None = None
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
+    confidence: np.ndarray | None = None
+    predicted: np.ndarray | None = None
+    probability: np.ndarray | None = None
     meta: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -91,9 +104,10 @@ class EmbeddingFile:
             value = getattr(self, name)
             if value is not None and name != "ids":
                 object.__setattr__(self, name, _as_array(name, value))
-        ids, meta = _numbered(self.ids, self.meta, has_logits=self.logits is not None)
-        object.__setattr__(self, "ids", ids)
-        object.__setattr__(self, "meta", meta)
+        if self.ids is not None:
+            ids, meta = _numbered(self.ids, self.meta, has_logits=self.logits is not None)
+            object.__setattr__(self, "ids", ids)
+            object.__setattr__(self, "meta", meta)
         _check_shapes(self)
 
     @property
@@ -150,6 +164,7 @@ def _check_shapes(file: EmbeddingFile) -> None:
         "class_weights": (2,),
         "logits": (2, 3),
         "pictures": (4,),
+        **dict.fromkeys(("confidence", "predicted", "probability"), (1,)),
     }
     for name, allowed in n_dims.items():
         array = getattr(file, name)
@@ -218,7 +233,8 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
         arrays = read_npz(path, _KINDS_OF_KEY)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as an embedding file: {error}") from error
-    for key in ("embeddings", "ids"):
+    # new images have no labels: such a file of this package has `meta`, and no `ids`
+    for key in ("embeddings",) if "meta" in arrays else ("embeddings", "ids"):
         if key not in arrays:
             raise ValueError(
                 f"{path} has no {key!r}; it holds {sorted(arrays)}: not an embedding file"
@@ -242,7 +258,7 @@ def check_values(file: EmbeddingFile) -> None:
             raise ValueError(f"{name} {list(array.shape)} is empty")
         if array is not None:
             refuse_not_finite(array, name, allow_minus_infinity=name == "logits")
-    most = int(file.ids.max())
+    most = -1 if file.ids is None else int(file.ids.max())
     if file.logits is not None and not file.open_set and most >= file.logits.shape[-1]:
         raise ValueError(
             f"ids go up to {most}, logits {list(file.logits.shape)} have fewer classes"

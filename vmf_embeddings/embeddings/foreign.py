@@ -106,7 +106,7 @@ def read_with_notes(
     elif name.endswith(".npz"):
         with _unreadable(path):
             keys = npz_keys(path)
-        own = {"embeddings", "ids"} <= set(keys)
+        own = "embeddings" in keys and bool({"ids", "meta"} & set(keys))
         if embeddings in (None, "embeddings") and labels is None and own:
             if not {"temp", "meta"} & set(keys):
                 return _plain(path, split)

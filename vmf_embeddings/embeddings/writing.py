@@ -41,13 +41,14 @@ def labels_beside(path: Path) -> Path:
 
 def _write_npy(file: EmbeddingFile, path: Path) -> None:
     labels = _labels_to_write(file, path)
-    for target, array in ((path, file.embeddings), (labels_beside(path), labels)):
+    arrays = {path: file.embeddings} | ({} if labels is None else {labels_beside(path): labels})
+    for target, array in arrays.items():
         with replacing(target) as temporary, temporary.open("wb") as stream:
             np.save(stream, array, allow_pickle=False)
 
 
-def _labels_to_write(file: EmbeddingFile, path: Path) -> np.ndarray:
-    """The labels of an `.npy`; refuses what `read` would not give back."""
+def _labels_to_write(file: EmbeddingFile, path: Path) -> np.ndarray | None:
+    """The labels of an `.npy`, None where unknown; refuses what `read` would not give back."""
     names = (file.meta or {}).get("class_names")
     more = [key for key, value in vars(file).items() if value is not None and key not in _OF_NPY]
     more += [f"meta[{key!r}]" for key in _other_meta(file.meta)]
@@ -59,7 +60,7 @@ def _labels_to_write(file: EmbeddingFile, path: Path) -> np.ndarray:
             f"{', '.join(more[:6])}. Write an .npz, or only these two: "
             "vmf.write(vmf.EmbeddingFile(file.embeddings, file.ids), path)"
         )
-    if names is None:
+    if names is None or file.ids is None:
         return file.ids
     refuse_missing_names(file.ids, names)
     labels = np.array([str(name) for name in names])[file.ids]

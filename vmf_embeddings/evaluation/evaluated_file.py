@@ -135,6 +135,11 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
         ValueError: the geometry cannot be determined, or the options contradict the file.
     """
     found = read_with_notes(path, options.embeddings, options.labels, split=options.split)
+    if found.file.ids is None:
+        raise ValueError(
+            f"{path} has no labels, as files of new images that `embed` writes: there is nothing "
+            f"to score it by. Search it: vmf-embeddings search QUERY --in {typed.argument(path)}"
+        )
     if found.foreign:
         return _of_another_program(path, root, found, options)
     return replace(_of_a_run(path, root, found.file, options), settings=settings_of(path.parent))

@@ -42,7 +42,7 @@ def evaluate(
     Args:
         embeddings: [N, D], as a run's `embed` returns them; or a whole `EmbeddingFile`, whose
             logits are then scored too.
-        labels: [N] classes of any type; None for an `EmbeddingFile`, which has its own.
+        labels: [N] classes of any type; None for an `EmbeddingFile` that has its own.
         metrics: groups of scores besides the usual ones, of "recall", "nmi", "map", "spectrum" and
             "spread"; "nmi" needs faiss.
         geometry: how rows are compared, by name or as a run's `geometry`; None = as an
@@ -112,8 +112,12 @@ def _label_text(label: object) -> str:
 
 def _file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | None) -> EmbeddingFile:
     if isinstance(embeddings, EmbeddingFile):
-        if labels is not None:
+        if embeddings.ids is None and labels is not None:
+            embeddings = replace(embeddings, ids=np.asarray(_without_torch(labels)))
+        elif labels is not None:
             raise ValueError("labels: an EmbeddingFile has its own; leave them out")
+        if embeddings.ids is None:
+            raise ValueError("labels: the EmbeddingFile has none; give one class per embedding")
         check_values(embeddings)
         return embeddings
     if labels is None:
