@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vmf_embeddings.geometry import Geometry
-from vmf_embeddings.library.trained_inputs import ImageBatches, Transform
+from vmf_embeddings.library.trained_inputs import ImageBatches, OnBroken, Transform
 from vmf_embeddings.methods.base import Method
 
 SECONDS_WITHOUT_BAR = 2.0
@@ -143,7 +143,39 @@ class Run:
             )
         return self.geometry.confidence(rows).numpy()
 
-    @torch.no_grad()
+    def embed_batches(
+        self,
+        images: Any,
+        *,
+        batch_size: int = 64,
+        readers: int | None = None,
+        on_broken: OnBroken | None = None,
+    ) -> Iterator[tuple[list[int], Tensor]]:
+        """Embeddings a batch at a time, while threads read the images of the next one.
+
+        Args:
+            images: see `embed`.
+            batch_size: images per step.
+            readers: threads that read images; None = one per CPU, at most 8.
+            on_broken: called with the number of an image that cannot be read, counted from 0, and
+                the error; the image is left out. None = the error is raised.
+
+        Yields:
+            Numbers of the images of a batch, and their embeddings [b, D], float32 on `device`.
+        """
+        batches = ImageBatches(
+            images, self.transform, batch_size, readers=readers, on_broken=on_broken
+        )
+        return self._embedded(batches)
+
+    def _embedded(self, batches: ImageBatches) -> Iterator[tuple[list[int], Tensor]]:
+        on_gpu = self.device.type == "cuda"
+        for numbers, inputs in batches.numbered():
+            given = inputs.pin_memory() if on_gpu and inputs.device.type == "cpu" else inputs
+            with torch.no_grad():
+                embeddings = self.module.embed(given.to(self.device, non_blocking=True)).float()
+            yield numbers, embeddings
+
     def _rows(
         self,
         images: Any,
@@ -154,13 +186,18 @@ class Run:
     ) -> np.ndarray:
         """One row per image [N, width], a function of its embedding."""
         batches = ImageBatches(images, self.transform, batch_size)
-        found = [np.empty((0, width), dtype=np.float32)]
+        rows = np.empty((batches.total or 0, width), dtype=np.float32)
+        more: list[np.ndarray] = []  # of generators, whose length is not known
         with _progress_bar(batches.total, progress) as advance:
-            for batch in batches:
-                embeddings = self.module.embed(batch.to(self.device)).float()
-                found.append(of_embeddings(embeddings).float().cpu().numpy())
-                advance(len(batch))
-        return np.concatenate(found)
+            for numbers, embeddings in self._embedded(batches):
+                with torch.no_grad():
+                    batch = of_embeddings(embeddings).float().cpu().numpy()
+                if batches.total is None:
+                    more.append(batch)
+                else:
+                    rows[numbers[0] : numbers[0] + len(numbers)] = batch
+                advance(len(numbers))
+        return np.concatenate([rows, *more]) if more else rows
 
     @contextlib.contextmanager
     def _same_draws(self) -> Iterator[None]:
@@ -231,10 +268,17 @@ def _device(device: str | torch.device) -> torch.device:
 def _progress_bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[int], None]]:
     """Shows a bar on standard error, which appears once the work has taken a while."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Images per second."""
+
+        def render(self, task: Task) -> Text:
+            return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
 
     console = Console(stderr=True)
-    bar = Progress(console=console, transient=True)
+    bar = Progress(*Progress.get_default_columns(), Rate(), console=console, transient=True)
     task = bar.add_task("Embedding", total=total)
     shows = console.is_terminal if wanted is None else wanted
     began = time.monotonic()

@@ -1,8 +1,9 @@
 """Images in the forms that people hold them in, as batches for a trained network."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ _MOST_IN_BATCH = 2**28  # numbers, 1 GB in float32: 64 images of 1024 x 1024 pix
 _READERS = min(8, os.cpu_count() or 1)
 
 Transform = Callable[[Any], Tensor]
+OnBroken = Callable[[int, Exception], None]
+Batch = tuple[list[int], Tensor]  # numbers of the images, their inputs [b, ch, H, W]
 
 
 def image_files(folder: str | Path) -> list[Path]:
@@ -55,12 +58,17 @@ def image_files(folder: str | Path) -> list[Path]:
 
 
 class ImageBatches:
-    """Network inputs for images of any supported form, read one batch at a time.
+    """Network inputs for images of any supported form, read by threads while the network works.
+
+    Two batches of images are held at most, beside the one that was taken last.
 
     Args:
         images: paths, a folder, Pillow images, arrays or tensors; see `Run.embed`.
         transform: from one image to the input [ch, H, W]; None = only floating-point tensors.
         batch_size: images per batch, >= 1.
+        readers: threads that read and transform images, >= 1; None = one per CPU, at most 8.
+        on_broken: called with the number of an image that cannot be read, and the error; it is then
+            left out. None = the error is raised.
 
     Attributes:
         total: number of images, or None where it is not known in advance.
@@ -70,29 +78,77 @@ class ImageBatches:
         FileNotFoundError: a path does not exist.
     """
 
-    def __init__(self, images: Any, transform: Transform | None, batch_size: int) -> None:
-        if batch_size < 1:
-            raise Refused(f"batch_size: expected at least 1, got {batch_size}")
+    def __init__(
+        self,
+        images: Any,
+        transform: Transform | None,
+        batch_size: int,
+        *,
+        readers: int | None = None,
+        on_broken: OnBroken | None = None,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("readers", readers)):
+            if value is not None and value < 1:
+                raise Refused(f"{name}: expected at least 1, got {value}")
         self._items = _items(images)
         self._transform = transform
         self._batch_size = batch_size
+        self._readers = readers or _READERS
+        self._on_broken = on_broken
         self.total = len(self._items) if isinstance(self._items, Sized) else None
 
     def __iter__(self) -> Iterator[Tensor]:
         """Batches [b, ch, H, W], in the order of the images."""
+        return (inputs for _, inputs in self.numbered())
+
+    def numbered(self) -> Iterator[Batch]:
+        """Batches, each with the numbers of its images, counted from 0."""
         if isinstance(self._items, Tensor) and self._items.is_floating_point():
-            yield from self._items.split(self._batch_size)
+            numbers = range(len(self._items))
+            for start in range(0, len(self._items), self._batch_size):
+                part = slice(start, start + self._batch_size)
+                yield list(numbers[part]), self._items[part]
             return
+        pool = ThreadPoolExecutor(self._readers)
+        try:
+            yield from self._collected(self._read_ahead(pool))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Tensor]]:
+        """Numbers and inputs of the images that can be read, in order."""
         numbered = enumerate(self._items)
-        with ThreadPoolExecutor(_READERS) as pool:
-            while batch := list(islice(numbered, self._batch_size)):
-                inputs: list[Tensor] = []
-                if batch[0][0] == 0:
-                    inputs = [self._input(batch[0])]
-                    _refuse_large_batch(inputs[0], len(batch))
-                inputs += pool.map(self._input, batch[len(inputs) :])
-                _refuse_other_shapes(inputs, batch[0][0])
-                yield torch.stack(inputs)
+        waiting: deque[tuple[int, Future[Tensor]]] = deque()
+        ahead = 1  # memory is taken for more once the size of the first is known
+        while True:
+            for one in islice(numbered, ahead - len(waiting)):
+                waiting.append((one[0], pool.submit(self._input, one)))
+            if not waiting:
+                return
+            number, future = waiting.popleft()
+            try:
+                read = future.result()
+            except (Refused, OSError) as error:
+                if self._on_broken is None:
+                    raise
+                self._on_broken(number, error)
+                continue
+            if ahead == 1:
+                _refuse_large_batch(read, min(self._batch_size, self.total or self._batch_size))
+                ahead = 2 * self._batch_size
+            yield number, read
+
+    def _collected(self, images: Iterator[tuple[int, Tensor]]) -> Iterator[Batch]:
+        shape = None
+        while batch := list(islice(images, self._batch_size)):
+            shape = shape or batch[0][1].shape
+            for number, read in batch:
+                if read.shape != shape:
+                    raise Refused(
+                        f"image {number} is an input {list(read.shape)}, an earlier one is "
+                        f"{list(shape)}: a network takes inputs of one shape"
+                    )
+            yield [number for number, _ in batch], torch.stack([read for _, read in batch])
 
     def _input(self, numbered: tuple[int, Any]) -> Tensor:
         """The network's input for one image [ch, H, W]."""
@@ -139,16 +195,6 @@ def _refuse_large_batch(first: Tensor, n_images: int) -> None:
             f"numbers; give batch_size={max(1, _MOST_IN_BATCH // first.numel())}, if the network "
             "really takes images that large"
         )
-
-
-def _refuse_other_shapes(inputs: list[Tensor], first: int) -> None:
-    shape = inputs[0].shape
-    for number, each in enumerate(inputs, first):
-        if each.shape != shape:
-            raise Refused(
-                f"image {number} is an input {list(each.shape)}, image {first} one of "
-                f"{list(shape)}: a network takes inputs of one shape"
-            )
 
 
 def _items(images: Any) -> Iterable[Any]:
