@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.base import ClassSpec
-from vmf_embeddings.archs.identity import Identity
+from vmf_embeddings.archs.given import GivenEmbeddings
 from vmf_embeddings.library.objective_module import Objective
 from vmf_embeddings.library.objective_needs import needs, takes_miner
 from vmf_embeddings.library.objective_parts import GROUPS, compose, in_keywords
@@ -86,7 +86,7 @@ def objective(
         **composition.class_options,
     )
     try:
-        method = composition.build(Identity(spec, n_features))
+        method = composition.build(GivenEmbeddings(spec, n_features))
     except (TypeError, ValueError) as error:
         raise ValueError(f"objective {name!r}: {in_keywords(str(error))}") from error
     method.configure(margin_warmup_epochs=0, n_epochs=n_epochs)

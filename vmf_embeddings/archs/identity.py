@@ -1,24 +1,27 @@
-"""No network: what comes in are embeddings already."""
+"""No network: the feature vectors of another model are the embeddings.
 
-from torch import Tensor, nn
+Only the method's own parameters learn, such as class weights and a temperature: a linear probe.
+"""
 
-from vmf_embeddings.archs.base import Arch, ClassSpec
+from torch import nn
+
+from vmf_embeddings.archs.vectors import VectorArch
 
 
-class Identity(Arch):
-    """Embeddings [B, D] -> the same embeddings [B, D].
+class Identity(VectorArch):
+    """Vectors [B, F] -> the same vectors [B, F], standardized if the data set asks for it.
 
-    Args:
-        class_spec: number of classes, D, and initialisation of the class parameters.
-        n_features: F, width of the features that the embeddings were made from, for objectives
-            that look at these too; None = D.
+    Raises:
+        ValueError: `embedding_dim` is neither None nor F.
     """
 
-    def __init__(self, class_spec: ClassSpec, n_features: int | None = None) -> None:
-        super().__init__(class_spec)
-        self.n_features = class_spec.embedding_dim if n_features is None else n_features
-        self.projection = nn.Identity()
-
-    def features(self, images: Tensor) -> Tensor:
-        """The embeddings themselves, [B, D]."""
-        return images
+    def embedding_layer(self) -> nn.Module:
+        """Nothing: the features are the embeddings."""
+        dim = self.class_spec.embedding_dim
+        if dim != self.in_features:
+            raise ValueError(
+                f"arch=identity hands on its {self.in_features} features, got arch.params."
+                f"embedding_dim={dim}: leave embedding_dim out, or use arch=linear or arch=mlp, "
+                "which project to any dimension"
+            )
+        return nn.Identity()
