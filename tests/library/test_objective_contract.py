@@ -12,7 +12,7 @@ from torch import Tensor
 import vmf_embeddings as vmf
 from tests.methods.laws import normal
 from vmf_embeddings import catalogue
-from vmf_embeddings.archs.identity import Identity
+from vmf_embeddings.archs.given import GivenEmbeddings
 from vmf_embeddings.cli import assembly, overrides
 from vmf_embeddings.library.objective_parts import GROUPS
 from vmf_embeddings.methods.base import Method

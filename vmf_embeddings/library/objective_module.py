@@ -20,7 +20,7 @@ class Objective(nn.Module):
     Made by `objective`. Loss and gradients equal those of a training with the same options.
 
     Args:
-        method: built on `archs.identity.Identity`.
+        method: built on `archs.given.GivenEmbeddings`.
         needs: of `objective_needs.NEEDS`, what must be given besides embeddings and labels.
     """
 
