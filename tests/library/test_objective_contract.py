@@ -139,7 +139,7 @@ def test_fsgl_on_mixed_embeddings_equals_its_training_step(monkeypatch):
     def features(self, images: Tensor) -> Tensor:
         return images.flatten(1) if images.ndim == 4 else images
 
-    monkeypatch.setattr(Identity, "features", features)
+    monkeypatch.setattr(GivenEmbeddings, "features", features)
     ours, theirs = built_twice("fsgl")
     ours.begin_epoch(N_EPOCHS // 2), theirs.begin_epoch(N_EPOCHS // 2)
     views, labels = normal(B, 2, 1, 2, 3), LABELS
