@@ -1,5 +1,33 @@
-"""Exact nearest neighbours (torch and faiss give the same result) and exact retrieval ranks."""
+"""Nearest neighbours (torch and faiss give the same result), quantised rows, re-ranking."""
 
+from vmf_embeddings.search.hamming import hamming_nearest
+from vmf_embeddings.search.k_reciprocal import KReciprocal
 from vmf_embeddings.search.nearest import NearestSearch, check_backend, nearest
+from vmf_embeddings.search.quantisation import (
+    PRECISIONS,
+    Ranges,
+    bytes_per_row,
+    dequantise,
+    quantise,
+    signs,
+)
+from vmf_embeddings.search.quantised import QuantisedGallery, overlap
+from vmf_embeddings.search.query_expansion import augment_gallery, expand_queries
 
-__all__ = ["NearestSearch", "check_backend", "nearest"]
+__all__ = [
+    "PRECISIONS",
+    "KReciprocal",
+    "NearestSearch",
+    "QuantisedGallery",
+    "Ranges",
+    "augment_gallery",
+    "bytes_per_row",
+    "check_backend",
+    "dequantise",
+    "expand_queries",
+    "hamming_nearest",
+    "nearest",
+    "overlap",
+    "quantise",
+    "signs",
+]
