@@ -1,7 +1,6 @@
 """A trained run without its training data: embeddings and class probabilities of new images."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.library.export import export_run
+from vmf_embeddings.library.export_graph import Exported
+from vmf_embeddings.library.progress_bar import progress_bar
 from vmf_embeddings.library.trained_inputs import ImageBatches, OnBroken, Transform
 from vmf_embeddings.methods.base import Method
-
-SECONDS_WITHOUT_BAR = 2.0
 
 
 class Run:
@@ -120,13 +120,9 @@ class Run:
         Raises:
             ValueError: the run has no classes; and see `embed`.
         """
-        if self.n_classes is None:
-            raise ValueError(
-                f"this run ({self.module.name}) predicts no classes: its objective compares "
-                "embeddings with one another. Embed, and search for the nearest known images"
-            )
+        n_classes = self._classes_or_refuse()
         with self._same_draws():
-            return self._rows(images, self.module.predict, self.n_classes, batch_size, progress)
+            return self._rows(images, self.module.predict, n_classes, batch_size, progress)
 
     def confidence(self, embeddings: ArrayLike) -> np.ndarray:
         """How confident the network is in embeddings [N, D] of `embed` -> float32 [N], >= 0.
@@ -168,6 +164,44 @@ class Run:
         )
         return self._embedded(batches)
 
+    def export(
+        self, path: str | Path, *, predict: bool = False, batch: int | None = None
+    ) -> Exported:
+        """Writes the network for other programs, or the run as a bundle that `load` reads.
+
+        The graphs of `.onnx` and `.pt2` take what `transform` returns, and give embeddings as
+        `embed` does. They are compared with torch on a batch before they are written. What
+        describes the run (transform, class names, geometry) lies in the file as JSON.
+
+        Args:
+            path: ends in `.onnx` (runs in onnxruntime), `.pt2` (`torch.export.load`), or `.zip`: a
+                bundle of weights, configuration, transform and class names. A file of that name is
+                replaced.
+            predict: whether a graph has a second output, the class probabilities [B, C]. Methods
+                whose `predict` draws samples give the softmax of the expected logits instead.
+            batch: number of images that a graph takes at once; None = any.
+
+        Returns:
+            What was written, and how far it is from torch.
+
+        Raises:
+            ValueError: another ending, no classes to predict, or a network that cannot become a
+                graph; the message says why.
+            ImportError: a package for ONNX is missing.
+            RuntimeError: the file would compute something else than torch; it was not written.
+        """
+        if predict:
+            self._classes_or_refuse()
+        return export_run(self, Path(path), predict=predict, batch=batch)
+
+    def _classes_or_refuse(self) -> int:
+        if self.n_classes is None:
+            raise ValueError(
+                f"this run ({self.module.name}) predicts no classes: its objective compares "
+                "embeddings with one another. Embed, and search for the nearest known images"
+            )
+        return self.n_classes
+
     def _embedded(self, batches: ImageBatches) -> Iterator[tuple[list[int], Tensor]]:
         on_gpu = self.device.type == "cuda"
         for numbers, inputs in batches.numbered():
@@ -188,7 +222,7 @@ class Run:
         batches = ImageBatches(images, self.transform, batch_size)
         rows = np.empty((batches.total or 0, width), dtype=np.float32)
         more: list[np.ndarray] = []  # of generators, whose length is not known
-        with _progress_bar(batches.total, progress) as advance:
+        with progress_bar("Embedding", batches.total, progress) as advance:
             for numbers, embeddings in self._embedded(batches):
                 with torch.no_grad():
                     batch = of_embeddings(embeddings).float().cpu().numpy()
@@ -223,7 +257,8 @@ def load(
     taken from its weights (the number of classes) and its configuration (the image transform).
 
     Args:
-        path: a run's folder, whose best checkpoint is taken; or a checkpoint `model_<epoch>.pt`.
+        path: a run's folder, whose best checkpoint is taken; a checkpoint `model_<epoch>.pt`; or a
+            bundle `.zip` that `Run.export` wrote.
         device: "auto" (a GPU where there is one), or a device of torch.
         transform: from one image to the network's input [ch, H, W]; None = the run's own.
         n_classes: C, where it follows neither from the checkpoint nor from its weights.
@@ -242,7 +277,7 @@ def load(
     Example:
         >>> load("no/such/run")
         Traceback (most recent call last):
-        FileNotFoundError: no run no/such/run: expected a run's folder or a checkpoint model_*.pt
+        FileNotFoundError: no run no/such/run: expected a run's folder, a checkpoint model_*.pt, ...
     """
     from vmf_embeddings.cli.run_loader import load_run  # imports Hydra
 
@@ -262,35 +297,3 @@ def _device(device: str | torch.device) -> torch.device:
     if device != "auto":
         return torch.device(device)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextlib.contextmanager
-def _progress_bar(total: int | None, wanted: bool | None) -> Iterator[Callable[[int], None]]:
-    """Shows a bar on standard error, which appears once the work has taken a while."""
-    from rich.console import Console
-    from rich.progress import Progress, ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Images per second."""
-
-        def render(self, task: Task) -> Text:
-            return Text("" if task.speed is None else f"{task.speed:,.0f} images/s")
-
-    console = Console(stderr=True)
-    bar = Progress(*Progress.get_default_columns(), Rate(), console=console, transient=True)
-    task = bar.add_task("Embedding", total=total)
-    shows = console.is_terminal if wanted is None else wanted
-    began = time.monotonic()
-
-    def advance(n_images: int) -> None:
-        late = wanted is True or time.monotonic() - began > SECONDS_WITHOUT_BAR
-        if shows and late and not bar.live.is_started:
-            bar.start()
-        bar.advance(task, n_images)
-
-    try:
-        yield advance
-    finally:
-        if bar.live.is_started:
-            bar.stop()

@@ -25,7 +25,7 @@ class LoadedRun:
 
     Attributes:
         method: with the checkpoint's weights, on the CPU.
-        folder: of the run.
+        folder: of the run, or the bundle.
         config: its configuration as plain values.
         metrics: epoch, training loss and validation metric of the checkpoint.
         class_names: of classes 0, 1, …, or None.
@@ -46,7 +46,7 @@ def load_run(
     """Builds the method of a run and gives it the weights of its best checkpoint.
 
     Args:
-        path: a run's folder, or a checkpoint.
+        path: a run's folder, a checkpoint, or a bundle.
         overrides: command line of the training, for checkpoints that state no configuration.
         n_classes: C, where the weights do not tell.
 
@@ -71,14 +71,19 @@ def load_run(
 
 def _checkpoint(path: Path) -> tuple[Path, dict[str, Any], str]:
     """Folder, best state and name of a run."""
+    from vmf_embeddings.library.bundle import ENDING, read_bundle
     from vmf_embeddings.training.checkpoint import load, load_best
+    from vmf_embeddings.training.stored_state import checked
 
     if path.is_dir():
         return path, load_best(path), str(path)
     if not path.exists():
         raise FileNotFoundError(
-            f"no run {path}: expected a run's folder or a checkpoint model_*.pt"
+            f"no run {path}: expected a run's folder, a checkpoint model_*.pt, or a bundle *.zip "
+            "that `export` wrote"
         )
+    if path.suffix.lower() == ENDING:
+        return path, checked(read_bundle(path), str(path)), str(path)
     return path.parent, load(path), str(path)
 
 

@@ -127,6 +127,10 @@ class Method(nn.Module, ABC):
         probabilities = logits.softmax(-1)
         return probabilities if probabilities.ndim == 2 else probabilities.mean(1)
 
+    def predict_without_draws(self, embeddings: Tensor) -> Tensor:
+        """As `predict`, by expected values where that draws samples: for exported graphs."""
+        return self.predict(embeddings)
+
     @property
     def backbones(self) -> list[Arch]:
         """Every backbone that runs in a training step."""

@@ -163,6 +163,10 @@ class DiVE(Method):
         """Embeddings [B, D] -> logits of the student [B, C] or [B, S, C]."""
         return self.student.logits(embeddings)
 
+    def predict_without_draws(self, embeddings: Tensor) -> Tensor:
+        """Class probabilities of the student [B, C], by expected values where it draws samples."""
+        return self.student.predict_without_draws(embeddings)
+
     def unadjusted_logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> unadjusted logits of the student [B, C] or [B, S, C]."""
         return self.student.unadjusted_logits(embeddings)

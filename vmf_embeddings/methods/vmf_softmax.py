@@ -19,7 +19,11 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_concentration import start_confidences
-from vmf_embeddings.methods.vmf_prediction import drawn_cosines, reference_drawn_cosines
+from vmf_embeddings.methods.vmf_prediction import (
+    drawn_cosines,
+    expected_logits,
+    reference_drawn_cosines,
+)
 from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
 
 logger = logging.getLogger(__name__)
@@ -174,6 +178,14 @@ class VMFSoftmax(Method):
             return self.class_parameters.beta * predict(
                 directions, self.class_parameters.weight, generator
             )
+
+    def predict_without_draws(self, embeddings: Tensor) -> Tensor:
+        """Softmax of the expected logits [B, C]: a class has the same rank, not the same value.
+
+        The mean of a softmax over draws (`predict`) is not the softmax of the mean.
+        """
+        weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        return expected_logits(embeddings, weights, beta).softmax(-1)
 
     def draw(
         self, embeddings: Tensor, *, gradient: bool, generator: torch.Generator | None = None

@@ -99,16 +99,31 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     with open_regular(path) as stream:
-        _check_header(stream, str(path))
+        _check_header(stream, os.fstat(stream.fileno()).st_size, str(path))
     try:
         return load_file(path)
     except (SafetensorError, *_BROKEN) as error:
         raise Refused(f"{path} was not loaded: {printable(str(error)[:500])}") from error
 
 
-def _check_header(stream: BinaryIO, path: str) -> None:
+def safetensors_of_bytes(content: bytes, source: str) -> dict[str, Tensor]:
+    """The tensors of the content of a `.safetensors` file, by name, on the CPU.
+
+    Raises:
+        Refused: its header is not one, or claims sizes that the content does not have.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    _check_header(io.BytesIO(content), len(content), source)
+    try:
+        return load(content)
+    except (SafetensorError, *_BROKEN) as error:
+        raise Refused(f"{source} was not loaded: {printable(str(error)[:500])}") from error
+
+
+def _check_header(stream: BinaryIO, size: int, path: str) -> None:
     """Looks through a header: 8 bytes of its length, then JSON that says where tensors lie."""
-    size = os.fstat(stream.fileno()).st_size
     start = stream.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(size - 8, LARGEST_HEADER):
