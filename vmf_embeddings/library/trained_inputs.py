@@ -18,7 +18,8 @@ from vmf_embeddings.untrusted.refused import Refused
 
 _FORMS = (
     "paths, a folder, Pillow images, uint8 arrays [N, H, W] or [N, H, W, ch], uint8 tensors "
-    "[N, ch, H, W], or floating-point tensors [N, ch, H, W] as the network takes them"
+    "[N, ch, H, W], floating-point tensors [N, ch, H, W] as the network takes them, or, for a "
+    "network on feature vectors, arrays or tensors [N, F] of floats"
 )
 _MOST_IN_BATCH = 2**28  # numbers, 1 GB in float32: 64 images of 1024 x 1024 pixels pass
 _READERS = min(8, os.cpu_count() or 1)
@@ -159,7 +160,7 @@ class ImageBatches:
             raise Refused(
                 "this run does not state how images become network inputs: give transform= to "
                 "vmf.load, which maps a Pillow image to a tensor [ch, H, W]; or give "
-                "floating-point tensors [N, ch, H, W]"
+                "floating-point tensors [N, ch, H, W], or [N, F] to a network on feature vectors"
             )
         if isinstance(item, str | Path):
             if Path(item).is_dir():
@@ -208,6 +209,8 @@ def _items(images: Any) -> Iterable[Any]:
         return image_files(path) if path.is_dir() else [path]
     if isinstance(images, Image):
         return [images]
+    if isinstance(images, np.ndarray) and images.dtype.kind == "f" and images.ndim == 2:
+        return torch.from_numpy(np.array(images, dtype=np.float32))  # feature vectors
     if isinstance(images, np.ndarray):
         return _checked_array(images)
     if isinstance(images, Tensor):
