@@ -49,7 +49,7 @@ def test_separators_line_ends_and_marks_do_not_count(tmp_path, separator, newlin
 def test_columns_may_be_named_and_those_not_read_are_said(tmp_path):
     path = table(tmp_path / "a.csv", header="kind,width,height,depth")
     with pytest.raises(ValueError, match="no column of labels.*it holds kind, width"):
-        vmf.read(path)
+        read_with_notes(path)
     with pytest.raises(ValueError, match=r"not clear which columns.*embeddings='a,b,c'"):
         vmf.read(path, labels="kind")
     is_right(vmf.read(path, embeddings="width,height,depth", labels="kind"))
@@ -105,7 +105,7 @@ def test_what_is_wrong_in_a_table_is_named_with_its_line(tmp_path, change, said)
     path = table(tmp_path / "a.csv")
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=said) as caught:
-        vmf.read(path)
+        read_with_notes(path)
     assert str(path) in str(caught.value)
 
 
@@ -157,8 +157,12 @@ def test_labels_of_an_array_stand_beside_it_in_any_file(tmp_path, ending):
         ("a.npz", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("a.npz", b"<!DOCTYPE html>", "web page"),
         ("a.csv", b"\x89HDF\r\n\x1a\n", "not UTF-8 text .*HDF5"),
-        ("a.parquet", b"PAR1", "Parquet, safetensors, HDF5.*np.savez"),
-        ("a.safetensors", b"x", "np.savez"),
+        ("a.parquet", b"PAR1", "a.parquet is truncated"),
+        ("a.parquet", b"\x93NUMPY", "its content is one NumPy array"),
+        ("a.parquet", b"", "empty"),
+        ("a.safetensors", b"x", "no .safetensors file: .* the file has 1"),
+        ("a.safetensors", b"\x89HDF\r\n\x1a\n", "its content is HDF5"),
+        ("a.h5", b"x", "HDF5 and PyTorch files are not read.*np.savez"),
         ("a.pt", b"x", "np.savez"),
     ],
 )

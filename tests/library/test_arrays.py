@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import vmf_embeddings as vmf
-from vmf_embeddings.embeddings import integer_labels
+from vmf_embeddings.embeddings import integer_labels, read_with_notes
 from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
@@ -97,8 +97,9 @@ def test_an_npy_refuses_what_it_cannot_hold(tmp_path):
 
 def test_an_npy_takes_its_labels_from_beside_it_or_as_given(tmp_path):
     np.save(tmp_path / "a.npy", ROWS)
+    assert vmf.read(tmp_path / "a.npy").ids is None
     with pytest.raises(FileNotFoundError, match="a_labels.npy"):
-        vmf.read(tmp_path / "a.npy")
+        read_with_notes(tmp_path / "a.npy")
     np.save(tmp_path / "y.npy", NAMES)
     wanted = vmf.read(tmp_path / "a.npy", labels=NAMES)
     equal(wanted, vmf.read(tmp_path / "a.npy", labels=str(tmp_path / "y.npy")))
@@ -113,7 +114,7 @@ def test_objects_and_wrong_sizes_are_refused(tmp_path):
     (tmp_path / "b.npy").write_bytes(content.replace(b"(24, 5)", b"(99, 5)"))
     with pytest.raises(ValueError, match="no usable .npy"):
         vmf.read(tmp_path / "b.npy", labels=NUMBERS)
-    with pytest.raises(ValueError, match=r"expected a file .npz or .npy"):
+    with pytest.raises(ValueError, match=r"expected a file .npz, .npy, .parquet"):
         vmf.read(tmp_path / "a.txt")
 
 

@@ -134,6 +134,8 @@ def _of_embeddings(path: Path) -> "tuple[Inspection, str]":
     from vmf_embeddings.embeddings.values import refuse_missing_names
 
     read = read_with_notes(path)
+    if read.file.ids is None:
+        raise ValueError(f"{path} has no labels, as files of new images that `embed` writes")
     rows, ids = np.asarray(read.file.embeddings), np.asarray(read.file.ids)
     found = Inspection(summary=f"{path}: embeddings {list(rows.shape)}")
     names = (read.file.meta or {}).get("class_names")

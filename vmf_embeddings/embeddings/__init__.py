@@ -10,6 +10,7 @@ from vmf_embeddings.embeddings.file import (
 from vmf_embeddings.embeddings.foreign import Found, read, read_with_notes
 from vmf_embeddings.embeddings.labels import integer_labels
 from vmf_embeddings.embeddings.names import canonical_split
+from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
 from vmf_embeddings.embeddings.values import as_flags
 from vmf_embeddings.embeddings.writing import write
 
@@ -17,11 +18,13 @@ __all__ = [
     "SCHEMA",
     "EmbeddingFile",
     "Found",
+    "OpenedFile",
     "as_flags",
     "canonical_split",
     "check_values",
     "integer_labels",
     "load_embeddings",
+    "open_embeddings",
     "read",
     "read_with_notes",
     "save_embeddings",

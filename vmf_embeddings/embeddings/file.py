@@ -6,6 +6,7 @@ Files of 2021 have no `meta` and still load. Nothing is ever unpickled.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ _FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability")
 _FLAGS = ("is_query", "is_gallery")
 _DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
 _ANY = f"{NUMBERS}{TEXTS}{BYTES}"
-_KINDS_OF_KEY = {
+KINDS_OF_KEY = {
     **dict.fromkeys(
         ("embeddings", "weights", "logits", "examples", "temp", "pictures", "original_ids"), NUMBERS
     ),
@@ -194,14 +195,19 @@ def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
         file: what to write.
     """
     path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays_of(file))
+
+
+def arrays_of(file: EmbeddingFile) -> dict[str, np.ndarray]:
+    """The content of an `.npz` of this package: key -> array; `temp` and `meta` have no axes."""
     arrays = {key: getattr(file, name) for name, key in _KEY_OF_FIELD.items()}
     arrays = {key: array for key, array in arrays.items() if array is not None}
     arrays["temp"] = np.asarray(file.temperature, dtype=np.float64)
     if file.meta is not None:
         arrays["meta"] = np.asarray(json.dumps({"schema": SCHEMA, **file.meta}, sort_keys=True))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, **arrays)
+    return arrays
 
 
 def load_embeddings(path: str | Path) -> EmbeddingFile:
@@ -230,9 +236,22 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
             + typed.command("main", "mode=get_embeddings", typed.override("run", path.parent))
         )
     try:
-        arrays = read_npz(path, _KINDS_OF_KEY)
+        arrays = read_npz(path, KINDS_OF_KEY)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as an embedding file: {error}") from error
+    return file_of(arrays, path)
+
+
+def file_of(arrays: Mapping[str, np.ndarray], path: Path) -> EmbeddingFile:
+    """The checked embedding file of what `arrays_of` gave; see `load_embeddings` for errors.
+
+    Args:
+        arrays: key -> array, as a stranger may have written them.
+        path: where they are from, for messages.
+    """
+    for key, array in arrays.items():
+        if array.dtype.kind not in KINDS_OF_KEY[key]:
+            raise ValueError(f"{path}: {key} has the wrong type, {str(array.dtype)[:40]}")
     # new images have no labels: such a file of this package has `meta`, and no `ids`
     for key in ("embeddings",) if "meta" in arrays else ("embeddings", "ids"):
         if key not in arrays:

@@ -14,13 +14,16 @@ _ANY = f"{NUMBERS}{TEXTS}{BYTES}"
 _ENDINGS = (".npy", ".txt", ".csv", ".npz")
 
 
-def labels_of_npy(path: Path, named: Path | None) -> tuple[ArrayLike, Path]:
+def labels_of_npy(
+    path: Path, named: Path | None, needed: bool = True
+) -> tuple[ArrayLike | None, Path]:
     """Labels [N] for the rows of an `.npy`, and the file that they are from.
 
     Args:
         path: of the `.npy`.
         named: file of the labels; None = `<name>_labels` beside it, with one of the endings
             `.npy`, `.txt` (one per line), `.csv` and `.npz`.
+        needed: whether it is an error that there is none beside it; else labels are None.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -28,6 +31,8 @@ def labels_of_npy(path: Path, named: Path | None) -> tuple[ArrayLike, Path]:
     """
     beside = [path.with_name(f"{path.stem}_labels{ending}") for ending in _ENDINGS]
     file = next((one for one in beside if one.exists()), beside[0]) if named is None else named
+    if not file.exists() and named is None and not needed:
+        return None, file
     if not file.exists():
         raise FileNotFoundError(
             f"no labels {file} for {path}: give labels=PATH or labels=[…], one per row, or "

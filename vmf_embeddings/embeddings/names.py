@@ -1,6 +1,6 @@
 """Names that other programs give to embeddings, labels, splits and what else comes with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vmf_embeddings.untrusted.text import printable
@@ -54,6 +54,21 @@ def chosen(
     raise ValueError(
         f"{path} has no {argument}: expected the key {wanted}, it holds {held}. Name it: "
         f"vmf.read(path, {argument}=KEY), or evaluate … --{argument} KEY"
+    )
+
+
+def without_map(
+    usual: Sequence[str], per_row: Sequence[str], floats: Collection[str]
+) -> Sequence[str]:
+    """Usual names of labels; without `y` where `x` and `y` are the places of rows on a map.
+
+    Args:
+        usual: names of labels.
+        per_row: names of what has one value per row.
+        floats: those of them that are fractions.
+    """
+    return (
+        [word for word in usual if word != "y"] if {"x", "y"} <= {*per_row} & {*floats} else usual
     )
 
 

@@ -26,6 +26,8 @@ _USUAL_STEMS = {
 _NUMBERED = re.compile(r"(.*?)[ _.\-\[]*(\d{1,7})\]?")
 MOST_COLUMNS = 100_001  # of a table; each cell takes many times its bytes in memory
 _MOST_NAMED = 12  # columns that a message or a note names
+Wanted = tuple[str | None, Sequence[str], bool]
+"""Name of a column if it is given, usual names, and whether it must be there."""
 
 
 @dataclass
@@ -37,17 +39,25 @@ class Table:
         texts: column -> texts [N], of the other columns that were wanted.
         passed_over: names of the columns that were not read.
         columns: how the columns of embeddings are called, for notes.
+        header: names of all columns.
         notes: what else should be known.
     """
 
     rows: np.ndarray
-    texts: dict[str, list[str]]
+    texts: dict[str, np.ndarray]
     passed_over: list[str]
     columns: str
+    header: list[str]
     notes: list[str] = field(default_factory=list)
 
 
-def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted: dict) -> Table:
+def read_table(
+    path: Path,
+    embeddings: str | None,
+    usual: Sequence[str],
+    wanted: dict[str, Wanted],
+    n_others: int = 0,
+) -> Table:
     """Reads the columns of embeddings as numbers, and others as texts.
 
     Args:
@@ -58,6 +68,8 @@ def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted:
         usual: usual names of a column of lists.
         wanted: what else to read: name of the result -> (name of the column if given, usual names,
             whether it must be there).
+        n_others: at most so many further columns are read, under their own names; numbered ones
+            are not.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -69,9 +81,11 @@ def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted:
     header = _header(next(lines, (1, []))[1], path)
     named = {key: _column(header, *how, path=path, what=key) for key, how in wanted.items()}
     found = {key: column for key, column in named.items() if column is not None}
-    taken = set(found.values())
-    others = [name for name in header if name not in taken]
-    chosen = _embedding_columns(others, embeddings, usual, path)
+    others = [name for name in header if name not in found.values()]
+    chosen = embedding_columns(others, embeddings, usual, path)
+    further = _further(others, chosen, n_others)
+    found |= {name: name for name in further if name not in found}
+    others = [name for name in others if name not in further]
     place_of = {name: place for place, name in enumerate(header)}
     places = [place_of[name] for name in chosen]
     texts: dict[str, list[str]] = {key: [] for key in found}
@@ -91,7 +105,27 @@ def read_table(path: Path, embeddings: str | None, usual: Sequence[str], wanted:
     notes = [] if text.endswith("\n") else [unended]
     shown = chosen[0] if len(chosen) == 1 else f"{chosen[0]} … {chosen[-1]} ({len(chosen)})"
     passed = sorted(set(others) - set(chosen), key=place_of.__getitem__)
-    return Table(np.frombuffer(numbers).reshape(-1, width), texts, passed, shown, notes)
+    rows = np.frombuffer(numbers).reshape(-1, width)
+    columns = {key: _as_array(values, len(text), key, path) for key, values in texts.items()}
+    return Table(rows, columns, passed, shown, header, notes)
+
+
+def _further(names: Sequence[str], chosen: Sequence[str], n: int) -> list[str]:
+    """The first `n` names that no embeddings have, and that are not numbered."""
+    taken = set(chosen)
+    free = (name for name in names if name not in taken and not _NUMBERED.fullmatch(name))
+    return [name for name in free if name][:n]
+
+
+def _as_array(texts: list[str], n_characters: int, column: str, path: Path) -> np.ndarray:
+    """Texts [N] as an array, whose items are all as long as the longest."""
+    longest = max(map(len, texts), default=0)
+    if longest * len(texts) > max(FLOOR, MOST_EXPANSION * n_characters):
+        raise ValueError(
+            f"{path}: column {printable(column)[:60]!r} has a text of {longest:,} characters, too "
+            f"long for a label or a name in {len(texts):,} rows"
+        )
+    return np.array(texts, dtype=np.str_)
 
 
 def labels_in_table(path: Path, usual: Sequence[str]) -> list[str]:
@@ -214,9 +248,14 @@ def _column(
     )
 
 
-def _embedding_columns(
-    others: list[str], named: str | None, usual: Sequence[str], path: Path
+def embedding_columns(
+    others: Sequence[str], named: str | None, usual: Sequence[str], path: Path
 ) -> list[str]:
+    """The columns of embeddings among the names of columns; see `read_table` for the rules.
+
+    Raises:
+        ValueError: none are, or it is not clear which.
+    """
     groups: dict[str, list[str]] = {}
     for name in others:
         match = _NUMBERED.fullmatch(name)
@@ -241,7 +280,7 @@ def _embedding_columns(
 
 
 def _named_columns(
-    others: list[str], named: str, groups: dict[str, list[str]], path: Path
+    others: Sequence[str], named: str, groups: dict[str, list[str]], path: Path
 ) -> list[str]:
     parts = [part.strip() for part in named.split(",")]
     if all(part in others for part in parts):

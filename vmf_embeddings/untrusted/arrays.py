@@ -5,6 +5,7 @@ before memory is allocated. The rule: an array has exactly the size that its hea
 arrays together are at most `FLOOR` bytes or `MOST_EXPANSION` times the file.
 """
 
+import functools
 import math
 import os
 import struct
@@ -14,7 +15,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -37,16 +38,35 @@ MOST_MEMBERS = 1000
 NUMBERS, TEXTS, BYTES = "biuf", "U", "S"
 _READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _ENCRYPTED = 0x1
+_LOCAL_HEADER = 30  # bytes before the name of a member
 # what evaluating a literal raises, beside ValueError
 _BAD_HEADER = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
 
 
-def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarray]:
+class Header(NamedTuple):
+    """What the header of an array claims; the data begin at byte `start`."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of header and data."""
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
+
+
+def read_npz(
+    path: str | Path, wanted: Mapping[str, str], *, mapped: bool = False
+) -> dict[str, np.ndarray]:
     """Selected arrays of an archive; others are not read.
 
     Args:
         path: of the `.npz`, stored or compressed.
         wanted: key -> kinds of dtype that it may have, of `NUMBERS`, `TEXTS` and `BYTES`.
+        mapped: numbers that are stored uncompressed are mapped into memory, read-only, where they
+            lie in the file; they need not be aligned, and their checksum is not compared.
 
     Returns:
         key -> array, for the selected keys that the archive has.
@@ -61,7 +81,8 @@ def read_npz(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarra
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive, wanted)
                 _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
-                return {key: _read(archive, one, wanted[key]) for key, one in members.items()}
+                read = functools.partial(_read, archive, mapped=stream if mapped else None)
+                return {key: read(one, wanted[key]) for key, one in members.items()}
         except (ValueError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
@@ -122,33 +143,52 @@ def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
         )
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str) -> np.ndarray:
+def _read(
+    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str, mapped: BinaryIO | None
+) -> np.ndarray:
     name = repr(entry.filename)
     with archive.open(entry) as stream:
-        size = _check_header(stream, name, kinds)
-        if size != entry.file_size:
+        header = _check_header(stream, name, kinds)
+        if header.size != entry.file_size:
             raise ValueError(
-                f"{name} holds {entry.file_size} bytes, the shape that it claims takes {size}"
+                f"{name} holds {entry.file_size} bytes, the shape that it claims takes "
+                f"{header.size}"
             )
+    is_number = header.dtype.kind in NUMBERS and header.size > header.start
+    if mapped is not None and is_number and entry.compress_type == zipfile.ZIP_STORED:
+        return _mapped(mapped, entry, header)
     with archive.open(entry) as stream:
         array = npy.read_array(stream, allow_pickle=False)
     _check_characters(array, name)
     return array
 
 
-def _check_header(stream: BinaryIO, name: str, kinds: str) -> int:
-    """Reads an array's header, refuses what is not wanted; returns header and data in bytes."""
+def _mapped(stream: BinaryIO, entry: zipfile.ZipInfo, header: Header) -> np.ndarray:
+    """The array of an uncompressed member, mapped into memory."""
+    stream.seek(entry.header_offset)
+    local = stream.read(_LOCAL_HEADER)
+    n_name, n_extra = struct.unpack("<HH", local[-4:])
+    start = entry.header_offset + _LOCAL_HEADER + n_name + n_extra + header.start
+    end = start + header.size - header.start
+    if end > (size := os.fstat(stream.fileno()).st_size):
+        raise ValueError(truncated(repr(entry.filename), end, size))
+    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
+    return np.memmap(stream, header.dtype, "r", start, header.shape, order)
+
+
+def _check_header(stream: BinaryIO, name: str, kinds: str) -> Header:
+    """Reads an array's header and refuses what is not wanted."""
     version = npy.read_magic(stream)
     if version not in _READERS:
         raise ValueError(f"{name} has npy version {version}; 1.0 and 2.0 are read")
     try:
-        shape, _, dtype = _READERS[version](stream)
+        shape, fortran_order, dtype = _READERS[version](stream)
     except _BAD_HEADER as error:
         raise ValueError(f"{name} has no usable npy header") from error
     _check_dtype(dtype, name, kinds)
     if any(isinstance(n, bool) or n < 0 for n in shape):
         raise ValueError(f"{name} claims the shape {shape}")
-    return stream.tell() + math.prod(shape) * dtype.itemsize
+    return Header(shape, fortran_order, dtype, stream.tell())
 
 
 def _check_dtype(dtype: np.dtype, name: str, kinds: str) -> None:
@@ -167,6 +207,32 @@ def _check_dtype(dtype: np.dtype, name: str, kinds: str) -> None:
         raise ValueError(f"{name} has dtype {str(dtype)[:40]}, not {' or '.join(wanted)}")
     if dtype.itemsize == 0:  # of these, no bytes would say that there are billions
         raise ValueError(f"{name} claims texts of no characters")
+
+
+def npz_shapes(path: str | Path) -> dict[str, tuple[int, ...] | None]:
+    """Shape of every array in an `.npz`, from its header; None where it holds no plain values.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such archive; without the path.
+    """
+    with open_regular(path) as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                entries = _entries(archive)
+                return {key: _shape(archive, entry) for key, entry in entries.items()}
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(printable(error)) from error
+        except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+            raise ValueError(_why_unreadable(stream, error)) from error
+
+
+def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...] | None:
+    try:
+        with archive.open(entry) as stream:
+            return _check_header(stream, entry.filename, f"{NUMBERS}{TEXTS}{BYTES}").shape
+    except (ValueError, NotImplementedError, RuntimeError):
+        return None
 
 
 def npz_keys(path: str | Path) -> list[str]:
@@ -218,7 +284,7 @@ def _check_npy(path: str | Path, kinds: str) -> None:
             raise ValueError(why_no_array(head, size))
         stream.seek(0)
         try:
-            expected = _check_header(stream, "the array", kinds)
+            expected = _check_header(stream, "the array", kinds).size
         except ValueError as error:
             if "EOF" in str(error):
                 raise ValueError(header_cut(size)) from error
