@@ -15,6 +15,7 @@ OF_TWO = {
     "test_global_batch": "of_process",
     "test_batch_statistics": "of_process",
     "test_runs_in_processes": "of_process",
+    "test_feature_cache": "of_process",
 }
 OF_SEVERAL = {  # for slow tests, in two processes and in three
     "test_processes": "of_process",

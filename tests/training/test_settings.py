@@ -23,7 +23,7 @@ def test_defaults_are_accepted():
 @pytest.mark.parametrize(
     "override",
     [
-        "mode.epochs=0",
+        "mode.epochs=-1",
         "mode.patience=null",
         "mode.temp_learning_rate=-0.1",
         "mode.select=train",

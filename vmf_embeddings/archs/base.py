@@ -56,6 +56,8 @@ class Arch(nn.Module, ABC):
         n_features: F.
         projection: the embedding layer, features [B, F] -> [B, D]; an `nn.Identity` where the
             features are the embeddings. Everything else is the backbone.
+        frozen: whether the backbone does not learn, see `freeze`.
+        frozen_layers: layers of a backbone that learns otherwise; they stay in evaluation mode.
     """
 
     reference_layers: ClassVar[dict[str, str]] = {}
@@ -63,11 +65,14 @@ class Arch(nn.Module, ABC):
 
     n_features: int
     projection: nn.Module
+    frozen: bool = False
 
     def __init__(
         self, class_spec: ClassSpec, *, normalize: bool = False, set_bn_eval: bool = False
     ) -> None:
         super().__init__()
+        # in a tuple, so that they are not registered as modules a second time
+        self.frozen_layers: tuple[nn.Module, ...] = ()
         self.class_spec = class_spec
         self.normalize = normalize
         self.set_bn_eval = set_bn_eval
@@ -84,9 +89,21 @@ class Arch(nn.Module, ABC):
         wide = torch.promote_types(embeddings.dtype, torch.float32)
         return nn.functional.normalize(embeddings.to(wide), dim=-1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> embeddings [B, D]; `project` of `features`."""
-        return self.project(self.features(images))
+    def pooled_features(self, inputs: Tensor) -> Tensor:
+        """The input of the embedding layer, computed or given.
+
+        Args:
+            inputs: images [B, ch, H, W]; or, for a frozen backbone, `features` of images [B, F]
+                that were computed before.
+
+        Returns:
+            [B, F].
+        """
+        return inputs if self.frozen and inputs.ndim == 2 else self.features(inputs)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> embeddings [B, D]; `project` of `pooled_features`."""
+        return self.project(self.pooled_features(inputs))
 
     def embedding_parameters(self) -> list[nn.Parameter]:
         """Parameters of the embedding layer; empty where the features are the embeddings."""
@@ -97,13 +114,33 @@ class Arch(nn.Module, ABC):
         own = {id(p) for p in self.embedding_parameters()}
         return [p for p in self.parameters() if id(p) not in own]
 
+    def freeze(self) -> None:
+        """Freezes the backbone: no gradients, and evaluation mode always; `projection` learns.
+
+        Features of an image then do not change during training, and can be computed once.
+        """
+        self.frozen = True
+        for parameter in self.backbone_parameters():
+            parameter.requires_grad_(False)
+        self.train(self.training)
+
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode; with `set_bn_eval` every BatchNorm2d stays in evaluation mode."""
+        """Sets the mode; a frozen backbone, and BatchNorm2d with `set_bn_eval`, stay in evaluation.
+
+        Args:
+            mode: True for training.
+        """
         super().train(mode)
         if self.set_bn_eval:
             for module in self.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
+        if self.frozen:
+            for child in self.children():
+                if child is not self.projection:
+                    child.eval()
+        for layer in self.frozen_layers:
+            layer.eval()
         return self
 
     def load_pretrained(self) -> None:  # noqa: B027 - most backbones have nothing to load
@@ -149,8 +186,45 @@ class Arch(nn.Module, ABC):
         return f"encoder.{places[0] + 1}.weight"
 
 
-def refuse_other_width(embedding_dim: int, n_features: int) -> None:
+PROJECTIONS = ("linear", "none")
+
+
+def embedding_layer(projection: str, n_features: int, embedding_dim: int) -> nn.Module:
+    """The embedding layer of `arch.params.projection`: a linear layer, or none.
+
+    Args:
+        projection: "linear", or "none": the embeddings are the features.
+        n_features: F.
+        embedding_dim: D.
+
+    Raises:
+        ValueError: it is neither, or D is not F without a projection.
+    """
+    if projection not in PROJECTIONS:
+        raise ValueError(
+            f"arch.params.projection is one of {', '.join(PROJECTIONS)}; got {projection!r}."
+        )
+    if projection == "linear":
+        return nn.Linear(n_features, embedding_dim)
+    refuse_other_width(
+        embedding_dim,
+        n_features,
+        "or arch.params.projection=linear, which projects to any dimension",
+    )
+    return nn.Identity()
+
+
+def refuse_other_width(
+    embedding_dim: int,
+    n_features: int,
+    otherwise: str = "or take arch=resnet18 or arch=resnet50, which project to any dimension",
+) -> None:
     """Refuses an `arch.params.embedding_dim` other than the width of a net without a projection.
+
+    Args:
+        embedding_dim: D.
+        n_features: F.
+        otherwise: what else to type.
 
     Raises:
         ValueError: the two differ.
@@ -159,5 +233,5 @@ def refuse_other_width(embedding_dim: int, n_features: int) -> None:
         raise ValueError(
             f"the embeddings of this net are its {n_features} features, without a projection; got "
             f"arch.params.embedding_dim={embedding_dim}. Say arch.params.embedding_dim="
-            f"{n_features}, or take arch=resnet18 or arch=resnet50, which project to any dimension."
+            f"{n_features}, {otherwise}."
         )

@@ -93,6 +93,7 @@ class _Stages(Arch):
         shortcut: Callable[[int, int, int], nn.Module],
         bottleneck: bool,
         init: str = "kaiming",
+        frozen: bool = False,
     ) -> None:
         if init not in INITIAL_WEIGHTS:
             raise ValueError(
@@ -115,6 +116,8 @@ class _Stages(Arch):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d) and init == "kaiming":
                 nn.init.kaiming_normal_(layer.weight)
+        if frozen:
+            self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, in_channels, H, W] of any size -> averaged last maps [B, D], >= 0."""
@@ -140,6 +143,7 @@ class ThinResNet(_Stages):
         width: int,
         in_channels: int,
         normalize: bool,
+        frozen: bool = False,
     ) -> None:
         if depth < 8 or (depth - 2) % 6:
             raise ValueError(f"arch.params.depth must be 6 n + 2 (8, 14, 20, 32, …), got {depth}.")
@@ -154,6 +158,7 @@ class ThinResNet(_Stages):
             n_blocks=((depth - 2) // 6,) * 3,
             shortcut=SubsampledShortcut,
             bottleneck=False,
+            frozen=frozen,
         )
 
 
@@ -175,6 +180,7 @@ class CifarResNet(_Stages):
         init: str,
         in_channels: int,
         normalize: bool,
+        frozen: bool = False,
     ) -> None:
         if depth not in DEEP:
             raise ValueError(f"arch.params.depth must be one of {sorted(DEEP)}, got {depth}.")
@@ -191,4 +197,5 @@ class CifarResNet(_Stages):
             shortcut=projected_shortcut,
             bottleneck=bottleneck,
             init=init,
+            frozen=frozen,
         )

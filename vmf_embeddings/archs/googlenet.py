@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.resnet import remove_classifier
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
@@ -33,6 +33,8 @@ class GoogLeNet(Arch):
         weights: str | None,
         pool: str,
         normalize: bool,
+        projection: str = "linear",
+        frozen: bool = False,
     ) -> None:
         super().__init__(
             ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
@@ -50,7 +52,9 @@ class GoogLeNet(Arch):
         self.trunk.avgpool = pool_named(pool)
         self.trunk.dropout = nn.Identity()
         self.n_features = remove_classifier(self.trunk)
-        self.projection = nn.Linear(self.n_features, embedding_dim)
+        self.projection = embedding_layer(projection, self.n_features, embedding_dim)
+        if frozen:
+            self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] of about 32 pixels or more -> pooled features [B, 1024], >= 0."""

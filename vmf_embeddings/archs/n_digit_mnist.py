@@ -7,7 +7,7 @@ and FashionMNIST net.
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
 
 
 class NDigitMnist(Arch):
@@ -33,6 +33,8 @@ class NDigitMnist(Arch):
         init_temp: float,
         kappa_confidence: Confidence,
         normalize: bool,
+        projection: str = "linear",
+        frozen: bool = False,
     ) -> None:
         if n_digits < 1:
             raise ValueError(f"arch.params.n_digits must be at least 1, got {n_digits}.")
@@ -48,10 +50,13 @@ class NDigitMnist(Arch):
         self.hidden = nn.Linear(16 * 7 * 7 * n_digits, 120)
         self.bn3 = nn.BatchNorm1d(120)
         self.n_features = 120
-        self.projection = nn.Linear(self.n_features, embedding_dim)
+        self.projection = embedding_layer(projection, self.n_features, embedding_dim)
         for layer in (self.conv1, self.conv2, self.hidden, self.projection):
-            nn.init.xavier_uniform_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            if not isinstance(layer, nn.Identity):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+        if frozen:
+            self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, 1, 28, 28 * n_digits], values in [0, 1] -> hidden layer [B, 120]."""

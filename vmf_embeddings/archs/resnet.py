@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, refuse_other_width
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
+from vmf_embeddings.archs.partial_freezing import freeze_before
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
 
@@ -23,7 +24,7 @@ class ResNet(Arch):
     basic_blocks: ClassVar[tuple[int, ...] | None] = None
     """Basic blocks per stage of a net that torchvision does not have (nor weights of it)."""
     embeds_features: ClassVar[bool] = False
-    """Whether the features are the embeddings: no projection, D fixed by the net."""
+    """Whether there is no projection by default: then D is fixed by the net."""
     zero_init_residual: ClassVar[bool] = True
     """Whether the scale of the last BatchNorm of each block is initially 0, otherwise 1."""
     reference_layers = {
@@ -51,6 +52,9 @@ class ResNet(Arch):
         in_channels: int,
         pool: str,
         normalize: bool,
+        projection: str | None = None,
+        frozen: bool = False,
+        trainable_from: str | None = None,
     ) -> None:
         super().__init__(
             ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
@@ -72,12 +76,15 @@ class ResNet(Arch):
         self.trunk = self._build_trunk(first_conv_3x3, in_channels)
         self.trunk.avgpool = pool_named(pool)
         self.n_features = remove_classifier(self.trunk)
-        if self.embeds_features:
-            refuse_other_width(embedding_dim, self.n_features)
-            self.projection = nn.Identity()
-        else:
-            self.projection = nn.Linear(self.n_features, embedding_dim)
+        if projection is None:
+            projection = "none" if self.embeds_features else "linear"
+        self.projection = embedding_layer(projection, self.n_features, embedding_dim)
+        if isinstance(self.projection, nn.Linear):
             nn.init.zeros_(self.projection.bias)
+        if trainable_from is not None:
+            self.frozen_layers = tuple(freeze_before(self.trunk, trainable_from))
+        if frozen:
+            self.freeze()
 
     def _build_trunk(self, first_conv_3x3: bool, in_channels: int) -> nn.Module:
         """Torchvision's net with the chosen first convolution."""

@@ -104,7 +104,10 @@ class Method(nn.Module, ABC):
     # embeddings, loss and predictions
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> embeddings [B, D] as stored and compared; float32 or wider."""
+        """Images [B, ch, H, W] -> embeddings [B, D] as stored and compared; float32 or wider.
+
+        Of a frozen backbone also features [B, F], see `Arch.pooled_features`.
+        """
         return widen(self.arch(images))
 
     @abstractmethod
@@ -135,6 +138,11 @@ class Method(nn.Module, ABC):
     def backbones(self) -> list[Arch]:
         """Every backbone that runs in a training step."""
         return [self.arch]
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether a training step uses more of the images than the features of `arch`."""
+        return len(self.backbones) > 1
 
     @property
     @abstractmethod

@@ -56,7 +56,7 @@ class DML(Method):
         if not self.criterion.needs_features:
             return super().loss_inputs(batch)
         labels = batch["ids"]
-        features = widen(self.arch.features(batch["examples"]))
+        features = widen(self.arch.pooled_features(batch["examples"]))
         embeddings = self.scale_features(widen(self.arch.project(features)), labels)
         return {"embeddings": embeddings, "labels": labels, "features": features}
 

@@ -179,6 +179,11 @@ class FSGL(Method):
             raise ValueError(f"method={self.name} needs configure(n_epochs=…) before an epoch.")
         self.alpha = cumulative_alpha(epoch, self.n_epochs)
 
+    @property
+    def needs_images(self) -> bool:
+        """True: images are mixed with one another before the backbone sees them."""
+        return True
+
     def training_step(self, batch: dict[str, Tensor]) -> Tensor:
         """Batch of `mix_views`: "examples" [2B, 2, ch, H, W], "ids" [2B] -> loss, scalar."""
         return self._mixed_loss(batch, self.contrast_weight)

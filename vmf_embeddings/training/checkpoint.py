@@ -38,6 +38,7 @@ MAY_CHANGE = (
     "trainer.cpu",
     "trainer.data_on_device",
     "trainer.eval_batch_size",
+    "trainer.feature_cache_dir",
     "trainer.threads",
 )
 COMPARED_GROUPS = (
@@ -57,6 +58,14 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.views": 1, "dataset.params.background": None},
     **{"dataset.params.layout": "auto"},
     **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
+    **{"arch.params.frozen": False, "arch.params.trainable_from": None},
+    **{"arch.params.options": None, "arch.params.lora": None},
+    **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
+}
+# keys whose former behaviour depends on the option -> values that may stand for it
+AS_BEFORE_THE_KEY = {
+    "arch.params.projection": ("linear", "none"),
+    "dataset.params.normalisation": ("imagenet", "data"),
 }
 BACKGROUND = "dataset.params.background"
 READ_OTHERWISE = (  # for runs from before that key
@@ -118,6 +127,7 @@ def best_path(run_dir: Path) -> Path:
 
 
 def _epoch_of(path: Path) -> int:
+    """The epoch in a file's name; -1 without one, as of `model_untrained.pt`."""
     digits = "".join(c for c in path.stem if c in "0123456789")
     return int(digits) if digits else -1
 
@@ -152,7 +162,8 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
         is_best: whether this is the best epoch so far.
     """
     if is_best:
-        save(run_dir / f"model_{state['epoch']}.pt", state)
+        named = "untrained" if state["epoch"] < 0 else state["epoch"]
+        save(run_dir / f"model_{named}.pt", state)
     save(run_dir / LAST, state)
     half_written = run_dir.glob(".*.pt.*part")  # left by a process that was killed
     former = (p for p in run_dir.glob("model_*.pt") if _epoch_of(p) != state["best_epoch"]["epoch"])
@@ -233,7 +244,12 @@ def refuse_other_configuration(
         and (k not in MAY_CHANGE or (same_length and k == "mode.epochs"))
         and (k.split(".")[0] in groups or k in DEFAULTS_OF_OLDER_RUNS)
     ]
-    then = with_auto(DEFAULTS_OF_OLDER_RUNS | then, now)
+    unchanged = {
+        key: now[key]
+        for key, values in AS_BEFORE_THE_KEY.items()
+        if key not in then and now.get(key) in values
+    }
+    then = with_auto(DEFAULTS_OF_OLDER_RUNS | unchanged | then, now)
     changed = [k for k in keys if then.get(k) != now.get(k)]
     if changed:
         differences = "; ".join(f"{k} was {then.get(k)!r}, now {now.get(k)!r}" for k in changed[:6])

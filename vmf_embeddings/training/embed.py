@@ -22,21 +22,22 @@ class EmbeddingSampler(Protocol):
 
 
 def local_batches(
-    split: Split, accelerator: Accelerator, *, batch_size: int, num_workers: int
+    split: Split, accelerator: Accelerator, *, batch_size: int, num_workers: int, seed: int = 0
 ) -> SequentialBatches:
     """The part of a split that this process embeds: items rank, rank + W, … of W processes.
 
     Args:
-        split: split without augmentation.
+        split: what to embed.
         accelerator: knows the rank of this process and their number W.
         batch_size: images per batch.
         num_workers: worker processes that load images, for splits that are not in memory.
+        seed: of the augmentation, if the split has one.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     own = torch.arange(len(split))[rank::world]
     if len(own) == 0:  # fewer items than processes: `embed_split` drops what it did not ask for
         own = torch.arange(1)
-    return SequentialBatches(split, own, batch_size, num_workers)
+    return SequentialBatches(split, own, batch_size, num_workers, seed)
 
 
 def embed_with_progress(

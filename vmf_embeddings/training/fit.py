@@ -24,6 +24,8 @@ from vmf_embeddings.training.validate import validation_metric
 
 log = logging.getLogger(__name__)
 
+# columns of the records that have no value before the first epoch
+NOT_BEFORE_TRAINING = ("train_loss", "learning_rate", "images_per_second")
 NO_EPOCH_YET = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
 
 
@@ -33,6 +35,8 @@ class NonFiniteLoss(ArithmeticError):
 
 def fit(job: TrainingJob) -> float:
     """Trains for `epochs` epochs, or until `patience` epochs bring no better validation metric.
+
+    With 0 epochs, the initial weights are validated and kept, as epoch -1.
 
     Args:
         job: what to train, on what, and how; its method is trained in place.
@@ -73,6 +77,8 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         records = Records(job.run_dir, start, settings.trackers, job.config)
         epochs = f"epoch {start} of {settings.epochs}" if start else f"{settings.epochs} epochs"
         log.info("Training starts: %s, %d batches each", epochs, len(loop.batches))
+    if settings.epochs == 0:
+        best = _keep_initial_weights(loop, job, records)
     last_metric = records.last(f"{settings.validates_on}_metric") if records else None
     for epoch in range(start, settings.epochs):
         result = _run_epoch(loop, epoch, best, last_metric)
@@ -90,6 +96,35 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     if records is not None:
         records.close()
     loop.accelerator.wait_for_everyone()
+    return best
+
+
+def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None) -> dict[str, Any]:
+    """Validates the method before any epoch, and keeps it as the checkpoint of epoch -1.
+
+    Returns:
+        `epoch`, `train_loss` (infinite) and `valid_acc`.
+    """
+    began = time.monotonic()
+    seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
+    metric, other_scores = _validate(loop)
+    best = {**NO_EPOCH_YET, "valid_acc": metric}
+    if records is not None:
+        result = EpochResult(
+            epoch=-1,
+            train_loss=float("inf"),
+            validated_on=loop.settings.validates_on,
+            metric_name=loop.metric_name,
+            metric=metric,
+            learning_rate=loop.optimizer.param_groups[0]["lr"],
+            status=loop.method.status(),
+            images_per_second=0.0,
+            seconds=time.monotonic() - began,
+            other_scores=other_scores,
+        )
+        records.add({k: v for k, v in result.row().items() if k not in NOT_BEFORE_TRAINING})
+        checkpoint.keep(job.run_dir, _state(loop, result, best, job), is_best=True)
+        log.info("Before training: %s %.4f", result.metric_name, metric)
     return best
 
 

@@ -17,8 +17,10 @@ from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
 from vmf_embeddings.training.division import refuse_larger_batches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
+from vmf_embeddings.training.feature_cache import FeatureCache, features_are_cached
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.training.job import TrainingJob
+from vmf_embeddings.training.learned_parameters import learned_line, refuse_nothing_to_learn
 from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.optimizers import grouped, restore
 from vmf_embeddings.training.schedules import Schedule
@@ -95,10 +97,9 @@ def assemble(job: TrainingJob) -> Loop:
     accelerator = settings.execution.make_accelerator(
         find_unused_parameters=settings.warmup_epochs > 0
     )
-    train, valid = (
-        settings.execution.move_split(split, accelerator.device)
-        for split in (dataset.split("train", augment=True), dataset.split(settings.validates_on))
-    )
+    _load_method(job, accelerator)
+    source = _source(job, accelerator)
+    train, valid = source("train", augment=True), source(settings.validates_on)
     _log_splits(job, train, valid)
     job.sampler.configure(n_epochs=settings.epochs)
     if method.max_batch_size is not None:
@@ -123,8 +124,12 @@ def assemble(job: TrainingJob) -> Loop:
         schedule=job.schedule,
         batches=batches,
         valid_batches=valid_batches,
-        sampler_embedding_batches=_sampler_embedding_batches(job, accelerator),
-        evaluator=_evaluator(job, valid_batches, accelerator),
+        sampler_embedding_batches=(
+            _local_batches(source("train"), accelerator, settings)
+            if job.sampler.needs_embeddings
+            else None
+        ),
+        evaluator=_evaluator(job, source, valid_batches, accelerator),
         warmup_frozen_params=warmup_frozen_params,
         open_set=dataset.open_set,
         accelerator=accelerator,
@@ -152,14 +157,38 @@ def _log_splits(job: TrainingJob, train: Split, valid: Split) -> None:
         )
 
 
+def _load_method(job: TrainingJob, accelerator: Accelerator) -> None:
+    """Moves the method to its device, and restores its weights to resume."""
+    job.method.to(accelerator.device)
+    if job.state is not None:
+        load_weights(job.method, job.state, "the last checkpoint")
+
+
+class _Source(Protocol):
+    """Gives the splits to train and evaluate on: of images, or of their features."""
+
+    def __call__(self, name: str, *, augment: bool = False) -> Split: ...
+
+
+def _source(job: TrainingJob, accelerator: Accelerator) -> _Source:
+    """Splits of images or of cached features, on the device where they are wanted and fit."""
+    cache = FeatureCache(job, accelerator) if features_are_cached(job) else None
+    found: dict[tuple[str, bool], Split] = {}
+
+    def split(name: str, *, augment: bool = False) -> Split:
+        if (name, augment) not in found:
+            given = (cache or job.dataset).split(name, augment=augment)
+            found[name, augment] = job.settings.execution.move_split(given, accelerator.device)
+        return found[name, augment]
+
+    return split
+
+
 def _prepare_method(job: TrainingJob, train: Split, accelerator: Accelerator) -> None:
-    """Moves the method to its device and initialises it from the data, or restores its weights."""
+    """Initialises the method from the data for a first epoch; shares it among processes."""
     method = job.method
-    method.to(accelerator.device)
     if job.state is None:
         _initialize_from_data(method, train, job.settings, accelerator.device)
-    else:
-        load_weights(method, job.state, "the last checkpoint")
     if accelerator.num_processes > 1:
         share_batch_statistics(method)
         method.global_batch = GlobalBatch(accelerator) if method.needs_global_batch else None
@@ -207,9 +236,17 @@ def _model_and_optimizer(
 ) -> tuple[nn.Module, AcceleratedOptimizer]:
     """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume."""
     settings, schedule = job.settings, job.schedule
+    log.info("%s", learned_line(job.method))
+    if settings.epochs:
+        refuse_nothing_to_learn(job.method)
     groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
-    schedule.attach(optimizer.optimizer, settings.epochs, n_steps)
+    if groups:
+        model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
+    else:  # without epochs, a method without parameters; no optimizer works on none
+        nothing = [{"params": [nn.Parameter(torch.zeros(1))]}]
+        model = job.method
+        optimizer = accelerator.prepare_optimizer(grouped(job.make_optimizer, nothing))
+    schedule.attach(optimizer.optimizer, max(settings.epochs, 1), n_steps)
     if job.state is not None:
         restore(optimizer.optimizer, job.state["optimizer_state_dict"])
         _restore(schedule, job.state["scheduler_state_dict"], "schedule")
@@ -237,29 +274,17 @@ def _step(
 
 
 def _evaluator(
-    job: TrainingJob, valid_batches: SequentialBatches, accelerator: Accelerator
+    job: TrainingJob, source: _Source, valid_batches: SequentialBatches, accelerator: Accelerator
 ) -> EpochEvaluator:
     """The evaluator of the splits in `mode.evaluate_on`."""
     settings = job.settings
     batches = {
         name: valid_batches
         if name == settings.validates_on
-        else _plain_split(job, name, accelerator)
+        else _local_batches(source(name), accelerator, settings)
         for name in settings.evaluate_on
     }
     return EpochEvaluator(batches, settings.evaluate_k, job.dataset.open_set)
-
-
-def _sampler_embedding_batches(
-    job: TrainingJob, accelerator: Accelerator
-) -> SequentialBatches | None:
-    return _plain_split(job, "train", accelerator) if job.sampler.needs_embeddings else None
-
-
-def _plain_split(job: TrainingJob, name: str, accelerator: Accelerator) -> SequentialBatches:
-    """This process's part of a split without augmentation."""
-    split = job.settings.execution.move_split(job.dataset.split(name), accelerator.device)
-    return _local_batches(split, accelerator, job.settings)
 
 
 def _local_batches(

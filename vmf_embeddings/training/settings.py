@@ -11,11 +11,12 @@ from vmf_embeddings.training.trackers import WANDB_MODES
 # the trackers of Accelerate, without TensorBoard, which is always written
 TRACKERS = ("aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb")
 MINIMUM = {
-    "mode.epochs": 1,
+    "mode.epochs": 0,
     "mode.patience": 1,
     "mode.warmup_epochs": 0,
     "mode.temp_learning_rate": 0,
     "trainer.eval_batch_size": 1,
+    "trainer.feature_views": 0,
     "random_seed": 0,
     "num_workers": 0,
 }
@@ -26,7 +27,7 @@ class TrainingSettings:
     """Options of the training loop.
 
     Attributes:
-        epochs: maximum number of epochs, >= 1.
+        epochs: maximum number of epochs, >= 0; 0 validates the initial weights and keeps them.
         patience: training stops after this many epochs without a better metric, >= 1.
         temp_learning_rate: learning rate of the log temperature tau, >= 0.
         class_weight_decay: `none`, `reference` or `all`, see `Method.param_groups`.
@@ -43,6 +44,11 @@ class TrainingSettings:
         evaluate_on: splits that are also evaluated after every epoch, among `train`, `valid`,
             `test`.
         evaluate_k: the k of their Recall@k, each >= 1.
+        feature_cache: where features of a frozen backbone are kept: `memory`, `disk`, `auto` (in
+            memory if they take at most a quarter of what is free, else on disk), or `off`.
+        feature_cache_dir: folder of the files of cached features.
+        feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
+            features of images without augmentation.
 
     Raises:
         ValueError: a value is outside its range; names the configuration key.
@@ -63,6 +69,9 @@ class TrainingSettings:
     warmup_epochs: int = 0
     evaluate_on: tuple[str, ...] = ()
     evaluate_k: tuple[int, ...] = (1,)
+    feature_cache: str = "off"
+    feature_cache_dir: str = "feature_cache"
+    feature_views: int = 0
 
     def __post_init__(self) -> None:
         _check_choice("search", self.search, ("auto", "torch", "faiss"))
@@ -70,6 +79,8 @@ class TrainingSettings:
         decays = ("none", "reference", "all")
         _check_choice("mode.class_weight_decay", self.class_weight_decay, decays)
         _check_choice("mode.select", self.select, ("valid", "test", "last"))
+        caches = ("auto", "memory", "disk", "off")
+        _check_choice("trainer.feature_cache", self.feature_cache, caches)
         for split in self.evaluate_on:
             _check_choice("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
@@ -110,6 +121,9 @@ class TrainingSettings:
             search=config["search"],
             resume=config["resume"],
             trackers=tuple(config["logger"]["trackers"]),
+            feature_cache=trainer.get("feature_cache", "auto"),
+            feature_cache_dir=trainer.get("feature_cache_dir") or "feature_cache",
+            feature_views=trainer.get("feature_views", 0),
         )
 
     @property

@@ -64,7 +64,7 @@ _TEXT = Kind(f"a text of at most {MAX_TEXT_LENGTH} characters", _is_text)
 _WEIGHTS = Kind("names and tensors", _is_weights)
 _VALUES = Kind("names and values", lambda value: isinstance(value, dict))
 KINDS = {
-    "epoch": Kind("a whole number, 0 or more", lambda value: _is_epoch(value) and value >= 0),
+    "epoch": Kind("a whole number, 0 or more, or -1 before the first", _is_epoch),
     "best_epoch": Kind("the number of an epoch, and its scores by name", _is_best_epoch),
     "selected_on": _TEXT,
     "train_identity": _TEXT,
