@@ -109,7 +109,7 @@ def test_a_teacher_of_another_image_shape_is_refused(home):
     run = trained_run.TrainedRun(composed(), home / "teacher")
     dataset = assembly.dataset(composed())
     trained_run.refuse_other_images(run, dataset, "the teacher")
-    dataset.image_shape = (1, 32, 32)
+    dataset.of.image_shape = (1, 32, 32)
     with pytest.raises(Refused, match=r"on images \(1, 28, 28\) .* here they are \(1, 32, 32\)"):
         trained_run.refuse_other_images(run, dataset, "the teacher")
 

@@ -52,9 +52,9 @@ class TrainedRun:
         return self.checkpoint.get("train_identity") or self.dataset.split("train").identity
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, H, W) of the images it was trained on."""
-        return tuple(assembly.instantiate("dataset", self.config.dataset).image_shape)
+    def example_shape(self) -> tuple[int, ...]:
+        """(channels, H, W) of the images it was trained on, or (F,) of vectors."""
+        return tuple(assembly.instantiate("dataset", self.config.dataset).example_shape)
 
     def method(self, dataset: "Dataset") -> "Method":
         """The trained method, in evaluation mode and without gradients.
@@ -91,10 +91,10 @@ def refuse_other_images(run: TrainedRun, dataset: "Dataset", what: str) -> None:
             "here, they would leak. Use the same dataset and dataset.params as that run, or a run "
             f"trained on these images{_why_other(run, dataset)}"
         )
-    if run.image_shape != tuple(dataset.image_shape):
+    if run.example_shape != dataset.example_shape:
         raise Refused(
-            f"{what} {run.folder} was trained on images {run.image_shape} (channels, height, "
-            f"width), here they are {tuple(dataset.image_shape)}; use the same dataset.params"
+            f"{what} {run.folder} was trained on images {run.example_shape} (channels, height, "
+            f"width), here they are {dataset.example_shape}; use the same dataset.params"
         )
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.cifar import Cifar10, Cifar100
     from vmf_embeddings.datasets.csv_table import CsvTable
     from vmf_embeddings.datasets.digits import Digits, DigitsOpen
+    from vmf_embeddings.datasets.features import Features
+    from vmf_embeddings.datasets.features_split import VectorSplit
     from vmf_embeddings.datasets.folder import Folder
     from vmf_embeddings.datasets.image_file_split import ImageFileSplit
     from vmf_embeddings.datasets.image_files import ImageFileDataset
@@ -59,6 +61,7 @@ __all__ = [
     "DigitsLT",
     "DigitsOpen",
     "FashionMNIST",
+    "Features",
     "Folder",
     "INat2018",
     "INat2019",
@@ -82,6 +85,7 @@ __all__ = [
     "Split",
     "StanfordOnlineProducts",
     "Subset",
+    "VectorSplit",
     "build_transform",
     "evaluation_transform",
 ]
@@ -95,6 +99,8 @@ __getattr__, __dir__ = lazy_exports(
         "cifar": ("Cifar10", "Cifar100"),
         "csv_table": ("CsvTable",),
         "digits": ("Digits", "DigitsOpen"),
+        "features": ("Features",),
+        "features_split": ("VectorSplit",),
         "folder": ("Folder",),
         "image_file_split": ("ImageFileSplit",),
         "image_files": ("ImageFileDataset",),

@@ -101,7 +101,10 @@ class Split(torch.utils.data.Dataset, ABC):
 
     @abstractmethod
     def example(self, index: int) -> Tensor:
-        """The network's input for one image, float32 [channels, H, W]; [V, …] with V > 1 views."""
+        """The network's input for one image, float32 [channels, H, W]; [V, …] with V > 1 views.
+
+        Of a data set of feature vectors it is one of them, [F].
+        """
 
     def with_views(self, views: int) -> Self:
         """A copy whose items hold V independently augmented versions of their image.
@@ -148,14 +151,17 @@ class Dataset(ABC):
         name: prefix of the names of embedding files.
         open_set: whether the classes of test (and mostly of valid) do not occur in train, so that
             they are evaluated by retrieval instead of classification.
-        image_shape: (channels, H, W) of an item's `examples`.
+        image_shape: (channels, H, W) of an item's `examples`, where these are images.
         margin_warmup_epochs: ArcFace's margin is 0 before this epoch, >= 0.
         views: augmented versions of each training image, see `Split.with_views`.
+        standardize: whether the network is to subtract the mean of the training inputs and to
+            divide by their standard deviation, component by component; for feature vectors.
     """
 
     name: str
     open_set: bool = False
     views: int = 1
+    standardize: bool = False
     image_shape: tuple[int, int, int]
 
     def __init__(self, *, margin_warmup_epochs: int) -> None:
@@ -163,6 +169,11 @@ class Dataset(ABC):
             raise ValueError(f"margin_warmup_epochs must be >= 0, got {margin_warmup_epochs}")
         self.margin_warmup_epochs = margin_warmup_epochs
         self._splits: dict[tuple[str, bool], Split] = {}
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """Shape of an item's `examples`: (channels, H, W) of images, or (F,) of feature vectors."""
+        return tuple(self.image_shape)
 
     @property
     def image_transform(self) -> "ImageTransform | None":

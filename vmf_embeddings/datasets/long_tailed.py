@@ -72,7 +72,7 @@ class LongTailed(Dataset):
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
         self.of: Dataset = of["params"] if isinstance(of, Mapping) else of
         self.name = f"{self.of.name}_lt"
-        self.image_shape = self.of.image_shape
+        self.standardize = self.of.standardize
         self.seed = subset_seed_of(subset, subset_seed)
         self.profile = _check_choice("profile", profile, (*PROFILES, "none"))
         self.validation = _check_choice("validation", validation, VALIDATION)
@@ -81,6 +81,11 @@ class LongTailed(Dataset):
         self.n_max = n_max
         self.balanced_test = balanced_test
         profile_counts(1 if n_max is None else n_max, 2, imbalance_factor)  # refuses wrong values
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """See `Dataset`; that of the data set `of`."""
+        return self.of.example_shape
 
     @property
     def image_transform(self) -> ImageTransform | None:

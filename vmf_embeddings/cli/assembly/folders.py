@@ -22,9 +22,12 @@ def register_resolvers() -> None:
 def run_folder(run: str | None, default: str, stage: str | None = None) -> str:
     """The folder in which a command works: `default`, `run`, or the folder `stage` inside `run`.
 
+    Embeddings of the length of the input vectors, `embedding_dim=null`, are in `Fdim`.
+
     >>> run_folder(None, "runs/a"), run_folder("runs/b", "runs/a"), run_folder("b", "a", "crt")
     ('runs/a', 'runs/b', 'b/crt')
     """
+    default = default.replace("/Nonedim/", "/Fdim/")
     return default if not run else f"{run}/{stage}" if stage else run
 
 

@@ -15,6 +15,7 @@ from vmf_embeddings.cli.assembly.checks import (
 )
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.execution import float32_execution
+from vmf_embeddings.cli.assembly.inputs import fill_in_features
 from vmf_embeddings.cli.assembly.objective import objective
 from vmf_embeddings.cli.assembly.optimizer_errors import checked_optimizer
 from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, resolve_use_vmf
@@ -37,7 +38,8 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     """Builds everything that `training.fit.fit` needs.
 
     Args:
-        cfg: composed configuration; `arch.params.use_vmf` is filled in where it is null.
+        cfg: composed configuration; `arch.params.use_vmf`, and `in_features` of a network on
+            vectors, are filled in where they are null.
         run_dir: folder of the run. If an interrupted run is in it, the job resumes that run.
         data: data set to train on instead of the one that `cfg` names.
 
@@ -50,15 +52,16 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     from vmf_embeddings.training.settings import TrainingSettings
 
     resolve_use_vmf(cfg)
-    config = OmegaConf.to_container(cfg, resolve=True)
     if cfg.run is not None:
         raise Refused(
             f"run={cfg.run} names a run to extract from: add mode=get_embeddings. The folder of a "
             "training is named by name=…"
         )
-    settings = TrainingSettings.from_config(config)
+    settings = TrainingSettings.from_config(OmegaConf.to_container(cfg, resolve=True))
     seed_everything(cfg.random_seed)
     data = dataset(cfg) if data is None else data
+    fill_in_features(cfg, data)
+    config = OmegaConf.to_container(cfg, resolve=True)
     for name in (settings.validates_on, *settings.evaluate_on):
         data.split(name)  # raises now if the data set has no such split
     refuse_single_class(data)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from vmf_embeddings.cli.assembly.construct import instantiate
+from vmf_embeddings.cli.assembly.inputs import standardize, try_one_example
 from vmf_embeddings.cli.assembly.refused import Refused
 from vmf_embeddings.cli.assembly.targets import checked_option
 
@@ -47,9 +48,11 @@ def method(cfg: DictConfig, data: "Dataset | None", *, pretrained: bool) -> "Met
     arch = instantiate("arch", cfg.arch)
     if data is not None:
         _fill_in_classes(arch, data, str(cfg.dataset.name))
-        _try_one_image(arch, data, cfg)
+        try_one_example(arch, data, cfg)
     if pretrained:
         arch.load_pretrained()
+        if data is not None and data.standardize:
+            standardize(arch, data, str(cfg.arch.name))
     built = method_on(cfg, arch)
     if data is not None:
         built.configure(
@@ -146,20 +149,3 @@ def _fill_in_classes(arch: "Arch", data: "Dataset", name: str) -> None:
             f"training classes; use arch.params.n_classes={n_train}, or null for that of the "
             "data set"
         )
-
-
-def _try_one_image(arch: "Arch", data: "Dataset", cfg: DictConfig) -> None:
-    """Refuses a network that cannot take the data set's images, by trying a zero image."""
-    import torch
-
-    try:
-        with torch.no_grad():
-            arch.eval()(torch.zeros(1, *data.image_shape))
-    except (RuntimeError, ValueError) as error:
-        raise Refused(
-            f"arch={cfg.arch.name} cannot take the images {tuple(data.image_shape)} (channels, "
-            f"height, width) of dataset={cfg.dataset.name}: {error}. Networks of the resnet family "
-            "take gray images with arch.params.in_channels=1, any size with dataset.params."
-            "image_size; n_digit_mnist takes gray 28 x 28 images with arch.params.n_digits=1"
-        ) from error
-    arch.train()
