@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 CONF = Path(__file__).parent / "conf"
+WRAPPED = ("student", "objective")  # parameters of methods that hold another method
 
 
 def names(group: str) -> list[str]:
@@ -55,6 +56,15 @@ def options_inside(defaults: list[Any]) -> dict[str, tuple[str, str]]:
     """
     taken = [(*key.split("@params."), name) for key, name in _pairs(defaults) if "@params." in key]
     return {parameter: (group.lstrip("/"), name) for group, parameter, name in taken}
+
+
+def wrapped_keys(params: Any) -> list[str]:
+    """The parameters of a method that hold another method.
+
+    >>> wrapped_keys({"teacher": None, "student": {"name": "classifier"}})
+    ['student']
+    """
+    return [key for key in WRAPPED if key in params and hasattr(params[key], "keys")]
 
 
 def _pairs(defaults: list[Any]) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import yaml
 
 import vmf_embeddings
 from tests.methods.laws import TinyArch, normal
+from vmf_embeddings.catalogue import options_inside
 from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor
 from vmf_embeddings.geometry import from_meta
 from vmf_embeddings.heads.linear import LinearHead
@@ -39,10 +40,10 @@ def method_class(name: str) -> type:
     return getattr(importlib.import_module(module), attribute)
 
 
-def student_of(name: str) -> str | None:
-    """The method that the yaml wraps, where it wraps one."""
-    defaults = [each for each in NODES[name].get("defaults", []) if isinstance(each, dict)]
-    return next((d[k] for d in defaults for k in d if k == "/method@params.student"), None)
+def wrapped_by(name: str) -> dict[str, str]:
+    """Parameter -> the method that it holds, where the yaml wraps one."""
+    inside = options_inside(NODES[name].get("defaults", []))
+    return {key: method for key, (group, method) in inside.items() if group == "method"}
 
 
 def make(name: str, arch: TinyArch):
@@ -52,8 +53,8 @@ def make(name: str, arch: TinyArch):
 def options_of(name: str) -> dict:
     """What the yaml says, a student among it, and what the groups bring that it reads."""
     options = {key: value for key, value in NODES[name]["params"].items() if key != "_target_"}
-    if student_of(name) is not None:
-        options["student"] = lambda arch: make(student_of(name), arch)
+    for key, method in wrapped_by(name).items():
+        options[key] = partial(make, method)
     parts = method_class(name).parts(options)
     if "head" in parts:
         options |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
@@ -238,9 +239,10 @@ def test_an_agreeing_vmf_flag_or_none_is_accepted(name):
 @every_method
 def test_a_wrong_vmf_flag_is_refused_with_the_words_to_type(name):
     wanted = method_class(name).uses_vmf
+    named = next(iter(wrapped_by(name).values()), name)
     with pytest.raises(ValueError) as error:
         make(name, TinyArch(C, D, use_vmf=not wanted))
     assert str(error.value) == (
-        f"method={student_of(name) or name} needs arch.params.use_vmf={wanted}, got {not wanted}; "
+        f"method={named} needs arch.params.use_vmf={wanted}, got {not wanted}; "
         f"leave arch.params.use_vmf out of the command, or say arch.params.use_vmf={wanted}."
     )

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vmf_embeddings import typed
+from vmf_embeddings.cli import wrapped_methods
 from vmf_embeddings.cli.as_typed import as_typed, parts, text_of
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.cli.composition import CheckedLoader, package_configuration
@@ -37,9 +38,12 @@ def with_rank_overrides(arguments: list[str]) -> list[str]:
 def quoted(arguments: list[str]) -> list[str]:
     """The arguments of a command, quoted so that values of text keys are what was typed.
 
+    Names of wrapped methods are spelled as choices of a group, see `wrapped_methods`.
+
     Raises:
         Refused: see `as_typed.as_typed`; or an argument is no override.
     """
+    arguments = wrapped_methods.spelled_out(arguments)
 
     def package() -> DictConfig:
         return package_configuration(dict(c.split("=", 1) for c in _chosen(arguments)))

@@ -28,7 +28,7 @@ USUAL = {
 }
 CLASS_OPTIONS = ("learn_temp", "init_temp", "kappa_confidence")
 # constructor arguments that come from the other parts and not from an option's file
-FROM_OUTSIDE = ("self", "arch", "student", "n_classes", "dim", *USUAL)
+FROM_OUTSIDE = ("self", "arch", *catalogue.WRAPPED, "n_classes", "dim", *USUAL)
 _KEY_PREFIX = re.compile(
     r"\b(?:arch|method|head|loss|criterion|miner|feature_scaling)\.params\.(?=\w)"
 )
@@ -50,12 +50,12 @@ class Composition:
 
     @property
     def method_class(self) -> type[Method]:
-        """The class whose flags count: the student's where there is one."""
+        """The class whose flags count: that of the wrapped method where there is one."""
         return class_of(self.innermost)
 
     @property
     def innermost(self) -> Node:
-        """The node of the method, or of the student that it wraps."""
+        """The node of the method, or of the one that it wraps."""
         return _innermost(self.nodes["method"])
 
     @property
@@ -73,8 +73,8 @@ class Composition:
 
     def _method(self, node: Node, arch: Arch) -> Method:
         runtime: dict[str, Any] = {"arch": arch}
-        if "student" in node["params"]:
-            runtime["student"] = partial(self._method, node["params"]["student"])
+        for key in catalogue.wrapped_keys(node["params"]):
+            runtime[key] = partial(self._method, node["params"][key])
             return construct(node["params"], **runtime)
         for group in _groups_read(node):
             params = self.nodes[group]["params"]
@@ -96,16 +96,36 @@ def compose(name: str | type[nn.Module], options: dict[str, Any]) -> Composition
     group, own = _find(name)
     method = own if group == "method" else catalogue.option("method", METHOD_OF[group])
     changed = catalogue.overrides("method", method["name"]) if _is_listed(method) else {}
+    inside = {k: options[k] for k in catalogue.wrapped_keys(method["params"]) if k in options}
+    named = {g: n for key, value in inside.items() for g, n in _wrap(method, key, value).items()}
     reads = (*_groups_read(_innermost(method)), "feature_scaling")
     nodes = {g: catalogue.option(g, changed.get(g, USUAL[g])) for g in reads}
-    nodes |= {"method": method, group: own}
-    if getattr(class_of(own), "requires_cosine_head", False):
+    nodes |= {**named, "method": method, group: own}
+    if any(
+        getattr(class_of(each), "requires_cosine_head", False) for each in (own, *named.values())
+    ):
         nodes["head"] = catalogue.option("head", "cosine")
     # only methods without head and criterion have a temperature tau (`reads` is then the scaling)
     composition = Composition(nodes, {} if len(reads) > 1 else {"learn_temp": True})
     for key, value in options.items():
-        _put(composition, key, value, own, name)
+        if key not in inside:
+            _put(composition, key, value, own, name)
     return composition
+
+
+def _wrap(method: Node, key: str, value: Any) -> dict[str, Node]:
+    """Sets the method that another one wraps, by its name, as a mapping or as a class.
+
+    Returns:
+        Group -> option, where the name is that of a criterion, head or loss, which its usual method
+        trains.
+    """
+    if not isinstance(value, str) or value in catalogue.names("method"):
+        method["params"][key] = _chosen("method", value)
+        return {}
+    group, node = _find(value)
+    method["params"][key] = catalogue.option("method", METHOD_OF[group])
+    return {group: node}
 
 
 def construct(node: Any, **runtime: Any) -> Any:
@@ -162,14 +182,16 @@ def _put(composition: Composition, key: str, value: Any, own: Node, name: Any) -
         composition.class_options[key] = value
     elif key in nodes and key != "method" and nodes[key] is not own:
         nodes[key] = _chosen(key, value)
-    elif key == "student" and "student" in method["params"]:
-        method["params"]["student"] = _chosen("method", value)
     elif key in _parameters(own):
         own["params"][key] = value
     elif key in _parameters(method):
         method["params"][key] = value
+    elif key in _parameters(composition.innermost):
+        composition.innermost["params"][key] = value
     else:
-        known = {*_parameters(own), *_parameters(method), *CLASS_OPTIONS, *nodes} - {"method"}
+        inner = composition.innermost
+        known = {*_parameters(own), *_parameters(method), *_parameters(inner)}
+        known = known | {*CLASS_OPTIONS, *nodes} - {"method"}
         raise ValueError(f"objective {name!r} has no option {key!r}{did_you_mean(key, [*known])}")
 
 
@@ -205,8 +227,10 @@ def _groups_read(node: Node) -> tuple[str, ...]:
 
 
 def _innermost(node: Node) -> Node:
-    """A method, or the student that it wraps."""
-    return _innermost(node["params"]["student"]) if "student" in node["params"] else node
+    """A method, or the one that it wraps."""
+    for key in catalogue.wrapped_keys(node["params"]):
+        return _innermost(node["params"][key])
+    return node
 
 
 def _is_listed(node: Node) -> bool:

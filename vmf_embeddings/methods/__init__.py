@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.feature_scaling import FeatureScaling
     from vmf_embeddings.methods.fsgl import FSGL
     from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
+    from vmf_embeddings.methods.matryoshka import Matryoshka
     from vmf_embeddings.methods.nir import NIR
     from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
     from vmf_embeddings.methods.pml import PML
@@ -35,6 +36,7 @@ __all__ = [
     "FSGL",
     "FeatureScaling",
     "HyperbolicSCE",
+    "Matryoshka",
     "Method",
     "NIR",
     "NormalizedSCE",
@@ -61,6 +63,7 @@ __getattr__, __dir__ = lazy_exports(
         "feature_scaling": ("FeatureScaling",),
         "fsgl": ("FSGL",),
         "hyperbolic_sce": ("HyperbolicSCE", "poincare_logits"),
+        "matryoshka": ("Matryoshka",),
         "nir": ("NIR",),
         "normalized_sce": ("NormalizedSCE", "cosine_logits"),
         "pml": ("PML",),

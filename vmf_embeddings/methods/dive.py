@@ -5,17 +5,17 @@ https://arxiv.org/abs/2103.15042.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.distillation import distillation_divergence
-from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.wrapping import WrappingMethod
 
 
 class Teacher:
@@ -33,7 +33,7 @@ class Teacher:
         return self.method.unadjusted_logits(self.method.embed(images))
 
 
-class DiVE(Method):
+class DiVE(WrappingMethod):
     """Loss (1 - a) L_student + a tau^2 KL(softened teacher || softened student).
 
     The divergence compares unadjusted logits, without what the student's loss adds to them, such as
@@ -63,8 +63,7 @@ class DiVE(Method):
     ) -> None:
         _check(temperature, power, weight, student_temperature)
         own = student(arch)
-        self.uses_vmf = own.uses_vmf
-        super().__init__(arch)
+        super().__init__(arch, own)
         self.student = own
         if type(own).training_step is not Method.training_step or own.needs_global_batch:
             raise ValueError(
@@ -148,97 +147,15 @@ class DiVE(Method):
             self._teacher.method._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
-    # everything else is passed to the student
+    @property
+    def wrapped(self) -> Method:
+        """The student: embeddings, logits, parameters and checkpoints are its own."""
+        return self.student
 
     @property
     def backbones(self) -> list[Arch]:
         """Backbone of the student, and that of the teacher if it is set."""
         return [self.arch, *(self._teacher.method.backbones if self._teacher else [])]
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> embeddings [B, D] of the student."""
-        return self.student.embed(images)
-
-    def logits(self, embeddings: Tensor) -> Tensor | None:
-        """Embeddings [B, D] -> logits of the student [B, C] or [B, S, C]."""
-        return self.student.logits(embeddings)
-
-    def predict_without_draws(self, embeddings: Tensor) -> Tensor:
-        """Class probabilities of the student [B, C], by expected values where it draws samples."""
-        return self.student.predict_without_draws(embeddings)
-
-    def unadjusted_logits(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] -> unadjusted logits of the student [B, C] or [B, S, C]."""
-        return self.student.unadjusted_logits(embeddings)
-
-    @property
-    def linear_head(self) -> nn.Module | None:
-        """The linear head of the student, if it has one."""
-        return self.student.linear_head
-
-    @property
-    def geometry(self) -> Geometry:
-        """Geometry of the student."""
-        return self.student.geometry
-
-    @property
-    def classifier(self) -> nn.Module | None:
-        """Head of the student, if it uses one of `head=`."""
-        return getattr(self.student, "classifier", None)
-
-    @property
-    def class_weights(self) -> Tensor | None:
-        """Class weights of the student [C, D], or None."""
-        return self.student.class_weights
-
-    @property
-    def temperature(self) -> Tensor:
-        """Temperature of the student's logits, scalar; not the tau of the distillation."""
-        return self.student.temperature
-
-    @property
-    def uses_norm(self) -> bool:
-        """Whether the student's loss depends on the norm of the embeddings."""
-        return self.student.uses_norm
-
-    @property
-    def uses_prior(self) -> bool:
-        """Whether the student's loss adds the log frequency of the classes."""
-        return self.student.uses_prior
-
-    def status(self) -> dict[str, float]:
-        """Numbers that the student reports."""
-        return self.student.status()
-
-    def configure(self, **known: Any) -> None:
-        """Passes everything to the student."""
-        self.student.configure(**known)
-
-    def set_class_counts(self, class_counts: Tensor) -> None:
-        """Passes the images per class [C] to the student."""
-        self.student.set_class_counts(class_counts)
-
-    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Passes the training images to the student."""
-        self.student.init_from_data(batches)
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Passes the epoch to the student."""
-        self.student.begin_epoch(epoch)
-
-    def undecayed_parameters(self) -> list[nn.Parameter]:
-        """Parameters of the student without weight decay."""
-        return self.student.undecayed_parameters()
-
-    def param_groups(
-        self, temp_learning_rate: float, class_weight_decay: str = "none"
-    ) -> list[dict[str, Any]]:
-        """Parameter groups of the student; the teacher is in none."""
-        return self.student.param_groups(temp_learning_rate, class_weight_decay)
-
-    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads a 2021 checkpoint into the student."""
-        self.student.from_reference_checkpoint(checkpoint)
 
 
 def _check(

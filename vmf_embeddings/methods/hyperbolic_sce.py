@@ -62,6 +62,8 @@ class HyperbolicSCE(Method):
 
     logs_as_in_2021 = True
 
+    not_on_prefixes = "coordinates of a point of the Poincare ball are not points of one"
+
     def __init__(self, arch: Arch, c: float) -> None:
         super().__init__(arch)
         if not c > 0:

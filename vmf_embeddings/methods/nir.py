@@ -53,6 +53,7 @@ class NIR(Method):
     """
 
     needs_global_batch = True
+    not_on_prefixes = "its flow models all coordinates together"
 
     def __init__(
         self,
