@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from vmf_embeddings.catalogue import wrapped_keys
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.inputs import standardize, try_one_example
 from vmf_embeddings.cli.assembly.refused import Refused
@@ -71,11 +72,11 @@ def method_on(cfg: DictConfig, arch: "Arch") -> "Method":
 
 
 def _method_of(node: DictConfig, cfg: DictConfig, arch: "Arch") -> "Method":
-    """The method of a node on `arch`; a student in its parameters is built on the same one."""
+    """The method of a node on `arch`; one that it wraps is built on what it says."""
     params = node.get("params", node)
     runtime: dict[str, Any] = {"arch": arch}
-    if "student" in params:
-        runtime["student"] = functools.partial(_method_of, params.student, cfg)
+    for key in wrapped_keys(params):
+        runtime[key] = functools.partial(_method_of, params[key], cfg)
     for group in _parts(node):
         runtime[group] = instantiate(group, cfg[group], _partial_=group == "head")
     return instantiate("method", node, **runtime)
@@ -89,7 +90,7 @@ def _parts(node: DictConfig) -> tuple[str, ...]:
 
 
 def groups_read(cfg: DictConfig) -> list[str]:
-    """The groups, such as head and loss, that the method uses; of its student if it has one."""
+    """The groups, such as head and loss, that the method uses; of the one that it wraps, if any."""
     return list(_parts(_innermost(cfg.method)))
 
 
@@ -101,9 +102,11 @@ def resolve_use_vmf(cfg: DictConfig) -> None:
 
 
 def _innermost(node: DictConfig) -> DictConfig:
-    """The node of a method, or of the student that it wraps."""
+    """The node of a method, or of the one that it wraps."""
     params = node.get("params", node)
-    return _innermost(params.student) if "student" in params else node
+    for key in wrapped_keys(params):
+        return _innermost(params[key])
+    return node
 
 
 def refuse_unread_groups(cfg: DictConfig) -> None:
