@@ -164,6 +164,7 @@ REFUSED = [
     ("margin", {"beta": 0}, "beta"),
     ("multisimilarity", {"alpha": 0}, "alpha"),
     ("softmax", {"temperature": 0}, "temperature"),
+    ("supcon", {"temperature": 0}, "temperature"),
     ("arcface", {"angular_margin": 4}, "angular_margin"),
     ("angular", {"alpha": 90}, "alpha"),
     ("histogram", {"n_nodes": 1}, "n_nodes"),

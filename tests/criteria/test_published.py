@@ -298,3 +298,21 @@ def test_values_of_pytorch_metric_learning_come_out_with_its_conventions(
         x = normalize(_tensor(data, f"{case}/x"), dim=-1)
         value = criterion(x, torch.tensor(data[f"{case}/labels"]))
         torch.testing.assert_close(value, _tensor(data, f"{at}/loss"), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", (0.05, 0.1, 1.0))
+@pytest.mark.parametrize("labels", (LABELS, PAIRED, MERGED, torch.arange(12) % 7))
+def test_supcon_and_its_gradient_are_those_of_pytorch_metric_learning(temperature, labels):
+    losses = pytest.importorskip("pytorch_metric_learning.losses", reason="an extra")
+    found = []
+    for loss in (made("supcon", temperature=temperature), losses.SupConLoss(temperature)):
+        x = X.clone().requires_grad_()
+        value = loss(torch.nn.functional.normalize(x, dim=1), labels)
+        found.append((value.detach(), torch.autograd.grad(value, x)[0]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-9, atol=1e-12)
+
+
+def test_supcon_without_a_positive_is_zero_with_a_gradient_of_zero():
+    x = X[:4].clone().requires_grad_()
+    loss = made("supcon")(torch.nn.functional.normalize(x, dim=1), torch.arange(4))
+    assert loss == 0 and torch.autograd.grad(loss, x)[0].abs().max() == 0

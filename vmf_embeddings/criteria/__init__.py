@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.criteria.snr import SNR
     from vmf_embeddings.criteria.soft_triple import SoftTriple
     from vmf_embeddings.criteria.softmax import ClassVectorCriterion, Softmax
+    from vmf_embeddings.criteria.supcon import SupCon
     from vmf_embeddings.criteria.triplet import TripletCriterion
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "SNR",
     "SoftTriple",
     "Softmax",
+    "SupCon",
     "TripletCriterion",
     "add_angular_margin",
 ]
@@ -77,6 +79,7 @@ __getattr__, __dir__ = lazy_exports(
         "snr": ("SNR",),
         "soft_triple": ("SoftTriple",),
         "softmax": ("ClassVectorCriterion", "Softmax"),
+        "supcon": ("SupCon",),
         "triplet": ("TripletCriterion",),
     },
 )
