@@ -252,8 +252,8 @@ def file_of(arrays: Mapping[str, np.ndarray], path: Path) -> EmbeddingFile:
     for key, array in arrays.items():
         if array.dtype.kind not in KINDS_OF_KEY[key]:
             raise ValueError(f"{path}: {key} has the wrong type, {str(array.dtype)[:40]}")
-    # new images have no labels: such a file of this package has `meta`, and no `ids`
-    for key in ("embeddings",) if "meta" in arrays else ("embeddings", "ids"):
+    # new images have no labels: such a file of this package has `temp`, and no `ids`
+    for key in ("embeddings",) if {"meta", "temp"} & arrays.keys() else ("embeddings", "ids"):
         if key not in arrays:
             raise ValueError(
                 f"{path} has no {key!r}; it holds {sorted(arrays)}: not an embedding file"

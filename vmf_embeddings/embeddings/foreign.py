@@ -104,7 +104,7 @@ def _of_this_package(path: Path, split: str | None) -> Found | None:
         return None
     with unreadable(path):
         keys = set(npz_keys(path))
-    if "embeddings" not in keys or not {"ids", "meta"} & keys:
+    if "embeddings" not in keys or not {"ids", "meta", "temp"} & keys:
         return None
     if {"temp", "meta"} & keys:
         return Found(load_embeddings(path))

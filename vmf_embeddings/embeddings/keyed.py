@@ -1,7 +1,7 @@
 """Arrays that lie in a file by name: in `.npz`, `.safetensors` and `.parquet`."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ class KeyedFile:
     read: Callable[[str, str], np.ndarray]
     read_together: Callable[[Sequence[str]], np.ndarray] | None = None
     floats: set[str] = field(default_factory=set)
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_keyed(path: Path) -> KeyedFile:

@@ -67,9 +67,8 @@ def without_map(
         per_row: names of what has one value per row.
         floats: those of them that are fractions.
     """
-    return (
-        [word for word in usual if word != "y"] if {"x", "y"} <= {*per_row} & {*floats} else usual
-    )
+    is_map = {"x", "y"} <= {*per_row} & {*floats}
+    return [word for word in usual if word.casefold() != "y"] if is_map else usual
 
 
 def present(usual: Mapping[str, Sequence[str]], keys: Sequence[str]) -> dict[str, str]:

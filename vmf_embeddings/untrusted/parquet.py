@@ -13,18 +13,18 @@ import numpy as np
 
 from vmf_embeddings.untrusted.arrays import FLOOR, MOST_EXPANSION
 from vmf_embeddings.untrusted.files import open_regular
-from vmf_embeddings.untrusted.parquet_pages import PageError, unpacked_bytes
+from vmf_embeddings.untrusted.parquet_footer import read_footer, unpacked_bytes
 from vmf_embeddings.untrusted.parquet_schema import (
     NUMBER,
     OTHER,
     ROWS,
     TEXT,
     Column,
-    check_ends,
     columns_of,
 )
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
+from vmf_embeddings.untrusted.thrift import ThriftError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,15 +49,12 @@ class ParquetColumns:
         self.path = Path(path)
         with open_regular(path) as stream:
             self._size = os.fstat(stream.fileno()).st_size
-            check_ends(stream, self._size, path)
+            footer = read_footer(stream, self._size, path)
         self._limit = max(FLOOR, MOST_EXPANSION * self._size)
         self._taken = 0
-        self._metadata: pq.FileMetaData | None = None
-        file = self._open()
-        self._metadata = file.metadata
-        self.n_rows = file.metadata.num_rows
-        self.columns = columns_of(file, path)
-        self.metadata = _texts(file.metadata.metadata or {})
+        self.n_rows = footer.n_rows
+        self.columns = columns_of(self._open(), footer, path)
+        self.metadata = footer.metadata
 
     def _open(self, texts: Sequence[str] = ()) -> "pq.ParquetFile":
         try:
@@ -70,7 +67,6 @@ class ParquetColumns:
         try:
             return pq.ParquetFile(
                 pa.memory_map(str(self.path)),
-                metadata=self._metadata,
                 read_dictionary=list(texts),
                 pre_buffer=False,
             )
@@ -125,14 +121,16 @@ class ParquetColumns:
 
     def _take(self, column: Column) -> None:
         """Compares what a column would unpack to with the file, by its directory and its pages."""
-        claimed = max(column.unpacked, max(column.n_values, self.n_rows) * column.width)
+        claimed = max(
+            column.claims.unpacked, max(column.claims.n_values, self.n_rows) * column.width
+        )
         self._refuse_above(self._taken + claimed, column.name)
         unpacked = 0
         with open_regular(self.path) as stream:
-            for start, length in column.pages:
+            for start, length in column.claims.pages:
                 try:
                     unpacked += unpacked_bytes(stream, start, length)
-                except (PageError, OSError, ValueError) as error:
+                except (ThriftError, OSError) as error:
                     raise Refused(f"{self._named(column.name)} is damaged: {error}") from error
         self._taken += max(claimed, unpacked)
         self._refuse_above(self._taken, column.name)
@@ -149,7 +147,7 @@ class ParquetColumns:
         import pyarrow as pa
 
         file = self._open([column.name for column in columns if column.kind == TEXT])
-        total = sum(column.n_values * column.width for column in columns)
+        total = sum(column.claims.n_values * column.width for column in columns)
         size = max(1, min(self.n_rows, _BATCH * self.n_rows // max(1, total)))
         names, start = [column.name for column in columns], 0
         try:
@@ -172,6 +170,7 @@ class ParquetColumns:
         if array.null_count:
             row = start + array.is_null().to_numpy(zero_copy_only=False).argmax()
             raise Refused(f"{self._named(name)} has no value in row {row} (counted from 0)")
+        array.validate(full=True)  # places in dictionaries and lists, and UTF-8
         return array
 
     def _read_texts(self, column: Column) -> np.ndarray:
@@ -203,7 +202,7 @@ class ParquetColumns:
                 )
             numbers = self._numbers(array, width, column.name, start)
             if rows is None:  # of another size where a later row has another length
-                n_rows = self.n_rows if self.n_rows * width == column.n_values else 0
+                n_rows = self.n_rows if self.n_rows * width == column.claims.n_values else 0
                 rows = np.empty((n_rows, width), numbers.dtype)
             if len(rows):
                 rows[start : start + len(numbers)] = numbers
@@ -236,8 +235,3 @@ def _lengths(array: "pa.Array") -> np.ndarray:
 
 def _text(word: str | bytes) -> str:
     return word.decode("utf-8") if isinstance(word, bytes) else word
-
-
-def _texts(metadata: dict[bytes, bytes]) -> dict[str, str]:
-    return {key.decode(errors="replace"): value.decode(errors="replace")
-            for key, value in metadata.items() if key != b"ARROW:schema"}  # fmt: skip

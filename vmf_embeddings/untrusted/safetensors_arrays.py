@@ -143,7 +143,9 @@ def map_tensor(path: str | Path, name: str, tensor: Tensor) -> np.ndarray:
             f"one of {', '.join([*_DTYPES, _BFLOAT16])}: write it as float32"
         )
     dtype = np.dtype("<u2" if is_bfloat16 else _DTYPES[tensor.dtype])
-    if tensor.start == tensor.end:
+    if tensor.start == tensor.end:  # an axis is 0: the others could be beyond all arrays
+        if max(tensor.shape) >= 2**31:
+            raise Refused(f"{path}: {printable(name)[:60]!r} is empty: {list(tensor.shape)}")
         return np.zeros(tensor.shape, np.float32 if is_bfloat16 else dtype)
     with open_regular(path) as stream:
         array = np.memmap(stream, dtype, "r", tensor.start, tensor.shape)
