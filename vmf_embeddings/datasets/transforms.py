@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vmf_embeddings.datasets.affine import RandomAffine
 from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
 from vmf_embeddings.datasets.autoaugment import FILL
 from vmf_embeddings.datasets.image_transform import ImageTransform
@@ -34,7 +35,8 @@ class Recipe:
         scale: range of the area of the random crop, as a fraction of the image.
         ratio: range of its aspect ratio.
         crop: "random_resized", "shifted" (centre crop, shifted by up to an eighth), "random" (of
-            the resized image) or "centre".
+            the resized image), "centre", or "affine" (the whole image, turned, shifted and scaled a
+            little, see `RandomAffine`); all but the last two also reflect half of the images.
         resize: size in pixels before the crop; used where it lies between `image_size` and 8/7 of
             it, otherwise images are resized to 8/7 of `image_size`.
         size: the only `image_size` that the recipe supports; None = any.
@@ -78,6 +80,7 @@ RECIPES = {
     "cars": Recipe(squash=True, jitter=(0.3, 0.3, 0.3, 0.1), ratio=(1.0, 1.0)),
     "sop": Recipe(squash=True),
     "cifar": Recipe(crop="shifted", occlusion=0.25),
+    "gentle": Recipe(crop="affine", jitter=(0.2, 0.2, 0.2, 0.0)),
     "crop_flip": Recipe(crop="shifted", border="constant"),
     "balms": Recipe(crop="shifted", border="constant", autoaugment=True, cutout=0.5),
     "inat": _INAT,
@@ -208,10 +211,7 @@ def build_transform(
         policy = transforms.AutoAugmentPolicy.CIFAR10
         steps.append(transforms.AutoAugment(policy, fill=[int(FILL)] * 3))
     steps.append(transforms.ToTensor())
-    if recipe.lighting:
-        steps.append(Lighting(recipe.lighting))
-    if recipe.cutout:
-        steps.append(Cutout(round(image_size * recipe.cutout)))
+    steps += _steps_of_values(recipe, image_size)
     steps.append(transforms.Normalize(tuple(mean), tuple(std)))
     if bgr:
         steps.append(ReverseChannels())
@@ -242,7 +242,7 @@ def evaluation_transform(
 
 
 def _size_before_crop(recipe: Recipe, image_size: int) -> int:
-    if recipe.crop == "shifted":
+    if recipe.crop in ("shifted", "affine"):
         return image_size
     usual = round(image_size * ENLARGE)
     fits = recipe.resize is not None and image_size <= recipe.resize <= usual
@@ -252,6 +252,8 @@ def _size_before_crop(recipe: Recipe, image_size: int) -> int:
 def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
     from torchvision import transforms
 
+    if recipe.crop == "affine":
+        return [transforms.CenterCrop(image_size)]
     steps: list[Any] = []
     if recipe.crop == "random_resized":
         steps.append(
@@ -277,4 +279,14 @@ def _colour_steps(recipe: Recipe) -> list[Any]:
         steps.insert(0 if recipe.grey_first else 1, transforms.RandomGrayscale(recipe.grey))
     if recipe.blur:
         steps.append(Blur(recipe.blur))
+    return steps
+
+
+def _steps_of_values(recipe: Recipe, image_size: int) -> list[Any]:
+    """What is done with values in 0..1, before normalising."""
+    steps: list[Any] = [RandomAffine()] if recipe.crop == "affine" else []
+    if recipe.lighting:
+        steps.append(Lighting(recipe.lighting))
+    if recipe.cutout:
+        steps.append(Cutout(round(image_size * recipe.cutout)))
     return steps
