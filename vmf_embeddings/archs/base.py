@@ -1,11 +1,14 @@
 """Base class of the backbones: features, embeddings, and what a method needs to know of classes."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from vmf_embeddings.archs.net_inputs import NetInputs
 
 Confidence = float | Literal["auto"]
 
@@ -142,6 +145,18 @@ class Arch(nn.Module, ABC):
         for layer in self.frozen_layers:
             layer.eval()
         return self
+
+    @classmethod
+    def native_inputs(cls, params: Mapping[str, Any]) -> NetInputs | None:
+        """The images that the weights of this network were trained on.
+
+        Args:
+            params: of the constructor; the network is not built.
+
+        Returns:
+            None where nobody has published weights of it. Default: None.
+        """
+        return None
 
     def load_pretrained(self) -> None:  # noqa: B027 - most backbones have nothing to load
         """Loads weights from a file or the network if `weights` or `pretrained` are given."""

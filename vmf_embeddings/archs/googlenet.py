@@ -3,11 +3,14 @@
 Szegedy et al. 2015, "Going Deeper with Convolutions", https://arxiv.org/abs/1409.4842.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
+from vmf_embeddings.archs.net_inputs import NetInputs
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.resnet import remove_classifier
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
@@ -55,6 +58,11 @@ class GoogLeNet(Arch):
         self.projection = embedding_layer(projection, self.n_features, embedding_dim)
         if frozen:
             self.freeze()
+
+    @classmethod
+    def native_inputs(cls, params: Mapping[str, Any]) -> NetInputs:
+        """ImageNet's, which the net maps to those of its weights itself."""
+        return NetInputs()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] of about 32 pixels or more -> pooled features [B, 1024], >= 0."""

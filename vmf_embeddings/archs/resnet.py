@@ -6,12 +6,14 @@ The nets are torchvision's. With `first_conv_3x3` (for 32x32 images) the first c
 with stride 1; the stride-2 max-pooling stays, as in the code behind Scott et al. 2021, https://arxiv.org/abs/2103.15718.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
+from vmf_embeddings.archs.net_inputs import NetInputs
 from vmf_embeddings.archs.partial_freezing import freeze_before
 from vmf_embeddings.archs.pooling import pool_named
 from vmf_embeddings.archs.weights import imagenet_state, load_weights, read_state
@@ -103,6 +105,11 @@ class ResNet(Arch):
             trunk.conv1 = nn.Conv2d(in_channels, 64, bias=False, **shape)
             nn.init.kaiming_normal_(trunk.conv1.weight, mode="fan_out", nonlinearity="relu")
         return trunk
+
+    @classmethod
+    def native_inputs(cls, params: Mapping[str, Any]) -> NetInputs | None:
+        """Those of torchvision's ImageNet weights; None with a 3x3 first convolution."""
+        return None if params.get("first_conv_3x3") else NetInputs()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, in_channels, H, W] -> pooled features [B, 512 or 2048], >= 0."""

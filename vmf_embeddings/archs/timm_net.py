@@ -3,17 +3,20 @@
 Wightman 2019, "PyTorch Image Models", https://github.com/huggingface/pytorch-image-models.
 """
 
-import difflib
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
+from vmf_embeddings.archs import timm_library
+from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence, embedding_layer
+from vmf_embeddings.archs.lora import Lora, add_lora, with_lora_names
+from vmf_embeddings.archs.net_inputs import NetInputs
+from vmf_embeddings.archs.partial_freezing import freeze_before
 from vmf_embeddings.archs.pooling import POOLS, pool_named
+from vmf_embeddings.archs.timm_library import PREFIX
 from vmf_embeddings.archs.weights import load_weights, read_state
-
-PREFIX = "timm:"
 
 
 class TimmNet(Arch):
@@ -33,26 +36,40 @@ class TimmNet(Arch):
         in_channels: int,
         pool: str,
         normalize: bool,
+        options: Mapping[str, Any] | None = None,
+        projection: str = "linear",
+        frozen: bool = False,
+        trainable_from: str | int | None = None,
+        lora: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             ClassSpec(n_classes, embedding_dim, use_vmf, learn_temp, init_temp, kappa_confidence),
             normalize=normalize,
             set_bn_eval=set_bn_eval,
         )
-        timm = _library()
+        timm_library.library()
         if pool not in (*POOLS, "own"):
             raise ValueError(f"arch.params.pool must be own, {', '.join(POOLS)}, got {pool!r}.")
-        _refuse_unknown(timm, model)
+        _refuse_contradictions(frozen, trainable_from, lora)
+        timm_library.refuse_unknown(model)
         if weights is not None and weights.startswith(PREFIX):
-            _refuse_other_weights(timm, model, weights.removeprefix(PREFIX))
+            timm_library.refuse_other_weights(model, weights.removeprefix(PREFIX))
         self.model = model
         self.weights = weights
         self.in_channels = in_channels
-        self.trunk = timm.create_model(model, pretrained=False, num_classes=0, in_chans=in_channels)
+        self.options = dict(options or {})
+        self.trunk = timm_library.created(model, in_channels, self.options)
         self.pool = None if pool == "own" else pool_named(pool)
         own_width = getattr(self.trunk, "head_hidden_size", None) or self.trunk.num_features
         self.n_features = own_width if self.pool is None else self.trunk.num_features
-        self.projection = nn.Linear(self.n_features, embedding_dim)
+        self.projection = embedding_layer(projection, self.n_features, embedding_dim)
+        self.lora = None if lora is None else Lora.from_params(lora)
+        if self.lora is not None:
+            add_lora(self.trunk, self.lora, f"timm's {model}")
+        if trainable_from is not None:
+            self.frozen_layers = tuple(freeze_before(self.trunk, trainable_from))
+        if frozen:
+            self.freeze()
 
     def features(self, images: Tensor) -> Tensor:
         """Images [B, in_channels, H, W] -> pooled features [B, F].
@@ -63,7 +80,10 @@ class TimmNet(Arch):
         try:
             maps = self.trunk.forward_features(images)
         except AssertionError as error:  # transformers check the size of their images this way
-            raise ValueError(f"timm's {self.model}: {error}") from error
+            raise ValueError(
+                f"timm's {self.model}: {error}. Say dataset.params.image_size=auto, or build the "
+                f"net for these images: arch.params.options={{img_size: {images.shape[-1]}}}"
+            ) from error
         if self.pool is None:
             return self.trunk.forward_head(maps, pre_logits=True)
         return self.pool(self._channels_first(maps)).flatten(1)
@@ -77,8 +97,17 @@ class TimmNet(Arch):
             )
         return maps if maps.shape[1] == self.n_features else maps.permute(0, 3, 1, 2)
 
+    @classmethod
+    def native_inputs(cls, params: Mapping[str, Any]) -> NetInputs | None:
+        """Those of the weights that are named, or of timm's default ones of the architecture."""
+        return timm_library.native_inputs(
+            params["model"], params.get("weights"), params.get("options") or {}
+        )
+
     def load_pretrained(self) -> None:
         """Loads `weights`: a file, or weights that timm downloads.
+
+        Weights of images of another size are adapted to `options`, as timm does.
 
         Raises:
             FileNotFoundError: the file does not exist, or timm cannot download the weights.
@@ -87,67 +116,33 @@ class TimmNet(Arch):
         if self.weights is None:
             return
         if self.weights.startswith(PREFIX):
-            state = _fetched(self.weights.removeprefix(PREFIX), self.in_channels)
+            name = self.weights.removeprefix(PREFIX)
+            net = timm_library.fetched(name, self.model, self.in_channels, self.options)
+            state = net.state_dict()
         else:
             state = read_state(Path(self.weights))
+            plain = self.trunk
+            if self.lora is not None:
+                plain = timm_library.created(self.model, self.in_channels, self.options)
+            state = timm_library.adapted(state, plain, self.model)
         hint = f"The file must be a state dict of timm's {self.model}."
-        load_weights(self.trunk, state, name=self.model, source=self.weights, hint=hint)
+        named = with_lora_names(state, self.trunk)
+        load_weights(self.trunk, named, name=self.model, source=self.weights, hint=hint)
 
 
-def _library() -> ModuleType:
-    """The library timm.
+def _refuse_contradictions(
+    frozen: bool, trainable_from: str | int | None, lora: Mapping[str, Any] | None
+) -> None:
+    """Refuses more than one of the options that say which part of the backbone learns.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: naming those that were given.
     """
-    import vmf_embeddings.torchvision_compat  # noqa: F401 - must come before torchvision
-
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
+    given = {"frozen=true": frozen, "trainable_from": trainable_from is not None}
+    given["lora"] = lora is not None
+    named = [f"arch.params.{key}" for key, is_given in given.items() if is_given]
+    if len(named) > 1:
         raise ValueError(
-            "arch=timm needs the library timm, which is not installed: pip install timm (or this "
-            "package with the extra [timm]). arch=resnet50 needs nothing more."
-        ) from error
-    return timm
-
-
-def _refuse_unknown(timm: ModuleType, model: str) -> None:
-    """Refuses names that timm does not list as architectures, without any download."""
-    known = timm.list_models()
-    if model in known:
-        return
-    close = difflib.get_close_matches(model, known, n=3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    if "." in model and model.split(".")[0] in known:
-        hint = f"did you mean arch.params.model={model.split('.')[0]} with that as its weights? "
-    raise ValueError(
-        f"arch.params.model={model}: timm {timm.__version__} has no such architecture; {hint}"
-        f"It has {len(known)}: python -c 'import vmf_embeddings.torchvision_compat, timm; "
-        "print(timm.list_models())'. Weights are "
-        f"named by arch.params.weights={PREFIX}NAME"
-    )
-
-
-def _refuse_other_weights(timm: ModuleType, model: str, name: str) -> None:
-    known = timm.list_pretrained(f"{model}.*")
-    if name not in known:
-        raise ValueError(
-            f"arch.params.weights={PREFIX}{name}: timm {timm.__version__} knows no such weights of "
-            f"{model}; it knows {', '.join(known) or 'none'}"
+            f"{' and '.join(named)} contradict one another: each says which part of the backbone "
+            "learns; say one of them"
         )
-
-
-def _fetched(name: str, in_channels: int) -> dict[str, Tensor]:
-    """Weights that timm downloads by their name, or has in its cache."""
-    try:
-        net = _library().create_model(name, pretrained=True, num_classes=0, in_chans=in_channels)
-    except Exception as error:  # of whichever library timm downloads with
-        raise FileNotFoundError(
-            f"arch.params.weights={PREFIX}{name}: timm can neither find these weights in its cache "
-            f"nor download them ({type(error).__name__}: {error}). Fetch them on a machine with "
-            "network and say arch.params.weights=PATH."
-        ) from error
-    return net.state_dict()

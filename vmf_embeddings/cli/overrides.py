@@ -24,7 +24,9 @@ from vmf_embeddings.cli.help import CONF, config_folders
 
 UNCHECKED_GROUPS = ("mode", "trainer", "logger")  # no constructor checks their keys
 # more types than their default's: the optimizer and the method check them
-OF_SEVERAL_TYPES = ("optimizer.params.rho", "arch.params.kappa_confidence")
+OF_SEVERAL_TYPES = (
+    *("optimizer.params.rho", "arch.params.kappa_confidence", "dataset.params.image_size"),
+)
 NO_OUTPUT = ("hydra.output_subdir=null", "hydra/job_logging=none", "hydra/hydra_logging=none")
 
 

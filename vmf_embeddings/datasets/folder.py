@@ -34,6 +34,9 @@ class Folder(ImageFileDataset):
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
+        normalisation: see `ImageFileDataset`.
+        interpolation: see `ImageFileDataset`.
+        crop_fraction: see `ImageFileDataset`.
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
@@ -55,6 +58,9 @@ class Folder(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
+        normalisation: str = "data",
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
@@ -67,6 +73,9 @@ class Folder(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            normalisation=normalisation,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,

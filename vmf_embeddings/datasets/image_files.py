@@ -21,10 +21,10 @@ from vmf_embeddings.datasets.image_reading import (
     check_reading,
     name_skipped,
 )
-from vmf_embeddings.datasets.image_transform import ImageTransform
+from vmf_embeddings.datasets.image_transform import INTERPOLATIONS, ImageTransform
 from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.missing_files import refuse_missing, refuse_unreadable
-from vmf_embeddings.datasets.normalisation import check_normalisation
+from vmf_embeddings.datasets.normalisation import chosen_normalisation
 from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.summary_line import summary_line
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
@@ -40,10 +40,14 @@ class ImageFileDataset(Dataset):
         dataset_path: folder of the data, relative to the current directory.
         image_size: side of the network's square input in pixels; smaller images are enlarged.
         augment: name of the training recipe, see `transforms.RECIPES`.
-        mean: per channel, subtracted from values in [0, 1].
-        std: per channel, divides them.
+        mean: per channel, subtracted from values in [0, 1]; read with `normalisation="data"`.
+        std: per channel, divides them; likewise.
         margin_warmup_epochs: see `Dataset`.
         bgr: whether the network expects the channels in the order blue, green, red.
+        normalisation: "data" = by `mean` and `std`, or a name of `normalisation.NORMALISATIONS`.
+        interpolation: of all resizing, see `ImageTransform`.
+        crop_fraction: side of the centre crop over the short side of the resized image, in (0, 1];
+            None = as the recipe says, mostly 7/8.
         background: what is seen where an image is transparent: a colour's name, or red, green and
             blue in 0..255; images are also turned as their EXIF orientation says. None: opacity is
             dropped and the orientation ignored, as up to version 1.0. Part of a split's identity.
@@ -61,19 +65,25 @@ class ImageFileDataset(Dataset):
         *,
         image_size: int,
         augment: str,
-        mean: Sequence[float],
-        std: Sequence[float],
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
         margin_warmup_epochs: int,
         bgr: bool = False,
+        normalisation: str = "data",
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
-        if image_size < 1:
+        if type(image_size) is not int or image_size < 1:
             raise ValueError(f"dataset.params.image_size must be >= 1, got {image_size}")
-        check_normalisation(mean, std)
+        known = chosen_normalisation(normalisation, mean, std)
+        _check_resizing(interpolation, crop_fraction)
+        self.interpolation = interpolation
+        self.crop_fraction = crop_fraction
         self.dataset_path = Path(dataset_path).expanduser()
         self.image_size = image_size
         self.recipe = recipe_named(augment)
@@ -82,9 +92,9 @@ class ImageFileDataset(Dataset):
                 f"dataset.params.augment={augment} is for images of {self.recipe.size} pixels, "
                 f"got {image_size}; add dataset.params.image_size={self.recipe.size}"
             )
-        self.mean = mean
-        self.std = std
-        self.bgr = bgr
+        self.mean = known.mean
+        self.std = known.std
+        self.bgr = bgr or known.bgr
         check_reading(max_pixels, on_error, check)
         self.reader = ImageReader(background_colour(background), max_pixels)
         self.skips = on_error == "skip"
@@ -101,6 +111,8 @@ class ImageFileDataset(Dataset):
             std=self.std,
             bgr=self.bgr,
             background=self.reader.background,
+            interpolation=self.interpolation,
+            crop_fraction=self.crop_fraction,
         )
 
     @abstractmethod
@@ -276,6 +288,8 @@ class ImageFileDataset(Dataset):
                 std=self.std,
                 bgr=self.bgr,
                 background=self.reader.background,
+                interpolation=self.interpolation,
+                crop_fraction=self.crop_fraction,
             ),
             reader=self.reader,
             identity=identity_of(
@@ -287,4 +301,21 @@ class ImageFileDataset(Dataset):
             class_names=None if None in names else names,
             is_query=None if rows.is_query is None else torch.from_numpy(rows.is_query),
             is_gallery=None if rows.is_gallery is None else torch.from_numpy(rows.is_gallery),
+        )
+
+
+def _check_resizing(interpolation: str, crop_fraction: float | None) -> None:
+    """Refuses an unknown interpolation, and a fraction outside (0, 1].
+
+    Raises:
+        ValueError: names the key.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"dataset.params.interpolation is one of {', '.join(INTERPOLATIONS)}; got "
+            f"{interpolation!r}"
+        )
+    if crop_fraction is not None and not 0 < crop_fraction <= 1:
+        raise ValueError(
+            f"dataset.params.crop_fraction must be in (0, 1] or null, got {crop_fraction}"
         )

@@ -26,6 +26,9 @@ class ImageNet(ImageFileDataset):
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
+        normalisation: see `ImageFileDataset`.
+        interpolation: see `ImageFileDataset`.
+        crop_fraction: see `ImageFileDataset`.
         views: augmented versions of each training image, see `Split.with_views`.
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
@@ -45,6 +48,9 @@ class ImageNet(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
+        normalisation: str = "data",
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
         views: int,
         background: Background = "white",
         max_pixels: int | None = None,
@@ -58,6 +64,9 @@ class ImageNet(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            normalisation=normalisation,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,

@@ -38,6 +38,9 @@ class LabelledLists(ImageFileDataset):
         augment: name of the training recipe.
         mean: per channel.
         std: per channel.
+        normalisation: see `ImageFileDataset`.
+        interpolation: see `ImageFileDataset`.
+        crop_fraction: see `ImageFileDataset`.
         views: augmented versions of each training image, see `Split.with_views`.
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
@@ -68,6 +71,9 @@ class LabelledLists(ImageFileDataset):
         augment: str,
         mean: Sequence[float],
         std: Sequence[float],
+        normalisation: str = "data",
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
         views: int,
         background: Background = "white",
         max_pixels: int | None = None,
@@ -81,6 +87,9 @@ class LabelledLists(ImageFileDataset):
             augment=augment,
             mean=mean,
             std=std,
+            normalisation=normalisation,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,

@@ -39,8 +39,40 @@ def normalisation_named(name: str) -> Normalisation:
     """The normalisation of that name, or a ValueError that lists the names."""
     if name not in NORMALISATIONS:
         known = ", ".join(NORMALISATIONS)
-        raise ValueError(f"unknown dataset.params.normalisation={name}. Known: {known}.")
+        raise ValueError(
+            f"unknown dataset.params.normalisation={name}. Known: {known}, data, auto."
+        )
     return NORMALISATIONS[name]
+
+
+def chosen_normalisation(
+    name: str, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Normalisation:
+    """The normalisation of `dataset.params.normalisation`.
+
+    Args:
+        name: "data" = by `mean` and `std`; or a key of `NORMALISATIONS`.
+        mean: per channel, of values in [0, 1].
+        std: per channel, > 0.
+
+    Raises:
+        ValueError: the name is unknown, or "auto", which a command replaces by the numbers of the
+            network; or mean and std are not three numbers each.
+    """
+    if name == "auto":
+        raise ValueError(
+            "dataset.params.normalisation=auto is that of a network, which the command `train` "
+            "looks up; without one say dataset.params.normalisation=data with mean and std, or "
+            f"one of {', '.join(NORMALISATIONS)}"
+        )
+    if name != "data":
+        return normalisation_named(name)
+    if mean is None or std is None:
+        raise ValueError(
+            "dataset.params.normalisation=data needs dataset.params.mean and dataset.params.std"
+        )
+    check_normalisation(mean, std)
+    return Normalisation(mean, std)
 
 
 @dataclass(frozen=True)

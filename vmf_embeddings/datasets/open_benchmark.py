@@ -7,6 +7,7 @@ sample), Scott et al. 2021, https://arxiv.org/abs/2103.15718 (held-out classes).
 
 import os
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_reading import Background
-from vmf_embeddings.datasets.normalisation import normalisation_named
 from vmf_embeddings.datasets.rows import Rows
 
 VALIDATIONS = ("by_class", "by_sample", "none")
@@ -35,7 +35,11 @@ class OpenBenchmark(ImageFileDataset):
             at equal distances in each class. Unused where `valid_share` is None.
         image_size: side of the network's square input in pixels.
         augment: name of the training recipe, see `transforms.RECIPES`.
-        normalisation: "imagenet", "clip" or "bninception", see `normalisation`.
+        normalisation: "imagenet", "clip" or "bninception", see `normalisation`; or "data".
+        mean: see `ImageFileDataset`.
+        std: see `ImageFileDataset`.
+        interpolation: see `ImageFileDataset`.
+        crop_fraction: see `ImageFileDataset`.
         background: see `ImageFileDataset`.
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
@@ -55,20 +59,25 @@ class OpenBenchmark(ImageFileDataset):
         image_size: int,
         augment: str,
         normalisation: str,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
         background: Background = "white",
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
         margin_warmup_epochs: int,
     ) -> None:
-        known = normalisation_named(normalisation)
         super().__init__(
             dataset_path,
             image_size=image_size,
             augment=augment,
-            mean=known.mean,
-            std=known.std,
-            bgr=known.bgr,
+            mean=mean,
+            std=std,
+            normalisation=normalisation,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
             background=background,
             max_pixels=max_pixels,
             on_error=on_error,

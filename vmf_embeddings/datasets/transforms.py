@@ -172,6 +172,8 @@ def build_transform(
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
     background: Colour | None = WHITE,
+    interpolation: str = "bilinear",
+    crop_fraction: float | None = None,
 ) -> Callable[[Any], Tensor]:
     """The transform of RGB Pillow images of any size.
 
@@ -187,23 +189,35 @@ def build_transform(
         bgr: whether the channels are reversed after normalising.
         background: see `ImageTransform`; used where the transform is that of the evaluation, the
             others take images that are RGB.
+        interpolation: of all resizing, see `ImageTransform`.
+        crop_fraction: side of the centre crop over the short side of the resized image at
+            evaluation, in (0, 1]; None = as the recipe says, mostly 7/8.
 
     Returns:
         A picklable callable that gives float32 [3, image_size, image_size].
     """
     if not augment or recipe.crop == "centre":
         return evaluation_transform(
-            recipe, image_size=image_size, mean=mean, std=std, bgr=bgr, background=background
+            recipe,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+            bgr=bgr,
+            background=background,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
         )
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision import transforms
 
     colours = _colour_steps(recipe)
-    crop = _crop_steps(recipe, image_size)
+    resampling = transforms.InterpolationMode(interpolation)
+    crop = _crop_steps(recipe, image_size, resampling)
     steps: list[Any] = []
     if recipe.resize_first:
         larger = _size_before_crop(recipe, image_size)
-        steps.append(transforms.Resize((larger, larger) if recipe.squash else larger))
+        size = (larger, larger) if recipe.squash else larger
+        steps.append(transforms.Resize(size, resampling))
         steps += colours + crop
     else:
         steps += crop + colours
@@ -228,16 +242,21 @@ def evaluation_transform(
     std: Sequence[float] = IMAGENET_STD,
     bgr: bool = False,
     background: Colour | None = WHITE,
+    interpolation: str = "bilinear",
+    crop_fraction: float | None = None,
 ) -> ImageTransform:
     """Resize as the recipe says, then centre crop; for the arguments see `build_transform`."""
     return ImageTransform(
         size=(image_size, image_size),
-        resize=_size_before_crop(recipe, image_size),
+        resize=_size_before_crop(recipe, image_size)
+        if crop_fraction is None
+        else int(image_size / crop_fraction),
         squash=recipe.squash,
         mean=tuple(map(float, mean)),
         std=tuple(map(float, std)),
         bgr=bgr,
         background=background,
+        interpolation=interpolation,
     )
 
 
@@ -249,7 +268,7 @@ def _size_before_crop(recipe: Recipe, image_size: int) -> int:
     return recipe.resize if fits else usual
 
 
-def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
+def _crop_steps(recipe: Recipe, image_size: int, resampling: Any) -> list[Any]:
     from torchvision import transforms
 
     if recipe.crop == "affine":
@@ -257,7 +276,9 @@ def _crop_steps(recipe: Recipe, image_size: int) -> list[Any]:
     steps: list[Any] = []
     if recipe.crop == "random_resized":
         steps.append(
-            transforms.RandomResizedCrop(image_size, scale=recipe.scale, ratio=recipe.ratio)
+            transforms.RandomResizedCrop(
+                image_size, scale=recipe.scale, ratio=recipe.ratio, interpolation=resampling
+            )
         )
     elif recipe.crop == "random":
         steps.append(transforms.RandomCrop(image_size))

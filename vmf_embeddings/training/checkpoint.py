@@ -60,6 +60,8 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
     **{"arch.params.frozen": False, "arch.params.trainable_from": None},
     **{"arch.params.options": None, "arch.params.lora": None},
+    **{"dataset.params.interpolation": "bilinear", "dataset.params.crop_fraction": None},
+    **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it

@@ -16,6 +16,7 @@ from vmf_embeddings.cli.assembly.checks import (
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.assembly.inputs import fill_in_features
+from vmf_embeddings.cli.assembly.net_inputs import resolve_net_inputs
 from vmf_embeddings.cli.assembly.objective import objective
 from vmf_embeddings.cli.assembly.optimizer_errors import checked_optimizer
 from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, resolve_use_vmf
@@ -52,6 +53,7 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     from vmf_embeddings.training.settings import TrainingSettings
 
     resolve_use_vmf(cfg)
+    resolve_net_inputs(cfg)
     if cfg.run is not None:
         raise Refused(
             f"run={cfg.run} names a run to extract from: add mode=get_embeddings. The folder of a "
