@@ -311,7 +311,7 @@ def test_statistics_are_those_of_the_training_vectors(tmp_path):
 def test_statistics_do_not_depend_on_the_blocks(tmp_path, monkeypatch):
     split = features(write(tmp_path / "a.npz", vectors(), labels())).split("train")
     whole = column_statistics(split)
-    monkeypatch.setattr("vmf_embeddings.datasets.features_statistics._BLOCK", 4)
+    monkeypatch.setattr("vmf_embeddings.datasets.features_statistics._BLOCK", 4 * F)
     for one, other in zip(whole, column_statistics(split), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
 

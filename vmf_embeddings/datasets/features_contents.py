@@ -9,7 +9,7 @@ import numpy as np
 from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.progress import LARGE_JOB, Progress
 
-_BLOCK = 2**22  # numbers that are looked at together
+_BLOCK = 2**20  # numbers that are looked at together
 
 
 def row_digests(vectors: np.ndarray, source: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split
 
-_BLOCK = 4096  # vectors
+_BLOCK = 2**19  # numbers that are in memory at once, several times over
 
 
 def column_statistics(split: Split) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,8 @@ def column_statistics(split: Split) -> tuple[Tensor, Tensor]:
         same everywhere is 1, so that it can be divided by.
     """
     n, mean, squares = 0, torch.zeros(()), torch.zeros(())
-    for indices in torch.arange(len(split)).split(_BLOCK):
+    step = max(1, _BLOCK // len(split.example(0)))
+    for indices in torch.arange(len(split)).split(step):
         block = split.batch(indices)["examples"].cpu().double()
         own = block.mean(0)
         total = n + len(block)
