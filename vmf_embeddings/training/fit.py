@@ -9,7 +9,7 @@ import torch
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training import budget, checkpoint
 from vmf_embeddings.training.data_description import data_description
 from vmf_embeddings.training.embed import embed_split, update_sampler_embeddings
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
@@ -83,6 +83,8 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     for epoch in range(start, settings.epochs):
         result = _run_epoch(loop, epoch, best, last_metric)
         last_metric = result.metric
+        job, loop = budget.settled(job, loop, epoch, result.seconds)
+        settings = job.settings
         is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
             best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}

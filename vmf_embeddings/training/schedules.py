@@ -67,6 +67,10 @@ class Schedule(ABC):
             n_steps: steps per epoch.
         """
         self.optimizer = optimizer
+        self.set_length(n_epochs, n_steps)
+
+    def set_length(self, n_epochs: int, n_steps: int) -> None:  # noqa: B027 - a plateau needs nothing
+        """Takes another length of the run; for the arguments see `attach`. Default: nothing."""
 
     def begin_step(self, epoch: int, step: int) -> None:  # noqa: B027 - a plateau needs nothing
         """Called before step `step` of `epoch`, both from 0. Default: nothing."""
@@ -173,9 +177,12 @@ class Curve(Schedule):
         return self.after_warmup(0, 1)
 
     def attach(self, optimizer: torch.optim.Optimizer, n_epochs: int, n_steps: int) -> None:
-        """Stores the groups' initial rates and the length of the run."""
+        """Stores the groups' initial rates."""
         super().attach(optimizer, n_epochs, n_steps)
         self.rates = [group["lr"] for group in optimizer.param_groups]
+
+    def set_length(self, n_epochs: int, n_steps: int) -> None:
+        """Moves the end of the curve, unless its length was given."""
         self.steps_per_epoch = n_steps
         self.end = self.length or n_epochs * (n_steps if self.unit == "step" else 1)
 

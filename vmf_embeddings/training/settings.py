@@ -49,6 +49,8 @@ class TrainingSettings:
         feature_cache_dir: folder of the files of cached features.
         feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
             features of images without augmentation.
+        minutes: budget of the whole training, > 0: the first epoch is timed, and as many are run as
+            fit, at most `epochs`; None = `epochs`.
 
     Raises:
         ValueError: a value is outside its range; names the configuration key.
@@ -72,6 +74,7 @@ class TrainingSettings:
     feature_cache: str = "off"
     feature_cache_dir: str = "feature_cache"
     feature_views: int = 0
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         _check_choice("search", self.search, ("auto", "torch", "faiss"))
@@ -81,6 +84,8 @@ class TrainingSettings:
         _check_choice("mode.select", self.select, ("valid", "test", "last"))
         caches = ("auto", "memory", "disk", "off")
         _check_choice("trainer.feature_cache", self.feature_cache, caches)
+        if self.minutes is not None:
+            _check_budget("mode.minutes", self.minutes)
         for split in self.evaluate_on:
             _check_choice("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
@@ -124,6 +129,7 @@ class TrainingSettings:
             feature_cache=trainer.get("feature_cache", "auto"),
             feature_cache_dir=trainer.get("feature_cache_dir") or "feature_cache",
             feature_views=trainer.get("feature_views", 0),
+            minutes=mode.get("minutes"),
         )
 
     @property
@@ -148,6 +154,11 @@ def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
 def _check_minimum(key: str, value: float | None, minimum: int) -> None:
     if not isinstance(value, int | float) or not value >= minimum:
         raise ValueError(f"{key} must be at least {minimum}, got {value}")
+
+
+def _check_budget(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise ValueError(f"{key} must be a number above 0, or null for no budget; got {value!r}")
 
 
 def _check_tracker(name: str) -> None:

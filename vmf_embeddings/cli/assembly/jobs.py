@@ -16,6 +16,7 @@ from vmf_embeddings.cli.assembly.checks import (
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.execution import float32_execution
 from vmf_embeddings.cli.assembly.inputs import fill_in_features
+from vmf_embeddings.cli.assembly.lengths import resolve_epochs
 from vmf_embeddings.cli.assembly.net_inputs import resolve_net_inputs
 from vmf_embeddings.cli.assembly.objective import objective
 from vmf_embeddings.cli.assembly.optimizer_errors import checked_optimizer
@@ -48,6 +49,7 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
         Refused: parts do not work together, or the folder holds a run of another configuration.
         ValueError: a value is outside its range.
     """
+    from vmf_embeddings.training.budget import refuse_other_lengths
     from vmf_embeddings.training.job import TrainingJob
     from vmf_embeddings.training.seeding import seed_everything
     from vmf_embeddings.training.settings import TrainingSettings
@@ -63,7 +65,9 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     seed_everything(cfg.random_seed)
     data = dataset(cfg) if data is None else data
     fill_in_features(cfg, data)
+    resolve_epochs(cfg, data, run_dir)
     config = OmegaConf.to_container(cfg, resolve=True)
+    settings = TrainingSettings.from_config(config)
     for name in (settings.validates_on, *settings.evaluate_on):
         data.split(name)  # raises now if the data set has no such split
     refuse_single_class(data)
@@ -75,7 +79,7 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     refuse_unread_groups(cfg)
     built = _method_to_train(cfg, data, sampler, pretrained=state is None)
     refuse_rates(built, make_optimizer, float(cfg.mode.learning_rate))
-    return TrainingJob(
+    job = TrainingJob(
         method=built,
         dataset=data,
         sampler=sampler,
@@ -86,6 +90,8 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
         state=state,
         schedule=schedule,
     )
+    refuse_other_lengths(job)
+    return job
 
 
 def check_options(cfg: DictConfig) -> None:
