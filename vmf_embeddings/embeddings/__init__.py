@@ -11,6 +11,7 @@ from vmf_embeddings.embeddings.foreign import Found, read, read_with_notes
 from vmf_embeddings.embeddings.labels import integer_labels
 from vmf_embeddings.embeddings.names import canonical_split
 from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
+from vmf_embeddings.embeddings.parquet import save_parquet
 from vmf_embeddings.embeddings.values import as_flags
 from vmf_embeddings.embeddings.writing import write
 
@@ -28,5 +29,6 @@ __all__ = [
     "read",
     "read_with_notes",
     "save_embeddings",
+    "save_parquet",
     "write",
 ]
