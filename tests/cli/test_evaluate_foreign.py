@@ -3,7 +3,10 @@
 import json
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from safetensors.numpy import save_file
 
 from tests.evaluation.runs import make_run
 from vmf_embeddings.cli.evaluate import evaluate
@@ -31,13 +34,17 @@ def save(folder, kind, rows=UNIT):
     elif kind == "npy":
         np.save(path, rows)
         np.save(folder / "feats_labels.npy", LABELS)
+    elif kind == "safetensors":
+        save_file({"features": rows, "targets": LABELS}, path)
+    elif kind == "parquet":
+        pq.write_table(pa.table({"vector": list(rows), "label": LABELS}), path)
     else:
         lines = [",".join(map(str, [label, *row])) for label, row in zip(LABELS, rows, strict=True)]
         path.write_text("\n".join(["label,f0,f1,f2,f3,f4", *lines]) + "\n")
     return path
 
 
-@pytest.mark.parametrize("kind", ["npz", "npy", "csv"])
+@pytest.mark.parametrize("kind", ["npz", "npy", "csv", "parquet", "safetensors"])
 def test_a_file_of_another_program_is_scored_as_a_run_of_the_same_rows(tmp_path, capsys, kind):
     path = save(tmp_path, kind)
     assert run(path) == 0

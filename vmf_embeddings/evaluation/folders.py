@@ -8,7 +8,7 @@ from vmf_embeddings.embeddings import canonical_split
 from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
 
-_ENDINGS = (".npz", ".npy")
+_ENDINGS = (".npz", ".npy", ".parquet", ".safetensors")
 
 
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
@@ -21,7 +21,7 @@ def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     the same argument is skipped, because that folder is searched anyway.
 
     Args:
-        paths: folders or `.npz` files.
+        paths: folders or embedding files.
         split: "train", "valid" or "test"; files named directly may be of any split.
 
     Returns:
@@ -47,7 +47,7 @@ def _below(path: Path, split: str) -> list[Path]:
         return [path]
     pattern = f"*_{split}.npz"
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: expected a run folder or an .npz file")
+        raise FileNotFoundError(f"there is no {path}: expected a run folder or an embedding file")
     if not path.is_dir():
         raise ValueError(f"{path} is neither a folder nor a regular file: expected a run folder")
     files = _nearest(path, pattern, path.resolve())

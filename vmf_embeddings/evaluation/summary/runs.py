@@ -21,7 +21,8 @@ _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
 _CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
 # measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
-_FILES = (".npz", ".npy", ".csv", ".tsv", ".gz")  # endings of files that evaluate scores
+# endings of files that evaluate scores
+_FILES = (".npz", ".npy", ".csv", ".tsv", ".gz", ".parquet", ".safetensors")
 _HASHES = {"train_identity": "trained on", "split_hash": "scored on"}
 
 
