@@ -74,7 +74,9 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     loop = assemble(job)
     records = None
     if loop.accelerator.is_main_process:
-        records = Records(job.run_dir, start, settings.trackers, job.config)
+        records = Records(
+            job.run_dir, start, settings.trackers, job.config, resumed=job.state is not None
+        )
         epochs = f"epoch {start} of {settings.epochs}" if start else f"{settings.epochs} epochs"
         log.info("Training starts: %s, %d batches each", epochs, len(loop.batches))
     if settings.epochs == 0:

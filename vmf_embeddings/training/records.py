@@ -23,6 +23,7 @@ class Records:
         n_epochs: number of epochs of an interrupted run to keep; 0 starts an empty table.
         trackers: names of Accelerate's trackers besides TensorBoard, such as `wandb`.
         config: the run's configuration, for the trackers.
+        resumed: whether the table of the interrupted run is continued, also before epoch 0.
 
     Raises:
         Refused: `metrics.jsonl` of the interrupted run is malformed, or a folder to write to is a
@@ -35,13 +36,15 @@ class Records:
         n_epochs: int = 0,
         trackers: tuple[str, ...] = (),
         config: dict[str, Any] | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run_dir = run_dir
         self.rows: list[Row] = []
         path = run_dir / "metrics.jsonl"
-        if n_epochs and path.exists():
+        if (n_epochs or resumed) and path.exists():
             self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
         for folder in TRACKER_FOLDERS:
             refuse_links(run_dir, folder)
