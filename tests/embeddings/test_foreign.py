@@ -115,6 +115,55 @@ def test_a_table_without_a_last_line_end_is_read_and_noted(tmp_path):
     assert any("no line end" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
+def test_a_table_in_unicode_with_its_mark_is_read(tmp_path, encoding):
+    text = table(tmp_path / "a.csv", first=["é", "ü"] * 3).read_text()
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    assert vmf.read(tmp_path / "a.csv").meta["class_names"] == ["é", "ü"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "latin-1"])
+def test_a_table_in_another_encoding_is_refused_with_the_one_to_save_it_in(tmp_path, encoding):
+    text = table(tmp_path / "a.csv", first=["é"] * 6).read_text()
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(ValueError, match="save it as UTF-8"):
+        vmf.read(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_decimal_commas_are_read_and_noted(tmp_path, separator):
+    text = table(tmp_path / "a.csv").read_text().replace(",", separator).replace(".", ",")
+    (tmp_path / "a.csv").write_text(text)
+    found = read_with_notes(tmp_path / "a.csv")
+    is_right(found.file)
+    assert any("commas stand before decimals" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("cells", ['"0,5",1.5', '"1,234","2,345"', '"1,234,5",1'])
+def test_commas_that_could_stand_between_thousands_are_refused(tmp_path, cells):
+    (tmp_path / "a.csv").write_text(f"label,f0,f1\na,{cells}\n")
+    with pytest.raises(ValueError, match="line 2.*(write decimal points|must be a finite number)"):
+        vmf.read(tmp_path / "a.csv")
+
+
+def test_a_cell_that_is_too_long_is_named_with_its_line(tmp_path):
+    (tmp_path / "a.csv").write_text(f"label,f0,f1\na,1,2\n{'x' * 200_000},1,2\n")
+    with pytest.raises(ValueError, match=r"line 3 has a cell of more than 131,072 characters"):
+        vmf.read(tmp_path / "a.csv")
+
+
+def test_one_long_text_in_many_rows_takes_no_memory(tmp_path):
+    lines = ["label,f0,f1", f"{'x' * 100_000},1,2", *["a,1,2"] * 100_000]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="'labels' has a text of 100,000 characters"):
+        vmf.read(tmp_path / "a.csv")
+
+
+def test_a_map_beside_the_labels_is_no_label(tmp_path):
+    rows = np.concatenate([ROWS, ROWS[:, :2]], axis=1)
+    is_right(vmf.read(table(tmp_path / "a.csv", header="label,f0,f1,f2,x,y", rows=rows)))
+
+
 def test_a_cut_gzip_is_called_truncated(tmp_path):
     content = gzip.compress(table(tmp_path / "a.csv").read_bytes())
     (tmp_path / "a.csv.gz").write_bytes(content[:-20])
@@ -180,6 +229,7 @@ def test_a_file_that_is_something_else_is_called_what_it_is(tmp_path, name, cont
         ({"features": ROWS[:5]}, r"\[5, 3\] and labels \[6\] differ in rows"),
         ({"features": ROWS[:0], "labels": NAMES[:0]}, "is empty"),
         ({"labels": np.array([NAMES])}, r"labels: expected one per row \[N\]"),
+        ({"labels": np.eye(6)}, "one-hot; write .* labels.argmax"),
         ({"labels": np.array(NAMES, object)}, "Python objects.*dtype=str"),
         ({"labels": [1.5] * 6}, "row 0 .*1.5"),
         ({"features": np.full_like(ROWS, np.nan)}, "has NaN in row 0"),

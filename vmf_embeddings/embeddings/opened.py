@@ -17,7 +17,8 @@ from vmf_embeddings.embeddings.names import (
     present,
     without_map,
 )
-from vmf_embeddings.embeddings.table import Table, Wanted, embedding_columns, read_table
+from vmf_embeddings.embeddings.table import Table, Wanted, read_table
+from vmf_embeddings.embeddings.table_columns import embedding_columns
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, read_npy
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import LONGEST_CLASS_NAME
@@ -247,8 +248,20 @@ def _check_rows(opened: OpenedFile) -> None:
     per_row: Mapping[str, np.ndarray] = {**labels, **opened.columns}
     for name, values in per_row.items():
         if values.ndim != 1:
-            raise ValueError(f"{name}: expected one per row [N], got {list(values.shape)}")
+            raise ValueError(
+                f"{name}: expected one per row [N], got {list(values.shape)}{_one_hot(values)}"
+            )
         if len(values) != len(rows):
             raise ValueError(
                 f"embeddings {list(rows.shape)} and {name} {list(values.shape)} differ in rows"
             )
+
+
+def _one_hot(values: np.ndarray) -> str:
+    """What to do where labels [N, C] have one row of a C-dimensional identity each."""
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or not values.size:
+        return ""
+    first = values[:1000]
+    if not (((first == 0) | (first == 1)).all() and (first.sum(1) == 1).all()):
+        return ""
+    return ": they are one-hot; write the numbers of the classes, labels.argmax(1)"
