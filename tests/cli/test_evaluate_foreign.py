@@ -134,3 +134,31 @@ def test_figures_of_two_files_in_one_folder_have_names_of_their_own(tmp_path):
     assert evaluate(parse_evaluate(words)) == 0
     maps = sorted(path.name for path in tmp_path.glob("*embedding_map.png"))
     assert maps == ["feats_csv_embedding_map.png", "feats_npz_embedding_map.png"]
+
+
+def test_the_table_of_rows_is_written_and_scored_like_the_file(tmp_path, capsys):
+    path = save(tmp_path, "npz")
+    table = tmp_path / "new" / "rows.parquet"
+    assert run(path, "--table", table) == 0
+    assert "rows.parquet" in capsys.readouterr().out
+    rows = pq.read_table(table).to_pydict()
+    assert np.mean(rows["hit"]) == scores(tmp_path, path.name)["retrieval"]["recall@1"]
+    assert run(table) == 0
+    assert scores(table.parent, table.name)["retrieval"] == scores(tmp_path, path.name)["retrieval"]
+
+
+def test_a_table_needs_one_file_and_a_name(tmp_path, capsys):
+    path = save(tmp_path, "npz")
+    other = save(tmp_path, "parquet")
+    before = other.read_bytes()
+    assert run(path, other, "--table", tmp_path / "rows.parquet") == 2
+    assert "rows of one file, and 2 are scored" in capsys.readouterr().err
+    assert run(other, "--table", other) == 2
+    assert "is the file that is scored" in capsys.readouterr().err
+    (tmp_path / "a.parquet").mkdir()
+    assert run(path, "--table", tmp_path / "a.parquet") == 2
+    assert "is a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(path, "--table", tmp_path / "rows.csv")
+    assert "ends in .parquet" in capsys.readouterr().err
+    assert other.read_bytes() == before and not (tmp_path / "metrics.json").exists()

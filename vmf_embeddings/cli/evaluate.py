@@ -20,6 +20,7 @@ from vmf_embeddings.evaluation.results import (
 )
 from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.search.ranks import ProcessGroup
+from vmf_embeddings.untrusted.parquet import require_pyarrow
 
 REPORT_SCORING_FROM_ROWS = 5_000
 REPORT_DRAWING_FROM_ROWS = 1_000
@@ -40,6 +41,8 @@ def evaluate(options: EvaluationOptions) -> int:
             evaluated = [load_evaluated_file(file, root, options) for file, root in files.items()]
             for one in evaluated:
                 refuse_planted(one.path.parent, one.output_names)
+            if options.table is not None:
+                _check_table(options.table, evaluated)
             if not options.apart:
                 refuse_unlike(evaluated)
             scores = _score_all(evaluated, options, processes)
@@ -48,6 +51,21 @@ def evaluate(options: EvaluationOptions) -> int:
                 report.print_message(f"evaluate: {error}")
             return 2
     return _present(group(evaluated, scores), options) if is_main else 0
+
+
+def _check_table(path: Path, evaluated: Sequence[EvaluatedFile]) -> None:
+    """Raises ValueError, or ImportError without pyarrow, where `--table` cannot be written."""
+    if len(evaluated) != 1:
+        names = ", ".join(str(one.path) for one in evaluated[:3])
+        raise ValueError(
+            f"--table {path} takes the rows of one file, and {len(evaluated)} are scored "
+            f"({names}, …): name one of them"
+        )
+    if path.exists() and any(path.samefile(one.path) for one in evaluated):
+        raise ValueError(f"--table {path} is the file that is scored: name another one")
+    if path.is_dir():
+        raise ValueError(f"--table {path} is a folder: name a file that ends in .parquet")
+    require_pyarrow(path)
 
 
 def _present(groups: Sequence[Group], options: EvaluationOptions) -> int:
@@ -116,10 +134,14 @@ def _score_all(
 
 
 def _write(groups: Sequence[Group], options: EvaluationOptions, output: _Output) -> None:
-    """Writes the scores of every file beside it, and of all to `--json`."""
+    """Writes the scores of every file beside it, of all to `--json`, and rows to `--table`."""
     path = options.json
     if path is not None:
         output.write(write_json, path, summarize(groups, options))
+    if options.table is not None:
+        from vmf_embeddings.evaluation.row_table import write_row_table
+
+        output.write(write_row_table, groups[0].files[0], options.table, options)
     for one in groups:
         for evaluated, scores in zip(one.files, one.scores, strict=True):
             output.write(write_beside, evaluated, scores, options)

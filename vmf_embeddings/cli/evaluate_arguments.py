@@ -132,6 +132,12 @@ def _folder(word: str) -> Path:
     return Path(word)
 
 
+def _parquet(word: str) -> Path:
+    if not word.endswith(".parquet"):
+        raise argparse.ArgumentTypeError(f"needs a file name that ends in .parquet, got {word!r}")
+    return Path(word)
+
+
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--metrics", nargs="+", type=_metrics, metavar="NAME", default=[],
@@ -197,13 +203,17 @@ def evaluate_parser(prog: str) -> Parser:
         epilog=f"example: {prog} {runs_root()}/mnist/vmf_softmax/3dim/mnist_vmf_softmax",
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH",
-                        help="a run folder, a folder of runs, or a file: .npz, .npy, .csv, "
-                        ".tsv")  # fmt: skip
+                        help="a run folder, a folder of runs, or a file: .npz, .npy, "
+                        ".parquet, .safetensors, .csv, .tsv")  # fmt: skip
     _add_common(parser)
     parser.add_argument("--geometry", type=choice(GEOMETRIES), metavar="NAME",
                         help="for files of 2021 and of other programs: "
                         f"{' '.join(GEOMETRIES)}; poincare-reference is "
                         "2021's saturating distance, for newer hyperbolic files too")  # fmt: skip
+    parser.add_argument("--table", type=_parquet, metavar="FILE.parquet",
+                        help="also write the rows of the one file that is scored: vector, label, "
+                        "place on a map, nearest neighbours, hit, confidence, prediction "
+                        "(docs/files.md)")  # fmt: skip
     parser.add_argument("--embeddings", metavar="KEY",
                         help="files of other programs: array, columns, or beginning of the names "
                         "of numbered columns that are the embeddings (a usual one)")  # fmt: skip

@@ -99,7 +99,10 @@ def _of_this_package(path: Path, split: str | None) -> Found | None:
     """A file with the keys of this package, of today or of 2021; None for others."""
     load = {".parquet": load_parquet, ".safetensors": load_safetensors}.get(path.suffix.lower())
     if load is not None:
-        return Found(load(path)) if MARK in open_keyed(path).metadata else None
+        if MARK not in open_keyed(path).metadata:
+            return None
+        file = load(path)
+        return Found(file, foreign="geometry" not in (file.meta or {}))
     if not path.name.lower().endswith(".npz"):
         return None
     with unreadable(path):

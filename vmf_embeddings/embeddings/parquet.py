@@ -20,7 +20,7 @@ from vmf_embeddings.embeddings.keyed import MARK
 from vmf_embeddings.embeddings.values import refuse_missing_names
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
-from vmf_embeddings.untrusted.parquet import ParquetColumns
+from vmf_embeddings.untrusted.parquet import ParquetColumns, require_pyarrow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,13 +51,10 @@ def save_parquet(
         ImportError: pyarrow is not installed.
         ValueError: an array has a type that the format has not, or a text is no Unicode.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise ImportError(
-            f"{path} needs pyarrow, which is not installed: pip install pyarrow"
-        ) from error
+    require_pyarrow(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     arrays = arrays_of(file)
     columns: dict[str, pa.Array] = {}
     for key, array in arrays.items():

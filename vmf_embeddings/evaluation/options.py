@@ -38,6 +38,7 @@ class EvaluationOptions:
         images_from: folder whose images may be shown where a file names them, besides those in the
             file's own folder and in the working directory; relative names are relative to it.
         json: file for all results, besides the metrics.json of each run.
+        table: `.parquet` for the rows of the one file that is scored, see `evaluation.row_table`.
         many_above: classes with more training images are many-shot classes.
         few_below: classes with fewer training images are few-shot classes.
         few_max_inclusive: whether a class with exactly `few_below` is a few-shot class too.
@@ -63,6 +64,7 @@ class EvaluationOptions:
     figures: bool = True
     images_from: Path | None = None
     json: Path | None = None
+    table: Path | None = None
     many_above: int = 100
     few_below: int = 20
     few_max_inclusive: bool = False

@@ -59,14 +59,16 @@ def write_row_table(evaluated: EvaluatedFile, path: Path, options: EvaluationOpt
         **_predictions(evaluated),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_parquet(path, _without_images(file), more, (neighbours, distances))
+    save_parquet(path, _without_images(evaluated), more, (neighbours, distances))
     return path
 
 
-def _without_images(file: EmbeddingFile) -> EmbeddingFile:
-    """The file without what takes much room and is nothing to look at in a table."""
-    large = ("logits", "class_weights", "examples", "pictures", "predicted", "probability")
-    return replace(file, confidence=None, **dict.fromkeys(large))
+def _without_images(evaluated: EvaluatedFile) -> EmbeddingFile:
+    """The file without what takes much room and is nothing to look at, and with its geometry."""
+    left_out = ("logits", "class_weights", "examples", "pictures")
+    columns = ("confidence", "predicted", "probability")
+    meta = {**(evaluated.file.meta or {}), "geometry": evaluated.geometry.to_meta()}
+    return replace(evaluated.file, meta=meta, **dict.fromkeys((*left_out, *columns)))
 
 
 def _neighbours(

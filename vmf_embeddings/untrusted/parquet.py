@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 _BATCH = 16 * 2**20  # bytes that are unpacked together, about
 
 
+def require_pyarrow(path: str | Path) -> None:
+    """Raises ImportError, which says what to install, where pyarrow is missing."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"{path} needs pyarrow, which is not installed: pip install pyarrow"
+        ) from error
+
+
 class ParquetColumns:
     """A Parquet file whose columns are read when they are asked for.
 
@@ -57,13 +67,10 @@ class ParquetColumns:
         self.metadata = footer.metadata
 
     def _open(self, texts: Sequence[str] = ()) -> "pq.ParquetFile":
-        try:
-            import pyarrow as pa
-            import pyarrow.parquet as pq
-        except ImportError as error:
-            raise ImportError(
-                f"{self.path} needs pyarrow, which is not installed: pip install pyarrow"
-            ) from error
+        require_pyarrow(self.path)
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         try:
             return pq.ParquetFile(
                 pa.memory_map(str(self.path)),
