@@ -10,6 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from vmf_embeddings import typed
 from vmf_embeddings.cli.check_arguments import CheckOptions
+from vmf_embeddings.cli.check_features import (
+    has_feature_files,
+    is_table_of_vectors,
+    look_at_features,
+)
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.datasets.wording import counted
@@ -38,20 +43,24 @@ def check(options: CheckOptions) -> int:
         leads to nothing that can be checked. Messages go to standard error.
     """
     try:
-        found, command = _looked_at(options)
+        found, commands = _looked_at(options)
     except (ValueError, OSError) as error:
         print(f"check: {_lines(str(error))}", file=sys.stderr)
         return 2
     with reader_may_leave():
         if options.json:
-            print(json.dumps({"data": str(options.path), **found.as_json(), "command": command}))
+            print(json.dumps({"data": str(options.path), **found.as_json(), **commands}))
         else:
-            _present(found, command)
+            _present(found, commands)
     return 0 if found.is_fine else 1
 
 
-def _looked_at(options: CheckOptions) -> "tuple[Inspection, str]":
-    """What is wrong with the data, and the command that uses them.
+def _looked_at(options: CheckOptions) -> "tuple[Inspection, dict[str, str]]":
+    """What is wrong with the data, and the commands that use them.
+
+    Returns:
+        What was found; and under `command` what to type next, for a file of embeddings also under
+        `train_command` how to train on it.
 
     Raises:
         ValueError: the path leads to nothing that can be checked.
@@ -60,18 +69,20 @@ def _looked_at(options: CheckOptions) -> "tuple[Inspection, str]":
     path = options.path.expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a folder, a table or a file")
+    if path.is_dir() and has_feature_files(path):
+        return look_at_features(path, options.open_set)
     if not path.is_dir() and not _is_table_of_images(path):
         if path.suffix == ".txt":
             raise ValueError(
                 f"{path} is one list; give the folder that holds {' and '.join(_LISTS)}"
             )
-        return _of_embeddings(path)
+        return look_at_features(path, options.open_set)
     from vmf_embeddings.datasets.inspection import inspect
 
     name, values = _kind_of(path, options)
     found = inspect(_built(name, values), _progress(quiet=options.json))
     words = [typed.override(f"dataset.params.{key}", _text(value)) for key, value in values.items()]
-    return found, typed.command("main", f"dataset={name}", *words, _TRAIN)
+    return found, {"command": typed.command("main", f"dataset={name}", *words, _TRAIN)}
 
 
 def _text(value: object) -> object:
@@ -110,6 +121,8 @@ def _is_table_of_images(path: Path) -> bool:
     lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
     rows = [re.split("[,;\t]", line.lower()) for line in lines]
     cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
+    if cells and is_table_of_vectors(cells):
+        return False
     of_images = {"path", "paths", "file", "filename", "image", "split"}
     if cells and of_images & set(cells[0]):
         return True
@@ -125,50 +138,13 @@ def _built(name: str, values: dict[str, Any]) -> "ImageFileDataset":
     return getattr(importlib.import_module(module), kind)(**{**params, **values})
 
 
-def _of_embeddings(path: Path) -> "tuple[Inspection, str]":
-    """Rows and classes of a file of embeddings; the reader refuses what cannot be used."""
-    import numpy as np
-
-    from vmf_embeddings.datasets.inspection import Inspection
-    from vmf_embeddings.embeddings.foreign import read_with_notes
-    from vmf_embeddings.embeddings.values import refuse_missing_names
-
-    read = read_with_notes(path)
-    if read.file.ids is None:
-        raise ValueError(f"{path} has no labels, as files of new images that `embed` writes")
-    rows, ids = np.asarray(read.file.embeddings), np.asarray(read.file.ids)
-    found = Inspection(summary=f"{path}: embeddings {list(rows.shape)}")
-    names = (read.file.meta or {}).get("class_names")
-    labels, counts = np.unique(ids, return_counts=True)
-    try:
-        refuse_missing_names(ids, names)
-    except ValueError as error:
-        found.faults.append(str(error))
-    known = dict(enumerate(names or ()))
-    shown = [str(known.get(i, i)) for i in labels.tolist()]
-    found.counts["rows"] = dict(zip(shown, counts.tolist(), strict=True))
-    found.notes += list(getattr(read, "notes", []))
-    single = int((counts == 1).sum())
-    if single:
-        found.notes.append(f"{counted(single, 'class')} with a single row, which finds nothing")
-    if len(labels) < 2:
-        found.faults.append("all rows belong to one class: every score would be perfect")
-    zero = int((np.abs(rows).max(axis=1) == 0).sum())
-    if zero:
-        found.faults.append(f"{counted(zero, 'row')} of zeros, without a direction")
-    repeated = len(rows) - len(np.unique(rows, axis=0))
-    if repeated:
-        found.notes.append(f"{counted(repeated, 'row')} with the values of another row")
-    return found, typed.command("evaluate", typed.argument(path))
-
-
 def _progress(*, quiet: bool) -> Callable[[str], None]:
     """Prints what takes long, to standard error where standard output is for JSON."""
     return lambda line: print(f"({line})", file=sys.stderr) if not quiet else None
 
 
-def _present(found: "Inspection", command: str) -> None:
-    """Prints the counts, the notes and the faults, and the command to go on with."""
+def _present(found: "Inspection", commands: dict[str, str]) -> None:
+    """Prints the counts, the notes and the faults, and the commands to go on with."""
     lines = [found.summary] if found.summary else []
     for split, counts in found.counts.items():
         lines.append(f"{split}: {sum(counts.values())} in {counted(len(counts), 'class')}")
@@ -179,7 +155,10 @@ def _present(found: "Inspection", command: str) -> None:
     print(*map(printable, lines), sep="\n")
     if found.broken:
         print("to leave out what cannot be read, add dataset.params.on_error=skip")
+    command = commands["command"]
     print(f"to mend: {len(faults)} in all; then: {command}" if faults else f"fine; next: {command}")
+    if "train_command" in commands:
+        print(f"to train on it: {commands['train_command']}")
 
 
 def _first(lines: list[str], more: str) -> list[str]:

@@ -52,7 +52,8 @@ def check_parser(prog: str) -> Parser:
     add = parser.add_argument
     add("path", type=Path, metavar="DATA",
         help="a folder of images, a table (.csv, .tsv) with columns label, path, split, a folder "
-        "with train.txt and test.txt, or a file of embeddings (.npz, .npy, .csv)")  # fmt: skip
+        "with train.txt and test.txt, a file of embeddings or feature vectors (.npz, .npy, .csv, "
+        ".parquet, .safetensors), or a folder with train.npz, valid.npz, test.npz")  # fmt: skip
     add("--layout", type=choice(("auto", "classes")), default="auto", metavar="NAME",
         help="auto: folders named train, val, Test, … are splits; classes: all folders are "
         "classes (auto)")  # fmt: skip

@@ -176,10 +176,8 @@ class Features(Dataset):
             self.name_of,
         )
 
-    def check(self) -> None:
+    def refuse_unusable(self) -> None:
         """Reads labels and splits, and every vector once: that all numbers are finite.
-
-        Equal vectors in two splits or under two labels are named in the log.
 
         Raises:
             FileNotFoundError: there is no such file.
@@ -189,9 +187,13 @@ class Features(Dataset):
             self._classes(name, part)
         if self.files.class_names is not None:
             refuse_other_spellings(self.classes_of_splits, str(self.dataset_path))
+        _ = self._digests
+
+    def check(self) -> None:
+        """As `refuse_unusable`; equal vectors in two splits or under two labels are logged."""
+        self.refuse_unusable()
         for note in self.files.notes:
             log.info(note)
-        _ = self._digests
         log.info(self.summary)
         for sentence in [*self.shared, *doubts(self.classes_of_splits, open_set=self.open_set)]:
             log.warning("%s: %s", self.dataset_path, sentence)
