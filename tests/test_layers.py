@@ -56,7 +56,7 @@ MAY = {
     "library.trained_inputs": set(),
     "library": set(),
     "library.evaluate": {"library", "embeddings", "evaluation", "geometry", "metrics"},
-    "library.search": {"geometry", "search"},
+    "library.search": {"library", "geometry", "search"},
     "library.bundle": set(),
     "library.export": {"library", "geometry", "methods"},
     "library.export_graph": {"library", "methods", "torchvision_compat"},

@@ -29,6 +29,8 @@ class Progress:
         stream: where to print; standard error if None.
         quiet: print nothing, as in all processes but the first.
         at_once: print a line at the beginning, not after two seconds only.
+        unit: what `done` counts, such as "images": then their number per second is shown too.
+        seconds_between_lines: where standard error is no terminal.
     """
 
     def __init__(
@@ -39,11 +41,15 @@ class Progress:
         *,
         quiet: bool = False,
         at_once: bool = False,
+        unit: str = "",
+        seconds_between_lines: float = SECONDS_BETWEEN_LINES,
     ) -> None:
         self.what, self.total, self.quiet, self.at_once = what, total, quiet, at_once
+        self.unit, self.seconds_between_lines = unit, seconds_between_lines
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
         self.done = 0.0
+        self.seconds = 0.0  # that the finished task took
         self.shown = False
         self.started = time.monotonic()
         self._stop = threading.Event()
@@ -68,6 +74,7 @@ class Progress:
         value: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.seconds = time.monotonic() - self.started
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
@@ -80,7 +87,7 @@ class Progress:
         Args:
             wait: waits for so many seconds, or until the task ends; returns whether it has ended.
         """
-        between = SECONDS_BETWEEN_UPDATES if self.live else SECONDS_BETWEEN_LINES
+        between = SECONDS_BETWEEN_UPDATES if self.live else self.seconds_between_lines
         seconds = between if self.shown else SECONDS_UNTIL_SHOWN
         while not wait(seconds):
             self.show()
@@ -92,7 +99,9 @@ class Progress:
         line = self.what
         if self.done:
             left = taken * max(0.0, self.total - self.done) / self.done
-            line += f": {100 * self.done / self.total:.0f} %, {duration(left)} left"
+            bar = f" {_bar(self.done / self.total)}" if self.live and self.unit else ""
+            line += f":{bar} {100 * self.done / self.total:.0f} %, {duration(left)} left"
+            line += f", {self.done / max(taken, 1e-9):,.0f} {self.unit}/s" if self.unit else ""
         elif taken >= SECONDS_UNTIL_SHOWN:
             line += f": {duration(taken)} so far"
         self._print(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
@@ -104,6 +113,16 @@ class Progress:
             self.stream.flush()
         except (OSError, ValueError):  # nobody reads it any more
             self._stop.set()
+
+
+def _bar(fraction: float, width: int = 24) -> str:
+    """A bar of `width` characters.
+
+    >>> _bar(0.5, 6)
+    '[###...]'
+    """
+    full = min(width, int(fraction * width))
+    return f"[{'#' * full}{'.' * (width - full)}]"
 
 
 def duration(seconds: float) -> str:

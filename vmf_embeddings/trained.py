@@ -1,7 +1,9 @@
 """A trained run without its training data: embeddings and class probabilities of new images."""
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vmf_embeddings.geometry import Geometry
-from vmf_embeddings.library.export import export_run
+from vmf_embeddings.library.export import embedding_meta, export_run
 from vmf_embeddings.library.export_graph import Exported
 from vmf_embeddings.library.progress_bar import progress_bar
 from vmf_embeddings.library.trained_inputs import ImageBatches, OnBroken, Transform
@@ -121,8 +123,23 @@ class Run:
             ValueError: the run has no classes; and see `embed`.
         """
         n_classes = self._classes_or_refuse()
-        with self._same_draws():
-            return self._rows(images, self.module.predict, n_classes, batch_size, progress)
+        return self._rows(images, self.probabilities, n_classes, batch_size, progress)
+
+    def probabilities(self, embeddings: Tensor) -> Tensor:
+        """Probabilities of the training classes, of embeddings as `embed_batches` gives them.
+
+        Args:
+            embeddings: [B, D], on `device`.
+
+        Returns:
+            float32 [B, C] on `device`. Methods that draw samples draw the same ones in every call.
+
+        Raises:
+            ValueError: the run has no classes.
+        """
+        self._classes_or_refuse()
+        with self._same_draws(), torch.no_grad():
+            return self.module.predict(embeddings).float()
 
     def confidence(self, embeddings: ArrayLike) -> np.ndarray:
         """How confident the network is in embeddings [N, D] of `embed` -> float32 [N], >= 0.
@@ -193,6 +210,19 @@ class Run:
         if predict:
             self._classes_or_refuse()
         return export_run(self, Path(path), predict=predict, batch=batch)
+
+    def description(self) -> dict[str, Any]:
+        """What a file of embeddings says of the run that made them, as JSON values."""
+        return {**embedding_meta(self), "weights": self.weights_hash}
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights: two runs with the same one give the same embeddings."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def _classes_or_refuse(self) -> int:
         if self.n_classes is None:
@@ -294,6 +324,17 @@ def load(
 
 
 def _device(device: str | torch.device) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device: expected auto, cpu, cuda or cuda:1, …, got {device!r}"
+        ) from error
+    n_gpus = torch.cuda.device_count()
+    if chosen.type == "cuda" and (chosen.index or 0) >= n_gpus:
+        raise ValueError(
+            f"device: {device} is not there: torch finds {n_gpus} GPUs; say cpu or auto"
+        )
+    return chosen

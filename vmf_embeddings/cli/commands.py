@@ -133,9 +133,44 @@ def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
     return run(options)
 
 
+def embed(arguments: list[str], prog: str = f"{PROGRAM} embed") -> int:
+    """Runs `embed`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.embed_arguments import parse_embed
+
+    options = parse_embed(arguments, prog=prog)
+    _without_warnings_of_pillow()
+    from vmf_embeddings.cli.embed import embed as run
+
+    return run(options)
+
+
+def export(arguments: list[str], prog: str = f"{PROGRAM} export") -> int:
+    """Runs `export`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.export_arguments import parse_export
+
+    options = parse_export(arguments, prog=prog)
+    from vmf_embeddings.cli.export import export as run
+
+    return run(options)
+
+
+def search(arguments: list[str], prog: str = f"{PROGRAM} search") -> int:
+    """Runs `search`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.search_arguments import parse_search
+
+    options = parse_search(arguments, prog=prog)
+    _without_warnings_of_pillow()
+    from vmf_embeddings.cli.search import search as run
+
+    return run(options)
+
+
 COMMANDS = {
     "train": Command("train, extract embeddings (mode=get_embeddings), second stages", train),
     "check": Command("look at data before training on them: counts, faults, what to type", check),
+    "embed": Command("embeddings of new images by a trained run, in one file", embed),
     "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
+    "search": Command("the nearest images of a file of embeddings: table, sheet, HTML", search),
     "summarize": Command("one table over many scored runs", summarize),
+    "export": Command("a trained run as .onnx, .pt2, or a bundle for a colleague", export),
 }

@@ -4,11 +4,12 @@
 with the line typed so far in `COMP_LINE`. Hydra completes overrides, but knows no commands.
 """
 
+import importlib
 import os
 from collections.abc import Sequence
 
 _FLAGS = {"-sc", "--shell-completion"}
-_PATHS_AND_OPTIONS = ("check", "evaluate", "summarize")
+_PATHS_AND_OPTIONS = ("check", "embed", "evaluate", "export", "search", "summarize")
 
 
 def answered(arguments: Sequence[str], commands: Sequence[str]) -> bool:
@@ -42,9 +43,6 @@ def answered(arguments: Sequence[str], commands: Sequence[str]) -> bool:
 
 def _options(command: str) -> list[str]:
     """Long options of a command, with their dashes."""
-    from vmf_embeddings.cli.check_arguments import check_parser
-    from vmf_embeddings.cli.evaluate_arguments import evaluate_parser
-    from vmf_embeddings.cli.summarize_arguments import summarize_parser
-
-    parsers = {"check": check_parser, "evaluate": evaluate_parser, "summarize": summarize_parser}
-    return [f"--{name}" for name in parsers[command](command).options()]
+    arguments = importlib.import_module(f"vmf_embeddings.cli.{command}_arguments")
+    parser = getattr(arguments, f"{command}_parser")(command)
+    return [f"--{name}" for name in parser.options()]

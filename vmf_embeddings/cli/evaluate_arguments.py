@@ -88,7 +88,8 @@ def choice(known: Sequence[str]) -> Callable[[str], str]:
     return read
 
 
-def _positive_int(word: str) -> int:
+def positive_int(word: str) -> int:
+    """An argparse type: a whole number >= 1."""
     if not word.isdigit() or int(word) < 1:
         raise argparse.ArgumentTypeError(f"needs a whole number of 1 or more, got {word!r}")
     return int(word)
@@ -96,7 +97,7 @@ def _positive_int(word: str) -> int:
 
 def _positive_ints(word: str) -> list[int]:
     """One integer >= 1, or several separated by commas."""
-    return [_positive_int(part) for part in word.split(",")]
+    return [positive_int(part) for part in word.split(",")]
 
 
 def _metrics(word: str) -> list[str]:
@@ -126,7 +127,8 @@ def _positive_float(word: str) -> float:
     return value
 
 
-def _folder(word: str) -> Path:
+def folder(word: str) -> Path:
+    """An argparse type: a folder that exists."""
     if not Path(word).is_dir():
         raise argparse.ArgumentTypeError(f"needs a folder, got {word!r}")
     return Path(word)
@@ -159,7 +161,7 @@ def _add_common(parser: Parser) -> None:
         help="split whose files are scored in folders: test, valid or train (test)")  # fmt: skip
     add("--curvature", type=_positive_float, metavar="C",
         help="c of the Poincare ball, for files of 2021")  # fmt: skip
-    add("--samples", type=_positive_int, default=10, metavar="S",
+    add("--samples", type=positive_int, default=10, metavar="S",
         help="draws per item for the sampled vMF scores (10)")  # fmt: skip
     add("--seed", type=int, default=1234, metavar="N", help="seed of those draws (1234)")
     add("--figures", action=argparse.BooleanOptionalAction, default=True,
@@ -167,12 +169,12 @@ def _add_common(parser: Parser) -> None:
     # the same option by its former name
     add("--pictures", dest="figures", action=argparse.BooleanOptionalAction,
         default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # fmt: skip
-    add("--images-from", type=_folder, metavar="FOLDER",
+    add("--images-from", type=folder, metavar="FOLDER",
         help="folder of the data set: its images may be shown (the file's own folder)")  # fmt: skip
     add("--json", type=Path, metavar="PATH", help="also write all results to this file")
-    add("--many-above", type=_positive_int, default=100, metavar="N",
+    add("--many-above", type=positive_int, default=100, metavar="N",
         help="long tails: many-shot classes have more training images (100)")  # fmt: skip
-    add("--few-below", type=_positive_int, default=20, metavar="N",
+    add("--few-below", type=positive_int, default=20, metavar="N",
         help="long tails: few-shot classes have fewer training images (20)")  # fmt: skip
     add("--few-max-inclusive", action="store_true",
         help="long tails: count classes with exactly --few-below as few-shot")  # fmt: skip

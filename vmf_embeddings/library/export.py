@@ -80,6 +80,14 @@ def description(run: TrainedRun) -> dict[str, Any]:
     }
 
 
+def embedding_meta(run: TrainedRun) -> dict[str, Any]:
+    """What files of embeddings say of a run, as JSON values."""
+    kept = ("program", "method", "geometry", "confidence_name", "image_transform")
+    epoch = run.metrics.get("epoch")
+    own = {key: value for key, value in description(run).items() if key in kept}
+    return {**own, "epoch": None if epoch is None else int(epoch)}
+
+
 def _of_checkpoint(metrics: dict[str, Any]) -> dict[str, Any]:
     """Epoch and scores with the keys of a checkpoint."""
     best = {key: value for key, value in metrics.items() if key != "selected_on"}

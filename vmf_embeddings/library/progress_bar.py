@@ -1,6 +1,7 @@
 """A progress bar for calls from Python, which appears once the work has taken a while."""
 
 import contextlib
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -20,6 +21,9 @@ def progress_bar(
             error is a terminal.
         unit: of the rate, items per second.
     """
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield lambda n_items: None
+        return
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
@@ -30,15 +34,14 @@ def progress_bar(
         def render(self, task: Task) -> Text:
             return Text("" if task.speed is None else f"{task.speed:,.0f} {unit}/s")
 
-    console = Console(stderr=True)
-    bar = Progress(*Progress.get_default_columns(), Rate(), console=console, transient=True)
+    columns = (*Progress.get_default_columns(), Rate())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
     task = bar.add_task(what, total=total)
-    shows = console.is_terminal if wanted is None else wanted
     began = time.monotonic()
 
     def advance(n_items: int) -> None:
         late = wanted is True or time.monotonic() - began > SECONDS_WITHOUT_BAR
-        if shows and late and not bar.live.is_started:
+        if late and not bar.live.is_started:
             bar.start()
         bar.advance(task, n_items)
 

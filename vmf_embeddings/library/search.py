@@ -7,7 +7,10 @@ import torch
 from numpy.typing import ArrayLike
 
 from vmf_embeddings.geometry import Geometry, from_meta
-from vmf_embeddings.search import nearest
+from vmf_embeddings.library.progress_bar import progress_bar
+from vmf_embeddings.search import NearestSearch
+
+QUERIES_AT_ONCE = 2048  # between two updates of the progress bar
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ def search(
     *,
     curvature: float | None = None,
     exclude: ArrayLike | None = None,
+    progress: bool | None = None,
 ) -> Hits:
     """The k nearest gallery rows of every query, exactly; ties by the smaller index.
 
@@ -43,6 +47,8 @@ def search(
         curvature: c > 0 of the Poincare ball, where `geometry` is its name.
         exclude: gallery row that is left out for each query [Q], such as the query itself, or
             several [Q, E]; -1 for none.
+        progress: whether to show a progress bar on standard error; None = once it takes long and
+            standard error is a terminal.
 
     Returns:
         Indices and similarities.
@@ -55,15 +61,33 @@ def search(
         array([[1]])
     """
     how = geometry_of(geometry, curvature)
-    indices, similarities = nearest(
-        how.project(_rows("queries", queries).double()),
+    rows = how.project(_rows("queries", queries).double())
+    find = NearestSearch(
         how.project(_rows("gallery", gallery).double()),
-        k,
         similarity=how.similarity,
         metric=how.faiss_metric,
-        exclude=None if exclude is None else torch.as_tensor(np.asarray(exclude)).long(),
     )
-    return Hits(indices.numpy(), similarities.numpy())
+    left_out = _left_out(exclude, len(rows))
+    found = []
+    with progress_bar("Searching", len(rows), progress, "queries") as advance:
+        for start in range(0, max(1, len(rows)), QUERIES_AT_ONCE):
+            block = slice(start, start + QUERIES_AT_ONCE)
+            found.append(find(rows[block], k, exclude=left_out[block]))
+            advance(len(rows[block]))
+    indices, similarities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return Hits(indices, similarities)
+
+
+def _left_out(exclude: ArrayLike | None, n_queries: int) -> torch.Tensor:
+    """Gallery rows that are left out [Q, E], -1 for none."""
+    if exclude is None:
+        return torch.full((n_queries, 1), -1)
+    rows = torch.as_tensor(np.asarray(exclude)).long()
+    if rows.ndim not in (1, 2) or len(rows) != n_queries:
+        raise ValueError(
+            f"exclude must be [{n_queries}] or [{n_queries}, E], got {list(rows.shape)}"
+        )
+    return rows.reshape(n_queries, -1)
 
 
 def geometry_of(geometry: str | Geometry, curvature: float | None = None) -> Geometry:

@@ -1,15 +1,13 @@
 """A grid of queries and their nearest neighbours, marked by whether the class is the same."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.figures.row_images import has_images, image_of_row
 from vmf_embeddings.evaluation.figures.style import (
     HIT,
     INK,
@@ -25,8 +23,6 @@ from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.same_image import rows_of_same_image, same_image
-from vmf_embeddings.untrusted.image_pixels import convert_mode
-from vmf_embeddings.untrusted.images import inside, read_image
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
@@ -36,7 +32,6 @@ if TYPE_CHECKING:
 
 N_QUERIES, N_NEIGHBOURS = 8, 7
 MOST_SEARCHED = 2000
-_THUMBNAIL = 128
 
 
 def draw_neighbours(
@@ -52,7 +47,7 @@ def draw_neighbours(
         The figure and None, or None and the reason.
     """
     file = evaluated.file
-    if file.examples is None and file.pictures is None and file.paths is None:
+    if not has_images(file):
         return None, (
             f"No figure of neighbours: {evaluated.path.name} holds neither images nor their paths; "
             "write it again with mode=get_embeddings"
@@ -150,73 +145,15 @@ def _images(
         Refused: one is missing, may not be opened, or cannot be decoded.
     """
     try:
-        return {row: _image(evaluated, row, options) for row in sorted(rows)}
+        return {
+            row: image_of_row(evaluated.file, row, evaluated.path, options.images_from)
+            for row in sorted(rows)
+        }
     except OSError as error:
         raise Refused(
             f"{error}; where the data set has moved, write the file again with "
             "mode=get_embeddings run=RUN dataset.params.dataset_path=PATH"
         ) from error
-
-
-def _image(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -> np.ndarray:
-    """The image of a row, [H, W] or [H, W, 3] in [0, 1].
-
-    Raises:
-        FileNotFoundError: the file names an image that does not exist.
-        Refused: it may not be opened, or cannot be decoded.
-    """
-    if evaluated.file.examples is not None:
-        return _from_example(evaluated.file.examples[row])
-    if evaluated.file.pictures is not None:
-        return _channels_last(evaluated.file.pictures[row].astype(np.float32) / 255)
-    return _thumbnail(_permitted(evaluated, row, options))
-
-
-def _permitted(evaluated: EvaluatedFile, row: int, options: EvaluationOptions) -> Path:
-    """Path of the image of a row: a received file may name images that are not to be shown.
-
-    Raises:
-        Refused: with the option to type, if the image is neither in the folder of the embedding
-            file, nor in the working directory, nor in `images_from`, or below one of them.
-    """
-    assert evaluated.file.paths is not None
-    name = str(evaluated.file.paths[row])
-    folders = [evaluated.path.parent, Path()]
-    if options.images_from is not None:
-        name = os.path.join(options.images_from, name)
-        folders.append(options.images_from)
-    path = inside(name, folders)
-    if path is not None:
-        return path
-    folder = os.path.dirname(os.path.realpath(name))
-    raise Refused(
-        f"{evaluated.path.name} names images outside its own folder and the working directory, "
-        f"such as {name}; if that is your data set, add --images-from with its folder, such as "
-        f"--images-from {typed.argument(folder)}"
-    )
-
-
-def _thumbnail(path: Path) -> np.ndarray:
-    """The central square of an image file, [T, T, 3] in [0, 1]."""
-    from PIL import ImageOps
-
-    image = convert_mode(read_image(path), "RGB")
-    square = ImageOps.fit(image, (_THUMBNAIL, _THUMBNAIL))
-    return np.asarray(square, dtype=np.float32) / 255
-
-
-def _from_example(example: np.ndarray) -> np.ndarray:
-    """Rescales a stored image, [H, W] or [channels, H, W] in any range, to [0, 1]."""
-    example = example.astype(np.float32)
-    low, high = example.min(), example.max()
-    return _channels_last((example - low) / (high - low if high > low else 1))
-
-
-def _channels_last(image: np.ndarray) -> np.ndarray:
-    """[H, W] or [channels, H, W] as [H, W] for one channel, as [H, W, 3] for three or four."""
-    if image.ndim == 2:
-        return image
-    return image[0] if image.shape[0] not in (3, 4) else image[:3].transpose(1, 2, 0)
 
 
 def _draw_tile(axes: "Axes", image: np.ndarray, name: str, hit: bool | None) -> None:

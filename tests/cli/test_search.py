@@ -1,0 +1,234 @@
+"""`search`: the nearest rows, exactly; a sheet and a page that show nothing they should not."""
+
+import csv
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import vmf_embeddings as vmf
+from tests.commands.run import ROOT
+from tests.library.test_run import IMAGES, digests, saved_run
+from vmf_embeddings.cli import commands
+from vmf_embeddings.geometry import from_meta
+
+N = len(IMAGES)
+
+
+def search(*arguments) -> int:
+    return commands.run_command(["search", *map(str, arguments)])
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """A run, its embeddings of a folder of images, and a new image."""
+    saved_run(tmp_path / "run", "method=vmf_softmax", "arch.params.embedding_dim=5")
+    (tmp_path / "photos").mkdir()
+    for number, image in enumerate(IMAGES):
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
+    Image.fromarray(IMAGES[0].T).save(tmp_path / "new.png")
+    monkeypatch.chdir(tmp_path)
+    run = vmf.load("run")
+    paths = np.array([f"photos/{n}.png" for n in range(N)])
+    file = vmf.EmbeddingFile(run.embed("photos"), paths=paths, meta=run.description())
+    vmf.write(file, "photos.npz")
+    return tmp_path
+
+
+def found(path="hits.csv") -> dict[str, list[tuple[int, float]]]:
+    with open(path, newline="") as stream:
+        hits: dict[str, list[tuple[int, float]]] = {}
+        for line in csv.DictReader(stream):
+            value = int(line["row"]), float(line["similarity"])
+            hits.setdefault(line["query"], []).append(value)
+    return hits
+
+
+def wanted(queries: np.ndarray, leave_out=()) -> list[list[tuple[int, float]]]:
+    """Every similarity, sorted: the slow search."""
+    import torch
+
+    file = vmf.read("photos.npz")
+    how = from_meta(file.meta["geometry"])
+    rows = [how.project(torch.from_numpy(each).double()) for each in (queries, file.embeddings)]
+    table = how.similarity(*rows).numpy()
+    return [
+        [(int(i), line[i]) for i in np.argsort(-line, kind="stable") if i not in leave_out]
+        for line in table
+    ]
+
+
+def same(hits, expected) -> bool:
+    rows = [row for row, _ in hits] == [row for row, _ in expected]
+    return rows and np.allclose([s for _, s in hits], [s for _, s in expected], rtol=1e-6)
+
+
+def test_a_new_image_is_embedded_and_its_neighbours_are_exact(place, capsys):
+    before = digests(place / "run")
+    arguments = ("--in", "photos.npz", "--run", "run", "-k", N, "--csv", "hits.csv")
+    assert search("new.png", *arguments) == 0
+    (expected,) = wanted(vmf.load("run").embed(["new.png"]))
+    assert same(found()["new.png"], expected)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "new.png" and printed[1].split()[0] == "1"
+    assert printed[1].endswith(f"photos/{expected[0][0]}.png")
+    assert digests(place / "run") == before
+
+
+def test_a_row_does_not_find_itself_nor_its_image_elsewhere(place):
+    """A row by its number, the image by its path, and the same path written otherwise."""
+    (expected,) = wanted(vmf.read("photos.npz").embeddings[2:3], leave_out={2})
+    assert search("row:2", "--in", "photos.npz", "--csv", "a.csv") == 0
+    assert same(found("a.csv")["photos/2.png"], expected)
+    path = os.path.abspath("photos/../photos/2.png")
+    assert search(path, "--in", "photos.npz", "--run", "run", "--csv", "b.csv") == 0
+    assert [row for row, _ in found("b.csv")[path]] == [row for row, _ in expected]
+    assert search("row:2", "--in", "photos.npz", "--keep-same", "--csv", "c.csv") == 0
+    assert 2 in [row for row, _ in found("c.csv")["photos/2.png"]]
+
+
+def test_a_file_of_embeddings_is_searched_for_row_by_row(place):
+    assert search("photos.npz", "--in", "photos.npz", "-k", 2, "--csv", "hits.csv") == 0
+    rows = vmf.read("photos.npz").embeddings
+    for number, hits in enumerate(found().values()):
+        (expected,) = wanted(rows[number : number + 1], leave_out={number})
+        assert same(hits, expected[:2])
+
+
+def test_labels_queries_and_gallery_of_the_file_count(place, capsys):
+    file = vmf.read("photos.npz")
+    flags = np.array([True, False, True, True, False])
+    labelled = vmf.EmbeddingFile(
+        file.embeddings,
+        ids=[0, 1, 0, 1, 0],
+        is_gallery=flags,
+        meta={**file.meta, "class_names": ["cat", "dog"]},
+    )
+    vmf.write(labelled, "labelled.npz")
+    assert search("row:0", "--in", "labelled.npz", "--csv", "hits.csv") == 0
+    assert sorted(row for row, _ in found()["row 0"]) == [2, 3]
+    printed = capsys.readouterr().out
+    assert "dog" in printed and "row 3" in printed
+
+
+def test_files_of_other_programs_are_compared_by_cosine_and_say_so(place, capsys):
+    np.savez("other.npz", feats=np.eye(4, 3) + 0.1, y=["a", "b", "c", "d"])
+    assert search("row:1", "--in", "other.npz") == 0
+    printed = capsys.readouterr()
+    assert "compared by cosine" in printed.err
+    np.save("bare.npy", np.eye(4, 3) + 0.1)
+    assert search("row:1", "--in", "bare.npy", "--geometry", "euclidean") == 0
+    assert search("row:1", "--in", "bare.npy", "--geometry", "poincare") == 2
+    assert "needs curvature" in capsys.readouterr().err
+
+
+def test_a_sheet_and_a_page_show_images_and_similarities(place):
+    arguments = ("--in", "photos.npz", "--run", "run", "-k", 3, "-o", "a.png", "--html", "a.html")
+    assert search("new.png", "row:1", *arguments, "--csv", "hits.csv", "--quiet") == 0
+    assert Image.open("a.png").size[0] > 400
+    text = (place / "a.html").read_text()
+    assert text.count("<img ") == 2 * (1 + 3) and "not shown" not in text
+    for hits in found().values():
+        for rank, (_, similarity) in enumerate(hits, 1):
+            assert f"{rank}: {similarity:.4f}" in text
+    assert not re.search(r"https?:|//|<script|@import|url\(", re.sub(r'src="data:[^"]*"', "", text))
+
+
+def test_names_are_escaped_in_the_page_the_table_and_the_terminal(place, capsys):
+    file = vmf.read("photos.npz")
+    evil = '"><script>alert(1)</script>\x1b[2J'
+    names = np.array([evil, "=cmd|' /C calc'!A0", *file.paths[2:]])
+    vmf.write(vmf.EmbeddingFile(file.embeddings, paths=names, meta=file.meta), "evil.npz")
+    outputs = ("--html", "a.html", "--csv", "hits.csv", "-o", "a.png")
+    assert search("row:2", "--in", "evil.npz", *outputs) == 0
+    text, printed = (place / "a.html").read_text(), capsys.readouterr()
+    assert "<script" not in text and "\x1b" not in text and "&lt;script" in text
+    assert "\x1b" not in printed.out + printed.err
+    assert "'=cmd" in (place / "hits.csv").read_text()
+
+
+def test_no_image_outside_of_what_was_given_is_opened(place, tmp_path_factory, capsys):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    Image.fromarray(IMAGES[0]).save(elsewhere / "secret.png")
+    file = vmf.read("photos.npz")
+    names = np.array([str(elsewhere / "secret.png"), *file.paths[1:]])
+    vmf.write(vmf.EmbeddingFile(file.embeddings, paths=names, meta=file.meta), "other.npz")
+    assert search("row:1", "--in", "other.npz", "--html", "a.html", "-k", N) == 0
+    assert "1 images are not shown" in capsys.readouterr().err
+    assert (place / "a.html").read_text().count("not shown") == 1
+    given = ("--images-from", elsewhere)
+    assert search("row:1", "--in", "other.npz", "--html", "b.html", "-k", N, *given) == 0
+    assert (place / "b.html").read_text().count("not shown") < N
+
+
+def other_run(place):
+    saved_run(place / "other", "method=vmf_softmax", "arch.params.embedding_dim=6")
+    saved_run(place / "twin", "method=vmf_softmax", "arch.params.embedding_dim=5", "random_seed=5")
+    import torch
+
+    from vmf_embeddings.training import checkpoint
+
+    state = torch.load(place / "twin" / "model_3.pt", weights_only=True)
+    state["method_state_dict"]["kappa_scale"].mul_(2)
+    checkpoint.save(place / "twin" / "model_3.pt", state)
+
+
+MISTAKES = [
+    (["row:5", "--in", "photos.npz"], "has the rows row:0 to row:4"),
+    (["row:-1", "--in", "photos.npz"], "has the rows"),
+    (["new.png", "--in", "photos.npz"], "add --run RUN"),
+    (["nowhere.png", "--in", "photos.npz"], "nowhere.png does not exist"),
+    (["new.png", "--in", "photos.npz", "--run", "other"], "not of one run"),
+    (["new.png", "--in", "photos.npz", "--run", "twin"], "made by another run"),
+    (["row:1", "--in", "nowhere.npz"], "--in: there is no file"),
+    (["row:1", "--in", "photos.npz", "--geometry", "euclidean"], "states vmf, got euclidean"),
+    (["row:1", "--in", "photos.npz", "-o", "a.txt"], "expected a file .png, got a.txt"),
+    (["row:1", "--in", "photos.npz", "--csv", "old.csv"], "replace it with --force"),
+    (["row:1", "--in", "photos.npz", "--run", "run", "--csv", "run/a.csv"], "lies in run"),
+    (["row:1", "--in", "photos.npz", "--kk=2"], "unknown argument"),
+    (["row:1"], "required: --in"),
+    (["new.png", "--in", "broken.npz", "--run", "run"], "broken.npz"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_are_named_and_exit_with_2(arguments, message, place, capsys):
+    other_run(place)
+    (place / "old.csv").write_text("as it was")
+    (place / "broken.npz").write_bytes((place / "photos.npz").read_bytes()[:200])
+    try:
+        code = search(*arguments)
+    except SystemExit as end:
+        code = end.code
+    error = capsys.readouterr().err
+    assert code == 2 and message in error and "Traceback" not in error
+    assert (place / "old.csv").read_text() == "as it was"
+
+
+def test_rows_of_a_file_are_searched_without_hydra_matplotlib_and_the_like(place):
+    code = (
+        "import sys\nfrom vmf_embeddings.cli.commands import run_command\n"
+        "assert run_command(['search', 'row:1', '--in', 'photos.npz', '--csv', 'a.csv']) == 0\n"
+        "print(sorted({'hydra', 'omegaconf', 'matplotlib', 'sklearn', 'PIL', 'rich', 'accelerate',"
+        " 'torchvision', 'pyarrow', 'safetensors'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_image_under_another_name_has_the_embedding_of_its_row(place):
+    Image.fromarray(IMAGES[3]).save("copy.png")
+    outputs = ("--csv", "hits.csv", "--quiet")
+    arguments = ("--in", "photos.npz", "-k", N, "--keep-same")
+    assert search("copy.png", *arguments, "--run", "run", *outputs) == 0
+    hits = found()["copy.png"]
+    assert search("row:3", *arguments, *outputs, "--force") == 0
+    assert same(hits, found()["photos/3.png"])

@@ -1,0 +1,32 @@
+"""Files that a command writes where it was told to."""
+
+from pathlib import Path
+
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
+
+
+def refuse_output(out: Path, run: Path | None, *, force: bool) -> None:
+    """Refuses a file that may not be written, before any work is done.
+
+    Args:
+        out: the file.
+        run: a trained run that stays as it is.
+        force: whether `out` may be replaced.
+
+    Raises:
+        FileNotFoundError: its folder does not exist.
+        Refused: it exists, is a folder, or would lie in the run's folder.
+    """
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"{printable(out)}: there is no folder {printable(out.parent)}")
+    if out.is_dir():
+        raise Refused(f"{printable(out)} is a folder; name a file")
+    inside = run is not None and run.is_dir() and out.resolve().is_relative_to(run.resolve())
+    if inside:
+        raise Refused(f"{printable(out)} lies in {printable(run)}, where nothing is written; name "
+                      "a file elsewhere")  # fmt: skip
+    is_run = run is not None and run.exists() and out.exists() and out.samefile(run)
+    if is_run or (out.exists() and not force):
+        hint = "name another file" if is_run else "replace it with --force, or name another file"
+        raise Refused(f"{printable(out)} exists; {hint}")

@@ -1,0 +1,113 @@
+"""The arguments of `search`; imports nothing slow."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmf_embeddings.cli.evaluate_arguments import Parser, choice, folder, positive_int
+from vmf_embeddings.evaluation.options import GEOMETRIES
+
+ROW = "row:"
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """What to look for, where, and what to write.
+
+    Attributes:
+        queries: images, folders, tables of paths, `row:N` of the gallery, or files of embeddings.
+        gallery: file of embeddings.
+        run: that embeds the queries which are images.
+        k: neighbours per query.
+        sheet: image file of the queries with their neighbours.
+        html: the same as a page.
+        csv: table of all neighbours.
+        images_from: folder of the gallery's images.
+        geometry: how rows are compared, for files that do not state it.
+        curvature: c of the Poincare ball, likewise.
+        embeddings: name of the embeddings in files of other programs.
+        labels: name of the labels there.
+        keep_same: whether the query's own image is among its neighbours.
+        force: whether files may be replaced.
+        batch_size: images per step.
+        device: that embeds the queries.
+        quiet: whether to print no table.
+    """
+
+    queries: tuple[str, ...]
+    gallery: Path
+    run: Path | None = None
+    k: int = 10
+    sheet: Path | None = None
+    html: Path | None = None
+    csv: Path | None = None
+    images_from: Path | None = None
+    geometry: str | None = None
+    curvature: float | None = None
+    embeddings: str | None = None
+    labels: str | None = None
+    keep_same: bool = False
+    force: bool = False
+    batch_size: int = 64
+    device: str = "auto"
+    quiet: bool = False
+
+
+def parse_search(
+    arguments: Sequence[str] | None = None, prog: str = "vmf-embeddings search"
+) -> SearchOptions:
+    """Reads the arguments of `search QUERY… --in FILE [options]`.
+
+    Args:
+        arguments: without the program's name; those of this process if None.
+        prog: what was typed to get here, for usage and errors.
+    """
+    parser = search_parser(prog)
+    values = parser.parse_args(arguments)
+    for name, endings in (("sheet", (".png",)), ("html", (".html", ".htm")), ("csv", (".csv",))):
+        path = getattr(values, name)
+        if path is not None and path.suffix.lower() not in endings:
+            option = "--out" if name == "sheet" else f"--{name}"
+            parser.error(f"{option}: expected a file {endings[0]}, got {path.name}")
+    return SearchOptions(**{**vars(values), "queries": tuple(values.queries)})
+
+
+def search_parser(prog: str) -> Parser:
+    """The parser of `search`, under the name `prog`."""
+    parser = Parser(
+        prog=prog,
+        allow_abbrev=False,
+        description="The nearest rows of a file of embeddings, exactly, with their similarities: "
+        "of images, which RUN embeds, or of rows of the file. The query's own image is left out.",
+        epilog=f"example: {prog} new.jpg --in photos.npz --run runs/mine -o neighbours.png",
+    )
+    add = parser.add_argument
+    add("queries", nargs="+", metavar="QUERY",
+        help="images, folders of images, tables with a column path, row:17 (a row of FILE, counted "
+        "from 0), or files of embeddings")  # fmt: skip
+    add("--in", dest="gallery", type=Path, required=True, metavar="FILE",
+        help="where to look: a file of embeddings (.npz, .parquet, .safetensors, .csv, .npy), as "
+        "`embed` writes it")  # fmt: skip
+    add("--run", type=Path, metavar="RUN",
+        help="the run that made FILE; needed where queries are images")  # fmt: skip
+    add("-k", "--k", type=positive_int, default=10, metavar="K", help="neighbours per query (10)")
+    add("-o", "--out", dest="sheet", type=Path, metavar="FILE.png",
+        help="sheet of the queries, their neighbours and similarities")  # fmt: skip
+    add("--html", type=Path, metavar="FILE.html",
+        help="the same as one page that needs no network")  # fmt: skip
+    add("--csv", type=Path, metavar="FILE.csv", help="table of all neighbours")
+    add("--images-from", type=folder, metavar="FOLDER",
+        help="folder of the gallery's images, which may be shown (FILE's own folder and the "
+        "working directory)")  # fmt: skip
+    add("--geometry", type=choice(GEOMETRIES), metavar="NAME",
+        help="how rows are compared, where FILE does not state it: "
+        f"{' '.join(GEOMETRIES)} (cosine)")  # fmt: skip
+    add("--curvature", type=float, metavar="C", help="c of the Poincare ball, where FILE has none")
+    add("--embeddings", metavar="KEY", help="name of the embeddings in files of other programs")
+    add("--labels", metavar="KEY", help="name of the labels there")
+    add("--keep-same", action="store_true", help="do not leave out the query's own image")
+    add("--force", action="store_true", help="replace files that exist")
+    add("--batch-size", type=positive_int, default=64, metavar="N", help="images per step (64)")
+    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (auto)")
+    add("--quiet", action="store_true", help="print no table")
+    return parser

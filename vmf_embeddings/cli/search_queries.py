@@ -1,0 +1,145 @@
+"""The queries of `search`: images that a run embeds, rows of the gallery, files of embeddings."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vmf_embeddings.cli.search_arguments import ROW, SearchOptions
+from vmf_embeddings.cli.search_gallery import Gallery
+from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.embeddings.foreign import read_with_notes
+from vmf_embeddings.library.search import Hits
+from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.text import printable
+
+_TABLES = (".csv", ".tsv")
+_FILES = (".npz", ".npy", ".parquet", ".safetensors", *_TABLES, ".gz")
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries of one kind.
+
+    Attributes:
+        rows: embeddings [Q, D].
+        names: what each is called.
+        source: file whose rows they are, with its path; None for images.
+        numbers: their rows in that file.
+        image_paths: of images; None for rows of a file.
+    """
+
+    rows: np.ndarray
+    names: list[str]
+    source: tuple[EmbeddingFile, Path] | None = None
+    numbers: np.ndarray | None = None
+    image_paths: list[str] | None = None
+
+    @property
+    def known_paths(self) -> list[str]:
+        """Path of the image of each query, "" where it has none."""
+        if self.image_paths is not None:
+            return self.image_paths
+        assert self.source is not None and self.numbers is not None
+        paths = self.source[0].paths
+        return [""] * len(self.rows) if paths is None else paths[self.numbers].tolist()
+
+
+@dataclass(frozen=True)
+class Found:
+    """Queries and their neighbours; `hits.indices` are rows of the gallery's file."""
+
+    queries: Queries
+    hits: Hits
+
+
+def read_queries(options: SearchOptions, gallery: Gallery) -> list[Queries]:
+    """The queries in the order in which they were typed; all images stand where the first does.
+
+    Raises:
+        FileNotFoundError: an argument leads nowhere.
+        ValueError: a row that the gallery does not have, embeddings of another length, images
+            without a run to embed them, or a run that did not make the gallery.
+    """
+    kinds = [(_kind(one, options), one) for one in options.queries]
+    found: list[Queries] = []
+    while kinds:
+        kind = kinds[0][0]
+        same = [one for other, one in kinds if other == kind]
+        together = same if kind == "image" else same[:1]
+        found.append(_READERS[kind](together, options, gallery))
+        kinds = [pair for pair in kinds if pair[1] not in together]
+    return found
+
+
+def _kind(query: str, options: SearchOptions) -> str:
+    ending = Path(query).suffix.lower()
+    if query.startswith(ROW) and not os.path.lexists(query):
+        return "row"
+    of_images = ending in _TABLES and options.run is not None
+    is_file = ending in _FILES and not of_images and Path(query).is_file()
+    return "file" if is_file else "image"
+
+
+def _of_row(queries: Sequence[str], _: SearchOptions, gallery: Gallery) -> Queries:
+    digits = queries[0].removeprefix(ROW)
+    n_rows = len(gallery.file.embeddings)
+    if not re.fullmatch(r"\d{1,12}", digits) or int(digits) >= n_rows:
+        raise Refused(f"{printable(queries[0])}: {printable(gallery.path)} has the rows row:0 to "
+                      f"row:{n_rows - 1}")  # fmt: skip
+    numbers = np.array([int(digits)])
+    return Queries(
+        gallery.file.embeddings[numbers],
+        [gallery.name(int(digits))],
+        (gallery.file, gallery.path),
+        numbers,
+    )
+
+
+def _of_file(queries: Sequence[str], options: SearchOptions, gallery: Gallery) -> Queries:
+    path = Path(queries[0])
+    found = read_with_notes(path, options.embeddings, options.labels, labelled=False).file
+    gallery.refuse_other(found.embeddings.shape[1], found.meta or {}, printable(path))
+    chosen = np.arange(len(found.embeddings))
+    if found.is_query is not None:
+        chosen = np.flatnonzero(found.is_query)
+    names = Gallery(path, found, gallery.geometry)
+    return Queries(found.embeddings[chosen], [names.name(n) for n in chosen], (found, path), chosen)
+
+
+def _of_images(queries: Sequence[str], options: SearchOptions, gallery: Gallery) -> Queries:
+    if options.run is None:
+        missing = [one for one in queries if not os.path.exists(one)]
+        if missing:
+            raise FileNotFoundError(
+                f"{printable(missing[0])} does not exist; expected an image, row:N, or a file of "
+                "embeddings"
+            )
+        raise Refused(
+            f"{printable(queries[0])}: an image has to be embedded by the run that made "
+            f"{printable(gallery.path)}: add --run RUN"
+        )
+    import torch
+
+    from vmf_embeddings.cli.embed_inputs import image_paths, vectors
+    from vmf_embeddings.trained import load
+
+    run = load(options.run, device=options.device)
+    source = printable(options.run)
+    gallery.refuse_other(run.embedding_dim, run.description(), source)
+    length = getattr(run.module.arch, "in_features", None)
+    if isinstance(length, int):
+        given = vectors(queries, length)
+        inputs = torch.from_numpy(np.array(given.rows, dtype=np.float32))
+        rows = run.embed(inputs, batch_size=options.batch_size)
+        paths = [""] * len(rows) if given.paths is None else given.paths.tolist()
+        names = [path or f"vector {n}" for n, path in enumerate(paths)]
+        return Queries(rows, names, image_paths=paths)
+    paths = image_paths(queries, options.images_from)
+    return Queries(run.embed(paths, batch_size=options.batch_size), paths, image_paths=paths)
+
+
+_READERS = {"row": _of_row, "file": _of_file, "image": _of_images}
