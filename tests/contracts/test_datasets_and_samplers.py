@@ -39,6 +39,7 @@ def dataset_node(path):
 
 
 ADDED_LATER = {"background", "max_pixels", "on_error", "check", "layout"}
+ADDED_LATER |= {"normalisation", "mean", "std", "interpolation", "crop_fraction"}
 
 
 def test_all_groups_are_there():

@@ -93,9 +93,9 @@ def net_of(name):
     if name in OURS:
         net = OURS[name]()
     else:
-        from vmf_embeddings.archs.timm_net import _library
+        from vmf_embeddings.archs.timm_library import library
 
-        net = _library().create_model(name, num_classes=5, drop_rate=0.0)
+        net = library().create_model(name, num_classes=5, drop_rate=0.0)
     net = net.double()
     with torch.no_grad():
         for x in (*net.parameters(), *net.buffers()):  # zeros and ones would hide mistakes
