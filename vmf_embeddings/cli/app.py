@@ -14,8 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import composition, failed_jobs, failures, overrides
-from vmf_embeddings.cli.assembly import Refused, register_resolvers
+from vmf_embeddings.cli import composition, failed_jobs, failures, overrides, own_data
+from vmf_embeddings.cli.assembly import Refused, refusals, register_resolvers
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.text import printable
 
@@ -166,6 +166,8 @@ def main() -> None:
     os.environ[WANTS_TRACE] = wants_trace
     try:
         overrides.refuse_pickles(sys.argv[1:])
+        with refusals():
+            sys.argv[1:] = own_data.typed_out(sys.argv[1:], _say)
         sys.argv[1:] = overrides.quoted(sys.argv[1:])
         overrides.refuse_before_composing(sys.argv[1:])
         composition.install()
@@ -227,6 +229,12 @@ def _first_line(error: Exception) -> str:
     """What an error says first, with its type where it was not foreseen."""
     line = (str(error).splitlines() or [""])[0]
     return line if isinstance(error, Refused) else f"{type(error).__name__}: {line}"
+
+
+def _say(line: str) -> None:
+    """Prints what is said before logging begins; by the first process of `torchrun` alone."""
+    if int(os.environ.get("RANK", "0")) == 0:
+        print(printable(line), file=sys.stderr)
 
 
 def _from_here(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import app, composition, overrides
+from vmf_embeddings.cli import app, composition, overrides, own_data
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.typed import hydra_text
@@ -23,6 +23,8 @@ from vmf_embeddings.untrusted.log_lines import OneLineFormatter
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
+
+log = logging.getLogger(__name__)
 
 WITHOUT_RUN = ("get_embeddings", "virtual_dist")
 LOG_FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
@@ -47,7 +49,7 @@ def train(arguments: Sequence[str], data: "Dataset | None" = None) -> Path:
         _refuse_other_kinds(data, given)
         given.append(f"dataset.name={hydra_text(data.name)}")
     register_resolvers()
-    given = overrides.quoted(given)
+    given = overrides.quoted(own_data.typed_out(given, log.info))
     overrides.refuse_before_composing(given)
     outcome: list[Any] = []
     with _own_hydra() as hydra:

@@ -55,7 +55,9 @@ def resolve_net_inputs(cfg: DictConfig) -> None:
         found["image_size"] = own.image_size
     if auto_normalisation:
         found |= {"normalisation": "data", "mean": list(own.mean), "std": list(own.std)}
-        found |= {"interpolation": own.interpolation, "crop_fraction": own.crop_fraction}
+        given = params.get("crop_fraction")
+        crop_fraction = own.crop_fraction if given is None else given
+        found |= {"interpolation": own.interpolation, "crop_fraction": crop_fraction}
     for key, value in found.items():
         OmegaConf.update(cfg, f"dataset.params.{key}", value)
     shown = ", ".join(f"{key}={value}" for key, value in found.items() if key != "normalisation")

@@ -1,0 +1,106 @@
+"""What a path holds: images in folders, a table or lists of images, or feature vectors."""
+
+import importlib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vmf_embeddings.cli.check_features import has_feature_files, is_table_of_vectors
+from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.untrusted.image_formats import is_picture
+
+if TYPE_CHECKING:
+    from vmf_embeddings.datasets.base import Dataset
+
+_TABLES = (".csv", ".tsv")
+_LISTS = ("train.txt", "test.txt")
+_VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
+
+
+@dataclass(frozen=True)
+class DataKind:
+    """The data set that reads a path.
+
+    Attributes:
+        name: option of the group `dataset`: folder, csv, image_list or features.
+        values: parameters that differ from its defaults.
+    """
+
+    name: str
+    values: dict[str, Any]
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether it reads images, not feature vectors."""
+        return self.name != "features"
+
+    def with_values(self, **values: Any) -> "DataKind":
+        """The same kind with other parameters."""
+        return replace(self, values=self.values | values)
+
+    def built(self) -> "Dataset":
+        """The data set with the defaults of its yaml file."""
+        import yaml
+
+        params = yaml.safe_load((CONF / "dataset" / f"{self.name}.yaml").read_text())["params"]
+        module, _, kind = params.pop("_target_").rpartition(".")
+        return getattr(importlib.import_module(module), kind)(**{**params, **self.values})
+
+
+def kind_of_data(path: Path, *, open_set: bool | None = None, layout: str = "auto") -> DataKind:
+    """Decides how an existing path is read.
+
+    Args:
+        path: a file or a folder.
+        open_set: for data sets that can be either; None = as the data say.
+        layout: see `datasets.folder.Folder`.
+
+    Raises:
+        ValueError: it is one list of several.
+    """
+    values: dict[str, Any] = {"dataset_path": path}
+    if path.is_dir() and all((path / name).is_file() for name in _LISTS):
+        valid = [name for name in _VALID_LISTS if (path / name).is_file()]
+        return DataKind("image_list", values | ({"valid_list": valid[0]} if valid else {}))
+    if open_set is not None:
+        values["open_set"] = open_set
+    if path.is_dir() and has_feature_files(path):
+        return DataKind("features", values)
+    if not path.is_dir() and not is_table_of_images(path):
+        if path.suffix == ".txt":
+            raise ValueError(
+                f"{path} is one list; give the folder that holds {' and '.join(_LISTS)}"
+            )
+        return DataKind("features", values)
+    if not path.is_dir() or (_only_table(path) is not None and not _has_folder_layout(path)):
+        return DataKind("csv", values)
+    return DataKind("folder", values | ({} if layout == "auto" else {"layout": layout}))
+
+
+def _only_table(folder: Path) -> Path | None:
+    tables = [each for each in sorted(folder.iterdir()) if each.suffix.lower() == ".csv"]
+    return tables[0] if len(tables) == 1 and is_table_of_images(tables[0]) else None
+
+
+def _has_folder_layout(path: Path) -> bool:
+    """Whether folders below `path` are named by splits; a table beside them is then an extra."""
+    from vmf_embeddings.datasets.split_names import split_named
+
+    return any(each.is_dir() and split_named(each.name) for each in path.iterdir())
+
+
+def is_table_of_images(path: Path) -> bool:
+    """Whether a file is a table of images, by a column's name or paths in its first rows."""
+    if path.suffix.lower() not in _TABLES or not path.is_file():
+        return False
+    lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
+    rows = [re.split("[,;\t]", line.lower()) for line in lines]
+    cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
+    if cells and is_table_of_vectors(cells):
+        return False
+    of_images = {"path", "paths", "file", "filename", "image", "split"}
+    if cells and of_images & set(cells[0]):
+        return True
+    return any(any(map(is_picture, row)) and sum("." in c for c in row) < 2 for row in cells)
