@@ -210,6 +210,20 @@ def test_a_file_without_images_is_a_note(tmp_path):
     assert "holds neither images nor their paths" in note
 
 
+def test_rows_without_images_are_shown_by_their_names(tmp_path):
+    evaluated = evaluated_with_misses(tmp_path)
+    names = np.array([f"page {row} of the $book$" for row in range(len(evaluated.file.ids))])
+    file = dataclasses.replace(evaluated.file, examples=None, paths=names)
+    evaluated = dataclasses.replace(evaluated, file=file)
+    options = EvaluationOptions(paths=(tmp_path,))
+    query = _choose(evaluated, options)[0][0]
+    figure, note = draw_neighbours(evaluated, options)
+    assert note is None
+    shown = [text.get_text().replace("\n", " ") for text in figure.axes[0].texts]
+    assert shown == [names[query]]
+    figure.savefig(tmp_path / "names.png")
+
+
 def test_stored_images_stand_for_files_and_keep_their_colours(tmp_path):
     evaluated = evaluated_with_misses(tmp_path)
     n = len(evaluated.file.ids)

@@ -15,7 +15,7 @@ from vmf_embeddings.evaluation.figures.style import (
     MUTED,
     new_figure,
 )
-from vmf_embeddings.evaluation.figures.text import add_title, class_labels
+from vmf_embeddings.evaluation.figures.text import add_title, class_labels, drawable, wrap
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.evaluation.scores import rows_to_compare
@@ -23,6 +23,7 @@ from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.same_image import rows_of_same_image, same_image
+from vmf_embeddings.untrusted.image_formats import is_picture
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 N_QUERIES, N_NEIGHBOURS = 8, 7
+_TILE_WIDTH = 0.95  # inches that a name may take
 MOST_SEARCHED = 2000
 
 
@@ -50,7 +52,8 @@ def draw_neighbours(
     if not has_images(file):
         return None, (
             f"No figure of neighbours: {evaluated.path.name} holds neither images nor their paths; "
-            "write it again with mode=get_embeddings"
+            "if it is of images, write it again with mode=get_embeddings; feature vectors are "
+            "shown by their names where their file has an array paths"
         )
     n_rows = len(file.ids)
     what = f"Neighbours of {min(n_rows, MOST_SEARCHED):,} of {n_rows:,} rows"
@@ -138,12 +141,17 @@ def _mask(mask: np.ndarray | None, n_rows: int) -> Tensor:
 
 def _images(
     evaluated: EvaluatedFile, rows: set[int], options: EvaluationOptions
-) -> dict[int, np.ndarray]:
-    """The images of some rows, by row number.
+) -> dict[int, np.ndarray | str]:
+    """The images of some rows, by row number; their names where these are not of image files.
 
     Raises:
         Refused: one is missing, may not be opened, or cannot be decoded.
     """
+    file = evaluated.file
+    if file.examples is None and file.pictures is None and file.paths is not None:
+        names = {row: str(file.paths[row]) for row in sorted(rows)}
+        if not any(map(is_picture, names.values())):
+            return dict(names)
     try:
         return {
             row: image_of_row(evaluated.file, row, evaluated.path, options.images_from)
@@ -156,9 +164,14 @@ def _images(
         ) from error
 
 
-def _draw_tile(axes: "Axes", image: np.ndarray, name: str, hit: bool | None) -> None:
-    """One image; a query has a thin grey frame, neighbours a coloured one and a mark."""
-    axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
+def _draw_tile(axes: "Axes", image: np.ndarray | str, name: str, hit: bool | None) -> None:
+    """One image or text; a query has a thin grey frame, neighbours a coloured one and a mark."""
+    if isinstance(image, str):
+        lines = wrap(drawable(image), _TILE_WIDTH, 7, most_lines=6)
+        axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=7, color=INK)
+        axes.set_box_aspect(1)
+    else:
+        axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")
     axes.grid(False)
     axes.set_xticks([])
     axes.set_yticks([])
