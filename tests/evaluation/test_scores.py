@@ -10,6 +10,7 @@ import torch
 from tests.conftest import cases, load_golden
 from tests.evaluation.runs import make_file
 from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.evaluation import row_pairs
 from vmf_embeddings.evaluation import scores as module
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
@@ -41,7 +42,7 @@ def test_retrieval_compares_rows_as_the_geometry_does(geometry):
 @pytest.mark.parametrize("geometry", [{"name": "cosine"}, {"name": "euclidean"}, {"name": "vmf"}])
 @pytest.mark.parametrize("dim", [3, 40])
 def test_rows_score_as_if_all_were_projected_in_float64(monkeypatch, geometry, dim):
-    monkeypatch.setattr(module, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(row_pairs, "_BLOCK_ROWS", 7)
     file = make_file(geometry, dim=dim)
     file.embeddings[20:24] = file.embeddings[0]  # ties
     evaluated, space = evaluated_of(file, geometry), from_meta(geometry)

@@ -232,7 +232,8 @@ def test_a_copy_and_a_state_dict_keep_loss_and_predictions(separate_heads):
         method.objective.class_weights.zero_()  # a copy has tensors of its own
         assert not torch.equal(copied.loss(rows, LABELS), method.loss(rows, LABELS))
     torch.testing.assert_close(copied.loss(rows, LABELS), other.loss(rows, LABELS))
-    assert copied.describe() == {"dims": [16, 8, 3], "separate_heads": separate_heads}
+    prefixes = {"dims": [16, 8, 3], "separate_heads": separate_heads}
+    assert copied.describe() == {"prefixes": prefixes}
 
 
 def test_initial_weights_are_those_of_the_objective_alone():

@@ -81,7 +81,7 @@ class EvaluatedFile:
     def output_names(self) -> tuple[str, ...]:
         """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
-               "neighbours.png")  # fmt: skip
+               "neighbours.png", "dimensions.png")  # fmt: skip
         return ("metrics.json", "training_curves.png", *(f"{self.prefix}{name}" for name in own))
 
     @property
@@ -89,7 +89,9 @@ class EvaluatedFile:
         """Method, objective, data set, split and dimensions in one line, for tables and figures."""
         method = self.meta("method") or f"{self.geometry.name} embeddings"
         objective = self.meta("objective") or {}
-        parts = [f"{group}={name}" for group, name in objective.items() if name != "none"]
+        # of a group inside the method, as in "method@method.params.objective", its place alone
+        named = {key.rpartition("@")[2]: name for key, name in objective.items()}
+        parts = [f"{key}={name}" for key, name in named.items() if name != "none"]
         method = " ".join([method, *parts])
         if len(method) > _LONGEST_TITLE:
             method = f"{method[:_LONGEST_TITLE]}…"

@@ -9,7 +9,7 @@ def notes_on(group: Group) -> list[str]:
     """Every note that applies to a group of files, without the full stop."""
     notes = (
         _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_queries,
-        _notes_on_rows, _notes_on_clusters,
+        _notes_on_rows, _notes_on_clusters, _notes_on_compact,
     )  # fmt: skip
     return [*group.notes(), *(note for find in notes for note in find(group))]
 
@@ -67,3 +67,9 @@ def _notes_on_clusters(group: Group) -> list[str]:
         f"of {found.n_classes_in_all:,} classes, drawn at random with seed {found.seed}; "
         "--nmi-all-rows takes all, as published results do"
     ]
+
+
+def _notes_on_compact(group: Group) -> list[str]:
+    """What limits scores of shorter and coarser embeddings and of re-ranking, each note once."""
+    found = [part for s in group.scores for part in (s.compact, s.reranked) if part is not None]
+    return list(dict.fromkeys(note for part in found for note in part.notes))

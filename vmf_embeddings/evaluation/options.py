@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from vmf_embeddings.metrics import Thresholds
 
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 # groups of scores besides the default ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
+# number formats of embeddings, as in `search.quantisation`
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+# ways to rank neighbours once more; `evaluation.reranked` computes their scores
+RERANKINGS = ("k_reciprocal", "alpha_qe", "dba")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,19 @@ class EvaluationOptions:
         few_below: classes with fewer training images are few-shot classes.
         few_max_inclusive: whether a class with exactly `few_below` is a few-shot class too.
         apart: whether files that cannot be compared are scored one by one instead of refused.
+        dims: lengths of prefixes of the embeddings to score, besides all dimensions; () = none.
+        precision: number formats to score, of PRECISIONS; () = none.
+        rescore_multiplier: candidates per neighbour that bits find and that are compared again.
+        calibrate_on: file of rows, or rows [N, D], that set the ranges of bytes; None = the
+            training rows beside.
+        pca_from: likewise, for the principal components that prefixes are compared with; None =
+            the training rows beside.
+        rerank: names from RERANKINGS.
+        rerank_k1: neighbours that must be mutual, of k_reciprocal.
+        rerank_k2: neighbours whose encodings k_reciprocal averages, the row itself included.
+        rerank_lambda: weight in [0, 1] of the original distance in k_reciprocal.
+        expand_n: neighbours that alpha_qe adds; those of dba include the row itself.
+        expand_alpha: exponent >= 0 of the cosines that weigh them.
         script_of_2021: "vmf" or "deterministic" for the metric scripts of 2021, which accept one
             kind of file and print a standard error of 0 for one run; None for `evaluate`.
     """
@@ -69,6 +88,17 @@ class EvaluationOptions:
     few_below: int = 20
     few_max_inclusive: bool = False
     apart: bool = False
+    dims: tuple[int, ...] = ()
+    precision: tuple[str, ...] = ()
+    rescore_multiplier: int = 4
+    calibrate_on: "Path | np.ndarray | None" = None
+    pca_from: "Path | np.ndarray | None" = None
+    rerank: tuple[str, ...] = ()
+    rerank_k1: int = 20
+    rerank_k2: int = 6
+    rerank_lambda: float = 0.3
+    expand_n: int = 10
+    expand_alpha: float = 3.0
     script_of_2021: str | None = None
 
     @property

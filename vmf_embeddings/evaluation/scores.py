@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.compact import COMPACT, CompactScores, compact_scores, flat
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.reranked import RERANKED, RerankedScores, reranked_scores
+from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
 from vmf_embeddings.evaluation.spaces import (
     is_main_process,
@@ -20,7 +24,6 @@ from vmf_embeddings.evaluation.spaces import (
 )
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
-    MarginalScores,
     RetrievalScores,
     ShotScores,
     accuracy,
@@ -45,7 +48,6 @@ DEFAULT_KS = (1, 2, 4, 8)
 # closed sets with more rows are scored by retrieval only if --recall is given
 CHEAP_ROWS = 20_000
 CHEAP_ROWS_SAMPLED = 3_000
-_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class Scores:
         spaces: what sections "as_output" and "normalised" are taken from; None unless
             `options.metrics` names scores.
         rows: what is special about the file's rows.
+        compact: scores of prefixes and number formats; None unless options ask for them.
+        reranked: scores after re-ranking; likewise.
     """
 
     sections: dict[str, dict[str, float]]
@@ -72,6 +76,8 @@ class Scores:
     shots: ShotScores | None = field(default=None, repr=False)
     spaces: EmbeddingScores | None = field(default=None, repr=False)
     rows: RowCounts = field(default_factory=RowCounts)
+    compact: CompactScores | None = field(default=None, repr=False)
+    reranked: RerankedScores | None = field(default=None, repr=False)
 
 
 def score(
@@ -110,7 +116,7 @@ def score(
     if _wants_retrieval(evaluated, options, CHEAP_ROWS):
         compared = rows_to_compare(evaluated)
         found = _retrieval(compared, evaluated, options, process_group)
-        sections["retrieval"] = _named(found, _recall_ks(options))
+        sections["retrieval"] = named_scores(found, _recall_ks(options))
     # geometries of distributions can be sampled from, those of points cannot
     draw = getattr(evaluated.geometry, "sample", None)
     if draw is not None and _wants_retrieval(evaluated, options, CHEAP_ROWS_SAMPLED):
@@ -118,9 +124,41 @@ def score(
     if options.metrics:
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
+    small, again = _on_request(evaluated, options, found, process_group)
+    sections |= {} if small is None else {COMPACT: flat(small.rows)}
+    sections |= {} if again is None else {RERANKED: flat(again.rows)}
     without = None if found is None else found.n_without_positive
     rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
-    return Scores(sections, confidence, correct, without, shots, spaces, rows)
+    return Scores(sections, confidence, correct, without, shots, spaces, rows, small, again)
+
+
+def _on_request(
+    evaluated: EvaluatedFile,
+    options: EvaluationOptions,
+    found: RetrievalScores | None,
+    process_group: ProcessGroup | None,
+) -> tuple[CompactScores | None, RerankedScores | None]:
+    """Scores of compact embeddings and of re-ranking where asked for; in the main process alone."""
+    small = again = None
+    ks = _recall_ks(options)
+    if (options.dims or options.precision) and is_main_process(process_group):
+        ignored = ignored_ids(evaluated, options.ignore_labels)
+        small = compact_scores(
+            evaluated, options, ks, found, partial(_of_logits, evaluated, ignored)
+        )
+    if options.rerank and is_main_process(process_group):
+        again = reranked_scores(evaluated, options, ks, found)
+    return small, again
+
+
+def _of_logits(
+    evaluated: EvaluatedFile, ignored: Sequence[int], logits: Tensor
+) -> dict[str, float]:
+    """Classification scores of other logits [N, C] than the file's."""
+    kept = ~np.isin(evaluated.file.ids, ignored)
+    ids, predicted = evaluated.file.ids[kept], probabilities(logits[torch.from_numpy(kept)])
+    confidence, guess = predicted.max(1)
+    return _classification(predicted, ids, confidence, guess == torch.from_numpy(ids))
 
 
 def _refuse_unknown_classes(ids: Any) -> None:
@@ -131,23 +169,6 @@ def _refuse_unknown_classes(ids: Any) -> None:
             f"ids must be class numbers from 0 where there are logits; row {row} (counted from 0) "
             f"is {ids[row]}. If that means that there is no class, add --ignore-label {ids[row]}"
         )
-
-
-def rows_to_compare(evaluated: EvaluatedFile) -> Tensor:
-    """The file's embeddings [N, D] after `geometry.project`, on the GPU if there is one.
-
-    Projected rows are float64. Rows that the geometry does not project stay float32, as stored.
-    """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows = torch.from_numpy(evaluated.file.embeddings).to(device)
-    project = evaluated.geometry.project
-    if project(rows[:1]).data_ptr() == rows.data_ptr():
-        return rows
-    # by blocks: a float64 copy of all rows before projection would double the memory
-    projected = torch.empty(rows.shape, dtype=torch.float64, device=device)
-    for target, part in zip(projected.split(_BLOCK_ROWS), rows.split(_BLOCK_ROWS), strict=True):
-        target.copy_(project(part.double()))
-    return projected
 
 
 def _classification(
@@ -244,18 +265,7 @@ def _sampled_retrieval(
             process_group=process_group,
             progress=progress,
         )
-    return _named(found, _recall_ks(options))
-
-
-def _named(found: RetrievalScores | MarginalScores, ks: Sequence[int]) -> dict[str, float]:
-    """Scores under the names that they have in metrics.json."""
-    return {
-        **{f"recall@{k}": found.recall[k] for k in ks},
-        "map@r": found.map_at_r,
-        "r_precision": found.r_precision,
-        "mean_average_precision": found.mean_average_precision,
-        "mean_reciprocal_rank": found.mean_reciprocal_rank,
-    }
+    return named_scores(found, _recall_ks(options))
 
 
 def _draws(

@@ -1,9 +1,10 @@
 """The scores of the command `evaluate`, of arrays instead of files."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
-from vmf_embeddings.evaluation.options import METRICS, EvaluationOptions
+from vmf_embeddings.evaluation.options import METRICS, PRECISIONS, RERANKINGS, EvaluationOptions
 from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.geometry import Geometry, from_meta
@@ -19,6 +20,14 @@ from vmf_embeddings.library.search import geometry_of
 from vmf_embeddings.metrics.retrieval import check_ties
 
 log = logging.getLogger(__name__)
+
+_RERANK_FIELDS = {
+    "k1": "rerank_k1",
+    "k2": "rerank_k2",
+    "lambda": "rerank_lambda",
+    "n": "expand_n",
+    "alpha": "expand_alpha",
+}
 
 
 def evaluate(
@@ -36,6 +45,12 @@ def evaluate(
     ignore_labels: Sequence[object] = (),
     samples: int = 10,
     seed: int = 1234,
+    dims: Sequence[int] = (),
+    precision: Sequence[str] = (),
+    rescore_multiplier: int = 4,
+    train_embeddings: ArrayLike | None = None,
+    rerank: Sequence[str] = (),
+    rerank_options: Mapping[str, float] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores embeddings; the same numbers as the command `evaluate` on a file of them.
 
@@ -59,10 +74,21 @@ def evaluate(
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
         seed: of these draws, and of the start of k-means.
+        dims: lengths m: the first m coordinates are scored by themselves, and all of them.
+        precision: number formats that are scored, of "float32", "int8", "uint8", "binary" and
+            "ubinary"; with `dims`, of every length.
+        rescore_multiplier: binary: candidates per neighbour that are compared once more.
+        train_embeddings: [M, D] rows of training, which set the ranges of bytes and the principal
+            components that prefixes are compared with; None = the ranges are those of
+            `embeddings`, and there are no principal components.
+        rerank: ways to rank neighbours once more: "k_reciprocal", "alpha_qe", "dba".
+        rerank_options: of `k1`, `k2`, `lambda` (k_reciprocal), `n` and `alpha` (the others).
 
     Returns:
         Section -> name -> value: "retrieval", "sampled_retrieval" (geometry "vmf"),
-        "classification" and "shots" (of logits), "as_output" and "normalised" (of `metrics`).
+        "classification" and "shots" (of logits), "as_output" and "normalised" (of `metrics`),
+        "compact" (of `dims` and `precision`; names such as "16/int8/recall@1") and "reranked" (of
+        `rerank`; "k_reciprocal/map@r").
 
     Raises:
         ValueError: an argument is of no use; its name and what came are in the message.
@@ -86,6 +112,10 @@ def evaluate(
     check_ties(ties)
     if isinstance(ignore_labels, str):
         raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
+    train = None if train_embeddings is None else _embedding_rows(train_embeddings)
+    _check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
+    if any(not isinstance(m, int) or m < 1 for m in dims):
+        raise ValueError(f"dims: expected whole numbers >= 1, got {list(dims)}")
     options = EvaluationOptions(
         ties=ties,
         ignore_labels=tuple(_label_text(label) for label in ignore_labels),
@@ -94,11 +124,19 @@ def evaluate(
         recall=None if ks is None else tuple(ks),
         samples=samples,
         seed=seed,
+        dims=tuple(dims),
+        precision=tuple(precision),
+        rescore_multiplier=rescore_multiplier,
+        calibrate_on=train,
+        pca_from=train,
+        rerank=tuple(rerank),
+        **_rerank_fields(rerank_options or {}),
     )
     name = Path("the embeddings given")
     evaluated = EvaluatedFile(name, name, file, _geometry(file, geometry, curvature))
     scores = score(evaluated, options)
-    for note in notes_on_rows([scores.rows]):
+    asked = [part for part in (scores.compact, scores.reranked) if part is not None]
+    for note in [*notes_on_rows([scores.rows]), *(n for part in asked for n in part.notes)]:
         log.warning("%s", note)
     return scores.sections
 
@@ -122,16 +160,38 @@ def _file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | None) -> Em
         return embeddings
     if labels is None:
         raise ValueError("labels: expected one class per embedding")
-    rows = np.asarray(_without_torch(embeddings))
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
-        raise ValueError(
-            f"embeddings: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
-        )
+    rows = _embedding_rows(embeddings)
     numbers, names = integer_labels(_without_torch(labels))
     meta = None if names is None else {"class_names": names}
     file = EmbeddingFile(embeddings=rows, ids=numbers, meta=meta)
     check_values(file)
     return file
+
+
+def _embedding_rows(embeddings: ArrayLike) -> np.ndarray:
+    rows = np.asarray(_without_torch(embeddings))
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
+        raise ValueError(
+            f"embeddings: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
+        )
+    return rows
+
+
+def _check_names(**given: tuple[Sequence[str], Sequence[str]]) -> None:
+    """Refuses names that an argument does not know."""
+    for argument, (names, known) in given.items():
+        if isinstance(names, str) or any(name not in known for name in names):
+            raise ValueError(f"{argument}: expected some of {', '.join(known)}, got {names!r}")
+
+
+def _rerank_fields(options: Mapping[str, float]) -> dict[str, Any]:
+    """The fields of `EvaluationOptions` for parameters of re-ranking."""
+    unknown = options.keys() - _RERANK_FIELDS.keys()
+    if unknown:
+        raise ValueError(
+            f"rerank_options: expected some of {', '.join(_RERANK_FIELDS)}, got {sorted(unknown)}"
+        )
+    return {_RERANK_FIELDS[name]: value for name, value in options.items()}
 
 
 def _without_torch(values: ArrayLike) -> ArrayLike:

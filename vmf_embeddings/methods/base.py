@@ -60,6 +60,9 @@ class Method(nn.Module, ABC):
     instead_of: ClassVar[dict[str, str]] = {}
     """Configuration group that the method does not read -> the option to use instead of it."""
 
+    not_on_prefixes: ClassVar[str | None] = None
+    """Why `loss` means nothing on the first coordinates of embeddings; None where it does."""
+
     teacher_run: str | None = None
 
     def __init__(self, arch: Arch) -> None:
@@ -196,6 +199,10 @@ class Method(nn.Module, ABC):
         if self.class_parameters is None or self.class_parameters.tau is None:
             return {}
         return {"temperature": float(self.temperature.detach())}
+
+    def describe(self) -> dict[str, Any]:
+        """What embedding files record besides the geometry, ready for JSON. Default: nothing."""
+        return {}
 
     # called by the training loop
 

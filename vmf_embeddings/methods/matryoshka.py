@@ -133,7 +133,7 @@ class Matryoshka(WrappingMethod):
 
     def describe(self) -> dict[str, Any]:
         """What embedding files record of the method: the lengths of prefixes."""
-        return {"dims": list(self.dims), "separate_heads": self.separate_heads}
+        return {"prefixes": {"dims": list(self.dims), "separate_heads": self.separate_heads}}
 
     # settings that every prefix receives
 
@@ -241,7 +241,7 @@ def _tensors(method: Method) -> dict[str, Tensor]:
 
 def _refuse_unfit(method: Method) -> None:
     """Refuses objectives that are no loss on any number of coordinates."""
-    reason = getattr(method, "not_on_prefixes", None)
+    reason = method.not_on_prefixes
     if reason is None and type(method).training_step is not Method.training_step:
         reason = "it has a training step of its own"
     if reason is None and method.has_teacher():

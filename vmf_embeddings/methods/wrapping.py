@@ -42,6 +42,15 @@ class WrappingMethod(Method):
         """Embeddings [B, D] -> its unadjusted logits [B, C] or [B, S, C]."""
         return self.wrapped.unadjusted_logits(embeddings)
 
+    def predict_without_draws(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] -> class probabilities [B, C] as of the wrapped method."""
+        return self.wrapped.predict_without_draws(embeddings)
+
+    @property
+    def needs_images(self) -> bool:
+        """Whether its training step, or another backbone, needs the images."""
+        return len(self.backbones) > 1 or self.wrapped.needs_images
+
     @property
     def has_logits(self) -> bool:
         """Whether it has logits."""
@@ -90,6 +99,10 @@ class WrappingMethod(Method):
     def status(self) -> dict[str, float]:
         """Numbers that it reports."""
         return self.wrapped.status()
+
+    def describe(self) -> dict[str, Any]:
+        """What it has to say in embedding files."""
+        return self.wrapped.describe()
 
     def configure(self, **known: Any) -> None:
         """Passes everything to the wrapped method."""

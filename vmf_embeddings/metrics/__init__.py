@@ -18,6 +18,7 @@ from vmf_embeddings.metrics.classification import (
 from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
+from vmf_embeddings.metrics.principal_components import PrincipalComponents
 from vmf_embeddings.metrics.retrieval import retrieval
 from vmf_embeddings.metrics.retrieval_scores import RetrievalRows, RetrievalScores
 from vmf_embeddings.metrics.shots import ShotScore, ShotScores, Thresholds, shot_scores
@@ -38,6 +39,7 @@ __all__ = [
     "Concentration",
     "EmbeddingScores",
     "MarginalScores",
+    "PrincipalComponents",
     "ReliabilityBins",
     "RetrievalRows",
     "RetrievalScores",

@@ -6,6 +6,7 @@ from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
@@ -47,6 +48,10 @@ def draw_all(
         if scores.shots is not None:
             figures[f"{prefix}per_class.png"] = draw_class_ranks(
                 scores.shots, evaluated.title, evaluated.class_names
+            )
+        if scores.compact is not None:
+            figures[f"{prefix}dimensions.png"] = draw_dimensions(
+                scores.compact.rows, evaluated.title
             )
         reason = _unusable_images(evaluated.file)
         figures[f"{prefix}neighbours.png"], note = (
