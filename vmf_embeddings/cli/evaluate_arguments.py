@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.options import GEOMETRIES, METRICS, EvaluationOptions
 
@@ -222,6 +223,7 @@ def evaluate_parser(prog: str) -> Parser:
     parser.add_argument("--labels", metavar="KEY",
                         help="files of other programs: array or column of the labels; of an .npy, "
                         "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
+    add_compact(parser, choice)
     return parser
 
 
@@ -272,6 +274,8 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
     fields["ties"] = fields["ties"] or ("index" if fixed.get("script_of_2021") else "expected")
     asked = {name for names in fields["metrics"] for name in names}
     fields["metrics"] = tuple(name for name in METRICS if name in asked)
+    if "dims" in fields:
+        fields |= in_order(fields)
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))
     return EvaluationOptions(**fields)
