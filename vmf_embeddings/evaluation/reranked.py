@@ -18,9 +18,9 @@ from vmf_embeddings.evaluation.row_pairs import (
 from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import KReciprocal, augment_gallery, expand_queries
+from vmf_embeddings.search.reranked import check_reranking
 
 RERANKED = "reranked"  # the section in metrics.json
-_BY_DIRECTION = ("cosine", "vmf")
 
 
 @dataclass
@@ -56,7 +56,8 @@ def reranked_scores(
         ValueError: a way does not fit the geometry, or a parameter is out of range.
     """
     result, geometry = RerankedScores(), evaluated.geometry
-    _refuse_geometry(options.rerank, geometry.name, is_flat=geometry.faiss_metric is not None)
+    for way in options.rerank:
+        check_reranking(way, geometry.name, is_flat=geometry.faiss_metric is not None)
     rows, pairs = rows_to_compare(evaluated).double(), QueriesAndGallery.of(evaluated)
 
     def add(way: str, scores: RetrievalScores) -> None:
@@ -133,17 +134,3 @@ class _Reciprocal:
 
 
 _WAYS = {"k_reciprocal": _k_reciprocal, "alpha_qe": _expanded, "dba": _augmented}
-
-
-def _refuse_geometry(ways: tuple[str, ...], geometry: str, *, is_flat: bool) -> None:
-    for way in ways:
-        if way in ("alpha_qe", "dba") and geometry not in _BY_DIRECTION:
-            raise ValueError(
-                f"--rerank {way} weighs neighbours by their cosine; these rows are compared by the "
-                f"geometry {geometry}"
-            )
-        if way == "k_reciprocal" and not is_flat:
-            raise ValueError(
-                f"--rerank k_reciprocal needs squared distances; these rows are compared by the "
-                f"geometry {geometry}"
-            )

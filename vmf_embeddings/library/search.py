@@ -1,6 +1,8 @@
 """Nearest neighbours of arrays of embeddings."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,7 +10,8 @@ from numpy.typing import ArrayLike
 
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.library.progress_bar import progress_bar
-from vmf_embeddings.search import NearestSearch
+from vmf_embeddings.search import NearestSearch, QuantisedGallery, Ranges, nearest_reranked
+from vmf_embeddings.search.reranked import check_reranking
 
 QUERIES_AT_ONCE = 2048  # between two updates of the progress bar
 
@@ -35,8 +38,16 @@ def search(
     curvature: float | None = None,
     exclude: ArrayLike | None = None,
     progress: bool | None = None,
+    precision: str | None = None,
+    rescore_multiplier: int = 4,
+    train_embeddings: ArrayLike | None = None,
+    rerank: str | None = None,
+    rerank_options: Mapping[str, float] | None = None,
 ) -> Hits:
     """The k nearest gallery rows of every query, exactly; ties by the smaller index.
+
+    With `precision`, the gallery is searched as bytes or bits, and what that finds is compared once
+    more by its float rows. With `rerank`, neighbours are ranked once more.
 
     Args:
         queries: embeddings [Q, D], as a run's `embed` returns them.
@@ -49,12 +60,20 @@ def search(
             several [Q, E]; -1 for none.
         progress: whether to show a progress bar on standard error; None = once it takes long and
             standard error is a terminal.
+        precision: of the gallery: "int8", "uint8", "binary", "ubinary", "float32"; None = exact.
+        rescore_multiplier: with `precision`: k times this many rows are compared once more; 0 =
+            none, and similarities are those of codes (of bits, minus the Hamming distance).
+        train_embeddings: [M, D] rows that set the ranges of bytes; None = the gallery.
+        rerank: "k_reciprocal" (similarities are then minus its distances, and depend on all
+            queries), "alpha_qe" or "dba"; None = no re-ranking.
+        rerank_options: of `k1`, `k2` and `lambda` (k_reciprocal), `n` and `alpha` (the others).
 
     Returns:
         Indices and similarities.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, or the geometry is unknown.
+        ValueError: shapes do not fit, values are not finite, the geometry is unknown, or it does
+            not fit `precision` or `rerank`.
 
     Example:
         >>> search([[1.0, 0.1]], [[0.0, 1.0], [2.0, 0.0]], k=1).indices
@@ -62,12 +81,18 @@ def search(
     """
     how = geometry_of(geometry, curvature)
     rows = how.project(_rows("queries", queries).double())
-    find = NearestSearch(
-        how.project(_rows("gallery", gallery).double()),
-        similarity=how.similarity,
-        metric=how.faiss_metric,
-    )
+    others = how.project(_rows("gallery", gallery).double())
     left_out = _left_out(exclude, len(rows))
+    if rerank is not None:
+        if precision is not None:
+            raise ValueError("precision and rerank: expected one of them, got both")
+        check_reranking(rerank, how.name, is_flat=how.faiss_metric is not None)
+        again = nearest_reranked(
+            rows, others, k, rerank, metric=str(how.faiss_metric), options=rerank_options,
+            exclude=left_out,
+        )  # fmt: skip
+        return Hits(*(part.numpy() for part in again))
+    find = _finder(others, how, precision, rescore_multiplier, train_embeddings)
     found = []
     with progress_bar("Searching", len(rows), progress, "queries") as advance:
         for start in range(0, max(1, len(rows)), QUERIES_AT_ONCE):
@@ -76,6 +101,29 @@ def search(
             advance(len(rows[block]))
     indices, similarities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
     return Hits(indices, similarities)
+
+
+def _finder(
+    gallery: torch.Tensor,
+    how: Geometry,
+    precision: str | None,
+    rescore_multiplier: int,
+    train_embeddings: ArrayLike | None,
+) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """What finds neighbours of a block of queries, in the gallery or in its codes."""
+    if precision is None:
+        return NearestSearch(gallery, similarity=how.similarity, metric=how.faiss_metric)
+    if how.faiss_metric is None:
+        raise ValueError(
+            f"precision: codes are compared by inner products or Euclidean distances, not in the "
+            f"geometry {how.name}"
+        )
+    ranges = None
+    if train_embeddings is not None:
+        ranges = Ranges.of(how.project(_rows("train_embeddings", train_embeddings).double()))
+    codes = QuantisedGallery(gallery, precision, how.faiss_metric, ranges)
+    rows = gallery if rescore_multiplier else None
+    return partial(codes.nearest, rescore_multiplier=rescore_multiplier, rows=rows)
 
 
 def _left_out(exclude: ArrayLike | None, n_queries: int) -> torch.Tensor:

@@ -13,9 +13,11 @@ from vmf_embeddings.search.quantisation import (
 )
 from vmf_embeddings.search.quantised import QuantisedGallery, overlap
 from vmf_embeddings.search.query_expansion import augment_gallery, expand_queries
+from vmf_embeddings.search.reranked import RERANKINGS, nearest_reranked
 
 __all__ = [
     "PRECISIONS",
+    "RERANKINGS",
     "KReciprocal",
     "NearestSearch",
     "QuantisedGallery",
@@ -27,6 +29,7 @@ __all__ = [
     "expand_queries",
     "hamming_nearest",
     "nearest",
+    "nearest_reranked",
     "overlap",
     "quantise",
     "signs",
