@@ -1,4 +1,4 @@
-"""Options of `evaluate` for compact embeddings and re-ranking; imports nothing slow."""
+"""Options of `evaluate` and `search`: formats, prefixes, re-ranking. Imports nothing slow."""
 
 import argparse
 from collections.abc import Callable
@@ -10,7 +10,7 @@ _Choice = Callable[[tuple[str, ...]], Callable[[str], str]]
 
 
 def add_compact(parser: argparse.ArgumentParser, choice: _Choice) -> None:
-    """Adds them to a parser, in two groups of its help.
+    """Adds those of `evaluate` to a parser, in two groups of its help.
 
     Args:
         parser: of `evaluate`.
@@ -30,9 +30,31 @@ def add_compact(parser: argparse.ArgumentParser, choice: _Choice) -> None:
         "itself)")  # fmt: skip
     add("--rescore-multiplier", type=_count(1), default=4, metavar="N",
         help="binary: N candidates per neighbour are compared again (4)")  # fmt: skip
-    add = parser.add_argument_group("ranking again (docs/compact.md)").add_argument
-    add("--rerank", nargs="+", type=choice(RERANKINGS), default=[], metavar="NAME",
-        help=f"also score the neighbours ranked again: {' '.join(RERANKINGS)}")  # fmt: skip
+    group = parser.add_argument_group("ranking again (docs/compact.md)")
+    group.add_argument("--rerank", nargs="+", type=choice(RERANKINGS), default=[], metavar="NAME",
+                       help="also score the neighbours ranked again: "
+                       f"{' '.join(RERANKINGS)}")  # fmt: skip
+    _add_parameters(group)
+
+
+def add_for_search(parser: argparse.ArgumentParser, choice: _Choice) -> None:
+    """Adds those of `search`; arguments as for `add_compact`."""
+    group = parser.add_argument_group("codes and ranking again (docs/compact.md)")
+    add = group.add_argument
+    add("--precision", type=choice(PRECISIONS), metavar="NAME",
+        help=f"search FILE's rows in this number format: {' '.join(PRECISIONS)} "
+        "(exactly)")  # fmt: skip
+    add("--rescore-multiplier", type=_count(0), default=4, metavar="N",
+        help="--precision: N times K rows are compared again by their floats; 0 = none "
+        "(4)")  # fmt: skip
+    add("--rerank", type=choice(RERANKINGS), metavar="NAME",
+        help=f"rank neighbours again: {' '.join(RERANKINGS)}")  # fmt: skip
+    _add_parameters(group)
+
+
+def _add_parameters(group: argparse._ArgumentGroup) -> None:
+    """Adds the parameters of re-ranking."""
+    add = group.add_argument
     add("--k1", dest="rerank_k1", type=_count(1), default=20, metavar="K",
         help="k_reciprocal: neighbours that must be mutual (20)")  # fmt: skip
     add("--k2", dest="rerank_k2", type=_count(1), default=6, metavar="K",

@@ -68,6 +68,10 @@ def _of(queries: Queries, gallery: Gallery, options: SearchOptions) -> Found:
             gallery.geometry,
             exclude=exclude,
             progress=False,
+            precision=options.precision,
+            rescore_multiplier=options.rescore_multiplier,
+            rerank=options.rerank,
+            rerank_options=options.rerank_options,
         )
     places = np.where(hits.indices >= 0, rows[hits.indices], -1) if len(rows) else hits.indices
     return Found(queries, Hits(places, hits.similarities))

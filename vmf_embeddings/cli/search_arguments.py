@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmf_embeddings.cli.compact_arguments import add_for_search
 from vmf_embeddings.cli.evaluate_arguments import Parser, choice, folder, positive_int
 from vmf_embeddings.evaluation.options import GEOMETRIES
 
@@ -32,6 +33,14 @@ class SearchOptions:
         batch_size: images per step.
         device: that embeds the queries.
         quiet: whether to print no table.
+        precision: number format in which the gallery is searched; None = exactly.
+        rescore_multiplier: with `precision`, k times this many rows are compared again.
+        rerank: way to rank neighbours again; None = none.
+        rerank_k1: parameter of k_reciprocal, likewise the next two.
+        rerank_k2: see `evaluation.options`.
+        rerank_lambda: likewise.
+        expand_n: parameter of alpha_qe and dba, likewise the next one.
+        expand_alpha: likewise.
     """
 
     queries: tuple[str, ...]
@@ -51,6 +60,20 @@ class SearchOptions:
     batch_size: int = 64
     device: str = "auto"
     quiet: bool = False
+    precision: str | None = None
+    rescore_multiplier: int = 4
+    rerank: str | None = None
+    rerank_k1: int = 20
+    rerank_k2: int = 6
+    rerank_lambda: float = 0.3
+    expand_n: int = 10
+    expand_alpha: float = 3.0
+
+    @property
+    def rerank_options(self) -> dict[str, float]:
+        """The parameters of re-ranking as `vmf.search` takes them."""
+        own = {"k1": self.rerank_k1, "k2": self.rerank_k2, "lambda": self.rerank_lambda}
+        return {**own, "n": self.expand_n, "alpha": self.expand_alpha}
 
 
 def parse_search(
@@ -69,6 +92,8 @@ def parse_search(
         if path is not None and path.suffix.lower() not in endings:
             option = "--out" if name == "sheet" else f"--{name}"
             parser.error(f"{option}: expected a file {endings[0]}, got {path.name}")
+    if values.precision is not None and values.rerank is not None:
+        parser.error("--precision and --rerank: give one of them")
     return SearchOptions(**{**vars(values), "queries": tuple(values.queries)})
 
 
@@ -110,4 +135,5 @@ def search_parser(prog: str) -> Parser:
     add("--batch-size", type=positive_int, default=64, metavar="N", help="images per step (64)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (auto)")
     add("--quiet", action="store_true", help="print no table")
+    add_for_search(parser, choice)
     return parser
