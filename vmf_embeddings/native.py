@@ -16,12 +16,19 @@ from typing import Any
 import torch
 
 SWITCH = "VMF_EMBEDDINGS_NATIVE"
+SMALL_WORK = 2**20  # values below which PyTorch is done before Numba is loaded
 log = logging.getLogger(__name__)
 
 
-def enabled() -> bool:
-    """Whether compiled kernels are used: Numba is installed and VMF_EMBEDDINGS_NATIVE is not 0."""
-    return os.environ.get(SWITCH, "1") != "0" and _installed()
+def enabled(n_values: int = SMALL_WORK) -> bool:
+    """Whether compiled kernels are used: Numba is installed and VMF_EMBEDDINGS_NATIVE is not 0.
+
+    Args:
+        n_values: how many values the work takes; less than `SMALL_WORK` is left to PyTorch unless
+            VMF_EMBEDDINGS_NATIVE is 1.
+    """
+    wanted = os.environ.get(SWITCH, "")
+    return wanted != "0" and (wanted == "1" or n_values >= SMALL_WORK) and _installed()
 
 
 @cache

@@ -45,8 +45,7 @@ def both_paths(request):
     if request.param == "compiled" and not native.enabled():
         pytest.skip("numba is not installed or switched off")
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "torch":
-            patch.setenv(native.SWITCH, "0")
+        patch.setenv(native.SWITCH, "1" if request.param == "compiled" else "0")
         yield
 
 

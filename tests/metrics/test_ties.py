@@ -20,8 +20,7 @@ KS, CUTOFFS = (1, 2, 3, 5), (2, 4, 1000, "class_size")
 def compiled_and_torch(request, monkeypatch):
     if request.param == "compiled" and not native.enabled():
         pytest.skip("numba is not installed or switched off")
-    if request.param == "torch":
-        monkeypatch.setenv(native.SWITCH, "0")
+    monkeypatch.setenv(native.SWITCH, "1" if request.param == "compiled" else "0")
 
 
 def scores_of_order(hits):

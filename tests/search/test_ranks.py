@@ -17,8 +17,7 @@ from vmf_embeddings.search.products import Products
 def compiled_and_torch(request, monkeypatch):
     if request.param == "compiled" and not native.enabled():
         pytest.skip("numba is not installed or switched off")
-    if request.param == "torch":
-        monkeypatch.setenv(native.SWITCH, "0")
+    monkeypatch.setenv(native.SWITCH, "1" if request.param == "compiled" else "0")
 
 
 def brute_force(rows, codes, queries, gallery, metric, images=None):

@@ -40,14 +40,14 @@ def count_tile(
     Returns:
         How many pairs of scores were that close.
     """
-    if native.enabled() and not tile.is_cuda:
+    if scorer.compiled and not tile.is_cuda:
         return _count_compiled(tile, row, column, positives, error_bounds, scorer)
     return count_by_torch(tile, row, column, positives, error_bounds, scorer)
 
 
-def transpose(tile: Tensor) -> Tensor:
+def transpose(tile: Tensor, *, compiled: bool) -> Tensor:
     """The transpose [J, I] of a tile, contiguous where compiled code is going to read it."""
-    if not native.enabled() or tile.is_cuda:
+    if not compiled or tile.is_cuda:
         return tile.T
     from vmf_embeddings.search.kernels.counting import transpose_columns
 
@@ -104,11 +104,12 @@ def count_transposed(
     scorer: ExactScorer,
 ) -> int:
     """`count_tile` of the transpose: lines are gallery rows `row` + i, columns are queries."""
-    compiled = native.enabled() and not tile.is_cuda
+    compiled = scorer.compiled and not tile.is_cuda
     few = positives.max_per_query(column, column + tile.shape[1]) <= MAX_UNSORTED
     only_negatives = row + len(tile) <= int(positives.class_begin[column])
     if not (compiled and few and only_negatives):
-        return count_tile(transpose(tile), column, row, positives, error_bounds, scorer)
+        lines = transpose(tile, compiled=compiled)
+        return count_tile(lines, column, row, positives, error_bounds, scorer)
     from vmf_embeddings.search.kernels.counting import count_columns
 
     arrays = _kernel_arrays(tile, positives, error_bounds, scorer)

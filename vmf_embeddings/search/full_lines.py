@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from vmf_embeddings import native
 from vmf_embeddings.search.by_class import ByClass, exclude, pairs_from
 from vmf_embeddings.search.counting import count_tile
 from vmf_embeddings.search.exact import METRICS, Similarity, first_identical_row
@@ -38,7 +39,7 @@ class FullLineCounts:
         first_copy = torch.arange(len(rows))
         if self.first_copy is not None:
             first_copy[order.gallery] = order.gallery[self.first_copy.cpu()]
-        self.scorer = ExactScorer(first_copy)
+        self.scorer = ExactScorer(first_copy, compiled=native.enabled(len(rows) ** 2))
 
     def max_queries(self) -> int:
         """Queries whose scores fit in memory, in all processes together."""

@@ -5,14 +5,18 @@ https://arxiv.org/abs/1701.08398. The published program keeps several N x N matr
 encodings of the rows are kept, sparse, with some tens of entries each.
 """
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import torch
-from scipy import sparse
 from torch import Tensor
 
 from vmf_embeddings import native
 from vmf_embeddings.search.exact import inner_product, negative_squared_distance
 from vmf_embeddings.search.nearest import NearestSearch
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 _BLOCK_ELEMENTS = 2**22
 _LEAST_QUERIES = 64  # fewer are not worth another thread
@@ -55,10 +59,10 @@ class KReciprocal:
         codes = self._encodings(members)
         if k2 > 1:
             codes = _neighbour_means(len(rows), nearest[:, :k2]) @ codes
-        self.codes = sparse.csr_array(codes)
-        self._by_column = sparse.csc_array(codes)
+        self.codes = _csr(codes)
+        self._by_column = self.codes.tocsc()
 
-    def _encodings(self, members: sparse.csr_array) -> sparse.csr_array:
+    def _encodings(self, members: "sparse.csr_array") -> "sparse.csr_array":
         """V [N, N]: exp(-d) on the set of each row, divided by its sum."""
         line, column = members.nonzero()
         squares = np.empty(len(line))
@@ -71,7 +75,7 @@ class KReciprocal:
             squares[part] = (x - y).square().sum(1).cpu().numpy()
         values = np.exp(-squares / self.largest.cpu().numpy()[line])
         sums = np.bincount(line, values, minlength=len(self.rows))
-        return sparse.csr_array((values / sums[line], (line, column)), shape=members.shape)
+        return _csr((values / sums[line], (line, column)), shape=members.shape)
 
     def distances(self, queries: Tensor, gallery: Tensor | None = None) -> Tensor:
         """Re-ranked distances of rows to rows.
@@ -119,6 +123,13 @@ class KReciprocal:
         return shared
 
 
+def _csr(*of: Any, **options: Any) -> "sparse.csr_array":
+    """A sparse matrix; SciPy is imported here, for most evaluations do without it."""
+    from scipy import sparse
+
+    return sparse.csr_array(*of, **options)
+
+
 def _nearest(rows: Tensor, k: int) -> np.ndarray:
     """Each row and its k nearest others, nearest first, [N, 1 + min(k, N - 1)]."""
     own = torch.arange(len(rows), device=rows.device)
@@ -140,7 +151,7 @@ def _largest_distances(rows: Tensor) -> Tensor:
     return torch.where(largest > 0, largest, 1.0)
 
 
-def _expanded_sets(nearest: np.ndarray, half: int) -> sparse.csr_array:
+def _expanded_sets(nearest: np.ndarray, half: int) -> "sparse.csr_array":
     """R* of each row as 0 and 1, [N, N]: its mutual neighbours, and those of similar neighbours.
 
     Args:
@@ -152,23 +163,23 @@ def _expanded_sets(nearest: np.ndarray, half: int) -> sparse.csr_array:
     common = mutual.multiply(mutual @ narrow.T).tocoo()
     sizes = narrow.sum(1)
     joined = common.data > _OVERLAP * sizes[common.col]
-    joins = sparse.csr_array(
+    joins = _csr(
         (np.ones(joined.sum()), (common.row[joined], common.col[joined])), shape=mutual.shape
     )
-    return sparse.csr_array((mutual + joins @ narrow) > 0)
+    return _csr((mutual + joins @ narrow) > 0)
 
 
-def _mutual(nearest: np.ndarray) -> sparse.csr_array:
+def _mutual(nearest: np.ndarray) -> "sparse.csr_array":
     """Which rows have each other among their nearest, 0 or 1 [N, N]; the row itself included."""
     n_rows, width = nearest.shape
     line = np.repeat(np.arange(n_rows), width)
-    lists = sparse.csr_array((np.ones(line.size), (line, nearest.ravel())), shape=(n_rows, n_rows))
-    return sparse.csr_array(lists.multiply(lists.T))
+    lists = _csr((np.ones(line.size), (line, nearest.ravel())), shape=(n_rows, n_rows))
+    return _csr(lists.multiply(lists.T))
 
 
-def _neighbour_means(n_rows: int, nearest: np.ndarray) -> sparse.csr_array:
+def _neighbour_means(n_rows: int, nearest: np.ndarray) -> "sparse.csr_array":
     """The matrix [N, N] that averages over the rows of each line of `nearest` [N, k2]."""
     width = nearest.shape[1]
     line = np.repeat(np.arange(n_rows), width)
     values = np.full(line.size, 1 / width)
-    return sparse.csr_array((values, (line, nearest.ravel())), shape=(n_rows, n_rows))
+    return _csr((values, (line, nearest.ravel())), shape=(n_rows, n_rows))

@@ -20,17 +20,20 @@ class ExactScorer:
             whatever rounding made of them.
         rows: [N, D] what is compared, by row number; None where a tile's scores are exact.
         squared: whether rows are compared by distance instead of inner product.
+        compiled: whether the kernels of `native` score and count; all of one ranking alike, as
+            their sums may round otherwise.
     """
 
     first_copy: Tensor
     rows: Tensor | None = None
     squared: bool = False
+    compiled: bool = False
 
     def score(self, left: Tensor, right: Tensor) -> Tensor:
         """Exact scores [P] of pairs of row numbers: x.y, or -|x - y|^2 / 2, in float64."""
         assert self.rows is not None
         out = torch.empty(len(left), dtype=torch.float64, device=self.rows.device)
-        if native.enabled():
+        if self.compiled:
             from vmf_embeddings.search.kernels.pairs import score_pairs
 
             arrays = [x.numpy() for x in (left, right, out)]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from vmf_embeddings import native
 from vmf_embeddings.search.by_class import ByClass, pairs_from
 from vmf_embeddings.search.exact import first_identical_row
 from vmf_embeddings.search.pair_scores import ExactScorer
@@ -32,7 +33,10 @@ class Products:
         first_copy = first_identical_row(self.rows)
         self.has_duplicates = first_copy is not None
         self.scorer = ExactScorer(
-            torch.arange(len(rows)) if first_copy is None else first_copy, self.rows, self.squared
+            torch.arange(len(rows)) if first_copy is None else first_copy,
+            self.rows,
+            self.squared,
+            compiled=native.enabled(len(rows) ** 2),
         )
         # distances do not depend on the origin, but their rounding error does
         self.origin = self.rows.mean(0) if self.squared else self.rows.new_zeros(())
