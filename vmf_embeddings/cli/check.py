@@ -1,38 +1,26 @@
 """The command `check`: what is in a folder, a table, lists or a file, and what is wrong there."""
 
-import importlib
 import json
-import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
 
 from vmf_embeddings import typed
 from vmf_embeddings.cli.check_arguments import CheckOptions
-from vmf_embeddings.cli.check_features import (
-    has_feature_files,
-    is_table_of_vectors,
-    look_at_features,
-)
-from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.cli.check_features import look_at_features
+from vmf_embeddings.cli.data_kind import kind_of_data
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.datasets.wording import counted
-from vmf_embeddings.untrusted.files import read_text
-from vmf_embeddings.untrusted.image_formats import is_picture
 from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.image_files import ImageFileDataset
     from vmf_embeddings.datasets.inspection import Inspection
 
-_TABLES = (".csv", ".tsv")
-_LISTS = ("train.txt", "test.txt")
-_VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
 _MOST_SHOWN = 20  # classes and broken files; JSON has all
-_TRAIN = (
-    "dataset.params.image_size=64 arch=resnet18 sampler=random mode.learning_rate=0.05 name=mine"
-)
+_LONG_TAIL = 10  # images of the largest class over those of the smallest
 
 
 def check(options: CheckOptions) -> int:
@@ -69,73 +57,29 @@ def _looked_at(options: CheckOptions) -> "tuple[Inspection, dict[str, str]]":
     path = options.path.expanduser()
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; expected a folder, a table or a file")
-    if path.is_dir() and has_feature_files(path):
-        return look_at_features(path, options.open_set)
-    if not path.is_dir() and not _is_table_of_images(path):
-        if path.suffix == ".txt":
-            raise ValueError(
-                f"{path} is one list; give the folder that holds {' and '.join(_LISTS)}"
-            )
+    kind = kind_of_data(path, open_set=options.open_set, layout=options.layout)
+    if not kind.holds_images:
         return look_at_features(path, options.open_set)
     from vmf_embeddings.datasets.inspection import inspect
 
-    name, values = _kind_of(path, options)
-    found = inspect(_built(name, values), _progress(quiet=options.json))
-    words = [typed.override(f"dataset.params.{key}", _text(value)) for key, value in values.items()]
-    return found, {"command": typed.command("main", f"dataset={name}", *words, _TRAIN)}
+    data = cast("ImageFileDataset", kind.built())
+    found = inspect(data, _progress(quiet=options.json))
+    own = [f"experiment={_experiment(data)}", typed.override("data", path)]
+    # the experiment decides whether the set is open, and own data are recognised again
+    further = {k: v for k, v in kind.values.items() if k not in ("dataset_path", "open_set")}
+    words = [typed.override(f"dataset.params.{key}", value) for key, value in further.items()]
+    return found, {"command": typed.command("main", *own, *words)}
 
 
-def _text(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else value
-
-
-def _kind_of(path: Path, options: CheckOptions) -> tuple[str, dict[str, Any]]:
-    """The data set that reads a path, and the parameters that differ from its defaults."""
-    values: dict[str, Any] = {"dataset_path": path}
-    if path.is_dir() and all((path / name).is_file() for name in _LISTS):
-        valid = [name for name in _VALID_LISTS if (path / name).is_file()]
-        return "image_list", values | ({"valid_list": valid[0]} if valid else {})
-    if options.open_set is not None:
-        values["open_set"] = options.open_set
-    if not path.is_dir() or (_only_table(path) is not None and not _has_folder_layout(path)):
-        return "csv", values
-    return "folder", values | ({} if options.layout == "auto" else {"layout": options.layout})
-
-
-def _only_table(folder: Path) -> Path | None:
-    tables = [each for each in sorted(folder.iterdir()) if each.suffix.lower() == ".csv"]
-    return tables[0] if len(tables) == 1 and _is_table_of_images(tables[0]) else None
-
-
-def _has_folder_layout(path: Path) -> bool:
-    """Whether folders below `path` are named by splits; a table beside them is then an extra."""
-    from vmf_embeddings.datasets.split_names import split_named
-
-    return any(each.is_dir() and split_named(each.name) for each in path.iterdir())
-
-
-def _is_table_of_images(path: Path) -> bool:
-    """Whether a file is a table of images, by a column's name or paths in its first rows."""
-    if path.suffix.lower() not in _TABLES or not path.is_file():
-        return False
-    lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
-    rows = [re.split("[,;\t]", line.lower()) for line in lines]
-    cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
-    if cells and is_table_of_vectors(cells):
-        return False
-    of_images = {"path", "paths", "file", "filename", "image", "split"}
-    if cells and of_images & set(cells[0]):
-        return True
-    return any(any(map(is_picture, row)) and sum("." in c for c in row) < 2 for row in cells)
-
-
-def _built(name: str, values: dict[str, Any]) -> "ImageFileDataset":
-    """The data set with the defaults of its yaml file."""
-    import yaml
-
-    params = yaml.safe_load((CONF / "dataset" / f"{name}.yaml").read_text())["params"]
-    module, _, kind = params.pop("_target_").rpartition(".")
-    return getattr(importlib.import_module(module), kind)(**{**params, **values})
+def _experiment(data: "ImageFileDataset") -> str:
+    """The experiment on own images that suits these."""
+    try:
+        if data.open_set:
+            return "own_open"
+        counts = np.unique(data.rows["train"].labels, return_counts=True)[1]
+    except (ValueError, KeyError):  # the inspection has named what is wrong
+        return "own_closed"
+    return "own_long_tail" if counts.max() >= _LONG_TAIL * counts.min() else "own_closed"
 
 
 def _progress(*, quiet: bool) -> Callable[[str], None]:

@@ -68,7 +68,7 @@ def kind_of_data(path: Path, *, open_set: bool | None = None, layout: str = "aut
         values["open_set"] = open_set
     if path.is_dir() and has_feature_files(path):
         return DataKind("features", values)
-    if not path.is_dir() and not is_table_of_images(path):
+    if not path.is_dir() and not _is_table_of_images(path):
         if path.suffix == ".txt":
             raise ValueError(
                 f"{path} is one list; give the folder that holds {' and '.join(_LISTS)}"
@@ -81,7 +81,7 @@ def kind_of_data(path: Path, *, open_set: bool | None = None, layout: str = "aut
 
 def _only_table(folder: Path) -> Path | None:
     tables = [each for each in sorted(folder.iterdir()) if each.suffix.lower() == ".csv"]
-    return tables[0] if len(tables) == 1 and is_table_of_images(tables[0]) else None
+    return tables[0] if len(tables) == 1 and _is_table_of_images(tables[0]) else None
 
 
 def _has_folder_layout(path: Path) -> bool:
@@ -91,7 +91,7 @@ def _has_folder_layout(path: Path) -> bool:
     return any(each.is_dir() and split_named(each.name) for each in path.iterdir())
 
 
-def is_table_of_images(path: Path) -> bool:
+def _is_table_of_images(path: Path) -> bool:
     """Whether a file is a table of images, by a column's name or paths in its first rows."""
     if path.suffix.lower() not in _TABLES or not path.is_file():
         return False
