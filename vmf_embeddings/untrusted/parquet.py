@@ -105,7 +105,7 @@ class ParquetColumns:
             return self._read_texts(column)
         if column.kind == ROWS:
             return self._read_lists(column)
-        parts = [array.to_numpy(zero_copy_only=False) for _, (array,) in self._batches([column])]
+        parts = [_values(array) for _, (array,) in self._batches([column])]
         return np.concatenate(parts) if parts else np.zeros(0)
 
     def read_together(self, names: Sequence[str]) -> np.ndarray:
@@ -117,7 +117,7 @@ class ParquetColumns:
             self._take(column)
         rows: np.ndarray | None = None
         for start, arrays in self._batches(columns):
-            part = np.stack([array.to_numpy(zero_copy_only=False) for array in arrays], axis=1)
+            part = np.stack([_values(array) for array in arrays], axis=1)
             if rows is None:
                 rows = np.empty((self.n_rows, len(columns)), part.dtype)
             rows[start : start + len(part)] = part
@@ -175,7 +175,7 @@ class ParquetColumns:
         """The array itself; refuses one in which a row has no value."""
         array = getattr(array, "storage", array)  # of an extension type
         if array.null_count:
-            row = start + array.is_null().to_numpy(zero_copy_only=False).argmax()
+            row = start + _values(array.is_null()).argmax()
             raise Refused(f"{self._named(name)} has no value in row {row} (counted from 0)")
         array.validate(full=True)  # places in dictionaries and lists, and UTF-8
         return array
@@ -193,7 +193,7 @@ class ParquetColumns:
                     f"{self._named(column.name)} has a text of {longest:,} characters, too long "
                     f"for a label or a name in {self.n_rows:,} rows"
                 )
-            parts.append(np.array(words or [""], dtype=np.str_)[array.indices.to_numpy()])
+            parts.append(np.array(words or [""], dtype=np.str_)[_values(array.indices)])
         return np.concatenate(parts)
 
     def _read_lists(self, column: Column) -> np.ndarray:
@@ -223,12 +223,21 @@ class ParquetColumns:
         if not width:
             raise Refused(f"{self._named(name)} has empty lists")
         if values.null_count:
-            place = int(values.is_null().to_numpy(zero_copy_only=False).argmax())
+            place = int(_values(values.is_null()).argmax())
             raise Refused(
                 f"{self._named(name)}: number {place % width} of row {start + place // width} "
                 "(both counted from 0) is missing"
             )
-        return values.to_numpy(zero_copy_only=False).reshape(-1, width)
+        return _values(values).reshape(-1, width)
+
+
+def _values(array: "pa.Array") -> np.ndarray:
+    """Numbers or booleans without nulls as an array; `to_numpy` would import pandas."""
+    import pyarrow as pa
+
+    if pa.types.is_boolean(array.type):
+        return np.from_dlpack(array.cast(pa.uint8())).view(np.bool_)
+    return np.from_dlpack(array)
 
 
 def _lengths(array: "pa.Array") -> np.ndarray:
@@ -237,7 +246,7 @@ def _lengths(array: "pa.Array") -> np.ndarray:
 
     if pa.types.is_fixed_size_list(array.type):
         return np.full(len(array), array.type.list_size)
-    return np.diff(array.offsets.to_numpy())
+    return np.diff(_values(array.offsets))
 
 
 def _text(word: str | bytes) -> str:
