@@ -1,5 +1,8 @@
 """Backbones of timm, by its own tiny nets."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -228,3 +231,10 @@ def test_weights_by_name_are_fetched_with_the_options(monkeypatch):
     monkeypatch.setattr(timm, "create_model", fetch)
     arch.load_pretrained()
     assert asked[0]["img_size"] == 96
+
+
+def test_weights_on_the_page_of_backbones_exist():
+    page = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text()
+    named = set(re.findall(r"arch.params.weights=timm:([\w.]+)", page))
+    assert len(named) > 5
+    assert named <= set(timm.list_pretrained())

@@ -1,5 +1,6 @@
 """Laws of cached features: a head on them learns what it learns through the frozen net."""
 
+import json
 import logging
 
 import numpy as np
@@ -50,6 +51,20 @@ def test_a_head_on_cached_features_learns_as_through_the_net(tmp_path, method):
     cached = weights_after(tmp_path / "cached", *overrides)
     through = weights_after(tmp_path / "through", *overrides, cache="off")
     assert_same(cached, through, 1e-6)
+
+
+def test_other_splits_and_samplers_by_embeddings_read_features_too(tmp_path):
+    words = ["method=normalized_sce", "mode.evaluate_on=[train,valid,test]"]
+    words += ["sampler=d2_coreset", "sampler.batch_size=32"]
+    rows = {}
+    for cache in ("memory", "off"):
+        weights_after(tmp_path / cache, *words, cache=cache)
+        lines = (tmp_path / cache / "metrics.jsonl").read_text().splitlines()
+        rows[cache] = [json.loads(line) for line in lines]
+    for one, other in zip(rows["memory"], rows["off"], strict=True):
+        scores = [key for key in one if "/" in key or key.endswith(("_metric", "_loss"))]
+        assert len(scores) > 6
+        assert [one[key] for key in scores] == pytest.approx([other[key] for key in scores], 1e-5)
 
 
 @pytest.mark.parametrize("cache", ("memory", "off"))

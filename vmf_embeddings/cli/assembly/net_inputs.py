@@ -67,8 +67,10 @@ def resolve_net_inputs(cfg: DictConfig) -> None:
 def _native(cfg: DictConfig) -> "NetInputs | None":
     """The images of the configured network, without building it."""
     params = OmegaConf.to_container(cfg.arch.params, resolve=True)
+    # a class that the user allowed need not be an `Arch`
+    known = getattr(checked_option("arch", params.get("_target_")), "native_inputs", None)
     try:
-        return checked_option("arch", params.get("_target_")).native_inputs(params)
+        return None if known is None else known(params)
     except ValueError as error:
         raise Refused(str(error)) from error
 
