@@ -73,6 +73,8 @@ GOALS = [
     Goal("P1", "episodes SOP / iNat18 / ImageNet; index build", "2021; np.argsort", "20x / 80x / 100x; build ≤ 1.5x", "33x / 137x / 174x"),
     Goal("P2", "MNIST data-only episodes / CIFAR augmentation, batch 260", "DataLoader, best of 0 and 4 workers", "5x / 8x", "7x / 13x"),
     Goal("P3", "MNIST epoch end to end (250 episodes)", "2021", "1.15x", "1.5x"),
+    Goal("F1", "epoch of a linear head on 100,000 x 768 vectors, 1,000 classes, softmax and cosine", "plain torch loop", "≥ 0.9 of its rows/s", "1x"),
+    Goal("F2", "the same, vMF softmax", "its own three matrix products", "≤ 1.3 of their time", "-"),
     Goal("I1", "`import vmf_embeddings`, `--help`", "`python -c pass`", "+ ≤ 0.15 s; no torch, sklearn, scipy, faiss", "-"),
 ]  # fmt: skip
 
@@ -107,6 +109,8 @@ TARGETS = {
     "P1 SOP": Target(20, 33), "P1 iNat18": Target(80, 137), "P1 ImageNet": Target(100, 174),
     "P1 build": Target(1.5, None, False),
     "P2 MNIST": Target(5, 7), "P2 CIFAR": Target(8, 13), "P3": Target(1.15, 1.5),
+    "F1 softmax": Target(0.9, 1.0), "F1 cosine": Target(0.9, 1.0),
+    "F2 vMF": Target(1.3, None, False),
     "I1 import": Target(0.15, None, False, " s"), "I1 help": Target(0.15, None, False, " s"),
     "I1 modules": Target(0, None, False, " heavy"),
 }  # fmt: skip
