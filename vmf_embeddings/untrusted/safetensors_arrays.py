@@ -57,12 +57,11 @@ def read_header(path: str | Path) -> SafetensorsHeader:
         Refused: it is no such header, or claims places that the file does not have.
     """
     with open_regular(path) as stream:
-        return check_header(stream, str(path))
+        return check_header(stream, os.fstat(stream.fileno()).st_size, str(path))
 
 
-def check_header(stream: BinaryIO, path: str) -> SafetensorsHeader:
-    """The header of an open file; see `read_header`."""
-    size = os.fstat(stream.fileno()).st_size
+def check_header(stream: BinaryIO, size: int, path: str) -> SafetensorsHeader:
+    """The header of an open file of `size` bytes, called `path` in messages; see `read_header`."""
     start = stream.read(8)
     length = int.from_bytes(start, "little")
     if len(start) < 8 or length > min(size - 8, LARGEST_HEADER):

@@ -18,14 +18,13 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.untrusted.files import open_regular
-from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.numpy_scalars import KindOfNumber, number
 from vmf_embeddings.untrusted.pickles import LARGEST_PICKLE, check_legacy, check_pickle
 from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.safetensors_arrays import check_header
 from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.torch_zip import pickle_and_sizes
 
-LARGEST_HEADER = 100 * 10**6  # bytes, of safetensors
 _ZIP = b"PK\3\4"
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number of old files
 _SAFE_GLOBALS = [
@@ -99,7 +98,7 @@ def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     with open_regular(path) as stream:
-        _check_header(stream, os.fstat(stream.fileno()).st_size, str(path))
+        check_header(stream, os.fstat(stream.fileno()).st_size, str(path))
     try:
         return load_file(path)
     except (SafetensorError, *_BROKEN) as error:
@@ -115,23 +114,8 @@ def safetensors_of_bytes(content: bytes, source: str) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    _check_header(io.BytesIO(content), len(content), source)
+    check_header(io.BytesIO(content), len(content), source)
     try:
         return load(content)
     except (SafetensorError, *_BROKEN) as error:
         raise Refused(f"{source} was not loaded: {printable(str(error)[:500])}") from error
-
-
-def _check_header(stream: BinaryIO, size: int, path: str) -> None:
-    """Looks through a header: 8 bytes of its length, then JSON that says where tensors lie."""
-    start = stream.read(8)
-    length = int.from_bytes(start, "little")
-    if len(start) < 8 or length > min(size - 8, LARGEST_HEADER):
-        raise Refused(
-            f"{path} is no .safetensors file: its header claims {length} bytes, the file has {size}"
-        )
-    try:
-        text = stream.read(length).decode()
-    except UnicodeDecodeError as error:
-        raise Refused(f"{path} is no .safetensors file: its header is not text") from error
-    parse_json_object(text, f"the header of {path}")
