@@ -99,6 +99,21 @@ def test_a_file_of_embeddings_is_searched_for_row_by_row(place):
         assert same(hits, expected[:2])
 
 
+def test_vectors_are_embedded_by_a_run_on_features(place):
+    saved_run(
+        place / "own", "method=arcface", "arch=linear", "arch.params.in_features=9",
+        "arch.params.embedding_dim=4", transform=None,
+    )  # fmt: skip
+    np.savez("vectors.npz", X=np.random.default_rng(0).normal(size=(6, 9)))
+    assert commands.run_command("embed own vectors.npz -o rows.npz --quiet".split()) == 0
+    arguments = ("vectors.npz", "--in", "rows.npz", "--run", "own", "-k", 1)
+    assert search(*arguments, "--csv", "hits.csv") == 0
+    hits = found()
+    assert [row for ((row, _),) in hits.values()] == list(range(6))  # each finds itself
+    assert all(value == pytest.approx(1, abs=1e-6) for ((_, value),) in hits.values())
+    assert search("vectors.npz", "--in", "photos.npz", "--run", "run") == 2
+
+
 def test_labels_queries_and_gallery_of_the_file_count(place, capsys):
     file = vmf.read("photos.npz")
     flags = np.array([True, False, True, True, False])

@@ -12,6 +12,7 @@ import vmf_embeddings as vmf
 from tests.library.test_run import GREY, IMAGES, NAMES, digests, optional, saved_run
 from vmf_embeddings import catalogue
 from vmf_embeddings.library.bundle import read_bundle
+from vmf_embeddings.training import checkpoint
 from vmf_embeddings.untrusted.refused import Refused
 
 
@@ -142,3 +143,22 @@ def test_a_cut_bundle_and_other_zips_are_named(bundle, tmp_path):
     for name in ("cut.zip", "empty.zip"):
         with pytest.raises(Refused, match=f"{name} is no bundle"):
             vmf.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["unnormalized_sce", "vmf_softmax"])
+def test_a_checkpoint_of_2021_becomes_a_bundle(name, tmp_path):
+    typed = [f"method={name}", "arch.params.embedding_dim=5"]
+    method = saved_run(tmp_path / "a", *typed)
+    layers = {layer: place for place, layer in type(method.arch).reference_layers.items()}
+    own = method.arch.state_dict()
+    state = {f"encoder.{layers[k.split('.')[0]]}.{k.partition('.')[2]}": v for k, v in own.items()}
+    state["encoder.13.weight"] = method.class_weights.detach()
+    if name == "vmf_softmax":
+        state["tau"] = method.class_parameters.tau.detach()
+    old = {"epoch": 9, "arch_state_dict": state, "z_kappa_mult": 1.5}
+    checkpoint.save(tmp_path / "model_9.pt", old)
+    run = vmf.load(tmp_path / "model_9.pt", overrides=typed, transform=GREY, device="cpu")
+    run.export(tmp_path / "old.zip")
+    sent = vmf.load(tmp_path / "old.zip", device="cpu")
+    np.testing.assert_array_equal(sent.embed(IMAGES), run.embed(IMAGES))
+    assert sent.transform == GREY and sent.metrics["epoch"] == 9

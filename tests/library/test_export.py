@@ -93,6 +93,7 @@ def test_the_file_says_what_it_is(tmp_path):
     assert json.loads(stated["class_names"]) == NAMES
     assert json.loads(stated["geometry"]) == {"name": "cosine"}
     assert ImageTransform.from_meta(json.loads(stated["image_transform"])) == GREY
+    assert "probabilities" not in stated
     assert "config" not in stated  # which names folders of the machine that trained
 
 

@@ -102,6 +102,8 @@ def _of_row(queries: Sequence[str], _: SearchOptions, gallery: Gallery) -> Queri
 def _of_file(queries: Sequence[str], options: SearchOptions, gallery: Gallery) -> Queries:
     path = Path(queries[0])
     found = read_with_notes(path, options.embeddings, options.labels, labelled=False).file
+    if options.run is not None and not (found.meta or {}).get("geometry"):
+        return _of_images(queries, options, gallery)  # vectors that the run takes as its input
     gallery.refuse_other(found.embeddings.shape[1], found.meta or {}, printable(path))
     chosen = np.arange(len(found.embeddings))
     if found.is_query is not None:

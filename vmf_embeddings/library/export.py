@@ -58,7 +58,8 @@ def export_run(run: TrainedRun, path: Path, *, predict: bool, batch: int | None)
     examples = example_inputs(run.module, run.transform, batch or COMPARED)
     try:
         graph = EmbeddingGraph(run.module.cpu(), predict=predict).eval()
-        return export_graph(graph, path, examples, description(run), batch)
+        meta = {**description(run), **(_of_probabilities(run.module) if predict else {})}
+        return export_graph(graph, path, examples, meta, batch)
     finally:
         run.module.to(run.device)
 
@@ -66,7 +67,6 @@ def export_run(run: TrainedRun, path: Path, *, predict: bool, batch: int | None)
 def description(run: TrainedRun) -> dict[str, Any]:
     """What exported files say of a run, as JSON values."""
     to_meta = getattr(run.transform, "to_meta", None)
-    drawn = type(run.module).predict_without_draws is not Method.predict_without_draws
     return {
         "program": f"vmf_embeddings {vmf_embeddings.__version__}",
         "method": run.module.name,
@@ -76,8 +76,15 @@ def description(run: TrainedRun) -> dict[str, Any]:
         "n_classes": run.module.arch.class_spec.n_classes,
         "class_names": run.class_names,
         "image_transform": None if to_meta is None else to_meta(),
-        "probabilities": "softmax of the expected logits" if drawn else "softmax of the logits",
     }
+
+
+def _of_probabilities(method: Method) -> dict[str, str]:
+    """What a graph's probabilities are: logits [B, S, C] are of S samples."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        logits = method.logits(torch.ones(1, method.arch.class_spec.embedding_dim))
+    drawn = logits is not None and logits.ndim == 3
+    return {"probabilities": f"softmax of the {'expected ' * drawn}logits"}
 
 
 def embedding_meta(run: TrainedRun) -> dict[str, Any]:
