@@ -57,6 +57,7 @@ MAY = {
     "library": set(),
     "library.evaluate": {"library", "embeddings", "evaluation", "geometry", "metrics"},
     "library.search": {"library", "geometry", "search"},
+    "library.table": {"library", "embeddings", "evaluation", "geometry"},
     "library.bundle": set(),
     "library.export": {"library", "geometry", "methods"},
     "library.export_graph": {"library", "methods", "torchvision_compat"},

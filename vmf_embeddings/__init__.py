@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.embeddings import EmbeddingFile, read, write
     from vmf_embeddings.library.evaluate import evaluate
     from vmf_embeddings.library.search import Hits, search
+    from vmf_embeddings.library.table import write_table
     from vmf_embeddings.library.train import train
     from vmf_embeddings.library.trained_inputs import image_files
     from vmf_embeddings.objective import Objective, objective, objectives
@@ -39,6 +40,7 @@ __all__ = [
     "search",
     "train",
     "write",
+    "write_table",
 ]
 
 _MODULE_OF = {
@@ -55,6 +57,7 @@ _MODULE_OF = {
     "search": "library.search",
     "train": "library.train",
     "write": "embeddings",
+    "write_table": "library.table",
 }
 # functions that share their name with a module of this package
 _ALSO_MODULES = ("evaluate", "objective", "search")

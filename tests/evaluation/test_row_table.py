@@ -119,6 +119,30 @@ def test_classes_without_names_are_their_numbers(tmp_path):
     assert original["label"] == [str(label + 7) for label in LABELS]
 
 
+def test_the_library_writes_the_same_table(tmp_path):
+    one = evaluated(tmp_path, "vmf")
+    rows = written(one, tmp_path)
+    vmf.write(one.file, tmp_path / "toy_test.npz")
+    for given in (one.file, tmp_path / "toy_test.npz"):
+        table = pq.read_table(vmf.write_table(given, tmp_path / "again.parquet")).to_pydict()
+        assert {name: table[name] for name in table if name != "split"} == {
+            name: rows[name] for name in rows if name != "split"
+        }
+    assert "split" in table and table["split"] == rows["split"]
+    with pytest.raises(ValueError, match="expected a file .parquet"):
+        vmf.write_table(one.file, tmp_path / "again.csv")
+
+
+def test_rows_without_labels_have_neighbours_and_no_hits(tmp_path):
+    table = pq.read_table(vmf.write_table(vmf.EmbeddingFile(ROWS), tmp_path / "a.parquet"))
+    rows = table.to_pydict()
+    assert not {"hit", "label", "ids", "split"} & rows.keys()
+    hits = vmf.search(ROWS, ROWS, N_NEIGHBOURS, exclude=np.arange(N))
+    assert [neighbours["ids"] for neighbours in rows["neighbors"]] == hits.indices.tolist()
+    back = vmf.read(tmp_path / "a.parquet")
+    assert back.ids is None and back.meta["geometry"] == {"name": "cosine"}
+
+
 def test_places_on_the_map():
     flat = RNG.normal(size=(20, 2))
     np.testing.assert_array_equal(map_positions(flat, Euclidean(), 0), flat)

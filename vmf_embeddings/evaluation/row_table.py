@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.embeddings import EmbeddingFile, save_parquet
+from vmf_embeddings.embeddings import EmbeddingFile, canonical_split, save_parquet
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.map_positions import map_positions
 from vmf_embeddings.evaluation.options import EvaluationOptions
@@ -24,11 +24,12 @@ N_NEIGHBOURS = 10
 def write_row_table(evaluated: EvaluatedFile, path: Path, options: EvaluationOptions) -> Path:
     """Writes the rows of a file with their places on a map, nearest neighbours and predictions.
 
-    Columns: `row` (number from 0), `vector`, `label`, `ids`, `split`, `path` where it is known, `x`
-    and `y` (`map_positions`), `neighbors` (ids: row numbers of the nearest gallery rows, without
-    the row itself and rows of its image; distances), `hit` (whether the nearest has the same
-    label), the confidence under its name (`kappa`, `norm`, `distance_to_origin`), and of closed
-    sets with logits `predicted`, `probability`, `correct`. `read` takes the file as embeddings.
+    Columns: `row` (number from 0), `vector`, `label`, `ids`, `split` and `path` where they are
+    known, `x` and `y` (`map_positions`), `neighbors` (ids: row numbers of the nearest gallery rows,
+    without the row itself and rows of its image; distances), `hit` (whether the nearest has the
+    same label), the confidence under its name (`kappa`, `norm`, `distance_to_origin`), and of
+    closed sets with logits `predicted`, `probability`, `correct`. `read` takes the file as
+    embeddings.
 
     Args:
         evaluated: the file.
@@ -41,20 +42,16 @@ def write_row_table(evaluated: EvaluatedFile, path: Path, options: EvaluationOpt
     Raises:
         ImportError: pyarrow is not installed.
     """
-    file = evaluated.file
     rows = rows_to_compare(evaluated)
     with Progress(f"Neighbours of {len(rows):,} rows", at_once=len(rows) > LARGE_JOB):
         neighbours, distances = _neighbours(evaluated, rows, options)
-    labels = file.ids
-    first = neighbours[:, 0]
     places = map_positions(rows.cpu().numpy(), evaluated.geometry, options.seed)
     more = {
-        "row": np.arange(len(labels)),
-        "split": np.array([evaluated.split] * len(labels)),
+        "row": np.arange(len(rows)),
         "x": places[:, 0].astype(np.float32),
         "y": places[:, 1].astype(np.float32),
-        "hit": (first >= 0) & (labels[first] == labels),
-        **_labels(evaluated),
+        **_split(evaluated),
+        **_labels(evaluated, neighbours[:, 0]),
         **_confidence(evaluated),
         **_predictions(evaluated),
     }
@@ -111,13 +108,28 @@ def _distances(evaluated: EvaluatedFile, similarities: Tensor) -> Tensor:
     return (-similarities).clamp_min(0)
 
 
-def _labels(evaluated: EvaluatedFile) -> Mapping[str, np.ndarray]:
-    """The column `label` where the file's own meta data do not name its classes."""
-    if evaluated.meta("class_names") is not None:
+def _split(evaluated: EvaluatedFile) -> Mapping[str, np.ndarray]:
+    """The column `split`, where the file or its name says it."""
+    by_name = canonical_split(evaluated.path.stem.rpartition("_")[2])
+    split = evaluated.split_read or evaluated.meta("split") or by_name
+    return {} if split is None else {"split": np.array([split] * len(evaluated.file.embeddings))}
+
+
+def _labels(evaluated: EvaluatedFile, nearest: np.ndarray) -> Mapping[str, np.ndarray]:
+    """The columns `hit`, and `label` where the meta data do not name classes; none without labels.
+
+    Args:
+        evaluated: the file.
+        nearest: [N] row number of the nearest neighbour, -1 for none.
+    """
+    ids, names = evaluated.file.ids, evaluated.class_names
+    if ids is None:
         return {}
-    names = evaluated.class_names
-    ids = evaluated.file.ids
-    return {"label": ids if names is None else np.array([names[i] for i in ids.tolist()])}
+    hit = (nearest >= 0) & (ids[nearest] == ids)
+    if evaluated.meta("class_names") is not None:
+        return {"hit": hit}
+    label = ids if names is None else np.array([names[number] for number in ids.tolist()])
+    return {"hit": hit, "label": label}
 
 
 def _confidence(evaluated: EvaluatedFile) -> Mapping[str, np.ndarray]:
@@ -130,7 +142,7 @@ def _confidence(evaluated: EvaluatedFile) -> Mapping[str, np.ndarray]:
 
 def _predictions(evaluated: EvaluatedFile) -> Mapping[str, np.ndarray]:
     file = evaluated.file
-    if file.logits is None or file.open_set:
+    if file.logits is None or file.open_set or file.ids is None:
         known = {"predicted": file.predicted, "probability": file.probability}
         return {name: values for name, values in known.items() if values is not None}
     probability, guess = probabilities(file.logits).max(1)
