@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.few_digits import trained
-from vmf_embeddings.training import checkpoint
+from vmf_embeddings.training import checkpoint, feature_cache
 from vmf_embeddings.untrusted.refused import Refused
 
 FROZEN = ["arch.params.frozen=true", "mode.epochs=2"]
@@ -88,6 +88,15 @@ def test_a_file_of_features_gives_the_same_weights_and_is_found_again(tmp_path, 
     assert caplog.text.count("not computed again") == 2
     assert [file.stat().st_mtime_ns for file in files] == times
     assert_same(in_memory, on_disk)
+
+
+def test_features_that_do_not_fit_into_memory_go_into_a_file(tmp_path, monkeypatch):
+    in_memory = weights_after(tmp_path / "a", "method=classifier", cache="auto")
+    assert not (tmp_path / "cache").exists()
+    monkeypatch.setattr(feature_cache, "free_memory", lambda: 4 * 40_000)
+    in_file = weights_after(tmp_path / "b", "method=classifier", cache="auto")
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 1  # 152 x 120 floats; valid fits
+    assert_same(in_memory, in_file)
 
 
 @pytest.mark.parametrize("harm", ("cut", "changed", "no description", "other content"))

@@ -4,13 +4,13 @@ An epoch on them costs what the embedding layer and the objective cost.
 """
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
@@ -23,6 +23,7 @@ from vmf_embeddings.training import feature_files
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.feature_split import FeatureSplit
+from vmf_embeddings.training.free_memory import free_memory
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.processes import gather_rows
 from vmf_embeddings.training.seeding import epoch_seed
@@ -123,7 +124,11 @@ class FeatureCache:
         if place == _IN_FILE:
             features = self._written(path, chunks, shape, {"what": what, **parts})
         else:
-            features = torch.cat(list(chunks)).view(shape)
+            features = torch.empty(shape)
+            rows, first = features.view(-1, shape[2]), 0
+            for chunk in chunks:
+                rows[first : first + len(chunk)] = chunk
+                first += len(chunk)
         seconds = time.monotonic() - started
         log.info(
             "Features of %s: [%d, %d] in %.1f s (%.0f images/s), %.1f MB in %s",
@@ -143,9 +148,8 @@ class FeatureCache:
         return int(broadcast(torch.tensor(place, device=self.accelerator.device)))
 
     def _fits(self, shape: tuple[int, int, int]) -> bool:
-        """Whether every process of this machine can hold them in a quarter of the free memory."""
-        n_bytes = 4 * shape[0] * shape[1] * shape[2] * self.accelerator.num_processes
-        return n_bytes <= MAX_FRACTION_OF_FREE_MEMORY * psutil.virtual_memory().available
+        """Whether a quarter of this process's free memory holds float32 of this shape."""
+        return 4 * math.prod(shape) <= MAX_FRACTION_OF_FREE_MEMORY * free_memory()
 
     def _parts(self, name: str, views: int) -> dict[str, Any]:
         """All that the features of a split depend on, as JSON values."""
