@@ -90,7 +90,8 @@ class Run:
             images: paths; a folder (its images and those of folders below it, sorted by path, as
                 `image_files` lists them); Pillow images; uint8 arrays [N, H, W] or [N, H, W, ch];
                 uint8 tensors [N, ch, H, W]; or floating-point tensors [N, ch, H, W], which the
-                network gets as they are, without `transform`.
+                network gets as they are, without `transform`. For a run on feature vectors: arrays
+                or tensors [N, F] of floats.
             batch_size: images per step; with another one, results differ by rounding.
             progress: whether to show a progress bar on standard error; None = once it takes long
                 and standard error is a terminal.

@@ -154,6 +154,27 @@ def test_what_needs_images_is_refused_and_says_why(path, tmp_path):
     length = refused("arch.params.in_features=63")
     assert "in_features=63, but the vectors of dataset=features have 64 numbers" in length
     assert "arch=identity hands on its 64 features" in refused("arch=identity")
+    of = ["dataset=long_tailed", "dataset@dataset.params.of=features", "dataset.params.views=2"]
+    of += [f"dataset.params.of.params.dataset_path={path}", "method=fsgl", "sampler=paired"]
+    of += ["dataset.params.imbalance_factor=5"]
+    given = [word for word in SHORT if word != "dataset=features"]
+    with pytest.raises(Refused, match="feature vectors are not augmented"), assembly.refusals():
+        app.train(composed([*given, *of]), tmp_path)
+    nothing = ["arch=identity", "arch.params.embedding_dim=null", "sampler=m_per_class"]
+    nothing += ["sampler.batch_size=20", "method=dml", "criterion=contrastive"]
+    assert "nothing learns" in refused(*nothing)
+
+
+def test_an_interrupted_training_on_vectors_goes_on_bit_by_bit(path, tmp_path):
+    words = ["arch=mlp", "arch.params.dropout=0.3", "method=vmf_softmax", "sampler=random"]
+    words += ["dataset.params.standardize=true", "sampler.batch_size=64"]
+    for folder, epochs in (("parts", 1), ("parts", 2), ("whole", 2)):
+        trained(path, tmp_path / folder, *words, f"mode.epochs={epochs}")
+    parts, whole = (
+        torch.load(tmp_path / folder / "last.pt", weights_only=True)["method_state_dict"]
+        for folder in ("parts", "whole")
+    )
+    assert all(torch.equal(parts[key], whole[key]) for key in whole)
 
 
 def test_standardized_vectors_are_those_of_the_training_rows(path, tmp_path):

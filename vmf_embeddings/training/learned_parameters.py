@@ -37,7 +37,8 @@ def refuse_nothing_to_learn(method: Method) -> None:
     """
     if not any(p.requires_grad for p in method.parameters()):
         raise Refused(
-            "nothing learns: the backbone is frozen, its features are the embeddings, and "
-            f"method={method.name} has no parameters. Say arch.params.projection=linear, or "
+            "nothing learns: the backbone is frozen or there is none, its features are the "
+            f"embeddings, and method={method.name} has no parameters. Say "
+            "arch.params.projection=linear (for feature vectors arch=linear), or "
             "arch.params.frozen=false, or mode.epochs=0 to use the features as they are"
         )
