@@ -6,7 +6,8 @@ import torch
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.progress import Progress
 
-MOST_TSNE_ROWS = 2000  # which take seconds
+MOST_TSNE_ROWS = 2000
+_LONG_FROM = 1000  # rows, from which t-SNE takes seconds
 
 
 def map_positions(rows: np.ndarray, geometry: Geometry, seed: int) -> np.ndarray:
@@ -32,7 +33,8 @@ def map_positions(rows: np.ndarray, geometry: Geometry, seed: int) -> np.ndarray
     if dim == 3 and geometry.faiss_metric == "ip":
         return _equal_area(rows)
     if 4 <= n_rows <= MOST_TSNE_ROWS:
-        with Progress(f"t-SNE of {n_rows:,} rows in {dim:,} dimensions"):
+        what = f"t-SNE of {n_rows:,} rows in {dim:,} dimensions"
+        with Progress(what, at_once=n_rows > _LONG_FROM):
             return tsne_positions(rows, geometry, seed)
     centred = (rows - rows.mean(0)).astype(np.float64)
     _, directions = np.linalg.eigh(centred.T @ centred)  # ascending variance
