@@ -12,6 +12,7 @@ from vmf_embeddings.cli import evaluate_arguments
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.evaluation.compact_tables import rows_of
+from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.options import PRECISIONS
 from vmf_embeddings.search import PRECISIONS as OF_SEARCH
 
@@ -233,11 +234,33 @@ def test_separate_heads_are_said_not_to_be_in_the_file(tmp_path, capsys):
     assert "class weights of its own" in capsys.readouterr().out
 
 
-def test_a_figure_shows_scores_against_lengths(tmp_path):
-    make_run(tmp_path, COSINE, dim=8)
-    options = evaluate_arguments.parse_evaluate([str(tmp_path), "--dims", "2", "4"])
-    assert evaluate(options) == 0
-    assert (tmp_path / "dimensions.png").stat().st_size > 5000
+def test_many_clipped_values_are_said_and_recorded(tmp_path, capsys):
+    test = make_file(COSINE, dim=8)
+    narrow = dataclasses.replace(test, embeddings=np.eye(8, dtype=np.float32)[[0] * 35 + [1]])
+    save_embeddings(tmp_path / "toy_test.npz", test)
+    save_embeddings(tmp_path / "narrow.npz", dataclasses.replace(narrow, meta={"split": "train"}))
+    arguments = ("--precision", "int8", "--calibrate-on", tmp_path / "narrow.npz")
+    assert run_command(tmp_path / "toy_test.npz", *arguments) == 0
+    unit = test.embeddings / np.linalg.norm(test.embeddings, axis=1, keepdims=True)
+    low, high = np.zeros(8), np.array([1, 1, *[0] * 6])
+    outside = ((unit < low) | (unit > high)).mean()
+    assert scores_of(tmp_path)["compact_about"]["fraction_clipped"]["8"] == pytest.approx(outside)
+    assert f"{100 * outside:.1f} % of the values" in capsys.readouterr().out
+
+
+def test_a_figure_has_a_line_for_each_format_and_none_for_one_length_alone(tmp_path):
+    rows = {
+        f"{dim}/{kind}": {"recall@1": 0.5, "map@r": 0.25}
+        for dim in (2, 8)
+        for kind in ("float32", "binary_rescored")
+    }
+    rows["pca_2/float32"] = {"recall@1": 0.4, "map@r": 0.2}
+    figure = draw_dimensions(rows, "title")
+    lines = {line.get_label(): line for line in figure.axes[0].lines}
+    assert set(lines) == {"float32", "binary, rescored", "principal components"}
+    assert lines["float32"].get_xdata().tolist() == [2, 8]
+    assert lines["principal components"].get_ydata().tolist() == [40]
+    assert draw_dimensions({"8/float32": rows["8/float32"]}, "title") is None
 
 
 def test_replications_are_averaged_with_their_standard_error(tmp_path, capsys):

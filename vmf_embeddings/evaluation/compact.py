@@ -13,6 +13,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.prefix_logits import prefix_logits
 from vmf_embeddings.evaluation.row_pairs import (
+    CandidatesFirst,
     MatrixScores,
     QueriesAndGallery,
     compared,
@@ -36,6 +37,7 @@ from vmf_embeddings.search import (
 
 COMPACT = "compact"  # the section in metrics.json
 N_OVERLAP = 10  # neighbours that are compared with those of the float rows
+_MANY_CLIPPED = 0.01  # of the values
 Classify = Callable[[Tensor], dict[str, float]]
 
 
@@ -151,6 +153,7 @@ class _Compact:
                 else compared(calibration.embeddings[:, :dim], cut.geometry)
             )
             ranges = Ranges.of(others.cpu().numpy())
+            self._note_clipped(rows.cpu().numpy(), ranges)
             values = dequantise(quantise(rows.cpu().numpy(), precision, ranges), ranges)
             pairs = MatrixScores(
                 rows, torch.from_numpy(values).to(rows.device), cut.geometry.similarity
@@ -161,6 +164,17 @@ class _Compact:
             return
         with self._progress(f"{dim} dimensions, {precision}"):
             self._by_bits(cut, rows, precision, size)
+
+    def _note_clipped(self, rows: np.ndarray, ranges: Ranges) -> None:
+        """Remembers, and says where they are many, how many values lie outside the ranges."""
+        outside = float(((rows < ranges.low) | (rows > ranges.high)).mean())
+        dim = rows.shape[1]
+        self.result.about.setdefault("fraction_clipped", {})[str(dim)] = outside
+        if outside > _MANY_CLIPPED:
+            self.result.notes.append(
+                f"{100 * outside:.1f} % of the values of {dim} dimensions lie outside the ranges "
+                "of bytes and were clipped"
+            )
 
     def _by_bits(self, cut: EvaluatedFile, rows: Tensor, precision: str, size: float) -> None:
         """Adds the scores of Hamming distances, rescored by signs and by float rows, or not."""
@@ -173,7 +187,7 @@ class _Compact:
         self.result.about["n_candidates"] = multiplier * self._n_found
         for name, floats in (("signs", None), ("rescored", rows)):
             candidates = self._among(rows, precision, multiplier=multiplier, rescored_by=floats)
-            ranking = _CandidatesFirst(vectors, self.pairs, *candidates)
+            ranking = CandidatesFirst(vectors, self.pairs, *candidates)
             scores = scores_of_ranking(ranking, cut, self.options, self.ks)
             found = candidates[0][:, :N_OVERLAP]
             self._add(f"{dim}/{precision}_{name}", scores, found, size)
@@ -263,42 +277,6 @@ class _Compact:
 
     def _progress(self, what: str) -> Progress:
         return Progress(f"Ranking {len(self.evaluated.file.ids):,} rows, {what}")
-
-
-class _CandidatesFirst:
-    """Scores of pairs by which candidates come first, by their own scores, then all others.
-
-    Args:
-        vectors: [N, D] of -1 and 1; the others are ranked by their inner products.
-        pairs: queries and gallery.
-        candidates: places in the gallery [Q, K]; -1 for none.
-        scores: of the candidates [Q, K], larger = nearer.
-    """
-
-    def __init__(
-        self, vectors: Tensor, pairs: QueriesAndGallery, candidates: Tensor, scores: Tensor
-    ) -> None:
-        self.vectors, self.candidates, self.scores = vectors.double(), candidates, scores
-        n_rows = len(vectors)
-        self.line = torch.full((n_rows,), -1).scatter_(
-            0, pairs.queries, torch.arange(len(pairs.queries))
-        )
-        self.row_of_place = pairs.gallery
-        self._n_rows = n_rows
-
-    def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
-        """Row numbers [Q] and [G] -> scores [Q, G]."""
-        others = self.vectors[queries] @ self.vectors[gallery].T
-        lines = self.line[queries]
-        found, scores = self.candidates[lines], self.scores[lines]
-        known = found >= 0
-        lowest = torch.where(known, scores, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0)
-        ranked = others - self.vectors.shape[1] - 1 + lowest
-        column = torch.full((self._n_rows,), -1).scatter_(0, gallery, torch.arange(len(gallery)))
-        columns = column[self.row_of_place[found.clamp_min(0)]]
-        line, place = known.nonzero(as_tuple=True)
-        ranked[line, columns[line, place]] = scores[line, place]
-        return ranked
 
 
 def flat(rows: dict[str, dict[str, float]]) -> dict[str, float]:

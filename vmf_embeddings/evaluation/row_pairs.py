@@ -132,3 +132,39 @@ class MatrixScores:
         return self.similarity(
             self.queries[queries.to(self.queries.device)].double(), self._chosen[1]
         )
+
+
+class CandidatesFirst:
+    """Scores of pairs by which candidates come first, by their own scores, then all others.
+
+    Args:
+        vectors: [N, D] of -1 and 1; the others are ranked by their inner products.
+        pairs: queries and gallery.
+        candidates: places in the gallery [Q, K]; -1 for none.
+        scores: of the candidates [Q, K], larger = nearer.
+    """
+
+    def __init__(
+        self, vectors: Tensor, pairs: QueriesAndGallery, candidates: Tensor, scores: Tensor
+    ) -> None:
+        self.vectors, self.candidates, self.scores = vectors.double(), candidates, scores
+        n_rows = len(vectors)
+        self.line = torch.full((n_rows,), -1).scatter_(
+            0, pairs.queries, torch.arange(len(pairs.queries))
+        )
+        self.row_of_place = pairs.gallery
+        self._n_rows = n_rows
+
+    def __call__(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Row numbers [Q] and [G] -> scores [Q, G]."""
+        others = self.vectors[queries] @ self.vectors[gallery].T
+        lines = self.line[queries]
+        found, scores = self.candidates[lines], self.scores[lines]
+        known = found >= 0
+        lowest = torch.where(known, scores, torch.inf).amin(1, keepdim=True).nan_to_num(posinf=0)
+        ranked = others - self.vectors.shape[1] - 1 + lowest
+        column = torch.full((self._n_rows,), -1).scatter_(0, gallery, torch.arange(len(gallery)))
+        columns = column[self.row_of_place[found.clamp_min(0)]]
+        line, place = known.nonzero(as_tuple=True)
+        ranked[line, columns[line, place]] = scores[line, place]
+        return ranked

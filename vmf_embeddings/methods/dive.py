@@ -69,7 +69,7 @@ class DiVE(WrappingMethod):
             raise ValueError(
                 f"method=dive cannot train method={own.name}, which has a training step of its own "
                 "or compares the images of a batch; choose a student that learns from single "
-                "images and their labels, as in method@method.params.student=classifier."
+                "images and their labels, as in method.params.student=classifier."
             )
         self.tau, self.power, self.weight = temperature, power, weight
         self.student_tau = student_temperature
