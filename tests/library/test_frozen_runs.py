@@ -71,6 +71,20 @@ def test_a_run_loads_without_its_data_and_embeds_alike(elsewhere, images, words)
     assert again.transform.size == (size, size)
 
 
+def test_augmented_copies_of_an_image_have_features_of_their_own(elsewhere, images):
+    words = ["trainer.feature_views=3", "dataset.params.augment=cub", "trainer.feature_cache=disk"]
+    train(images, "arch.params.frozen=true", *words)
+    shapes = {}
+    for path in (elsewhere / "runs" / "feature_cache").glob("*.npy"):
+        features = np.load(path)
+        shapes[features.shape[0]] = features
+    assert sorted(shapes) == [1, 3]
+    first, second, third = shapes[3]
+    assert first.shape[1] == 64
+    for one, other in ((first, second), (second, third), (first, third)):
+        assert (np.abs(one - other).max(1) > 1e-3).all()
+
+
 def test_features_of_an_untrained_net_are_extracted_as_they_are(elsewhere, images, tmp_path):
     donor = timm.create_model("test_vit", num_classes=0).eval()
     torch.save(donor.state_dict(), tmp_path / "w.pth")

@@ -100,3 +100,27 @@ def test_other_training_images_are_refused(tmp_path):
         checkpoint.last_state(tmp_path, {}, "beef" * 16)
     checkpoint.save(tmp_path / "last.pt", state(0, 0))  # of a run that did not say
     assert checkpoint.last_state(tmp_path, {}, "beef" * 16)["epoch"] == 0
+
+
+NEWER_KEYS = {
+    "arch": {
+        "name": "resnet18",
+        "params": {"projection": "linear", "frozen": False, "trainable_from": None},
+    },
+    "dataset": {
+        "name": "folder",
+        "params": {"normalisation": "data", "interpolation": "bilinear", "crop_fraction": None},
+    },
+    "trainer": {"feature_cache": "auto", "feature_cache_dir": "somewhere", "feature_views": 0},
+}
+
+
+def test_a_run_from_before_frozen_backbones_resumes_unless_one_is_asked_for(tmp_path):
+    older = {"arch": {"name": "resnet18"}, "dataset": {"name": "folder"}, "trainer": {}}
+    older["trainer"]["cpu"] = True
+    stored = json.dumps(older)
+    checkpoint.refuse_other_configuration(tmp_path, stored, NEWER_KEYS)
+    frozen = json.loads(json.dumps(NEWER_KEYS))
+    frozen["arch"]["params"]["frozen"] = True
+    with pytest.raises(ValueError, match="arch.params.frozen was False, now True"):
+        checkpoint.refuse_other_configuration(tmp_path, stored, frozen)
