@@ -165,6 +165,19 @@ def test_what_needs_images_is_refused_and_says_why(path, tmp_path):
     assert "nothing learns" in refused(*nothing)
 
 
+def test_a_wide_hidden_layer_loads_again(path, tmp_path):
+    trained(path, tmp_path, *CLASSIFIER, "arch=mlp", "arch.params.hidden=[12000]")
+    assert vmf.load(tmp_path).module.arch.n_features == 12_000
+
+
+def test_features_of_another_model_are_no_input_of_a_trained_network(path, classifier, tmp_path):
+    np.savez(tmp_path / "b.npz", x=np.random.rand(60, 9), y=np.arange(60) % 10)
+    typed = [f"dataset.params.dataset_path={tmp_path / 'b.npz'}"]
+    cfg = composed(["mode=get_embeddings", f"run={classifier}", "dataset=features", *typed])
+    with pytest.raises(Refused, match=r"vectors of 9 numbers of dataset=features: .*\[B, 64\]"):
+        assembly.extraction_job(cfg, classifier, typed)
+
+
 def test_an_interrupted_training_on_vectors_goes_on_bit_by_bit(path, tmp_path):
     words = ["arch=mlp", "arch.params.dropout=0.3", "method=vmf_softmax", "sampler=random"]
     words += ["dataset.params.standardize=true", "sampler.batch_size=64"]

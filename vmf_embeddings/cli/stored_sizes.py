@@ -1,6 +1,7 @@
 """Sizes in a received configuration, compared with the weights beside it."""
 
 import contextlib
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -24,8 +25,9 @@ def refuse_sizes_beyond_weights(
 ) -> None:
     """Refuses widths that no network with these weights can have.
 
-    A width w costs at least w numbers, and a width in a list of widths w^2, for such a list builds
-    layers from one to the next. Without this check 1 KB of configuration could ask for terabytes.
+    A width w costs at least w numbers, and two that follow one another in a list of widths v w, for
+    such a list builds layers from one to the next. Without this check 1 KB of configuration could
+    ask for terabytes.
 
     Args:
         nodes: group -> option of the stored configuration.
@@ -126,7 +128,8 @@ def _costs(value: Any, place: str) -> Iterator[tuple[str, int]]:
         for key, inside in value.items():
             yield from _costs(inside, f"{place}.{key}")
     elif isinstance(value, list):
-        yield place, sum(one * one for one in value if _is_whole(one))
+        widths = [abs(one) for one in value if _is_whole(one)]
+        yield place, sum(one * other for one, other in itertools.pairwise(widths))
         for inside in value:
             yield from _costs(inside, place)
     elif _is_whole(value):

@@ -62,11 +62,18 @@ def try_one_example(arch: "Arch", data: "Dataset", cfg: DictConfig) -> None:
     """Refuses a network that cannot take the data set's examples, by trying a zero."""
     import torch
 
+    from vmf_embeddings.archs.vectors import VectorArch
+
     shape = data.example_shape
     try:
         with torch.no_grad():
             arch.eval()(torch.zeros(1, *shape))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        if len(shape) == 1 and isinstance(arch, VectorArch):
+            raise Refused(
+                f"arch={cfg.arch.name} cannot take the vectors of {shape[0]} numbers of dataset="
+                f"{cfg.dataset.name}: {error}. Use features of the same model as in the training"
+            ) from error
         if len(shape) == 1:
             raise Refused(
                 f"arch={cfg.arch.name} takes images, and dataset={cfg.dataset.name} has vectors of "
