@@ -98,6 +98,8 @@ def test_a_data_set_without_a_network_does_not_guess(tmp_path):
     options |= {"mean": [0.5] * 3, "std": [0.5] * 3, "margin_warmup_epochs": 0}
     with pytest.raises(ValueError, match="normalisation=auto is that of a network"):
         Folder(tmp_path, **options, image_size=32, normalisation="auto")
+    with pytest.raises(ValueError, match="image_size=auto is that of a network"):
+        Folder(tmp_path, **options, image_size="auto")
     with pytest.raises(ValueError, match="interpolation is one of nearest, bilinear"):
         Folder(tmp_path, **options, image_size=32, interpolation="cubic")
     with pytest.raises(ValueError, match=r"crop_fraction must be in \(0, 1\]"):

@@ -27,6 +27,8 @@ ABOUT_TRAINING = (
 )
 # paths may differ from those at the time of training
 OVERRIDABLE_KEYS = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
+# `auto` becomes a value when training begins, which the run then states
+RESOLVED_ONCE = ("dataset.params.normalisation", "dataset.params.image_size")
 DEFAULTS_OF_OLDER_RUNS = {  # for runs from before these groups existed
     "head": "linear",
     "loss": "ce",
@@ -208,6 +210,7 @@ def _refuse_contradiction(override: str, cfg: DictConfig, own: DictConfig, run_d
     follows_others = (place == "arch.params.n_classes" and was is None) or (
         place == "arch.params.use_vmf" and None in (wanted, was)
     )
+    follows_others |= wanted == "auto" and place in RESOLVED_ONCE
     if wanted != was and not follows_others:
         later = f" {AFTER_TRAINING[key]}" if key in AFTER_TRAINING else ""
         raise Refused(

@@ -78,6 +78,11 @@ class ImageFileDataset(Dataset):
         check: str = "cheap",
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
+        if image_size == "auto":
+            raise ValueError(
+                "dataset.params.image_size=auto is that of a network, which the command `train` "
+                "looks up; without one say a number, such as dataset.params.image_size=224"
+            )
         if type(image_size) is not int or image_size < 1:
             raise ValueError(f"dataset.params.image_size must be >= 1, got {image_size}")
         known = chosen_normalisation(normalisation, mean, std)
