@@ -213,6 +213,16 @@ def test_numbers_that_are_not_finite_are_refused_with_their_row(tmp_path, value)
         features(write(tmp_path / "a.npz", rows, labels())).check()
 
 
+@pytest.mark.parametrize("end", (".npz", ".csv"))
+def test_a_column_that_is_no_split_can_be_passed_over(tmp_path, end):
+    path = write(tmp_path / f"a{end}", vectors(), labels(), (np.arange(N) % 5).astype(str))
+    with pytest.raises(ValueError, match="add dataset.params.split=none, and rows are held out"):
+        features(path).check()
+    data = features(path, split="none")
+    data.check()
+    assert "valid 8 vectors of 4 classes (held out)" in data.summary
+
+
 @pytest.mark.parametrize(
     ("word", "told"), [("trian", "did you mean train?"), ("fold 3", "Known: train, training")]
 )

@@ -32,7 +32,8 @@ class Features(Dataset):
         embeddings: key or columns of the vectors; None = found by usual names, see
             `embeddings.opened.open_embeddings`.
         labels: key or column of the labels, or of an `.npy` their file; None = likewise.
-        split: key or column of the splits; None = `split` or `splits`, if it is there.
+        split: key or column of the splits; None = `split` or `splits`, if it is there; "none" =
+            those are no splits, and vectors are held out.
         open_set: True for retrieval over new classes, False for classification. Where the file
             tells no splits apart it also decides how they are made: by whole classes (True) or by
             vectors of every class (False). None: True if test (or valid) shares no class with

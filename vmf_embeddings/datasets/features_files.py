@@ -13,6 +13,7 @@ from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
 from vmf_embeddings.labels import read_labels
 from vmf_embeddings.untrusted.text import printable
 
+NO_SPLITS = "none"
 ENDINGS = (
     *(".npz", ".npy", ".parquet", ".safetensors"),
     *(".csv", ".tsv", ".csv.gz", ".tsv.gz"),
@@ -101,7 +102,8 @@ def read_feature_files(
         path: the file or folder.
         embeddings: see `open_embeddings`.
         labels: see `open_embeddings`.
-        split: name of the array or column of splits; None = `split` or `splits`, if it is there.
+        split: name of the array or column of splits; None = `split` or `splits`, if it is there;
+            `NO_SPLITS` = the file tells none apart.
 
     Raises:
         FileNotFoundError: there is no such file, or none in the folder.
@@ -161,11 +163,13 @@ def _refuse_other_lengths(files: Mapping[str, tuple[Path, OpenedFile]]) -> None:
 
 def _splits_of_rows(opened: OpenedFile, path: Path, named: str | None) -> np.ndarray | None:
     """The split of every row, by its name here; None where the file tells no splits apart."""
+    if named == NO_SPLITS:
+        return None
     words = opened.columns.get("split" if named is None else named)
     if words is None and named is not None:
         raise ValueError(
             f"{path} has no split {named!r}; it holds {printable(', '.join(opened.names)[:300])}. "
-            "Leave dataset.params.split out, and rows are held out"
+            f"With dataset.params.split={NO_SPLITS} rows are held out"
         )
     if words is None:
         return None
@@ -179,7 +183,8 @@ def _splits_of_rows(opened: OpenedFile, path: Path, named: str | None) -> np.nda
         hint = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
             f"{path}: row {row} (counted from 0) has the split "
-            f"{printable(repr(str(spelled[place])[:40]))}{hint} Known: {', '.join(SPLIT_WORDS)}"
+            f"{printable(repr(str(spelled[place])[:40]))}{hint} Known: {', '.join(SPLIT_WORDS)}. "
+            f"If these are no splits, add dataset.params.split={NO_SPLITS}, and rows are held out"
         )
     return np.array(known)[places]
 
