@@ -1,6 +1,7 @@
 """What `write` writes, `read` reads back equal, in every format; the rest is refused."""
 
 import dataclasses
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +132,29 @@ def test_other_programs_read_what_is_written(tmp_path):
     table = pyarrow.read_table(tmp_path / "a.parquet")
     assert table["label"].to_pylist() == NAMES
     assert np.array_equal(np.array(table["vector"].to_pylist(), np.float32), ROWS)
+
+
+def test_without_pyarrow_parquet_says_what_to_install(tmp_path, monkeypatch):
+    vmf.write(vmf.EmbeddingFile(ROWS, NAMES), tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"a\.parquet needs pyarrow.*pip install pyarrow"):
+        vmf.read(tmp_path / "a.parquet")
+    with pytest.raises(ImportError, match=r"b\.parquet needs pyarrow.*pip install pyarrow"):
+        vmf.write(vmf.EmbeddingFile(ROWS, NAMES), tmp_path / "b.parquet")
+    assert not (tmp_path / "b.parquet").exists()
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".safetensors", ".csv"])
+def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch, ending):
+    path = tmp_path / f"a{ending}"
+    vmf.write(vmf.EmbeddingFile(ROWS, NAMES), path)
+    before = path.read_bytes()
+
+    def full_disk(*of):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        vmf.write(vmf.EmbeddingFile(2 * ROWS, NAMES), path)
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+    assert path.read_bytes() == before

@@ -9,7 +9,7 @@ and the fields of the file. Arrays of several axes are lists of a fixed length. 
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,12 +63,14 @@ def save_parquet(
     names = (file.meta or {}).get("class_names")
     if names is not None and file.ids is not None and file.ids.min(initial=0) >= 0:
         refuse_missing_names(file.ids, names)
-        words = pa.array([str(name) for name in names])
-        columns["label"] = pa.DictionaryArray.from_arrays(file.ids.astype(np.int32), words)
+        words = _column(np.array([str(name) for name in names]), "class_names", path)
+        columns["label"] = pa.DictionaryArray.from_arrays(_values(file.ids.astype(np.int32)), words)
     columns |= {name: _column(array, name, path) for name, array in (more or {}).items()}
     if neighbors is not None:
         columns["neighbors"] = _neighbors(*neighbors)
-    table = pa.table(columns).replace_schema_metadata(_metadata(arrays, path))
+    table = pa.Table.from_arrays(
+        list(columns.values()), names=list(columns)
+    ).replace_schema_metadata(_metadata(arrays, path))
     row_bytes = max(1, table.nbytes // max(1, len(table)))
     with replacing(path) as temporary:
         pq.write_table(
@@ -87,8 +89,8 @@ def _column(array: np.ndarray, name: str, path: Path) -> "pa.Array":
     native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     try:
         if native.dtype.kind == "U":
-            return pa.array(native.tolist(), pa.string())
-        values = pa.array(native.reshape(-1))
+            return _texts(native.tolist())
+        values = _values(native.reshape(-1))
     except (pa.ArrowException, UnicodeEncodeError) as error:
         raise ValueError(f"{path}: {name} cannot be written as Parquet: {error}") from error
     if native.ndim == 1:
@@ -99,13 +101,38 @@ def _column(array: np.ndarray, name: str, path: Path) -> "pa.Array":
     return pa.FixedSizeListArray.from_arrays(values, width)
 
 
+def _values(numbers: np.ndarray) -> "pa.Array":
+    """Numbers or booleans [N] as an Arrow array; `pyarrow.array` would import pandas."""
+    import pyarrow as pa
+
+    bits = numbers.dtype == np.bool_
+    content = np.packbits(numbers, bitorder="little") if bits else np.ascontiguousarray(numbers)
+    return pa.Array.from_buffers(
+        pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(content)]
+    )
+
+
+def _texts(texts: Sequence[str]) -> "pa.Array":
+    """Texts [N] as an Arrow array, likewise."""
+    import pyarrow as pa
+
+    words = [text.encode() for text in texts]
+    ends = np.cumsum([0, *map(len, words)])
+    is_large = ends[-1] >= 2**31
+    offsets = ends.astype(np.int64 if is_large else np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(words))]
+    return pa.Array.from_buffers(
+        pa.large_string() if is_large else pa.string(), len(words), buffers
+    )
+
+
 def _neighbors(ids: np.ndarray, distances: np.ndarray) -> "pa.Array":
     import pyarrow as pa
 
     found = ids >= 0
     offsets = np.concatenate([[0], np.cumsum(found.sum(1))]).astype(np.int32)
     lists = [
-        pa.ListArray.from_arrays(offsets, pa.array(values[found]))
+        pa.ListArray.from_arrays(_values(offsets), _values(values[found]))
         for values in (ids.astype(np.int64), distances.astype(np.float64))
     ]
     return pa.StructArray.from_arrays(lists, ["ids", "distances"])
