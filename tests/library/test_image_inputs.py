@@ -54,3 +54,37 @@ def test_a_file_of_too_many_pixels_says_how_to_give_it(tmp_path, monkeypatch):
     Image.new("RGB", (10, 10)).save(tmp_path / "a.png")
     with pytest.raises(Refused, match=r"a\.png.*MAX_IMAGE_PIXELS=100"):
         inputs([tmp_path / "a.png"], TRANSFORMS[0])
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 4, 50])
+def test_reading_ahead_keeps_order_and_leaves_out_what_is_broken(readers, batch_size, tmp_path):
+    broken, transform = {0, 7, 8, 22}, TRANSFORMS[1]
+    paths = [tmp_path / f"{number}.png" for number in range(23)]
+    for number, path in enumerate(paths):
+        Image.new("L", (8, 8), 10 * number).save(path)
+        if number in broken:
+            path.write_bytes(b"no image")
+    reported: list[int] = []
+    batches = ImageBatches(
+        paths, transform, batch_size, readers=readers,
+        on_broken=lambda number, error: reported.append(number),
+    )  # fmt: skip
+    numbers, values = [], []
+    for some, inputs in batches.numbered():
+        assert len(some) == len(inputs) <= batch_size
+        numbers += some
+        values += inputs[:, 0, 0, 0].mul(25.5).round().int().tolist()
+    assert reported == sorted(broken)
+    assert numbers == values == sorted(set(range(23)) - broken)
+    with pytest.raises(Refused, match=r"0\.png"):
+        list(ImageBatches(paths, transform, batch_size, readers=readers))
+
+
+def test_a_long_generator_is_not_read_to_its_end_at_once():
+    taken = []
+    images = (taken.append(n) or np.zeros((8, 8), np.uint8) for n in range(1000))
+    batches = iter(ImageBatches(images, TRANSFORMS[1], 4))
+    next(batches)
+    assert len(taken) <= 4 * 4
+    batches.close()

@@ -23,6 +23,7 @@ _FORMS = (
 )
 _MOST_IN_BATCH = 2**28  # numbers, 1 GB in float32: 64 images of 1024 x 1024 pixels pass
 _READERS = min(8, os.cpu_count() or 1)
+_MOST_TOGETHER = 8  # images that a thread reads at once: small ones are read in microseconds
 
 Transform = Callable[[Any], Tensor]
 OnBroken = Callable[[int, Exception], None]
@@ -119,25 +120,38 @@ class ImageBatches:
     def _read_ahead(self, pool: ThreadPoolExecutor) -> Iterator[tuple[int, Tensor]]:
         """Numbers and inputs of the images that can be read, in order."""
         numbered = enumerate(self._items)
-        waiting: deque[tuple[int, Future[Tensor]]] = deque()
-        ahead = 1  # memory is taken for more once the size of the first is known
+        waiting: deque[Future[list[tuple[int, Tensor | Exception]]]] = deque()
+        n_together, ahead = 1, 1  # memory is taken for more once the size of the first is known
         while True:
-            for one in islice(numbered, ahead - len(waiting)):
-                waiting.append((one[0], pool.submit(self._input, one)))
+            while len(waiting) < ahead and (some := list(islice(numbered, n_together))):
+                waiting.append(pool.submit(self._read, some))
             if not waiting:
                 return
-            number, future = waiting.popleft()
+            for number, read in waiting.popleft().result():
+                if isinstance(read, Exception):
+                    self._broken(number, read)
+                    continue
+                if ahead == 1:
+                    total = self.total or self._batch_size
+                    _refuse_large_batch(read, min(self._batch_size, total))
+                    n_together = max(1, min(_MOST_TOGETHER, self._batch_size // self._readers // 2))
+                    ahead = max(2, 2 * self._batch_size // n_together)
+                yield number, read
+
+    def _read(self, images: list[tuple[int, Any]]) -> list[tuple[int, Tensor | Exception]]:
+        """Inputs of some images, or why they cannot be read."""
+        read: list[tuple[int, Tensor | Exception]] = []
+        for one in images:
             try:
-                read = future.result()
+                read.append((one[0], self._input(one)))
             except (Refused, OSError) as error:
-                if self._on_broken is None:
-                    raise
-                self._on_broken(number, error)
-                continue
-            if ahead == 1:
-                _refuse_large_batch(read, min(self._batch_size, self.total or self._batch_size))
-                ahead = 2 * self._batch_size
-            yield number, read
+                read.append((one[0], error))
+        return read
+
+    def _broken(self, number: int, error: Exception) -> None:
+        if self._on_broken is None:
+            raise error
+        self._on_broken(number, error)
 
     def _collected(self, images: Iterator[tuple[int, Tensor]]) -> Iterator[Batch]:
         shape = None
