@@ -48,6 +48,19 @@ def test_work_that_reports_gets_the_time_that_is_left(clock):
     assert stream.getvalue().splitlines()[1] == "Ranking: 40 %, 0:00:48 left"  # after 32 s
 
 
+def test_work_with_a_unit_gets_its_rate_every_few_seconds_and_a_bar_in_a_terminal(clock):
+    for stream in (io.StringIO(), Terminal()):
+        clock.now = 0.0
+        options = {"unit": "images", "seconds_between_lines": 5.0}
+        progress = Progress("Embedding", 1000, stream, **options)
+        progress(500)
+        progress.watch(clock.wait)
+        assert "50 %, 0:00:02 left, 250 images/s" in stream.getvalue()
+        assert ("[############............]" in stream.getvalue()) == stream.isatty()
+        if not stream.isatty():
+            assert len(stream.getvalue().splitlines()) == 20  # after 2 s, 7 s, 12 s, ...
+
+
 def test_short_work_prints_nothing(clock):
     clock.end = 1.9
     stream = io.StringIO()

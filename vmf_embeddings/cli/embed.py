@@ -120,7 +120,9 @@ class EmbeddingJob:
         names = None if paths is None else paths[kept]
         _refuse_not_finite(rows, kept, names)
         if options.out.suffix.lower() in ROWS_ALONE:
-            return EmbeddingFile(rows, paths=names if options.out.suffix == ".csv" else None)
+            return EmbeddingFile(
+                rows, paths=names if options.out.suffix.lower() == ".csv" else None
+            )
         return EmbeddingFile(
             rows,
             paths=names,
