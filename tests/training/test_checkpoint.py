@@ -102,6 +102,27 @@ def test_other_training_images_are_refused(tmp_path):
     assert checkpoint.last_state(tmp_path, {}, "beef" * 16)["epoch"] == 0
 
 
+def test_two_names_of_one_state_are_replaced_apart(tmp_path, monkeypatch):
+    def kept(epoch, best):
+        state = {"epoch": epoch, "best_epoch": {"epoch": best}, "method_state_dict": {}}
+        checkpoint.keep(tmp_path, state, is_best=epoch == best)
+        epochs = {path.name: checkpoint.load(path)["epoch"] for path in tmp_path.glob("*.pt")}
+        assert epochs == {"last.pt": epoch, f"model_{best}.pt": best}
+
+    kept(0, 0)
+    assert (tmp_path / "last.pt").samefile(tmp_path / "model_0.pt")
+    kept(1, 0)
+    kept(2, 2)
+
+    def no_links(*paths):
+        raise PermissionError("no hard links here")
+
+    monkeypatch.setattr(os, "link", no_links)
+    kept(3, 3)
+    assert not (tmp_path / "last.pt").samefile(tmp_path / "model_3.pt")
+    assert {path.name for path in tmp_path.iterdir()} == {"last.pt", "model_3.pt"}
+
+
 NEWER_KEYS = {
     "arch": {
         "name": "resnet18",

@@ -1,6 +1,7 @@
 """Checkpoints of the best and the last epoch of a run: tensors and plain values only."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,20 @@ def best_path(run_dir: Path) -> Path:
     return found[-1]
 
 
+def _save_again(path: Path, state: dict[str, Any], saved: Path) -> None:
+    """As `save`, where another file of the folder holds the state already: a second name of it.
+
+    Either name is replaced by later epochs without a change of the other. A frozen backbone's
+    epoch may take less time than writing its checkpoint.
+    """
+    try:
+        with replacing(path) as part:
+            part.unlink()
+            os.link(saved, part)
+    except OSError:  # a file system without hard links
+        save(path, state)
+
+
 def _epoch_of(path: Path) -> int:
     """The epoch in a file's name; -1 without one, as of `model_untrained.pt`."""
     digits = "".join(c for c in path.stem if c in "0123456789")
@@ -166,7 +181,9 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
     if is_best:
         named = "untrained" if state["epoch"] < 0 else state["epoch"]
         save(run_dir / f"model_{named}.pt", state)
-    save(run_dir / LAST, state)
+        _save_again(run_dir / LAST, state, run_dir / f"model_{named}.pt")
+    else:
+        save(run_dir / LAST, state)
     half_written = run_dir.glob(".*.pt.*part")  # left by a process that was killed
     former = (p for p in run_dir.glob("model_*.pt") if _epoch_of(p) != state["best_epoch"]["epoch"])
     for path in (*half_written, *former):
