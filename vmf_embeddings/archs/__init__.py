@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.archs.linear import Linear
     from vmf_embeddings.archs.mlp import Mlp
     from vmf_embeddings.archs.n_digit_mnist import NDigitMnist
+    from vmf_embeddings.archs.net_inputs import NetInputs
     from vmf_embeddings.archs.resnet import ResNet, ResNet18, ResNet50
     from vmf_embeddings.archs.resnet_feature import (
         ResNet10Feature,
@@ -37,6 +38,7 @@ __all__ = [
     "Linear",
     "Mlp",
     "NDigitMnist",
+    "NetInputs",
     "ResNet",
     "ResNet10Feature",
     "ResNet152Feature",
@@ -60,6 +62,7 @@ __getattr__, __dir__ = lazy_exports(
         "linear": ("Linear",),
         "mlp": ("Mlp",),
         "n_digit_mnist": ("NDigitMnist",),
+        "net_inputs": ("NetInputs",),
         "resnet": ("ResNet", "ResNet18", "ResNet50"),
         "resnet_feature": (
             "ResNet10Feature",

@@ -93,7 +93,8 @@ def add_lora(net: nn.Module, options: Lora, name: str) -> None:
         if error.name != "peft":
             raise
         raise ValueError(
-            "arch.params.lora needs the library peft, which is not installed: pip install peft"
+            "arch.params.lora needs the library peft, which is not installed: pip install peft (or "
+            "this package with the extra [lora])"
         ) from error
     alpha = options.rank if options.alpha is None else options.alpha
     inject_adapter_in_model(
