@@ -30,7 +30,7 @@ def compact_lines(group: Group) -> list[str]:
     sections = group.sections()
     lines = []
     for section, title, head in (
-        (COMPACT, "Shorter and coarser embeddings, Recall@1 and more", "dimensions, format"),
+        (COMPACT, "Shorter and coarser embeddings", "dimensions, format"),
         (RERANKED, "Ranked again", "retrieval"),
     ):
         names = sections.get(section, [])
