@@ -77,7 +77,7 @@ def extract(job: ExtractionJob) -> list[Path]:
         split = dataset.split(name)
         seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
         batches = local_batches(split, accelerator, **sizes)
-        embeddings = embed_with_progress(method, batches, accelerator, f"{name} images")
+        embeddings = embed_with_progress(method, batches, accelerator, f"{name} {split.unit}")
         if not accelerator.is_main_process:
             continue
         # the classes of an open set's held-out splits are not those that the method has logits for

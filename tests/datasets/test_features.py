@@ -300,6 +300,7 @@ def test_a_batch_is_the_items_and_a_copy_elsewhere_gives_the_same(tmp_path):
 
 def test_vectors_have_one_view_and_no_augmentation(tmp_path):
     data = features(write(tmp_path / "a.npz", vectors(), labels()))
+    assert data.split("train").unit == "vectors"
     assert data.split("train", augment=True) is data.split("train")
     assert data.image_transform is None
     with pytest.raises(ValueError, match="feature vectors are not augmented"):

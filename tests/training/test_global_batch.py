@@ -30,7 +30,7 @@ class Rows(torch.utils.data.Dataset):
 
     in_memory, open_set, identity, n_classes = True, True, "rows", CLASSES
     device, is_query, is_gallery = torch.device("cpu"), None, None
-    class_names, image_transform, paths = None, None, None
+    class_names, image_transform, paths, unit = None, None, None, "rows"
     class_counts = torch.full((CLASSES,), N // CLASSES)
 
     def __init__(self):

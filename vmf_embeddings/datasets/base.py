@@ -59,8 +59,10 @@ class Split(torch.utils.data.Dataset, ABC):
             figures; None where images are files, or where `examples_to_save` is True.
         views: V, augmented versions of each image in an item; V > 1 adds a dimension, see
             `with_views`.
+        unit: what items are called in messages.
     """
 
+    unit: str = "images"
     in_memory: bool = False
     views: int = 1
     device: torch.device = torch.device("cpu")

@@ -29,6 +29,7 @@ class VectorSplit(Split):
         is_gallery: see there.
     """
 
+    unit = "vectors"
     in_memory = True
 
     def __init__(

@@ -36,6 +36,7 @@ class Subset(Split):
         )
         self.whole = whole
         self.positions = positions
+        self.unit = whole.unit
         self.in_memory = whole.in_memory
         self.device = whole.device
         self.examples_to_save = whole.examples_to_save

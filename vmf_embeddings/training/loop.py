@@ -141,9 +141,9 @@ def _log_splits(job: TrainingJob, train: Split, valid: Split) -> None:
     """Logs what is trained on, and by which metric on which split the kept epoch is selected."""
     settings = job.settings
     log.info(
-        "Training on %d images of %d classes, validating on %d by %s; training images %s",
-        *(len(train), train.n_classes, len(valid)),
-        *(metric_name(job.method, open_set=job.dataset.open_set), train.identity),
+        "Training on %d %s of %d classes, validating on %d by %s; training %s %s",
+        *(len(train), train.unit, train.n_classes, len(valid)),
+        *(metric_name(job.method, open_set=job.dataset.open_set), train.unit, train.identity),
     )
     if settings.select == "test":
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")
