@@ -25,8 +25,8 @@ def refuse_single_class(data: "Dataset") -> None:
     if train.n_classes < 2:
         name = f", {train.class_names[0]!r}" if train.class_names else ""
         raise Refused(
-            f"the {len(train)} training {train.unit} belong to one class{name}: training needs at least "
-            "two. Are the folders, the column label, or the lists what you meant?"
+            f"the {len(train)} training {train.unit} belong to one class{name}: training needs at "
+            "least two. Are the folders, the column label, or the lists what you meant?"
         )
 
 
