@@ -95,9 +95,15 @@ def test_classes_that_only_contain_such_a_word_are_classes(tmp_path, name):
 @pytest.mark.parametrize(("one", "other"), SPELLINGS)
 def test_a_class_that_is_spelled_otherwise_in_another_split_is_refused(tmp_path, one, other):
     tree(tmp_path, f"train/{one}", "train/dog", f"test/{other}", "test/dog")
-    for open_set in (None, True, False):
+    for open_set in (None, False):
         with pytest.raises(ValueError, match="is written|look the same"):
             folder(tmp_path, open_set=open_set).check()
+
+
+def test_where_the_user_says_that_classes_differ_another_spelling_is_logged(tmp_path, caplog):
+    tree(tmp_path, "train/folder-new", "train/dog", "test/folder_new", "test/cat")
+    folder(tmp_path, open_set=True).check()
+    assert "'folder-new' of train is written 'folder_new' in test" in caplog.text
 
 
 def test_classes_that_differ_in_case_in_every_split_are_two(tmp_path):

@@ -160,7 +160,7 @@ class CsvTable(ImageFileDataset):
         if self.classes is not None:
             names = np.array(self.classes)
             by_split = {name: names[np.unique(rows[name].labels)].tolist() for name in present}
-            refuse_other_spellings(by_split, str(self.table))
+            refuse_other_spellings(by_split, str(self.table), is_open=self._open_set is True)
         return rows
 
     @property

@@ -187,7 +187,8 @@ class Features(Dataset):
         for name, part in self.parts.items():
             self._classes(name, part)
         if self.files.class_names is not None:
-            refuse_other_spellings(self.classes_of_splits, str(self.dataset_path))
+            source, is_open = str(self.dataset_path), self._open_set is True
+            refuse_other_spellings(self.classes_of_splits, source, is_open=is_open)
         _ = self._digests
 
     def check(self) -> None:

@@ -121,7 +121,7 @@ class Folder(ImageFileDataset):
                 f"no images in class folders below {root}: expected {root}/<class>/<image>, with "
                 f"an ending such as .jpg, .png or .webp{left_out}"
             )
-        refuse_other_spellings(found.files, str(root))
+        refuse_other_spellings(found.files, str(root), is_open=self._open_set is True)
         return found
 
     @property
