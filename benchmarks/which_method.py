@@ -41,12 +41,14 @@ class Task:
         methods: title -> words of the command.
         scores: titles of the columns; the first one chooses the learning rate and is compared.
         baseline: title of the method that the others are compared with, seed by seed.
+        words: of every command.
     """
 
     sets: tuple[str, ...]
     methods: dict[str, tuple[str, ...]]
     scores: tuple[str, ...]
     baseline: str
+    words: tuple[str, ...] = ()
 
 
 CLASSIFIERS = {
@@ -69,6 +71,7 @@ TASKS = {
         },
         ("R@1", "MAP@R"),
         "SupCon",
+        ("dataset.params.open_set=true", "arch=linear", "sampler=m_per_class"),
     ),
     "long tail": Task(
         ("fashion", "digits", "glyphs", "fonts"),
@@ -135,6 +138,7 @@ def task_file(name: str, found: dict[str, np.ndarray], path: Path) -> None:
 
 def one_run(path: Path, words: Sequence[str], rate: float, seed: int) -> dict[str, Any]:
     """Trains, and scores validation and test rows."""
+    logging.getLogger("vmf_embeddings").setLevel(logging.ERROR)
     began = time.perf_counter()
     run = vmf.train(
         ["experiment=own_features", f"data={path}", *words, f"mode.learning_rate={rate}",
@@ -192,7 +196,7 @@ def compared(task: Task, name: str, data: str, path: Path, record: Record, seeds
 
         def run_of(rate: float, seed: int, words: Sequence[str] = words, begin: str = begin) -> Any:
             key = f"{begin}/{rate:g}/{seed}"
-            return record.get(key, lambda: one_run(path, words, rate, seed))
+            return record.get(key, lambda: one_run(path, (*task.words, *words), rate, seed))
 
         tuned = {rate: run_of(rate, TUNING_SEED)["valid"][task.scores[0]] for rate in RATES}
         best = max(RATES, key=lambda rate: tuned[rate])

@@ -103,7 +103,7 @@ def test_a_class_that_is_spelled_otherwise_in_another_split_is_refused(tmp_path,
 def test_where_the_user_says_that_classes_differ_another_spelling_is_logged(tmp_path, caplog):
     tree(tmp_path, "train/folder-new", "train/dog", "test/folder_new", "test/cat")
     folder(tmp_path, open_set=True).check()
-    assert "'folder-new' of train is written 'folder_new' in test" in caplog.text
+    assert "'folder_new' of test is written 'folder-new' in train" in caplog.text
 
 
 def test_classes_that_differ_in_case_in_every_split_are_two(tmp_path):

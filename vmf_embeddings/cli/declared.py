@@ -17,10 +17,12 @@ from vmf_embeddings.cli.assembly.targets import ALLOWED, checked_target
 from vmf_embeddings.untrusted.refused import Refused
 
 # null by default, and read by code without a constructor's annotations
-TEXT_OR_NULL = ("run", "logger.group", "hydra.output_subdir")
+TEXT_OR_NULL = ("data", "weights", "run", "logger.group", "hydra.output_subdir")
 LISTS_OF_TEXT = ("mode.compare", "mode.evaluate_on", "logger.trackers", "stages.second")
 # keys of the text kind that name a file or a folder: `~` is expanded in them
-PATHS = re.compile(r"run|mode\.compare|.+\.(dataset_path|\w+_(list|file|dir|path)|weights|teacher)")
+PATHS = re.compile(
+    r"data|weights|run|mode\.compare|.+\.(dataset_path|\w+_(list|file|dir|path)|weights|teacher)"
+)
 _KINDS = {
     "str": str,
     "Path": str,

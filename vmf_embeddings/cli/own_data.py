@@ -80,9 +80,15 @@ def typed_out(arguments: Sequence[str], say: Callable[[str], None]) -> list[str]
             "with columns path and label, or a file of feature vectors"
         )
     added = _overrides(experiment, Path(path).expanduser(), given, say)
-    rest = [one for one in arguments if one.lstrip("+").partition("=")[0] not in _SHORT]
-    at = next((i for i, one in enumerate(rest) if not one.startswith("-")), len(rest))
-    return [*rest[:at], *added, *rest[at:]]
+    at = next((i for i, one in enumerate(arguments) if not one.startswith("-")), len(arguments))
+    return [*arguments[:at], *added, *(_quoted(one, given) for one in arguments[at:])]
+
+
+def _quoted(argument: str, given: _Given) -> str:
+    """`data=` and `weights=` in quotes where a path needs them; other arguments as they are."""
+    key = argument.partition("=")[0]
+    text = given.text(key) if key in _SHORT else None
+    return argument if text is None else f"{key}={_value(Path(text))}"
 
 
 def _overrides(experiment: str, path: Path, given: _Given, say: Callable[[str], None]) -> list[str]:
