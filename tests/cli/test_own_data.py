@@ -69,6 +69,9 @@ def test_vectors_of_new_classes_are_retrieved_and_others_classified(vectors):
         "experiment=own_features", f"data={vectors}", "dataset.params.open_set=true"
     )
     assert opened["method"] == "dml" and opened["sampler"] == "m_per_class"
+    typed = ("dataset.params.open_set=true", "method=arcface")
+    other = stands_for("experiment=own_features", f"data={vectors}", *typed)
+    assert "criterion" not in other and other["arch"] == "linear"
 
 
 def test_flags_stay_and_commands_without_own_data_are_unchanged(pictures):

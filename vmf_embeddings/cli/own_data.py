@@ -121,8 +121,13 @@ def _overrides(experiment: str, path: Path, given: _Given, say: Callable[[str], 
 def _of_another_option(
     key: str, typed_keys: set[str], given: _Given, found: dict[str, object]
 ) -> bool:
-    """Whether a key belongs to the chosen option of a group of which another one was typed."""
+    """Whether a key belongs to the chosen option of a group of which another one was typed.
+
+    The criterion belongs to the chosen method.
+    """
     group = key.split(".")[0]
+    if group == "criterion" and "method" in found:
+        group = "method"
     return group in typed_keys and group in found and given.text(group) != found[group]
 
 
