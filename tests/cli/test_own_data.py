@@ -72,6 +72,9 @@ def test_vectors_of_new_classes_are_retrieved_and_others_classified(vectors):
     typed = ("dataset.params.open_set=true", "method=arcface")
     other = stands_for("experiment=own_features", f"data={vectors}", *typed)
     assert "criterion" not in other and other["arch"] == "linear"
+    plain = ("experiment=own_features", f"data={vectors}", "arch=linear")
+    assert "arch.params.dropout" not in stands_for(*plain)
+    assert composed(own_data.typed_out(plain, print)).arch.name == "linear"
 
 
 def test_flags_stay_and_commands_without_own_data_are_unchanged(pictures):

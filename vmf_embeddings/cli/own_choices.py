@@ -128,8 +128,10 @@ def choices(
     pretrained = _pretrained(typed, weights)
     if kind.holds_images:
         found |= _network(facts, typed, weights, pretrained=pretrained)
-    elif experiment == "own_features" and facts.open_set:
+    elif facts.open_set:
         found |= {"method": "dml", "criterion": "supcon", "arch": "linear"}
+    else:
+        found |= {"arch": "mlp", "arch.params.dropout": 0.3}
     is_open = facts.open_set or experiment == "own_open"
     found |= _batches(facts, typed, of_classes=is_open)
     found |= _length(facts, typed, pretrained=pretrained, images=kind.holds_images)
