@@ -48,7 +48,7 @@ def test_a_folder_with_a_file_per_split_is_a_data_set(tmp_path):
     write(tmp_path / "f" / "test.npy", vectors(8, 1), labels(8) + 9)
     said = found("f", code=0, cwd=tmp_path)
     assert {name: sum(c.values()) for name, c in said["counts"].items()} == {"train": 40, "test": 8}
-    assert "method=normalized_sce" in said["command"]  # classes of test are new
+    assert "experiment=own_features data=f" in said["command"]
     trains(said["command"], tmp_path)
     write(tmp_path / "f" / "test.npy", vectors(8, 1)[:, 1:], labels(8))
     said = found("f", code=1, cwd=tmp_path)
@@ -73,4 +73,4 @@ def test_retrieval_can_be_asked_for(tmp_path):
     path = write(tmp_path / "a.npz", vectors(), labels())
     said = found(path, "--open-set=true", code=0, cwd=tmp_path)
     assert "dataset.params.open_set=true" in said["train_command"]
-    assert "method=normalized_sce" in said["train_command"]
+    assert "experiment=own_features" in said["train_command"]

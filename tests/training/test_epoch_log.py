@@ -27,10 +27,10 @@ def result(status, metric_name="accuracy", validated_on="valid", **other_scores)
     )
 
 
-def line(status, *, as_in_2021=False, select="valid", **values):
+def line(status, *, as_in_2021=False, select="valid", unit="images", **values):
     return log_line(
         result(status, **values), BEST, n_epochs=12, select=select, mean_seconds=2.0,
-        as_in_2021=as_in_2021,
+        as_in_2021=as_in_2021, unit=unit,
     )  # fmt: skip
 
 
@@ -44,6 +44,11 @@ def test_methods_of_2021_keep_their_line(cls):
 @pytest.mark.parametrize("cls", (Classifier, DML, NIR))
 def test_later_methods_have_a_line_of_their_own(cls):
     assert not cls.logs_as_in_2021
+
+
+def test_the_line_counts_what_the_data_set_holds():
+    assert "1,000 images/s" in line({})
+    assert "1,000 vectors/s" in line({}, unit="vectors")
 
 
 @pytest.mark.parametrize("metric_name", ("accuracy", "Recall@1"))

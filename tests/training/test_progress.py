@@ -42,15 +42,16 @@ def test_bar_keeps_its_width():
 def test_without_a_terminal_a_line_is_logged_every_half_minute(monkeypatch, caplog):
     now = [0.0]
     monkeypatch.setattr("vmf_embeddings.training.progress.time.monotonic", lambda: now[0])
-    with caplog.at_level("INFO"), EpochProgress(1, 4, 200, notes=[], enabled=True) as bar:
+    bar = EpochProgress(1, 4, 200, notes=[], enabled=True, unit="vectors")
+    with caplog.at_level("INFO"), bar:
         for step in range(100):
             now[0] += 1
             if bar.due():
                 bar.show(step + 1, 0.5, 10 * (step + 1))
     assert [record.getMessage() for record in caplog.records] == [
-        "[Epoch 1 / 3] batch 30 / 200, loss 0.5000, 10 images/s, 0:09:30 left",
-        "[Epoch 1 / 3] batch 60 / 200, loss 0.5000, 10 images/s, 0:09:00 left",
-        "[Epoch 1 / 3] batch 90 / 200, loss 0.5000, 10 images/s, 0:08:30 left",
+        "[Epoch 1 / 3] batch 30 / 200, loss 0.5000, 10 vectors/s, 0:09:30 left",
+        "[Epoch 1 / 3] batch 60 / 200, loss 0.5000, 10 vectors/s, 0:09:00 left",
+        "[Epoch 1 / 3] batch 90 / 200, loss 0.5000, 10 vectors/s, 0:08:30 left",
     ]
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.features import Features
     from vmf_embeddings.datasets.inspection import Inspection
 
-_TRAIN = "arch=mlp sampler=random optimizer=adamw mode.learning_rate=0.001 mode.epochs=50"
-_FOR_OPEN_SETS = "method=normalized_sce arch.params.learn_temp=true"  # cosines
 _FEWEST_COLUMNS = 3  # of a table of vectors
 _MANY_COLUMNS = 32  # of a table that names images too
 
@@ -76,15 +74,14 @@ def look_at_features(path: Path, open_set: bool | None) -> "tuple[Inspection, di
         found = Inspection(summary=str(path))
         refused = _look_at_splits(data, found)
         found.faults += refused
-        is_open = not refused and data.open_set
-        return found, {"command": _training(path, open_set, is_open=is_open)}
+        return found, {"command": _training(path, open_set)}
     found = _of_embeddings(path)
     commands = {"command": typed.command("evaluate", typed.argument(path))}
     refused = _look_at_splits(data, found)
     if refused:
         found.notes.append(f"training would refuse it: {refused[0]}")
         return found, commands
-    return found, commands | {"train_command": _training(path, open_set, is_open=data.open_set)}
+    return found, commands | {"train_command": _training(path, open_set)}
 
 
 def _look_at_splits(data: "Features", found: "Inspection") -> list[str]:
@@ -109,11 +106,10 @@ def _look_at_splits(data: "Features", found: "Inspection") -> list[str]:
     return []
 
 
-def _training(path: Path, open_set: bool | None, *, is_open: bool) -> str:
-    words = [typed.override("dataset.params.dataset_path", path), _TRAIN]
+def _training(path: Path, open_set: bool | None) -> str:
+    words = ["experiment=own_features", typed.override("data", path)]
     words += [] if open_set is None else [f"dataset.params.open_set={str(open_set).lower()}"]
-    words += [_FOR_OPEN_SETS] if is_open else []
-    return typed.command("main", "dataset=features", *words, "name=mine")
+    return typed.command("main", *words)
 
 
 def _data(path: Path, open_set: bool | None) -> "Features":

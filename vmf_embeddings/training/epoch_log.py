@@ -27,7 +27,7 @@ class EpochResult:
         metric: fraction in [0, 1].
         learning_rate: of the first parameter group.
         status: `Method.status()` after the epoch.
-        images_per_second: of all processes, during training alone.
+        images_per_second: images or vectors, of all processes, during training alone.
         seconds: duration of the epoch with validation.
         other_scores: of the splits in `mode.evaluate_on`, such as `test/recall@1`.
     """
@@ -65,6 +65,7 @@ def log_line(
     select: str,
     mean_seconds: float,
     as_in_2021: bool,
+    unit: str = "images",
 ) -> str:
     """The line of the log on one epoch.
 
@@ -77,6 +78,7 @@ def log_line(
         as_in_2021: whether the line contains what it contained in 2021 for every method:
             `… Accuracy`, which may be Recall@1, `Temp` and `Z-Kappa-Mult`. Otherwise it names the
             metric, and shows the entries of the method's status.
+        unit: what items are called, see `Split.unit`.
     """
     status = STATUS_OF_2021 | result.status if as_in_2021 else result.status
     parts = [
@@ -84,7 +86,7 @@ def log_line(
         _metric(result, as_in_2021=as_in_2021),
         *(_status_entry(key, value) for key, value in status.items()),
         f"Learning Rate: {result.learning_rate:g}",
-        f"{result.images_per_second:,.0f} images/s",
+        f"{result.images_per_second:,.0f} {unit}/s",
         f"{duration((n_epochs - 1 - result.epoch) * mean_seconds)} left",
         *_best(best, select),
         *_other_scores(result),

@@ -160,9 +160,10 @@ def _run_epoch(
         len(loop.batches),
         notes=notes,
         enabled=loop.accelerator.is_main_process,
+        unit=loop.batches.split.unit,
     )
     with bar:
-        losses, n_images = train_epoch(loop, epoch, bar)
+        losses, n_items = train_epoch(loop, epoch, bar)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
     metric, other_scores = _validate(loop)
@@ -175,7 +176,7 @@ def _run_epoch(
         metric=metric,
         learning_rate=loop.optimizer.param_groups[0]["lr"],
         status=method.status(),
-        images_per_second=n_images / train_seconds,
+        images_per_second=n_items / train_seconds,
         seconds=time.monotonic() - began,
         other_scores=other_scores,
     )
@@ -190,8 +191,8 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
         bar: shows the running loss.
 
     Returns:
-        The losses [n_batches] on the CPU, averaged over processes, and the number of images that
-        all processes have seen together.
+        The losses [n_batches] on the CPU, averaged over processes, and the number of images or
+        vectors that all processes have seen together.
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite.
@@ -202,17 +203,17 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
         parameter.requires_grad_(epoch >= loop.settings.warmup_epochs)
     loop.step.begin_epoch(epoch)
     losses = torch.zeros(len(loop.batches), device=device)
-    n_images = 0
+    n_items = 0
     for step, (batch, weight) in enumerate(loop.batches.epoch(epoch)):
         loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         losses[step] = loop.step(on_device, weight)
-        n_images += len(batch.get("all_ids", batch["ids"]))
+        n_items += len(batch.get("all_ids", batch["ids"]))
         if bar.due():
             _refuse_non_finite(losses, epoch)
-            bar.show(step + 1, float(losses[: step + 1].mean()), n_images)
+            bar.show(step + 1, float(losses[: step + 1].mean()), n_items)
     _refuse_non_finite(losses, epoch)
-    return loop.accelerator.reduce(losses, "mean").cpu(), n_images
+    return loop.accelerator.reduce(losses, "mean").cpu(), n_items
 
 
 def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
@@ -266,5 +267,6 @@ def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: fl
         select=loop.settings.select,
         mean_seconds=mean_seconds,
         as_in_2021=loop.method.logs_as_in_2021,
+        unit=loop.batches.split.unit,
     )
     log.info("%s", line)

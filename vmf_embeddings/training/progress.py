@@ -32,6 +32,7 @@ class EpochProgress:
         notes: values that are fixed during the epoch (validation metric, learning rate, status of
             the method, best epoch).
         enabled: False writes nothing, neither a bar nor lines.
+        unit: what items are called, see `Split.unit`.
         console: where to write; None = standard error.
     """
 
@@ -43,10 +44,12 @@ class EpochProgress:
         *,
         notes: list[Note],
         enabled: bool,
+        unit: str = "images",
         console: Console | None = None,
     ) -> None:
         self.started = self.updated = time.monotonic()
         self.epoch, self.epochs, self.n_batches, self.notes = epoch, epochs, n_batches, notes
+        self.unit = unit
         self.console = console or Console(stderr=True)
         self.live: Live | None = None
         self.logged, self.logs = self.started, enabled
@@ -80,13 +83,13 @@ class EpochProgress:
         self.updated = now
         return True
 
-    def show(self, batches_done: int, loss: float, n_images: int) -> None:
+    def show(self, batches_done: int, loss: float, n_items: int) -> None:
         """Updates the bar; without a terminal, logs a line every `SECONDS_BETWEEN_LINES`.
 
         Args:
             batches_done: batches of this epoch so far, >= 1.
             loss: mean loss of these batches.
-            n_images: images of these batches.
+            n_items: images or vectors of these batches.
         """
         now = time.monotonic()
         if self.live is None and not (self.logs and now - self.logged >= SECONDS_BETWEEN_LINES):
@@ -95,7 +98,7 @@ class EpochProgress:
         batches_left = (self.epochs - self.epoch) * self.n_batches - batches_done
         numbers = [
             ("loss", f"{loss:.4f}"),
-            ("", f"{n_images / seconds:,.0f} images/s"),
+            ("", f"{n_items / seconds:,.0f} {self.unit}/s"),
             ("", f"{duration(batches_left * seconds / batches_done)} left"),
         ]
         if self.live is not None:

@@ -19,7 +19,7 @@ def resolve_epochs(cfg: DictConfig, data: "Dataset", run_dir: Path) -> None:
 
     Args:
         cfg: composed configuration; changed in place, so that records state the number.
-        data: determines the number of training images.
+        data: determines the number of training images or vectors.
         run_dir: where an interrupted run with `mode.minutes` may lie.
 
     Raises:
@@ -36,9 +36,9 @@ def resolve_epochs(cfg: DictConfig, data: "Dataset", run_dir: Path) -> None:
     if images is not None:
         if type(images) is not int or images < 1:
             raise Refused(f"mode.images_seen must be a whole number >= 1 or null, got {images!r}")
-        n_images = len(data.split("train"))
-        epochs = budget.epochs_for_images(images, n_images, cfg.mode.epochs)
-        log.info("mode.images_seen=%d: %d epochs of %d images", images, epochs, n_images)
+        train = data.split("train")
+        epochs = budget.epochs_for_images(images, len(train), cfg.mode.epochs)
+        log.info("mode.images_seen=%d: %d epochs of %d %s", images, epochs, len(train), train.unit)
         cfg.mode.epochs = epochs
     elif minutes is not None and cfg.resume == "auto":
         cfg.mode.epochs = budget.epochs_of_interrupted_run(run_dir, minutes) or cfg.mode.epochs
