@@ -40,6 +40,16 @@ def test_work_that_reports_nothing_gets_a_line_soon_and_every_half_minute(clock)
     assert stream.getvalue().splitlines() == expected
 
 
+def test_work_inside_other_work_gets_its_first_line_when_asked(clock):
+    lines = {}
+    for stream in (io.StringIO(), Terminal()):
+        clock.now, clock.end = 0.0, 40.0
+        Progress("Embedding", stream=stream, seconds_until_line=30.0).watch(clock.wait)
+        lines[stream.isatty()] = stream.getvalue()
+    assert lines[False].splitlines() == ["Embedding: 0:00:30 so far"]
+    assert "0:00:02 so far" in lines[True]
+
+
 def test_work_that_reports_gets_the_time_that_is_left(clock):
     stream = io.StringIO()
     progress = Progress("Ranking", 10, stream)

@@ -31,6 +31,7 @@ class Progress:
         at_once: print a line at the beginning, not after two seconds only.
         unit: what `done` counts, such as "images": then their number per second is shown too.
         seconds_between_lines: where standard error is no terminal.
+        seconds_until_line: likewise, until the first line; None = two seconds.
     """
 
     def __init__(
@@ -43,11 +44,14 @@ class Progress:
         at_once: bool = False,
         unit: str = "",
         seconds_between_lines: float = SECONDS_BETWEEN_LINES,
+        seconds_until_line: float | None = None,
     ) -> None:
         self.what, self.total, self.quiet, self.at_once = what, total, quiet, at_once
         self.unit, self.seconds_between_lines = unit, seconds_between_lines
         self.stream = stream or sys.stderr
         self.live = self.stream.isatty()
+        given = None if self.live else seconds_until_line
+        self.seconds_until_shown = SECONDS_UNTIL_SHOWN if given is None else given
         self.done = 0.0
         self.seconds = 0.0  # that the finished task took
         self.shown = False
@@ -88,7 +92,7 @@ class Progress:
             wait: waits for so many seconds, or until the task ends; returns whether it has ended.
         """
         between = SECONDS_BETWEEN_UPDATES if self.live else self.seconds_between_lines
-        seconds = between if self.shown else SECONDS_UNTIL_SHOWN
+        seconds = between if self.shown else self.seconds_until_shown
         while not wait(seconds):
             self.show()
             seconds = between

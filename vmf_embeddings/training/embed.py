@@ -9,7 +9,11 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.progress import LARGE_JOB, Progress
+from vmf_embeddings.progress import (
+    LARGE_JOB,
+    SECONDS_BETWEEN_LINES,
+    Progress,
+)
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.processes import gather_rows
 
@@ -41,22 +45,30 @@ def local_batches(
 
 
 def embed_with_progress(
-    method: Method, batches: SequentialBatches, accelerator: Accelerator, what: str
+    method: Method,
+    batches: SequentialBatches,
+    accelerator: Accelerator,
+    what: str,
+    *,
+    in_epoch: bool = False,
 ) -> Tensor:
-    """`embed_split` that shows how far it is: for passes that are a command's whole work.
+    """`embed_split` that shows how far it is.
 
     Args:
         method: see `embed_split`.
         batches: see `embed_split`.
         accelerator: see `embed_split`.
         what: name of the images, such as "test images".
+        in_epoch: whether an epoch's own lines tell most of what goes on: then there is none for
+            work of less than half a minute.
     """
     n_images = len(batches.split)
     with Progress(
         f"Embedding {n_images:,} {what}",
         len(batches.chunks),
         quiet=not accelerator.is_main_process,
-        at_once=n_images > LARGE_JOB,
+        at_once=n_images > LARGE_JOB and not in_epoch,
+        seconds_until_line=SECONDS_BETWEEN_LINES if in_epoch else None,
     ) as progress:
         return embed_split(method, batches, accelerator, progress)
 
@@ -110,4 +122,6 @@ def update_sampler_embeddings(
             `local_batches`.
         accelerator: device, precision and processes; the sampler gets the same rows in each.
     """
-    sampler.update_embeddings(method.geometry.project(embed_split(method, batches, accelerator)))
+    what = f"training {batches.split.unit} for the sampler"
+    rows = embed_with_progress(method, batches, accelerator, what, in_epoch=True)
+    sampler.update_embeddings(method.geometry.project(rows))

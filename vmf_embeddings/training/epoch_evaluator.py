@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batches import SequentialBatches
-from vmf_embeddings.training.embed import embed_split
+from vmf_embeddings.training.embed import embed_with_progress
 from vmf_embeddings.training.validate import recall_at, top_accuracies
 
 
@@ -49,7 +49,10 @@ class EpochEvaluator:
         """
         found = {}
         for name, batches in self.local_batches.items():
-            rows = known[name] if name in known else embed_split(method, batches, accelerator)
+            rows = known.get(name)
+            if rows is None:
+                what = f"{name} {batches.split.unit}"
+                rows = embed_with_progress(method, batches, accelerator, what, in_epoch=True)
             split = batches.split
             recalls = recall_at(self.ks, method, rows, split, search)
             found |= {f"{name}/recall@{k}": r for k, r in zip(self.ks, recalls, strict=True)}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vmf_embeddings.training import budget, checkpoint
 from vmf_embeddings.training.data_description import data_description
-from vmf_embeddings.training.embed import embed_split, update_sampler_embeddings
+from vmf_embeddings.training.embed import embed_with_progress, update_sampler_embeddings
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop, assemble
@@ -231,7 +231,8 @@ def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
     """The validation metric, the same number in every process, and scores of other splits."""
     settings, method, split = loop.settings, loop.method, loop.valid_batches.split
     options = {"batch_size": settings.eval_batch_size, "search": settings.search}
-    rows = embed_split(method, loop.valid_batches, loop.accelerator)
+    what = f"{settings.validates_on} {split.unit}"
+    rows = embed_with_progress(method, loop.valid_batches, loop.accelerator, what, in_epoch=True)
     metric = validation_metric(method, rows, split, open_set=loop.open_set, **options)
     shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
     known = {settings.validates_on: rows}
