@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import resource
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 import vmf_embeddings as vmf
 from tests.embeddings.test_file import full_file
 from vmf_embeddings.embeddings import open_embeddings, read_with_notes
-from vmf_embeddings.untrusted.parquet_footer import unpacked_bytes
+from vmf_embeddings.untrusted.parquet_footer import read_pages
 from vmf_embeddings.untrusted.thrift import ThriftError, ThriftReader
 
 MEGABYTE = 1024  # of ru_maxrss
@@ -111,22 +112,71 @@ def varint(value):
     return bytes([*digits, value])
 
 
-def page(unpacked, packed):
-    """A page header of Thrift: fields 1 (type), 2 and 3 (sizes), all of 32 bits; then the page."""
+def page(unpacked, packed, n_values=1, encoding=0):
+    """A page header of Thrift, whose fields are 1 (type), 2 and 3 (sizes), 5 (of a page of values:
+    1 their number, 2 their encoding), all of 32 bits; then the page."""
+    about = b"\x2c\x15" + varint(n_values << 1) + b"\x15" + varint(encoding << 1) + b"\x00"
     return (
-        b"\x15\x00\x15" + varint(unpacked << 1) + b"\x15" + varint(packed << 1) + b"\x00"
+        b"\x15\x00\x15" + varint(unpacked << 1) + b"\x15" + varint(packed << 1) + about + b"\x00"
         + bytes(packed)
     )  # fmt: skip
 
 
 def test_pages_are_counted_by_their_own_headers():
-    content = page(1000, 3) + page(2**31 - 1, 200)
-    found = unpacked_bytes(io.BytesIO(b"PAR1" + content), 4, len(content))
-    assert found == 1000 + 2**31 - 1
+    content = page(1000, 3, 7) + page(2**31 - 1, 200, 2**20)
+    found = read_pages(io.BytesIO(b"PAR1" + content), 4, len(content))
+    assert found == (1000 + 2**31 - 1, 7 + 2**20)
     with pytest.raises(ThriftError, match="reaches beyond its column"):
-        unpacked_bytes(io.BytesIO(content), 0, len(content) - 1)
+        read_pages(io.BytesIO(content), 0, len(content) - 1)
     with pytest.raises(ThriftError, match="expected a number"):
-        unpacked_bytes(io.BytesIO(b"\x15\x00\x00"), 0, 3)
+        read_pages(io.BytesIO(b"\x15\x00\x00"), 0, 3)
+    with pytest.raises(ThriftError, match="how many values"):
+        read_pages(io.BytesIO(b"\x15\x00\x15\x02\x15\x00\x00"), 0, 7)
+    with pytest.raises(ThriftError, match="field 2 is"):  # 64 bits, which other readers skip
+        read_pages(io.BytesIO(b"\x15\x00\x16\x02\x15\x00\x00"), 0, 7)
+    with pytest.raises(ThriftError, match="DELTA_BYTE_ARRAY"):
+        read_pages(io.BytesIO(page(1000, 3, encoding=7)), 0, 17)
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_texts_whose_size_nothing_states_are_refused(tmp_path, encoding):
+    n = 2**14
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(n, np.float32)), 1)
+    table = pa.table({"vector": vectors, "label": pa.array(["x" * 2**14] * n)})
+    how = {"vector.list.element": "PLAIN", "label": encoding}
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, use_dictionary=False, column_encoding=how)
+    del table, vectors
+    is_refused(path, f"'label' cannot be read: .*{encoding}")
+
+
+def renamed_in_footer(path, old, new, which):
+    """Replaces a name where it stands for a column (in the schema, then once for each part)."""
+    content = bytearray(path.read_bytes())
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    places = [match.start() + start for match in re.finditer(old, content[start:])]
+    content[places[which] : places[which] + len(old)] = new
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_column_cannot_be_described_under_another_name(tmp_path, which):
+    path = tmp_path / "a.parquet"
+    table = pa.table({"vector": pa.array(ROWS, pa.list_(pa.float32(), 2)), "label": [0, 1]})
+    pq.write_table(table, path, store_schema=False)
+    renamed_in_footer(path, b"vector", b"vectoz", which)
+    is_refused(path, "columns are not those of its schema")
+
+
+def test_numbers_of_values_are_those_of_the_pages(tmp_path):
+    path = tmp_path / "a.parquet"
+    lists = pa.array([[0.5] * 60] * 2, pa.list_(pa.float32(), 60))
+    pq.write_table(pa.table({"vector": lists, "label": [0, 1]}), path, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    place = content.find(b"\x2c\x15" + varint(120 << 1))  # in the first page header
+    content[place + 2 : place + 4] = varint(8000 << 1)
+    path.write_bytes(content)
+    is_refused(path, "'vector' is damaged: it claims 120 values, its pages 8000")
 
 
 @pytest.mark.parametrize(
@@ -139,6 +189,7 @@ def test_pages_are_counted_by_their_own_headers():
         (b"\x1b\x00", "unknown type"),
         (b"\x19\xf5" + b"\xff\xff\xff\xff\x0f" + b"\x00" * 50, "too many values|end is missing"),
         (b"\x15", "end is missing"),
+        (b"\x15\x02\x05\x02\x04\x00", "field 1 twice"),
         (b"", "end is missing"),
     ],
 )

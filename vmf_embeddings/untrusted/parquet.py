@@ -13,7 +13,7 @@ import numpy as np
 
 from vmf_embeddings.untrusted.arrays import FLOOR, MOST_EXPANSION
 from vmf_embeddings.untrusted.files import open_regular
-from vmf_embeddings.untrusted.parquet_footer import read_footer, unpacked_bytes
+from vmf_embeddings.untrusted.parquet_footer import read_footer, read_pages
 from vmf_embeddings.untrusted.parquet_schema import (
     NUMBER,
     OTHER,
@@ -132,13 +132,19 @@ class ParquetColumns:
             column.claims.unpacked, max(column.claims.n_values, self.n_rows) * column.width
         )
         self._refuse_above(self._taken + claimed, column.name)
-        unpacked = 0
+        unpacked, n_values = 0, 0
         with open_regular(self.path) as stream:
             for start, length in column.claims.pages:
                 try:
-                    unpacked += unpacked_bytes(stream, start, length)
+                    more = read_pages(stream, start, length)
                 except (ThriftError, OSError) as error:
-                    raise Refused(f"{self._named(column.name)} is damaged: {error}") from error
+                    raise Refused(f"{self._named(column.name)} cannot be read: {error}") from error
+                unpacked, n_values = unpacked + more[0], n_values + more[1]
+        if n_values != column.claims.n_values:
+            raise Refused(
+                f"{self._named(column.name)} is damaged: it claims {column.claims.n_values} "
+                f"values, its pages {n_values}"
+            )
         self._taken += max(claimed, unpacked)
         self._refuse_above(self._taken, column.name)
 

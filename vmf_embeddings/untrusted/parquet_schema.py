@@ -55,6 +55,9 @@ def columns_of(file: "pq.ParquetFile", footer: Footer, path: str | Path) -> dict
         if one.name in found:
             raise Refused(f"{path} has two columns called {printable(one.name)[:60]!r}")
         kind, width = _kind(one.type)
+        if kind != OTHER and one.name not in claims:
+            raise Refused(f"{path}: its footer is damaged: nothing is said of "
+                          f"{printable(one.name)[:60]!r}")  # fmt: skip
         found[one.name] = Column(
             one.name, kind, str(one.type)[:80], width, claims.get(one.name, Claims())
         )

@@ -17,6 +17,14 @@ class ThriftError(ValueError):
     """Bytes that are no such structure."""
 
 
+class Int32(int):
+    """A number that was written as one of 32 bits: other readers pass over one of another type."""
+
+
+class Int64(int):
+    """The same of 64 bits."""
+
+
 class ThriftReader:
     """Reads structures from bytes.
 
@@ -37,7 +45,8 @@ class ThriftReader:
             levels: of structures and lists that may be nested in it.
 
         Raises:
-            ThriftError: there is none, it is cut off, nested too deeply, or has too many values.
+            ThriftError: there is none, it is cut off, nested too deeply, has too many values, or a
+                field twice.
         """
         if levels < 0:
             raise ThriftError("it is nested too deeply")
@@ -45,6 +54,8 @@ class ThriftReader:
         number = 0
         while (head := self._byte()) != _STOP:
             number = number + (head >> 4) if head >> 4 else self._integer()
+            if number in found:  # of which other readers may take both
+                raise ThriftError(f"it has field {number} twice")
             found[number] = self._value(head & 15, levels)
         return found
 
@@ -55,7 +66,7 @@ class ThriftReader:
         if kind in (_TRUE, _FALSE):
             return kind == _TRUE
         if kind in (_I16, _I32, _I64):
-            return self._integer()
+            return {_I16: int, _I32: Int32, _I64: Int64}[kind](self._integer())
         if kind == _STRUCT:
             return self.structure(levels - 1)
         if kind in (_LIST, _SET):
