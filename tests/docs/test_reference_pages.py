@@ -56,8 +56,6 @@ def test_everything_public_of_a_run_is_on_the_page_of_the_library():
 @pytest.mark.parametrize("command", PARSERS)
 def test_every_option_is_on_the_page_of_the_command_line(command):
     section = COMMANDS.split(f"\n## {command}\n")[1].partition("\n## ")[0]
-        command == "search"
-    )  # referred to
     actions = PARSERS[command](command)._actions
     shown = [
         a for a in actions if a.option_strings and a.help != argparse.SUPPRESS and a.dest != "help"
