@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,9 @@ from vmf_embeddings.embeddings.foreign import read_with_notes
 from vmf_embeddings.library.search import Hits
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
+
+if TYPE_CHECKING:
+    from vmf_embeddings.trained import Run
 
 _TABLES = (".csv", ".tsv")
 _FILES = (".npz", ".npy", ".parquet", ".safetensors", *_TABLES, ".gz")
@@ -30,6 +34,7 @@ class Queries:
         source: file whose rows they are, with its path; None for images.
         numbers: their rows in that file.
         image_paths: of images; None for rows of a file.
+        named_by: file of vectors that named the image, of each; None for images that were typed.
     """
 
     rows: np.ndarray
@@ -37,6 +42,7 @@ class Queries:
     source: tuple[EmbeddingFile, Path] | None = None
     numbers: np.ndarray | None = None
     image_paths: list[str] | None = None
+    named_by: list[Path] | None = None
 
     @property
     def known_paths(self) -> list[str]:
@@ -124,9 +130,7 @@ def _of_images(queries: Sequence[str], options: SearchOptions, gallery: Gallery)
             f"{printable(queries[0])}: an image has to be embedded by the run that made "
             f"{printable(gallery.path)}: add --run RUN"
         )
-    import torch
-
-    from vmf_embeddings.cli.embed_inputs import image_paths, vectors
+    from vmf_embeddings.cli.embed_inputs import image_paths
     from vmf_embeddings.trained import load
 
     run = load(options.run, device=options.device)
@@ -134,14 +138,30 @@ def _of_images(queries: Sequence[str], options: SearchOptions, gallery: Gallery)
     gallery.refuse_other(run.embedding_dim, run.description(), source)
     length = getattr(run.module.arch, "in_features", None)
     if isinstance(length, int):
-        given = vectors(queries, length)
-        inputs = torch.from_numpy(np.array(given.rows, dtype=np.float32))
-        rows = run.embed(inputs, batch_size=options.batch_size)
-        paths = [""] * len(rows) if given.paths is None else given.paths.tolist()
-        names = [path or f"vector {n}" for n, path in enumerate(paths)]
-        return Queries(rows, names, image_paths=paths)
+        return _of_vectors(queries, length, run, options)
     paths = image_paths(queries, options.images_from)
     return Queries(run.embed(paths, batch_size=options.batch_size), paths, image_paths=paths)
+
+
+def _of_vectors(queries: Sequence[str], length: int, run: "Run", options: SearchOptions) -> Queries:
+    """Rows of files of features, which a run on features embeds."""
+    import torch
+
+    from vmf_embeddings.cli.embed_inputs import vectors
+
+    given = [vectors([query], length) for query in queries]
+    named_by = [
+        Path(query) for query, one in zip(queries, given, strict=True) for _ in range(len(one.rows))
+    ]
+    inputs = np.concatenate([np.array(one.rows, dtype=np.float32) for one in given])
+    paths = [
+        path
+        for one in given
+        for path in ([""] * len(one.rows) if one.paths is None else one.paths.tolist())
+    ]
+    names = [path or f"vector {n}" for n, path in enumerate(paths)]
+    rows = run.embed(torch.from_numpy(inputs), batch_size=options.batch_size)
+    return Queries(rows, names, image_paths=paths, named_by=named_by)
 
 
 _READERS = {"row": _of_row, "file": _of_file, "image": _of_images}

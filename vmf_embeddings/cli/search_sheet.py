@@ -10,7 +10,12 @@ from vmf_embeddings.cli.search_arguments import SearchOptions
 from vmf_embeddings.cli.search_gallery import Gallery
 from vmf_embeddings.cli.search_queries import Found, Queries
 from vmf_embeddings.evaluation.figures.hits import MOST_QUERIES, SheetRow, Tile, draw_hits
-from vmf_embeddings.evaluation.figures.row_images import has_images, image_of_row, thumbnail
+from vmf_embeddings.evaluation.figures.row_images import (
+    has_images,
+    image_of_row,
+    permitted,
+    thumbnail,
+)
 from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.hits_page import page
 from vmf_embeddings.progress import Progress
@@ -44,8 +49,13 @@ class Images:
         """The image of a query."""
         if queries.image_paths is not None:
             path = queries.image_paths[number]
+            if not path:
+                return None
             try:
-                return thumbnail(Path(path)) if path else None
+                if queries.named_by is None:
+                    return thumbnail(Path(path))
+                source = queries.named_by[number]
+                return thumbnail(permitted(path, source, self.options.images_from))
             except (Refused, OSError) as error:
                 self.reasons.append(str(error))
                 return None

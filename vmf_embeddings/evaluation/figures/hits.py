@@ -108,6 +108,8 @@ def _end(text: str, length: int) -> str:
     >>> _end("photos/one/0001.png", 13)
     '…one/0001.png'
     """
+    if len(text) > length:  # each character takes a column at least
+        text = f"…{text[-length:]}"
     while columns(text) > length:
         text = f"…{text.removeprefix('…')[1:]}"
     return text

@@ -45,7 +45,7 @@ def image_of_row(
     if file.pictures is not None:
         return channels_last(file.pictures[row].astype(np.float32) / 255)
     assert file.paths is not None
-    return thumbnail(_permitted(str(file.paths[row]), path, images_from))
+    return thumbnail(permitted(str(file.paths[row]), path, images_from))
 
 
 def thumbnail(path: Path) -> np.ndarray:
@@ -62,8 +62,13 @@ def thumbnail(path: Path) -> np.ndarray:
     return np.asarray(square, dtype=np.float32) / 255
 
 
-def _permitted(name: str, path: Path, images_from: Path | None) -> Path:
+def permitted(name: str, path: Path, images_from: Path | None) -> Path:
     """Path of an image: a received file may name images that are not to be shown.
+
+    Args:
+        name: of the image, as a file states it.
+        path: of that file.
+        images_from: see `image_of_row`.
 
     Raises:
         Refused: with the option to type, if the image is neither in the folder of the embedding
