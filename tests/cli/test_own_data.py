@@ -108,6 +108,15 @@ def test_pictures_are_no_vectors(pictures):
         own_data.typed_out(["experiment=own_features", f"data={pictures}"], print)
 
 
+@pytest.mark.parametrize("experiment", ["own_closed", "own_open", "own_long_tail"])
+def test_vectors_are_no_pictures_and_what_to_type_instead_composes(vectors, experiment):
+    with pytest.raises(Refused, match="say experiment=own_features") as refused:
+        own_data.typed_out([f"experiment={experiment}", f"data={vectors}"], print)
+    words = str(refused.value).rpartition("say ")[2].split()
+    cfg = composed(own_data.typed_out([*words, f"data={vectors}"], print))
+    assert cfg.dataset.name == "features"
+
+
 @pytest.mark.parametrize(
     ("name", "network"),
     [

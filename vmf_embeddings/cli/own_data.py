@@ -97,12 +97,17 @@ def _overrides(experiment: str, path: Path, given: _Given, say: Callable[[str], 
         raise Refused(f"data={path}: there is no such file or folder")
     open_set = {"own_open": True, "own_closed": False, "own_long_tail": False}.get(experiment)
     kind = kind_of_data(path, open_set=open_set)
-    if kind.name == "features" and experiment != "own_features":
-        kind = kind.with_values(open_set=open_set)
-    if kind.name != "features" and experiment == "own_features":
+    if kind.holds_images and experiment == "own_features":
         raise Refused(
             f"data={path} holds images, and experiment=own_features takes a file of feature "
             "vectors: say experiment=own_closed, own_open or own_long_tail"
+        )
+    if not kind.holds_images and experiment != "own_features":
+        further = " dataset.params.open_set=true" if experiment == "own_open" else ""
+        further += " method=classifier loss=balanced_softmax" if "tail" in experiment else ""
+        raise Refused(
+            f"data={path} holds feature vectors, and experiment={experiment} takes images: say "
+            f"experiment=own_features{further}"
         )
     facts = Facts.of(kind, given.of_data())
     found = choices(experiment, kind, facts, given.values, given.text("weights"))
