@@ -27,6 +27,7 @@ from vmf_embeddings.metrics import expected_calibration_error
 
 RATES = (3e-4, 1e-3, 3e-3)
 TUNING_SEED = 0
+SEEN = 40_000  # vectors that a training sees
 VMF = ("method=vmf_softmax", "arch.params.learn_temp=true")
 COSINE = ("method=normalized_sce", "arch.params.learn_temp=true", "arch.params.init_temp=-2.77")
 ARCFACE = ("method=arcface", "arch.params.learn_temp=true", "arch.params.init_temp=-2.77")
@@ -139,7 +140,7 @@ def one_run(path: Path, words: Sequence[str], rate: float, seed: int) -> dict[st
     began = time.perf_counter()
     run = vmf.train(
         ["experiment=own_features", f"data={path}", *words, f"mode.learning_rate={rate}",
-         f"random_seed={seed}", "resume=never", "trainer.threads=1", "name=which_method"]
+         f"mode.images_seen={SEEN}", f"random_seed={seed}", "resume=never", "trainer.threads=1", "name=which_method"]
     )  # fmt: skip
     seconds = time.perf_counter() - began
     with np.load(path) as file:
