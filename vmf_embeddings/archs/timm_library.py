@@ -22,6 +22,7 @@ RESERVED = {
     "features_only": "features here are pooled",
     "out_indices": "features here are pooled",
 }
+LARGEST_OPTION = 2**16  # a number of layers beyond it takes all memory before the first is built
 
 
 def library() -> ModuleType:
@@ -59,8 +60,8 @@ def refuse_unknown(model: str) -> None:
     if "." in model and model.split(".")[0] in known:
         hint = f"did you mean arch.params.model={model.split('.')[0]} with that as its weights? "
     raise ValueError(
-        f"arch.params.model={model}: timm {timm.__version__} has no such architecture; {hint}"
-        f"It has {len(known)}: python -c 'import vmf_embeddings.torchvision_compat, timm; "
+        f"arch.params.model={str(model)[:200]}: timm {timm.__version__} has no such architecture; "
+        f"{hint}It has {len(known)}: python -c 'import vmf_embeddings.torchvision_compat, timm; "
         "print(timm.list_models())'. Weights are "
         f"named by arch.params.weights={PREFIX}NAME"
     )
@@ -76,8 +77,8 @@ def refuse_other_weights(model: str, name: str) -> None:
     known = timm.list_pretrained(f"{model}.*")
     if name not in known:
         raise ValueError(
-            f"arch.params.weights={PREFIX}{name}: timm {timm.__version__} knows no such weights of "
-            f"{model}; it knows {', '.join(known) or 'none'}"
+            f"arch.params.weights={PREFIX}{name[:200]}: timm {timm.__version__} knows no such "
+            f"weights of {model}; it knows {', '.join(known) or 'none'}"
         )
 
 
@@ -117,6 +118,10 @@ def _check_option(model: str, key: str, value: Any) -> None:
         raise ValueError(
             f"arch.params.options: {key} of timm's {model} must be a number, a text, true, false, "
             f"null, or a list of these; got {value!r}"
+        )
+    if any(isinstance(one, int | float) and not abs(one) <= LARGEST_OPTION for one in values):
+        raise ValueError(
+            f"arch.params.options: {key} of timm's {model} holds a number beyond {LARGEST_OPTION}"
         )
 
 
