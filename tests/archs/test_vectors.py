@@ -103,6 +103,16 @@ def test_standardized_inputs_are_those_of_standardized_data(name):
     again = build(name).eval()
     again.load_state_dict(arch.state_dict())
     assert torch.equal(again(vectors()), arch(vectors()))
+    arch.load_state_dict(plain.state_dict())
+    assert torch.equal(arch(vectors()), plain(vectors()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mean_of_0_and_a_deviation_of_1_change_no_bit(name):
+    plain, arch = build(name).eval(), build(name).eval()
+    arch.load_state_dict(plain.state_dict())
+    arch.has_statistics = True
+    assert torch.equal(arch(vectors()), plain(vectors()))
 
 
 @pytest.mark.parametrize("name", NAMES)

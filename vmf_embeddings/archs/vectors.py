@@ -1,5 +1,7 @@
 """Base class of the networks that take feature vectors of another model instead of images."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,7 @@ class VectorArch(Arch):
         self.in_features = self.n_features = in_features
         self.register_buffer("input_mean", torch.zeros(in_features))
         self.register_buffer("input_std", torch.ones(in_features))
+        self.has_statistics = False  # subtracting 0 takes a third of a linear layer's time
         self.projection = self.embedding_layer()
 
     def embedding_layer(self) -> nn.Module:
@@ -70,6 +73,16 @@ class VectorArch(Arch):
         """Standardizes inputs from now on: mean and std [F_in] of each component, std > 0."""
         self.input_mean.copy_(mean)
         self.input_std.copy_(std)
+        self._note_statistics()
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._note_statistics()
+
+    def _note_statistics(self) -> None:
+        """Finds out whether there is anything to subtract or to divide by."""
+        nothing = (self.input_mean == 0).all() & (self.input_std == 1).all()
+        self.has_statistics = not bool(nothing)
 
     def standardized(self, vectors: Tensor) -> Tensor:
         """Inputs [B, F_in] with the mean subtracted, divided by the standard deviation.
@@ -81,4 +94,6 @@ class VectorArch(Arch):
             raise ValueError(
                 f"this network takes vectors [B, {self.in_features}], got {list(vectors.shape)}"
             )
-        return (vectors - self.input_mean) / self.input_std
+        if not self.has_statistics:
+            return vectors.to(torch.promote_types(vectors.dtype, self.input_mean.dtype))
+        return (vectors - self.input_mean).div_(self.input_std)  # in place: half of the memory
