@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Parser, choice
+from vmf_embeddings.cli.arguments import Parser, choice
 
 
 @dataclass(frozen=True)

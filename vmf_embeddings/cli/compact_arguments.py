@@ -1,23 +1,16 @@
 """Options of `evaluate` and `search`: formats, prefixes, re-ranking. Imports nothing slow."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
+from vmf_embeddings.cli.arguments import choice, number, positive_int, several, whole_number
 from vmf_embeddings.evaluation.options import PRECISIONS, RERANKINGS
 
-_Choice = Callable[[tuple[str, ...]], Callable[[str], str]]
 
-
-def add_compact(parser: argparse.ArgumentParser, choice: _Choice) -> None:
-    """Adds those of `evaluate` to a parser, in two groups of its help.
-
-    Args:
-        parser: of `evaluate`.
-        choice: makes an argparse type of known words.
-    """
+def add_compact(parser: argparse.ArgumentParser) -> None:
+    """Adds those of `evaluate` to its parser, in two groups of its help."""
     add = parser.add_argument_group("shorter and coarser embeddings (docs/compact.md)").add_argument
-    add("--dims", nargs="+", type=_counts(1), default=[], metavar="M",
+    add("--dims", nargs="+", type=several(positive_int), default=[], metavar="M",
         help="also score the first M coordinates, each, and all of them")  # fmt: skip
     add("--pca-from", type=Path, metavar="FILE",
         help="rows whose principal components prefixes are compared with (the training file "
@@ -28,7 +21,7 @@ def add_compact(parser: argparse.ArgumentParser, choice: _Choice) -> None:
     add("--calibrate-on", type=Path, metavar="FILE",
         help="rows that set the ranges of int8 (the training file beside, else the file "
         "itself)")  # fmt: skip
-    add("--rescore-multiplier", type=_count(1), default=4, metavar="N",
+    add("--rescore-multiplier", type=positive_int, default=4, metavar="N",
         help="binary: N candidates per neighbour are compared again (4)")  # fmt: skip
     group = parser.add_argument_group("ranking again (docs/compact.md)")
     group.add_argument("--rerank", nargs="+", type=choice(RERANKINGS), default=[], metavar="NAME",
@@ -37,14 +30,14 @@ def add_compact(parser: argparse.ArgumentParser, choice: _Choice) -> None:
     _add_parameters(group)
 
 
-def add_for_search(parser: argparse.ArgumentParser, choice: _Choice) -> None:
-    """Adds those of `search`; arguments as for `add_compact`."""
+def add_for_search(parser: argparse.ArgumentParser) -> None:
+    """Adds those of `search` to its parser."""
     group = parser.add_argument_group("codes and ranking again (docs/compact.md)")
     add = group.add_argument
     add("--precision", type=choice(PRECISIONS), metavar="NAME",
         help=f"search FILE's rows in this number format: {' '.join(PRECISIONS)} "
         "(exactly)")  # fmt: skip
-    add("--rescore-multiplier", type=_count(0), default=4, metavar="N",
+    add("--rescore-multiplier", type=whole_number(0), default=4, metavar="N",
         help="--precision: N times K rows are compared again by their floats; 0 = none "
         "(4)")  # fmt: skip
     add("--rerank", type=choice(RERANKINGS), metavar="NAME",
@@ -55,15 +48,15 @@ def add_for_search(parser: argparse.ArgumentParser, choice: _Choice) -> None:
 def _add_parameters(group: argparse._ArgumentGroup) -> None:
     """Adds the parameters of re-ranking."""
     add = group.add_argument
-    add("--k1", dest="rerank_k1", type=_count(1), default=20, metavar="K",
+    add("--k1", dest="rerank_k1", type=positive_int, default=20, metavar="K",
         help="k_reciprocal: neighbours that must be mutual (20)")  # fmt: skip
-    add("--k2", dest="rerank_k2", type=_count(1), default=6, metavar="K",
+    add("--k2", dest="rerank_k2", type=positive_int, default=6, metavar="K",
         help="k_reciprocal: neighbours whose encodings are averaged (6)")  # fmt: skip
-    add("--lambda", dest="rerank_lambda", type=_between(0, 1), default=0.3, metavar="X",
+    add("--lambda", dest="rerank_lambda", type=number(0, 1), default=0.3, metavar="X",
         help="k_reciprocal: weight of the original distance, 0 to 1 (0.3)")  # fmt: skip
-    add("--expand-n", type=_count(0), default=10, metavar="N",
+    add("--expand-n", type=whole_number(0), default=10, metavar="N",
         help="alpha_qe, dba: neighbours that are added; choose it on validation (10)")  # fmt: skip
-    add("--expand-alpha", type=_between(0, float("inf")), default=3.0, metavar="X",
+    add("--expand-alpha", type=number(0), default=3.0, metavar="X",
         help="alpha_qe, dba: exponent of the cosines that weigh them; 0 = all weigh 1 "
         "(3)")  # fmt: skip
 
@@ -73,36 +66,3 @@ def in_order(values: dict[str, object]) -> dict[str, object]:
     lengths = sorted({m for each in values["dims"] for m in each})  # type: ignore[attr-defined]
     given = {name: tuple(dict.fromkeys(values[name])) for name in ("precision", "rerank")}  # type: ignore[call-overload]
     return {"dims": tuple(lengths), **given}
-
-
-def _count(least: int) -> Callable[[str], int]:
-    """An argparse type: a whole number >= `least`."""
-
-    def read(word: str) -> int:
-        if not word.isdigit() or int(word) < least:
-            raise argparse.ArgumentTypeError(f"needs a whole number >= {least}, got {word!r}")
-        return int(word)
-
-    return read
-
-
-def _counts(least: int) -> Callable[[str], list[int]]:
-    """An argparse type: one whole number >= `least`, or several separated by commas."""
-    one = _count(least)
-    return lambda word: [one(part) for part in word.split(",")]
-
-
-def _between(least: float, most: float) -> Callable[[str], float]:
-    """An argparse type: a number from `least` to `most`, finite."""
-
-    def read(word: str) -> float:
-        try:
-            value = float(word)
-        except ValueError:
-            value = float("nan")
-        if not (least <= value <= most and value < float("inf")):
-            upper = "" if most == float("inf") else f" to {most:g}"
-            raise argparse.ArgumentTypeError(f"needs a number from {least:g}{upper}, got {word!r}")
-        return value
-
-    return read

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Parser, folder, positive_int
+from vmf_embeddings.cli.arguments import Parser, add_embedding, add_run, folder, positive_int
 
 OUTPUTS = (".npz", ".parquet", ".safetensors", ".csv", ".npy")
 ROWS_ALONE = (".csv", ".npy")  # which hold no confidence, no prediction, no meta data
@@ -78,7 +78,7 @@ def embed_parser(prog: str) -> Parser:
         epilog=f"example: {prog} runs/mine photos -o photos.npz",
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="a run's folder, a checkpoint, or a bundle (.zip)")
+    add_run(parser)
     add("inputs", nargs="+", metavar="INPUT",
         help="images, folders of images, tables (.csv, .tsv) with a column path, or - for paths on "
         "standard input, one a line; for runs on features, files of features")  # fmt: skip
@@ -91,9 +91,8 @@ def embed_parser(prog: str) -> Parser:
     add("--force", action="store_true", help="replace FILE if it exists")
     add("--images-from", type=folder, metavar="FOLDER",
         help="folder of the images that tables name (the table's folder)")  # fmt: skip
-    add("--batch-size", type=positive_int, default=64, metavar="N", help="images per step (64)")
+    add_embedding(parser)
     add("--num-workers", type=positive_int, metavar="N",
         help="threads that read images ahead (one per CPU, at most 8)")  # fmt: skip
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (auto)")
     add("--quiet", action="store_true", help="print errors only")
     return parser

@@ -1,13 +1,17 @@
 """The arguments of `evaluate` and of the two metric scripts of 2021; imports nothing slow."""
 
 import argparse
-import difflib
-import re
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from vmf_embeddings.cli.arguments import (
+    Parser,
+    choice,
+    folder,
+    positive_float,
+    positive_int,
+    several,
+)
 from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.options import GEOMETRIES, METRICS, EvaluationOptions
@@ -20,85 +24,6 @@ _INCLUDED_IN = {
 }  # fmt: skip
 TIES = ("expected", "index")
 _SEARCHES = ("auto", "torch", "faiss")
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser that suggests similar options and also accepts `option=value`.
-
-    A file or folder whose name begins with a dash, and which is no option, is taken as a path.
-    """
-
-    def options(self) -> list[str]:
-        """Names of the long options, without their dashes."""
-        return [name[2:] for name in self._option_string_actions if name.startswith("--")]
-
-    def parse_args(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:  # type: ignore[override]
-        """Parses; exits with code 2 and a suggestion if an option is unknown."""
-        given = list(sys.argv[1:] if arguments is None else arguments)
-        values, unknown = self.parse_known_args(self._with_dashes(given))
-        if unknown:
-            self.error(f"unknown argument {unknown[0]}{self._suggestion(unknown[0])}")
-        return values
-
-    def error(self, message: str) -> NoReturn:
-        """Prints usage and message to stderr and exits with code 2."""
-        self.print_usage(sys.stderr)
-        self.exit(2, f"{self.prog.split()[-1]}: {message}\nSee --help.\n")
-
-    def _with_dashes(self, arguments: list[str]) -> list[str]:
-        """Replaces `search=faiss` by `--search=faiss`, unless a file has that name.
-
-        Replaces the name `-x` of a file by `./-x`.
-        """
-        replaced = []
-        for argument in arguments:
-            if self._is_path(argument):
-                replaced.append(f"./{argument}")
-                continue
-            name = re.match(r"([a-z_]+)=", argument)
-            if name and not Path(argument).exists():
-                option = name[1].replace("_", "-")
-                argument = f"--{option}{argument[name.end(1) :]}"
-                if option not in self.options():
-                    self.error(f"unknown argument {name[1]}={self._suggestion(name[1])}")
-            replaced.append(argument)
-        return replaced
-
-    def _is_path(self, argument: str) -> bool:
-        """Whether an argument with a dash is no option and no number, but a file or a folder."""
-        option = argument.partition("=")[0] in self._option_string_actions
-        looks_so = re.match(r"-(?!-?$|[\d.]+$)", argument) is not None
-        return looks_so and not option and Path(argument).exists()
-
-    def _suggestion(self, argument: str) -> str:
-        name = argument.lstrip("-").split("=")[0]
-        near = difflib.get_close_matches(name, self.options(), n=1, cutoff=0.5)
-        return f"; did you mean --{near[0]}?" if near else ""
-
-
-def choice(known: Sequence[str]) -> Callable[[str], str]:
-    """An argparse type that accepts the known words and suggests a similar one for others."""
-
-    def read(word: str) -> str:
-        if word in known:
-            return word
-        near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise argparse.ArgumentTypeError(f"{word!r} is unknown, known: {' '.join(known)}{hint}")
-
-    return read
-
-
-def positive_int(word: str) -> int:
-    """An argparse type: a whole number >= 1."""
-    if not word.isdigit() or int(word) < 1:
-        raise argparse.ArgumentTypeError(f"needs a whole number of 1 or more, got {word!r}")
-    return int(word)
-
-
-def _positive_ints(word: str) -> list[int]:
-    """One integer >= 1, or several separated by commas."""
-    return [positive_int(part) for part in word.split(",")]
 
 
 def _metrics(word: str) -> list[str]:
@@ -118,23 +43,6 @@ def _metrics(word: str) -> list[str]:
     return [name for given in names for name in (METRICS if known(given) == "all" else [given])]
 
 
-def _positive_float(word: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"needs a number above 0, got {word!r}")
-    return value
-
-
-def folder(word: str) -> Path:
-    """An argparse type: a folder that exists."""
-    if not Path(word).is_dir():
-        raise argparse.ArgumentTypeError(f"needs a folder, got {word!r}")
-    return Path(word)
-
-
 def _parquet(word: str) -> Path:
     if not word.endswith(".parquet"):
         raise argparse.ArgumentTypeError(f"needs a file name that ends in .parquet, got {word!r}")
@@ -148,7 +56,13 @@ def _add_common(parser: Parser) -> None:
         "also as metrics=[nmi,map] (docs/metrics.md)")  # fmt: skip
     add("--nmi-all-rows", action="store_true",
         help="NMI and F1 over all rows, even if rows x classes exceed 150 million")  # fmt: skip
-    add("--recall", nargs="+", type=_positive_ints, metavar="K", help="the K of Recall@K (1 2 4 8)")
+    add(
+        "--recall",
+        nargs="+",
+        type=several(positive_int),
+        metavar="K",
+        help="the K of Recall@K (1 2 4 8)",
+    )
     add("--ties", type=choice(TIES), metavar="NAME",
         help="rows of equal score: expected = scores are means over all their orders, index = by "
         "row number (expected; the scripts of 2021: index)")  # fmt: skip
@@ -160,7 +74,7 @@ def _add_common(parser: Parser) -> None:
         "the same (auto)")  # fmt: skip
     add("--split", type=choice(("test", "valid", "train")), default="test", metavar="NAME",
         help="split whose files are scored in folders: test, valid or train (test)")  # fmt: skip
-    add("--curvature", type=_positive_float, metavar="C",
+    add("--curvature", type=positive_float, metavar="C",
         help="c of the Poincare ball, for files of 2021")  # fmt: skip
     add("--samples", type=positive_int, default=10, metavar="S",
         help="draws per item for the sampled vMF scores (10)")  # fmt: skip
@@ -223,7 +137,7 @@ def evaluate_parser(prog: str) -> Parser:
     parser.add_argument("--labels", metavar="KEY",
                         help="files of other programs: array or column of the labels; of an .npy, "
                         "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
-    add_compact(parser, choice)
+    add_compact(parser)
     return parser
 
 

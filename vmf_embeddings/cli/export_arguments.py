@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Parser, positive_int
+from vmf_embeddings.cli.arguments import Parser, add_run, positive_int
 
 OUTPUTS = (".onnx", ".pt2", ".zip")
 
@@ -59,7 +59,7 @@ def export_parser(prog: str) -> Parser:
         epilog=f"example: {prog} runs/mine -o mine.onnx",
     )
     add = parser.add_argument
-    add("run", type=Path, metavar="RUN", help="a run's folder, a checkpoint, or a bundle (.zip)")
+    add_run(parser)
     add("-o", "--out", type=Path, required=True, metavar="FILE",
         help=".onnx (for onnxruntime), .pt2 (torch.export), or .zip: a bundle of weights, "
         "configuration, transform and class names, for vmf.load and all commands")  # fmt: skip

@@ -4,8 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmf_embeddings.cli.arguments import (
+    Parser,
+    add_embedding,
+    choice,
+    folder,
+    positive_float,
+    positive_int,
+)
 from vmf_embeddings.cli.compact_arguments import add_for_search
-from vmf_embeddings.cli.evaluate_arguments import Parser, choice, folder, positive_int
 from vmf_embeddings.evaluation.options import GEOMETRIES
 
 ROW = "row:"
@@ -127,13 +134,13 @@ def search_parser(prog: str) -> Parser:
     add("--geometry", type=choice(GEOMETRIES), metavar="NAME",
         help="how rows are compared, where FILE does not state it: "
         f"{' '.join(GEOMETRIES)} (cosine)")  # fmt: skip
-    add("--curvature", type=float, metavar="C", help="c of the Poincare ball, where FILE has none")
+    add("--curvature", type=positive_float, metavar="C",
+        help="c of the Poincare ball, where FILE has none")  # fmt: skip
     add("--embeddings", metavar="KEY", help="name of the embeddings in files of other programs")
     add("--labels", metavar="KEY", help="name of the labels there")
     add("--keep-same", action="store_true", help="do not leave out the query's own image")
     add("--force", action="store_true", help="replace files that exist")
-    add("--batch-size", type=positive_int, default=64, metavar="N", help="images per step (64)")
-    add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (auto)")
+    add_embedding(parser)
     add("--quiet", action="store_true", help="print no table")
-    add_for_search(parser, choice)
+    add_for_search(parser)
     return parser

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmf_embeddings.cli.evaluate_arguments import Parser, choice
+from vmf_embeddings.cli.arguments import Parser, choice
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.summary.options import (
     DEFAULT_OUT,
