@@ -77,7 +77,7 @@ def _png(image: np.ndarray) -> str:
 
 
 def _path(text: str) -> str:
-    """A path that may be broken after each of its folders."""
+    """A path as HTML, where a line may break after each of its folders."""
     return _text(text).replace("/", "/<wbr>")
 
 

@@ -141,24 +141,24 @@ class Matryoshka(WrappingMethod):
         return [*self.heads.values(), *(cut.module.method for cut in self._cut.values())]
 
     def train(self, mode: bool = True) -> Self:
-        """Sets the mode, of all prefixes too."""
+        """Sets the mode of the objective and of all objectives on prefixes."""
         super().train(mode)
         for other in self._others():
             other.train(mode)
         return self
 
     def configure(self, **known: Any) -> None:
-        """Passes everything to the objective and to those of the prefixes."""
+        """Configures the objective and those on prefixes, see `Method.configure`."""
         for each in (self.objective, *self._others()):
             each.configure(**known)
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Passes the images per class [C] to them."""
+        """Gives the images per class [C] to the objective and those on prefixes."""
         for each in (self.objective, *self._others()):
             each.set_class_counts(class_counts)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Passes the epoch to them."""
+        """Tells the objective and those on prefixes that an epoch begins."""
         for each in (self.objective, *self._others()):
             each.begin_epoch(epoch)
 

@@ -58,27 +58,27 @@ class WrappingMethod(Method):
 
     @property
     def linear_head(self) -> nn.Module | None:
-        """Its linear head, if it has one."""
+        """Linear head of the wrapped method; None where it has none."""
         return self.wrapped.linear_head
 
     @property
     def geometry(self) -> Geometry:
-        """Its geometry."""
+        """How the wrapped method compares embeddings."""
         return self.wrapped.geometry
 
     @property
     def classifier(self) -> nn.Module | None:
-        """Its head, if it uses one of `head=`."""
+        """Head of the wrapped method; None where it uses none of `head=`."""
         return getattr(self.wrapped, "classifier", None)
 
     @property
     def class_weights(self) -> Tensor | None:
-        """Its class weights [C, D], or None."""
+        """Class weights of the wrapped method [C, D]; None where it has none."""
         return self.wrapped.class_weights
 
     @property
     def temperature(self) -> Tensor:
-        """Temperature of its logits, scalar."""
+        """Temperature of the wrapped method's logits, scalar."""
         return self.wrapped.temperature
 
     @property
@@ -97,47 +97,47 @@ class WrappingMethod(Method):
         return self.wrapped.second_stage
 
     def status(self) -> dict[str, float]:
-        """Numbers that it reports."""
+        """Numbers of the wrapped method for the log of an epoch."""
         return self.wrapped.status()
 
     def describe(self) -> dict[str, Any]:
-        """What it has to say in embedding files."""
+        """What the wrapped method adds to embedding files."""
         return self.wrapped.describe()
 
     def configure(self, **known: Any) -> None:
-        """Passes everything to the wrapped method."""
+        """Configures the wrapped method, see `Method.configure`."""
         self.wrapped.configure(**known)
 
     def set_class_counts(self, class_counts: Tensor) -> None:
-        """Passes the images per class [C] to it."""
+        """Gives the wrapped method the images per class [C]."""
         self.wrapped.set_class_counts(class_counts)
 
     def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Passes the training images to it."""
+        """Gives the wrapped method the training images to start from."""
         self.wrapped.init_from_data(batches)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Passes the epoch to it."""
+        """Tells the wrapped method that an epoch begins."""
         self.wrapped.begin_epoch(epoch)
 
     def undecayed_parameters(self) -> list[nn.Parameter]:
-        """Its parameters without weight decay."""
+        """Parameters of the wrapped method without weight decay."""
         return self.wrapped.undecayed_parameters()
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """Its parameter groups with their own learning rate."""
+        """Groups of the wrapped method with their own learning rate."""
         return self.wrapped.extra_param_groups()
 
     def refuse_rates(self, learning_rate: float, *, adaptive: bool) -> None:
-        """Refuses learning rates as it does."""
+        """Refuses the learning rates that the wrapped method refuses."""
         self.wrapped.refuse_rates(learning_rate, adaptive=adaptive)
 
     def param_groups(
         self, temp_learning_rate: float, class_weight_decay: str = "none"
     ) -> list[dict[str, Any]]:
-        """Its parameter groups."""
+        """Parameter groups of the wrapped method."""
         return self.wrapped.param_groups(temp_learning_rate, class_weight_decay)
 
     def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads a 2021 checkpoint into it."""
+        """Loads a 2021 checkpoint into the wrapped method."""
         self.wrapped.from_reference_checkpoint(checkpoint)

@@ -83,7 +83,7 @@ def _nearest_rows(
     columns: np.ndarray,
     distances: np.ndarray,
 ) -> None:
-    """As the compiled function of this name."""
+    """The compiled function of this name in NumPy and PyTorch."""
     distance = np.zeros((len(queries), gallery.shape[1]), np.int64)
     for place in range(len(gallery)):
         distance += _count_ones(queries[:, place, None] ^ gallery[place])

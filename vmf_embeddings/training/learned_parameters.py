@@ -7,7 +7,7 @@ from vmf_embeddings.untrusted.refused import Refused
 
 
 def learned_line(method: Method) -> str:
-    """Such as "Learns 1,234 of 4,567,890 parameters (projection 1,024, class weights 210)"."""
+    """For the log: "Learns 1,234 of 4,567,890 parameters (projection 1,024, class weights 210)"."""
     sizes: dict[str, int] = {}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad:

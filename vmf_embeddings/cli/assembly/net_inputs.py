@@ -81,7 +81,7 @@ def _has_weights(cfg: DictConfig) -> bool:
 
 
 def _net_name(cfg: DictConfig) -> str:
-    """Such as "timm's resnet50" or "arch=resnet50"."""
+    """Name of a network for messages: "timm's resnet50" or "arch=resnet50"."""
     model = cfg.arch.params.get("model")
     return f"arch={cfg.arch.name}" if model is None else f"{cfg.arch.name}'s {model}"
 
