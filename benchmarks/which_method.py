@@ -142,7 +142,8 @@ def one_run(path: Path, words: Sequence[str], rate: float, seed: int) -> dict[st
     began = time.perf_counter()
     run = vmf.train(
         ["experiment=own_features", f"data={path}", *words, f"mode.learning_rate={rate}",
-         f"mode.images_seen={SEEN}", f"random_seed={seed}", "resume=never", "trainer.threads=1", "name=which_method"]
+         f"mode.images_seen={SEEN}", f"random_seed={seed}", "resume=never", "trainer.threads=1",
+         "name=which_method"]
     )  # fmt: skip
     seconds = time.perf_counter() - began
     with np.load(path) as file:
