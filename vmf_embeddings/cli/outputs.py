@@ -22,11 +22,18 @@ def refuse_output(out: Path, run: Path | None, *, force: bool) -> None:
         raise FileNotFoundError(f"{printable(out)}: there is no folder {printable(out.parent)}")
     if out.is_dir():
         raise Refused(f"{printable(out)} is a folder; name a file")
-    inside = run is not None and run.is_dir() and out.resolve().is_relative_to(run.resolve())
-    if inside:
-        raise Refused(f"{printable(out)} lies in {printable(run)}, where nothing is written; name "
+    folder = None if run is None else _folder_of(run)
+    if folder is not None and out.resolve().is_relative_to(folder.resolve()):
+        raise Refused(f"{printable(out)} lies in {printable(folder)}, where nothing is written; "
                       "a file elsewhere")  # fmt: skip
     is_run = run is not None and run.exists() and out.exists() and out.samefile(run)
     if is_run or (out.exists() and not force):
         hint = "name another file" if is_run else "replace it with --force, or name another file"
         raise Refused(f"{printable(out)} exists; {hint}")
+
+
+def _folder_of(run: Path) -> Path | None:
+    """The folder that a training wrote, of a run that is named by its folder or a checkpoint."""
+    if run.is_dir():
+        return run
+    return run.parent if (run.parent / ".hydra_train").is_dir() else None

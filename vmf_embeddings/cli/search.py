@@ -64,7 +64,7 @@ def _of(queries: Queries, gallery: Gallery, options: SearchOptions) -> Found:
         hits = nearest_rows(
             queries.rows,
             gallery.file.embeddings[rows],
-            options.k,
+            min(options.k, max(1, len(rows))),  # memory is taken for k neighbours of each query
             gallery.geometry,
             exclude=exclude,
             progress=False,
