@@ -63,7 +63,7 @@ TASKS = {
         ("fashion", "digits", "glyphs", "fonts"), CLASSIFIERS, ("accuracy", "ECE", "R@1"), "softmax"
     ),
     "open": Task(
-        ("letters3", "icons3", "glyphs", "fonts"),
+        ("letters3", "icons3", "fonts"),
         {
             "cosine softmax": COSINE,
             "ArcFace": ARCFACE,
@@ -76,7 +76,7 @@ TASKS = {
         ("dataset.params.open_set=true", "arch=linear", "sampler=m_per_class"),
     ),
     "long tail": Task(
-        ("fashion", "digits", "glyphs", "fonts"),
+        ("fashion", "digits", "glyphs"),
         {
             "softmax": ("method=classifier", "loss=ce"),
             "balanced softmax": ("method=classifier", "loss=balanced_softmax"),
