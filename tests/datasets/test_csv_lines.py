@@ -34,7 +34,12 @@ def test_capitals_and_blanks_in_the_header_and_blank_lines_do_not_matter(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("label,path\n", "no column 'split'. Expected"),
+        ("label,path,spilt\n", "did you mean 'spilt' to be it"),
+        ("class,target,path\n", "'class' and 'target': name the one that is meant"),
+        (
+            "label,path,set\ncat,a.jpg,train\ncat,b.jpg,Val\n",
+            "'set' holds Val, train: name it 'split'",
+        ),
         ("label,paht,split\n", "did you mean 'paht' to be it"),
         ("label,path,split,label\n", "two columns 'label'"),
         ("label,path,split\ncat,a,b.jpg,train\n", "line 2: 4 values for 3 columns"),
@@ -49,3 +54,20 @@ def test_mistakes_are_named_with_their_line(tmp_path, text, message):
     table.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_lines(table)
+
+
+def test_columns_have_the_names_that_other_programs_give_them(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(",Filename,class,remark\n0,a.jpg,cat,train\n1,b.jpg,dog,train\n")
+    rows = [("a.jpg", "cat", "0"), ("b.jpg", "dog", "1")]
+    assert read_lines(table) == {
+        2 + i: {"": index, "path": path, "label": label, "remark": "train"}
+        for i, (path, label, index) in enumerate(rows)
+    }
+
+
+def test_the_usual_name_of_a_column_counts_before_others(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("image,class,label,path,splits\nx,1,cat,a.jpg,train\n")
+    line = {"image": "x", "class": "1", "label": "cat", "path": "a.jpg", "split": "train"}
+    assert read_lines(table) == {2: line}

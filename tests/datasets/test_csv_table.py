@@ -6,6 +6,7 @@ import pytest
 
 from tests.datasets.images import draw
 from vmf_embeddings.datasets.csv_table import CsvTable
+from vmf_embeddings.datasets.folder import Folder
 
 OPTIONS = {
     "csv_file": None,
@@ -154,8 +155,8 @@ def test_without_such_columns_there_are_no_queries(closed):
 
 
 def test_a_missing_column_is_named(closed):
-    write(closed / "birds.csv", [("a", "b", "c")], ("labels", "path", "split"))
-    with pytest.raises(ValueError, match=r"no column 'label'; did you mean 'labels'"):
+    write(closed / "birds.csv", [("a", "b", "c")], ("lable", "path", "split"))
+    with pytest.raises(ValueError, match=r"no column 'label'; did you mean 'lable'"):
         table(closed).check()
 
 
@@ -228,3 +229,27 @@ def test_nonsense_options_are_refused(closed):
         table(closed, std=[0.0, 1.0, 1.0])
     with pytest.raises(ValueError, match=r"valid_share must lie in \(0, 1\)"):
         table(closed, valid_share=1.0)
+
+
+@pytest.mark.parametrize("open_set", [None, False, True])
+def test_without_a_column_split_rows_are_held_out_as_from_a_folder_of_classes(tmp_path, open_set):
+    rows = []
+    for label in range(10):
+        for i in range(10):
+            path = tmp_path / "images" / f"k{label}" / f"{i}.png"
+            draw(path, seed=i, label=label)
+            rows.append((f"k{label}", f"images/k{label}/{i}.png"))
+    data = table(write(tmp_path / "own.csv", rows, ("label", "path")), open_set=open_set)
+    folder_options = {key: value for key, value in OPTIONS.items() if key != "csv_file"}
+    folder = Folder(
+        tmp_path / "images", **(folder_options | {"open_set": open_set, "test_share": 0.2})
+    )
+    data.check()
+    for split in ("train", "valid", "test"):
+        ours, theirs = data.parts[split], folder.parts[split]
+        assert ours.labels.tolist() == theirs.labels.tolist()
+        assert [ours.path_of(i) for i in range(len(ours.files))] == [
+            theirs.path_of(i) for i in range(len(theirs.files))
+        ]
+    assert len(data.parts["test"].files) == 20
+    assert data.open_set is bool(open_set)

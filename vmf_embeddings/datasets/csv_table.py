@@ -1,4 +1,4 @@
-"""User images from one csv table with columns label, path, split (is_query, is_gallery)."""
+"""User images from one csv table with columns label and path (split, is_query, is_gallery)."""
 
 import difflib
 from collections.abc import Sequence
@@ -31,6 +31,8 @@ class CsvTable(ImageFileDataset):
             (or valid, where there is no test) shares no class with train, otherwise False.
         valid_share: fraction of train that becomes valid where the table has no valid rows: images
             of every class in a closed set, whole classes in an open one.
+        test_share: likewise, fraction of all rows that becomes test where the table has no column
+            split.
         image_size: see `ImageFileDataset`.
         augment: name of the training recipe.
         mean: per channel.
@@ -54,6 +56,7 @@ class CsvTable(ImageFileDataset):
         csv_file: str | None,
         open_set: bool | None,
         valid_share: float,
+        test_share: float = 0.2,
         image_size: int,
         augment: str,
         mean: Sequence[float],
@@ -83,8 +86,10 @@ class CsvTable(ImageFileDataset):
             margin_warmup_epochs=margin_warmup_epochs,
         )
         check_fraction("valid_share", valid_share)
+        check_fraction("test_share", test_share)
         self.csv_file = csv_file
         self.valid_share = valid_share
+        self.test_share = test_share
         self._open_set = open_set
 
     @cached_property
@@ -144,19 +149,22 @@ class CsvTable(ImageFileDataset):
 
     @cached_property
     def table_rows(self) -> dict[str, Rows]:
-        """Rows per split as given in the table, before validation images are held out."""
+        """Rows per split as given in the table, before images are held out.
+
+        All are under "" where it has no column split.
+        """
         lines = self._lines
         labels = self._labels_and_names[0]
-        splits = np.array(
-            [self._split_name(i, line["split"]) for i, line in self._numbered_lines.items()]
-        )
         files = [line["path"] for line in lines]
         refuse_escapes(files, str(self.table))
         all_rows = Rows(files, labels, self._root(files[0]), *self._flags())
+        if "split" not in lines[0]:
+            return {"": all_rows}
+        splits = np.array(
+            [self._split_name(i, line["split"]) for i, line in self._numbered_lines.items()]
+        )
         present = [name for name in SPLIT_NAMES if name in splits]
         rows = {name: all_rows.chosen(splits == name) for name in present}
-        if "test" in rows:
-            self._check_flags(rows["test"])
         if self.classes is not None:
             names = np.array(self.classes)
             by_split = {name: names[np.unique(rows[name].labels)].tolist() for name in present}
@@ -166,6 +174,8 @@ class CsvTable(ImageFileDataset):
     @property
     def origins(self) -> dict[str, str]:
         """See `ImageFileDataset`."""
+        if "" in self.table_rows:
+            return dict.fromkeys(("valid", "test"), "held out of the table")
         return {} if "valid" in self.table_rows else {"valid": "held out of train"}
 
     def _split_name(self, line_number: int, word: str) -> str:
@@ -221,6 +231,12 @@ class CsvTable(ImageFileDataset):
 
     def _read_rows(self) -> dict[str, Rows]:
         rows = dict(self.table_rows)
+        if "" in rows:
+            all_rows = rows.pop("")
+            held_out = hold_out(all_rows, self.test_share, by_class=self.open_set)
+            rows |= {"train": all_rows.chosen(~held_out), "test": all_rows.chosen(held_out)}
+        if "test" in rows:
+            self._check_flags(rows["test"])
         if "train" in rows and "valid" not in rows:
             held_out = hold_out(rows["train"], self.valid_share, by_class=self.open_set)
             rows |= {
