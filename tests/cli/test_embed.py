@@ -202,7 +202,7 @@ def test_a_file_is_replaced_only_by_force(place):
     assert embed("run.zip", "photos", "-o", "run.npz", "--quiet") == 0
 
 
-def test_vectors_are_embedded_from_files_of_features(place):
+def test_vectors_are_embedded_from_files_of_features(place, capsys):
     rows = np.random.default_rng(0).normal(size=(6, 9)).astype(np.float64)
     np.savez(place / "a.npz", X=rows[:4], paths=np.array(list("abcd")))
     np.savez(place / "b.npz", feats=rows[4:], filenames=np.array(["e", "f"]))
@@ -216,6 +216,11 @@ def test_vectors_are_embedded_from_files_of_features(place):
     wanted = vmf.load("own").embed(torch.from_numpy(rows).float())
     np.testing.assert_array_equal(file.embeddings, wanted)
     assert embed("own", "photos", "-o", "out.npz", "--force") == 2
+    rows[3, 2] = np.nan
+    np.savez(place / "a.npz", X=rows)
+    capsys.readouterr()
+    assert embed("own", "b.npz", "a.npz", "-o", "nan.npz") == 2
+    assert "a.npz: row 3 (counted from 0) holds NaN" in capsys.readouterr().err
 
 
 def test_names_that_steer_a_terminal_are_written_out(place, capsys):

@@ -8,6 +8,7 @@ import vmf_embeddings as vmf
 from tests.cli.test_second_stage import composed
 from tests.datasets.images import draw
 from vmf_embeddings.cli import own_choices, own_data
+from vmf_embeddings.cli.data_kind import kind_of_data
 from vmf_embeddings.cli.own_choices import Facts
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -166,3 +167,18 @@ def test_one_line_trains_and_embeds_from_python(vectors, tmp_path, monkeypatch):
     run = vmf.train(["experiment=own_features", f"data={vectors}", "mode.epochs=20"])
     rows = np.load(vectors)
     assert (run.predict(rows["embeddings"]).argmax(1) == rows["labels"]).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "kind"),
+    [
+        ("embedding,label,split", '"[0.5, 1.0, 2.0]",cat,train', "features"),
+        ("split,label,vector", "test,cat,[0.5 1.0 2.0]", "features"),
+        ("file_name,class", "a.jpg,cat", "csv"),
+        ("label,paht,split", "cat,a.jpg,train", "csv"),
+    ],
+)
+def test_a_table_is_one_of_vectors_or_of_images_by_its_cells(tmp_path, header, row, kind):
+    table = tmp_path / "t.csv"
+    table.write_text(f"{header}\n{row}\n")
+    assert kind_of_data(table).name == kind

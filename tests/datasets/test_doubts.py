@@ -24,6 +24,11 @@ def test_an_open_split_with_classes_of_train_is_named():
     assert said.startswith("2 valid classes in train too: a, b.")
 
 
+def test_an_open_split_of_one_class_is_named():
+    (said,) = doubts({"train": ["a", "b"], "valid": ["c", "d"], "test": ["e"]}, open_set=True)
+    assert said.startswith("test has one class, e:") and "dataset.params.test_share" in said
+
+
 @pytest.mark.parametrize("other", ["A", " a", "a ", "\u200ba"])
 def test_classes_of_one_split_that_are_spelled_nearly_alike_are_named(other):
     classes = ["a", other, "b"]

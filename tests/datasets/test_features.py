@@ -209,8 +209,18 @@ def test_equal_vectors_in_two_splits_or_under_two_labels_are_named(tmp_path, cap
 def test_numbers_that_are_not_finite_are_refused_with_their_row(tmp_path, value):
     rows = vectors().astype(np.float64)
     rows[7, 2] = value
-    with pytest.raises(ValueError, match=r"row 7 \(counted from 0\) holds NaN, infinity"):
+    with pytest.raises(ValueError, match=r"row 7 \(counted from 0\) holds NaN, infinity") as told:
         features(write(tmp_path / "a.npz", rows, labels())).check()
+    assert str(told.value).count("a.npz") == 1
+
+
+def test_a_key_of_another_name_is_asked_for_in_the_words_of_training(tmp_path):
+    np.savez(tmp_path / "a.npz", mine=vectors(), kinds=labels())
+    with pytest.raises(ValueError, match="it holds kinds, mine.*dataset.params.embeddings=KEY"):
+        features(tmp_path / "a.npz").check()
+    with pytest.raises(ValueError, match="dataset.params.labels=KEY"):
+        features(tmp_path / "a.npz", embeddings="mine").check()
+    features(tmp_path / "a.npz", embeddings="mine", labels="kinds").check()
 
 
 @pytest.mark.parametrize("end", (".npz", ".csv"))

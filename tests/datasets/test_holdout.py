@@ -43,6 +43,11 @@ def test_which_image_of_a_class_goes_does_not_depend_on_its_position():
     assert held_out.sum(0).min() > 900  # 1000 expected at each position, sd 26
 
 
+def test_classes_of_one_image_cannot_give_it_and_are_said_to_go_whole():
+    with pytest.raises(ValueError, match="each of the 5 classes has a single one.*open_set=true"):
+        hold_out_images(np.arange(5), 0.9)
+
+
 @given(labels, fractions)
 def test_classes_go_whole_and_some_stay(labels, fraction):
     if len(np.unique(labels)) < 2:

@@ -244,6 +244,13 @@ def test_arrays_that_contradict_each_other_are_refused(tmp_path, arrays, said):
     assert "a.npz" in str(caught.value)
 
 
+def test_labels_in_one_column_of_an_array_are_labels(tmp_path):
+    np.savez(tmp_path / "a.npz", features=ROWS, labels=np.array(NAMES)[:, None])
+    np.savez(tmp_path / "b.npz", features=ROWS, labels=NAMES)
+    one, other = (vmf.read(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert one.ids.tolist() == other.ids.tolist() and one.meta == other.meta
+
+
 def test_what_comes_with_the_rows_is_read_too(tmp_path):
     flags = [True, False] * 3
     splits = ["train", "val", "test"] * 2

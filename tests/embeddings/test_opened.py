@@ -179,7 +179,7 @@ def test_bfloat16_becomes_float32(tmp_path):
         ({"label": [*"abcde", None]}, "'label' has no value in row 5"),
         ({"label": [decimal.Decimal("1.5")] * 6}, "'label' is decimal128.*expected numbers, text"),
         ({"label": [0.5] * 6}, "row 0 .*0.5"),
-        ({"label": [[1]] * 6}, "labels: expected one per row"),
+        ({"label": [[1, 2]] * 6}, "labels: expected one per row"),
         ({"split": [{"a": 1}] * 6}, "'split' is struct"),
         ({"x": [1.0] * 6}, "no labels: expected the key one of"),
     ],

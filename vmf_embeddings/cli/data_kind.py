@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmf_embeddings.cli.check_features import has_feature_files, is_table_of_vectors
 from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.image_formats import is_picture
 
@@ -100,7 +101,8 @@ def _is_table_of_images(path: Path) -> bool:
     cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
     if cells and is_table_of_vectors(cells):
         return False
-    of_images = {"path", "paths", "file", "filename", "image", "split"}
-    if cells and of_images & set(cells[0]):
+    if any(cell.startswith("[") for row in cells[1:] for cell in row):  # a column of lists
+        return False
+    if cells and {*PATH_COLUMNS, "split"} & set(cells[0]):
         return True
     return any(any(map(is_picture, row)) and sum("." in c for c in row) < 2 for row in cells)

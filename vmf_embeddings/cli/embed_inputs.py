@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.cli.embed_arguments import STANDARD_INPUT
+from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
 from vmf_embeddings.library.trained_inputs import image_files
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.images import inside
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import has_control, printable
 
-PATH_COLUMNS = ("path", "paths", "file", "filename", "filenames", "file_name", "image", "images")
 TABLES = (".csv", ".tsv")
 OF_FEATURES = (".npz", ".npy", ".parquet", ".safetensors", ".csv", ".tsv", ".gz")
 _SEPARATORS = (",", ";", "\t")
@@ -126,8 +126,9 @@ def vectors(inputs: Sequence[str], length: int) -> Vectors:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no such file, or has vectors of another length.
+        ValueError: it is no such file, or has vectors of another length, or one that is not finite.
     """
+    from vmf_embeddings.datasets.features_contents import refuse_not_finite
     from vmf_embeddings.embeddings.opened import open_embeddings
 
     opened = []
@@ -143,6 +144,7 @@ def vectors(inputs: Sequence[str], length: int) -> Vectors:
                 f"{printable(one)} has vectors of {file.embeddings.shape[1]} numbers, the run was "
                 f"trained on {length}"
             )
+        refuse_not_finite(file.embeddings, printable(one))
         opened.append(file)
     paths = [file.columns.get("paths") for file in opened]
     known = [one for one in paths if one is not None]

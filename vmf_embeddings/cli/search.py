@@ -104,7 +104,11 @@ def _print(found: Sequence[Found], gallery: Gallery, *, quiet: bool) -> None:
             print(printable(name))
             for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), 1):
                 label = gallery.label(row)
-                cells = [f"{rank:>5}", f"{similarity:>10.4f}", *([f"{label:<16}"] if label else [])]
+                cells = [
+                    f"{rank:>5}",
+                    f"{similarity:>z10.4f}",
+                    *([f"{label:<16}"] if label else []),
+                ]
                 print(printable("  ".join([*cells, gallery.name(row)])))
             if not rows:
                 print("       nothing found")

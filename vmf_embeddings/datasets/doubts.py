@@ -13,7 +13,7 @@ def doubts(classes: Mapping[str, Iterable[str]], *, open_set: bool) -> list[str]
     """Sentences about the classes of all splits that may be a mistake.
 
     Names that differ in case, white space or leading zeros alone; in a closed set, splits that lack
-    classes of train; in an open set, splits that have some.
+    classes of train; in an open set, splits that have some, or a single class.
 
     Args:
         classes: split -> names of its classes.
@@ -25,6 +25,12 @@ def doubts(classes: Mapping[str, Iterable[str]], *, open_set: bool) -> list[str]
         if split == "train" or not train:
             continue
         own = set(names)
+        if open_set and len(own) == 1:
+            found.append(
+                f"{split} has one class, {_some(sorted(own))}: every neighbour there is of it, so "
+                f"that all its scores of retrieval are perfect; give {split} more classes "
+                f"(dataset.params.{split}_share where they are held out)"
+            )
         if open_set and (shared := sorted(own & train)):
             found.append(
                 f"{counted(len(shared), f'{split} class')} in train too: {_some(shared)}. "

@@ -121,13 +121,12 @@ class Features(Dataset):
 
     def _held_out(self, part: Vectors, fraction: float) -> tuple[Vectors, Vectors]:
         """What is left, and what is held out; equal vectors together."""
+        digests = None if self.open_set else self._digests_of(part)[:, 0]
         try:
-            if self.open_set:
+            if digests is None:
                 held_out = hold_out_classes(part.labels, fraction)
             else:
-                _, first, group = np.unique(
-                    self._digests_of(part)[:, 0], return_index=True, return_inverse=True
-                )
+                _, first, group = np.unique(digests, return_index=True, return_inverse=True)
                 order = np.argsort(first)  # groups in the order of the file
                 number = np.argsort(order)[group.reshape(-1)]
                 held_out = hold_out_images(part.labels[first[order]], fraction)[number]

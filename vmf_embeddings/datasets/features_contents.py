@@ -32,7 +32,7 @@ def row_digests(vectors: np.ndarray, source: str) -> np.ndarray:
         for start in range(0, len(vectors), step):
             with np.errstate(over="ignore"):
                 block = np.asarray(vectors[start : start + step], dtype=np.float32) + np.float32(0)
-            _refuse_not_finite(block, start, source)  # adding 0 made 0 of -0, which equals it
+            _refuse_block(block, start, source)  # adding 0 made 0 of -0, which equals it
             hashes = (hashlib.blake2b(row, digest_size=16).digest() for row in block)
             found = np.frombuffer(b"".join(hashes), dtype="<u8").reshape(-1, 2)
             digests[start : start + step] = found
@@ -40,7 +40,16 @@ def row_digests(vectors: np.ndarray, source: str) -> np.ndarray:
     return digests
 
 
-def _refuse_not_finite(block: np.ndarray, start: int, source: str) -> None:
+def refuse_not_finite(vectors: np.ndarray, source: str) -> None:
+    """Refuses vectors [M, F] of any type of number as `row_digests` does; reads them once."""
+    step = max(1, _BLOCK // vectors.shape[1])
+    for start in range(0, len(vectors), step):
+        with np.errstate(over="ignore"):
+            block = np.asarray(vectors[start : start + step], dtype=np.float32)
+        _refuse_block(block, start, source)
+
+
+def _refuse_block(block: np.ndarray, start: int, source: str) -> None:
     finite = np.isfinite(block).all(axis=1)
     if finite.all():
         return

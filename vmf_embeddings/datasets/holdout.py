@@ -43,10 +43,16 @@ def hold_out_images(
             positions = (positions + 0.5) * len(members[i]) / max(count, 1)
         held_out[members[i][positions.astype(int)]] = True
         quota -= count
+    if not held_out.any() and len(members) == len(labels) > 1:
+        raise ValueError(
+            f"cannot hold out images of every class: each of the {len(members)} classes has a "
+            "single one. With dataset.params.open_set=true whole classes are held out"
+        )
     if not held_out.any():
         raise ValueError(
             f"cannot hold out {fraction:.0%} of {len(labels)} images in {len(members)} classes and "
-            "leave one of each class: give a larger fraction, or more images per class"
+            "leave one of each class: give a larger fraction (dataset.params.test_share or "
+            "valid_share), or more images per class"
         )
     return held_out
 

@@ -53,7 +53,8 @@ def chosen(
     wanted = f"one of {', '.join(usual)}" if named is None else repr(named)
     raise ValueError(
         f"{path} has no {argument}: expected the key {wanted}, it holds {held}. Name it: "
-        f"vmf.read(path, {argument}=KEY), or evaluate … --{argument} KEY"
+        f"evaluate … --{argument} KEY, vmf.read(path, {argument}=KEY), or in training "
+        f"dataset.params.{argument}=KEY"
     )
 
 

@@ -1,7 +1,7 @@
 """Opens a file of embeddings of any program: says which array is what, and maps it into memory."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +95,7 @@ def open_embeddings(
         opened = _open_keyed(open_keyed(path), embeddings, *how)
     else:
         raise ValueError(_unknown_ending(path))
+    opened = _without_lone_axes(opened)
     try:
         _check_rows(opened)
     except ValueError as error:
@@ -235,6 +236,18 @@ def _flags(values: Sequence[str], name: str, path: Path) -> np.ndarray:
                 f"from 0) is {printable(value)[:40]!r}"
             )
     return np.array([_FLAG_WORDS[value.casefold()] for value in values])
+
+
+def _without_lone_axes(opened: OpenedFile) -> OpenedFile:
+    """Labels and columns [N, 1] as [N]."""
+    flat = {
+        name: values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        for name, values in opened.columns.items()
+    }
+    labels = opened.labels
+    if labels is not None and labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    return replace(opened, labels=labels, columns=flat)
 
 
 def _check_rows(opened: OpenedFile) -> None:

@@ -96,7 +96,7 @@ def _draw(axes: "Axes", tile: Tile) -> None:
 
 def captions(tile: Tile) -> list[str]:
     """The lines beneath an image: similarity, label and name, each short enough for its tile."""
-    similarity = [] if tile.similarity is None else [f"{tile.similarity:.4f}"]
+    similarity = [] if tile.similarity is None else [f"{tile.similarity:z.4f}"]
     label = [shorten(drawable(tile.label), _COLUMNS)] if tile.label else []
     name = [_end(drawable(tile.name), _COLUMNS)] if tile.name else []
     return [*similarity, *label, *name]
