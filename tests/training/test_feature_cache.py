@@ -99,7 +99,7 @@ def test_features_that_do_not_fit_into_memory_go_into_a_file(tmp_path, monkeypat
     assert_same(in_memory, in_file)
 
 
-@pytest.mark.parametrize("harm", ("cut", "changed", "no description", "other content"))
+@pytest.mark.parametrize("harm", ("cut", "changed", "no description", "other content", "zip"))
 def test_a_damaged_file_is_computed_again(tmp_path, harm):
     good = weights_after(tmp_path / "a", "method=classifier", cache="disk")
     for file in (tmp_path / "cache").glob("*.npy"):
@@ -111,6 +111,9 @@ def test_a_damaged_file_is_computed_again(tmp_path, harm):
             file.write_bytes(content)
         elif harm == "no description":
             file.with_suffix(".json").unlink()
+        elif harm == "zip":
+            with file.open("wb") as stream:  # an archive under the name of an array
+                np.savez(stream, a=np.zeros(3))
         else:
             np.save(file, np.zeros(3))
     assert_same(good, weights_after(tmp_path / "b", "method=classifier", cache="disk"))

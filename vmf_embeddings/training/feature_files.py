@@ -104,7 +104,9 @@ def read(path: Path, shape: tuple[int, int, int], *, verified: bool = False) -> 
         verified: whether the checksum was compared already, by another process.
     """
     try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        if not path.is_file():  # a pipe would be waited for
+            return None
+        array = np.lib.format.open_memmap(path, mode="c")  # of a .npy alone, whatever else it is
         if array.shape != shape or array.dtype != np.dtype("<f4"):
             return None
         described = parse_json_object(read_text(path.with_suffix(".json"), limit=2**20), str(path))
