@@ -75,6 +75,8 @@ GOALS = [
     Goal("P3", "MNIST epoch end to end (250 episodes)", "2021", "1.15x", "1.5x"),
     Goal("F1", "epoch of a linear head on 100,000 x 768 vectors, 1,000 classes, softmax and cosine", "plain torch loop", "≥ 0.9 of its rows/s", "1x"),
     Goal("F2", "the same, vMF softmax", "its own three matrix products", "≤ 1.3 of their time", "-"),
+    Goal("F3", "embeddings of 600 JPEG files of 128 px by a resnet18: `Run.embed`, the command `embed`", "a bare DataLoader and the same network, as many workers", "≥ 0.95 of its images/s", "1x"),
+    Goal("F4", "`evaluate`, `search` and `embed` on small inputs, a fresh process", "`python -c 'import torch'`", "≤ 1.3 of its processor time; `check` without torch", "-"),
     Goal("I1", "`import vmf_embeddings`, `--help`", "`python -c pass`", "+ ≤ 0.15 s; no torch, sklearn, scipy, faiss", "-"),
 ]  # fmt: skip
 
@@ -111,6 +113,9 @@ TARGETS = {
     "P2 MNIST": Target(5, 7), "P2 CIFAR": Target(8, 13), "P3": Target(1.15, 1.5),
     "F1 softmax": Target(0.9, 1.0), "F1 cosine": Target(0.9, 1.0),
     "F2 vMF": Target(1.3, None, False),
+    "F3 embed": Target(0.95, 1.0), "F3 command": Target(0.95, 1.0),
+    "F4 evaluate": Target(1.3, None, False), "F4 search": Target(1.3, None, False),
+    "F4 embed": Target(1.3, None, False), "F4 without torch": Target(0, None, False, " with torch"),
     "I1 import": Target(0.15, None, False, " s"), "I1 help": Target(0.15, None, False, " s"),
     "I1 modules": Target(0, None, False, " heavy"),
 }  # fmt: skip

@@ -29,11 +29,11 @@ def call(arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-def imported(arguments: tuple[str, ...]) -> list[str]:
-    """Which of the heavy packages a command imports, from the interpreter's own import times."""
+def imported(arguments: tuple[str, ...], packages: tuple[str, ...] = HEAVY) -> list[str]:
+    """Which of the packages a command imports, from the interpreter's own import times."""
     lines = call(("-X", "importtime", *arguments)).stderr.splitlines()
     names = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
-    return [name for name in HEAVY if name in names]
+    return [name for name in packages if name in names]
 
 
 def main(setting: Setting) -> list[Entry]:
