@@ -60,10 +60,10 @@ CLASSIFIERS = {
 }
 TASKS = {
     "closed": Task(
-        ("fashion", "digits", "glyphs", "fonts"), CLASSIFIERS, ("accuracy", "ECE", "R@1"), "softmax"
+        ("fashion", "digits", "glyphs"), CLASSIFIERS, ("accuracy", "ECE", "R@1"), "softmax"
     ),
     "open": Task(
-        ("letters3", "icons3", "fonts"),
+        ("letters3", "icons3"),
         {
             "cosine softmax": COSINE,
             "ArcFace": ARCFACE,
