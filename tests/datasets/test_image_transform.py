@@ -74,7 +74,7 @@ def assert_raw_images_become_examples(data):
         whole = split if hasattr(split, "images") else split.whole
         for i in (0, len(whole) // 2, len(whole) - 1):
             assert torch.equal(data.image_transform(whole.images[i]), whole.example(i))
-    assert data.image_transform(whole.images[0]).shape == data.image_shape
+    assert data.image_transform(whole.images[0]).shape == data.example_shape
 
 
 @pytest.mark.parametrize("name", CIFAR)

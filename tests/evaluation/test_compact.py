@@ -274,12 +274,12 @@ def test_replications_are_averaged_with_their_standard_error(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dims", "0"], ">= 1"),
+        (["--dims", "0"], "1 or more"),
         (["--precision", "int9"], "did you mean int8"),
         (["--rerank", "kreciprocal"], "did you mean k_reciprocal"),
         (["--lambda", "1.5"], "0 to 1"),
         (["--expand-alpha", "-1"], "from 0"),
-        (["--rescore-multiplier", "0"], ">= 1"),
+        (["--rescore-multiplier", "0"], "1 or more"),
     ],
 )
 def test_arguments_out_of_range_exit_with_2(capsys, arguments, words):
