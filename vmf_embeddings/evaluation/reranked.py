@@ -38,6 +38,17 @@ class RerankedScores:
     notes: list[str] = field(default_factory=list)
 
 
+def refuse_reranking(evaluated: EvaluatedFile, options: EvaluationOptions) -> None:
+    """Refuses, before anything is scored, a way of re-ranking that does not fit the geometry.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    geometry = evaluated.geometry
+    for way in options.rerank:
+        check_reranking(way, geometry.name, is_flat=geometry.faiss_metric is not None)
+
+
 def reranked_scores(
     evaluated: EvaluatedFile,
     options: EvaluationOptions,
@@ -56,8 +67,6 @@ def reranked_scores(
         ValueError: a way does not fit the geometry, or a parameter is out of range.
     """
     result, geometry = RerankedScores(), evaluated.geometry
-    for way in options.rerank:
-        check_reranking(way, geometry.name, is_flat=geometry.faiss_metric is not None)
     rows, pairs = rows_to_compare(evaluated).double(), QueriesAndGallery.of(evaluated)
 
     def add(way: str, scores: RetrievalScores) -> None:

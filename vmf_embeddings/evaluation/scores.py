@@ -12,7 +12,12 @@ from torch import Tensor
 from vmf_embeddings.evaluation.compact import COMPACT, CompactScores, compact_scores, flat
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.reranked import RERANKED, RerankedScores, reranked_scores
+from vmf_embeddings.evaluation.reranked import (
+    RERANKED,
+    RerankedScores,
+    refuse_reranking,
+    reranked_scores,
+)
 from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
 from vmf_embeddings.evaluation.spaces import (
@@ -98,6 +103,7 @@ def score(
     check_backend(options.search, evaluated.geometry.faiss_metric)
     if "nmi" in options.metrics:
         check_faiss()
+    refuse_reranking(evaluated, options)
     sections: dict[str, dict[str, float]] = {}
     confidence = correct = found = shots = spaces = compared = None
     file = evaluated.file

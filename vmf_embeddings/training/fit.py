@@ -96,11 +96,21 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
             checkpoint.keep(job.run_dir, state, is_best=is_best)
             _log(loop, result, best, records.mean_seconds())
         if settings.is_over(epoch, best["epoch"]):
+            _say_if_early(loop, epoch, best)
             break
     if records is not None:
         records.close()
     loop.accelerator.wait_for_everyone()
     return best
+
+
+def _say_if_early(loop: Loop, epoch: int, best: dict[str, Any]) -> None:
+    """Logs why training ends before its last epoch."""
+    if loop.accelerator.is_main_process and epoch + 1 < loop.settings.epochs:
+        log.info(
+            "Stopped after epoch %d: none of the last %d was better than epoch %d (mode.patience)",
+            *(epoch, epoch - best["epoch"], best["epoch"]),
+        )
 
 
 def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None) -> dict[str, Any]:
