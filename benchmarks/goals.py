@@ -143,6 +143,7 @@ REASONS = {
     "E2": "As E1: the peer's time is a product at three times the expected rate, and 6,144 queries stand for all.",
     "E3": "Ten times E2. Half of it is one product of all rows with all rows, by symmetry taken once.",
     "E5": "With a thousand rows a class every line of scores is sorted and merged with as many thresholds; products in float64 decide what float32 cannot. Half of the memory is the ranks of all pairs of a class, kept at once so that symmetry halves the product.",
+    "F2": "The three products of the 1,280 mirrored directions take 6.3 ms of the processor at these sizes, the loss 16.2 ms: its own products 6.2, the pass over 2.56 million logits (exponentials and their sums) 5.8, derivatives of angles 1.1, the rest 3. The products and that one pass alone are 1.9 times the products.",
     "D1": "The neighbours' products are in float64, because the order of far points of the ball is lost in float32.",
     "retrieval time vs class size": "Every row of a class is a threshold that scores are counted against; from 33 on scores are sorted instead, and time no longer grows.",
     "hyperbolic logits memory vs d": "The gradients of the inputs are d wide; what is B x C wide does not grow.",
