@@ -214,7 +214,7 @@ def test_heads_of_a_second_stage_are_not_trained_from_nothing(name):
 class TinyData:
     """Knows what building asks a data set."""
 
-    margin_warmup_epochs, image_shape = 0, (1, 28, 28)
+    margin_warmup_epochs, example_shape, standardize = 0, (1, 28, 28), False
 
     def split(self, name: str):
         return SimpleNamespace(n_classes=5, class_counts=COUNTS)
