@@ -12,8 +12,6 @@ from pathlib import Path
 
 from vmf_embeddings import typed
 from vmf_embeddings.cli.as_typed import text_of
-from vmf_embeddings.cli.data_kind import kind_of_data
-from vmf_embeddings.cli.own_choices import Facts, choices
 from vmf_embeddings.untrusted.refused import Refused
 
 EXPERIMENTS = ("own_closed", "own_open", "own_long_tail", "own_features")
@@ -93,6 +91,9 @@ def _quoted(argument: str, given: _Given) -> str:
 
 def _overrides(experiment: str, path: Path, given: _Given, say: Callable[[str], None]) -> list[str]:
     """What `data=` and `weights=` stand for, less what was typed otherwise."""
+    from vmf_embeddings.cli.data_kind import kind_of_data  # these import numpy
+    from vmf_embeddings.cli.own_choices import Facts, choices
+
     if not path.exists():
         raise Refused(f"data={path}: there is no such file or folder")
     open_set = {"own_open": True, "own_closed": False, "own_long_tail": False}.get(experiment)
