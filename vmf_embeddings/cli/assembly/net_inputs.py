@@ -32,6 +32,8 @@ def resolve_net_inputs(cfg: DictConfig) -> None:
         Refused: the network has no images of its own, or its name is unknown.
     """
     params = cfg.dataset.get("params") or {}
+    if not isinstance(params, DictConfig | dict):
+        return  # whoever builds the data set says what is wrong with it
     auto_normalisation = params.get("normalisation") == "auto"
     auto_size = params.get("image_size") == "auto"
     if not (auto_normalisation or auto_size):
