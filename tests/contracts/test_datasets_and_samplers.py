@@ -38,7 +38,7 @@ def dataset_node(path):
     return node
 
 
-ADDED_LATER = {"background", "max_pixels", "on_error", "check", "layout"}
+ADDED_LATER = {"background", "max_pixels", "on_error", "check", "layout", "test_share"}
 ADDED_LATER |= {"normalisation", "mean", "std", "interpolation", "crop_fraction"}
 
 
