@@ -17,7 +17,7 @@ from vmf_embeddings.untrusted.files import TEXT_LIMIT, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import META, Kind, check_record
 from vmf_embeddings.untrusted.refused import Refused
-from vmf_embeddings.untrusted.tensors import safetensors_of_bytes
+from vmf_embeddings.untrusted.tensors import bytes_of_safetensors, safetensors_of_bytes
 
 ENDING = ".zip"
 SCHEMA = 1
@@ -47,12 +47,10 @@ def write_bundle(
         values: `config`, `class_names`, `image_transform`, … of the run, as JSON values.
         weights: name -> tensor.
     """
-    import safetensors.torch
-
     own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in weights.items()}
     parts = {
         VALUES: json.dumps({"schema": SCHEMA, **values}, indent=1).encode(),
-        WEIGHTS: safetensors.torch.save(own),
+        WEIGHTS: bytes_of_safetensors(own),
         NOTE: _NOTE.format(name=Path(path).name).encode(errors="replace"),
     }
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:

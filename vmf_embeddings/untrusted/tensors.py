@@ -87,6 +87,13 @@ def _content(stream: BinaryIO, name: str) -> bytes:
         raise Refused(f"its part {printable(name[:80])} is damaged: {printable(error)}") from error
 
 
+def bytes_of_safetensors(state: dict[str, Tensor]) -> bytes:
+    """The content of a `.safetensors` file with these tensors."""
+    import safetensors.torch
+
+    return safetensors.torch.save(state)
+
+
 def read_safetensors(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a `.safetensors` file, by name, on the CPU.
 
