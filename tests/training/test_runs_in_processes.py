@@ -16,7 +16,7 @@ from tests.cli.test_second_stage import FIRST, SHORT, composed
 from tests.training.few_digits import trained
 from vmf_embeddings.cli import app
 from vmf_embeddings.datasets.arrays import ArraySplit
-from vmf_embeddings.training import checkpoint, fit
+from vmf_embeddings.training import checkpoint, embed
 
 STAGES = 'stages.second=["mode=finetune","mode.epochs=1","sampler.batch_size=64"]'
 TIMM = ["arch=timm", "arch.params.model=mobilenetv3_small_050", "arch.params.in_channels=1"]
@@ -36,15 +36,15 @@ RANDOM = {  # with random numbers in the loss
 @contextmanager
 def float64():
     """Inside, networks and images are float64, in which rounding is far from what is tested."""
-    normalised, embed_split = ArraySplit._normalised, fit.embed_split
+    normalised, embed_split = ArraySplit._normalised, embed.embed_split
     ArraySplit._normalised = lambda self, images: normalised(self, images).double()
-    fit.embed_split = lambda *arguments: embed_split(*arguments).double()
+    embed.embed_split = lambda *arguments: embed_split(*arguments).double()
     torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-        ArraySplit._normalised, fit.embed_split = normalised, embed_split
+        ArraySplit._normalised, embed.embed_split = normalised, embed_split
 
 
 def run(name, folder, world):
