@@ -3,6 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
+import vmf_embeddings as vmf
 from tests.test_configs import CONF
 from vmf_embeddings import extract as extraction
 from vmf_embeddings.cli import assembly
@@ -11,6 +12,7 @@ from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.extract import ExtractionJob, extract
+from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.training import embed
 from vmf_embeddings.training.execution import ExecutionSettings
@@ -53,6 +55,13 @@ def test_counts_are_those_of_the_training_split_itself(untrained, tmp_path):
     found = score(load_evaluated_file(path, path, options), options).shots
     assert found.train_counts.tolist() == meta["train_class_counts"]
     assert sum(group.n_classes for group in found.groups.values()) == 10
+
+
+def test_the_weights_are_named_by_their_hash(untrained, tmp_path):
+    meta = load_embeddings(extracted(untrained, tmp_path)).meta
+    assert meta["weights"] == vmf.Run(untrained[1]).weights_hash
+    other = {k: v + 1 for k, v in untrained[1].state_dict().items()}
+    assert meta["weights"] not in (weights_hash(other), weights_hash({}))
 
 
 def test_checkpoints_that_do_not_know_are_of_the_split_of_today(untrained, tmp_path):

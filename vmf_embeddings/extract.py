@@ -13,6 +13,7 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.training.embed import embed_with_progress, local_batches
 from vmf_embeddings.training.execution import ExecutionSettings
@@ -68,6 +69,7 @@ def extract(job: ExtractionJob) -> list[Path]:
     method, dataset = job.method, job.dataset
     accelerator = job.execution.make_accelerator()
     load_weights(method, job.checkpoint, str(job.run_dir))
+    weights = weights_hash(method.state_dict())
     method.to(accelerator.device).eval()
     job.execution.configure_backbone(method.arch)
     sizes = {"batch_size": job.batch_size, "num_workers": job.num_workers}
@@ -83,7 +85,7 @@ def extract(job: ExtractionJob) -> list[Path]:
         # the classes of an open set's held-out splits are not those that the method has logits for
         with_logits = not dataset.open_set or name == "train"
         logits = _logits(method, embeddings, job.batch_size) if with_logits else None
-        meta = _meta(job, name, split, trained_on)
+        meta = {**_meta(job, name, split, trained_on), "weights": weights}
         stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
         path = job.run_dir / f"{stem}.npz"
         with Progress(f"Writing {path.name}"):

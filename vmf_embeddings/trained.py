@@ -1,7 +1,6 @@
 """A trained run without its training data: embeddings and class probabilities of new images."""
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +17,7 @@ from vmf_embeddings.library.export_graph import Exported
 from vmf_embeddings.library.progress_bar import progress_bar
 from vmf_embeddings.library.trained_inputs import ImageBatches, OnBroken, Transform
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.weights_hash import weights_hash
 
 
 class Run:
@@ -219,11 +219,7 @@ class Run:
     @cached_property
     def weights_hash(self) -> str:
         """SHA-256 of the weights: two runs with the same one give the same embeddings."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.module.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return weights_hash(self.module.state_dict())
 
     def _classes_or_refuse(self) -> int:
         if self.n_classes is None:

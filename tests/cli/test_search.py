@@ -180,6 +180,20 @@ def test_no_image_outside_of_what_was_given_is_opened(place, tmp_path_factory, c
     assert (place / "b.html").read_text().count("not shown") < N
 
 
+def test_a_gallery_without_a_hash_of_weights_is_searched_with_one_note(place, capsys):
+    file = vmf.read("photos.npz")
+    meta = {key: value for key, value in file.meta.items() if key != "weights"}
+    vmf.write(vmf.EmbeddingFile(file.embeddings, paths=file.paths, meta=meta), "older.npz")
+    hits = []
+    for name, n_notes in (("photos.npz", 0), ("older.npz", 1)):
+        assert search("new.png", "--in", name, "--run", "run", "--csv", "a.csv", "--force") == 0
+        assert capsys.readouterr().err.count("no hash of the weights") == n_notes
+        hits.append(found("a.csv"))
+    assert hits[0] == hits[1]
+    assert search("row:1", "--in", "older.npz") == 0
+    assert capsys.readouterr().err == ""
+
+
 def other_run(place):
     saved_run(place / "other", "method=vmf_softmax", "arch.params.embedding_dim=6")
     saved_run(place / "twin", "method=vmf_softmax", "arch.params.embedding_dim=5", "random_seed=5")

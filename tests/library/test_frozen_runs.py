@@ -99,7 +99,7 @@ def test_features_of_an_untrained_net_are_extracted_as_they_are(elsewhere, image
     cfg = composed(["dataset=folder", *typed, "mode=get_embeddings", "num_workers=0"])
     (written,) = extract(assembly.extraction_job(cfg, run.folder, typed))
     file = load_embeddings(written)
-    assert file.meta["epoch"] == -1
+    assert file.meta["epoch"] == -1 and file.meta["weights"] == run.weights_hash
     inputs = torch.stack([run.transform(Image.open(path)) for path in file.paths])
     with torch.no_grad():
         np.testing.assert_allclose(file.embeddings, donor(inputs).numpy(), rtol=1e-4, atol=1e-5)

@@ -117,8 +117,14 @@ def open_gallery(options: SearchOptions) -> tuple[Gallery, list[str]]:
             f"IMAGES -o {printable(path)}"
         )
     found = read_with_notes(path, options.embeddings, options.labels, labelled=False)
-    stated = (found.file.meta or {}).get("geometry")
-    notes = [f"{note}" for note in found.notes]
+    meta = found.file.meta or {}
+    stated = meta.get("geometry")
+    notes = list(found.notes)
+    if options.run is not None and meta.get("weights") is None:
+        notes.append(
+            f"{path} has no hash of the weights that made it, so only dimensions, geometry and "
+            "method are compared with those of --run"
+        )
     if stated is None:
         name = options.geometry or "cosine"
         if options.geometry is None:

@@ -9,7 +9,7 @@ from vmf_embeddings.embeddings import read_with_notes
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 
 # what two files of one trained network have in common
-_SAME = ("train_identity", "method", "objective", "epoch", "seed", "geometry")
+_SAME = ("weights", "train_identity", "method", "objective", "epoch", "seed", "geometry")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class FeatureCache:
 
     def __post_init__(self) -> None:
         self._found: dict[tuple[str, int], FeatureSplit] = {}
-        self._backbone = feature_files.weights_hash(self.job.method.arch)
+        self._backbone = feature_files.backbone_hash(self.job.method.arch)
 
     def split(self, name: str, *, augment: bool = False) -> FeatureSplit:
         """The features of a split.

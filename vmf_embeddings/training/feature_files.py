@@ -18,6 +18,7 @@ from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.datasets.base import Split
+from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.untrusted.files import read_text, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
 
@@ -30,16 +31,10 @@ N_PROBES = 16  # images whose pixels, as the network gets them, are part of the 
 BLOCK = 2**24  # bytes read at once for the checksum
 
 
-def weights_hash(arch: Arch) -> str:
+def backbone_hash(arch: Arch) -> str:
     """Hash of all weights and statistics of a backbone, without its embedding layer."""
-    digest = hashlib.sha256()
-    for name, tensor in arch.state_dict().items():
-        if name.startswith("projection."):
-            continue
-        values = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)};".encode())
-        digest.update(values.flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    state = arch.state_dict().items()
+    return weights_hash({k: tensor for k, tensor in state if not k.startswith("projection.")})
 
 
 def arch_options(node: Any) -> Any:

@@ -146,6 +146,7 @@ _SHARED = {
 META = {
     "schema": _WHOLE,
     **_SHARED,
+    "weights": _NAME,
     "train_class_counts": Kind(
         "a list of whole numbers, 0 or more, one per class",
         _is_list(lambda n: _is_whole(n, 0, 2**53)),
