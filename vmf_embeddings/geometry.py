@@ -41,6 +41,8 @@ class Geometry(ABC):
     name: ClassVar[str]
     faiss_metric: ClassVar[Literal["l2", "ip"] | None]
     """How a flat index gets the order of `similarity` from projected rows; None = it cannot."""
+    similarity_name: ClassVar[str] = "similarity"
+    """What `similarity` returns, in words."""
     confidence_name: ClassVar[str] = "norm"
     """What `confidence` returns."""
 
@@ -70,6 +72,7 @@ class Euclidean(Geometry):
 
     name: ClassVar[str] = "euclidean"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "l2"
+    similarity_name: ClassVar[str] = "minus the squared Euclidean distance"
 
     def project(self, embeddings: Tensor) -> Tensor:
         """The embeddings themselves."""
@@ -87,6 +90,7 @@ class Cosine(Geometry):
 
     name: ClassVar[str] = "cosine"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
+    similarity_name: ClassVar[str] = "cosine"
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Unit vectors, however short the rows are; a vector of length 0 stays 0."""
@@ -111,6 +115,9 @@ class Poincare(Geometry):
     c: float
     name: ClassVar[str] = "poincare"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+    similarity_name: ClassVar[str] = (
+        "-|x-y|^2 / ((1-c|x|^2)(1-c|y|^2)), in the order of distances in the Poincare ball"
+    )
     confidence_name: ClassVar[str] = "distance_to_origin"
 
     def __post_init__(self) -> None:
@@ -144,6 +151,7 @@ class PoincareReference(Geometry):
     c: float
     name: ClassVar[str] = "poincare-reference"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+    similarity_name: ClassVar[str] = "minus the distance of 2021 in the Poincare ball"
     confidence_name: ClassVar[str] = "distance_to_origin"
 
     def confidence(self, embeddings: Tensor) -> Tensor:
@@ -169,6 +177,7 @@ class VonMisesFisher(Geometry):
 
     name: ClassVar[str] = "vmf"
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
+    similarity_name: ClassVar[str] = "expected cosine of two draws"
     confidence_name: ClassVar[str] = "kappa"
 
     def project(self, embeddings: Tensor) -> Tensor:

@@ -74,8 +74,8 @@ def test_a_new_image_is_embedded_and_its_neighbours_are_exact(place, capsys):
     (expected,) = wanted(vmf.load("run").embed(["new.png"]))
     assert same(found()["new.png"], expected)
     printed = capsys.readouterr().out.splitlines()
-    assert printed[0] == "new.png" and printed[1].split()[0] == "1"
-    assert printed[1].endswith(f"photos/{expected[0][0]}.png")
+    assert printed[:2] == ["similarity: expected cosine of two draws; larger is nearer", "new.png"]
+    assert printed[2].split()[0] == "1" and printed[2].endswith(f"photos/{expected[0][0]}.png")
     assert digests(place / "run") == before
 
 
@@ -139,6 +139,27 @@ def test_files_of_other_programs_are_compared_by_cosine_and_say_so(place, capsys
     assert search("row:1", "--in", "bare.npy", "--geometry", "euclidean") == 0
     assert search("row:1", "--in", "bare.npy", "--geometry", "poincare") == 2
     assert "needs curvature" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "meaning"),
+    [
+        ([], "minus the squared Euclidean distance"),
+        (["--precision", "int8"], "minus the squared Euclidean distance"),
+        (["--precision", "binary", "--rescore-multiplier", "0"], "minus the Hamming distance"),
+        (["--rerank", "k_reciprocal"], "minus the k-reciprocal distance"),
+    ],
+)
+def test_what_similarities_are_stands_beside_them(options, meaning, place, capsys):
+    rows = np.random.default_rng(0).normal(size=(6, 8))
+    vmf.write(vmf.EmbeddingFile(rows, meta={"geometry": {"name": "euclidean"}}), "l2.npz")
+    command = ("row:1", "--in", "l2.npz", *options, "--html", "a.html", "--csv", "hits.csv")
+    assert search(*command) == 0
+    assert capsys.readouterr().out.startswith(f"similarity: {meaning}")
+    assert f"similarity: {meaning}" in (place / "a.html").read_text()
+    if not options or "int8" in options:
+        for row, value in found()["row 1"]:
+            assert value == pytest.approx(-np.square(rows[row] - rows[1]).sum(), rel=1e-5)
 
 
 def test_a_sheet_and_a_page_show_images_and_similarities(place):

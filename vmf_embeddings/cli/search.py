@@ -43,7 +43,7 @@ def _search(options: SearchOptions) -> None:
     for note in notes:
         print(f"search: note: {printable(note)}", file=sys.stderr)
     found = [_of(queries, gallery, options) for queries in read_queries(options, gallery)]
-    _print(found, gallery, quiet=options.quiet)
+    _print(found, gallery, options)
     if options.csv is not None:
         _write_csv(options.csv, found, gallery)
     if options.sheet is not None or options.html is not None:
@@ -95,12 +95,15 @@ def _same_image(
     return exclude
 
 
-def _print(found: Sequence[Found], gallery: Gallery, *, quiet: bool) -> None:
-    """A table for each of the first queries."""
+def _print(found: Sequence[Found], gallery: Gallery, options: SearchOptions) -> None:
+    """What similarities are, and a table for each of the first queries."""
+    if options.quiet:
+        return
     n_queries = sum(len(one.queries.names) for one in found)
     printed = [line for one in found for line in _lines(one)[:MOST_PRINTED]][:MOST_PRINTED]
     with reader_may_leave():
-        for name, rows, similarities in () if quiet else printed:
+        print(gallery.similarity_name(options))
+        for name, rows, similarities in printed:
             print(printable(name))
             for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), 1):
                 label = gallery.label(row)
@@ -112,7 +115,7 @@ def _print(found: Sequence[Found], gallery: Gallery, *, quiet: bool) -> None:
                 print(printable("  ".join([*cells, gallery.name(row)])))
             if not rows:
                 print("       nothing found")
-        if n_queries > MOST_PRINTED and not quiet:
+        if n_queries > MOST_PRINTED:
             print(f"… and {n_queries - MOST_PRINTED:,} more queries: --csv FILE has them all")
 
 

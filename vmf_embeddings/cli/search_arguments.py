@@ -16,6 +16,11 @@ from vmf_embeddings.cli.compact_arguments import add_for_search
 from vmf_embeddings.evaluation.options import GEOMETRIES
 
 ROW = "row:"
+_OF_RERANKING = {
+    "k_reciprocal": "minus the k-reciprocal distance, which depends on all queries",
+    "alpha_qe": "inner product with the mean of the query and its neighbours",
+    "dba": "inner product with the mean of the row and its neighbours",
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,20 @@ class SearchOptions:
     rerank_lambda: float = 0.3
     expand_n: int = 10
     expand_alpha: float = 3.0
+
+    def similarity_name(self, of_geometry: str) -> str:
+        """What the similarities are, in words.
+
+        Args:
+            of_geometry: what they are where rows are neither rounded nor ranked again.
+        """
+        if self.rerank is not None:
+            return _OF_RERANKING[self.rerank]
+        if self.precision in (None, "float32") or self.rescore_multiplier:
+            return of_geometry
+        if self.precision in ("binary", "ubinary"):
+            return "minus the Hamming distance"
+        return f"{of_geometry}, of rows rounded to {self.precision}"
 
     @property
     def rerank_options(self) -> dict[str, float]:

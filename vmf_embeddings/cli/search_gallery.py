@@ -39,6 +39,11 @@ class Gallery:
         flags = self.file.is_gallery
         return np.arange(len(self.file.embeddings)) if flags is None else np.flatnonzero(flags)
 
+    def similarity_name(self, options: SearchOptions) -> str:
+        """What the similarities of a search are, and which way they go."""
+        name = options.similarity_name(self.geometry.similarity_name)
+        return f"similarity: {name}; larger is nearer"
+
     def name(self, row: int) -> str:
         """Path of a row's image, or its number."""
         name = "" if self.file.paths is None else str(self.file.paths[row])

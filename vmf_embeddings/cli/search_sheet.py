@@ -84,7 +84,7 @@ def write_sheets(found: Sequence[Found], gallery: Gallery, options: SearchOption
     with Progress(f"Reading the images of {min(n_queries, most):,} queries and their neighbours"):
         rows = [row for one in found for row in _rows(one, images, most)][:most]
     title = f"Nearest of {len(gallery.rows):,} rows of {printable(gallery.path.name)}"
-    how = f"similarity: {gallery.geometry.name}; larger is nearer"
+    how = gallery.similarity_name(options)
     if options.sheet is not None:
         with styled():
             save(draw_hits(rows, title, how + _cut(n_queries, MOST_QUERIES)), options.sheet)
