@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import vmf_embeddings as vmf
+from vmf_embeddings.datasets.features_files import read_feature_files
 from vmf_embeddings.embeddings import read_with_notes
+from vmf_embeddings.embeddings.names import SPLIT_WORDS
 
 ROWS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 NAMES = ["cat", "ant", "cat", "bee", "ant", "bee"]
@@ -271,3 +273,15 @@ def test_what_comes_with_the_rows_is_read_too(tmp_path):
     np.savez(tmp_path / "c.npz", X=ROWS, y=NAMES)
     with pytest.raises(ValueError, match="no array or column `split`"):
         vmf.read(tmp_path / "c.npz", split="test")
+
+
+@pytest.mark.parametrize("word", SPLIT_WORDS)
+def test_reading_and_training_take_a_word_for_the_same_split(tmp_path, word):
+    rest = next(name for name in ("train", "test") if name != SPLIT_WORDS[word])
+    splits = [rest, word.upper(), rest] * 2
+    np.savez(tmp_path / "a.npz", X=ROWS, y=["a", "b"] * 3, split=splits)
+    read = vmf.read(tmp_path / "a.npz", split=SPLIT_WORDS[word])
+    np.testing.assert_array_equal(read.embeddings, ROWS[[1, 4]])
+    how = {"embeddings": None, "labels": None, "split": None}
+    part = read_feature_files(tmp_path / "a.npz", **how).parts[SPLIT_WORDS[word]]
+    assert part.rows.tolist() == [1, 4]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vmf_embeddings.cli.check_features import has_feature_files, is_table_of_vectors
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
+from vmf_embeddings.embeddings.names import canonical_split
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.image_formats import is_picture
 
@@ -87,9 +88,7 @@ def _only_table(folder: Path) -> Path | None:
 
 def _has_folder_layout(path: Path) -> bool:
     """Whether folders below `path` are named by splits; a table beside them is then an extra."""
-    from vmf_embeddings.datasets.split_names import split_named
-
-    return any(each.is_dir() and split_named(each.name) for each in path.iterdir())
+    return any(each.is_dir() and canonical_split(each.name) for each in path.iterdir())
 
 
 def _is_table_of_images(path: Path) -> bool:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmf_embeddings.datasets.split_names import split_named
+from vmf_embeddings.embeddings.names import canonical_split
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.text import has_control
 
@@ -114,7 +114,7 @@ def _refuse_other_splits(lines: Sequence[dict[str, str]], table: Path) -> None:
     """Refuses a table without a column split in which another column names splits."""
     for column in lines[0]:
         words = {line[column] for line in lines}
-        splits = {split_named(word) for word in words}
+        splits = {canonical_split(word) for word in words}
         if column not in COLUMNS and None not in splits and len(splits) > 1:
             raise ValueError(
                 f"{table} has no column 'split', but {column!r} holds {', '.join(sorted(words))}: "

@@ -1,6 +1,5 @@
 """User images from one csv table with columns label and path (split, is_query, is_gallery)."""
 
-import difflib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,7 @@ from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
-from vmf_embeddings.datasets.split_names import SPLIT_WORDS, split_named
+from vmf_embeddings.embeddings.names import canonical_split, known_splits
 from vmf_embeddings.labels import read_labels
 
 FLAG_WORDS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
@@ -180,14 +179,11 @@ class CsvTable(ImageFileDataset):
 
     def _split_name(self, line_number: int, word: str) -> str:
         """The split that a cell names, such as "valid" for "Val"."""
-        split = split_named(word)
+        split = canonical_split(word)
         if split is not None:
             return split
-        close = difflib.get_close_matches(word.lower(), SPLIT_WORDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "."
         raise ValueError(
-            f"{self.table} line {line_number}: unknown split {word!r}{hint} "
-            f"Known: {', '.join(SPLIT_WORDS)}."
+            f"{self.table} line {line_number}: unknown split {word!r}{known_splits(word)}"
         )
 
     def _root(self, first: str) -> Path:

@@ -1,6 +1,5 @@
 """Finds the feature vectors of a data set, with labels and splits, in one file or in several."""
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
-from vmf_embeddings.datasets.split_names import SPLIT_WORDS, split_named
+from vmf_embeddings.embeddings.names import canonical_split, known_splits
 from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
 from vmf_embeddings.labels import read_labels
 from vmf_embeddings.untrusted.text import printable
@@ -80,7 +79,7 @@ def split_files(folder: Path) -> dict[str, Path]:
         if ending is None or name.startswith(".") or not path.is_file():
             continue
         word = name.removesuffix(ending).replace("-", "_").replace(".", "_").rpartition("_")[2]
-        split = split_named(word)
+        split = canonical_split(word)
         if split is None:
             continue
         if split in found:
@@ -175,15 +174,14 @@ def _splits_of_rows(opened: OpenedFile, path: Path, named: str | None) -> np.nda
         return None
     given = np.char.decode(words, "utf-8") if words.dtype.kind == "S" else words.astype(str)
     spelled, places = np.unique(given, return_inverse=True)
-    known = [split_named(word) for word in spelled.tolist()]
+    known = [canonical_split(word) for word in spelled.tolist()]
     if None in known:
         place = known.index(None)
         row = int(np.flatnonzero(places == place)[0])
-        close = difflib.get_close_matches(spelled[place].lower(), SPLIT_WORDS, n=1)
-        hint = f"; did you mean {close[0]}?" if close else "."
+        word = str(spelled[place])
         raise ValueError(
             f"{path}: row {row} (counted from 0) has the split "
-            f"{printable(repr(str(spelled[place])[:40]))}{hint} Known: {', '.join(SPLIT_WORDS)}. "
+            f"{printable(repr(word[:40]))}{known_splits(word)} "
             f"If these are no splits, add dataset.params.split={NO_SPLITS}, and rows are held out"
         )
     return np.array(known)[places]

@@ -18,8 +18,8 @@ from vmf_embeddings.datasets.rows import Rows
 class Folder(ImageFileDataset):
     """`PATH/<class>/<image>`, or `PATH/{train,valid,test}/<class>/<image>`.
 
-    Split folders may have other usual names, in any case, see `split_names.SPLIT_WORDS`. With a
-    train folder alone, validation images are held out, and there is no test.
+    Split folders may have other usual names, in any case, see `embeddings.names.SPLIT_WORDS`. With
+    a train folder alone, validation images are held out, and there is no test.
 
     Args:
         dataset_path: the folder, relative to the current directory.

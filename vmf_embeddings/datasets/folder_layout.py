@@ -14,12 +14,8 @@ from vmf_embeddings.datasets.folder_scan import (
     pictures_in,
     subfolders,
 )
-from vmf_embeddings.datasets.split_names import (
-    SPLIT_WORDS,
-    looks_like_split,
-    names_of_splits,
-    split_named,
-)
+from vmf_embeddings.datasets.split_names import looks_like_split, names_of_splits
+from vmf_embeddings.embeddings.names import SPLIT_WORDS, canonical_split
 
 LAYOUTS = ("auto", "classes")
 _AS_CLASSES = "to take every folder as a class: dataset.params.layout=classes"
@@ -45,8 +41,8 @@ class FolderLayout:
 def read_layout(root: Path, layout: str = "auto") -> FolderLayout:
     """Finds `root/<split>/<class>/<image>` or `root/<class>/<image>`.
 
-    Folders named by a split, in any case (`split_names.SPLIT_WORDS`), are splits if they hold class
-    folders. Class folders may have subfolders.
+    Folders named by a split, in any case (`embeddings.names.SPLIT_WORDS`), are splits if they hold
+    class folders. Class folders may have subfolders.
 
     Args:
         root: an existing folder.
@@ -60,7 +56,7 @@ def read_layout(root: Path, layout: str = "auto") -> FolderLayout:
     passed_over.loose += pictures_in(root, passed_over)
     children = subfolders(root)
     if layout == "auto":
-        splits = [name for name in children if split_named(name)]
+        splits = [name for name in children if canonical_split(name)]
         if any(_has_class_folders(root / name) for name in splits):
             return _of_splits(root, children, passed_over)
         _refuse_unlabelled(root, children, splits)
@@ -79,7 +75,7 @@ def _of_splits(root: Path, children: Sequence[str], passed_over: PassedOver) -> 
     folders: dict[str, str] = {}
     files = {}
     for name in children:
-        split = split_named(name)
+        split = canonical_split(name)
         if split is None:
             _refuse_beside_splits(root, name, passed_over)
             continue
@@ -175,7 +171,7 @@ def _refuse_hidden_split(root: Path, name: str, *, all_near: bool) -> None:
                 f"it is a split, {_RENAME}; or, {_AS_CLASSES}"
             )
     for inner in subfolders(folder):
-        if split_named(inner) and has_pictures(folder / inner):
+        if canonical_split(inner) and has_pictures(folder / inner):
             raise ValueError(
                 f"{root}: the folder {name} would be taken for a class, but holds the split folder "
                 f"{inner}. Expected {root}/{inner}/{name}/<image>, or "

@@ -1,28 +1,15 @@
-"""The words that people call splits by, and names that look like one of them."""
+"""Names of folders and files that look like the name of a split."""
 
 import re
 from collections.abc import Sequence
 
-SPLIT_WORDS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("valid", "val", "validation", "validate"), "valid"),
-    **dict.fromkeys(("dev", "devel", "development"), "valid"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
+from vmf_embeddings.embeddings.names import SPLIT_WORDS
+
 _SET = r"(?:set|data|dataset|images?|imgs?|pics?|photos?|pictures?|files?|folder|dir|split|part)"
 _ABOUT_IMAGES = re.compile(
     rf"{_SET}|[a-z]|(?:my|new|old|all|full|final|copy|orig|original|raw|the)"
 )
 _OF_SPLIT = re.compile(rf"(?:{'|'.join(SPLIT_WORDS)}|trn|tst|trainval|holdout){_SET}?")
-
-
-def split_named(word: str) -> str | None:
-    """The split that a word names in any case, or None.
-
-    >>> split_named("Validation"), split_named("TEST"), split_named("cat")
-    ('valid', 'test', None)
-    """
-    return SPLIT_WORDS.get(word.strip().lower())
 
 
 def looks_like_split(name: str) -> bool:

@@ -1,5 +1,6 @@
 """Names that other programs give to embeddings, labels, splits and what else comes with them."""
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -19,21 +20,29 @@ EXTRA_KEYS = {
     "is_query": ("is_query",),
     "is_gallery": ("is_gallery",),
 }
-_SPLITS = {
-    "train": ("train", "training"),
-    "valid": ("valid", "val", "validation", "dev"),
-    "test": ("test", "testing"),
+SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "validate"), "valid"),
+    **dict.fromkeys(("dev", "devel", "development"), "valid"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-_CANONICAL = {word: name for name, words in _SPLITS.items() for word in words}
+"""Word for a split -> the split's name in this package."""
 
 
-def canonical_split(name: str) -> str | None:
-    """The name of a split in this package; None for a word that names none.
+def canonical_split(word: str) -> str | None:
+    """The name in this package of the split that a word names in any case; None for other words.
 
-    >>> canonical_split("Val"), canonical_split("extra")
-    ('valid', None)
+    >>> canonical_split("Validation"), canonical_split("TEST"), canonical_split("cat")
+    ('valid', 'test', None)
     """
-    return _CANONICAL.get(name.strip().casefold())
+    return SPLIT_WORDS.get(word.strip().casefold())
+
+
+def known_splits(word: str) -> str:
+    """The end of a message on a word that names no split: one like it, and those that are known."""
+    close = difflib.get_close_matches(word.lower(), SPLIT_WORDS, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"{hint} Known: {', '.join(SPLIT_WORDS)}."
 
 
 def chosen(
