@@ -9,6 +9,7 @@ import safetensors.numpy
 
 import vmf_embeddings as vmf
 from tests.embeddings.test_file import full_file
+from vmf_embeddings.embeddings import endings
 
 COMPLETE = (".npz", ".parquet", ".safetensors")
 RNG = np.random.default_rng(3)
@@ -102,7 +103,7 @@ def test_a_csv_refuses_what_it_would_not_give_back_or_a_spreadsheet_would_run(tm
         ({"examples": np.ones((6, 2), "g")}, ".parquet", "examples cannot be written"),
         ({"examples": np.ones((6, 2), "g")}, ".safetensors", "examples has dtype"),
         ({"class_weights": np.ones((6 * 10**6, 3))}, ".parquet", "too large for a .parquet"),
-        ({}, ".h5", "expected a file .npz, .npy, .csv, .parquet, .safetensors, got .h5"),
+        ({}, ".h5", "expected a file .npz, .parquet, .safetensors, .csv, .npy, got .h5"),
     ],
     ids=lambda value: str(next(iter(value), "")) if isinstance(value, dict) else value[:20],
 )
@@ -158,3 +159,10 @@ def test_a_failing_write_keeps_the_old_file(tmp_path, monkeypatch, ending):
         vmf.write(vmf.EmbeddingFile(2 * ROWS, NAMES), path)
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
     assert path.read_bytes() == before
+
+
+def test_what_is_written_is_what_the_endings_say(tmp_path):
+    file = vmf.EmbeddingFile(np.eye(2, 3), [0, 1])
+    for ending in endings.WRITTEN:
+        vmf.write(file, tmp_path / f"a{ending}")
+        np.testing.assert_array_equal(vmf.read(tmp_path / f"a{ending}").embeddings, np.eye(2, 3))

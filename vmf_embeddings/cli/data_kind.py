@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from vmf_embeddings.cli.check_features import has_feature_files, is_table_of_vectors
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
+from vmf_embeddings.embeddings.endings import TEXT_TABLES, ends_with
 from vmf_embeddings.embeddings.names import canonical_split
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.image_formats import is_picture
@@ -16,7 +17,6 @@ from vmf_embeddings.untrusted.image_formats import is_picture
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
 
-_TABLES = (".csv", ".tsv")
 _LISTS = ("train.txt", "test.txt")
 _VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
 
@@ -93,7 +93,7 @@ def _has_folder_layout(path: Path) -> bool:
 
 def _is_table_of_images(path: Path) -> bool:
     """Whether a file is a table of images, by a column's name or paths in its first rows."""
-    if path.suffix.lower() not in _TABLES or not path.is_file():
+    if not ends_with(path, TEXT_TABLES) or not path.is_file():
         return False
     lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
     rows = [re.split("[,;\t]", line.lower()) for line in lines]

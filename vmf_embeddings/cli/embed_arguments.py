@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmf_embeddings.cli.arguments import Parser, add_embedding, add_run, folder, positive_int
+from vmf_embeddings.embeddings.endings import WRITTEN
 
-OUTPUTS = (".npz", ".parquet", ".safetensors", ".csv", ".npy")
 ROWS_ALONE = (".csv", ".npy")  # which hold no confidence, no prediction, no meta data
 STANDARD_INPUT = "-"
 
@@ -54,9 +54,9 @@ def parse_embed(
     """
     parser = embed_parser(prog)
     values = parser.parse_args(arguments)
-    if values.out.suffix.lower() not in OUTPUTS:
+    if values.out.suffix.lower() not in WRITTEN:
         parser.error(
-            f"--out: expected a file {', '.join(OUTPUTS)}, got {values.out.suffix or 'no ending'}"
+            f"--out: expected a file {', '.join(WRITTEN)}, got {values.out.suffix or 'no ending'}"
         )
     if values.predict and values.out.suffix.lower() in ROWS_ALONE:
         parser.error(
@@ -83,7 +83,7 @@ def embed_parser(prog: str) -> Parser:
         help="images, folders of images, tables (.csv, .tsv) with a column path, or - for paths on "
         "standard input, one a line; for runs on features, files of features")  # fmt: skip
     add("-o", "--out", type=Path, required=True, metavar="FILE",
-        help=f"file to write: {', '.join(OUTPUTS)}")  # fmt: skip
+        help=f"file to write: {', '.join(WRITTEN)}")  # fmt: skip
     add("--predict", action="store_true",
         help="also the predicted class of each image and its probability")  # fmt: skip
     add("--skip-broken", action="store_true",

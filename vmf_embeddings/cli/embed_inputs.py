@@ -12,14 +12,13 @@ import numpy as np
 
 from vmf_embeddings.cli.embed_arguments import STANDARD_INPUT
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
+from vmf_embeddings.embeddings.endings import ARRAYS, READ, TEXT_TABLES, ends_with
 from vmf_embeddings.library.trained_inputs import image_files
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.images import inside
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import has_control, printable
 
-TABLES = (".csv", ".tsv")
-OF_FEATURES = (".npz", ".npy", ".parquet", ".safetensors", ".csv", ".tsv", ".gz")
 _SEPARATORS = (",", ";", "\t")
 
 
@@ -59,9 +58,9 @@ def image_paths(inputs: Sequence[str], images_from: Path | None = None) -> list[
         elif not path.exists():
             raise FileNotFoundError(f"{printable(one)} does not exist; expected an image, a folder "
                                     "of images, or a table with a column path")  # fmt: skip
-        elif path.suffix.lower() in TABLES:
+        elif ends_with(path, TEXT_TABLES):
             found += _of_table(path, images_from)
-        elif path.suffix.lower() in OF_FEATURES:
+        elif ends_with(path, READ):
             raise Refused(f"{printable(one)} holds numbers, and this run takes images; files of "
                           "features are for runs on dataset=features")  # fmt: skip
         else:
@@ -133,10 +132,10 @@ def vectors(inputs: Sequence[str], length: int) -> Vectors:
 
     opened = []
     for one in inputs:
-        if not Path(one).is_file() or not one.lower().endswith(OF_FEATURES):
+        if not Path(one).is_file() or not ends_with(one, READ):
             raise Refused(
                 f"{printable(one)}: this run takes vectors of {length} numbers: expected a file of "
-                f"features ({', '.join(OF_FEATURES[:5])})"
+                f"features ({', '.join((*ARRAYS, '.csv'))})"
             )
         file = open_embeddings(one)
         if file.embeddings.shape[1] != length:

@@ -12,6 +12,7 @@ import numpy as np
 from vmf_embeddings.cli.search_arguments import ROW, SearchOptions
 from vmf_embeddings.cli.search_gallery import Gallery
 from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.embeddings.endings import READ, TEXT_TABLES, ends_with
 from vmf_embeddings.embeddings.foreign import read_with_notes
 from vmf_embeddings.library.search import Hits
 from vmf_embeddings.untrusted.refused import Refused
@@ -19,9 +20,6 @@ from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
     from vmf_embeddings.trained import Run
-
-_TABLES = (".csv", ".tsv")
-_FILES = (".npz", ".npy", ".parquet", ".safetensors", *_TABLES, ".gz")
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,10 @@ def read_queries(options: SearchOptions, gallery: Gallery) -> list[Queries]:
 
 
 def _kind(query: str, options: SearchOptions) -> str:
-    ending = Path(query).suffix.lower()
     if query.startswith(ROW) and not os.path.lexists(query):
         return "row"
-    of_images = ending in _TABLES and options.run is not None
-    is_file = ending in _FILES and not of_images and Path(query).is_file()
+    of_images = ends_with(query, TEXT_TABLES) and options.run is not None
+    is_file = ends_with(query, READ) and not of_images and Path(query).is_file()
     return "file" if is_file else "image"
 
 

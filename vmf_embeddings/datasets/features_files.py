@@ -7,16 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.datasets.base import SPLIT_NAMES
+from vmf_embeddings.embeddings import endings
 from vmf_embeddings.embeddings.names import canonical_split, known_splits
 from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
 from vmf_embeddings.labels import read_labels
 from vmf_embeddings.untrusted.text import printable
 
 NO_SPLITS = "none"
-ENDINGS = (
-    *(".npz", ".npy", ".parquet", ".safetensors"),
-    *(".csv", ".tsv", ".csv.gz", ".tsv.gz"),
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
-        ending = next((one for one in sorted(ENDINGS, key=len) if name.endswith(one)), None)
+        ending = next((one for one in endings.READ if name.endswith(one)), None)
         if ending is None or name.startswith(".") or not path.is_file():
             continue
         word = name.removesuffix(ending).replace("-", "_").replace(".", "_").rpartition("_")[2]
@@ -110,8 +107,8 @@ def read_feature_files(
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"no features {path}: expected a file {', '.join(ENDINGS[:5])}, or a folder with "
-            "train.npz, valid.npz and test.npz; say where it is with dataset=features "
+            f"no features {path}: expected a file {', '.join((*endings.ARRAYS, '.csv'))}, or a "
+            "folder with train.npz, valid.npz and test.npz; say where it is with dataset=features "
             "dataset.params.dataset_path=PATH"
         )
     if not path.is_dir():

@@ -5,6 +5,7 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from vmf_embeddings import typed
+from vmf_embeddings.embeddings.endings import TEXT_TABLES
 from vmf_embeddings.embeddings.names import LABEL_KEYS, chosen
 from vmf_embeddings.embeddings.table import labels_in_table
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, npz_keys, read_npy, read_npz
@@ -49,6 +50,6 @@ def labels_of_npy(
             raise ValueError(f"{file}: {error}") from error
     if ending == ".txt":
         return read_text(file).removesuffix("\n").split("\n"), file
-    if ending in (".csv", ".tsv"):
+    if ending in TEXT_TABLES:
         return labels_in_table(file, LABEL_KEYS), file
     raise ValueError(f"{file}: expected labels in a file {', '.join(_ENDINGS)}")

@@ -14,7 +14,6 @@ from vmf_embeddings.untrusted.safetensors_arrays import map_tensor, read_header
 
 MARK = "vmf_embeddings"
 """Key of the metadata of `.safetensors` and `.parquet` files that this package wrote."""
-ENDINGS = (".npz", ".safetensors", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class KeyedFile:
 
 
 def open_keyed(path: Path) -> KeyedFile:
-    """The arrays of a file by its ending, one of `ENDINGS`; reads none.
+    """The arrays of a file by its ending, one of `endings.KEYED`; reads none.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vmf_embeddings.embeddings.endings import KEYED, TABLES, ends_with
 from vmf_embeddings.embeddings.foreign_labels import labels_of_npy
-from vmf_embeddings.embeddings.keyed import ANY, ENDINGS, MARK, KeyedFile, open_keyed
+from vmf_embeddings.embeddings.keyed import ANY, MARK, KeyedFile, open_keyed
 from vmf_embeddings.embeddings.names import (
     EMBEDDING_KEYS,
     EXTRA_KEYS,
@@ -24,7 +25,6 @@ from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import LONGEST_CLASS_NAME
 from vmf_embeddings.untrusted.text import printable
 
-TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _MOST_COLUMNS = 64  # that nobody asked for
 _OF_THIS_PACKAGE = ("temp", "meta", "weights")  # that are not read, and need no word
 _FLAG_WORDS = {"0": False, "1": True, "false": False, "true": True, "0.0": False, "1.0": True}
@@ -85,12 +85,11 @@ def open_embeddings(
             rows; names the file, and what to type.
     """
     path = Path(path)
-    name = path.name.lower()
-    if name.endswith(".npy"):
+    if ends_with(path, (".npy",)):
         opened = _open_npy(path, embeddings, labels, labelled)
-    elif name.endswith(TABLES):
+    elif ends_with(path, TABLES):
         opened = _open_table(path, embeddings, _named(labels, path), labelled, other_columns)
-    elif name.endswith(ENDINGS):
+    elif ends_with(path, KEYED):
         how = _named(labels, path), labelled, other_columns
         opened = _open_keyed(open_keyed(path), embeddings, *how)
     else:

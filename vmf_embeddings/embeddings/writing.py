@@ -136,8 +136,8 @@ def _other_meta(meta: Mapping[str, object] | None) -> list[str]:
 
 _WRITERS: dict[str, Callable[[Path, EmbeddingFile], None]] = {
     ".npz": _write_npz,
-    ".npy": _write_npy,
-    ".csv": _write_csv,
     ".parquet": save_parquet,
     ".safetensors": save_safetensors,
+    ".csv": _write_csv,
+    ".npy": _write_npy,
 }

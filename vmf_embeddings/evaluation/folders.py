@@ -5,10 +5,10 @@ from pathlib import Path
 
 from vmf_embeddings import typed
 from vmf_embeddings.embeddings import canonical_split
+from vmf_embeddings.embeddings.endings import ARRAYS
 from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
 
-_ENDINGS = (".npz", ".npy", ".parquet", ".safetensors")
 
 
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
@@ -52,7 +52,7 @@ def _below(path: Path, split: str) -> list[Path]:
         raise ValueError(f"{path} is neither a folder nor a regular file: expected a run folder")
     files = _nearest(path, pattern, path.resolve())
     if not files:
-        others = sorted({printable(f.name) for e in _ENDINGS for f in path.rglob(f"*{e}")})
+        others = sorted({printable(f.name) for e in ARRAYS for f in path.rglob(f"*{e}")})
         see = "see --split, or name the file itself"
         instead = f" (there is {', '.join(others[:5])}; {see})" if others else ""
         raise FileNotFoundError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vmf_embeddings import typed
+from vmf_embeddings.embeddings.endings import READ, ends_with
 from vmf_embeddings.evaluation.summary.options import SummaryOptions
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -21,8 +22,6 @@ _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
 _CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
 # measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
-# endings of files that evaluate scores
-_FILES = (".npz", ".npy", ".csv", ".tsv", ".gz", ".parquet", ".safetensors")
 _HASHES = {"train_identity": "trained on", "split_hash": "scored on"}
 
 
@@ -92,7 +91,7 @@ def _entry(folder: Path, split: str) -> dict[str, Any] | None:
     path = folder / "metrics.json"
     content = parse_json_object(read_text(path), str(path))
     for name, entry in content.items():
-        if not name.endswith(_FILES):
+        if not ends_with(name, READ):
             continue
         source = f"{path}: {printable(name)[:80]}"
         if not isinstance(entry, dict) or entry.get("dataset") is None:
