@@ -1,16 +1,15 @@
 """Data sets in memory: all images in one uint8 tensor, a batch taken by one `index_select`."""
 
-import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.augment import Augmentation
-from vmf_embeddings.datasets.base import SPLIT_SEED, Dataset, Split, identity_of
+from vmf_embeddings.datasets.base import SPLIT_SEED, Dataset, Split, SplitFields, identity_of
 from vmf_embeddings.datasets.decoded import MODES
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import is_identity, normalise, scale_and_shift
@@ -40,7 +39,17 @@ def stratified_holdout(labels: np.ndarray, fraction: float) -> tuple[np.ndarray,
 
 
 class ArraySplit(Split):
-    """Images as uint8 [N, channels, H, W]; whole batches are normalised and augmented at once."""
+    """Images as uint8 [N, channels, H, W]; whole batches are normalised and augmented at once.
+
+    Args:
+        images: [N, channels, H, W].
+        labels: see `Split`.
+        mean: per channel, of values in [0, 1]; None = 0.
+        std: per channel; None = 1.
+        augmentation: of batches; None = none.
+        examples_to_save: see `Split`.
+        **fields: see `Split`.
+    """
 
     in_memory = True
 
@@ -49,24 +58,13 @@ class ArraySplit(Split):
         images: Tensor,
         labels: Tensor,
         *,
-        identity: str,
-        n_classes: int,
-        open_set: bool = False,
-        original_labels: Tensor | None = None,
-        class_names: Sequence[str] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         augmentation: Augmentation | None = None,
         examples_to_save: bool = False,
+        **fields: Unpack[SplitFields],
     ) -> None:
-        super().__init__(
-            labels,
-            identity=identity,
-            n_classes=n_classes,
-            open_set=open_set,
-            original_labels=original_labels,
-            class_names=class_names,
-        )
+        super().__init__(labels, **fields)
         if images.dtype != torch.uint8 or images.ndim != 4 or len(images) != len(labels):
             raise ValueError(
                 f"expected uint8 images [{len(labels)}, channels, H, W], "
@@ -88,10 +86,7 @@ class ArraySplit(Split):
         images = self.images.index_select(0, indices)  # 8 times as fast as self.images[indices]
         views = [self._view(images, generator) for _ in range(self.views)]
         examples = views[0] if self.views == 1 else torch.stack(views, 1)
-        batch = {"examples": examples, "ids": self.labels.index_select(0, indices)}
-        if self.open_set:
-            batch["original_ids"] = self.original_labels.index_select(0, indices)
-        return batch
+        return self._batch_of(examples, indices)
 
     @property
     def n_bytes(self) -> int:
@@ -99,15 +94,8 @@ class ArraySplit(Split):
         return self.images.nbytes
 
     def to(self, device: torch.device) -> Self:
-        """A copy with images and labels on `device`, where batches are then made and augmented.
-
-        `class_counts` and other attributes that are not part of a batch stay on their device.
-        """
-        moved = copy.copy(self)
-        for name in ("images", "labels", "original_labels", "_scale", "_shift"):
-            setattr(moved, name, getattr(self, name).to(device))
-        moved.device = moved.images.device
-        return moved
+        """A copy with images and labels on `device`, where batches are then made and augmented."""
+        return self._moved(device, "images", "_scale", "_shift")
 
     def example(self, index: int) -> Tensor:
         """See `Split.example`; augmentation uses torch's default generator."""

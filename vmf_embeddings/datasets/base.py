@@ -4,7 +4,7 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Required, Self, TypedDict
 
 import numpy as np
 import torch
@@ -34,6 +34,19 @@ def identity_of(parts: Sequence[str | np.ndarray]) -> str:
         data = part.encode() if isinstance(part, str) else part.astype("<i8").tobytes()
         digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()
+
+
+class SplitFields(TypedDict, total=False):
+    """The keyword arguments of `Split`, which its subclasses hand on; see its attributes."""
+
+    identity: Required[str]
+    n_classes: Required[int]
+    open_set: bool
+    original_labels: Tensor | None
+    class_names: Sequence[str] | None
+    paths: Sequence[str] | None
+    is_query: Tensor | None
+    is_gallery: Tensor | None
 
 
 class Split(torch.utils.data.Dataset, ABC):
@@ -144,6 +157,24 @@ class Split(torch.utils.data.Dataset, ABC):
             TypeError: the split's images are files, which are read by a DataLoader instead.
         """
         raise TypeError(f"{type(self).__name__} reads files: use a DataLoader instead of batch()")
+
+    def _batch_of(self, examples: Tensor, indices: Tensor) -> dict[str, Tensor]:
+        """What `batch` returns for `examples` of the items `indices` [B], both on `device`."""
+        batch = {"examples": examples, "ids": self.labels.index_select(0, indices)}
+        if self.open_set:
+            batch["original_ids"] = self.original_labels.index_select(0, indices)
+        return batch
+
+    def _moved(self, device: torch.device, *tensors: str) -> Self:
+        """A copy with the labels, and the attributes named, on `device`.
+
+        `class_counts` and other attributes that are not part of a batch stay on their device.
+        """
+        moved = copy.copy(self)
+        for name in ("labels", "original_labels", *tensors):
+            setattr(moved, name, getattr(self, name).to(device))
+        moved.device = moved.labels.device
+        return moved
 
 
 class Dataset(ABC):

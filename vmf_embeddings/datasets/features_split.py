@@ -1,14 +1,12 @@
 """A split of feature vectors, in memory or mapped from a file; batches are taken whole."""
 
-import copy
-from collections.abc import Sequence
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.datasets.base import Split
+from vmf_embeddings.datasets.base import Split, SplitFields
 
 
 class VectorSplit(Split):
@@ -18,15 +16,8 @@ class VectorSplit(Split):
         vectors: [M, F] of any type of number, M >= N; may be mapped from a file, of which only the
             rows of a batch are read.
         rows: int64 [N], the row of `vectors` of each item.
-        labels: see `Split`, also for the others.
-        identity: see there.
-        n_classes: see there.
-        open_set: see there.
-        original_labels: see there.
-        class_names: see there.
-        paths: see there.
-        is_query: see there.
-        is_gallery: see there.
+        labels: see `Split`.
+        **fields: see `Split`.
     """
 
     unit = "vectors"
@@ -37,27 +28,9 @@ class VectorSplit(Split):
         vectors: np.ndarray,
         rows: np.ndarray,
         labels: Tensor,
-        *,
-        identity: str,
-        n_classes: int,
-        open_set: bool,
-        original_labels: Tensor,
-        class_names: Sequence[str] | None = None,
-        paths: Sequence[str] | None = None,
-        is_query: Tensor | None = None,
-        is_gallery: Tensor | None = None,
+        **fields: Unpack[SplitFields],
     ) -> None:
-        super().__init__(
-            labels,
-            identity=identity,
-            n_classes=n_classes,
-            open_set=open_set,
-            original_labels=original_labels,
-            class_names=class_names,
-            paths=paths,
-            is_query=is_query,
-            is_gallery=is_gallery,
-        )
+        super().__init__(labels, **fields)
         self.vectors = vectors
         self.rows = rows
         self._on_device: Tensor | None = None  # float32 [N, F], after `to`
@@ -70,10 +43,7 @@ class VectorSplit(Split):
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """See `Split.batch`; `examples` are float32 [B, F]. Nothing is random."""
         indices = indices.to(self.device, non_blocking=True)
-        batch = {"examples": self._taken(indices), "ids": self.labels.index_select(0, indices)}
-        if self.open_set:
-            batch["original_ids"] = self.original_labels.index_select(0, indices)
-        return batch
+        return self._batch_of(self._taken(indices), indices)
 
     def _taken(self, indices: Tensor) -> Tensor:
         if self._on_device is not None:
@@ -87,12 +57,9 @@ class VectorSplit(Split):
 
     def to(self, device: torch.device) -> Self:
         """A copy with the vectors and labels of this split on `device`."""
-        moved = copy.copy(self)
+        moved = self._moved(device)
         everything = torch.arange(len(self), device=self.device)
         moved._on_device = self._taken(everything).to(device)
-        for name in ("labels", "original_labels"):
-            setattr(moved, name, getattr(self, name).to(device))
-        moved.device = moved._on_device.device
         return moved
 
     def with_views(self, views: int) -> Self:

@@ -1,46 +1,36 @@
 """A split of image files, which are decoded whenever they are accessed."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
-from vmf_embeddings.datasets.base import Split
+from vmf_embeddings.datasets.base import Split, SplitFields
 from vmf_embeddings.datasets.image_reading import ImageReader
 from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
 
 
 class ImageFileSplit(Split):
-    """Image files, decoded with Pillow whenever they are accessed."""
+    """Image files, decoded with Pillow whenever they are accessed.
+
+    Args:
+        labels: see `Split`.
+        transform: from a decoded image to the network's input.
+        reader: decodes files; None = on a white background.
+        **fields: see `Split`, with `paths`.
+    """
 
     def __init__(
         self,
         labels: Tensor,
         *,
-        paths: Sequence[str],
         transform: Callable[[Any], Tensor],
-        identity: str,
-        n_classes: int,
-        open_set: bool,
-        original_labels: Tensor,
-        class_names: Sequence[str] | None = None,
-        is_query: Tensor | None = None,
-        is_gallery: Tensor | None = None,
         reader: ImageReader | None = None,
+        **fields: Unpack[SplitFields],
     ) -> None:
-        super().__init__(
-            labels,
-            identity=identity,
-            n_classes=n_classes,
-            open_set=open_set,
-            original_labels=original_labels,
-            class_names=class_names,
-            paths=paths,
-            is_query=is_query,
-            is_gallery=is_gallery,
-        )
+        super().__init__(labels, **fields)
         self.transform = transform
         self.reader = reader or ImageReader(WHITE)
 

@@ -1,6 +1,5 @@
 """A split whose items are features of its images, computed once with a frozen backbone."""
 
-import copy
 from typing import Self
 
 import torch
@@ -50,10 +49,7 @@ class FeatureSplit(Split):
             places = places + drawn * n_images
         rows = self.features.view(-1, width).index_select(0, places.reshape(-1))
         examples = rows if self.views == 1 else rows.view(len(indices), self.views, width)
-        batch = {"examples": examples, "ids": self.labels.index_select(0, indices)}
-        if self.open_set:
-            batch["original_ids"] = self.original_labels.index_select(0, indices)
-        return batch
+        return self._batch_of(examples, indices)
 
     def example(self, index: int) -> Tensor:
         """Features [F] of one image; of V copies, one drawn with torch's default generator."""
@@ -66,8 +62,4 @@ class FeatureSplit(Split):
 
     def to(self, device: torch.device) -> Self:
         """A copy with features and labels on `device`."""
-        moved = copy.copy(self)
-        for name in ("features", "labels", "original_labels"):
-            setattr(moved, name, getattr(self, name).to(device))
-        moved.device = moved.features.device
-        return moved
+        return self._moved(device, "features")
