@@ -56,6 +56,7 @@ class Arch(nn.Module, ABC):
             training too; its scales and shifts are learned all the same.
 
     Attributes:
+        in_features: F_in, length of the vectors that the network takes; None if it takes images.
         n_features: F.
         projection: the embedding layer, features [B, F] -> [B, D]; an `nn.Identity` where the
             features are the embeddings. Everything else is the backbone.
@@ -66,6 +67,7 @@ class Arch(nn.Module, ABC):
     reference_layers: ClassVar[dict[str, str]] = {}
     """Index in the `encoder` Sequential of a 2021 checkpoint -> name of that layer here."""
 
+    in_features: int | None = None
     n_features: int
     projection: nn.Module
     frozen: bool = False

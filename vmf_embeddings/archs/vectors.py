@@ -29,6 +29,7 @@ class VectorArch(Arch):
         ValueError: `in_features` is None, or not a whole number >= 1.
     """
 
+    in_features: int
     input_mean: Tensor
     input_std: Tensor
 

@@ -42,8 +42,8 @@ def _embed(options: EmbedOptions) -> None:
             f"--predict: this run ({run.module.name}) predicts no classes; leave it out, and "
             "search for the nearest known images"
         )
-    length = getattr(run.module.arch, "in_features", None)
-    if isinstance(length, int):
+    length = run.module.arch.in_features
+    if length is not None:
         given = vectors(options.inputs, length)
         job = EmbeddingJob(run, options, len(given.rows), _rows_of(given.rows), "vectors")
         paths = given.paths

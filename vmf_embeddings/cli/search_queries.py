@@ -133,8 +133,8 @@ def _of_images(queries: Sequence[str], options: SearchOptions, gallery: Gallery)
     run = load(options.run, device=options.device)
     source = printable(options.run)
     gallery.refuse_other(run.embedding_dim, run.description(), source)
-    length = getattr(run.module.arch, "in_features", None)
-    if isinstance(length, int):
+    length = run.module.arch.in_features
+    if length is not None:
         return _of_vectors(queries, length, run, options)
     paths = image_paths(queries, options.images_from)
     return Queries(run.embed(paths, batch_size=options.batch_size), paths, image_paths=paths)

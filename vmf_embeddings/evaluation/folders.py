@@ -10,7 +10,6 @@ from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
 
 
-
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     """Embedding files of one split, each with the argument that it was found under.
 

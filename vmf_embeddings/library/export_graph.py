@@ -84,9 +84,8 @@ def example_inputs(method: Method, transform: Transform | None, n_images: int) -
         Refused: nothing states the shape of the inputs.
     """
     generator = torch.Generator().manual_seed(0)
-    length = getattr(method.arch, "in_features", None)
-    if isinstance(length, int):
-        return torch.randn(n_images, length, generator=generator)
+    if method.arch.in_features is not None:
+        return torch.randn(n_images, method.arch.in_features, generator=generator)
     if transform is None:
         raise Refused(
             "this run does not state how images become network inputs, so their shape is unknown: "
