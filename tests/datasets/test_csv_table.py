@@ -97,7 +97,7 @@ def test_some_new_classes_in_a_closed_set_are_refused_by_name(closed):
     rows += [("wren", "img/wren1.png", "val"), ("robin", "img/robin0.png", "test")]
     rows += [("tit", "img/tit1.png", "test")]
     write(closed / "birds.csv", rows)
-    with pytest.raises(ValueError, match=r"1 test images .* robin.*dataset.params.open_set=true"):
+    with pytest.raises(ValueError, match=r"1 test image .* robin.*dataset.params.open_set=true"):
         table(closed).check()
     table(closed, open_set=True).check()
 

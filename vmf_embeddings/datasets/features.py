@@ -14,6 +14,7 @@ from vmf_embeddings.datasets.features_contents import row_digests, shared_vector
 from vmf_embeddings.datasets.features_files import FeatureFiles, Vectors, read_feature_files
 from vmf_embeddings.datasets.features_split import VectorSplit
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out_classes, hold_out_images
+from vmf_embeddings.datasets.split_classes import classes_of_split
 from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.text import printable
 
@@ -207,22 +208,11 @@ class Features(Dataset):
         return self.parts[name]
 
     def _classes(self, name: str, part: Vectors) -> np.ndarray:
-        """Original class numbers [C] of a split, of which its labels 0..C-1 are the positions.
-
-        In an open set each split has its own classes; in a closed set all have those of train.
-        """
-        if self.open_set or name == "train":
-            return np.unique(part.labels)
-        classes = np.unique(self._part("train").labels)
-        unknown = ~np.isin(part.labels, classes)
-        if unknown.any():
-            raise ValueError(
-                f"{self.dataset_path}: {counted(int(unknown.sum()), f'{name} vector')} of classes "
-                f"that train lacks, such as {self.name_of(int(part.labels[unknown][0]))}: not a "
-                "closed set. For retrieval over new classes use dataset.params.open_set=true; "
-                "otherwise remove those rows"
-            )
-        return classes
+        """Original class numbers [C] of a split, of which its labels 0..C-1 are the positions."""
+        own = self.open_set or name == "train"
+        train = None if own else self._part("train").labels
+        source, items = str(self.dataset_path), f"{name} vector"
+        return classes_of_split(part.labels, train, source, items, self.name_of)
 
     def _make_split(self, name: str, augment: bool) -> Split:
         other = self._splits.get((name, not augment))

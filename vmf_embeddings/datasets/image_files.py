@@ -21,11 +21,12 @@ from vmf_embeddings.datasets.image_reading import (
     check_reading,
     name_skipped,
 )
-from vmf_embeddings.datasets.image_transform import INTERPOLATIONS, ImageTransform
+from vmf_embeddings.datasets.image_transform import ImageTransform, check_resizing
 from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.missing_files import refuse_missing, refuse_unreadable
 from vmf_embeddings.datasets.normalisation import chosen_normalisation
 from vmf_embeddings.datasets.rows import Rows
+from vmf_embeddings.datasets.split_classes import classes_of_split
 from vmf_embeddings.datasets.summary_line import summary_line
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
 from vmf_embeddings.untrusted.refused import Refused
@@ -86,7 +87,7 @@ class ImageFileDataset(Dataset):
         if type(image_size) is not int or image_size < 1:
             raise ValueError(f"dataset.params.image_size must be >= 1, got {image_size}")
         known = chosen_normalisation(normalisation, mean, std)
-        _check_resizing(interpolation, crop_fraction)
+        check_resizing(interpolation, crop_fraction)
         self.interpolation = interpolation
         self.crop_fraction = crop_fraction
         self.dataset_path = Path(dataset_path).expanduser()
@@ -218,7 +219,7 @@ class ImageFileDataset(Dataset):
                 with `check="full"`, it cannot be decoded.
         """
         for name, rows in self.rows.items():
-            self._labels(name)
+            self._classes(name)
             refuse_missing(name, rows)
         log.info(self.summary)
         for sentence in [*self.lost, *doubts(self.classes_of_splits, open_set=self.open_set)]:
@@ -259,31 +260,19 @@ class ImageFileDataset(Dataset):
             )
         return self.rows[name]
 
-    def _labels(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Original class numbers [C] of a split, and the labels [N] of its images in 0..C-1.
-
-        In an open set each split has its own classes; in a closed set all have those of train.
-        """
-        labels = self._rows_of(name).labels
-        if self.open_set or name == "train":
-            return np.unique(labels, return_inverse=True)
-        classes = np.unique(self._rows_of("train").labels)
-        unknown = ~np.isin(labels, classes)
-        if unknown.any():
-            first = int(labels[unknown][0])
-            raise ValueError(
-                f"{unknown.sum()} {name} images belong to classes that train lacks, the first to "
-                f"{self.name_of(first)}: not a closed set. For retrieval over new "
-                "classes use dataset.params.open_set=true; otherwise remove those images"
-            )
-        return classes, np.searchsorted(classes, labels)
+    def _classes(self, name: str) -> np.ndarray:
+        """Original class numbers [C] of a split, of which its labels 0..C-1 are the positions."""
+        own = self.open_set or name == "train"
+        labels, train = self._rows_of(name).labels, None if own else self._rows_of("train").labels
+        source, items = str(self.dataset_path), f"{name} image"
+        return classes_of_split(labels, train, source, items, self.name_of)
 
     def _make_split(self, name: str, augment: bool) -> Split:
         rows = self._rows_of(name)
-        classes, labels = self._labels(name)
+        classes = self._classes(name)
         names = [self._class_name(label) for label in classes.tolist()]
         return ImageFileSplit(
-            torch.from_numpy(labels),
+            torch.from_numpy(np.searchsorted(classes, rows.labels)),
             paths=rows.paths,
             transform=build_transform(
                 self.recipe,
@@ -306,21 +295,4 @@ class ImageFileDataset(Dataset):
             class_names=None if None in names else names,
             is_query=None if rows.is_query is None else torch.from_numpy(rows.is_query),
             is_gallery=None if rows.is_gallery is None else torch.from_numpy(rows.is_gallery),
-        )
-
-
-def _check_resizing(interpolation: str, crop_fraction: float | None) -> None:
-    """Refuses an unknown interpolation, and a fraction outside (0, 1].
-
-    Raises:
-        ValueError: names the key.
-    """
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(
-            f"dataset.params.interpolation is one of {', '.join(INTERPOLATIONS)}; got "
-            f"{interpolation!r}"
-        )
-    if crop_fraction is not None and not 0 < crop_fraction <= 1:
-        raise ValueError(
-            f"dataset.params.crop_fraction must be in (0, 1] or null, got {crop_fraction}"
         )

@@ -256,3 +256,20 @@ def _check_normalisation(meta: Mapping[str, Any], source: str) -> None:
         )
     if meta["bgr"] and channels != 3:
         raise Refused(f"{source}: bgr needs 3 channels, got {channels}")
+
+
+def check_resizing(interpolation: str, crop_fraction: float | None) -> None:
+    """Refuses an unknown interpolation, and a fraction outside (0, 1].
+
+    Raises:
+        ValueError: names the key.
+    """
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(
+            f"dataset.params.interpolation is one of {', '.join(INTERPOLATIONS)}; got "
+            f"{interpolation!r}"
+        )
+    if crop_fraction is not None and not 0 < crop_fraction <= 1:
+        raise ValueError(
+            f"dataset.params.crop_fraction must be in (0, 1] or null, got {crop_fraction}"
+        )
