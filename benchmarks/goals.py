@@ -77,6 +77,9 @@ GOALS = [
     Goal("F2", "the same, vMF softmax", "its own three matrix products", "≤ 1.3 of their time", "-"),
     Goal("F3", "embeddings of 600 JPEG files of 128 px by a resnet18: `Run.embed`, the command `embed`", "a bare DataLoader and the same network, as many workers", "≥ 0.95 of its images/s", "1x"),
     Goal("F4", "`evaluate`, `search` and `embed` on small inputs, a fresh process", "`python -c 'import torch'`", "≤ 1.3 of its processor time; `check` without torch", "-"),
+    Goal("T1", "vMF steps of iNat, SOP, CIFAR100 and MNIST on two threads", "the same on one", "≥ 1.8x for iNat and SOP; none slower", "-"),
+    Goal("T2", "60,000 draws in 128 dimensions on two threads", "the same on one", "≥ 1.6x", "-"),
+    Goal("T3", "R@1 + MAP@R of 20,000 x 512 on two threads", "the same on one", "≥ 1.8x", "-"),
     Goal("I1", "`import vmf_embeddings`, `--help`", "`python -c pass`", "+ ≤ 0.15 s; no torch, sklearn, scipy, faiss", "-"),
 ]  # fmt: skip
 
@@ -116,6 +119,8 @@ TARGETS = {
     "F3 embed": Target(0.95, 1.0), "F3 command": Target(0.95, 1.0),
     "F4 evaluate": Target(1.3, None, False), "F4 search": Target(1.3, None, False),
     "F4 embed": Target(1.3, None, False), "F4 without torch": Target(0, None, False, " with torch"),
+    "T1 iNat": Target(1.8), "T1 SOP": Target(1.8), "T1 CIFAR100": Target(1), "T1 MNIST": Target(1),
+    "T2": Target(1.6), "T3": Target(1.8),
     "I1 import": Target(0.15, None, False, " s"), "I1 help": Target(0.15, None, False, " s"),
     "I1 modules": Target(0, None, False, " heavy"),
 }  # fmt: skip

@@ -9,11 +9,8 @@ import importlib.util
 import logging
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
-
-import torch
 
 SWITCH = "VMF_EMBEDDINGS_NATIVE"
 SMALL_WORK = 2**20  # values below which PyTorch is done before Numba is loaded
@@ -69,22 +66,3 @@ def _log_compilation() -> None:
             pass
 
     event.register("numba:compile", CompilationListener())
-
-
-def in_threads(work: Callable[[int, int], Any], n_rows: int, least: int = 1) -> list[Any]:
-    """Calls work(first, end) on consecutive parts of range(n_rows), one part per thread.
-
-    Args:
-        work: releases the GIL, as kernels do.
-        n_rows: number of rows.
-        least: fewest rows for which starting another thread is worthwhile.
-
-    Returns:
-        Results of the calls, in the order of the rows; at most `torch.get_num_threads()` of them.
-    """
-    n_parts = max(1, min(torch.get_num_threads(), n_rows // max(1, least)))
-    edges = [n_rows * i // n_parts for i in range(n_parts + 1)]
-    if n_parts == 1:
-        return [work(0, n_rows)]
-    with ThreadPoolExecutor(n_parts) as pool:
-        return list(pool.map(work, edges[:-1], edges[1:]))

@@ -7,7 +7,7 @@ compiled code gives other draws from the same distribution than torch.
 import torch
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import native, threads
 
 
 def compiles(out: Tensor) -> bool:
@@ -44,5 +44,5 @@ def standard_normals_(out: Tensor, generator: torch.Generator | None = None) -> 
 
     flat, seed = out.detach().view(-1).numpy(), new_seed(generator)
     n_blocks = -(-len(flat) // kernel.BLOCK)
-    native.in_threads(lambda i, j: kernel.fill_normals(flat, seed, i, j), n_blocks, least=4)
+    threads.in_threads(lambda i, j: kernel.fill_normals(flat, seed, i, j), n_blocks, least=4)
     return out

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import threads
 from vmf_embeddings.directional.bessel import check_dim
 from vmf_embeddings.directional.gradient import attach_kappa_gradient
 from vmf_embeddings.directional.normals import compiles, new_seed
@@ -54,7 +54,7 @@ def _draw_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -
         else:
             kernel.fill_angles(*arrays, dim, seed, first, end)
 
-    native.in_threads(fill, len(kappa), least=4096)
+    threads.in_threads(fill, len(kappa), least=4096)
     return angle
 
 

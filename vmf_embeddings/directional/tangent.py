@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vmf_embeddings import native
+from vmf_embeddings import threads
 from vmf_embeddings.directional.normals import compiles, new_seed
 
 CPU_BLOCK = 2**16  # numbers per thread, so that the passes over a block stay in the cache
@@ -65,7 +65,7 @@ def _draw_compiled(
     rows = (t.detach().contiguous().view(-1, dim).numpy() for t in (points, mu))
     fixed = (*rows, *columns, dim < SMALL_DIM, seed)
     n_blocks = -(-ratio.numel() // max(1, kernel.BLOCK // dim))
-    native.in_threads(lambda i, j: kernel.fill_tangent_points(*fixed, i, j), n_blocks, least=4)
+    threads.in_threads(lambda i, j: kernel.fill_tangent_points(*fixed, i, j), n_blocks, least=4)
 
 
 class _TangentPoint(torch.autograd.Function):

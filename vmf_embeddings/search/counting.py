@@ -9,7 +9,7 @@ query, or one gallery row in a transposed tile), as opposed to a row of the embe
 import numpy as np
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import threads
 from vmf_embeddings.search.counting_torch import MAX_UNSORTED, count_by_torch, mask_own_class
 from vmf_embeddings.search.pair_scores import ExactScorer
 from vmf_embeddings.search.positives import QueryPositives
@@ -53,7 +53,7 @@ def transpose(tile: Tensor, *, compiled: bool) -> Tensor:
 
     out = tile.new_empty(tile.T.shape)
     source, target = tile.numpy(), out.numpy()
-    native.in_threads(
+    threads.in_threads(
         lambda begin, end: transpose_columns(source, target, begin, end),
         len(out), MIN_LINES_PER_THREAD,
     )  # fmt: skip
@@ -76,7 +76,7 @@ def _count_compiled(
     lines = tile.numpy()
     if positives.max_per_query(row, row + len(tile)) <= MAX_UNSORTED:
         return sum(
-            native.in_threads(
+            threads.in_threads(
                 lambda begin, end: count(lines, row, column, *arrays, begin, end),
                 len(lines), MIN_LINES_PER_THREAD,
             )
@@ -92,7 +92,7 @@ def _count_compiled(
             n_rescored += count_ordered(part.numpy(), ordered.numpy(), row + top, column, *arrays)
         return n_rescored
 
-    return sum(native.in_threads(count_sorted, len(lines), MIN_LINES_PER_THREAD))
+    return sum(threads.in_threads(count_sorted, len(lines), MIN_LINES_PER_THREAD))
 
 
 def count_transposed(

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from vmf_embeddings import native
+from vmf_embeddings import native, threads
 from vmf_embeddings.search.quantisation import unsigned
 
 _WORD = 8  # bytes that are compared at once
@@ -59,7 +59,7 @@ def hamming_nearest(
             part = slice(first, end)
             nearest_rows(words[part], lines, exclude[part], columns[part], distances[part])
 
-        native.in_threads(work, len(words), least=max(1, _LEAST_PAIRS // len(gallery)))
+        threads.in_threads(work, len(words), least=max(1, _LEAST_PAIRS // len(gallery)))
         return columns, distances
     step = max(1, _BLOCK_PAIRS // len(gallery))
     for first in range(0, len(words), step):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import native, threads
 from vmf_embeddings.search.exact import inner_product, negative_squared_distance
 from vmf_embeddings.search.nearest import NearestSearch
 
@@ -110,7 +110,7 @@ class KReciprocal:
             def work(first: int, end: int) -> None:
                 add_least(queries[first:end], *by_row, *by_column, shared[first:end])
 
-            native.in_threads(work, len(queries), least=_LEAST_QUERIES)
+            threads.in_threads(work, len(queries), least=_LEAST_QUERIES)
             return shared
         for place, query in enumerate(queries):
             own = slice(codes.indptr[query], codes.indptr[query + 1])

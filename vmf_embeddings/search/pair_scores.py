@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import threads
 
 PAIRS_AT_ONCE = 2**22  # numbers held while pairs are scored
 MIN_PAIRS_PER_THREAD = 128  # with fewer, starting a thread costs more than it saves
@@ -38,7 +38,7 @@ class ExactScorer:
 
             arrays = [x.numpy() for x in (left, right, out)]
             rows = self.rows.numpy()
-            native.in_threads(
+            threads.in_threads(
                 lambda begin, end: score_pairs(rows, self.squared, *arrays, begin, end),
                 len(left), MIN_PAIRS_PER_THREAD,
             )  # fmt: skip

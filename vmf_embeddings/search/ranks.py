@@ -6,11 +6,16 @@ list of neighbours is kept, and nothing but the scores within a class is sorted.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache, partial
+from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vmf_embeddings import threads
 from vmf_embeddings.search.by_class import ByClass, exclude, pairs_from
 from vmf_embeddings.search.counting import count_tile, count_transposed
 from vmf_embeddings.search.exact import Similarity
@@ -22,6 +27,7 @@ from vmf_embeddings.search.products import Products
 
 MAX_ENTRIES = 2**24  # (query, positive) pairs held at once: 16 bytes each
 MAX_COUNTS = 2**20  # counts yielded at once
+TILES_PER_THREAD = 32  # between two reports of progress
 TILE = 768  # queries, and gallery rows, of a tile: it stays in a processor's level-2 cache
 # where lines are sorted, fewer and longer ones are faster, in buffers that malloc reuses
 LARGE_CLASS_TILE = 1920
@@ -131,6 +137,32 @@ def _blocks(order: ByClass, max_queries: int, best_only: bool) -> Iterator[tuple
         first = last
 
 
+class _Tile(NamedTuple):
+    """Scores of the queries from `row` and the gallery rows from `column`.
+
+    Args:
+        row: first query of `ByClass.queries`.
+        column: first row of `ByClass.gallery`.
+        block_begin: first query of the tiles that share their gallery rows.
+        block_end: one past the last.
+        both_ways: whether the transpose is counted, too.
+    """
+
+    row: int
+    column: int
+    block_begin: int
+    block_end: int
+    both_ways: bool
+
+
+def _operand(
+    products: Products, order: ByClass, begin: int, end: int, dtype: torch.dtype, is_query: bool
+) -> Tensor:
+    """`Products.operand` of a range of the sorted queries or gallery rows."""
+    numbers = order.queries if is_query else order.gallery
+    return products.operand(numbers[begin:end], dtype, is_query=is_query)
+
+
 class _TileCounts:
     """Counts from tiles of matrix products, on the CPU.
 
@@ -144,83 +176,81 @@ class _TileCounts:
         self.products, self.order, self.process_group = products, order, process_group
         sizes = order.class_sizes
         large_classes = len(sizes) > 0 and float(sizes.double().mean()) > LARGE_CLASS
-        self.dtype = torch.float64 if large_classes else products.start_dtype()
         self.side = LARGE_CLASS_TILE if large_classes else TILE
         self.tiles_per_block = 1 if large_classes else TILES_PER_BLOCK
         no_error = torch.zeros(len(sizes), dtype=torch.float64)
         self.tie_errors = products.tie_errors(order) if share_ties else no_error
-        self.error_bounds = products.error_bounds(order, self.dtype) + self.tie_errors
+        dtype = torch.float64 if large_classes else products.start_dtype()
+        self.precision = self._precision(dtype)
         self.negatives = order.excluded_negatives
-        self.operands: list[tuple] = [((), torch.empty(0))] * 2
-        self.buffer = torch.empty(self.side**2, dtype=torch.float64)
+        self.buffers: list[Tensor] = []
+        # the rows of the last tiles of all threads are kept for the next ones
+        operands = lru_cache(2 + torch.get_num_threads())
+        self.operand = operands(partial(_operand, products, order))
+
+    def _precision(self, dtype: torch.dtype) -> tuple[torch.dtype, Tensor]:
+        """Type of the products, and how far the scores of each query [Q] may then be off."""
+        return dtype, self.products.error_bounds(self.order, dtype) + self.tie_errors
 
     def max_queries(self) -> int:
         """All of them."""
         return len(self.order.queries)
 
-    def _operand(self, numbers: Tensor, *, is_query: bool) -> Tensor:
-        """`Products.operand`; the last one of each side is kept for the next tiles."""
-        key = int(numbers[0]), len(numbers), self.dtype
-        if self.operands[is_query][0] != key:
-            operand = self.products.operand(numbers, self.dtype, is_query=is_query)
-            self.operands[is_query] = key, operand
-        return self.operands[is_query][1]
-
-    def _tile_buffer(self, n_lines: int, n_columns: int) -> Tensor:
+    @contextmanager
+    def _tile_memory(self, shape: tuple[int, int], dtype: torch.dtype) -> Iterator[Tensor]:
         """Memory for a tile, reused: newly allocated pages would cost a tenth of the product."""
-        buffer = self.buffer.view(self.dtype)
-        return buffer[: n_lines * n_columns].view(n_lines, n_columns)
+        buffer = (
+            self.buffers.pop() if self.buffers else torch.empty(8 * self.side**2, dtype=torch.uint8)
+        )
+        yield buffer.view(dtype)[: prod(shape)].view(shape)
+        self.buffers.append(buffer)
 
     def count(self, positives: QueryPositives, first: int, last: int) -> Iterator[float]:
-        """Count for the queries from `first` to `last`; yields the fraction of the work done."""
+        """Count for the queries from `first` to `last`; yields the fraction of the work done.
+
+        Each thread computes and counts whole tiles, so that a tile stays in its own cache.
+        """
         own = pairs_from(self.order.excluded_positives, first, last)
         self.products.fill(positives, own - torch.tensor([[first], [0]]))
         whole = last - first == len(self.order.queries) and self.order.symmetric
         side, block_size = self.side, self.side * self.tiles_per_block
         tiles = [
-            (row, column)
+            _Tile(row, column, block, min(block + block_size, last), whole and column > row)
             for block in range(first, last, block_size)
             for column in range(block if whole else 0, len(self.order.gallery), side)
             for row in range(
                 block, min(block + block_size, last, column + 1 if whole else last), side
             )
         ][self.process_group.rank :: self.process_group.size]
-        for number, (row, column) in enumerate(tiles, 1):
-            block = first + (row - first) // block_size * block_size
-            numbers = self.order.queries[block : min(block + block_size, last)]
-            queries = self._operand(numbers, is_query=True)[row - block :][:side]
-            gallery = self._operand(self.order.gallery[column : column + side], is_query=False)
-            tile = self._tile_buffer(len(queries), len(gallery))
-            with full_float32_products(tile.device):
-                torch.mm(queries, gallery.T, out=tile)
-            if self.negatives.numel():
-                inside = pairs_from(self.negatives, row, row + len(tile))
-                exclude(tile, inside, row, column)
-            self._count(tile, row - first, column, positives, first, both=whole and column > row)
-            yield number / len(tiles)
+        # counting by torch is not made for several threads: its operations divide their own work
+        at_once = TILES_PER_THREAD * torch.get_num_threads() if self.products.scorer.compiled else 1
+        for start in range(0, len(tiles), at_once):
+            part = tiles[start : start + at_once]
+            with full_float32_products(self.products.rows.device):
+                threads.each(lambda tile: self._count(tile, positives, first), part)
+            yield (start + len(part)) / len(tiles)
 
-    def _count(
-        self,
-        tile: Tensor,
-        row: int,
-        column: int,
-        positives: QueryPositives,
-        first: int,
-        *,
-        both: bool,
-    ) -> None:
-        """Count a tile, if `both` its transpose too; change to float64 where float32 is too coarse.
+    def _count(self, tile: _Tile, positives: QueryPositives, first: int) -> None:
+        """Count a tile, and its transpose; change to float64 where float32 is too coarse.
 
         Too coarse: more than MAX_RESCORED_FRACTION of the scores were computed again.
         """
-        args = positives, self.error_bounds[first:], self.products.scorer
-        n_rescored = count_tile(tile, row, column, *args)
-        if both:
-            n_rescored += count_transposed(tile, row, column, *args)
-        if self.dtype == torch.float32 and n_rescored > MAX_RESCORED_FRACTION * tile.numel():
-            self.dtype = torch.float64
-            bounds = self.products.error_bounds(self.order, self.dtype)
-            self.error_bounds = bounds + self.tie_errors
+        dtype, error_bounds = self.precision
+        row, column = tile.row, tile.column
+        queries = self.operand(tile.block_begin, tile.block_end, dtype, True)
+        queries = queries[row - tile.block_begin :][: self.side]
+        gallery = self.operand(column, column + self.side, dtype, False)
+        args = positives, error_bounds[first:], self.products.scorer
+        with self._tile_memory((len(queries), len(gallery)), dtype) as scores:
+            torch.mm(queries, gallery.T, out=scores)
+            if self.negatives.numel():
+                exclude(scores, pairs_from(self.negatives, row, row + len(scores)), row, column)
+            n_rescored = count_tile(scores, row - first, column, *args)
+            if tile.both_ways:
+                n_rescored += count_transposed(scores, row - first, column, *args)
+            n_scores = scores.numel()
+        if dtype == torch.float32 and n_rescored > MAX_RESCORED_FRACTION * n_scores:
+            self.precision = self._precision(torch.float64)
 
     def add_over_processes(self, positives: QueryPositives) -> None:
         """Sum the counts of all processes; each has found all scores of positives by itself."""

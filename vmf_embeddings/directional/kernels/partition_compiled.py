@@ -9,7 +9,7 @@ import torch
 from numpy.polynomial import Polynomial
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import threads
 from vmf_embeddings.directional.bessel import Expansion
 from vmf_embeddings.directional.difference import Kernel
 from vmf_embeddings.directional.kernels import distributions as class_kernel
@@ -77,7 +77,7 @@ class CompiledPartition:
         """See `Partition.log_sums`."""
         log_sums = torch.empty(1 + self.antithetic, *angle.shape, dtype=torch.float64)
         arguments = (dots.numpy(), angle.contiguous().numpy(), log_sums.numpy(), *self.fixed)
-        native.in_threads(lambda i, j: block_kernel.fill_log_sums(*arguments, i, j), dots.shape[1])
+        threads.in_threads(lambda i, j: block_kernel.fill_log_sums(*arguments, i, j), dots.shape[1])
         return log_sums
 
     def draws(self, dots: Tensor) -> None:
@@ -86,7 +86,7 @@ class CompiledPartition:
         self._add(len(dots), lambda i, j: block_kernel.add_draws(*arguments, i, j))
 
     def _add(self, n_rows: int, work: Callable[[int, int], Any]) -> None:
-        for value, grad_beta, grad_norm in native.in_threads(work, n_rows):
+        for value, grad_beta, grad_norm in threads.in_threads(work, n_rows):
             self.value += self.draw_weight * value
             self.grad_beta += grad_beta
             self.grad_squared_norm += torch.from_numpy(grad_norm).div_(2)

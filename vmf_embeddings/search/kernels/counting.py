@@ -6,6 +6,7 @@ A "line" is a row of a tile, as opposed to a row of the embeddings.
 import numpy as np
 
 from vmf_embeddings import native
+from vmf_embeddings.search.kernels.atomic import atomic_add
 from vmf_embeddings.search.kernels.pairs import (
     Counts,
     Floats,
@@ -92,7 +93,7 @@ def _count_line(
                 n_rescored, n_before = n_rescored + n_close, n_before + n_more
         add(positives, query, entry, n_before)
         if n_tied > 0:
-            positives.tied[entry] += n_tied
+            atomic_add(positives.tied, entry, n_tied)
     return n_rescored
 
 
@@ -221,5 +222,5 @@ def count_columns(
             if above[k, j] > 0:
                 add(positives, column + j, entry, above[k, j])
             if tied[k, j] > 0:
-                positives.tied[entry] += tied[k, j]
+                atomic_add(positives.tied, entry, tied[k, j])
     return n_rescored

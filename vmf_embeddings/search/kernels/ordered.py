@@ -3,6 +3,7 @@
 import numpy as np
 
 from vmf_embeddings import native
+from vmf_embeddings.search.kernels.atomic import atomic_add
 from vmf_embeddings.search.kernels.pairs import (
     Counts,
     Floats,
@@ -65,7 +66,7 @@ def _resolve(
     n_rescored, previous, n_columns, n_tied = 0, 0, len(line), 0
     first, last = positives.offsets[query], positives.offsets[query + 1]
     error = positives.error_bounds[query]
-    thresholds, increments = positives.threshold[first:last], positives.increments[first:last]
+    thresholds = positives.threshold[first:last]
     share_ties = len(positives.tied) > 0
     left = min(max(positives.class_begin[query] - column, 0), n_columns)
     right = min(max(positives.class_end[query] - column, 0), n_columns)
@@ -84,8 +85,9 @@ def _resolve(
                     n_rescored, n_before = n_rescored + n_close, n_before + n_more
                     n_tied += n_equal
         if n_tied > 0:
-            positives.tied[first + k] += n_tied
-        increments[k] += n_before - previous
+            atomic_add(positives.tied, first + k, n_tied)
+        if n_before != previous:
+            atomic_add(positives.increments, first + k, n_before - previous)
         previous = n_before
     return n_rescored
 
