@@ -93,14 +93,16 @@ class _Files(Dataset):
     """What one writes without this project: open, decode, transform."""
 
     def __init__(self, run: Run, paths: list[Path]) -> None:
-        self.transform, self.paths = run.transform, paths
+        import vmf_embeddings.torchvision_compat  # noqa: F401 - before torchvision
+        from torchvision.datasets.folder import default_loader
+
+        self.transform, self.paths, self.load = run.transform, paths, default_loader
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Tensor:
-        with Image.open(self.paths[index]) as image:
-            return self.transform(image.convert("RGB"))
+        return self.transform(self.load(str(self.paths[index])))
 
 
 def bare(run: Run, paths: list[Path], device: str) -> Case:

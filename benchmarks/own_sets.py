@@ -20,6 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vmf_embeddings.untrusted.images import opened, read_image
+
 ALPHANUMERIC = [chr(c) for start, end in ((48, 58), (65, 91), (97, 123)) for c in range(start, end)]
 MORE = [chr(c) for start, end in ((0xC0, 0x180), (0x391, 0x3CA), (0x410, 0x450))
         for c in range(start, end) if c != 0x3A2]  # fmt: skip
@@ -84,7 +86,7 @@ def save_icons(out: Path, folder: Path) -> None:
         for theme in THEMES:
             path = tables[theme].get(name)
             if path is not None:
-                image = Image.open(path).convert("RGBA")
+                image = read_image(path).convert("RGBA")
                 seen.setdefault(image.resize((32, 32)).tobytes(), (theme, image))
         if len(seen) >= 3:
             save_class(out / name, list(seen.values())[:3])
@@ -94,7 +96,7 @@ def icons_of(theme: Path) -> dict[str, Path]:
     """Name -> the square PNG file of at least 32 pixels whose size is nearest to 48."""
     found: dict[str, tuple[int, Path]] = {}
     for path in sorted(theme.rglob("*.png")):
-        with Image.open(path) as image:
+        with opened(path) as image:
             width, height = image.size
         if width == height >= 32:
             found[path.stem] = min(found.get(path.stem, (10**9, path)), (abs(width - 48), path))
