@@ -11,6 +11,7 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.check_arguments import CheckOptions
 from vmf_embeddings.cli.check_features import look_at_features
 from vmf_embeddings.cli.data_kind import kind_of_data
+from vmf_embeddings.cli.exit_codes import exit_code
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.text import printable
@@ -28,13 +29,14 @@ def check(options: CheckOptions) -> int:
 
     Returns:
         Exit code: 0 where everything is fine, 1 where something has to be mended, 2 where the path
-        leads to nothing that can be checked. Messages go to standard error.
+        leads to nothing that can be checked, 130 where it was interrupted. Messages go to standard
+        error.
     """
-    try:
-        found, commands = _looked_at(options)
-    except (ValueError, OSError) as error:
-        print(f"check: {_lines(str(error))}", file=sys.stderr)
-        return 2
+    return exit_code("check", lambda: _check(options))
+
+
+def _check(options: CheckOptions) -> int:
+    found, commands = _looked_at(options)
     with reader_may_leave():
         if options.json:
             print(json.dumps({"data": str(options.path), **found.as_json(), **commands}))
@@ -59,7 +61,7 @@ def _looked_at(options: CheckOptions) -> "tuple[Inspection, dict[str, str]]":
         raise FileNotFoundError(f"{path} does not exist; expected a folder, a table or a file")
     kind = kind_of_data(path, open_set=options.open_set, layout=options.layout)
     if not kind.holds_images:
-        return look_at_features(path, options.open_set)
+        return look_at_features(path, kind)
     from vmf_embeddings.datasets.inspection import inspect
 
     data = cast("ImageFileDataset", kind.built())
@@ -109,7 +111,3 @@ def _first(lines: list[str], more: str) -> list[str]:
     n_more = len(lines) - _MOST_SHOWN
     shown = [f"{more.format(n_more)} (--json lists all)"] if n_more > 0 else []
     return [*lines[:_MOST_SHOWN], *shown]
-
-
-def _lines(text: str) -> str:
-    return "\n".join(map(printable, text.split("\n")))

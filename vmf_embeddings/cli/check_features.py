@@ -1,64 +1,26 @@
 """`check` of feature vectors: a file of embeddings, or a folder with one file per split."""
 
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from vmf_embeddings import typed
-from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.cli.data_kind import DataKind
 from vmf_embeddings.datasets.doubts import doubts
 from vmf_embeddings.datasets.wording import counted
-from vmf_embeddings.untrusted.image_formats import is_picture
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.features import Features
     from vmf_embeddings.datasets.inspection import Inspection
 
-_FEWEST_COLUMNS = 3  # of a table of vectors
-_MANY_COLUMNS = 32  # of a table that names images too
 
-
-def has_feature_files(folder: Path) -> bool:
-    """Whether a folder has a file of training vectors, such as `train.npz`, and no image folders.
-
-    Raises:
-        ValueError: a split has several files.
-    """
-    from vmf_embeddings.datasets.features_files import split_files
-
-    folders = [each for each in folder.iterdir() if each.is_dir()]
-    return not folders and "train" in split_files(folder)
-
-
-def is_table_of_vectors(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a table has numbered columns of one name, as f0, f1, f2.
-
-    >>> is_table_of_vectors([["label", "split", "f0", "f1", "f2"], ["a", "train", "1", "2", "3"]])
-    True
-    >>> is_table_of_vectors([["path", "x1", "y1", "x2", "y2"], ["a.jpg", "1", "2", "3", "4"]])
-    False
-
-    Args:
-        rows: cells of its first lines, the header first.
-    """
-    numbered = [cell for cell in rows[0] if cell[-1:].isdigit()]
-    stems = Counter(cell.rstrip("0123456789").rstrip(" _.-[") for cell in numbered)
-    if len(stems) != 1:
-        return False
-    n_columns = next(iter(stems.values()))
-    names_images = any(map(is_picture, (cell for row in rows[1:] for cell in row)))
-    return n_columns >= (_MANY_COLUMNS if names_images else _FEWEST_COLUMNS)
-
-
-def look_at_features(path: Path, open_set: bool | None) -> "tuple[Inspection, dict[str, str]]":
+def look_at_features(path: Path, kind: DataKind) -> "tuple[Inspection, dict[str, str]]":
     """What is wrong with the vectors, and the commands that evaluate them and train on them.
 
     Args:
         path: the file or folder.
-        open_set: see `Features`.
+        kind: the data set that reads it.
 
     Returns:
         What was found; and commands, see `check._looked_at`. There is none to train where training
@@ -69,19 +31,19 @@ def look_at_features(path: Path, open_set: bool | None) -> "tuple[Inspection, di
     """
     from vmf_embeddings.datasets.inspection import Inspection
 
-    data = _data(path, open_set)
+    data = cast("Features", kind.built())
     if path.is_dir():
         found = Inspection(summary=str(path))
         refused = _look_at_splits(data, found)
         found.faults += refused
-        return found, {"command": _training(path, open_set)}
+        return found, {"command": _training(path, kind.values.get("open_set"))}
     found = _of_embeddings(path)
     commands = {"command": typed.command("evaluate", typed.argument(path))}
     refused = _look_at_splits(data, found)
     if refused:
         found.notes.append(f"training would refuse it: {refused[0]}")
         return found, commands
-    return found, commands | {"train_command": _training(path, open_set)}
+    return found, commands | {"train_command": _training(path, kind.values.get("open_set"))}
 
 
 def _look_at_splits(data: "Features", found: "Inspection") -> list[str]:
@@ -110,17 +72,6 @@ def _training(path: Path, open_set: bool | None) -> str:
     words = ["experiment=own_features", typed.override("data", path)]
     words += [] if open_set is None else [f"dataset.params.open_set={str(open_set).lower()}"]
     return typed.command("main", *words)
-
-
-def _data(path: Path, open_set: bool | None) -> "Features":
-    """The data set with the defaults of its yaml file."""
-    import yaml
-
-    from vmf_embeddings.datasets.features import Features
-
-    options: dict[str, Any] = yaml.safe_load((CONF / "dataset" / "features.yaml").read_text())
-    params = {k: v for k, v in options["params"].items() if k != "_target_"}
-    return Features(**{**params, "dataset_path": path, "open_set": open_set})
 
 
 def _of_embeddings(path: Path) -> "Inspection":

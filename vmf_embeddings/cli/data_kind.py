@@ -2,11 +2,12 @@
 
 import importlib
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmf_embeddings.cli.check_features import has_feature_files, is_table_of_vectors
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
 from vmf_embeddings.embeddings.endings import TEXT_TABLES, ends_with
@@ -17,6 +18,8 @@ from vmf_embeddings.untrusted.image_formats import is_picture
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.base import Dataset
 
+_FEWEST_COLUMNS = 3  # of a table of vectors
+_MANY_COLUMNS = 32  # of a table that names images too
 _LISTS = ("train.txt", "test.txt")
 _VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
 
@@ -68,7 +71,7 @@ def kind_of_data(path: Path, *, open_set: bool | None = None, layout: str = "aut
         return DataKind("image_list", values | ({"valid_list": valid[0]} if valid else {}))
     if open_set is not None:
         values["open_set"] = open_set
-    if path.is_dir() and has_feature_files(path):
+    if path.is_dir() and _has_feature_files(path):
         return DataKind("features", values)
     if not path.is_dir() and not _is_table_of_images(path):
         if path.suffix == ".txt":
@@ -98,10 +101,42 @@ def _is_table_of_images(path: Path) -> bool:
     lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
     rows = [re.split("[,;\t]", line.lower()) for line in lines]
     cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
-    if cells and is_table_of_vectors(cells):
+    if cells and _is_table_of_vectors(cells):
         return False
     if any(cell.startswith("[") for row in cells[1:] for cell in row):  # a column of lists
         return False
     if cells and {*PATH_COLUMNS, "split"} & set(cells[0]):
         return True
     return any(any(map(is_picture, row)) and sum("." in c for c in row) < 2 for row in cells)
+
+
+def _has_feature_files(folder: Path) -> bool:
+    """Whether a folder has a file of training vectors, such as `train.npz`, and no image folders.
+
+    Raises:
+        ValueError: a split has several files.
+    """
+    from vmf_embeddings.datasets.features_files import split_files
+
+    folders = [each for each in folder.iterdir() if each.is_dir()]
+    return not folders and "train" in split_files(folder)
+
+
+def _is_table_of_vectors(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether a table has numbered columns of one name, as f0, f1, f2.
+
+    >>> _is_table_of_vectors([["label", "split", "f0", "f1", "f2"], ["a", "train", "1", "2", "3"]])
+    True
+    >>> _is_table_of_vectors([["path", "x1", "y1", "x2", "y2"], ["a.jpg", "1", "2", "3", "4"]])
+    False
+
+    Args:
+        rows: cells of its first lines, the header first.
+    """
+    numbered = [cell for cell in rows[0] if cell[-1:].isdigit()]
+    stems = Counter(cell.rstrip("0123456789").rstrip(" _.-[") for cell in numbered)
+    if len(stems) != 1:
+        return False
+    n_columns = next(iter(stems.values()))
+    names_images = any(map(is_picture, (cell for row in rows[1:] for cell in row)))
+    return n_columns >= (_MANY_COLUMNS if names_images else _FEWEST_COLUMNS)

@@ -7,21 +7,21 @@ from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.untrusted.text import printable
 
 
-def exit_code(command: str, work: Callable[[], None], *, smaller: str = "") -> int:
+def exit_code(command: str, work: Callable[[], int | None], *, smaller: str = "") -> int:
     """Runs a command.
 
     Args:
         command: its name, for messages.
-        work: raises `ValueError`, `OSError` or `ImportError` for what a user can mend.
+        work: raises `ValueError`, `OSError` or `ImportError` for what a user can mend; its result
+            is an exit code, None for 0.
         smaller: what to type where memory is short.
 
     Returns:
-        0; 1 for a failure of the machine or of the outcome, 2 for a user's mistake, 130 where it
-        was interrupted. In all but the first case nothing was written.
+        That of `work`; 1 for a failure of the machine or of the outcome, 2 for a user's mistake,
+        130 where it was interrupted. In the last three cases nothing was written.
     """
     try:
-        work()
-        return 0
+        return work() or 0
     except KeyboardInterrupt:
         print(f"{command}: interrupted; nothing was written", file=sys.stderr)
         return 130

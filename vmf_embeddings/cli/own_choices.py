@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,24 +91,13 @@ def _side_of(paths: list[str]) -> int:
     return int(np.median(sides)) if sides else 224
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What is chosen for given data.
-
-    Attributes:
-        overrides: key -> value, groups before the keys in them.
-    """
-
-    overrides: dict[str, Any] = field(default_factory=dict)
-
-
 def choices(
     experiment: str,
     kind: DataKind,
     facts: Facts,
     typed: Mapping[str, str],
     weights: str | None,
-) -> Choices:
+) -> dict[str, Any]:
     """The overrides that an experiment on own data lacks.
 
     Args:
@@ -117,6 +106,9 @@ def choices(
         facts: what a look at them found.
         typed: key -> value of what was typed.
         weights: file of pretrained weights, as in `weights=FILE`; None without.
+
+    Returns:
+        Key -> value, groups before the keys in them.
 
     Raises:
         Refused: the name of the weights' file names no network.
@@ -137,7 +129,7 @@ def choices(
     found |= _length(facts, typed, pretrained=pretrained, images=kind.holds_images)
     if facts.n_valid < _FEW_VALID:
         found["mode.select"] = "last"
-    return Choices(found)
+    return found
 
 
 def _word(text: str) -> str:

@@ -115,8 +115,8 @@ def _overrides(experiment: str, path: Path, given: _Given, say: Callable[[str], 
     typed_keys = set(given.values)
     chosen = {
         key: value
-        for key, value in found.overrides.items()
-        if key not in typed_keys and not _of_another_option(key, typed_keys, given, found.overrides)
+        for key, value in found.items()
+        if key not in typed_keys and not _of_another_option(key, typed_keys, given, found)
     }
     words = [f"{key}={_value(value)}" for key, value in chosen.items()]
     say(f"{path}: {facts.sentence}")

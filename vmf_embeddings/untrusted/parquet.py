@@ -22,7 +22,7 @@ from vmf_embeddings.untrusted.parquet_schema import (
     Column,
     columns_of,
 )
-from vmf_embeddings.untrusted.refused import Refused
+from vmf_embeddings.untrusted.refused import MissingPackage, Refused
 from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.thrift import ThriftError
 
@@ -34,11 +34,11 @@ _BATCH = 16 * 2**20  # bytes that are unpacked together, about
 
 
 def require_pyarrow(path: str | Path) -> None:
-    """Raises ImportError, which says what to install, where pyarrow is missing."""
+    """Raises `MissingPackage` where pyarrow is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackage(
             f"{path} needs pyarrow, which is not installed: pip install pyarrow"
         ) from error
 
@@ -51,7 +51,7 @@ class ParquetColumns:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ImportError: pyarrow is not installed.
+        MissingPackage: pyarrow is not installed; also an ImportError.
         Refused: it is no such file, or claims what it does not have.
     """
 
