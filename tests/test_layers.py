@@ -57,6 +57,7 @@ MAY = {
     "library.trained_inputs": set(),
     "library": set(),
     "library.evaluate": {"library", "embeddings", "evaluation", "geometry", "metrics"},
+    "library.run_batches": {"library", "methods"},
     "library.search": {"library", "geometry", "search"},
     "library.table": {"library", "embeddings", "evaluation", "geometry"},
     "library.bundle": set(),

@@ -14,7 +14,7 @@ from torch import Tensor
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.library.export import embedding_meta, export_run
 from vmf_embeddings.library.export_graph import Exported
-from vmf_embeddings.library.progress_bar import progress_bar
+from vmf_embeddings.library.run_batches import chosen_device, embedded, rows_of
 from vmf_embeddings.library.trained_inputs import ImageBatches, OnBroken, Transform
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.weights_hash import weights_hash
@@ -44,7 +44,7 @@ class Run:
         folder: Path | None = None,
         device: str | torch.device = "auto",
     ) -> None:
-        self.device = _device(device)
+        self.device = chosen_device(device)
         self.module = module.to(self.device).eval().requires_grad_(False)
         self.transform = transform
         self.class_names = None if class_names is None else list(class_names)
@@ -180,7 +180,7 @@ class Run:
         batches = ImageBatches(
             images, self.transform, batch_size, readers=readers, on_broken=on_broken
         )
-        return self._embedded(batches)
+        return embedded(self.module, batches, self.device)
 
     def export(
         self, path: str | Path, *, predict: bool = False, batch: int | None = None
@@ -229,14 +229,6 @@ class Run:
             )
         return self.n_classes
 
-    def _embedded(self, batches: ImageBatches) -> Iterator[tuple[list[int], Tensor]]:
-        on_gpu = self.device.type == "cuda"
-        for numbers, inputs in batches.numbered():
-            given = inputs.pin_memory() if on_gpu and inputs.device.type == "cpu" else inputs
-            with torch.no_grad():
-                embeddings = self.module.embed(given.to(self.device, non_blocking=True)).float()
-            yield numbers, embeddings
-
     def _rows(
         self,
         images: Any,
@@ -247,18 +239,8 @@ class Run:
     ) -> np.ndarray:
         """One row per image [N, width], a function of its embedding."""
         batches = ImageBatches(images, self.transform, batch_size)
-        rows = np.empty((batches.total or 0, width), dtype=np.float32)
-        more: list[np.ndarray] = []  # of generators, whose length is not known
-        with progress_bar("Embedding", batches.total, progress) as advance:
-            for numbers, embeddings in self._embedded(batches):
-                with torch.no_grad():
-                    batch = of_embeddings(embeddings).float().cpu().numpy()
-                if batches.total is None:
-                    more.append(batch)
-                else:
-                    rows[numbers[0] : numbers[0] + len(numbers)] = batch
-                advance(len(numbers))
-        return np.concatenate([rows, *more]) if more else rows
+        found = embedded(self.module, batches, self.device)
+        return rows_of(found, of_embeddings, batches.total, width, progress)
 
     @contextlib.contextmanager
     def _same_draws(self) -> Iterator[None]:
@@ -293,9 +275,6 @@ def load(
         overrides: the command line that it was trained with, as `["method=vmf_softmax"]`; only for
             checkpoints of 2021 that lie in no run folder.
 
-    Returns:
-        The run.
-
     Raises:
         FileNotFoundError: there is no such folder or file.
         ValueError: it is no checkpoint, or does not fit its configuration; the message says which
@@ -318,20 +297,3 @@ def load(
         folder=loaded.folder,
         device=device,
     )
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(
-            f"device: expected auto, cpu, cuda or cuda:1, …, got {device!r}"
-        ) from error
-    n_gpus = torch.cuda.device_count()
-    if chosen.type == "cuda" and (chosen.index or 0) >= n_gpus:
-        raise ValueError(
-            f"device: {device} is not there: torch finds {n_gpus} GPUs; say cpu or auto"
-        )
-    return chosen
