@@ -1,7 +1,7 @@
 """Scores of shorter and coarser embeddings: prefixes, bytes, bits, and principal components."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from vmf_embeddings.evaluation.row_pairs import (
     scores_of_ranking,
 )
 from vmf_embeddings.evaluation.spaces import which_rows
+from vmf_embeddings.evaluation.variant_scores import VariantScores
 from vmf_embeddings.metrics import PrincipalComponents, RetrievalScores, retrieval
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import (
@@ -41,28 +42,13 @@ _MANY_CLIPPED = 0.01  # of the values
 Classify = Callable[[Tensor], dict[str, float]]
 
 
-@dataclass
-class CompactScores:
-    """Scores by length and number format.
-
-    Args:
-        rows: `<m>/<format>` -> name -> score; `pca_<m>/float32` for principal components.
-        about: what they depend on: files, ranges, candidates.
-        notes: to print, without the full stop.
-    """
-
-    rows: dict[str, dict[str, float]] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-
-
 def compact_scores(
     evaluated: EvaluatedFile,
     options: EvaluationOptions,
     ks: list[int],
     found: RetrievalScores | None,
     classify: Classify,
-) -> CompactScores:
+) -> VariantScores:
     """Scores of `options.dims` x `options.precision`, and of principal components.
 
     Args:
@@ -99,9 +85,9 @@ class _Compact:
                 f"not in the geometry {evaluated.geometry.name}"
             )
         self.pairs = QueriesAndGallery.of(evaluated)
-        self.result = CompactScores()
+        self.result = VariantScores()
 
-    def all(self) -> CompactScores:
+    def all(self) -> VariantScores:
         train = training_rows(self.evaluated, self.options.pca_from, "--pca-from")
         calibration = self._calibration()
         logits = prefix_logits(self.evaluated, self.dims) if self.options.dims else None
@@ -277,15 +263,6 @@ class _Compact:
 
     def _progress(self, what: str) -> Progress:
         return Progress(f"Ranking {len(self.evaluated.file.ids):,} rows, {what}")
-
-
-def flat(rows: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Row -> name -> score as one mapping, `row/name` -> score.
-
-    >>> flat({"16/int8": {"recall@1": 0.9}})
-    {'16/int8/recall@1': 0.9}
-    """
-    return {f"{row}/{name}": value for row, own in rows.items() for name, value in own.items()}
 
 
 def cut_to(evaluated: EvaluatedFile, dim: int) -> EvaluatedFile:

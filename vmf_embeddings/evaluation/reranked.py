@@ -1,6 +1,5 @@
 """Scores after re-ranking: k-reciprocal encoding, query expansion, database augmentation."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,27 +14,13 @@ from vmf_embeddings.evaluation.row_pairs import (
     rows_to_compare,
     scores_of_ranking,
 )
+from vmf_embeddings.evaluation.variant_scores import VariantScores
 from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import KReciprocal, augment_gallery, expand_queries
 from vmf_embeddings.search.reranked import check_reranking
 
 RERANKED = "reranked"  # the section in metrics.json
-
-
-@dataclass
-class RerankedScores:
-    """Scores by ways to re-rank.
-
-    Args:
-        rows: way -> name -> score; "none" first.
-        about: the parameters of each.
-        notes: to print, without the full stop.
-    """
-
-    rows: dict[str, dict[str, float]] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
 
 
 def refuse_reranking(evaluated: EvaluatedFile, options: EvaluationOptions) -> None:
@@ -54,7 +39,7 @@ def reranked_scores(
     options: EvaluationOptions,
     ks: list[int],
     found: RetrievalScores | None,
-) -> RerankedScores:
+) -> VariantScores:
     """Scores of every way that `options.rerank` names, beside those without it.
 
     Args:
@@ -66,7 +51,7 @@ def reranked_scores(
     Raises:
         ValueError: a way does not fit the geometry, or a parameter is out of range.
     """
-    result, geometry = RerankedScores(), evaluated.geometry
+    result, geometry = VariantScores(), evaluated.geometry
     rows, pairs = rows_to_compare(evaluated).double(), QueriesAndGallery.of(evaluated)
 
     def add(way: str, scores: RetrievalScores) -> None:

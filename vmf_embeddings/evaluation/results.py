@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vmf_embeddings.evaluation.compact import COMPACT
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
-from vmf_embeddings.evaluation.reranked import RERANKED
 from vmf_embeddings.evaluation.rows import RowCounts
 from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.metrics import ShotScores
@@ -47,9 +45,8 @@ def describe(
         sections["clustering"] = vars(scores.spaces.clustering)
     if scores.spaces is not None and scores.spaces.log_spectra:
         sections["log_spectra"] = scores.spaces.log_spectra
-    for name, found in ((COMPACT, scores.compact), (RERANKED, scores.reranked)):
-        if found is not None:
-            sections[f"{name}_about"] = found.about
+    for name, found in scores.variants.items():
+        sections[f"{name}_about"] = found.about
     return {
         "dataset": evaluated.dataset,
         "split": evaluated.split,

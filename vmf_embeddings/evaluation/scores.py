@@ -9,15 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.evaluation.compact import COMPACT, CompactScores, compact_scores, flat
+from vmf_embeddings.evaluation.compact import COMPACT, compact_scores
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.reranked import (
-    RERANKED,
-    RerankedScores,
-    refuse_reranking,
-    reranked_scores,
-)
+from vmf_embeddings.evaluation.reranked import RERANKED, refuse_reranking, reranked_scores
 from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
 from vmf_embeddings.evaluation.spaces import (
@@ -27,6 +22,7 @@ from vmf_embeddings.evaluation.spaces import (
     space_ks,
     which_rows,
 )
+from vmf_embeddings.evaluation.variant_scores import VariantScores
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
     RetrievalScores,
@@ -70,8 +66,8 @@ class Scores:
         spaces: what sections "as_output" and "normalised" are taken from; None unless
             `options.metrics` names scores.
         rows: what is special about the file's rows.
-        compact: scores of prefixes and number formats; None unless options ask for them.
-        reranked: scores after re-ranking; likewise.
+        variants: "compact" (prefixes and number formats) and "reranked" -> scores, where options
+            ask for them.
     """
 
     sections: dict[str, dict[str, float]]
@@ -81,8 +77,7 @@ class Scores:
     shots: ShotScores | None = field(default=None, repr=False)
     spaces: EmbeddingScores | None = field(default=None, repr=False)
     rows: RowCounts = field(default_factory=RowCounts)
-    compact: CompactScores | None = field(default=None, repr=False)
-    reranked: RerankedScores | None = field(default=None, repr=False)
+    variants: dict[str, VariantScores] = field(default_factory=dict, repr=False)
 
 
 def score(
@@ -130,31 +125,31 @@ def score(
     if options.metrics:
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
-    small, again = _on_request(evaluated, options, found, process_group)
-    sections |= {} if small is None else {COMPACT: flat(small.rows)}
-    sections |= {} if again is None else {RERANKED: flat(again.rows)}
+    variants = _variants(evaluated, options, found, process_group)
+    sections |= {name: scores.flat() for name, scores in variants.items()}
     without = None if found is None else found.n_without_positive
     rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
-    return Scores(sections, confidence, correct, without, shots, spaces, rows, small, again)
+    return Scores(sections, confidence, correct, without, shots, spaces, rows, variants)
 
 
-def _on_request(
+def _variants(
     evaluated: EvaluatedFile,
     options: EvaluationOptions,
     found: RetrievalScores | None,
     process_group: ProcessGroup | None,
-) -> tuple[CompactScores | None, RerankedScores | None]:
+) -> dict[str, VariantScores]:
     """Scores of compact embeddings and of re-ranking where asked for; in the main process alone."""
-    small = again = None
+    variants: dict[str, VariantScores] = {}
+    if not is_main_process(process_group):
+        return variants
     ks = _recall_ks(options)
-    if (options.dims or options.precision) and is_main_process(process_group):
+    if options.dims or options.precision:
         ignored = ignored_ids(evaluated, options.ignore_labels)
-        small = compact_scores(
-            evaluated, options, ks, found, partial(_of_logits, evaluated, ignored)
-        )
-    if options.rerank and is_main_process(process_group):
-        again = reranked_scores(evaluated, options, ks, found)
-    return small, again
+        classify = partial(_of_logits, evaluated, ignored)
+        variants[COMPACT] = compact_scores(evaluated, options, ks, found, classify)
+    if options.rerank:
+        variants[RERANKED] = reranked_scores(evaluated, options, ks, found)
+    return variants
 
 
 def _of_logits(

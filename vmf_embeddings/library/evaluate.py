@@ -135,8 +135,8 @@ def evaluate(
     name = Path("the embeddings given")
     evaluated = EvaluatedFile(name, name, file, _geometry(file, geometry, curvature))
     scores = score(evaluated, options)
-    asked = [part for part in (scores.compact, scores.reranked) if part is not None]
-    for note in [*notes_on_rows([scores.rows]), *(n for part in asked for n in part.notes)]:
+    of_variants = [note for found in scores.variants.values() for note in found.notes]
+    for note in [*notes_on_rows([scores.rows]), *of_variants]:
         log.warning("%s", note)
     return scores.sections
 

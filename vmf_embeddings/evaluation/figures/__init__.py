@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.evaluation.compact import COMPACT
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
@@ -49,9 +50,9 @@ def draw_all(
             figures[f"{prefix}per_class.png"] = draw_class_ranks(
                 scores.shots, evaluated.title, evaluated.class_names
             )
-        if scores.compact is not None:
+        if COMPACT in scores.variants:
             figures[f"{prefix}dimensions.png"] = draw_dimensions(
-                scores.compact.rows, evaluated.title
+                scores.variants[COMPACT].rows, evaluated.title
             )
         reason = _unusable_images(evaluated.file)
         figures[f"{prefix}neighbours.png"], note = (
