@@ -15,8 +15,8 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import METRICS, PRECISIONS, RERANKINGS, EvaluationOptions
 from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.evaluation.scores import score
-from vmf_embeddings.geometry import Geometry, from_meta
-from vmf_embeddings.library.search import geometry_of
+from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.library.search import geometry_of_meta
 from vmf_embeddings.metrics.retrieval import check_ties
 
 log = logging.getLogger(__name__)
@@ -133,7 +133,7 @@ def evaluate(
         **_rerank_fields(rerank_options or {}),
     )
     name = Path("the embeddings given")
-    evaluated = EvaluatedFile(name, name, file, _geometry(file, geometry, curvature))
+    evaluated = EvaluatedFile(name, name, file, geometry_of_meta(file.meta, geometry, curvature))
     scores = score(evaluated, options)
     of_variants = [note for found in scores.variants.values() for note in found.notes]
     for note in [*notes_on_rows([scores.rows]), *of_variants]:
@@ -200,12 +200,3 @@ def _without_torch(values: ArrayLike) -> ArrayLike:
         return values
     values = values.detach().cpu()
     return (values.float() if values.is_floating_point() else values).numpy()
-
-
-def _geometry(
-    file: EmbeddingFile, geometry: str | Geometry | None, curvature: float | None
-) -> Geometry:
-    stated = (file.meta or {}).get("geometry")
-    if geometry is not None or stated is None:
-        return geometry_of("cosine" if geometry is None else geometry, curvature)
-    return from_meta(stated)

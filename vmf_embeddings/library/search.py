@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,6 +150,20 @@ def geometry_of(geometry: str | Geometry, curvature: float | None = None) -> Geo
     if geometry.startswith("poincare") and curvature is None:
         raise ValueError(f"geometry={geometry!r} needs curvature=c, the c > 0 of its training")
     return from_meta({"name": geometry, **({} if curvature is None else {"c": curvature})})
+
+
+def geometry_of_meta(
+    meta: Mapping[str, Any] | None, geometry: str | Geometry | None, curvature: float | None = None
+) -> Geometry:
+    """The geometry that was asked for, else the one that a file states, else the cosine.
+
+    Raises:
+        ValueError: see `geometry_of`.
+    """
+    stated = (meta or {}).get("geometry")
+    if geometry is not None or stated is None:
+        return geometry_of("cosine" if geometry is None else geometry, curvature)
+    return from_meta(stated)
 
 
 def _rows(name: str, values: ArrayLike) -> torch.Tensor:

@@ -6,8 +6,8 @@ from vmf_embeddings.embeddings import EmbeddingFile, check_values, read
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_table import write_row_table
-from vmf_embeddings.geometry import Geometry, from_meta
-from vmf_embeddings.library.search import geometry_of
+from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.library.search import geometry_of_meta
 
 
 def write_table(
@@ -46,8 +46,6 @@ def write_table(
     source = Path("the embeddings given") if isinstance(file, EmbeddingFile) else Path(file)
     held = file if isinstance(file, EmbeddingFile) else read(file)
     check_values(held)
-    stated = (held.meta or {}).get("geometry")
-    how = from_meta(stated) if geometry is None and stated is not None else None
-    how = how or geometry_of("cosine" if geometry is None else geometry, curvature)
+    how = geometry_of_meta(held.meta, geometry, curvature)
     options = EvaluationOptions(paths=(), seed=seed)
     return write_row_table(EvaluatedFile(source, source, held, how), path, options)
