@@ -24,7 +24,7 @@ def job(schedule, sampler=RANDOM, then=2, now=4, **method):
         settings=SimpleNamespace(epochs=now),
         schedule=schedule,
         sampler=sampler,
-        method=SimpleNamespace(name="some", **method),
+        method=SimpleNamespace(**{"name": "some", "needs_n_epochs": False, **method}),
         run_dir="runs/x",
     )
 

@@ -52,6 +52,11 @@ class WrappingMethod(Method):
         return len(self.backbones) > 1 or self.wrapped.needs_images
 
     @property
+    def needs_n_epochs(self) -> bool:
+        """Whether the loss of the wrapped method depends on the number of epochs."""
+        return self.wrapped.needs_n_epochs
+
+    @property
     def has_logits(self) -> bool:
         """Whether it has logits."""
         return self.wrapped.has_logits

@@ -63,7 +63,7 @@ def refuse_other_lengths(job: TrainingJob) -> None:
     """
     parts = {
         f"sampler={type(job.sampler).__name__}": job.sampler.needs_length,
-        f"method={job.method.name}": getattr(job.method, "needs_n_epochs", False),
+        f"method={job.method.name}": job.method.needs_n_epochs,
     }
     named = [name for name, needs in parts.items() if needs]
     if job.settings.minutes is not None and named:

@@ -39,6 +39,6 @@ def _dependent_parts(job: TrainingJob) -> list[str]:
     parts = {
         "the learning rates": job.schedule.needs_length,
         "the class probabilities of the sampler": job.sampler.needs_length,
-        f"the loss of method={job.method.name}": getattr(job.method, "needs_n_epochs", False),
+        f"the loss of method={job.method.name}": job.method.needs_n_epochs,
     }
     return [name for name, depends in parts.items() if depends]
