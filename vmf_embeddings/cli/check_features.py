@@ -94,7 +94,7 @@ def _of_embeddings(path: Path) -> "Inspection":
     known = dict(enumerate(names or ()))
     shown = [str(known.get(i, i)) for i in labels.tolist()]
     found.counts["rows"] = dict(zip(shown, counts.tolist(), strict=True))
-    found.notes += list(getattr(read, "notes", []))
+    found.notes += read.notes
     single = int((counts == 1).sum())
     if single:
         found.notes.append(f"{counted(single, 'class')} with a single row, which finds nothing")

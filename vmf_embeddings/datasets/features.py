@@ -224,7 +224,8 @@ class Features(Dataset):
             return self.split("train", augment=augment)
         parts = self.files.parts
         whole = parts["train"] if "train" in parts else parts[""]
-        kept = np.isin(whole.rows, [*self.parts["train"].rows, *self.parts["valid"].rows])
+        used = np.concatenate([self.parts[name].rows for name in ("train", "valid")])
+        kept = np.isin(whole.rows, used)
         return self._split_of(whole.chosen(kept), "train")
 
     def _split_of(self, part: Vectors, name: str) -> VectorSplit:

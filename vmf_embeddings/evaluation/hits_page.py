@@ -54,7 +54,7 @@ def _section(row: SheetRow) -> str:
 
 
 def _figure(tile: Tile, rank: int) -> str:
-    similarity = "query" if tile.similarity is None else f"{rank}: {tile.similarity:.4f}"
+    similarity = "query" if tile.similarity is None else f"{rank}: {tile.similarity:z.4f}"
     lines = [f'<span class="number">{similarity}</span>']
     lines += [f"<b>{_text(tile.label)}</b>"] if tile.label else []
     lines += [f'<span class="name">{_path(tile.name)}</span>'] if tile.name else []
