@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 
 from vmf_embeddings.datasets.affine import RandomAffine
-from vmf_embeddings.datasets.transforms import build_transform, recipe_named
+from vmf_embeddings.datasets.augmentation_recipes import recipe_named
+from vmf_embeddings.datasets.transforms import build_transform
 
 
 def ramps(side: int = 65) -> torch.Tensor:

@@ -14,13 +14,14 @@ from tests.datasets.benchmarks import CONF, build
 from tests.datasets.images import draw
 from tests.datasets.test_cifar import write_binary
 from tests.datasets.test_mnist import write_mnist
+from vmf_embeddings.datasets.augmentation_recipes import RECIPES
 from vmf_embeddings.datasets.cifar import Cifar10, Cifar100
 from vmf_embeddings.datasets.digits import Digits, DigitsOpen
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.long_tailed import LongTailed
 from vmf_embeddings.datasets.long_tailed_sets import DigitsLT
 from vmf_embeddings.datasets.rows import Rows
-from vmf_embeddings.datasets.transforms import RECIPES, evaluation_transform
+from vmf_embeddings.datasets.transforms import evaluation_transform
 from vmf_embeddings.untrusted.images import read_image
 from vmf_embeddings.untrusted.refused import Refused
 

@@ -5,8 +5,9 @@ import torch
 
 from tests.datasets.benchmarks import build
 from tests.datasets.test_transforms import random_image
+from vmf_embeddings.datasets.augmentation_recipes import recipe_named
 from vmf_embeddings.datasets.normalisation import NORMALISATIONS, normalisation_named
-from vmf_embeddings.datasets.transforms import build_transform, recipe_named
+from vmf_embeddings.datasets.transforms import build_transform
 
 
 def compose(*steps):

@@ -5,15 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
+from vmf_embeddings.datasets.augmentation_recipes import RECIPES, recipe_named
 from vmf_embeddings.datasets.transforms import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    RECIPES,
     Blur,
     Cutout,
     Lighting,
     build_transform,
-    recipe_named,
 )
 
 

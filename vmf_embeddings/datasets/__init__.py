@@ -11,6 +11,7 @@ from vmf_embeddings.lazy import lazy_exports
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.arrays import ArrayDataset, ArraySplit
     from vmf_embeddings.datasets.augment import Augmentation
+    from vmf_embeddings.datasets.augmentation_recipes import Recipe
     from vmf_embeddings.datasets.base import Dataset, Split
     from vmf_embeddings.datasets.cifar import Cifar10, Cifar100
     from vmf_embeddings.datasets.csv_table import CsvTable
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
     from vmf_embeddings.datasets.rows import Rows
     from vmf_embeddings.datasets.subset import Subset
-    from vmf_embeddings.datasets.transforms import Recipe, build_transform, evaluation_transform
+    from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform
 
 __all__ = [
     "ArrayDataset",
@@ -95,6 +96,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "arrays": ("ArrayDataset", "ArraySplit"),
         "augment": ("Augmentation",),
+        "augmentation_recipes": ("Recipe",),
         "base": ("Dataset", "Split"),
         "cifar": ("Cifar10", "Cifar100"),
         "csv_table": ("CsvTable",),
@@ -116,6 +118,6 @@ __getattr__, __dir__ = lazy_exports(
         "open_benchmark": ("OpenBenchmark",),
         "rows": ("Rows",),
         "subset": ("Subset",),
-        "transforms": ("Recipe", "build_transform", "evaluation_transform"),
+        "transforms": ("build_transform", "evaluation_transform"),
     },
 )

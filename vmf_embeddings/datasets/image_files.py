@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vmf_embeddings.datasets.augmentation_recipes import recipe_named
 from vmf_embeddings.datasets.base import Dataset, Split, identity_of
 from vmf_embeddings.datasets.contents import Contents, copies, decoded_contents
 from vmf_embeddings.datasets.doubts import doubts
@@ -28,7 +29,7 @@ from vmf_embeddings.datasets.normalisation import chosen_normalisation
 from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.split_classes import classes_of_split
 from vmf_embeddings.datasets.summary_line import summary_line
-from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform, recipe_named
+from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class ImageFileDataset(Dataset):
     Args:
         dataset_path: folder of the data, relative to the current directory.
         image_size: side of the network's square input in pixels; smaller images are enlarged.
-        augment: name of the training recipe, see `transforms.RECIPES`.
+        augment: name of the training recipe, see `augmentation_recipes.RECIPES`.
         mean: per channel, subtracted from values in [0, 1]; read with `normalisation="data"`.
         std: per channel, divides them; likewise.
         margin_warmup_epochs: see `Dataset`.

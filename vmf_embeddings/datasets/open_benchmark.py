@@ -34,7 +34,7 @@ class OpenBenchmark(ImageFileDataset):
         valid_seed: of the random choice; None = no random choice, but the last classes, or images
             at equal distances in each class. Unused where `valid_share` is None.
         image_size: side of the network's square input in pixels.
-        augment: name of the training recipe, see `transforms.RECIPES`.
+        augment: name of the training recipe, see `augmentation_recipes.RECIPES`.
         normalisation: "imagenet", "clip" or "bninception", see `normalisation`; or "data".
         mean: see `ImageFileDataset`.
         std: see `ImageFileDataset`.
