@@ -99,6 +99,19 @@ def test_a_file_of_embeddings_is_searched_for_row_by_row(place):
         assert same(hits, expected[:2])
 
 
+def test_queries_have_the_order_in_which_they_were_typed_all_images_where_the_first_is(place):
+    typed = ("row:1", "photos/3.png", "row:1", "new.png")
+    arguments = ("--in", "photos.npz", "--run", "run", "-k", 1, "--html", "a.html", "--quiet")
+    assert search(*typed, *arguments) == 0
+    names = re.findall(
+        r'class="query">.*?class="name">([^<]*(?:<wbr>[^<]*)*)</span>',
+        (place / "a.html").read_text(),
+    )
+    assert [name.replace("<wbr>", "") for name in names] == [
+        "photos/1.png", "photos/3.png", "new.png", "photos/1.png",
+    ]  # fmt: skip
+
+
 def test_vectors_are_embedded_by_a_run_on_features(place):
     saved_run(
         place / "own", "method=arcface", "arch=linear", "arch.params.in_features=9",

@@ -68,14 +68,15 @@ def read_queries(options: SearchOptions, gallery: Gallery) -> list[Queries]:
         ValueError: a row that the gallery does not have, embeddings of another length, images
             without a run to embed them, or a run that did not make the gallery.
     """
-    kinds = [(_kind(one, options), one) for one in options.queries]
+    kinds = [(one, _kind(one, options)) for one in options.queries]
+    images = [one for one, kind in kinds if kind == "image"]
     found: list[Queries] = []
-    while kinds:
-        kind = kinds[0][0]
-        same = [one for other, one in kinds if other == kind]
-        together = same if kind == "image" else same[:1]
-        found.append(_READERS[kind](together, options, gallery))
-        kinds = [pair for pair in kinds if pair[1] not in together]
+    for one, kind in kinds:
+        if kind != "image":
+            found.append(_READERS[kind]([one], options, gallery))
+        elif images:
+            found.append(_of_images(images, options, gallery))
+            images = []
     return found
 
 
@@ -161,4 +162,4 @@ def _of_vectors(queries: Sequence[str], length: int, run: "Run", options: Search
     return Queries(rows, names, image_paths=paths, named_by=named_by)
 
 
-_READERS = {"row": _of_row, "file": _of_file, "image": _of_images}
+_READERS = {"row": _of_row, "file": _of_file}
