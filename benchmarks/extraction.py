@@ -93,7 +93,7 @@ class _Files(Dataset):
     """What one writes without this project: open, decode, transform."""
 
     def __init__(self, run: Run, paths: list[Path]) -> None:
-        import vmf_embeddings.torchvision_compat  # noqa: F401 - before torchvision
+        import vmf_embeddings.torchvision_compat  # noqa: F401, I001 - before torchvision
         from torchvision.datasets.folder import default_loader
 
         self.transform, self.paths, self.load = run.transform, paths, default_loader
