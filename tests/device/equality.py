@@ -1,0 +1,46 @@
+"""On an emulated device every miner and criterion gives what it gives on the CPU."""
+
+from collections.abc import Iterator
+
+import torch
+
+from tests.criteria import made as criteria
+from tests.criteria.fixture import LABELS
+from tests.criteria.fixture import embeddings as rows
+from tests.device.emulator import CUDA, emulated
+from tests.methods.laws import normal
+from tests.miners import test_laws as miners
+
+OWN_DRAWS = {"quadruplet"}  # draws other numbers of other shape where triplets are masked
+
+
+def differences() -> Iterator[str]:
+    """Names of what differs."""
+    for name in miners.NAMES:
+        for key, labels in miners.BATCHES.items():
+            if _of_miner(name, labels, "cpu") != _of_miner(name, labels, CUDA):
+                yield f"miner {name}, {key}"
+    for name in criteria.NAMES:
+        here, there = (_of_criterion(name, device) for device in ("cpu", CUDA))
+        if name not in OWN_DRAWS and not torch.allclose(here, there, rtol=1e-9, atol=1e-12):
+            yield f"criterion {name}"
+
+
+def _of_miner(name: str, labels: list[int], device) -> list[list[int]]:
+    with emulated():
+        x, y = (t.to(device) for t in miners.batch(labels))
+        return [
+            part.tolist() for part in miners.miner(name)(x, y, torch.Generator().manual_seed(2))
+        ]
+
+
+def _of_criterion(name: str, device) -> torch.Tensor:
+    """Loss and gradient of the embeddings, in one row on the CPU."""
+    with emulated():
+        criterion = criteria.made(name).to(device)
+        x, labels = rows().to(device).requires_grad_(), LABELS.to(device)
+        features = normal(len(x), criteria.N_FEATURES).to(device)
+        torch.manual_seed(0)
+        loss = criterion(criterion.prepare_embeddings(x), labels, features=features)
+        (gradient,) = torch.autograd.grad(loss, x)
+        return torch.cat([loss.detach().flatten(), gradient.flatten()]).cpu()

@@ -1,0 +1,127 @@
+"""A training step on CUDA keeps to its device, never waits for it and launches few kernels.
+
+Proved without a GPU: the steps run once, in a process of their own, on tensors that only say that
+they are on CUDA (`emulator.py`). `measure.py` says how to see the counts and renew the budgets.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tests.device.measure import BUDGETS
+from tests.device.recorder import ROOT
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++ to emulate a device"),
+    pytest.mark.skipif(torch.backends.cuda.is_built(), reason="needs a CPU build of torch"),
+]
+ROOM = 1.05  # launches over the budget that are allowed
+LEARNED = "the host draws the next batch with what this one taught the sampler"
+PML = "the losses of pytorch_metric_learning select pairs by their values"
+NODES = "the nodes of the quadrature are copied to the device at every step"
+COMPARED = "the number of pairs or triplets of the batch is asked for"
+CHOSEN = "the number of triplets that the miner chose is asked for"
+# step -> waits, blocking copies and why they stay
+EXCEPTIONS = {
+    "method pml": (3, 0, PML),
+    "criterion contrastive": (2, 0, COMPARED),
+    "criterion margin": (2, 0, COMPARED),
+    "criterion quadruplet": (1, 0, COMPARED),
+    "criterion snr": (1, 0, COMPARED),
+    "criterion triplet": (1, 0, COMPARED),
+    "criterion contrastive mined": (3, 0, CHOSEN),
+    "criterion margin mined": (3, 0, CHOSEN),
+    "criterion quadruplet mined": (3, 0, CHOSEN),
+    "criterion snr mined": (3, 0, CHOSEN),
+    "criterion triplet mined": (3, 0, CHOSEN),
+    "miner distance": (3, 0, CHOSEN),
+    "miner npair": (1, 0, CHOSEN),
+    "miner parametric": (3, 1, CHOSEN),
+    "miner random": (2, 0, CHOSEN),
+    "miner rho_distance": (3, 0, CHOSEN),
+    "miner semihard": (3, 0, CHOSEN),
+    "miner softhard": (3, 0, CHOSEN),
+    "bound D=8": (0, 2, NODES),
+    "bound D=128": (0, 2, NODES),
+    "bound D=512": (0, 2, NODES),
+    "bound D=128 iid": (0, 2, NODES),
+    "sample D=8": (0, 2, NODES),
+    "sample D=128": (0, 2, NODES),
+    "sample D=512": (0, 2, NODES),
+    "sampler meta": (1, 0, LEARNED),
+}
+
+
+def run() -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "VMF_EMBEDDINGS_NATIVE": "0"}
+    command = [sys.executable, "-m", "tests.device.measure"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory):
+    """The output of `measure.py`; it runs once for all processes of the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        folder = folder.parent
+    file = folder / "device_steps.json"
+    with open(folder / "device_steps.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            file.write_text(run())
+    return json.loads(file.read_text())
+
+
+@pytest.fixture
+def steps(found):
+    """Counts by step."""
+    return found["steps"]
+
+
+def test_the_emulator_refuses_what_cuda_refuses_and_sees_waits_and_copies(found):
+    assert found["wrong"] == []
+
+
+def test_miners_and_criteria_give_on_a_device_what_they_give_on_the_cpu(found):
+    assert found["different"] == []
+
+
+def test_no_step_mixes_devices(steps):
+    assert {name: c["mismatch"] for name, c in steps.items() if c["mismatch"]} == {}
+
+
+def test_no_step_waits_for_the_device_or_copies_but_its_batch(steps):
+    costly = {
+        name: (sum(c["waits"].values()), sum(c["copies"].values()), c["waits"] | c["copies"])
+        for name, c in steps.items()
+        if c["waits"] or c["copies"]
+    }
+    unexpected = {n: what for n, what in costly.items() if what[:2] != EXCEPTIONS.get(n, ())[:2]}
+    assert unexpected == {}
+    assert EXCEPTIONS.keys() <= costly.keys(), "exceptions that are none any more: remove them"
+
+
+def test_a_step_of_the_loop_copies_its_batch_without_blocking(steps):
+    copies = {n: c["async_copies"] for n, c in steps.items() if n.startswith("method ")}
+    assert set(copies.values()) == {2}  # images and labels
+
+
+def test_no_step_launches_more_than_its_budget(steps):
+    budgets = json.loads(BUDGETS.read_text())
+    if budgets["torch"].split("+")[0] != torch.__version__.split("+")[0]:
+        pytest.skip(f"budgets are of torch {budgets['torch']}: others count differently")
+    assert steps.keys() <= budgets["ops"].keys(), "steps without a budget: renew budgets.json"
+    over = {
+        name: (counts["ops"], budgets["ops"][name])
+        for name, counts in steps.items()
+        if counts["ops"] > ROOM * budgets["ops"][name]
+    }
+    assert over == {}, "launches and budgets: see tests/device/measure.py"
