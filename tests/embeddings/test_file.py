@@ -65,11 +65,11 @@ def test_a_failing_save_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "toy_test.npz"
     save_embeddings(path, full_file())
 
-    def full_disk(stream, **arrays):
-        stream.write(b"half")
+    def full_disk(member, array, **how):
+        member.write(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(np, "savez", full_disk)
+    monkeypatch.setattr(np.lib.format, "write_array", full_disk)
     with pytest.raises(OSError, match="No space"):
         save_embeddings(path, full_file())
     assert [item.name for item in tmp_path.iterdir()] == ["toy_test.npz"]

@@ -11,7 +11,7 @@ import vmf_embeddings as vmf
 from tests.embeddings.test_file import full_file
 from vmf_embeddings.embeddings import endings
 
-COMPLETE = (".npz", ".parquet", ".safetensors")
+COMPLETE = (".npz", ".parquet", ".safetensors", ".emb")
 RNG = np.random.default_rng(3)
 ROWS = RNG.normal(size=(6, 3)).astype(np.float32)
 NAMES = ["cat", "ant", "cat", "bee", "ant", "bee"]
@@ -103,7 +103,7 @@ def test_a_csv_refuses_what_it_would_not_give_back_or_a_spreadsheet_would_run(tm
         ({"examples": np.ones((6, 2), "g")}, ".parquet", "examples cannot be written"),
         ({"examples": np.ones((6, 2), "g")}, ".safetensors", "examples has dtype"),
         ({"class_weights": np.ones((6 * 10**6, 3))}, ".parquet", "too large for a .parquet"),
-        ({}, ".h5", "expected a file .npz, .parquet, .safetensors, .csv, .npy, got .h5"),
+        ({}, ".h5", "expected a file .npz, .parquet, .safetensors, .csv, .npy, .emb, got .h5"),
     ],
     ids=lambda value: str(next(iter(value), "")) if isinstance(value, dict) else value[:20],
 )

@@ -165,6 +165,16 @@ def search(arguments: list[str], prog: str = f"{PROGRAM} search") -> int:
     return run(options)
 
 
+def convert(arguments: list[str], prog: str = f"{PROGRAM} convert") -> int:
+    """Runs `convert`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.convert_arguments import parse_convert
+
+    options = parse_convert(arguments, prog=prog)
+    from vmf_embeddings.cli.convert import convert as run
+
+    return run(options)
+
+
 COMMANDS = {
     "train": Command("train, extract embeddings (mode=get_embeddings), second stages", train),
     "check": Command("look at data before training on them: counts, faults, what to type", check),
@@ -172,5 +182,6 @@ COMMANDS = {
     "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
     "search": Command("the nearest images of a file of embeddings: table, sheet, HTML", search),
     "summarize": Command("one table over many scored runs", summarize),
+    "convert": Command("embeddings in another format, also divided among files", convert),
     "export": Command("a trained run as .onnx, .pt2, or a bundle for a colleague", export),
 }

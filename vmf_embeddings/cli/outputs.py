@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vmf_embeddings.embeddings.endings import is_stored
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
@@ -20,7 +21,7 @@ def refuse_output(out: Path, run: Path | None, *, force: bool) -> None:
     """
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{printable(out)}: there is no folder {printable(out.parent)}")
-    if out.is_dir():
+    if out.is_dir() and not is_stored(out):
         raise Refused(f"{printable(out)} is a folder; name a file")
     folder = None if run is None else _folder_of(run)
     if folder is not None and out.resolve().is_relative_to(folder.resolve()):

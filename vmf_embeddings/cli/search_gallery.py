@@ -10,6 +10,7 @@ import numpy as np
 
 from vmf_embeddings.cli.search_arguments import SearchOptions
 from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.embeddings.endings import is_stored
 from vmf_embeddings.embeddings.foreign import read_with_notes
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.library.search import geometry_of
@@ -116,7 +117,7 @@ def open_gallery(options: SearchOptions) -> tuple[Gallery, list[str]]:
         ValueError: it cannot be read, or the options contradict it.
     """
     path = options.gallery
-    if not path.is_file():
+    if not is_stored(path):
         raise FileNotFoundError(
             f"--in: there is no file {printable(path)}; write it with vmf-embeddings embed RUN "
             f"IMAGES -o {printable(path)}"

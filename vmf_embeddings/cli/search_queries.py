@@ -12,7 +12,7 @@ import numpy as np
 from vmf_embeddings.cli.search_arguments import ROW, SearchOptions
 from vmf_embeddings.cli.search_gallery import Gallery
 from vmf_embeddings.embeddings import EmbeddingFile
-from vmf_embeddings.embeddings.endings import READ, TEXT_TABLES, ends_with
+from vmf_embeddings.embeddings.endings import READ, TEXT_TABLES, ends_with, is_stored
 from vmf_embeddings.embeddings.foreign import read_with_notes
 from vmf_embeddings.library.search import Hits
 from vmf_embeddings.untrusted.refused import Refused
@@ -84,7 +84,7 @@ def _kind(query: str, options: SearchOptions) -> str:
     if query.startswith(ROW) and not os.path.lexists(query):
         return "row"
     of_images = ends_with(query, TEXT_TABLES) and options.run is not None
-    is_file = ends_with(query, READ) and not of_images and Path(query).is_file()
+    is_file = ends_with(query, READ) and not of_images and is_stored(Path(query))
     return "file" if is_file else "image"
 
 

@@ -73,7 +73,7 @@ def split_files(folder: Path) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         name = path.name.lower()
         ending = next((one for one in endings.READ if name.endswith(one)), None)
-        if ending is None or name.startswith(".") or not path.is_file():
+        if ending is None or name.startswith(".") or not endings.is_stored(path):
             continue
         word = name.removesuffix(ending).replace("-", "_").replace(".", "_").rpartition("_")[2]
         split = canonical_split(word)
@@ -111,7 +111,7 @@ def read_feature_files(
             "folder with train.npz, valid.npz and test.npz; say where it is with dataset=features "
             "dataset.params.dataset_path=PATH"
         )
-    if not path.is_dir():
+    if endings.is_stored(path):
         opened = _opened(path, embeddings, labels, split)
         splits = _splits_of_rows(opened, path, split)
         return _numbered({"": (path, opened)}, {"": splits} if splits is not None else {})

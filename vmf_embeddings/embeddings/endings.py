@@ -2,14 +2,21 @@
 
 from pathlib import Path
 
-KEYED = (".npz", ".safetensors", ".parquet")
+FOLDER = ".emb"
+"""Folders of `.npy` files, which can be written and read in parts."""
+KEYED = (".npz", ".safetensors", ".parquet", FOLDER)
 """Files of arrays or columns by name."""
-ARRAYS = (".npz", ".npy", ".parquet", ".safetensors")
+ARRAYS = (".npz", ".npy", ".parquet", ".safetensors", FOLDER)
 TEXT_TABLES = (".csv", ".tsv")
 TABLES = (*TEXT_TABLES, *(f"{ending}.gz" for ending in TEXT_TABLES))
 READ = (*ARRAYS, *TABLES)
 """All that are read."""
-WRITTEN = (".npz", ".parquet", ".safetensors", ".csv", ".npy")
+WRITTEN = (".npz", ".parquet", ".safetensors", ".csv", ".npy", FOLDER)
+
+
+def is_stored(path: Path) -> bool:
+    """Whether a path is a file, or a folder of embeddings by its ending."""
+    return path.is_file() or (path.is_dir() and ends_with(path, (FOLDER,)))
 
 
 def ends_with(path: str | Path, endings: tuple[str, ...]) -> bool:

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 
 from vmf_embeddings import typed
+from vmf_embeddings.embeddings.endings import FOLDER, ends_with
+from vmf_embeddings.embeddings.folder import read_folder
 from vmf_embeddings.embeddings.labels import integer_labels
+from vmf_embeddings.embeddings.npz_writing import write_npz
 from vmf_embeddings.embeddings.values import (
     as_flags,
     as_float32,
     refuse_not_finite,
     rows_of_classes,
 )
+from vmf_embeddings.untrusted.array_maps import lies_in_file
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, read_npz
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -197,7 +201,7 @@ def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays_of(file))
+        write_npz(stream, arrays_of(file))
 
 
 def arrays_of(file: EmbeddingFile) -> dict[str, np.ndarray]:
@@ -215,19 +219,21 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
 
     Nothing is unpickled, sizes in headers are compared with the size of the file before memory is
     allocated (`untrusted.arrays`), and the type of every value of meta is checked
-    (`untrusted.records`).
+    (`untrusted.records`). Arrays of 16 MiB and more that are stored uncompressed are mapped into
+    memory, copy-on-write; whether their numbers are finite is not looked at: see `check_values`.
 
     Args:
-        path: the `.npz`.
+        path: the `.npz`, or a folder `.emb`.
 
     Returns:
         The content of the file, with shapes and class numbers checked.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not an npz archive, lacks a key, holds Python objects, states sizes that
-            it does not have, has a value of the wrong type in meta, labels that name no class,
-            numbers that are not finite, or arrays of contradictory shapes.
+        ValueError: it is not an npz archive or a complete folder, lacks a key, holds Python
+            objects, states sizes that it does not have, has a value of the wrong type in meta,
+            labels that name no class, numbers that are not finite, or arrays of contradictory
+            shapes.
     """
     path = Path(path)
     if not path.exists():
@@ -236,7 +242,10 @@ def load_embeddings(path: str | Path) -> EmbeddingFile:
             + typed.command("main", "mode=get_embeddings", typed.override("run", path.parent))
         )
     try:
-        arrays = read_npz(path, KINDS_OF_KEY)
+        if ends_with(path, (FOLDER,)):
+            arrays = read_folder(path, KINDS_OF_KEY)
+        else:
+            arrays = read_npz(path, KINDS_OF_KEY, large_mapped=True)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read as an embedding file: {error}") from error
     return file_of(arrays, path)
@@ -263,19 +272,25 @@ def file_of(arrays: Mapping[str, np.ndarray], path: Path) -> EmbeddingFile:
         file = EmbeddingFile(
             **fields, temperature=_temperature(arrays.get("temp")), meta=_meta(arrays.get("meta"))
         )
-        check_values(file)
+        check_values(file, mapped=False)
         return file
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def check_values(file: EmbeddingFile) -> None:
-    """Raise ValueError for empty arrays, numbers that are not finite, and contradictory classes."""
+def check_values(file: EmbeddingFile, *, mapped: bool = True) -> None:
+    """Raise ValueError for empty arrays, numbers that are not finite, and contradictory classes.
+
+    Args:
+        file: the embeddings.
+        mapped: whether the numbers of arrays that are mapped into memory are looked at, which
+            reads them all.
+    """
     for name in _FLOATS:
         array = getattr(file, name)
         if array is not None and array.size == 0:
             raise ValueError(f"{name} {list(array.shape)} is empty")
-        if array is not None:
+        if array is not None and (mapped or not lies_in_file(array)):
             refuse_not_finite(array, name, allow_minus_infinity=name == "logits")
     most = -1 if file.ids is None else int(file.ids.max())
     if file.logits is not None and not file.open_set and most >= file.logits.shape[-1]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vmf_embeddings.embeddings.endings import FOLDER, ends_with
 from vmf_embeddings.embeddings.file import SCHEMA, EmbeddingFile, check_values, load_embeddings
 from vmf_embeddings.embeddings.keyed import MARK, open_keyed, unreadable
 from vmf_embeddings.embeddings.labels import integer_labels
@@ -45,8 +46,8 @@ def read(
     """Reads embeddings and labels of this or another program; runs no code of the file.
 
     Args:
-        path: an `.npz`, `.parquet` or `.safetensors`, an `.npy` [N, D], or a table `.csv` or
-            `.tsv`, also with `.gz`.
+        path: an `.npz`, `.parquet` or `.safetensors`, a folder `.emb`, an `.npy` [N, D], or a
+            table `.csv` or `.tsv`, also with `.gz`.
         embeddings: key or column of the embeddings; None = the first that is there of `embeddings
             features feats X x vectors` and the like. Of a table or a `.parquet`, also columns
             separated by commas, or what the names of numbered columns begin with; None = the
@@ -61,14 +62,16 @@ def read(
         The embeddings with class numbers for labels, `ids` None where there are no labels. Labels
         that are no class numbers, such as texts, are numbered in sorted order;
         `meta["class_names"]` keeps what they were. Also `paths`, `is_query` and `is_gallery` where
-        they are there. A file that this package wrote has everything that was written.
+        they are there. A file that this package wrote has everything that was written; where it is
+        an `.npz` or a folder, its large arrays stay in the file, mapped into memory, and whether
+        their numbers are finite is not looked at: see `check_values`.
 
     Raises:
         FileNotFoundError: there is no such file, or no such file of labels.
         ValueError: it is no such file, is truncated, the keys are not in it (the message lists
             those that are), or a value is of no use (the message names the row).
     """
-    found = read_with_notes(path, embeddings, labels, split=split, labelled=False)
+    found = _read_with_notes(Path(path), embeddings, labels, split, labelled=False)
     if split is not None and found.foreign and found.split is None:
         raise ValueError(f"{path} has no array or column `split`: leave split={split!r} out")
     return found.file
@@ -82,12 +85,23 @@ def read_with_notes(
     split: str | None = None,
     labelled: bool = True,
 ) -> Found:
-    """As `read`, with notes on what was taken.
+    """As `read`, with notes on what was taken; all numbers are finite.
 
     `split` counts only where the file has splits, and a file without labels is refused unless
     `labelled` is false.
     """
-    path = Path(path)
+    found = _read_with_notes(Path(path), embeddings, labels, split, labelled)
+    try:
+        check_values(found.file)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+def _read_with_notes(
+    path: Path, embeddings: str | None, labels: str | ArrayLike | None, split: str | None,
+    labelled: bool,
+) -> Found:  # fmt: skip
     if embeddings in (None, "embeddings") and labels is None:
         own = _of_this_package(path, split)
         if own is not None:
@@ -97,6 +111,8 @@ def read_with_notes(
 
 def _of_this_package(path: Path, split: str | None) -> Found | None:
     """A file with the keys of this package, of today or of 2021; None for others."""
+    if ends_with(path, (FOLDER,)):
+        return Found(load_embeddings(path))
     load = {".parquet": load_parquet, ".safetensors": load_safetensors}.get(path.suffix.lower())
     if load is not None:
         if MARK not in open_keyed(path).metadata:

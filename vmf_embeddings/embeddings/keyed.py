@@ -1,12 +1,16 @@
 """Arrays that lie in a file by name: in `.npz`, `.safetensors` and `.parquet`."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from vmf_embeddings.embeddings.endings import FOLDER
+from vmf_embeddings.embeddings.file import KINDS_OF_KEY
+from vmf_embeddings.untrusted.array_folder import open_folder
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, npz_shapes, read_npz
 from vmf_embeddings.untrusted.parquet import ParquetColumns
 from vmf_embeddings.untrusted.parquet_schema import NUMBER, OTHER, ROWS
@@ -48,7 +52,12 @@ def open_keyed(path: Path) -> KeyedFile:
         FileNotFoundError: there is no such file.
         ValueError: it is no such file, or claims what it does not have; names the file.
     """
-    opened = {".npz": _open_npz, ".safetensors": _open_safetensors, ".parquet": _open_parquet}
+    opened = {
+        ".npz": _open_npz,
+        ".safetensors": _open_safetensors,
+        ".parquet": _open_parquet,
+        FOLDER: _open_folder,
+    }
     with unreadable(path):
         return opened[path.suffix.lower()](path)
 
@@ -78,6 +87,25 @@ def _open_npz(path: Path) -> KeyedFile:
         {key: len(shape) for key, shape in known.items()},
         {key: shape[0] if shape else 0 for key, shape in known.items()},
         read,
+    )
+
+
+def _open_folder(path: Path) -> KeyedFile:
+    folder = open_folder(path, KINDS_OF_KEY)
+    shapes = {key: stored.shape for key, stored in folder.arrays.items()}
+
+    def read(key: str, kinds: str) -> np.ndarray:
+        with unreadable(path):
+            return folder.read(key, kinds)
+
+    meta = folder.record.get("meta")
+    return KeyedFile(
+        path,
+        list(shapes),
+        {key: len(shape) for key, shape in shapes.items()},
+        {key: shape[0] if shape else 0 for key, shape in shapes.items()},
+        read,
+        metadata={} if meta is None else {"meta": json.dumps(meta)},
     )
 
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vmf_embeddings.embeddings.endings import FOLDER
 from vmf_embeddings.embeddings.file import EmbeddingFile, save_embeddings
+from vmf_embeddings.embeddings.folder_writing import save_folder
 from vmf_embeddings.embeddings.labels import integer_labels
 from vmf_embeddings.embeddings.parquet import save_parquet
 from vmf_embeddings.embeddings.safetensors import save_safetensors
@@ -23,9 +25,9 @@ def write(file: EmbeddingFile, path: str | Path) -> None:
 
     Args:
         file: what to write.
-        path: an `.npz`, `.parquet` or `.safetensors`, which hold everything; a `.csv`, which holds
-            embeddings, labels, paths, queries and gallery; or an `.npy`, which gets
-            `<name>_labels.npy` beside it and holds nothing else. Its folder is created.
+        path: an `.npz`, `.parquet`, `.safetensors` or a folder `.emb`, which hold everything; a
+            `.csv`, which holds embeddings, labels, paths, queries and gallery; or an `.npy`, which
+            gets `<name>_labels.npy` beside it and holds nothing else. Its folder is created.
 
     Raises:
         ImportError: a `.parquet` without pyarrow.
@@ -48,6 +50,10 @@ def labels_beside(path: Path) -> Path:
 
 def _write_npz(path: Path, file: EmbeddingFile) -> None:
     save_embeddings(path, file)
+
+
+def _write_folder(path: Path, file: EmbeddingFile) -> None:
+    save_folder(path, file)
 
 
 def _write_npy(path: Path, file: EmbeddingFile) -> None:
@@ -140,4 +146,5 @@ _WRITERS: dict[str, Callable[[Path, EmbeddingFile], None]] = {
     ".safetensors": save_safetensors,
     ".csv": _write_csv,
     ".npy": _write_npy,
+    FOLDER: _write_folder,
 }

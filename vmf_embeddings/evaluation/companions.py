@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.embeddings import read_with_notes
+from vmf_embeddings.embeddings.endings import FOLDER, is_stored
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 
 # what two files of one trained network have in common
@@ -32,8 +33,8 @@ def training_rows(
 
     Args:
         evaluated: the file that is scored.
-        path: of the other file, or its rows [N, D]; None = `<dataset>_train.npz` in the same
-            folder, if it exists.
+        path: of the other file, or its rows [N, D]; None = `<dataset>_train.npz` or `.emb` in
+            the same folder, if it exists.
         option: of the command line that named the file, for messages.
 
     Returns:
@@ -51,10 +52,12 @@ def training_rows(
         return Companion("the rows given", path)
     named = path is not None
     if path is None:
-        path = evaluated.path.parent / f"{evaluated.dataset}_train.npz"
-        own = evaluated.path.is_file() and not evaluated.foreign and evaluated.split != "train"
-        if not own or not path.is_file():
+        beside = [f"{evaluated.dataset}_train{ending}" for ending in (".npz", FOLDER)]
+        found = [file for name in beside if is_stored(file := evaluated.path.parent / name)]
+        own = is_stored(evaluated.path) and not evaluated.foreign and evaluated.split != "train"
+        if not own or not found:
             return None
+        path = found[0]
     file = read_with_notes(path).file
     reason = _unfit(evaluated, file.meta or {}, file.embeddings.shape[1])
     if reason is not None:

@@ -5,19 +5,21 @@ from pathlib import Path
 
 from vmf_embeddings import typed
 from vmf_embeddings.embeddings import canonical_split
-from vmf_embeddings.embeddings.endings import ARRAYS
+from vmf_embeddings.embeddings.endings import ARRAYS, FOLDER, is_stored
 from vmf_embeddings.untrusted.files import refuse_links
 from vmf_embeddings.untrusted.text import printable
+
+_EXTRACTED = (".npz", FOLDER)
 
 
 def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
     """Embedding files of one split, each with the argument that it was found under.
 
-    Of a folder, every `<dataset>_<split>.npz` in it is taken; only where it has none, those of its
-    subfolders. So a run is scored without the second stages in its subfolders. Hidden folders
-    (Hydra's) are skipped. A file that two arguments lead to is taken once. Scores are written
-    beside each file, so a symbolic link to a folder elsewhere is refused; a link to a folder below
-    the same argument is skipped, because that folder is searched anyway.
+    Of a folder, every `<dataset>_<split>.npz` or `.emb` in it is taken; only where it has none,
+    those of its subfolders. So a run is scored without the second stages in its subfolders. Hidden
+    folders (Hydra's) are skipped. A file that two arguments lead to is taken once. Scores are
+    written beside each file, so a symbolic link to a folder elsewhere is refused; a link to a
+    folder below the same argument is skipped, because that folder is searched anyway.
 
     Args:
         paths: folders or embedding files.
@@ -42,20 +44,21 @@ def find_embedding_files(paths: Iterable[Path], split: str) -> dict[Path, Path]:
 
 
 def _below(path: Path, split: str) -> list[Path]:
-    if path.is_file():
+    if is_stored(path):
         return [path]
-    pattern = f"*_{split}.npz"
+    pattern = f"*_{split}"
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: expected a run folder or an embedding file")
     if not path.is_dir():
         raise ValueError(f"{path} is neither a folder nor a regular file: expected a run folder")
     files = _nearest(path, pattern, path.resolve())
     if not files:
-        others = sorted({printable(f.name) for e in ARRAYS for f in path.rglob(f"*{e}")})
+        arrays = [file for ending in ARRAYS for file in path.rglob(f"*{ending}")]
+        others = sorted({printable(f.name) for f in arrays if f.parent.suffix != FOLDER})
         see = "see --split, or name the file itself"
         instead = f" (there is {', '.join(others[:5])}; {see})" if others else ""
         raise FileNotFoundError(
-            f"no {path}/{pattern} and none below it{instead}. Extract the embeddings first:\n"
+            f"no {path}/{pattern}.npz and none below it{instead}. Extract the embeddings first:\n"
             f"  {typed.command('main', 'mode=get_embeddings', typed.override('run', path))}"
         )
     return files
@@ -64,12 +67,26 @@ def _below(path: Path, split: str) -> list[Path]:
 def _nearest(folder: Path, pattern: str, root: Path) -> list[Path]:
     """The matching files of a folder; if it has none, those of its subfolders by the same rule."""
     entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
-    own = [path for path in entries if path.is_file() and path.match(pattern)]
-    below = [] if own else [path for path in entries if path.is_dir() and not _is_link(path, root)]
+    named = [path for path in entries if path.suffix in _EXTRACTED and path.match(f"{pattern}.*")]
+    own = [path for path in named if is_stored(path)]
+    _refuse_same_twice(own)
+    folders = [path for path in entries if path.is_dir() and not is_stored(path)]
+    below = [] if own else [path for path in folders if not _is_link(path, root)]
     for path in (*own, *below):
         if printable(path.name) != path.name:
             raise ValueError(f"the name of {printable(path)} has control characters: rename it")
     return own or [file for path in below for file in _nearest(path, pattern, root)]
+
+
+def _refuse_same_twice(files: list[Path]) -> None:
+    """Refuses an `.npz` and a folder of the same embeddings, which would count as two runs."""
+    for path in files:
+        other = path.with_suffix(FOLDER)
+        if path != other and other in files:
+            raise ValueError(
+                f"{path} and {other} hold the same split of one run: name one of them, or remove "
+                "the other"
+            )
 
 
 def _is_link(folder: Path, root: Path) -> bool:

@@ -6,20 +6,18 @@ arrays together are at most `FLOOR` bytes or `MOST_EXPANSION` times the file.
 """
 
 import functools
-import math
 import os
 import struct
-import sys
-import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
 
+from vmf_embeddings.untrusted.array_maps import LARGE, Place, map_array
 from vmf_embeddings.untrusted.contents import (
     LONGEST_HEAD,
     header_cut,
@@ -28,37 +26,31 @@ from vmf_embeddings.untrusted.contents import (
     why_no_array,
 )
 from vmf_embeddings.untrusted.files import open_regular
+from vmf_embeddings.untrusted.npy_header import (
+    BAD_HEADER,
+    BYTES,
+    NUMBERS,
+    TEXTS,
+    Header,
+    check_characters,
+    check_header,
+)
 from vmf_embeddings.untrusted.text import printable
 
 FLOOR = 64 * 2**20  # bytes that any archive may unpack to
 # float32 copies of small images, mostly black, shrink to a fiftieth; deflate can reach a thousandth
 MOST_EXPANSION = 50
 MOST_MEMBERS = 1000
-# kinds of dtypes: plain numbers, text of a fixed length, bytes of a fixed length
-NUMBERS, TEXTS, BYTES = "biuf", "U", "S"
-_READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _ENCRYPTED = 0x1
 _LOCAL_HEADER = 30  # bytes before the name of a member
-# what evaluating a literal raises, beside ValueError
-_BAD_HEADER = (SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError)
-
-
-class Header(NamedTuple):
-    """What the header of an array claims; the data begin at byte `start`."""
-
-    shape: tuple[int, ...]
-    fortran_order: bool
-    dtype: np.dtype
-    start: int
-
-    @property
-    def size(self) -> int:
-        """Bytes of header and data."""
-        return self.start + math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_npz(
-    path: str | Path, wanted: Mapping[str, str], *, mapped: bool = False
+    path: str | Path,
+    wanted: Mapping[str, str],
+    *,
+    mapped: bool = False,
+    large_mapped: bool = False,
 ) -> dict[str, np.ndarray]:
     """Selected arrays of an archive; others are not read.
 
@@ -67,6 +59,8 @@ def read_npz(
         wanted: key -> kinds of dtype that it may have, of `NUMBERS`, `TEXTS` and `BYTES`.
         mapped: numbers that are stored uncompressed are mapped into memory, read-only, where they
             lie in the file; they need not be aligned, and their checksum is not compared.
+        large_mapped: numbers and texts of `array_maps.LARGE` bytes and more that are stored
+            uncompressed and aligned are mapped into memory, copy-on-write, without a checksum.
 
     Returns:
         key -> array, for the selected keys that the archive has.
@@ -81,8 +75,8 @@ def read_npz(
             with zipfile.ZipFile(stream) as archive:
                 members = _members(archive, wanted)
                 _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
-                read = functools.partial(_read, archive, mapped=stream if mapped else None)
-                return {key: read(one, wanted[key]) for key, one in members.items()}
+                maps = functools.partial(_map, stream, mapped=mapped, large=large_mapped)
+                return {key: _read(archive, one, wanted[key], maps) for key, one in members.items()}
         except (ValueError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, struct.error) as error:
@@ -144,27 +138,35 @@ def _check_sizes(entries: Iterable[zipfile.ZipInfo], file_size: int) -> None:
 
 
 def _read(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, kinds: str, mapped: BinaryIO | None
+    archive: zipfile.ZipFile,
+    entry: zipfile.ZipInfo,
+    kinds: str,
+    maps: Callable[[zipfile.ZipInfo, Header], np.ndarray | None],
 ) -> np.ndarray:
     name = repr(entry.filename)
     with archive.open(entry) as stream:
-        header = _check_header(stream, name, kinds)
+        header = check_header(stream, name, kinds)
         if header.size != entry.file_size:
             raise ValueError(
                 f"{name} holds {entry.file_size} bytes, the shape that it claims takes "
                 f"{header.size}"
             )
-    is_number = header.dtype.kind in NUMBERS and header.size > header.start
-    if mapped is not None and is_number and entry.compress_type == zipfile.ZIP_STORED:
-        return _mapped(mapped, entry, header)
-    with archive.open(entry) as stream:
-        array = npy.read_array(stream, allow_pickle=False)
-    _check_characters(array, name)
+    array = maps(entry, header)
+    if array is None:
+        with archive.open(entry) as stream:
+            array = npy.read_array(stream, allow_pickle=False)
+    check_characters(array, name)
     return array
 
 
-def _mapped(stream: BinaryIO, entry: zipfile.ZipInfo, header: Header) -> np.ndarray:
-    """The array of an uncompressed member, mapped into memory."""
+def _map(
+    stream: BinaryIO, entry: zipfile.ZipInfo, header: Header, *, mapped: bool, large: bool
+) -> np.ndarray | None:
+    """The array of an uncompressed member, mapped into memory; None where it is to be read."""
+    mapped = mapped and header.dtype.kind in NUMBERS and header.size > header.start
+    large = large and header.size >= LARGE
+    if not (mapped or large) or entry.compress_type != zipfile.ZIP_STORED:
+        return None
     stream.seek(entry.header_offset)
     local = stream.read(_LOCAL_HEADER)
     n_name, n_extra = struct.unpack("<HH", local[-4:])
@@ -172,41 +174,11 @@ def _mapped(stream: BinaryIO, entry: zipfile.ZipInfo, header: Header) -> np.ndar
     end = start + header.size - header.start
     if end > (size := os.fstat(stream.fileno()).st_size):
         raise ValueError(truncated(repr(entry.filename), end, size))
-    order: Literal["C", "F"] = "F" if header.fortran_order else "C"
-    return np.memmap(stream, header.dtype, "r", start, header.shape, order)
-
-
-def _check_header(stream: BinaryIO, name: str, kinds: str) -> Header:
-    """Reads an array's header and refuses what is not wanted."""
-    version = npy.read_magic(stream)
-    if version not in _READERS:
-        raise ValueError(f"{name} has npy version {version}; 1.0 and 2.0 are read")
-    try:
-        shape, fortran_order, dtype = _READERS[version](stream)
-    except _BAD_HEADER as error:
-        raise ValueError(f"{name} has no usable npy header") from error
-    _check_dtype(dtype, name, kinds)
-    if any(isinstance(n, bool) or n < 0 for n in shape):
-        raise ValueError(f"{name} claims the shape {shape}")
-    return Header(shape, fortran_order, dtype, stream.tell())
-
-
-def _check_dtype(dtype: np.dtype, name: str, kinds: str) -> None:
-    if dtype.hasobject:
-        raise ValueError(
-            f"{name} holds Python objects. Python objects are refused, for reading them could run "
-            "code; write numbers or text instead, as np.asarray(values, dtype=str)"
-        )
-    if dtype.kind == "V" and dtype.itemsize == 2 and "f" in kinds:  # NumPy has no bfloat16
-        raise ValueError(
-            f"{name} has dtype {dtype}, perhaps bfloat16, which NumPy does not store; write it as "
-            "float32"
-        )
-    if dtype.kind not in kinds:
-        wanted = [w for w, of in (("numbers", NUMBERS), ("text", TEXTS)) if set(of) & set(kinds)]
-        raise ValueError(f"{name} has dtype {str(dtype)[:40]}, not {' or '.join(wanted)}")
-    if dtype.itemsize == 0:  # of these, no bytes would say that there are billions
-        raise ValueError(f"{name} claims texts of no characters")
+    if mapped:
+        return np.memmap(stream, header.dtype, "r", start, header.shape, header.order)
+    if start % header.dtype.alignment:
+        return None
+    return map_array(Place(stream, start, end - start), header.dtype, header.shape, header.order)
 
 
 def npz_shapes(path: str | Path) -> dict[str, tuple[int, ...] | None]:
@@ -230,7 +202,7 @@ def npz_shapes(path: str | Path) -> dict[str, tuple[int, ...] | None]:
 def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...] | None:
     try:
         with archive.open(entry) as stream:
-            return _check_header(stream, entry.filename, f"{NUMBERS}{TEXTS}{BYTES}").shape
+            return check_header(stream, entry.filename, f"{NUMBERS}{TEXTS}{BYTES}").shape
     except (ValueError, NotImplementedError, RuntimeError):
         return None
 
@@ -269,9 +241,9 @@ def read_npy(path: str | Path, kinds: str) -> np.ndarray:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, PermissionError):
         raise
-    except (ValueError, OSError, EOFError, *_BAD_HEADER) as error:
+    except (ValueError, OSError, EOFError, *BAD_HEADER) as error:
         raise ValueError(f"{path} is no usable .npy file: {printable(error)}") from error
-    _check_characters(array, str(path))
+    check_characters(array, str(path))
     return array
 
 
@@ -284,7 +256,7 @@ def _check_npy(path: str | Path, kinds: str) -> None:
             raise ValueError(why_no_array(head, size))
         stream.seek(0)
         try:
-            expected = _check_header(stream, "the array", kinds).size
+            expected = check_header(stream, "the array", kinds).size
         except ValueError as error:
             if "EOF" in str(error):
                 raise ValueError(header_cut(size)) from error
@@ -296,11 +268,3 @@ def _check_npy(path: str | Path, kinds: str) -> None:
             f"{size - expected:,} bytes follow the array that its header claims: it holds several "
             "arrays or is damaged; write one array with np.save"
         )
-
-
-def _check_characters(array: np.ndarray, name: str) -> None:
-    """Refuses texts with numbers that stand for no character, which Python cannot hold."""
-    if array.dtype.kind == "U" and array.size:
-        codes = np.ascontiguousarray(array).reshape(-1).view(f"{array.dtype.byteorder}u4")
-        if codes.max() > sys.maxunicode:
-            raise ValueError(f"{name!r} holds texts with numbers that stand for no character")
