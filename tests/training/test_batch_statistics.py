@@ -81,11 +81,18 @@ OURS = {
 }
 # one net of each of timm's families that normalise in a way of their own, none too large
 TIMM = (
-    *("mobilenetv3_small_050", "resnet18", "efficientnet_b0", "regnetx_002", "densenet121"),
+    *(
+        "resnet10t",
+        "mobilenetv3_small_050",
+        "resnet18",
+        "efficientnet_b0",
+        "regnetx_002",
+        "densenet121",
+    ),
     *("convnext_atto", "resnetv2_50", "nf_resnet26", "ghostnet_050", "hardcorenas_a", "levit_128s"),
     *("repvgg_a0", "mixnet_s", "fastvit_t8", "rexnet_100", "lcnet_035"),
 )
-FAST = ("mobilenetv3_small_050",)
+FAST = ("resnet10t", "mobilenetv3_small_050")
 
 
 def net_of(name):
@@ -154,8 +161,32 @@ def all_names():
     return (*OURS, *(TIMM if find_spec("timm") else ()))
 
 
+def exchanges():
+    """How often processes exchange numbers in the forward and the backward pass of a layer."""
+    net, counts = with_layers(nn.BatchNorm2d(6)), []
+    share_batch_statistics(net)
+    original = torch.distributed.all_reduce
+    torch.distributed.all_reduce = lambda *given: (counts.append(1), original(*given))
+    try:
+        output = net(torch.randn(2, 3, 4, 4))
+        forward = len(counts)
+        output.sum().backward()
+    finally:
+        torch.distributed.all_reduce = original
+    return forward, len(counts) - forward
+
+
+def far_from_zero(rank, world):
+    """A layer's output of float32 rows whose mean is 10,000 times their deviation."""
+    images = 1e4 + images_for("plain").float()
+    layer = nn.BatchNorm2d(3)
+    share_batch_statistics(layer)
+    return gather_rows(layer(images[rank::world]).detach(), rank, world, ROWS)
+
+
 def of_process(rank, world, folder):
-    return {name: learnt(name, rank, world) for name in names()}
+    found = {name: learnt(name, rank, world) for name in names()}
+    return found | {"exchanges": exchanges(), "far": far_from_zero(rank, world)}
 
 
 def of_process_with_all_families(rank, world, folder):
@@ -180,6 +211,19 @@ def alone(name):
 def test_two_processes_compute_what_one_does(of_two_processes, name):
     for each in of_two_processes["test_batch_statistics"]:
         assert_alike(each[name], alone(name))
+
+
+def test_a_layer_needs_one_exchange_forward_and_one_backward(of_two_processes):
+    for each in of_two_processes["test_batch_statistics"]:
+        assert each["exchanges"] == (1, 1)
+
+
+def test_the_variance_survives_a_mean_far_from_zero(of_two_processes):
+    images = (1e4 + images_for("plain").float()).double()
+    expected = nn.BatchNorm2d(3).double()(images).float()
+    for each in of_two_processes["test_batch_statistics"]:
+        # float32 numbers near 10,000 are 0.001 apart
+        torch.testing.assert_close(each["far"], expected, rtol=0, atol=2e-3)
 
 
 @pytest.mark.slow

@@ -12,7 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn import functional
+from torch.nn.modules._functions import SyncBatchNorm as _SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
@@ -21,20 +23,74 @@ from vmf_embeddings.untrusted.refused import Refused
 RUNNING = ("running_mean", "running_var")
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """Sum over processes; the gradient of its input is the sum of the output gradients of all."""
+class _BatchNormOverProcesses(torch.autograd.Function):
+    """Batch normalisation by statistics of all processes: one sum over them in each direction.
+
+    With x^ = (x - mean) / sqrt(variance + eps) and n values per channel in all processes,
+
+        dx = weight / sqrt(variance + eps) (dy - sum dy / n - x^ sum dy x^ / n),
+
+    where the sums run over the rows of all processes. Gradients of weight and bias are those of
+    this process's rows, as of any other layer.
+    """
 
     @staticmethod
-    def forward(ctx: object, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
+    def forward(
+        ctx: FunctionCtx,
+        x: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        mean, variance, n = _statistics(x)
+        _track(running_mean, mean, momentum)
+        _track(running_var, variance * n / (n - 1), momentum)
+        mean, variance = mean.to(x.dtype), variance.to(x.dtype)
+        ctx.save_for_backward(x, weight, mean, variance, n)
+        ctx.eps = eps
+        return functional.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
 
     @staticmethod
-    def backward(ctx: object, grad: Tensor) -> Tensor:
-        total = grad.contiguous().clone()
-        dist.all_reduce(total)
-        return total
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, n = ctx.saved_tensors
+        inverse = torch.rsqrt(variance + ctx.eps)
+        # as for fixed statistics: dy weight / sqrt(variance + eps), sum dy x^, sum dy
+        grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
+            *(grad.contiguous(), x, weight, mean, variance, None, None),
+            *(False, ctx.eps, [True, True, True]),
+        )
+        sums = torch.stack([grad_weight, grad_bias]).double()
+        dist.all_reduce(sums)
+        scale = inverse if weight is None else inverse * weight
+        of_product, of_grad = (sums / n).to(x.dtype) * scale
+        shape = [1, -1] + [1] * (x.dim() - 2)
+        slope = of_product * inverse
+        grad_x.addcmul_(x, slope.view(shape), value=-1)
+        grad_x.add_((slope * mean - of_grad).view(shape))
+        needs_weight, needs_bias = ctx.needs_input_grad[3:5]
+        return (
+            *(grad_x, None, None, grad_weight if needs_weight else None),
+            *(grad_bias if needs_bias else None, None, None),
+        )
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance [channels] of the rows of all processes, and values per channel [].
+
+    Float64: sums of squares would lose the variance in float32 where it is small beside the mean.
+    """
+    dims = [d for d in range(x.dim()) if d != 1]
+    variance, mean = (t.double() for t in torch.var_mean(x, dims, correction=0))
+    n = mean.new_tensor([float(x.numel() // x.shape[1])])
+    sums = torch.cat([n * mean, n * (variance + mean.square()), n])
+    dist.all_reduce(sums)
+    n = sums[-1]
+    mean, square = (sums[:-1] / n).view(2, -1)
+    return mean, (square - mean.square()).clamp_min_(0), n
 
 
 def global_batch_norm(
@@ -49,7 +105,7 @@ def global_batch_norm(
 ) -> Tensor:
     """`torch.nn.functional.batch_norm`, in training by the statistics of all processes' rows.
 
-    torch's `SyncBatchNorm` does this on GPUs only.
+    On GPUs the arithmetic is that of torch's `SyncBatchNorm`, which has no other.
 
     Args:
         input: [n_r, channels, …], this process's rows; their number may differ among processes.
@@ -68,23 +124,16 @@ def global_batch_norm(
         return functional.batch_norm(
             input, running_mean, running_var, weight, bias, False, momentum, eps
         )
-    dims = [d for d in range(input.dim()) if d != 1]
-    shape = [1, -1] + [1] * (input.dim() - 2)
+    if input.is_cuda:  # torch's own, whose kernels are on GPUs only
+        group = dist.group.WORLD
+        return _SyncBatchNorm.apply(
+            *(input, weight, bias, running_mean, running_var, eps, momentum),
+            *(group, dist.get_world_size(group)),
+        )
     x = input.to(torch.promote_types(input.dtype, torch.float32))
-    count = x.new_tensor([float(x.numel() // x.shape[1])])
-    sums = _SumOverProcesses.apply(torch.cat([x.sum(dims), count]))
-    mean, n = sums[:-1] / sums[-1], sums[-1]
-    centred = x - mean.view(shape)
-    variance = _SumOverProcesses.apply(centred.square().sum(dims)) / n
-    with torch.no_grad():
-        _track(running_mean, mean, momentum)
-        _track(running_var, variance * n / (n - 1), momentum)
-    scale = torch.rsqrt(variance + eps)
-    if weight is not None:
-        scale = scale * weight
-    normalised = centred * scale.view(shape)
-    if bias is not None:
-        normalised = normalised + bias.view(shape)
+    normalised = _BatchNormOverProcesses.apply(
+        x, running_mean, running_var, weight, bias, momentum, eps
+    )
     return normalised.to(input.dtype)
 
 
