@@ -12,7 +12,6 @@ from vmf_embeddings.search.kernels.pairs import (
     Floats,
     PositiveArrays,
     ScorerArrays,
-    add,
     resolve,
 )
 
@@ -50,50 +49,76 @@ def _exceeding(scores: Floats, low: float, high: float) -> tuple[int, int]:
 
 
 @native.compiled()
+def _count_until_close(
+    scores: Floats, thresholds: Floats, error: float, limits: Floats, n_before: Counts, k: int
+) -> int:
+    """Count the scores [J] above the thresholds k, k - 1, .. 0 until one is too close to a score.
+
+    Args:
+        scores: of negatives.
+        thresholds: [K] of a query's entries, descending; inf where nothing is counted.
+        error: how far from a threshold a score may be for which that does not decide.
+        limits: [2] working memory of the scores' type.
+        n_before: [>= K] zeros, which the counts overwrite.
+        k: where to begin: the lowest threshold comes first.
+
+    Returns:
+        Which threshold it is; -1 if there is none.
+    """
+    while k >= 0 and not np.isinf(thresholds[k]):
+        limits[0], limits[1] = thresholds[k] - error, thresholds[k] + error
+        at_least, n_before[k] = _exceeding(scores, limits[0], limits[1])
+        if at_least == 0:
+            return -1  # nor does any score reach the higher thresholds
+        if at_least > n_before[k]:
+            return k
+        k -= 1
+    return -1
+
+
+@native.compiled()
 def _count_line(
     scores: Floats,
     query: int,
     column: int,
     positives: PositiveArrays,
     scorer: ScorerArrays,
-    bounds: Floats,
+    limits: Floats,
+    n_before: Counts,
+    k: int,
 ) -> int:
-    """Count the negatives in part of a line for each entry of a query.
+    """Go on with a line from its entry k, which is too close to a score, to the end.
 
     Args:
         scores: [J] of the query and gallery rows `column` + j, all negatives.
         query: index in `positives.queries`.
         column: gallery row of the first score.
-        positives: where to count.
+        positives: where ties are counted.
         scorer: decides between scores that are too close.
-        bounds: [2] working memory of the scores' type.
+        limits: see `_count_until_close`.
+        n_before: see `_count_until_close`.
+        k: see `_count_until_close`.
 
     Returns:
         How many scores were too close to a positive's.
     """
-    n_rescored, n_before, n_tied, previous = 0, 0, 0, np.nan
+    n_rescored, first, error = 0, positives.offsets[query], positives.error_bounds[query]
+    thresholds = positives.threshold[first : positives.offsets[query + 1]]
     share_ties = len(positives.tied) > 0
-    # the lowest threshold first
-    for entry in range(positives.offsets[query + 1] - 1, positives.offsets[query] - 1, -1):
-        limit = positives.threshold[entry]
-        if np.isinf(limit):
-            continue
-        if not (share_ties and limit == previous):  # entries of equal score have equal counts
-            previous = limit
-            bounds[0] = limit - positives.error_bounds[query]
-            bounds[1] = limit + positives.error_bounds[query]
-            at_least, n_before = _exceeding(scores, bounds[0], bounds[1])
-            n_tied = 0
-            if at_least == 0:
-                break  # nor does any score reach the higher thresholds
-            if at_least > n_before:
-                n_close, n_more, n_tied = resolve(
-                    scores, bounds[0], bounds[1], query, column, entry, positives, scorer
-                )
-                n_rescored, n_before = n_rescored + n_close, n_before + n_more
-        add(positives, query, entry, n_before)
-        if n_tied > 0:
-            atomic_add(positives.tied, entry, n_tied)
+    while k >= 0:
+        n_close, n_more, n_tied = resolve(
+            scores, limits[0], limits[1], query, column, first + k, positives, scorer
+        )
+        n_rescored += n_close
+        limit, count = thresholds[k], n_before[k] + n_more
+        while True:  # entries of equal score have equal counts
+            n_before[k] = count
+            if n_tied > 0:
+                atomic_add(positives.tied, first + k, n_tied)
+            k -= 1
+            if k < 0 or not share_ties or thresholds[k] != limit:
+                break
+        k = _count_until_close(scores, thresholds, error, limits, n_before, k)
     return n_rescored
 
 
@@ -121,14 +146,29 @@ def count(
     Returns:
         How many pairs of scores were too close.
     """
-    n_rescored, n_columns = 0, tile.shape[1]
-    bounds = np.empty(2, tile.dtype)
+    n_rescored, n_columns, bounds = 0, tile.shape[1], np.empty(2, tile.dtype)
+    offsets, thresholds, errors = positives.offsets, positives.threshold, positives.error_bounds
+    increments = positives.increments
+    counts = np.empty(np.diff(offsets[row + begin : row + end + 1]).max(), np.int32)
     for i in range(begin, end):
         query = row + i
+        first, last = offsets[query], offsets[query + 1]
         left = min(max(positives.class_begin[query] - column, 0), n_columns)
         right = min(max(positives.class_end[query] - column, 0), n_columns)
-        n_rescored += _count_line(tile[i, :left], query, column, positives, scorer, bounds)
-        n_rescored += _count_line(tile[i, right:], query, column + right, positives, scorer, bounds)
+        for start, stop in ((0, left), (right, n_columns)):  # without the own class
+            scores, n_before = tile[i, start:stop], counts[: last - first]
+            n_before[:] = 0
+            limits = thresholds[first:last], errors[query], bounds
+            k = _count_until_close(scores, *limits, n_before, last - first - 1)
+            if k >= 0:  # seldom: to pass all arrays takes longer than to count a line
+                n_rescored += _count_line(
+                    scores, query, column + start, positives, scorer, bounds, n_before, k
+                )
+            for k in range(last - first):
+                if n_before[k] > 0:
+                    atomic_add(increments, first + k, n_before[k])
+                    if first + k + 1 < last:
+                        atomic_add(increments, first + k + 1, -n_before[k])
     return n_rescored
 
 
@@ -220,7 +260,9 @@ def count_columns(
                 above[k, j] += n_more
                 tied[k, j] = n_tied
             if above[k, j] > 0:
-                add(positives, column + j, entry, above[k, j])
+                atomic_add(positives.increments, entry, above[k, j])
+                if entry + 1 < positives.offsets[column + j + 1]:
+                    atomic_add(positives.increments, entry + 1, -above[k, j])
             if tied[k, j] > 0:
                 atomic_add(positives.tied, entry, tied[k, j])
     return n_rescored

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmf_embeddings import native
-from vmf_embeddings.search.kernels.atomic import atomic_add
 
 # sums may be reordered; infinities keep their meaning
 _FREE = {"contract", "reassoc", "nsz"}
@@ -136,15 +135,3 @@ def resolve(
             n_before += order == BEFORE
             n_tied += order == TIED
     return n_close, n_before, n_tied
-
-
-@native.compiled()
-def add(positives: PositiveArrays, query: int, entry: int, n_before: int) -> None:
-    """Count negatives before an entry that are also before the query's next entries.
-
-    `increments` are differences, so what one entry gains its successor loses. Other threads may
-    count other tiles of the same query at the same time.
-    """
-    atomic_add(positives.increments, entry, n_before)
-    if entry + 1 < positives.offsets[query + 1]:
-        atomic_add(positives.increments, entry + 1, -n_before)
