@@ -15,8 +15,9 @@ from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.progress import Progress
-from vmf_embeddings.training.embed import embed_with_progress, local_batches
+from vmf_embeddings.training.embed import embed_own_with_progress, local_batches
 from vmf_embeddings.training.execution import ExecutionSettings
+from vmf_embeddings.training.processes import gather_rows_to_first
 from vmf_embeddings.training.seeding import seed_everything
 from vmf_embeddings.training.stored_state import load_weights
 from vmf_embeddings.untrusted.text import path_component
@@ -79,8 +80,10 @@ def extract(job: ExtractionJob) -> list[Path]:
         split = dataset.split(name)
         seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
         batches = local_batches(split, accelerator, **sizes)
-        embeddings = embed_with_progress(method, batches, accelerator, f"{name} {split.unit}")
-        if not accelerator.is_main_process:
+        own = embed_own_with_progress(method, batches, accelerator, f"{name} {split.unit}")
+        place = accelerator.process_index, accelerator.num_processes
+        embeddings = gather_rows_to_first(own, *place, len(split))
+        if embeddings is None:  # another process writes the file
             continue
         # the classes of an open set's held-out splits are not those that the method has logits for
         with_logits = not dataset.open_set or name == "train"

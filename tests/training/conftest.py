@@ -14,6 +14,7 @@ OF_TWO = {
     "test_processes": "of_process",
     "test_global_batch": "of_process",
     "test_batch_statistics": "of_process",
+    "test_divided_scores": "of_process",
     "test_runs_in_processes": "of_process",
     "test_feature_cache": "of_process",
 }
@@ -21,6 +22,7 @@ OF_SEVERAL = {  # for slow tests, in two processes and in three
     "test_processes": "of_process",
     "test_global_batch": "of_process",
     "test_batch_statistics": "of_process_with_all_families",
+    "test_divided_scores": "of_process",
     "test_runs_in_processes": "of_process_with_all_runs",
 }
 

@@ -36,15 +36,15 @@ RANDOM = {  # with random numbers in the loss
 @contextmanager
 def float64():
     """Inside, networks and images are float64, in which rounding is far from what is tested."""
-    normalised, embed_split = ArraySplit._normalised, embed.embed_split
+    normalised, embed_own_rows = ArraySplit._normalised, embed.embed_own_rows
     ArraySplit._normalised = lambda self, images: normalised(self, images).double()
-    embed.embed_split = lambda *arguments: embed_split(*arguments).double()
+    embed.embed_own_rows = lambda *arguments: embed_own_rows(*arguments).double()
     torch.set_default_dtype(torch.float64)
     try:
         yield
     finally:
         torch.set_default_dtype(torch.float32)
-        ArraySplit._normalised, embed.embed_split = normalised, embed_split
+        ArraySplit._normalised, embed.embed_own_rows = normalised, embed_own_rows
 
 
 def run(name, folder, world):

@@ -39,7 +39,7 @@ def local_batches(
     """
     rank, world = accelerator.process_index, accelerator.num_processes
     own = torch.arange(len(split))[rank::world]
-    if len(own) == 0:  # fewer items than processes: `embed_split` drops what it did not ask for
+    if len(own) == 0:  # fewer items than processes: `embed_own_rows` drops what it did not ask for
         own = torch.arange(1)
     return SequentialBatches(split, own, batch_size, num_workers, seed)
 
@@ -52,12 +52,25 @@ def embed_with_progress(
     *,
     in_epoch: bool = False,
 ) -> Tensor:
-    """`embed_split` that shows how far it is.
+    """`embed_split` that shows how far it is; arguments as for `embed_own_with_progress`."""
+    own = embed_own_with_progress(method, batches, accelerator, what, in_epoch=in_epoch)
+    return gather_rows(own, *_place(batches, accelerator))
+
+
+def embed_own_with_progress(
+    method: Method,
+    batches: SequentialBatches,
+    accelerator: Accelerator,
+    what: str,
+    *,
+    in_epoch: bool = False,
+) -> Tensor:
+    """`embed_own_rows` that shows how far it is.
 
     Args:
-        method: see `embed_split`.
-        batches: see `embed_split`.
-        accelerator: see `embed_split`.
+        method: see `embed_own_rows`.
+        batches: see `embed_own_rows`.
+        accelerator: see `embed_own_rows`.
         what: name of the images, such as "test images".
         in_epoch: whether an epoch's own lines tell most of what goes on: then there is none for
             work of less than half a minute.
@@ -70,17 +83,32 @@ def embed_with_progress(
         at_once=n_images > LARGE_JOB and not in_epoch,
         seconds_until_line=SECONDS_BETWEEN_LINES if in_epoch else None,
     ) as progress:
-        return embed_split(method, batches, accelerator, progress)
+        return embed_own_rows(method, batches, accelerator, progress)
 
 
-@torch.no_grad()
 def embed_split(
     method: Method,
     batches: SequentialBatches,
     accelerator: Accelerator,
     progress: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Embeds every item of a split, in evaluation mode.
+    """Embeds every item of a split; arguments as for `embed_own_rows`.
+
+    Returns:
+        [N, D] float32 on the method's device, the same in every process, in the split's order.
+    """
+    own = embed_own_rows(method, batches, accelerator, progress)
+    return gather_rows(own, *_place(batches, accelerator))
+
+
+@torch.no_grad()
+def embed_own_rows(
+    method: Method,
+    batches: SequentialBatches,
+    accelerator: Accelerator,
+    progress: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Embeds this process's items of a split, in evaluation mode.
 
     Args:
         method: embeds the images; its training or evaluation mode is restored afterwards.
@@ -89,9 +117,8 @@ def embed_split(
         progress: called with the number of this process's batches that are embedded.
 
     Returns:
-        [N, D] float32 on the method's device, the same in every process, in the split's order.
+        [n, D] float32 on the method's device: items rank, rank + W, … of W processes.
     """
-    rank, world = accelerator.process_index, accelerator.num_processes
     was_training = method.training
     method.eval()
     rows = []
@@ -102,9 +129,13 @@ def embed_split(
         if progress is not None:
             progress(number)
     method.train(was_training)
-    n_total = len(batches.split)
-    own = torch.cat(rows)[: len(range(rank, n_total, world))]
-    return gather_rows(own, rank, world, n_total)
+    rank, world, n_total = _place(batches, accelerator)
+    return torch.cat(rows)[: len(range(rank, n_total, world))]
+
+
+def _place(batches: SequentialBatches, accelerator: Accelerator) -> tuple[int, int, int]:
+    """Rank, number of processes, and items of all of them."""
+    return accelerator.process_index, accelerator.num_processes, len(batches.split)
 
 
 def update_sampler_embeddings(

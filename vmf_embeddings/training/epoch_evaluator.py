@@ -7,8 +7,8 @@ from torch import Tensor
 
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batches import SequentialBatches
-from vmf_embeddings.training.embed import embed_with_progress
-from vmf_embeddings.training.validate import recall_at, top_accuracies
+from vmf_embeddings.training.divided_scores import divided_accuracies, divided_recall_at
+from vmf_embeddings.training.embed import embed_own_with_progress
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class EpochEvaluator:
             accelerator: device, precision and processes.
             batch_size: embeddings per call of `Method.predict`.
             search: backend of the nearest-neighbour search, `auto`, `torch` or `faiss`.
-            known: split name -> embeddings [N, D] that were already computed.
+            known: split name -> embeddings [n, D] of this process's rows, already computed.
 
         Returns:
             Fractions in [0, 1] under keys such as `test/recall@1`, `test/accuracy` and, with more
@@ -49,16 +49,16 @@ class EpochEvaluator:
         """
         found = {}
         for name, batches in self.local_batches.items():
-            rows = known.get(name)
-            if rows is None:
+            own = known.get(name)
+            if own is None:
                 what = f"{name} {batches.split.unit}"
-                rows = embed_with_progress(method, batches, accelerator, what, in_epoch=True)
-            split = batches.split
-            recalls = recall_at(self.ks, method, rows, split, search)
+                own = embed_own_with_progress(method, batches, accelerator, what, in_epoch=True)
+            rows = (method, own, batches.split, accelerator)
+            recalls = divided_recall_at(self.ks, *rows, search)
             found |= {f"{name}/recall@{k}": r for k, r in zip(self.ks, recalls, strict=True)}
             if method.has_logits and not self.open_set:
-                labels = split.labels.to(rows.device)
-                names = {1: "accuracy"} | ({5: "top_5_accuracy"} if split.n_classes > 5 else {})
-                tops = top_accuracies((*names,), method, rows, labels, batch_size)
+                many = batches.split.n_classes > 5
+                names = {1: "accuracy"} | ({5: "top_5_accuracy"} if many else {})
+                tops = divided_accuracies((*names,), *rows, batch_size)
                 found |= {f"{name}/{key}": a for key, a in zip(names.values(), tops, strict=True)}
         return found

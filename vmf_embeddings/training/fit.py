@@ -6,12 +6,12 @@ import time
 from typing import Any
 
 import torch
-from accelerate.utils import broadcast
 from torch import Tensor
 
 from vmf_embeddings.training import budget, checkpoint
 from vmf_embeddings.training.data_description import data_description
-from vmf_embeddings.training.embed import embed_with_progress, update_sampler_embeddings
+from vmf_embeddings.training.divided_scores import validation_metric
+from vmf_embeddings.training.embed import embed_own_with_progress, update_sampler_embeddings
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop, assemble
@@ -20,7 +20,6 @@ from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.resumed_length import check_resumed_length
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
-from vmf_embeddings.training.validate import validation_metric
 
 log = logging.getLogger(__name__)
 
@@ -242,12 +241,11 @@ def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
     settings, method, split = loop.settings, loop.method, loop.valid_batches.split
     options = {"batch_size": settings.eval_batch_size, "search": settings.search}
     what = f"{settings.validates_on} {split.unit}"
-    rows = embed_with_progress(method, loop.valid_batches, loop.accelerator, what, in_epoch=True)
-    metric = validation_metric(method, rows, split, open_set=loop.open_set, **options)
-    shared = torch.tensor(metric, dtype=torch.float64, device=loop.accelerator.device)
-    known = {settings.validates_on: rows}
-    other_scores = loop.evaluator.scores(method, loop.accelerator, known=known, **options)
-    return float(broadcast(shared)), other_scores
+    accelerator = loop.accelerator
+    own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, in_epoch=True)
+    metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
+    known = {settings.validates_on: own}
+    return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
 
 
 def _state(

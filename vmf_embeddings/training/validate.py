@@ -1,4 +1,4 @@
-"""The validation metric: accuracy, or Recall@1 if the split's classes are new to the method."""
+"""What validation computes: accuracy, or Recall@1 if the split's classes are new to the method."""
 
 from collections.abc import Sequence
 
@@ -27,34 +27,6 @@ def metric_name(method: Method, *, open_set: bool) -> str:
     return RECALL_AT_1 if open_set or not method.has_logits else ACCURACY
 
 
-def validation_metric(
-    method: Method,
-    embeddings: Tensor,
-    split: Split,
-    *,
-    open_set: bool,
-    batch_size: int,
-    search: str,
-) -> float:
-    """The metric of `metric_name` on a held-out split.
-
-    Args:
-        method: trained method.
-        embeddings: [N, D] of the split, from `embed_split`.
-        split: held-out split.
-        open_set: whether its classes are unknown to the method.
-        batch_size: embeddings per call of `Method.predict`.
-        search: backend of the nearest-neighbour search, `auto`, `torch` or `faiss`.
-
-    Returns:
-        Fraction in [0, 1].
-    """
-    if metric_name(method, open_set=open_set) == RECALL_AT_1:
-        return recall_at_1(method, embeddings, split, search)
-    labels = split.labels.to(embeddings.device)
-    return accuracy(method, embeddings, labels, batch_size)
-
-
 @torch.no_grad()
 def accuracy(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int) -> float:
     """Fraction of [N, D] embeddings whose most probable class is their label [N]."""
@@ -73,16 +45,29 @@ def top_accuracies(
         labels: classes [N].
         batch_size: embeddings per call of `predict`.
     """
-    right = []
+    hits = top_hits(ks, method, embeddings, labels, batch_size)
+    return (hits.double() / len(labels)).tolist()
+
+
+def top_hits(
+    ks: Sequence[int], method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
+) -> Tensor:
+    """Numbers of rows with their label among the k most probable classes, [len(ks)] int64.
+
+    Arguments are those of `top_accuracies`; there may be no rows.
+    """
+    total = torch.zeros(len(ks), dtype=torch.int64, device=embeddings.device)
     for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
+        if len(e) == 0:
+            continue
         probabilities = method.predict(e)
         if ks[-1] == 1:
             ranked = probabilities.argmax(1, keepdim=True)
         else:
             ranked = probabilities.topk(ks[-1], 1).indices
         hits = ranked == y[:, None]
-        right.append(torch.stack([hits[:, :k].any(1).sum() for k in ks]))
-    return (torch.stack(right).sum(0).double() / len(labels)).tolist()
+        total += torch.stack([hits[:, :k].any(1).sum() for k in ks])
+    return total
 
 
 def recall_at_1(method: Method, embeddings: Tensor, split: Split, search: str) -> float:
@@ -138,7 +123,7 @@ def recall_at(
     labels = split.labels.cpu()
     hits = (labels[gallery][found] == labels[queries][:, None]) & (found >= 0)
     recalls = [hits[:, :k].any(1).double() for k in ks]
-    tied = _end_among_ties(ks, scores.cpu(), rows, geometry.faiss_metric)
+    tied = end_among_ties(ks, scores.cpu(), product_error(rows, geometry.faiss_metric))
     if tied.any():
         is_query, is_gallery = (torch.zeros(len(rows), dtype=torch.bool) for _ in range(2))
         is_query[queries[tied]] = is_gallery[gallery] = True
@@ -151,18 +136,24 @@ def recall_at(
     return [float(recall.sum()) / len(queries) for recall in recalls]
 
 
-def _end_among_ties(ks: Sequence[int], scores: Tensor, rows: Tensor, metric: str | None) -> Tensor:
+def product_error(rows: Tensor, metric: str | None) -> float:
+    """More than the float64 scores of rows [N, D] differ by where they are equal; 0 without one.
+
+    Whether rows that differ by less are tied is then decided exactly.
+    """
+    if metric is None or len(rows) == 0:
+        return 0.0
+    return 1e-11 * float(4 * rows.double().norm(dim=1).max().square())
+
+
+def end_among_ties(ks: Sequence[int], scores: Tensor, error: float) -> Tensor:
     """Queries [Q] bool whose k-th and next neighbours may have equal scores, for one of the k.
 
     Args:
         ks: values of k.
         scores: [Q, n] float64 of the nearest, best first; n > k unless there are no more.
-        rows: [N, D] that were compared.
-        metric: by which they were.
+        error: scores that differ by this or less may be equal, >= 0.
     """
-    # more than float64 products err by; whether there is a tie is then decided exactly
-    largest = rows.double().norm(dim=1).max() if metric is not None else rows.new_zeros(())
-    error = 1e-11 * float(4 * largest.square())
     tied = torch.zeros(len(scores), dtype=torch.bool)
     for k in ks:
         if k < scores.shape[1]:
