@@ -20,6 +20,14 @@ def compiled_and_torch(request, monkeypatch):
     monkeypatch.setenv(native.SWITCH, "1" if request.param == "compiled" else "0")
 
 
+@pytest.fixture
+def threads():
+    """Sets the number of threads for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def brute_force(rows, codes, queries, gallery, metric, images=None):
     """{query: its ties counted apart, and by row number}: see `counted` for both."""
     rows, codes, places = rows.numpy().astype(np.longdouble), codes.numpy(), gallery.numpy()
@@ -88,8 +96,11 @@ def made(kind, n, dim, generator):
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("kind", ["plain", "duplicates", "collapsed"])
-@pytest.mark.parametrize(("n_classes", "tile"), [(30, 768), (2, 768), (30, 17), (2, 17)])
-def test_counts_equal_brute_force(metric, kind, n_classes, tile, monkeypatch):
+@pytest.mark.parametrize(
+    ("n_classes", "tile", "n_threads"), [(30, 768, 1), (2, 768, 1), (30, 17, 3), (2, 17, 3)]
+)
+def test_counts_equal_brute_force(metric, kind, n_classes, tile, n_threads, monkeypatch, threads):
+    threads(n_threads)
     """Large classes (75 rows) are scored by a matrix product and sorted, small ones neither."""
     monkeypatch.setattr(ranks, "TILE", tile)
     monkeypatch.setattr(ranks, "LARGE_CLASS_TILE", tile)
