@@ -157,6 +157,7 @@ def _train(
     """`train_epoch` on two batches that come from the CPU."""
     loop = SimpleNamespace(
         accelerator=OneDevice(),
+        method=method,
         model=method,
         warmup_frozen_params=[],
         settings=SimpleNamespace(warmup_epochs=0),

@@ -14,7 +14,7 @@ from vmf_embeddings.criteria.comparisons import positive_rows
 from vmf_embeddings.criteria.npair import mean_norm, npair
 from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
 from vmf_embeddings.geometry import Euclidean
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
 def angular(
@@ -56,6 +56,7 @@ class Angular(Criterion):
     """
 
     allowed_miners = ("npair",)
+    takes_masks = True
     geometry = Euclidean()
 
     def __init__(self, alpha: float, angular_weight: float, l2_weight: float) -> None:
@@ -69,7 +70,7 @@ class Angular(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""

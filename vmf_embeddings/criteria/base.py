@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.geometry import Cosine, Geometry
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 VARIANTS = ("standard", "reference")
 
@@ -24,6 +24,8 @@ class Criterion(nn.Module, ABC):
     """Whether the loss is over the whole batch, or over triplets: a miner's, else all there are."""
     allowed_miners: ClassVar[tuple[str, ...] | None] = ()
     """Names of the miners it works with; () = none, None = any."""
+    takes_masks: ClassVar[bool] = False
+    """Whether `triplets` may be `MaskedTriplets`, for which the host need not wait for a GPU."""
     normalizes: ClassVar[bool] = False
     """Whether `forward` normalises the embeddings itself."""
     needs_features: ClassVar[bool] = False
@@ -53,7 +55,7 @@ class Criterion(nn.Module, ABC):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """The mean loss of a batch.
@@ -61,7 +63,8 @@ class Criterion(nn.Module, ABC):
         Args:
             embeddings: [B, D]; of norm 1 if the geometry is the cosine, unless `normalizes`.
             labels: classes [B], 0..C-1.
-            triplets: rows chosen by a miner, [T] each; None = no miner, the whole batch.
+            triplets: rows chosen by a miner, [T] each, or masked ones for a criterion that
+                `takes_masks`; None = no miner, the whole batch.
             **context: other inputs of a training step, such as `features` [B, F].
 
         Returns:

@@ -1,10 +1,15 @@
 """Pairs and triplets of a batch, pairwise distances, and one positive per anchor."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Triplets, others
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets, others
 from vmf_embeddings.miners.draws import choose
+
+MOST_MASKED = 2**24
+"""Triplets, or places for them, above which the host waits for the device: 64 MB in float32."""
 
 
 def all_triplets(labels: Tensor) -> Triplets:
@@ -19,31 +24,94 @@ def all_triplets(labels: Tensor) -> Triplets:
         >>> [rows.tolist() for rows in all_triplets(torch.tensor([5, 5, 7]))]
         [[0, 1], [1, 0], [2, 2]]
     """
+    return Triplets(*_are_triplets(labels).nonzero(as_tuple=True))
+
+
+def triplets_of_batch(labels: Tensor) -> Triplets | MaskedTriplets:
+    """`all_triplets`; on a device the same ones masked [B, B, B], so that nothing waits for it.
+
+    Args:
+        labels: [B]; above some 250 rows a device is waited for, to save memory.
+    """
+    if labels.device.type == "cpu" or len(labels) ** 3 > MOST_MASKED:
+        return all_triplets(labels)
+    return masked_triplets(labels)
+
+
+def masked_triplets(labels: Tensor) -> MaskedTriplets:
+    """`all_triplets` among all B^3 of a batch.
+
+    Args:
+        labels: [B].
+
+    Returns:
+        Row numbers [B, 1, 1], [B, 1] and [B], valid [B, B, B].
+
+    Example:
+        >>> [rows.tolist() for rows in masked_triplets(torch.tensor([5, 5, 7])).compact()]
+        [[0, 1], [1, 0], [2, 2]]
+    """
+    rows = torch.arange(len(labels), device=labels.device)
+    return MaskedTriplets(rows[:, None, None], rows[:, None], rows, _are_triplets(labels))
+
+
+def _are_triplets(labels: Tensor) -> Tensor:
     same = labels[:, None] == labels
-    return Triplets(*(others(same)[:, :, None] & ~same[:, None]).nonzero(as_tuple=True))
+    return others(same)[:, :, None] & ~same[:, None]
 
 
-def positive_and_negative_pairs(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
+class Pairs(NamedTuple):
+    """Pairs of rows of a batch; the indices broadcast to the shape of `valid`, if there is one.
+
+    Attributes:
+        anchor: row indices, int64.
+        other: row indices, int64.
+        valid: bool, which pairs count; None = all.
+    """
+
+    anchor: Tensor
+    other: Tensor
+    valid: Tensor | None
+
+
+def positive_and_negative_pairs(
+    labels: Tensor, triplets: Triplets | MaskedTriplets | None
+) -> tuple[Pairs, Pairs]:
     """Pairs of the same class and pairs of different classes.
 
     Args:
         labels: [B].
         triplets: use only their (anchor, positive) and (anchor, negative) pairs; None = every
-            ordered pair of the batch.
+            ordered pair of the batch, on a device masked [B, B].
 
     Returns:
-        Row indices (anchor, positive) [2, P] and (anchor, negative) [2, N].
+        Pairs (anchor, positive) and pairs (anchor, negative).
 
     Example:
         >>> positive, negative = positive_and_negative_pairs(torch.tensor([5, 5, 7]), None)
-        >>> positive.tolist(), negative.shape
-        ([[0, 1], [1, 0]], torch.Size([2, 4]))
+        >>> positive.anchor.tolist(), positive.other.tolist(), len(negative.anchor)
+        ([0, 1], [1, 0], 4)
     """
     if triplets is not None:
-        anchor, positive, negative = triplets
-        return torch.stack([anchor, positive]), torch.stack([anchor, negative])
+        sides = triplets.positive, triplets.negative
+        return tuple(Pairs(triplets.anchor, side, triplets.valid) for side in sides)
     same = labels[:, None] == labels
-    return others(same).nonzero().T, (~same).nonzero().T
+    if labels.device.type == "cpu":
+        return tuple(Pairs(*m.nonzero(as_tuple=True), None) for m in (others(same), ~same))
+    return masked_pairs(labels)
+
+
+def masked_pairs(labels: Tensor) -> tuple[Pairs, Pairs]:
+    """All pairs of `positive_and_negative_pairs` among all B^2 of a batch.
+
+    Args:
+        labels: [B].
+
+    Returns:
+        Pairs with row numbers [B, 1] and [B], valid [B, B].
+    """
+    rows, same = torch.arange(len(labels), device=labels.device), labels[:, None] == labels
+    return tuple(Pairs(rows[:, None], rows, valid) for valid in (others(same), ~same))
 
 
 def distances(embeddings: Tensor) -> Tensor:
@@ -61,7 +129,9 @@ def distances(embeddings: Tensor) -> Tensor:
     return torch.cdist(embeddings, embeddings, compute_mode=mode)
 
 
-def positive_rows(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Tensor]:
+def positive_rows(
+    labels: Tensor, triplets: Triplets | MaskedTriplets | None
+) -> tuple[Tensor, Tensor]:
     """One positive (another row of the same class) for every row: from triplets, or at random.
 
     Args:
@@ -81,7 +151,11 @@ def positive_rows(labels: Tensor, triplets: Triplets | None) -> tuple[Tensor, Te
     if triplets is None:
         candidates = others(labels[:, None] == labels)
         return choose(candidates, None), candidates.any(1)
-    rows = torch.arange(len(labels), device=labels.device)
-    none = torch.zeros_like(labels, dtype=torch.bool)
-    chosen = rows.index_put((triplets.anchor,), triplets.positive)
-    return chosen, none.index_fill(0, triplets.anchor, True)
+    n, anchor, positive = len(labels), triplets.anchor, triplets.positive
+    if triplets.valid is not None:  # triplets that do not count are of a row after the last
+        anchor = torch.where(triplets.valid, anchor, n).flatten()
+        positive = positive.expand_as(triplets.valid).flatten()
+    rows = torch.arange(n + 1, device=labels.device)
+    none = torch.zeros_like(rows, dtype=torch.bool)
+    chosen = rows.index_put((anchor,), positive)
+    return chosen[:n], none.index_fill(0, anchor, True)[:n]

@@ -12,18 +12,26 @@ from torch import Tensor
 
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of
 from vmf_embeddings.criteria.comparisons import distances, positive_and_negative_pairs
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.criteria.sums import mean_of
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 REFERENCE_EPSILON = 1e-6  # torch's PairwiseDistance adds it to every coordinate
 
 
-def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]) -> Tensor:
+def contrastive(
+    positive: Tensor,
+    negative: Tensor,
+    margins: tuple[float, float],
+    valid: tuple[Tensor | None, Tensor | None] = (None, None),
+) -> Tensor:
     """Mean relu(d - m+) over positive pairs plus mean relu(m- - d) over negative pairs.
 
     Args:
         positive: distances [P].
         negative: distances [N].
         margins: m+ and m-.
+        valid: which positive and which negative pairs count, bool; None = all. Distances broadcast
+            to their shapes.
 
     Returns:
         Scalar; the mean of no pairs is 0.
@@ -33,7 +41,7 @@ def contrastive(positive: Tensor, negative: Tensor, margins: tuple[float, float]
         tensor(0.7000)
     """
     pull, push = (positive - margins[0]).relu(), (margins[1] - negative).relu()
-    return pull.sum() / max(1, len(pull)) + push.sum() / max(1, len(push))
+    return mean_of(pull, valid[0]) + mean_of(push, valid[1])
 
 
 class Contrastive(Criterion):
@@ -47,6 +55,7 @@ class Contrastive(Criterion):
 
     takes = "triplets"
     allowed_miners = None
+    takes_masks = True
 
     def __init__(self, pos_margin: float, neg_margin: float, variant: str) -> None:
         super().__init__()
@@ -58,17 +67,17 @@ class Contrastive(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
         pairs = positive_and_negative_pairs(labels, triplets)
         if self.variant == "reference":
-            found = [_shifted_distance(embeddings[a], embeddings[b]) for a, b in pairs]
+            found = [_shifted_distance(embeddings[p.anchor], embeddings[p.other]) for p in pairs]
         else:
             matrix = distances(embeddings)
-            found = [matrix[a, b] for a, b in pairs]
-        return contrastive(*found, self.margins)
+            found = [matrix[p.anchor, p.other] for p in pairs]
+        return contrastive(*found, self.margins, (pairs[0].valid, pairs[1].valid))
 
 
 def _shifted_distance(one: Tensor, other: Tensor) -> Tensor:

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, param_group
 from vmf_embeddings.criteria.comparisons import (
-    all_triplets,
     distances,
     positive_and_negative_pairs,
+    triplets_of_batch,
 )
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.criteria.sums import masked
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 REFERENCE_EPSILON = 1e-8  # published code adds it to squared distances
 
@@ -47,6 +48,7 @@ class Margin(Criterion):
 
     takes = "triplets"
     allowed_miners = None
+    takes_masks = True
 
     def __init__(
         self,
@@ -77,20 +79,21 @@ class Margin(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar: sum of terms / number of terms above 0."""
         matrix, per_triplet = distances(embeddings), self.variant == "reference"
         if per_triplet:
-            triplets = triplets or all_triplets(labels)
+            triplets = triplets or triplets_of_batch(labels)
             matrix = (matrix.square() + REFERENCE_EPSILON).sqrt()
         pairs = positive_and_negative_pairs(labels, triplets)
-        betas = tuple(self.beta[labels[anchor]] for anchor, _ in pairs)
-        terms = margin_terms(*(matrix[a, b] for a, b in pairs), betas, self.margin)
+        betas = tuple(self.beta[labels[p.anchor]] for p in pairs)
+        terms = margin_terms(*(matrix[p.anchor, p.other] for p in pairs), betas, self.margin)
+        terms = [masked(term, p.valid) for term, p in zip(terms, pairs, strict=True)]
         active = [term > 0 for term in terms]
         count = (active[0] | active[1]).sum() if per_triplet else sum(a.sum() for a in active)
-        total = sum(term.sum() for term in terms) + self.nu * betas[0].sum()
+        total = sum(t.sum() for t in terms) + self.nu * masked(betas[0], pairs[0].valid).sum()
         return total / count.clamp_min(1)
 
     def extra_param_groups(self) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from vmf_embeddings.criteria.base import Criterion, at_least
 from vmf_embeddings.criteria.comparisons import positive_rows
 from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
 from vmf_embeddings.geometry import Euclidean
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
 def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, is_anchor: Tensor) -> Tensor:
@@ -53,6 +53,7 @@ class NPair(Criterion):
     """
 
     allowed_miners = ("npair",)
+    takes_masks = True
     geometry = Euclidean()
 
     def __init__(self, l2_weight: float, divisor: float) -> None:
@@ -65,7 +66,7 @@ class NPair(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""

@@ -6,18 +6,18 @@ https://arxiv.org/abs/1704.01719.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import all_triplets, distances
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.sums import mean_of
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 from vmf_embeddings.miners.draws import choose
 
 
 def quadruplet(
     matrix: Tensor,
-    triplets: Triplets,
+    triplets: Triplets | MaskedTriplets,
     second_negative: Tensor,
     has_second: Tensor,
     margins: tuple[float, float],
@@ -26,8 +26,9 @@ def quadruplet(
 
     Args:
         matrix: distances [B, B].
-        triplets: [T] each.
-        second_negative: rows k [T], neither of the anchor's class nor of the negative's.
+        triplets: [T] each, or masked.
+        second_negative: rows k [T], neither of the anchor's class nor of the negative's. With
+            masked triplets, it and the next broadcast to their shape.
         has_second: whether the triplet has such a row [T]; otherwise its second term is 0.
         margins: m1 and m2.
 
@@ -35,20 +36,25 @@ def quadruplet(
         Scalar.
 
     Example:
+        >>> import torch
         >>> x, i = torch.tensor([[0.0], [1.0], [0.5], [0.6]]), lambda k: torch.tensor([k])
         >>> has = torch.tensor([True])
         >>> quadruplet(distances(x), Triplets(i(0), i(1), i(2)), i(3), has, (0.2, 0.2))
         tensor(1.8000)
     """
-    anchor, positive, negative = triplets
+    anchor, positive, negative = triplets[:3]
     d_ap = matrix[anchor, positive]
     first = (d_ap - matrix[anchor, negative] + margins[0]).relu()
-    second = (d_ap - matrix[negative, second_negative] + margins[1]).relu() * has_second
-    return first.sum() / max(1, len(first)) + second.sum() / has_second.sum().clamp_min(1)
+    second = (d_ap - matrix[negative, second_negative] + margins[1]).relu()
+    if triplets.valid is not None:
+        has_second = has_second & triplets.valid
+    return mean_of(first, triplets.valid) + mean_of(second, has_second)
 
 
 class Quadruplet(Criterion):
     """Over the triplets of a miner, or all of the batch; the second negative is drawn at random.
+
+    One is drawn for each triplet; without a miner, on a GPU, for each anchor and negative.
 
     Args:
         margin_1: m1, of the triplet term, >= 0.
@@ -57,6 +63,7 @@ class Quadruplet(Criterion):
 
     takes = "triplets"
     allowed_miners = None
+    takes_masks = True
 
     def __init__(self, margin_1: float, margin_2: float) -> None:
         super().__init__()
@@ -67,30 +74,33 @@ class Quadruplet(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        triplets = triplets or all_triplets(labels)
+        triplets = triplets or triplets_of_batch(labels)
         candidates = second_negatives(labels, triplets)
-        chosen, has_second = choose(candidates, None), candidates.any(1)
+        chosen, has_second = choose(candidates, None), candidates.any(-1)
         return quadruplet(distances(embeddings), triplets, chosen, has_second, self.margins)
 
 
-def second_negatives(labels: Tensor, triplets: Triplets) -> Tensor:
+def second_negatives(labels: Tensor, triplets: Triplets | MaskedTriplets) -> Tensor:
     """Which rows are neither of the class of a triplet's anchor nor of that of its negative.
 
     Args:
         labels: [B].
-        triplets: [T] each.
+        triplets: [T] each, or masked.
 
     Returns:
-        Bool [T, B].
+        Bool [T, B]; of `masked_triplets` [B, 1, B, B], the same rows for every positive.
 
     Example:
+        >>> import torch
         >>> i = lambda k: torch.tensor([k])
         >>> second_negatives(torch.tensor([0, 0, 1, 2]), Triplets(i(0), i(1), i(2))).tolist()
         [[False, False, False, True]]
     """
-    excluded = labels[torch.stack([triplets.anchor, triplets.negative])]
-    return (excluded[:, :, None] != labels).all(0)
+    other_than = [
+        labels[rows][..., None] != labels for rows in (triplets.anchor, triplets.negative)
+    ]
+    return other_than[0] & other_than[1]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import Criterion, at_least
 from vmf_embeddings.geometry import Cosine
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
 def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
@@ -99,6 +99,11 @@ class S2SD(Criterion):
         named = [names for names in named if names is not None]
         return tuple(set.intersection(*map(set, named))) if named else None
 
+    @property
+    def takes_masks(self) -> bool:
+        """Whether both criteria take `MaskedTriplets`."""
+        return self.source.takes_masks and self.targets[0].takes_masks
+
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
         """Builds both criteria, and the networks from features to the auxiliary embeddings.
 
@@ -118,7 +123,7 @@ class S2SD(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         *,
         features: Tensor | None = None,
         **context: Any,

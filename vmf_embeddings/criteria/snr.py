@@ -9,8 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import all_triplets, distances
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.sums import masked, mean_of
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
 def noise_ratios(embeddings: Tensor) -> Tensor:
@@ -35,12 +36,14 @@ def noise_ratios(embeddings: Tensor) -> Tensor:
     )  # rows that are constant have variance 0
 
 
-def snr(embeddings: Tensor, triplets: Triplets, margin: float, reg_lambda: float) -> Tensor:
+def snr(
+    embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: float, reg_lambda: float
+) -> Tensor:
     """Mean of v_ap - v_an + m over the triplets where it is > 0, + lambda mean |sum_d a_d|.
 
     Args:
         embeddings: [B, D].
-        triplets: [T] each.
+        triplets: [T] each, or masked.
         margin: m.
         reg_lambda: lambda, >= 0, weight of the penalty on sums of coordinates other than 0.
 
@@ -54,10 +57,11 @@ def snr(embeddings: Tensor, triplets: Triplets, margin: float, reg_lambda: float
         tensor(1.1375)
     """
     ratios = noise_ratios(embeddings)
-    anchor, positive, negative = triplets
+    anchor, positive, negative = triplets[:3]
     hinge = (ratios[anchor, positive] - ratios[anchor, negative] + margin).relu()
+    hinge = masked(hinge, triplets.valid)
     loss = hinge.sum() / (hinge > 0).sum().clamp_min(1)
-    penalty = embeddings[anchor].sum(-1).abs().sum() / max(1, len(anchor))
+    penalty = mean_of(embeddings[anchor].sum(-1).abs(), triplets.valid)
     return loss + reg_lambda * penalty
 
 
@@ -71,6 +75,7 @@ class SNR(Criterion):
 
     takes = "triplets"
     allowed_miners = None
+    takes_masks = True
 
     def __init__(self, margin: float, reg_lambda: float) -> None:
         super().__init__()
@@ -81,8 +86,9 @@ class SNR(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        return snr(embeddings, triplets or all_triplets(labels), self.margin, self.reg_lambda)
+        triplets = triplets or triplets_of_batch(labels)
+        return snr(embeddings, triplets, self.margin, self.reg_lambda)

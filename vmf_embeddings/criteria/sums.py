@@ -61,11 +61,28 @@ def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:
     return (norms - 2 * rows @ columns.T).clamp_min(0)  # rounding can make it negative
 
 
-def mean_of(values: Tensor, mask: Tensor) -> Tensor:
+def masked(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The values, 0 with gradient 0 where the mask, to whose shape they broadcast, is false.
+
+    Example:
+        >>> masked(torch.tensor([1.0, 2.0]), torch.tensor([[True, False], [True, True]]))
+        tensor([[1., 0.],
+                [1., 2.]])
+    """
+    return values if mask is None else values.masked_fill(~mask, 0)
+
+
+def mean_of(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of the entries where the mask is true, scalar; 0 with gradient 0 if there are none.
+
+    Args:
+        values: of a shape that broadcasts to that of the mask.
+        mask: bool; None = all entries count.
 
     Example:
         >>> mean_of(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([True, True, False]))
         tensor(1.5000)
     """
-    return values.masked_fill(~mask, 0).sum() / mask.sum().clamp_min(1)
+    if mask is None:
+        return values.sum() / max(1, values.numel())
+    return masked(values, mask).sum() / mask.sum().clamp_min(1)

@@ -8,16 +8,17 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import all_triplets, distances
-from vmf_embeddings.miners.base import Triplets
+from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.sums import mean_of
+from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
-def triplet(embeddings: Tensor, triplets: Triplets, margin: float) -> Tensor:
+def triplet(embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: float) -> Tensor:
     """Mean over triplets of relu(|a - p|^2 - |a - n|^2 + m).
 
     Args:
         embeddings: [B, D].
-        triplets: [T] each.
+        triplets: [T] each, or masked.
         margin: m.
 
     Returns:
@@ -30,9 +31,9 @@ def triplet(embeddings: Tensor, triplets: Triplets, margin: float) -> Tensor:
         tensor(0.9500)
     """
     squared = distances(embeddings).square()
-    anchor, positive, negative = triplets
+    anchor, positive, negative = triplets[:3]
     hinge = (squared[anchor, positive] - squared[anchor, negative] + margin).relu()
-    return hinge.sum() / max(1, len(anchor))
+    return mean_of(hinge, triplets.valid)
 
 
 class TripletCriterion(Criterion):
@@ -44,6 +45,7 @@ class TripletCriterion(Criterion):
 
     takes = "triplets"
     allowed_miners = None
+    takes_masks = True
 
     def __init__(self, margin: float) -> None:
         super().__init__()
@@ -54,8 +56,8 @@ class TripletCriterion(Criterion):
         self,
         embeddings: Tensor,
         labels: Tensor,
-        triplets: Triplets | None = None,
+        triplets: Triplets | MaskedTriplets | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        return triplet(embeddings, triplets or all_triplets(labels), self.margin)
+        return triplet(embeddings, triplets or triplets_of_batch(labels), self.margin)

@@ -105,7 +105,7 @@ def ratio_from_root(
     """
     # at the order of the plan: R = 1 / (s + order) - (1/2 + p V'(p)) / s^2, p = order / s
     t = s.reciprocal()
-    correction = evaluate(plan.slope, t * plan.order, constant=0.5)
+    correction = evaluate(plan.slope, t * plan.order, lowest=0.5)
     ratio = torch.addcmul((s + plan.order).reciprocal(), t.square(), correction, value=-1)
     factor = None
     for step in plan.steps:
@@ -170,7 +170,7 @@ def ratio_and_slope(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Ten
     """
     s = (kappa_squared + plan.order**2).sqrt()
     t, p = s.reciprocal(), plan.order / s
-    correction = evaluate(plan.slope, p, constant=0.5)
+    correction = evaluate(plan.slope, p, lowest=0.5)
     upper = (s + plan.order).reciprocal()
     ratio = upper - t.square() * correction
     # dR/dq, with ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)

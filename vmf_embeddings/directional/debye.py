@@ -15,6 +15,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vmf_embeddings.directional.constants import constant
+
 Polynomial = tuple[Fraction, ...]
 
 
@@ -96,14 +98,9 @@ def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]
     return tuple(float(c) for c in total[1 : degree + 1])
 
 
-def evaluate(coefficients: tuple[float, ...], p: Tensor, constant: float = 0.0) -> Tensor:
-    """Value of constant + sum_m coefficients[m - 1] p^m by Horner's rule, [shape of `p`]."""
-    value = _scalar(coefficients[-1] if coefficients else 0.0, p)
-    for coefficient in (*coefficients[-2::-1], constant):
-        value = torch.addcmul(_scalar(coefficient, p), value, p)
+def evaluate(coefficients: tuple[float, ...], p: Tensor, lowest: float = 0.0) -> Tensor:
+    """Value of lowest + sum_m coefficients[m - 1] p^m by Horner's rule, [shape of `p`]."""
+    value = constant(coefficients[-1] if coefficients else 0.0, p)
+    for coefficient in (*coefficients[-2::-1], lowest):
+        value = torch.addcmul(constant(coefficient, p), value, p)
     return value
-
-
-def _scalar(number: float, like: Tensor) -> Tensor:
-    """A tensor [] with the dtype and device of `like`."""
-    return torch.full((), number, dtype=like.dtype, device=like.device)

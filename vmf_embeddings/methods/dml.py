@@ -15,7 +15,7 @@ from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision, widen
-from vmf_embeddings.miners.base import Miner, Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, Triplets
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,16 @@ class DML(Method):
         embeddings = self.scale_features(widen(self.arch.project(features)), labels)
         return {"embeddings": embeddings, "labels": labels, "features": features}
 
-    def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | None:
-        """Triplets of the batch; random choices by torch's generator, which is seeded per epoch."""
-        return None if self.miner is None else self.miner(rows.detach(), labels)
+    def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | MaskedTriplets | None:
+        """Triplets of the batch; random choices by torch's generator, which is seeded per epoch.
+
+        On the CPU, which need not be waited for, work on triplets that do not count is saved.
+        """
+        if self.miner is None:
+            return None
+        if rows.device.type != "cpu" and self.criterion.takes_masks:
+            return self.miner.masked(rows.detach(), labels)
+        return self.miner(rows.detach(), labels)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from vmf_embeddings.miners.base import Miner, Triplets
+    from vmf_embeddings.miners.base import MaskedTriplets, Miner, Triplets
     from vmf_embeddings.miners.distance import DistanceMiner
     from vmf_embeddings.miners.intra_random import IntraRandomMiner
     from vmf_embeddings.miners.npair import NPairMiner
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DistanceMiner",
     "IntraRandomMiner",
+    "MaskedTriplets",
     "Miner",
     "NPairMiner",
     "ParametricMiner",
@@ -35,7 +36,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "base": ("Miner", "Triplets"),
+        "base": ("MaskedTriplets", "Miner", "Triplets"),
         "distance": ("DistanceMiner",),
         "intra_random": ("IntraRandomMiner",),
         "npair": ("NPairMiner",),

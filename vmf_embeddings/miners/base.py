@@ -14,6 +14,33 @@ class Triplets(NamedTuple):
     positive: Tensor
     negative: Tensor
 
+    @property
+    def valid(self) -> None:
+        """None: all triplets count, unlike those of `MaskedTriplets`."""
+        return None
+
+    def compact(self) -> "Triplets":
+        """The same triplets."""
+        return self
+
+
+class MaskedTriplets(NamedTuple):
+    """Triplets of which some do not count, so that their number does not depend on the data.
+
+    To know how many there are, the host would have to wait for the device. Row indices of a batch,
+    int64, that broadcast to the shape of `valid`; where that is false they mean nothing.
+    """
+
+    anchor: Tensor
+    positive: Tensor
+    negative: Tensor
+    valid: Tensor
+
+    def compact(self) -> Triplets:
+        """The triplets that count [T], in row-major order; waits for the device."""
+        places = self.valid.nonzero(as_tuple=True)
+        return Triplets(*(rows.expand_as(self.valid)[places] for rows in self[:3]))
+
 
 class Miner(ABC):
     """Chooses triplets of a batch: a function of embeddings, labels and the generator's state.
@@ -45,15 +72,27 @@ class Miner(ABC):
         Raises:
             ValueError: the shapes do not match, or the batch is empty.
         """
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
-            raise ValueError(
-                "expected embeddings [B, D] and labels [B] with B >= 1, got "
-                f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
-            )
+        return self.masked(embeddings, labels, generator).compact()
+
+    @torch.no_grad()
+    def masked(
+        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None
+    ) -> Triplets | MaskedTriplets:
+        """The triplets of `__call__`, in the same order, without waiting for the device.
+
+        Arguments and errors are those of `__call__`.
+
+        Returns:
+            As many triplets as the miner finds places for, some of them masked; without a mask
+            where all count.
+        """
+        _check_shapes(embeddings, labels)
         return self.mine(embeddings.double(), labels[:, None] == labels, generator)
 
     @abstractmethod
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> Triplets | MaskedTriplets:
         """Chooses the triplets; implemented by subclasses.
 
         Args:
@@ -63,6 +102,14 @@ class Miner(ABC):
         """
 
 
+def _check_shapes(embeddings: Tensor, labels: Tensor) -> None:
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+        raise ValueError(
+            "expected embeddings [B, D] and labels [B] with B >= 1, got "
+            f"{tuple(embeddings.shape)} and {tuple(labels.shape)}"
+        )
+
+
 def no_miner() -> None:
     """Builds no miner, for `miner=none`: the criterion uses the whole batch."""
 
@@ -70,8 +117,3 @@ def no_miner() -> None:
 def others(same: Tensor) -> Tensor:
     """Bool [B, B], whether two different rows have the same class: `same` without its diagonal."""
     return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
-
-
-def select(keep: Tensor, anchor: Tensor, positive: Tensor, negative: Tensor) -> Triplets:
-    """The triplets [T] of those [B] for which `keep` is true."""
-    return Triplets(anchor[keep], positive[keep], negative[keep])

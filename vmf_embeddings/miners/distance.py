@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vmf_embeddings.miners.base import Miner, Triplets, others, select
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, others
 from vmf_embeddings.miners.draws import choose, choose_by_weight
 
 VARIANTS = ("standard", "reference")
@@ -35,7 +35,9 @@ class DistanceMiner(Miner):
     def __init__(self, lower: float, upper: float, variant: str) -> None:
         self.lower, self.upper = cutoffs(lower, upper, variant)
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
         """See `Miner.mine`."""
         weights = log_weights(embeddings, ~same, lower=self.lower, upper=self.upper)
         return one_per_anchor(same, weights, generator)
@@ -121,7 +123,7 @@ def restrict_weights(log_weights: Tensor, allowed: Tensor, negatives: Tensor) ->
 
 def one_per_anchor(
     same: Tensor, log_weights: Tensor, generator: torch.Generator | None
-) -> Triplets:
+) -> MaskedTriplets:
     """One triplet per anchor: a random other row of its class, and a negative sampled by weight.
 
     Args:
@@ -130,11 +132,11 @@ def one_per_anchor(
         generator: for the random choices.
 
     Returns:
-        One triplet for each row that has a negative; a row that is alone in its class is its own
-        positive.
+        One triplet for each row [B], valid where it has a negative; a row that is alone in its
+        class is its own positive.
     """
     rows = torch.arange(len(same), device=same.device)
     positives = others(same)
     positive = torch.where(positives.any(1), choose(positives, generator), rows)
     negative = choose_by_weight(log_weights, generator)
-    return select(~same.all(1), rows, positive, negative)
+    return MaskedTriplets(rows, positive, negative, ~same.all(1))

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+EXTRA_DRAWS = 64  # in `distinct_masked`, so that none is missing even where k is small
+
 
 def uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Uniform numbers in [0, 1), float64 of the given shape, drawn on the generator's device."""
@@ -15,14 +17,14 @@ def choose(allowed: Tensor, generator: torch.Generator | None) -> Tensor:
     """One column per row, uniformly among the allowed ones.
 
     Args:
-        allowed: bool [R, B].
+        allowed: bool [.., R, B].
         generator: for the random choices.
 
     Returns:
-        int64 [R]; 0 for a row without allowed columns.
+        int64 [.., R]; 0 for a row without allowed columns.
     """
     keys = uniform(tuple(allowed.shape), allowed, generator)
-    return keys.masked_fill_(~allowed, -1.0).argmax(1)
+    return keys.masked_fill_(~allowed, -1.0).argmax(-1)
 
 
 def choose_by_weight(log_weights: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -68,3 +70,32 @@ def distinct(n: int, k: int, like: Tensor, generator: torch.Generator | None) ->
         first.scatter_reduce_(0, place, torch.arange(len(drawn), device=like.device), "amin")
         if len(first) >= k:
             return drawn[first.sort().values[:k]]
+
+
+def distinct_masked(n: Tensor, k: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """`distinct` for a number on the device, which is not waited for.
+
+    The numbers of `distinct` with the same draws of a CPU generator. It draws as many numbers as
+    any n may need; k different ones of 2 k + 64 draws from 4 k or more are missing with a
+    probability below 1e-45.
+
+    Args:
+        n: >= 0, int64 [].
+        k: >= 1.
+        generator: for the random choices.
+
+    Returns:
+        int64 [k] on the device of `n`, and which of them count, bool [k]: min(n, k) do, first of
+        all; the others are 0.
+    """
+    places = torch.arange(4 * k + EXTRA_DRAWS, device=n.device)
+    draws = uniform(tuple(places.shape), n, generator)
+    shuffled = draws.masked_fill(places >= n, torch.inf).argsort()[:k]
+    numbers = (draws[: 2 * k + EXTRA_DRAWS] * n).long()
+    values, order = numbers.sort(stable=True)
+    first_of_equals = values.diff(prepend=values[:1] - 1) != 0
+    is_new = torch.zeros_like(first_of_equals).scatter(0, order, first_of_equals)
+    chosen = (~is_new).byte().argsort(stable=True)[:k]  # the new ones, in the order of the draws
+    few = n < 4 * k
+    valid = torch.where(few, places[:k] < n, is_new[chosen])
+    return torch.where(few, shuffled, numbers[chosen]).masked_fill(~valid, 0), valid

@@ -7,7 +7,7 @@ https://papers.nips.cc/paper/2016/hash/6b180037abbebea991d8b1232f8a8ca9-Abstract
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Miner, Triplets, others
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, others
 from vmf_embeddings.miners.draws import choose
 
 
@@ -17,9 +17,12 @@ class NPairMiner(Miner):
     Triplets are sorted by anchor, then by negative.
     """
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
         """See `Miner.mine`."""
         positives = others(same)
         positive = choose(positives, generator)
-        anchor, negative = (positives.any(1, keepdim=True) & ~same).nonzero(as_tuple=True)
-        return Triplets(anchor, positive[anchor], negative)
+        rows = torch.arange(len(same), device=same.device)
+        valid = positives.any(1, keepdim=True) & ~same
+        return MaskedTriplets(rows[:, None], positive[:, None], rows, valid)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Miner, Triplets
+from vmf_embeddings.miners.base import MaskedTriplets, Miner
 from vmf_embeddings.miners.distance import one_per_anchor, restrict_weights, sphere_distances
 
 RANGES = {"uniform": (0.0, 2.0), "hards": (0.0, 0.5), "semihards": (0.3, 0.7)}
@@ -41,9 +41,13 @@ class ParametricMiner(Miner):
         self.low, self.high = low, high
         self.bin_weights = bin_weights(policy, n_bins, low, high)
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
-        """See `Miner.mine`."""
-        by_bin = self.bin_weights.to(same.device)
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
+        """See `Miner.mine`; the weights of the bins stay on the device of the last batch."""
+        if self.bin_weights.device != same.device:
+            self.bin_weights = self.bin_weights.to(same.device)
+        by_bin = self.bin_weights
         bins = (sphere_distances(embeddings) - self.low) / (self.high - self.low) * len(by_bin)
         inside = (bins >= 0) & (bins < len(by_bin))
         weights = by_bin[bins.long().clamp(0, len(by_bin) - 1)]

@@ -7,7 +7,7 @@ Performance in Deep Metric Learning", section 5, https://arxiv.org/abs/2002.0847
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Miner, Triplets, others, select
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, others
 from vmf_embeddings.miners.distance import cutoffs, log_weights
 from vmf_embeddings.miners.draws import choose, choose_by_weight, uniform
 
@@ -32,7 +32,9 @@ class RhoDistanceMiner(Miner):
         self.switch_probability = switch_probability
         self.lower, self.upper = cutoffs(lower, upper, variant)
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
         """See `Miner.mine`."""
         rows = torch.arange(len(same), device=same.device)
         positives = others(same)
@@ -40,9 +42,9 @@ class RhoDistanceMiner(Miner):
         weights = log_weights(embeddings, ~same, lower=self.lower, upper=self.upper)
         negative = choose_by_weight(weights, generator)
         switch = uniform((len(same),), same, generator) < self.switch_probability
-        return select(
-            positives.any(1) & (switch | ~same.all(1)),
+        return MaskedTriplets(
             rows,
             torch.where(switch, rows, positive),
             torch.where(switch, positive, negative),
+            valid=positives.any(1) & (switch | ~same.all(1)),
         )

@@ -6,7 +6,7 @@ Schroff et al. 2015, "FaceNet", section 3.2, https://arxiv.org/abs/1503.03832.
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Miner, Triplets, others, select
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, others
 from vmf_embeddings.miners.draws import choose
 
 
@@ -24,7 +24,9 @@ class SemihardMiner(Miner):
             raise ValueError(f"miner.params.margin must be > 0, got {margin}")
         self.margin = margin
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
         """See `Miner.mine`."""
         rows = torch.arange(len(same), device=same.device)
         distances = torch.cdist(embeddings, embeddings)
@@ -33,7 +35,7 @@ class SemihardMiner(Miner):
         gap = distances - distances[rows, positive][:, None]
         candidates = prefer(~same & (gap > 0) & (gap < self.margin), ~same)
         negative = choose(candidates, generator)
-        return select(positives.any(1) & ~same.all(1), rows, positive, negative)
+        return MaskedTriplets(rows, positive, negative, positives.any(1) & ~same.all(1))
 
 
 def prefer(first: Tensor, second: Tensor) -> Tensor:

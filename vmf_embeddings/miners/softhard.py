@@ -7,7 +7,7 @@ random choice instead of the extremes of Hermans et al. 2017, https://arxiv.org/
 import torch
 from torch import Tensor
 
-from vmf_embeddings.miners.base import Miner, Triplets, others, select
+from vmf_embeddings.miners.base import MaskedTriplets, Miner, others
 from vmf_embeddings.miners.draws import choose
 from vmf_embeddings.miners.semihard import prefer
 
@@ -19,7 +19,9 @@ class SofthardMiner(Miner):
     there are none, a random positive or negative. Anchors without either are in no triplet.
     """
 
-    def mine(self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None) -> Triplets:
+    def mine(
+        self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
+    ) -> MaskedTriplets:
         """See `Miner.mine`."""
         distances = torch.cdist(embeddings, embeddings)
         positives = others(same)
@@ -30,4 +32,4 @@ class SofthardMiner(Miner):
         positive = choose(prefer(hard_positives, positives), generator)
         negative = choose(prefer(hard_negatives, ~same), generator)
         rows = torch.arange(len(same), device=same.device)
-        return select(positives.any(1) & ~same.all(1), rows, positive, negative)
+        return MaskedTriplets(rows, positive, negative, positives.any(1) & ~same.all(1))
