@@ -1,5 +1,7 @@
 """Neighbours are those of a slow loop, in every backend, ties and self-exclusion included."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from vmf_embeddings.search import NearestSearch, nearest
 from vmf_embeddings.search import candidates as candidates_module
 from vmf_embeddings.search import exact as exact_module
 from vmf_embeddings.search.exact import METRICS, first_identical_row, top_k
+from vmf_embeddings.search.nearest import uses_faiss
 
 BACKENDS = ["torch", "faiss"]
 
@@ -201,3 +204,11 @@ def test_several_rows_can_be_left_out_for_each_query(metric, backend, dim):
         assert torch.equal(line, kept[:3])
     with pytest.raises(ValueError, match=r"\[50\] or \[50, E\]"):
         nearest(rows[:50], rows, 3, metric=metric, exclude=exclude[:7])
+
+
+def test_auto_leaves_the_rows_of_a_gpu_to_torch():
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    has_faiss = importlib.util.find_spec("faiss") is not None
+    assert [uses_faiss("auto", device) for device in (cpu, cuda)] == [has_faiss, False]
+    assert all(uses_faiss("faiss", device) for device in (cpu, cuda))
+    assert not any(uses_faiss("torch", device) for device in (cpu, cuda))

@@ -62,8 +62,8 @@ class NearestSearch:
         if self._metric is None or not use_float32:
             return self._exact_search()
         if self._candidates is None:
-            has_faiss = importlib.util.find_spec("faiss") is not None
-            make = faiss_candidates if has_faiss and self._backend != "torch" else torch_candidates
+            is_faiss = uses_faiss(self._backend, self.gallery.device)
+            make = faiss_candidates if is_faiss else torch_candidates
             self._candidates = CandidateSearch(self.gallery, self._metric, make, self._exact_search)
         return self._candidates
 
@@ -101,7 +101,8 @@ def nearest(
             -1 for none.
         backend: what finds float32 candidates where these are faster (32 dimensions or more, and
             64 gallery rows or more per neighbour): "torch", "faiss", or "auto" = faiss where it is
-            installed. In all other cases every backend compares float64 scores of all rows.
+            installed, for rows on the CPU. In all other cases every backend compares float64 scores
+            of all rows.
 
     Returns:
         Indices [Q, k] int64, -1 where the gallery has fewer rows, and scores [Q, k] float64,
@@ -114,6 +115,16 @@ def nearest(
     """
     search = NearestSearch(gallery, similarity=similarity, metric=metric, backend=backend)
     return search(queries, k, exclude=exclude)
+
+
+def uses_faiss(backend: str, device: torch.device) -> bool:
+    """Whether faiss finds the candidates among rows on `device`.
+
+    "auto" leaves the rows of a GPU where they are: faiss would take them through the CPU.
+    """
+    if backend == "auto":
+        return device.type == "cpu" and importlib.util.find_spec("faiss") is not None
+    return backend == "faiss"
 
 
 def _as_columns(exclude: Tensor, n_queries: int) -> Tensor:
