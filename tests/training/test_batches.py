@@ -3,7 +3,10 @@
 import pytest
 import torch
 
+from vmf_embeddings.datasets.arrays import ArraySplit
+from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
+from vmf_embeddings.training.feature_split import FeatureSplit
 from vmf_embeddings.training.seeding import epoch_seed
 
 
@@ -109,3 +112,67 @@ def test_pass_over_augmented_items_is_the_same_whatever_the_workers():
         for n in (0, 2)
     ]
     assert torch.equal(*passes)
+
+
+def images():
+    """Seven random images, cropped and mirrored at random."""
+    pixels = torch.randint(256, (7, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    fields = {"identity": "seven", "n_classes": 3, "open_set": False}
+    fields["original_labels"] = torch.arange(7) % 3
+    crops = Augmentation(pad=2, flip=True)
+    return ArraySplit(pixels.byte(), torch.arange(7) % 3, augmentation=crops, **fields)
+
+
+SPLITS = {
+    "files": FilesLike,
+    "images in memory": images,
+    "features of three copies": lambda: FeatureSplit(images(), torch.rand(3, 7, 2)),
+    "without augmentation": lambda: FeatureSplit(images(), torch.rand(1, 7, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("world", [2, 3])
+def test_an_image_is_augmented_alike_for_any_number_of_processes(name, world):
+    split = SPLITS[name]()
+    for epoch in (0, 1):
+        alone = [b["examples"] for b, _ in TrainBatches(split, Countdown(), seed=3).epoch(epoch)]
+        assert_divided(alone, split, epoch, world)
+
+
+def test_files_of_a_batch_that_joins_another_are_augmented_as_before():
+    alone = examples(TrainBatches(FilesLike(), Countdown(), seed=3), 0)
+    assert_divided([alone], FilesLike(), 0, 4)  # the last three of seven
+
+
+def assert_divided(alone, split, epoch, world):
+    together = [torch.zeros_like(batch) for batch in alone]
+    for rank in range(world):
+        batches = TrainBatches(split, Countdown(), seed=3, rank=rank, world=world)
+        for batch, (own, _) in zip(together, batches.epoch(epoch), strict=True):
+            batch[rank::world] = own["examples"]
+    for one, many in zip(alone, together, strict=True):
+        assert torch.equal(one, many)
+
+
+@pytest.mark.parametrize("name", SPLITS)
+@pytest.mark.parametrize("world", [2, 3, 8])
+@pytest.mark.parametrize("n", [1, 5, 7])
+def test_a_pass_over_items_is_the_same_for_any_number_of_processes(name, world, n):
+    split, order = SPLITS[name](), torch.arange(7)[:n]
+    alone = torch.cat([b["examples"] for b in SequentialBatches(split, order, 2, seed=4)])
+    for rank in range(min(world, n)):
+        place = {"rank": rank, "world": world}
+        batches = SequentialBatches(split, order, 2, seed=4, **place)
+        found = [batch["examples"] for batch in batches]
+        assert len(found) == len(batches)
+        assert torch.equal(torch.cat(found), alone[rank::world])
+
+
+def test_the_seeds_of_one_process_are_those_of_published_runs():
+    (first, _), _ = TrainBatches(FilesLike(), Countdown(), seed=3).epoch(2)
+    generator = torch.Generator().manual_seed(epoch_seed(3, 2, 1))
+    seeds = torch.randint(2**62, (4,), generator=generator).tolist()
+    for row, index, seed in zip(first["examples"], first["ids"], seeds, strict=True):
+        torch.manual_seed(seed)
+        assert torch.equal(row, torch.rand(3) + index)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.training.division import checked_sizes, joined
-from vmf_embeddings.training.seeding import epoch_seed
+from vmf_embeddings.training.seeding import AUGMENTATION_STREAM, epoch_seed
 from vmf_embeddings.training.threads import usable_cores
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -41,24 +41,84 @@ class SeededItems(Dataset):
 
 
 class _SeededBatchSampler:
-    """A DataLoader's batch sampler for `SeededItems`: one random seed for every index."""
+    """A DataLoader's batch sampler for `SeededItems`: one random seed for every index.
 
-    def __init__(self, batches: Callable[[], Iterator[Tensor]], seed: Callable[[], int]) -> None:
-        self.batches, self.seed = batches, seed
+    Seeds belong to the positions in the batches of all processes, so that an image is augmented
+    alike whichever process reads it.
+
+    Args:
+        batches: gives the indices that all processes read together, a batch at a time.
+        seed: of the pass that begins.
+        rank: this process reads the indices rank, rank + world, … of each batch.
+        world: number of processes.
+    """
+
+    def __init__(
+        self,
+        batches: Callable[[], Iterator[Tensor]],
+        seed: Callable[[], int],
+        rank: int,
+        world: int,
+    ) -> None:
+        self.batches, self.seed, self.rank, self.world = batches, seed, rank, world
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(self.seed())
+        own = slice(self.rank, None, self.world)
         for indices in self.batches():
             seeds = torch.randint(2**62, (len(indices),), generator=generator)
-            yield list(zip(indices.tolist(), seeds.tolist(), strict=True))
+            yield list(zip(indices[own].tolist(), seeds[own].tolist(), strict=True))
+
+
+class _OwnRows:
+    """Reads this process's rows of batches from a split in memory, augmented as in one process.
+
+    A whole batch is augmented by vectors of random numbers. Where a split draws them, every process
+    augments the rows of all, and keeps its own.
+
+    Args:
+        split: split to read, held in memory.
+        rank: this process keeps the rows rank, rank + world, … of each batch.
+        world: number of processes.
+    """
+
+    def __init__(self, split: Split, rank: int, world: int) -> None:
+        self.split, self.rank, self.world = split, rank, world
+        self.draws = False  # until the split draws random numbers for a batch
+
+    def __call__(self, indices: Tensor, generator: torch.Generator, n_at_once: int) -> Batch:
+        """The own rows of a batch.
+
+        Args:
+            indices: of all processes [n].
+            generator: in the same state in every process.
+            n_at_once: rows that one process would read at once.
+        """
+        if self.world == 1:
+            return self.split.batch(indices, generator=generator)
+        if not self.draws:
+            before = generator.get_state()
+            own = self.split.batch(indices[self.rank :: self.world], generator=generator)
+            self.draws = not torch.equal(before, generator.get_state())
+            if not self.draws:
+                return own
+            generator.set_state(before)
+        parts, first = [], 0
+        for chunk in indices.split(n_at_once):
+            whole = self.split.batch(chunk, generator=generator)
+            own_rows = slice((self.rank - first) % self.world, None, self.world)
+            parts.append({key: values[own_rows] for key, values in whole.items()})
+            first += len(chunk)
+        return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 class TrainBatches:
     """This process's part of the training batches of a split, epoch by epoch.
 
     A batch of the sampler is the GLOBAL batch. Process `rank` of `world` takes its rows rank,
-    rank + world, …, so that the result of a run does not depend on the number of processes. Only a
-    last batch with fewer rows than processes differs: it joins the one before.
+    rank + world, …, each augmented as in one process, so that the result of a run does not depend
+    on the number of processes. Only a last batch with fewer rows than processes differs: it joins
+    the one before.
 
     Args:
         split: split to read.
@@ -89,7 +149,11 @@ class TrainBatches:
         self.pending: deque[Tensor] = deque()  # global batches drawn but not yet returned, in order
         self.sizes = checked_sizes(sampler, world) if world > 1 else None
         workers = 0 if sampler.learns else num_workers
-        self.loader = None if split.in_memory else self._loader(workers)
+        self.own_rows = _OwnRows(split, rank, world)
+        self.loader = None
+        if not split.in_memory:
+            seeded = _SeededBatchSampler(self._global_batches, self._seed, rank, world)
+            self.loader = _loader(split, seeded, workers)
 
     def __len__(self) -> int:
         return len(self.sampler) if self.sizes is None else len(self.sizes)
@@ -116,28 +180,23 @@ class TrainBatches:
                 batch["all_ids"] = self.split.labels[indices]
             yield batch, len(batch["ids"]) * self.world / len(indices)
 
-    def _local_indices(self) -> Iterator[Tensor]:
-        """This process's rows of each global batch."""
+    def _global_batches(self) -> Iterator[Tensor]:
+        """Indices of each global batch."""
         drawn_ahead = self.world > 1 and not self.sampler.learns
         batches = joined(self.sampler, self.world) if drawn_ahead else self.sampler
         for indices in batches:
             self.pending.append(indices)
-            yield indices[self.rank :: self.world]
+            yield indices
 
     def _seed(self) -> int:
-        """Seed of this process's augmentation in the current epoch."""
-        return epoch_seed(self.seed, self.current_epoch, 1 + self.rank)
+        """Seed of the augmentation in the current epoch, the same in every process."""
+        return epoch_seed(self.seed, self.current_epoch, AUGMENTATION_STREAM)
 
     def _from_memory(self) -> Iterator[Batch]:
         generator = torch.Generator(self.split.device)
         generator.manual_seed(self._seed())
-        for indices in self._local_indices():
-            yield self.split.batch(indices, generator=generator)
-
-    def _loader(self, num_workers: int) -> DataLoader:
-        return _loader(
-            self.split, _SeededBatchSampler(self._local_indices, self._seed), num_workers
-        )
+        for indices in self._global_batches():
+            yield self.own_rows(indices, generator, len(indices))
 
 
 class SequentialBatches:
@@ -145,30 +204,46 @@ class SequentialBatches:
 
     Args:
         split: split to read.
-        indices: int64 [n], the items.
-        batch_size: items per batch; the last batch may be smaller.
+        indices: int64 [n], the items of all processes.
+        batch_size: items per batch of each process; the last batch may be smaller.
         num_workers: worker processes that load images, for splits that are not in memory. They
             are kept from one pass to the next, and do not affect the batches.
-        seed: seed of the augmentation, if the split has one.
+        seed: seed of the augmentation, if the split has one; an item is augmented alike for any
+            number of processes.
+        rank: this process reads the items indices[rank], indices[rank + world], ….
+        world: number of processes.
     """
 
     def __init__(
-        self, split: Split, indices: Tensor, batch_size: int, num_workers: int = 0, seed: int = 0
+        self,
+        split: Split,
+        indices: Tensor,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        *,
+        rank: int = 0,
+        world: int = 1,
     ) -> None:
-        self.split, self.seed = split, seed
-        self.chunks = indices.split(batch_size)
+        self.split, self.seed, self.batch_size = split, seed, batch_size
+        # a last block may have no row of this process
+        self.blocks = [b for b in indices.split(batch_size * world) if len(b) > rank]
+        self.own_rows = _OwnRows(split, rank, world)
         self.loader = None
         if not split.in_memory:
-            sampler = _SeededBatchSampler(lambda: iter(self.chunks), lambda: seed)
+            sampler = _SeededBatchSampler(lambda: iter(self.blocks), lambda: seed, rank, world)
             self.loader = _loader(split, sampler, num_workers)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.loader is not None:
             yield from _read(self.loader)
             return
         generator = torch.Generator(self.split.device).manual_seed(self.seed)
-        for chunk in self.chunks:
-            yield self.split.batch(chunk, generator=generator)
+        for block in self.blocks:
+            yield self.own_rows(block, generator, self.batch_size)
 
 
 def _loader(split: Split, sampler: _SeededBatchSampler, num_workers: int) -> DataLoader:

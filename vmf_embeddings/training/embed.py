@@ -35,13 +35,15 @@ def local_batches(
         accelerator: knows the rank of this process and their number W.
         batch_size: images per batch.
         num_workers: worker processes that load images, for splits that are not in memory.
-        seed: of the augmentation, if the split has one.
+        seed: of the augmentation, if the split has one; the same in every process.
     """
     rank, world = accelerator.process_index, accelerator.num_processes
-    own = torch.arange(len(split))[rank::world]
-    if len(own) == 0:  # fewer items than processes: `embed_own_rows` drops what it did not ask for
-        own = torch.arange(1)
-    return SequentialBatches(split, own, batch_size, num_workers, seed)
+    items = torch.arange(len(split))
+    if (
+        len(items) <= rank
+    ):  # without items of its own; `embed_own_rows` drops what it did not ask for
+        return SequentialBatches(split, items[:1], batch_size, num_workers, seed)
+    return SequentialBatches(split, items, batch_size, num_workers, seed, rank=rank, world=world)
 
 
 def embed_with_progress(
@@ -78,7 +80,7 @@ def embed_own_with_progress(
     n_images = len(batches.split)
     with Progress(
         f"Embedding {n_images:,} {what}",
-        len(batches.chunks),
+        len(batches),
         quiet=not accelerator.is_main_process,
         at_once=n_images > LARGE_JOB and not in_epoch,
         seconds_until_line=SECONDS_BETWEEN_LINES if in_epoch else None,

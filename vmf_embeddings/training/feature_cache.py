@@ -26,7 +26,7 @@ from vmf_embeddings.training.feature_split import FeatureSplit
 from vmf_embeddings.training.free_memory import free_memory
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.processes import gather_rows
-from vmf_embeddings.training.seeding import epoch_seed
+from vmf_embeddings.training.seeding import AUGMENTATION_STREAM, epoch_seed
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ class FeatureCache:
             at_once=shape[0] * shape[1] > LARGE_JOB,
         ) as progress:
             for copy in range(shape[0]):
-                seed = epoch_seed(settings.random_seed, copy, 1 + rank)
+                seed = epoch_seed(settings.random_seed, copy, AUGMENTATION_STREAM)
                 batches = local_batches(images, self.accelerator, **sizes, seed=seed)
                 for step, rows in enumerate(self._gathered(batches, rank, world), 1):
                     progress(copy * n_steps + step)

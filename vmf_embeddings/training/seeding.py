@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 SHARED_STREAM = 0  # the same random numbers in all processes; process r also has stream 1 + r
+AUGMENTATION_STREAM = 1  # seeds of the items of an epoch, by their position, in all processes
 
 
 def seed_everything(seed: int) -> None:
