@@ -41,7 +41,7 @@ def ten_seconds_an_epoch(monkeypatch):
     """The clock of `fit` alone: every epoch takes ten seconds."""
     settled = budget.settled
     monkeypatch.setattr(
-        budget, "settled", lambda job, loop, epoch, _: settled(job, loop, epoch, 10.0)
+        budget, "settled", lambda job, loop, epoch, *_: settled(job, loop, epoch, 10.0, 0.0)
     )
 
 
@@ -75,6 +75,49 @@ def test_an_interrupted_run_keeps_the_number_that_it_settled_on(
     assert whole["epoch"] == cut["epoch"] == 2
     for key, value in whole["arch_state_dict"].items():
         assert (value == cut["arch_state_dict"][key]).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "before", "epochs"),
+    [
+        ([10, 10.5, 10.9, 10.9], 0.0, 4),  # at most a tenth above 40 s
+        ([10, 15, 15, 15], 0.0, 3),  # 40 s have passed after the third
+        ([10, 40, 40, 40], 0.0, 2),
+        ([10, 10, 10, 10], 20.0, 2),  # as for features of a frozen backbone
+        ([10, 1, 1, 1], 0.0, 4),
+    ],
+)
+def test_epochs_that_become_slower_are_fewer(tmp_path, monkeypatch, seconds, before, epochs):
+    settled = budget.settled
+
+    def at_this_speed(job, loop, epoch, *_):
+        return settled(job, loop, epoch, sum(seconds[: epoch + 1]) / (epoch + 1), before)
+
+    monkeypatch.setattr(budget, "settled", at_this_speed)
+    trained(tmp_path, f"mode.minutes={40 / 60}", "schedule=cosine")
+    assert epochs_run(tmp_path) == stored(tmp_path)["epochs"] == epochs
+    trained(tmp_path, f"mode.minutes={40 / 60}", "schedule=cosine")  # is finished
+    assert epochs_run(tmp_path) == epochs
+
+
+def test_what_comes_before_the_first_epoch_counts(tmp_path, monkeypatch):
+    assemble = fit.assemble
+    clock, late = fit.time.monotonic, [0.0]
+    monkeypatch.setattr(fit.time, "monotonic", lambda: clock() + late[0])
+
+    def slow(job):
+        late[0] += 1000.0
+        return assemble(job)
+
+    monkeypatch.setattr(fit, "assemble", slow)
+    trained(tmp_path, "mode.minutes=10")
+    assert epochs_run(tmp_path) == 1
+
+
+def test_the_log_of_a_first_epoch_promises_no_number_of_epochs(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        trained(tmp_path, "mode.minutes=1e-9")
+    assert "Training starts: as many epochs as fit into 1e-09 minutes" in caplog.text
 
 
 @pytest.mark.parametrize(

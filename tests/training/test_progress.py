@@ -55,6 +55,21 @@ def test_without_a_terminal_a_line_is_logged_every_half_minute(monkeypatch, capl
     ]
 
 
+def test_an_epoch_whose_successors_are_unknown_names_its_own_end_alone(monkeypatch, caplog):
+    now = [0.0]
+    monkeypatch.setattr("vmf_embeddings.training.progress.time.monotonic", lambda: now[0])
+    bar = EpochProgress(0, None, 200, notes=[], enabled=True)
+    assert bar.line(1, []).plain.startswith("epoch 0  ")
+    with caplog.at_level("INFO"), bar:
+        now[0] = 40.0
+        bar.show(40, 0.5, 400)
+        now[0] = 55.0
+    assert caplog.messages == [
+        "[Epoch 0] batch 40 / 200, loss 0.5000, 10 images/s, 0:02:40 left of this epoch"
+    ]
+    assert bar.silent_seconds == 15.0  # what follows has its line 15 s later
+
+
 def test_a_process_that_shows_no_progress_logs_none(monkeypatch, caplog):
     now = [0.0]
     monkeypatch.setattr("vmf_embeddings.training.progress.time.monotonic", lambda: now[0])

@@ -12,8 +12,11 @@ from accelerate.utils import broadcast
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop
+from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.refused import Refused
+
+TOLERANCE = 0.1  # fraction by which a training may exceed its minutes before it is shortened
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +35,43 @@ def epochs_for_images(images_seen: int, n_images: int, most: int) -> int:
     return min(most, max(1, math.ceil(images_seen / n_images)))
 
 
-def epochs_for_minutes(minutes: float, seconds: float, most: int) -> int:
+def epochs_for_minutes(minutes: float, seconds: float, most: int, before: float = 0.0) -> int:
     """Epochs of `seconds` each that fit into `minutes`; at least one, at most `most`.
+
+    Args:
+        minutes: budget of the whole training, > 0.
+        seconds: that an epoch takes.
+        most: epochs, >= 1.
+        before: seconds that passed before the first epoch, as for features of a frozen backbone.
 
     >>> epochs_for_minutes(2, 25.0, 1000), epochs_for_minutes(0.1, 25.0, 1000)
     (4, 1)
+    >>> epochs_for_minutes(2, 25.0, 1000, before=60.0)
+    2
     """
-    return min(most, max(1, int(60 * minutes / max(seconds, 1e-9))))
+    return min(most, max(1, int((60 * minutes - before) / max(seconds, 1e-9))))
+
+
+def epochs_by_now(
+    minutes: float, seconds: float, done: int, planned: int, before: float = 0.0
+) -> int:
+    """The number of epochs after `done` of them: fewer than planned if they have become slower.
+
+    Up to a tenth above the budget, the plan stays, since the learning rates follow it.
+
+    Args:
+        minutes: budget of the whole training, > 0.
+        seconds: mean duration of an epoch so far.
+        done: epochs so far, >= 1.
+        planned: epochs, >= `done`.
+        before: as for `epochs_for_minutes`.
+
+    >>> epochs_by_now(2, 26.0, 2, 5), epochs_by_now(2, 40.0, 2, 5), epochs_by_now(2, 90.0, 2, 5)
+    (5, 3, 2)
+    """
+    if before + planned * seconds <= 60 * minutes * (1 + TOLERANCE):
+        return planned
+    return max(done, epochs_for_minutes(minutes, seconds, planned, before))
 
 
 def epochs_of_interrupted_run(run_dir: Path, minutes: float) -> int | None:
@@ -74,27 +107,45 @@ def refuse_other_lengths(job: TrainingJob) -> None:
         )
 
 
-def settled(job: TrainingJob, loop: Loop, epoch: int, seconds: float) -> tuple[TrainingJob, Loop]:
+def length_in_words(settings: TrainingSettings, start: int) -> str:
+    """What a training that begins with epoch `start` will do, for the log."""
+    if start:
+        return f"epoch {start} of {settings.epochs}"
+    if settings.minutes is not None:
+        return f"as many epochs as fit into {settings.minutes:g} minutes"
+    return f"{settings.epochs} epochs"
+
+
+def settled(
+    job: TrainingJob, loop: Loop, epoch: int, seconds: float, before: float
+) -> tuple[TrainingJob, Loop]:
     """The job and the loop with the number of epochs that `mode.minutes` allows.
 
-    Both are as they were after later epochs, and without that budget. Every process gets the number
-    of the first one. Learning rates that depend on the length follow it from the second epoch on.
+    Both are as they were without that budget, and while the epochs still fit. Every process gets
+    the number of the first one. Learning rates that depend on the length follow it.
 
     Args:
         job: what is trained.
         loop: the parts of the training.
         epoch: that has ended, from 0.
-        seconds: that it took, with its validation.
+        seconds: mean duration of an epoch so far, with its validation.
+        before: seconds that passed before the first epoch.
     """
     settings, minutes = job.settings, job.settings.minutes
-    if minutes is None or epoch > 0:
+    if minutes is None:
         return job, loop
-    found = torch.tensor(
-        epochs_for_minutes(minutes, seconds, settings.epochs), device=loop.accelerator.device
+    planned = settings.epochs
+    now = (
+        epochs_by_now(minutes, seconds, epoch + 1, planned, before)
+        if epoch
+        else epochs_for_minutes(minutes, seconds, planned, before)
     )
-    epochs = int(broadcast(found))
+    epochs = int(broadcast(torch.tensor(now, device=loop.accelerator.device)))
+    if epoch and epochs == planned:
+        return job, loop
     config: dict[str, Any] = {**job.config, "mode": {**job.config["mode"], "epochs": epochs}}
     settings = replace(settings, epochs=epochs)
     loop.schedule.set_length(epochs, len(loop.batches))
-    log.info("mode.minutes=%g: %d epochs of %.1f s", minutes, epochs, seconds)
+    instead = f" instead of {planned}, since they have become slower" if epoch else ""
+    log.info("mode.minutes=%g: %d epochs of %.1f s%s", minutes, epochs, seconds, instead)
     return replace(job, settings=settings, config=config), replace(loop, settings=settings)

@@ -52,10 +52,10 @@ def embed_with_progress(
     accelerator: Accelerator,
     what: str,
     *,
-    in_epoch: bool = False,
+    silent: float | None = None,
 ) -> Tensor:
     """`embed_split` that shows how far it is; arguments as for `embed_own_with_progress`."""
-    own = embed_own_with_progress(method, batches, accelerator, what, in_epoch=in_epoch)
+    own = embed_own_with_progress(method, batches, accelerator, what, silent=silent)
     return gather_rows(own, *_place(batches, accelerator))
 
 
@@ -65,7 +65,7 @@ def embed_own_with_progress(
     accelerator: Accelerator,
     what: str,
     *,
-    in_epoch: bool = False,
+    silent: float | None = None,
 ) -> Tensor:
     """`embed_own_rows` that shows how far it is.
 
@@ -74,16 +74,16 @@ def embed_own_with_progress(
         batches: see `embed_own_rows`.
         accelerator: see `embed_own_rows`.
         what: name of the images, such as "test images".
-        in_epoch: whether an epoch's own lines tell most of what goes on: then there is none for
-            work of less than half a minute.
+        silent: within an epoch, seconds since its last line: there is none until half a minute has
+            passed. None elsewhere.
     """
     n_images = len(batches.split)
     with Progress(
         f"Embedding {n_images:,} {what}",
         len(batches),
         quiet=not accelerator.is_main_process,
-        at_once=n_images > LARGE_JOB and not in_epoch,
-        seconds_until_line=SECONDS_BETWEEN_LINES if in_epoch else None,
+        at_once=n_images > LARGE_JOB and silent is None,
+        seconds_until_line=None if silent is None else max(0.0, SECONDS_BETWEEN_LINES - silent),
     ) as progress:
         return embed_own_rows(method, batches, accelerator, progress)
 
@@ -156,5 +156,5 @@ def update_sampler_embeddings(
         accelerator: device, precision and processes; the sampler gets the same rows in each.
     """
     what = f"training {batches.split.unit} for the sampler"
-    rows = embed_with_progress(method, batches, accelerator, what, in_epoch=True)
+    rows = embed_with_progress(method, batches, accelerator, what, silent=0.0)
     sampler.update_embeddings(method.geometry.project(rows))

@@ -52,7 +52,7 @@ class EpochEvaluator:
             own = known.get(name)
             if own is None:
                 what = f"{name} {batches.split.unit}"
-                own = embed_own_with_progress(method, batches, accelerator, what, in_epoch=True)
+                own = embed_own_with_progress(method, batches, accelerator, what, silent=0.0)
             rows = (method, own, batches.split, accelerator)
             recalls = divided_recall_at(self.ks, *rows, search)
             found |= {f"{name}/recall@{k}": r for k, r in zip(self.ks, recalls, strict=True)}

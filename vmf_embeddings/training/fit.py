@@ -70,30 +70,31 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         `epoch`, `train_loss` and `valid_acc` of the best epoch.
     """
     settings = job.settings
+    began = time.monotonic()
     loop = assemble(job)
-    records = None
+    records, before = None, time.monotonic() - began
     if loop.accelerator.is_main_process:
         records = Records(
             job.run_dir, start, settings.trackers, job.config, resumed=job.state is not None
         )
-        epochs = f"epoch {start} of {settings.epochs}" if start else f"{settings.epochs} epochs"
-        log.info("Training starts: %s, %d batches each", epochs, len(loop.batches))
+        length = budget.length_in_words(settings, start)
+        log.info("Training starts: %s, %d batches each", length, len(loop.batches))
     if settings.epochs == 0:
         best = _keep_initial_weights(loop, job, records)
     last_metric = records.last(f"{settings.validates_on}_metric") if records else None
     for epoch in range(start, settings.epochs):
         result = _run_epoch(loop, epoch, best, last_metric)
         last_metric = result.metric
-        job, loop = budget.settled(job, loop, epoch, result.seconds)
+        seconds = _mean_seconds(records, result)
+        job, loop = budget.settled(job, loop, epoch, seconds, before)
         settings = job.settings
         is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
             best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
         if records is not None:
-            records.add(result.row())
             state = _state(loop, result, best, job)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
-            _log(loop, result, best, records.mean_seconds())
+            _log(loop, result, best, seconds)
         if settings.is_over(epoch, best["epoch"]):
             _say_if_early(loop, epoch, best)
             break
@@ -101,6 +102,14 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         records.close()
     loop.accelerator.wait_for_everyone()
     return best
+
+
+def _mean_seconds(records: Records | None, result: EpochResult) -> float:
+    """Mean duration of an epoch, after adding this one to the records of the first process."""
+    if records is None:
+        return result.seconds
+    records.add(result.row())
+    return records.mean_seconds()
 
 
 def _say_if_early(loop: Loop, epoch: int, best: dict[str, Any]) -> None:
@@ -165,7 +174,7 @@ def _run_epoch(
     )
     bar = EpochProgress(
         epoch,
-        settings.epochs,
+        settings.epochs if settings.minutes is None or epoch else None,
         len(loop.batches),
         notes=notes,
         enabled=loop.accelerator.is_main_process,
@@ -175,7 +184,7 @@ def _run_epoch(
         losses, n_items = train_epoch(loop, epoch, bar)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
-    metric, other_scores = _validate(loop)
+    metric, other_scores = _validate(loop, bar.silent_seconds)
     loop.schedule.end_epoch(metric)
     return EpochResult(
         epoch=epoch,
@@ -236,13 +245,13 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
         )
 
 
-def _validate(loop: Loop) -> tuple[float, dict[str, float]]:
-    """The validation metric, the same number in every process, and scores of other splits."""
+def _validate(loop: Loop, silent: float = 0.0) -> tuple[float, dict[str, float]]:
+    """Validation metric and scores of other splits, `silent` seconds after the log's last line."""
     settings, method, split = loop.settings, loop.method, loop.valid_batches.split
     options = {"batch_size": settings.eval_batch_size, "search": settings.search}
     what = f"{settings.validates_on} {split.unit}"
     accelerator = loop.accelerator
-    own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, in_epoch=True)
+    own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, silent=silent)
     metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
     known = {settings.validates_on: own}
     return metric, loop.evaluator.scores(method, accelerator, known=known, **options)

@@ -27,7 +27,8 @@ class EpochProgress:
 
     Args:
         epoch: from 0.
-        epochs: maximum number of epochs of the run.
+        epochs: maximum number of epochs of the run; None while it is not known, in epoch 0 of a
+            budget of minutes.
         n_batches: batches of this epoch.
         notes: values that are fixed during the epoch (validation metric, learning rate, status of
             the method, best epoch).
@@ -39,7 +40,7 @@ class EpochProgress:
     def __init__(
         self,
         epoch: int,
-        epochs: int,
+        epochs: int | None,
         n_batches: int,
         *,
         notes: list[Note],
@@ -72,6 +73,16 @@ class EpochProgress:
         if self.live is not None:
             self.live.stop()
 
+    @property
+    def place(self) -> str:
+        """The epoch and the last one, where it is known."""
+        return f"{self.epoch}" if self.epochs is None else f"{self.epoch} / {self.epochs - 1}"
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the last line of the log."""
+        return time.monotonic() - self.logged
+
     def due(self) -> bool:
         """Whether to show new numbers: at most every `SECONDS_BETWEEN_UPDATES`.
 
@@ -95,11 +106,13 @@ class EpochProgress:
         if self.live is None and not (self.logs and now - self.logged >= SECONDS_BETWEEN_LINES):
             return
         seconds = now - self.started
-        batches_left = (self.epochs - self.epoch) * self.n_batches - batches_done
+        epochs_left = 1 if self.epochs is None else self.epochs - self.epoch
+        batches_left = epochs_left * self.n_batches - batches_done
+        of = " of this epoch" if self.epochs is None else ""
         numbers = [
             ("loss", f"{loss:.4f}"),
             ("", f"{n_items / seconds:,.0f} {self.unit}/s"),
-            ("", f"{duration(batches_left * seconds / batches_done)} left"),
+            ("", f"{duration(batches_left * seconds / batches_done)} left{of}"),
         ]
         if self.live is not None:
             self.live.update(self.line(batches_done, numbers), refresh=True)
@@ -107,7 +120,7 @@ class EpochProgress:
         self.logged = now
         shown = ", ".join(f"{name} {value}".strip() for name, value in numbers)
         done = f"batch {batches_done} / {self.n_batches}"
-        log.info("[Epoch %d / %d] %s, %s", self.epoch, self.epochs - 1, done, shown)
+        log.info("[Epoch %s] %s, %s", self.place, done, shown)
 
     def line(self, batches_done: int, numbers: list[Note]) -> Text:
         """The bar as text, wrapped between its parts at the width of the terminal.
@@ -122,7 +135,7 @@ class EpochProgress:
             ("━" * (BAR_WIDTH - filled), "bright_black"),
             f" {batches_done}/{self.n_batches}",
         )
-        parts = [Text(f"epoch {self.epoch} / {self.epochs - 1}", "bold"), bar]
+        parts = [Text(f"epoch {self.place}", "bold"), bar]
         for name, value in [*numbers, *self.notes]:
             parts.append(Text.assemble((f"{name} " if name else "", "bright_black"), value))
         lines = [parts[0]]
