@@ -12,6 +12,9 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
+from vmf_embeddings.embeddings.file import KEY_OF_FIELD
+from vmf_embeddings.embeddings.folder_writing import SHARD_ROWS
+from vmf_embeddings.extract_folder import FolderJob, extract_folder
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.progress import Progress
@@ -42,6 +45,10 @@ class ExtractionJob:
         execution: device, precision, threads.
         objective: written into `meta`: the parts of the method and its changed parameters, key ->
             value.
+        store: "npz", one file per split; or "folder", see `extract_folder`.
+        part: this job's part and the number of parts, from (1, n) to (n, n); None = everything.
+            With "folder" alone.
+        shard_rows: rows per file, a multiple of 1024; likewise.
     """
 
     method: Method
@@ -55,13 +62,17 @@ class ExtractionJob:
     num_workers: int
     execution: ExecutionSettings
     objective: dict[str, Any] | None = None
+    store: str = "npz"
+    part: tuple[int, int] | None = None
+    shard_rows: int = SHARD_ROWS
 
 
 def extract(job: ExtractionJob) -> list[Path]:
-    """Writes `<dataset>_<split>.npz` for each split to the run folder.
+    """Writes `<dataset>_<split>.npz`, or a folder `.emb`, for each split to the run folder.
 
     Returns:
-        The files, in the order of `job.splits`; empty in all processes but the first.
+        The files, in the order of `job.splits`; empty in all processes but the first. Folders that
+        lack parts of other jobs are left out.
 
     Raises:
         Refused: the checkpoint does not fit the method, or the data set's name cannot be part of
@@ -78,6 +89,16 @@ def extract(job: ExtractionJob) -> list[Path]:
     written = []
     for name in job.splits:
         split = dataset.split(name)
+        # the classes of an open set's held-out splits are not those that the method has logits for
+        with_logits = not dataset.open_set or name == "train"
+        meta = {**_meta(job, name, split, trained_on), "weights": weights}
+        stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
+        if job.store == "folder":
+            path = job.run_dir / f"{stem}.emb"
+            if extract_folder(_folder_job(job, split, path, meta, with_logits), accelerator):
+                log.info("Split %s %d rows -> %s", name, len(split), path)
+                written.append(path)
+            continue
         seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
         batches = local_batches(split, accelerator, **sizes)
         own = embed_own_with_progress(method, batches, accelerator, f"{name} {split.unit}")
@@ -85,11 +106,7 @@ def extract(job: ExtractionJob) -> list[Path]:
         embeddings = gather_rows_to_first(own, *place, len(split))
         if embeddings is None:  # another process writes the file
             continue
-        # the classes of an open set's held-out splits are not those that the method has logits for
-        with_logits = not dataset.open_set or name == "train"
         logits = _logits(method, embeddings, job.batch_size) if with_logits else None
-        meta = {**_meta(job, name, split, trained_on), "weights": weights}
-        stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
         path = job.run_dir / f"{stem}.npz"
         with Progress(f"Writing {path.name}"):
             save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
@@ -155,20 +172,51 @@ def _file(
     logits: Tensor | None,
     meta: dict[str, Any],
 ) -> EmbeddingFile:
-    weights = method.class_weights
     return EmbeddingFile(
         embeddings=_array(embeddings),
-        ids=_array(split.labels),
         temperature=float(method.temperature.detach()),
-        class_weights=None if weights is None else _array(weights),
         logits=None if logits is None else _array(logits),
-        original_ids=_array(split.original_labels) if dataset.open_set else None,
-        examples=_examples(split) if split.examples_to_save else None,
-        pictures=None if split.raw_images is None else _array(split.raw_images),
         paths=None if split.paths is None else np.array([str(path) for path in split.paths]),
-        is_query=None if split.is_query is None else _array(split.is_query),
-        is_gallery=None if split.is_gallery is None else _array(split.is_gallery),
         meta=meta,
+        **_fields_of_split(method, split, dataset),
+    )
+
+
+def _fields_of_split(method: Method, split: Split, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The fields of `EmbeddingFile` that are known before anything is embedded, without paths."""
+    tensors = {
+        "ids": split.labels,
+        "class_weights": method.class_weights,
+        "original_ids": split.original_labels if dataset.open_set else None,
+        "pictures": split.raw_images,
+        "is_query": split.is_query,
+        "is_gallery": split.is_gallery,
+    }
+    fields = {name: _array(value) for name, value in tensors.items() if value is not None}
+    if split.examples_to_save:
+        fields["examples"] = _examples(split)
+    return fields
+
+
+def _folder_job(
+    job: ExtractionJob, split: Split, folder: Path, meta: dict[str, Any], with_logits: bool
+) -> FolderJob:
+    def others() -> dict[str, np.ndarray]:
+        fields = _fields_of_split(job.method, split, job.dataset)
+        return {KEY_OF_FIELD[name]: value for name, value in fields.items()}
+
+    return FolderJob(
+        method=job.method,
+        split=split,
+        name=meta["split"],
+        folder=folder,
+        meta=meta,
+        with_logits=with_logits,
+        others=others,
+        batch_size=job.batch_size,
+        num_workers=job.num_workers,
+        shard_rows=job.shard_rows,
+        part=job.part,
     )
 
 

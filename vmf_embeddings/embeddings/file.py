@@ -31,7 +31,7 @@ from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import META, check_record
 
 SCHEMA = 1
-_KEY_OF_FIELD = {
+KEY_OF_FIELD = {
     "embeddings": "embeddings",
     "ids": "ids",
     "class_weights": "weights",
@@ -59,7 +59,7 @@ KINDS_OF_KEY = {
     **dict.fromkeys(("ids", *_FLAGS), _ANY),  # of a wrong type: refused with the row
     **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
 }
-_ONE_ROW_PER_ITEM = tuple(name for name in _KEY_OF_FIELD if name != "class_weights")
+_ONE_ROW_PER_ITEM = tuple(name for name in KEY_OF_FIELD if name != "class_weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class EmbeddingFile:
     meta: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        for name in _KEY_OF_FIELD:
+        for name in KEY_OF_FIELD:
             value = getattr(self, name)
             if value is not None and name != "ids":
                 object.__setattr__(self, name, _as_array(name, value))
@@ -206,7 +206,7 @@ def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
 
 def arrays_of(file: EmbeddingFile) -> dict[str, np.ndarray]:
     """The content of an `.npz` of this package: key -> array; `temp` and `meta` have no axes."""
-    arrays = {key: getattr(file, name) for name, key in _KEY_OF_FIELD.items()}
+    arrays = {key: getattr(file, name) for name, key in KEY_OF_FIELD.items()}
     arrays = {key: array for key, array in arrays.items() if array is not None}
     arrays["temp"] = np.asarray(file.temperature, dtype=np.float64)
     if file.meta is not None:
@@ -267,7 +267,7 @@ def file_of(arrays: Mapping[str, np.ndarray], path: Path) -> EmbeddingFile:
             raise ValueError(
                 f"{path} has no {key!r}; it holds {sorted(arrays)}: not an embedding file"
             )
-    fields: dict[str, Any] = {name: arrays.get(key) for name, key in _KEY_OF_FIELD.items()}
+    fields: dict[str, Any] = {name: arrays.get(key) for name, key in KEY_OF_FIELD.items()}
     try:
         file = EmbeddingFile(
             **fields, temperature=_temperature(arrays.get("temp")), meta=_meta(arrays.get("meta"))

@@ -1,5 +1,6 @@
 """Builds and checks what a training or an extraction needs, from a composed configuration."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.training.settings import TrainingSettings
 
 SPLITS = ("train", "valid", "test")
+STORES = ("npz", "folder")
 
 
 def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) -> "TrainingJob":
@@ -164,6 +166,7 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
     from vmf_embeddings.training.checkpoint import load_best
     from vmf_embeddings.training.seeding import seed_everything
 
+    _check_store(cfg)
     execution = float32_execution(cfg)
     checkpoint = load_best(run_dir)
     run_cfg = configuration_of_run(cfg, run_dir, checkpoint, overrides)
@@ -186,4 +189,34 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
         num_workers=int(cfg.num_workers),
         execution=execution,
         objective=objective(run_cfg),
+        store=str(cfg.mode.store),
+        part=_part(cfg.mode.part),
+        shard_rows=cfg.mode.shard_rows,
     )
+
+
+def _part(value: Any) -> tuple[int, int] | None:
+    """`mode.part`, such as 3/64, as its two numbers."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d{1,9})/(\d{1,9})", str(value))
+    part, count = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= part <= count:
+        raise Refused(f"mode.part={value}: expected a part of several, from 1/64 to 64/64, or null")
+    return part, count
+
+
+def _check_store(cfg: DictConfig) -> None:
+    """Refuses an unknown store, and values that belong to another one.
+
+    Raises:
+        Refused: names the key.
+    """
+    if cfg.mode.store not in STORES:
+        raise Refused(f"mode.store={cfg.mode.store}: expected {' or '.join(STORES)}")
+    if cfg.mode.part is not None and cfg.mode.store != "folder":
+        raise Refused(f"mode.part={cfg.mode.part} needs mode.store=folder")
+    _part(cfg.mode.part)
+    rows = cfg.mode.shard_rows
+    if type(rows) is not int or rows < 1024 or rows % 1024:
+        raise Refused(f"mode.shard_rows={rows}: expected a multiple of 1024, such as 16384")
