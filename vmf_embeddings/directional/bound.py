@@ -12,20 +12,16 @@ implicit reparameterisation (`gradient`). With mu = z / kappa and kappa = |z|,
 
     d/dz = g_mu / kappa + (sum over draws g_theta dtheta/dkappa - g_mu.mu / kappa) mu.
 
-Second term in closed form: with R(q) = A(kappa) / kappa, q = kappa^2, it is beta R(z.z) R(w.w) z.w,
-
-    d/dz = beta (R(z.z) R(w.w) w + 2 R'(z.z) R(w.w) z.w z), likewise for w.
+The second term is in `alignment`.
 """
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vmf_embeddings import native
-from vmf_embeddings.directional.bessel import expansion, ratio_and_slope, widen
+from vmf_embeddings.directional.alignment import subtract_alignment
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import LogPartitionSum, log_partition
 from vmf_embeddings.directional.sampler import sample_angle
@@ -76,8 +72,10 @@ def softmax_bound(
     if antithetic and n_samples % 2:
         raise ValueError(f"antithetic draws come in pairs: {n_samples} is odd; use iid ones")
     n_angles = n_samples // 2 if antithetic else n_samples
-    arguments = (embeddings, class_weights, beta, labels, n_angles, antithetic, generator)
-    return _apply_outside_graph(_SampledBound)(*arguments)
+    arguments = (embeddings, class_weights, beta, labels, n_angles, antithetic)
+    if torch.compiler.is_compiling() and generator is None:
+        return _sampled_bound_op(*arguments)[0]
+    return _apply_outside_graph(_SampledBound)(*arguments, generator)
 
 
 def softmax_bound_of_draws(
@@ -124,25 +122,82 @@ class _SampledBound(torch.autograd.Function):
         antithetic: bool,
         generator: torch.Generator | None,
     ) -> Tensor:
-        dim = embeddings.shape[1]
-        kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(MIN_KAPPA)
-        mu = embeddings / kappa[:, None]
-        angle = sample_angle(kappa, dim, n_angles, gradient=False, generator=generator)
-        partition, grad_mu, grad_angle, *grads = log_partition(
-            mu, angle, class_weights, beta, antithetic, generator
+        value, *grads = _value_and_gradients(
+            embeddings, class_weights, beta, labels, n_angles, antithetic, generator
         )
-        grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim)).sum(0)
-        grad_kappa -= (grad_mu * mu).sum(-1) / kappa  # mu = z / kappa
-        grad_embeddings = torch.addcmul(grad_mu / kappa[:, None], grad_kappa[:, None], mu)
-        grads = (grad_embeddings, *grads)
-        value = partition - _alignment(embeddings, class_weights, labels, beta, grads)
         ctx.save_for_backward(*grads)
-        return value.to(embeddings.dtype)
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         return *_scaled(grad, ctx.saved_tensors), None, None, None, None
+
+
+def _value_and_gradients(
+    embeddings: Tensor,
+    class_weights: Tensor,
+    beta: Tensor,
+    labels: Tensor,
+    n_angles: int,
+    antithetic: bool,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The loss [], and its gradients with respect to embeddings, class weights and beta."""
+    dim = embeddings.shape[1]
+    kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(MIN_KAPPA)
+    mu = embeddings / kappa[:, None]
+    angle = sample_angle(kappa, dim, n_angles, gradient=False, generator=generator)
+    partition, grad_mu, grad_angle, *grads = log_partition(
+        mu, angle, class_weights, beta, antithetic, generator
+    )
+    grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim)).sum(0)
+    grad_kappa -= (grad_mu * mu).sum(-1) / kappa  # mu = z / kappa
+    grad_embeddings = torch.addcmul(grad_mu / kappa[:, None], grad_kappa[:, None], mu)
+    grads = (grad_embeddings, *grads)
+    value = partition - subtract_alignment(embeddings, class_weights, labels, beta, grads)
+    return value.to(embeddings.dtype), *grads
+
+
+@torch.library.custom_op(
+    "vmf_embeddings::softmax_bound",
+    mutates_args=(),
+    tags=(torch.Tag.nondeterministic_seeded,),  # two calls are two draws
+)
+def _sampled_bound_op(
+    embeddings: Tensor,
+    class_weights: Tensor,
+    beta: Tensor,
+    labels: Tensor,
+    n_angles: int,
+    antithetic: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """`_value_and_gradients` as one node of the graphs of `torch.compile`, by the global generator.
+
+    Dynamo would unroll its blocks and the exact fractions of the expansions.
+    """
+    inputs = (embeddings, class_weights, beta, labels, n_angles, antithetic)
+    value, *grads = _value_and_gradients(*inputs, None)
+    return value, *(grad.to(t.dtype) for grad, t in zip(grads, inputs[:3], strict=True))
+
+
+@_sampled_bound_op.register_fake
+def _(
+    embeddings: Tensor, class_weights: Tensor, beta: Tensor, *rest: object
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    shapes = (torch.empty_like(t) for t in (embeddings, class_weights, beta))
+    return embeddings.new_empty(()), *shapes
+
+
+def _keep_gradients(ctx: FunctionCtx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+
+
+def _scale_gradients(ctx: FunctionCtx, grad: Tensor, *of_gradients: Tensor) -> tuple:
+    return *(grad * kept for kept in ctx.saved_tensors), None, None, None
+
+
+_sampled_bound_op.register_autograd(_scale_gradients, setup_context=_keep_gradients)
 
 
 class _BoundOfDraws(torch.autograd.Function):
@@ -163,7 +218,7 @@ class _BoundOfDraws(torch.autograd.Function):
         for rows in partition.blocks(len(flat), 1):
             partition.add_draws(flat[rows], out=grad_draws[rows])
         grads = (torch.zeros_like(embeddings), *partition.gradients())
-        value = partition.value - _alignment(embeddings, class_weights, labels, beta, grads)
+        value = partition.value - subtract_alignment(embeddings, class_weights, labels, beta, grads)
         ctx.save_for_backward(*grads, grad_draws.view_as(draws))
         return value.to(embeddings.dtype)
 
@@ -178,71 +233,3 @@ def _scaled(grad: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     if grad.device.type == "cpu" and bool(grad == 1):
         return tensors
     return tuple(grad * tensor for tensor in tensors)
-
-
-def _alignment(
-    z: Tensor, class_weights: Tensor, labels: Tensor, beta: Tensor, grads: tuple[Tensor, ...]
-) -> Tensor:
-    """Second term, the mean over images of beta A(|z|) A(|w_y|) cos(z, w_y).
-
-    Its gradient is subtracted from `grads`, those of z, class weights and beta, in place.
-    """
-    grad_z, grad_weights, grad_beta = grads[:3]
-    is_cpu_float32 = z.device.type == "cpu" and z.dtype == class_weights.dtype == torch.float32
-    if is_cpu_float32 and native.enabled():
-        mean = _subtract_alignment_compiled(z, class_weights, labels, beta, grad_z, grad_weights)
-    else:
-        mean = _subtract_alignment(z, class_weights, labels, beta, grad_z, grad_weights)
-    grad_beta -= mean
-    return widen(beta) * mean
-
-
-def _subtract_alignment(
-    z: Tensor,
-    class_weights: Tensor,
-    labels: Tensor,
-    beta: Tensor,
-    grad_z: Tensor,
-    grad_weights: Tensor,
-) -> Tensor:
-    """Mean of R(z.z) R(w.w) z.w []; subtracts beta times its gradient, see the head of the file."""
-    w, plan = class_weights[labels], expansion(z.shape[-1])
-    inner = widen(torch.stack([(z * z).sum(-1), (w * w).sum(-1), (z * w).sum(-1)]))
-    (ratio_z, ratio_w), (slope_z, slope_w) = ratio_and_slope(inner[:2], plan)
-    weight, ratios = widen(beta) / len(z), ratio_z * ratio_w
-    twice = 2 * weight * inner[2]
-    columns = (weight * ratios, twice * slope_z * ratio_w, twice * slope_w * ratio_z)
-    cross, radial_z, radial_w = (column.to(z.dtype)[:, None] for column in columns)
-    grad_z.sub_(cross * w).sub_(radial_z * z)
-    grad_weights.index_add_(0, labels, cross * z + radial_w * w, alpha=-1)
-    return (ratios * inner[2]).mean()
-
-
-def _subtract_alignment_compiled(
-    z: Tensor,
-    class_weights: Tensor,
-    labels: Tensor,
-    beta: Tensor,
-    grad_z: Tensor,
-    grad_weights: Tensor,
-) -> float:
-    """`_subtract_alignment` by compiled code.
-
-    Raises:
-        IndexError: a label outside 0..C-1, which compiled code would not notice.
-    """
-    from vmf_embeddings.directional.kernels.alignment import subtract_alignment
-
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_weights):
-        low, high = int(labels.min()), int(labels.max())
-        raise IndexError(
-            f"labels must lie in 0..{len(class_weights) - 1}, the rows of class_weights; "
-            f"got {low}..{high}"
-        )
-    plan = expansion(z.shape[-1])
-    series = np.array([plan.slope, plan.curvature])
-    inputs = (t.detach().contiguous().numpy() for t in (z, class_weights, labels.long()))
-    outputs = (grad_z.numpy(), grad_weights.numpy())
-    weight = beta.item() / len(z)
-    total = subtract_alignment(*inputs, weight, plan.order, np.array(plan.steps), series, *outputs)
-    return total / len(z)

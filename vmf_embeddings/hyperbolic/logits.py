@@ -169,7 +169,7 @@ class _Parts:
 
 def _tiles(matrix: Tensor) -> list[slice]:
     """Slices of the rows of [B, C] into tiles whose temporaries fit the cache or the device."""
-    if torch.compiler.is_exporting():  # a graph for any number of rows has no loop over tiles
+    if torch.compiler.is_compiling():  # a graph for any number of rows has no loop over tiles
         return [slice(None)]
     tile = CPU_TILE * torch.get_num_threads() if matrix.device.type == "cpu" else DEVICE_TILE
     height = max(1, tile // matrix.shape[1])

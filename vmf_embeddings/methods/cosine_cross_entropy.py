@@ -136,6 +136,8 @@ def _shifted(
 
 def _blocks(n: int, width: int, cpu_block: int, device: torch.device) -> list[slice]:
     """Slices of the n rows of [n, width], in blocks that fit the cache or device memory."""
+    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
+        return [slice(None)]
     block = cpu_block * torch.get_num_threads() if device.type == "cpu" else DEVICE_BLOCK
     height = max(1, block // width)
     return [slice(first, first + height) for first in range(0, n, height)]

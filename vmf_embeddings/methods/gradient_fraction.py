@@ -32,6 +32,11 @@ class FlowGradientFraction:
 
     def branch(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Two views of the embeddings [B, D], one for each term, whose gradients are recorded."""
+        if torch.compiler.is_compiling():  # a graph has no hook that adds to what is kept here
+            return torch.compiler.disable(self._branch)(embeddings)
+        return self._branch(embeddings)
+
+    def _branch(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         branches = embeddings.view_as(embeddings), embeddings.view_as(embeddings)
         if embeddings.requires_grad and torch.is_grad_enabled():
             register_multi_grad_hook(branches, self._record)

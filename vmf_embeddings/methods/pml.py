@@ -67,11 +67,8 @@ class PML(Method):
             raise ValueError(
                 f"method.params.geometry is one of {', '.join(GEOMETRIES)}; got {geometry!r}."
             )
-        sizes = {
-            "num_classes": known_classes(arch.class_spec),
-            "embedding_size": arch.class_spec.embedding_dim,
-            "descriptors_dim": arch.class_spec.embedding_dim,
-        }
+        sizes = dict.fromkeys(("embedding_size", "descriptors_dim"), arch.class_spec.embedding_dim)
+        sizes["num_classes"] = known_classes(arch.class_spec)
         build = Builder(sizes)
         extras = {"distance": distance, "embedding_regularizer": regularizer, "reducer": reducer}
         self.objective = build("losses", loss, **extras)
@@ -87,6 +84,11 @@ class PML(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> the library's loss, scalar."""
+        if torch.compiler.is_compiling():  # the library chooses pairs by their values
+            return torch.compiler.disable(self._mined_loss)(embeddings, labels)
+        return self._mined_loss(embeddings, labels)
+
+    def _mined_loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         mined = None if self.miner is None else self.miner(embeddings.detach(), labels)
         return self.objective(embeddings, labels, mined)
 

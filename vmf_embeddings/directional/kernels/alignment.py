@@ -1,6 +1,6 @@
 """Compiled second term of the von Mises-Fisher loss, with its gradient; imports Numba.
 
-The formulas are those of `bessel.ratio_and_slope` and `bound._subtract_alignment`, image by image.
+The formulas are those of `bessel.ratio_and_slope` and `directional.alignment`, image by image.
 """
 
 import numpy as np
