@@ -100,8 +100,8 @@ def made(kind, n, dim, generator):
     ("n_classes", "tile", "n_threads"), [(30, 768, 1), (2, 768, 1), (30, 17, 3), (2, 17, 3)]
 )
 def test_counts_equal_brute_force(metric, kind, n_classes, tile, n_threads, monkeypatch, threads):
-    threads(n_threads)
     """Large classes (75 rows) are scored by a matrix product and sorted, small ones neither."""
+    threads(n_threads)
     monkeypatch.setattr(ranks, "TILE", tile)
     monkeypatch.setattr(ranks, "LARGE_CLASS_TILE", tile)
     generator = torch.Generator().manual_seed(n_classes)

@@ -17,6 +17,7 @@ from vmf_embeddings.directional.kernels import partition as block_kernel
 from vmf_embeddings.directional.kernels.polynomials import fitted, horner
 
 VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
+LOGITS_PER_PART = 2**16  # of the work that a thread takes at a time
 LANES = 16  # columns are padded to a multiple of this if classes are few
 
 
@@ -70,7 +71,9 @@ class CompiledPartition:
         ratio = mu_component_ratio.contiguous()
         tensors = (dots, grad_angle, ratio, log_sums, class_coeff, point_coeff)
         arguments = (*(t.numpy() for t in tensors), self.antithetic, given, *self.fixed)
-        self._add(len(class_coeff), lambda i, j: block_kernel.add_images(*arguments, i, j))
+        self._add(
+            len(class_coeff), len(angle), lambda i, j: block_kernel.add_images(*arguments, i, j)
+        )
         return class_coeff, point_coeff, grad_angle
 
     def log_sums(self, dots: Tensor, angle: Tensor) -> Tensor:
@@ -83,10 +86,16 @@ class CompiledPartition:
     def draws(self, dots: Tensor) -> None:
         """See `Partition.draws`."""
         arguments = (dots.numpy(), *self.fixed)
-        self._add(len(dots), lambda i, j: block_kernel.add_draws(*arguments, i, j))
+        self._add(len(dots), 1, lambda i, j: block_kernel.add_draws(*arguments, i, j))
 
-    def _add(self, n_rows: int, work: Callable[[int, int], Any]) -> None:
-        for value, grad_beta, grad_norm in threads.in_threads(work, n_rows):
+    def _add(self, n_rows: int, n_draws: int, work: Callable[[int, int], Any]) -> None:
+        """Adds what work(first, end) returns for parts of the rows, each with `n_draws` draws.
+
+        Parts do not depend on the number of threads, so that neither do their sums.
+        """
+        size = max(1, LOGITS_PER_PART // (n_draws * self.columns))
+        parts = [(first, min(first + size, n_rows)) for first in range(0, n_rows, size)]
+        for value, grad_beta, grad_norm in threads.each(lambda part: work(*part), parts):
             self.value += self.draw_weight * value
             self.grad_beta += grad_beta
             self.grad_squared_norm += torch.from_numpy(grad_norm).div_(2)
