@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -296,6 +297,16 @@ def test_a_received_file_cannot_have_any_image_drawn(received, evaluate, way):
     assert "outside its own folder and the working directory" in printed
     assert f"--images-from {secret.parent}" in printed
     assert not (run / "neighbours.png").exists()
+
+
+def test_the_folder_to_type_holds_all_classes(received, evaluate):
+    folder = received / "private"
+    names = [str(folder / "pictures" / f"class {row % 3}" / f"{row}.png") for row in range(N_ROWS)]
+    printed = evaluate(embedding_file(received / "here" / "run", names))
+    assert f"such as --images-from {folder / 'pictures'}" in printed
+    names[0] = "/etc/passwd"  # not to be taken for an image of the same set
+    printed = evaluate(embedding_file(received / "here" / "wide", names))
+    assert re.search(r"such as --images-from ('\S+/class \d'|/etc)", printed)
 
 
 def test_images_are_drawn_where_an_option_says_so(received, evaluate):

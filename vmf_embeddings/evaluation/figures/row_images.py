@@ -1,7 +1,7 @@
 """Small images of rows of an embedding file, which may come from somebody else."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ def image_of_row(
     if file.pictures is not None:
         return channels_last(file.pictures[row].astype(np.float32) / 255)
     assert file.paths is not None
-    return thumbnail(permitted(str(file.paths[row]), path, images_from))
+    return thumbnail(permitted(str(file.paths[row]), path, images_from, file.paths))
 
 
 def thumbnail(path: Path) -> np.ndarray:
@@ -62,13 +62,14 @@ def thumbnail(path: Path) -> np.ndarray:
     return np.asarray(square, dtype=np.float32) / 255
 
 
-def permitted(name: str, path: Path, images_from: Path | None) -> Path:
+def permitted(name: str, path: Path, images_from: Path | None, names: Iterable[str] = ()) -> Path:
     """Path of an image: a received file may name images that are not to be shown.
 
     Args:
         name: of the image, as a file states it.
         path: of that file.
         images_from: see `image_of_row`.
+        names: of all images that the file states, whose folder a refusal names.
 
     Raises:
         Refused: with the option to type, if the image is neither in the folder of the embedding
@@ -81,12 +82,21 @@ def permitted(name: str, path: Path, images_from: Path | None) -> Path:
     found = inside(name, folders)
     if found is not None:
         return found
-    folder = os.path.dirname(os.path.realpath(name))
+    folder = _folder_of(name, names)
     raise Refused(
         f"{path.name} names images outside its own folder and the working directory, "
         f"such as {name}; if that is your data set, add --images-from with its folder, such as "
         f"--images-from {typed.argument(folder)}"
     )
+
+
+def _folder_of(name: str, names: Iterable[str]) -> str:
+    """The folder that holds all images; that of the first where the home folder would be in it."""
+    own = os.path.dirname(os.path.realpath(name))
+    folders = {os.path.dirname(os.path.abspath(each)) for each in map(str, names)}
+    whole = os.path.realpath(os.path.commonpath(folders)) if folders else own
+    wide = Path.home().is_relative_to(whole) or not Path(own).is_relative_to(whole)
+    return own if wide else whole
 
 
 def _from_example(example: np.ndarray) -> np.ndarray:
