@@ -8,7 +8,7 @@ import vmf_embeddings as vmf
 from tests.cli.test_second_stage import composed
 from tests.datasets.images import draw
 from vmf_embeddings.cli import own_choices, own_data
-from vmf_embeddings.cli.data_kind import kind_of_data
+from vmf_embeddings.cli.data_kind import DataKind, kind_of_data
 from vmf_embeddings.cli.own_choices import Facts
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -152,7 +152,7 @@ def test_weights_of_no_known_name_are_refused(tmp_path, name):
 @pytest.mark.parametrize("n", [5, 13, 100, 762, 20_000, 1_000_000])
 @pytest.mark.parametrize("is_open", [True, False])
 def test_batches_and_lengths_suit_any_size(n, is_open):
-    facts = Facts(n, max(2, n // 3), 3, 10, is_open, side=64)
+    facts = Facts(n, max(2, n // 3), 3, 10, 2, is_open, side=64)
     batches = own_choices._batches(facts, {}, of_classes=is_open)
     size = batches["sampler.batch_size"]
     assert 2 <= size <= max(n, 6)
@@ -160,6 +160,30 @@ def test_batches_and_lengths_suit_any_size(n, is_open):
         assert size // batches["sampler.n_samples"] <= facts.n_classes
     budget = own_choices._length(facts, {}, pretrained=False, images=True)["mode.images_seen"]
     assert 5 * n <= budget <= 60 * n
+
+
+@pytest.mark.parametrize(
+    ("experiment", "n_valid", "n_classes", "select"),
+    [
+        ("own_open", 2000, 1, "last"),  # every neighbour there is right
+        ("own_open", 2000, 2, None),
+        ("own_closed", 49, 7, "last"),
+        ("own_closed", 50, 7, None),
+    ],
+)
+def test_epochs_are_chosen_by_validation_where_it_can_tell_them_apart(
+    experiment, n_valid, n_classes, select
+):
+    kind = DataKind("folder", {"dataset_path": "photos"})
+    facts = Facts(14000, 7, 2000, n_valid, n_classes, experiment == "own_open", side=28)
+    found = own_choices.choices(experiment, kind, facts, {}, None)
+    assert found.get("mode.select") == select
+
+
+def test_classes_of_validation_are_counted(pictures):
+    kind = kind_of_data(pictures, open_set=True)
+    facts = Facts.of(kind, {"test_share": "0.2", "valid_share": "0.2"})
+    assert facts.n_classes + facts.n_valid_classes < 6 and facts.n_valid_classes == 1
 
 
 def test_one_line_trains_and_embeds_from_python(vectors, tmp_path, monkeypatch):

@@ -33,6 +33,7 @@ class Facts:
         n_classes: of these.
         per_class: median number of items of a class.
         n_valid: items to validate on.
+        n_valid_classes: of these.
         open_set: whether the classes of test do not occur in train.
         side: median length of the shorter side of the images in pixels; None for vectors.
     """
@@ -41,6 +42,7 @@ class Facts:
     n_classes: int
     per_class: int
     n_valid: int
+    n_valid_classes: int
     open_set: bool
     side: int | None = None
 
@@ -58,17 +60,19 @@ class Facts:
         data = kind.with_values(**{**values, **kind.values}).built()
         if kind.holds_images:
             rows = data.rows  # type: ignore[attr-defined] - of ImageFileDataset
-            labels, n_valid = rows["train"].labels, len(rows["valid"].labels)
+            labels, valid_labels = rows["train"].labels, rows["valid"].labels
             side = _side_of(rows["train"].paths)
         else:
             train = data.split("train")
-            labels, n_valid, side = train.labels.numpy(), len(data.split("valid")), None
+            labels, side = train.labels.numpy(), None
+            valid_labels = data.split("valid").labels.numpy()
         counts = np.unique(labels, return_counts=True)[1]
         return cls(
             n_train=len(labels),
             n_classes=len(counts),
             per_class=int(np.median(counts)),
-            n_valid=n_valid,
+            n_valid=len(valid_labels),
+            n_valid_classes=len(np.unique(valid_labels)),
             open_set=bool(data.open_set),
             side=side,
         )
@@ -127,7 +131,8 @@ def choices(
     is_open = facts.open_set or experiment == "own_open"
     found |= _batches(facts, typed, of_classes=is_open)
     found |= _length(facts, typed, pretrained=pretrained, images=kind.holds_images)
-    if facts.n_valid < _FEW_VALID:
+    # of one class, every neighbour is right: all epochs are perfect, and the first would be kept
+    if facts.n_valid < _FEW_VALID or (is_open and facts.n_valid_classes < 2):
         found["mode.select"] = "last"
     return found
 
