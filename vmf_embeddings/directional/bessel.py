@@ -38,7 +38,6 @@ class Expansion:
     curvature: tuple[float, ...]
 
 
-@lru_cache(maxsize=256)
 def expansion(dim: int, safe_order: float = SAFE_ORDER, tolerance: float = 1e-13) -> Expansion:
     """The expansion for `dim` >= 2 at the lowest order dim/2 - 1 + n >= `safe_order`, n an integer.
 
@@ -47,6 +46,16 @@ def expansion(dim: int, safe_order: float = SAFE_ORDER, tolerance: float = 1e-13
         safe_order: the larger, the fewer terms, and the more steps of the recurrence.
         tolerance: largest term to leave out, absolute, of log I.
     """
+    return _expansion(dim, safe_order, tolerance)
+
+
+# `torch.compiler.assume_constant_result`, which would import the compiler: Dynamo must not trace
+# the exact fractions, which takes it minutes
+expansion._dynamo_marked_constant = True
+
+
+@lru_cache(maxsize=256)
+def _expansion(dim: int, safe_order: float, tolerance: float) -> Expansion:
     check_dim(dim)
     lowest = dim / 2 - 1
     n_steps = 0
