@@ -3,16 +3,16 @@
 import pytest
 import torch
 
+from tests.compiler import fresh_compiler
 from vmf_embeddings import directional
 from vmf_embeddings.directional.bessel import expansion
 from vmf_embeddings.geometry import VonMisesFisher
 
 
 @pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
+def without_graphs_of_other_tests():
+    with fresh_compiler():
+        yield
 
 
 def similarity(kappa, dim):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from tests.compiler import fresh_compiler
 from tests.contracts import test_methods as contract
 from vmf_embeddings import directional
 
@@ -12,10 +13,9 @@ BREAK_ONCE = ("nir", "pml")
 
 
 @pytest.fixture(autouse=True)
-def fresh_compiler():
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
+def without_graphs_of_other_tests():
+    with fresh_compiler():
+        yield
 
 
 def batch(method):

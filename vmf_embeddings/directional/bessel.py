@@ -46,6 +46,7 @@ def expansion(dim: int, safe_order: float = SAFE_ORDER, tolerance: float = 1e-13
         safe_order: the larger, the fewer terms, and the more steps of the recurrence.
         tolerance: largest term to leave out, absolute, of log I.
     """
+    check_dim(dim)  # before the cache, to which 8.0 is 8
     return _expansion(dim, safe_order, tolerance)
 
 
@@ -56,7 +57,6 @@ expansion._dynamo_marked_constant = True
 
 @lru_cache(maxsize=256)
 def _expansion(dim: int, safe_order: float, tolerance: float) -> Expansion:
-    check_dim(dim)
     lowest = dim / 2 - 1
     n_steps = 0
     while lowest + n_steps < safe_order:
