@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
-from vmf_embeddings.embeddings.file import KEY_OF_FIELD
+from vmf_embeddings.embeddings.fields import KEY_OF_FIELD
 from vmf_embeddings.embeddings.folder_writing import SHARD_ROWS
 from vmf_embeddings.extract_folder import FolderJob, extract_folder
 from vmf_embeddings.methods.base import Method

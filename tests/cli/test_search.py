@@ -125,6 +125,9 @@ def test_vectors_are_embedded_by_a_run_on_features(place):
     assert [row for ((row, _),) in hits.values()] == list(range(6))  # each finds itself
     assert all(value == pytest.approx(1, abs=1e-6) for ((_, value),) in hits.values())
     assert search("vectors.npz", "--in", "photos.npz", "--run", "run") == 2
+    assert commands.run_command("convert vectors.npz -o vectors.emb".split()) == 0
+    assert commands.run_command("embed own vectors.emb -o again.npz --quiet".split()) == 0
+    np.testing.assert_array_equal(vmf.read("again.npz").embeddings, vmf.read("rows.npz").embeddings)
 
 
 def test_labels_queries_and_gallery_of_the_file_count(place, capsys):

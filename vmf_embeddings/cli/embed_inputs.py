@@ -12,7 +12,7 @@ import numpy as np
 
 from vmf_embeddings.cli.embed_arguments import STANDARD_INPUT
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
-from vmf_embeddings.embeddings.endings import ARRAYS, READ, TEXT_TABLES, ends_with
+from vmf_embeddings.embeddings.endings import ARRAYS, READ, TEXT_TABLES, ends_with, is_stored
 from vmf_embeddings.library.trained_inputs import image_files
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.images import inside
@@ -53,7 +53,7 @@ def image_paths(inputs: Sequence[str], images_from: Path | None = None) -> list[
         path = Path(one)
         if one == STANDARD_INPUT:
             found += _of_standard_input()
-        elif path.is_dir():
+        elif path.is_dir() and not is_stored(path):
             found += map(str, image_files(path))
         elif not path.exists():
             raise FileNotFoundError(f"{printable(one)} does not exist; expected an image, a folder "
@@ -132,7 +132,7 @@ def vectors(inputs: Sequence[str], length: int) -> Vectors:
 
     opened = []
     for one in inputs:
-        if not Path(one).is_file() or not ends_with(one, READ):
+        if not is_stored(Path(one)) or not ends_with(one, READ):
             raise Refused(
                 f"{printable(one)}: this run takes vectors of {length} numbers: expected a file of "
                 f"features ({', '.join((*ARRAYS, '.csv'))})"

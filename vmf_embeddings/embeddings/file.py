@@ -15,51 +15,23 @@ import numpy as np
 
 from vmf_embeddings import typed
 from vmf_embeddings.embeddings.endings import FOLDER, ends_with
-from vmf_embeddings.embeddings.folder import read_folder
-from vmf_embeddings.embeddings.labels import integer_labels
-from vmf_embeddings.embeddings.npz_writing import write_npz
-from vmf_embeddings.embeddings.values import (
-    as_flags,
-    as_float32,
-    refuse_not_finite,
-    rows_of_classes,
+from vmf_embeddings.embeddings.fields import (
+    FLOATS,
+    KEY_OF_FIELD,
+    KINDS_OF_KEY,
+    SCHEMA,
+    as_array,
+    check_shapes,
+    numbered,
 )
+from vmf_embeddings.embeddings.folder import read_folder
+from vmf_embeddings.embeddings.npz_writing import write_npz
+from vmf_embeddings.embeddings.values import refuse_not_finite
 from vmf_embeddings.untrusted.array_maps import lies_in_file
-from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, read_npz
+from vmf_embeddings.untrusted.arrays import read_npz
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.records import META, check_record
-
-SCHEMA = 1
-KEY_OF_FIELD = {
-    "embeddings": "embeddings",
-    "ids": "ids",
-    "class_weights": "weights",
-    "logits": "logits",
-    "original_ids": "original_ids",
-    "examples": "examples",
-    "pictures": "pictures",
-    "paths": "paths",
-    "is_query": "is_query",
-    "is_gallery": "is_gallery",
-    "confidence": "confidence",
-    "predicted": "predicted",
-    "probability": "probability",
-}
-_FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability")
-_FLAGS = ("is_query", "is_gallery")
-_DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
-_ANY = f"{NUMBERS}{TEXTS}{BYTES}"
-KINDS_OF_KEY = {
-    **dict.fromkeys(
-        ("embeddings", "weights", "logits", "examples", "temp", "pictures", "original_ids"), NUMBERS
-    ),
-    **dict.fromkeys(("confidence", "probability"), NUMBERS),
-    "predicted": f"{NUMBERS}{TEXTS}",
-    **dict.fromkeys(("ids", *_FLAGS), _ANY),  # of a wrong type: refused with the row
-    **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
-}
-_ONE_ROW_PER_ITEM = tuple(name for name in KEY_OF_FIELD if name != "class_weights")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +80,12 @@ class EmbeddingFile:
         for name in KEY_OF_FIELD:
             value = getattr(self, name)
             if value is not None and name != "ids":
-                object.__setattr__(self, name, _as_array(name, value))
+                object.__setattr__(self, name, as_array(name, value))
         if self.ids is not None:
-            ids, meta = _numbered(self.ids, self.meta, has_logits=self.logits is not None)
+            ids, meta = numbered(self.ids, self.meta, has_logits=self.logits is not None)
             object.__setattr__(self, "ids", ids)
             object.__setattr__(self, "meta", meta)
-        _check_shapes(self)
+        check_shapes(vars(self))
 
     @property
     def open_set(self) -> bool:
@@ -121,74 +93,6 @@ class EmbeddingFile:
         if self.meta is not None and "open_set" in self.meta:
             return bool(self.meta["open_set"])
         return self.logits is None
-
-
-def _as_array(name: str, value: Any) -> np.ndarray:
-    given = np.asarray(value)
-    if given.dtype == object:
-        raise ValueError(f"{name} must be an array of numbers or text, got Python objects")
-    if name in _FLAGS:
-        return as_flags(given, name)
-    if name == "original_ids":
-        return integer_labels(given, place=f"{name}: row {{}}".format)[0]
-    if name in _FLOATS:
-        if given.dtype.kind not in NUMBERS:
-            raise ValueError(f"{name} must be numbers, got {given.dtype}")
-        return as_float32(given, name)
-    if name == "paths" and given.dtype.kind == "S":
-        given = np.char.decode(given, "utf-8", "surrogateescape")
-    return np.asarray(given, dtype=_DTYPE_OF_FIELD.get(name))
-
-
-def _numbered(
-    ids: Any, meta: dict[str, Any] | None, *, has_logits: bool
-) -> tuple[np.ndarray, dict[str, Any] | None]:
-    """Class numbers [N] of labels of any type, and the meta data with the names of the classes."""
-    given = np.asarray(ids)
-    if given.shape == (0,):
-        return np.zeros(0, dtype=np.int64), meta
-    numbers, names = integer_labels(given, place="ids: row {} (counted from 0)".format)
-    if names is None:
-        return numbers, meta
-    known = (meta or {}).get("class_names")
-    if known is not None:
-        return rows_of_classes(np.array(names)[numbers], known), meta
-    if has_logits:
-        raise ValueError(
-            f"ids are names ({', '.join(names[:3])}, …), and nothing says which column of logits "
-            "is whose: write class numbers, or class_names in the order of the columns into meta"
-        )
-    return numbers, {"schema": SCHEMA, **(meta or {}), "class_names": names}
-
-
-def _check_shapes(file: EmbeddingFile) -> None:
-    """Raise ValueError where two arrays of the file contradict each other."""
-    n_dims = {
-        "embeddings": (2,),
-        "ids": (1,),
-        "class_weights": (2,),
-        "logits": (2, 3),
-        "pictures": (4,),
-        **dict.fromkeys(("confidence", "predicted", "probability"), (1,)),
-    }
-    for name, allowed in n_dims.items():
-        array = getattr(file, name)
-        if array is not None and array.ndim not in allowed:
-            wanted = " or ".join(str(n) for n in allowed)
-            raise ValueError(f"{name} must have {wanted} axes, got shape {list(array.shape)}")
-    for name in _ONE_ROW_PER_ITEM:
-        array = getattr(file, name)
-        if array is not None and (array.ndim == 0 or len(array) != len(file.embeddings)):
-            raise ValueError(
-                f"embeddings {list(file.embeddings.shape)} and {name} {list(array.shape)} "
-                "differ in rows"
-            )
-    weights = file.class_weights
-    if weights is not None and weights.shape[1] != file.embeddings.shape[1]:
-        raise ValueError(
-            f"embeddings {list(file.embeddings.shape)} and class weights {list(weights.shape)} "
-            "differ in columns"
-        )
 
 
 def save_embeddings(path: str | Path, file: EmbeddingFile) -> None:
@@ -286,7 +190,7 @@ def check_values(file: EmbeddingFile, *, mapped: bool = True) -> None:
         mapped: whether the numbers of arrays that are mapped into memory are looked at, which
             reads them all.
     """
-    for name in _FLOATS:
+    for name in FLOATS:
         array = getattr(file, name)
         if array is not None and array.size == 0:
             raise ValueError(f"{name} {list(array.shape)} is empty")

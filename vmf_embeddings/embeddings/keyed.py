@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vmf_embeddings.embeddings.endings import FOLDER
-from vmf_embeddings.embeddings.file import KINDS_OF_KEY
+from vmf_embeddings.embeddings.fields import KINDS_OF_KEY
 from vmf_embeddings.untrusted.array_folder import open_folder
 from vmf_embeddings.untrusted.arrays import BYTES, NUMBERS, TEXTS, npz_shapes, read_npz
 from vmf_embeddings.untrusted.parquet import ParquetColumns
@@ -81,13 +81,7 @@ def _open_npz(path: Path) -> KeyedFile:
         with unreadable(path):
             return read_npz(path, {key: kinds}, mapped=kinds == NUMBERS)[key]
 
-    return KeyedFile(
-        path,
-        list(shapes),
-        {key: len(shape) for key, shape in known.items()},
-        {key: shape[0] if shape else 0 for key, shape in known.items()},
-        read,
-    )
+    return _of_shapes(path, list(shapes), known, read)
 
 
 def _open_folder(path: Path) -> KeyedFile:
@@ -99,14 +93,8 @@ def _open_folder(path: Path) -> KeyedFile:
             return folder.read(key, kinds)
 
     meta = folder.record.get("meta")
-    return KeyedFile(
-        path,
-        list(shapes),
-        {key: len(shape) for key, shape in shapes.items()},
-        {key: shape[0] if shape else 0 for key, shape in shapes.items()},
-        read,
-        metadata={} if meta is None else {"meta": json.dumps(meta)},
-    )
+    metadata = {} if meta is None else {"meta": json.dumps(meta)}
+    return _of_shapes(path, list(shapes), shapes, read, metadata)
 
 
 def _open_safetensors(path: Path) -> KeyedFile:
@@ -117,14 +105,20 @@ def _open_safetensors(path: Path) -> KeyedFile:
         return array if kinds == NUMBERS else np.array(array)
 
     shapes = {key: tensor.shape for key, tensor in header.tensors.items()}
-    return KeyedFile(
-        path,
-        list(shapes),
-        {key: len(shape) for key, shape in shapes.items()},
-        {key: shape[0] if shape else 0 for key, shape in shapes.items()},
-        read,
-        metadata=header.metadata,
-    )
+    return _of_shapes(path, list(shapes), shapes, read, header.metadata)
+
+
+def _of_shapes(
+    path: Path,
+    names: list[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    read: Callable[[str, str], np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+) -> KeyedFile:
+    """A file of arrays whose shapes are known; of the other names none can be read."""
+    n_axes = {key: len(shape) for key, shape in shapes.items()}
+    n_rows = {key: shape[0] if shape else 0 for key, shape in shapes.items()}
+    return KeyedFile(path, names, n_axes, n_rows, read, metadata=metadata or {})
 
 
 def _open_parquet(path: Path) -> KeyedFile:

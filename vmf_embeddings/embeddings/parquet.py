@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vmf_embeddings.embeddings.file import KINDS_OF_KEY, EmbeddingFile, arrays_of, file_of
+from vmf_embeddings.embeddings.fields import KINDS_OF_KEY
+from vmf_embeddings.embeddings.file import EmbeddingFile, arrays_of, file_of
 from vmf_embeddings.embeddings.keyed import MARK
 from vmf_embeddings.embeddings.values import refuse_missing_names
 from vmf_embeddings.untrusted.files import replacing

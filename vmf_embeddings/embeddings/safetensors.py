@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.embeddings.file import KINDS_OF_KEY, EmbeddingFile, arrays_of, file_of
+from vmf_embeddings.embeddings.fields import KINDS_OF_KEY
+from vmf_embeddings.embeddings.file import EmbeddingFile, arrays_of, file_of
 from vmf_embeddings.embeddings.keyed import MARK
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.safetensors_arrays import map_tensor, read_header, write_arrays
