@@ -15,6 +15,7 @@ OF_TWO = {
     "test_global_batch": "of_process",
     "test_batch_statistics": "of_process",
     "test_divided_scores": "of_process",
+    "test_class_sharding": "of_process",
     "test_runs_in_processes": "of_process",
     "test_feature_cache": "of_process",
 }
@@ -23,6 +24,7 @@ OF_SEVERAL = {  # for slow tests, in two processes and in three
     "test_global_batch": "of_process",
     "test_batch_statistics": "of_process_with_all_families",
     "test_divided_scores": "of_process",
+    "test_class_sharding": "of_process_with_all",
     "test_runs_in_processes": "of_process_with_all_runs",
 }
 

@@ -132,7 +132,8 @@ NEWER_KEYS = {
         "name": "folder",
         "params": {"normalisation": "data", "interpolation": "bilinear", "crop_fraction": None},
     },
-    "trainer": {"feature_cache": "auto", "feature_cache_dir": "somewhere", "feature_views": 0},
+    "trainer": {"feature_cache": "auto", "feature_cache_dir": "somewhere", "feature_views": 0}
+    | {"shard_classes": False},
 }
 
 

@@ -24,6 +24,7 @@ two matrix products with all draws instead of three. Value and gradients of a bl
 its logits are in memory: of the [B, S, C] logits only one block exists at any time.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,7 @@ def log_partition(
     beta: Tensor,
     antithetic: bool,
     generator: torch.Generator | None,
+    combine: Callable[[Tensor], Tensor] | None = None,
 ) -> LogPartitionGrads:
     """Mean over images and draws of log sum_c C(|w_c|) / C(|w_c + beta z|), with all gradients.
 
@@ -78,15 +80,21 @@ def log_partition(
         beta: inverse temperature, > 0, [].
         antithetic: also use -v for every v.
         generator: source of randomness for v; None = the global one.
+        combine: where these classes are a part of all: from the log sums over them, float64
+            [1 or 2, S, B], to those over all classes. The value is then that of all classes, the
+            gradients of mu, angle and beta are the summands of these.
 
     Returns:
         The value in nats and its gradients with respect to the four tensors.
     """
     draw_weight = 1.0 / (angle.numel() * (1 + antithetic))
+    arguments = (mu, angle, class_weights, beta, antithetic, draw_weight, generator)
+    if combine is not None:
+        return _chunk_over_classes(*arguments, combine)
     height = block_size(mu) // ((1 + len(angle)) * len(class_weights))
     fits = height >= min(len(mu), MIN_BATCH_CHUNK)
     chunked = _chunk_over_batch if fits else _chunk_over_classes
-    return chunked(mu, angle, class_weights, beta, antithetic, draw_weight, generator)
+    return chunked(*arguments)
 
 
 def block_size(like: Tensor) -> int:
@@ -121,6 +129,7 @@ def _chunk_over_classes(
     antithetic: bool,
     draw_weight: float,
     generator: torch.Generator | None,
+    combine: Callable[[Tensor], Tensor] | None = None,
 ) -> LogPartitionGrads:
     """Blocks of classes, each with all images: a pass for the sums over classes, one for gradients.
 
@@ -134,6 +143,8 @@ def _chunk_over_classes(
         partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer)
         of_block, buffer = partition.log_sums(points, angle), partition.logits_buffer
         log_sums = of_block if log_sums is None else torch.logaddexp(log_sums, of_block)
+    if combine is not None:
+        log_sums = combine(log_sums)
     grad_mu, grad_angle = torch.zeros_like(mu), torch.zeros_like(angle)
     grad_weights, grad_beta = torch.empty_like(class_weights), 0.0
     for block, out in zip(blocks, grad_weights.split(width), strict=True):

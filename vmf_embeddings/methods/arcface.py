@@ -16,6 +16,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.sharded_losses import sharded_cosine_cross_entropy
 
 
 def arcface_loss(
@@ -95,6 +96,10 @@ class ArcFace(Method):
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
         weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        if self.class_shard is not None:
+            shift = partial(add_angular_margin, margin=self.margin, monotone=self.monotone)
+            arguments = (embeddings, weights, labels, beta, shift)
+            return sharded_cosine_cross_entropy(self.class_shard, *arguments)
         return arcface_loss(embeddings, weights, labels, beta, self.margin, monotone=self.monotone)
 
     @full_precision
@@ -106,3 +111,7 @@ class ArcFace(Method):
     def geometry(self) -> Cosine:
         """Embeddings are compared by their cosine."""
         return Cosine()
+
+    def sharded_parameters(self) -> list[str]:
+        """The class weights."""
+        return ["class_parameters.weight"]

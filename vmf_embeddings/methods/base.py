@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.class_parameters import ClassParameters
+from vmf_embeddings.methods.class_shard import ClassShard
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.older_checkpoints import copy_reference, rename_class_parameters
 from vmf_embeddings.methods.parameter_groups import parameter_groups
@@ -82,6 +83,8 @@ class Method(nn.Module, ABC):
         self.backbone_stays_in_eval = False
         # set by the loop where processes share the batches of a method that `needs_global_batch`
         self.global_batch: Callable[..., dict[str, Tensor]] | None = None
+        # set by the loop where each process holds some of the classes only
+        self.class_shard: ClassShard | None = None
         self.register_load_state_dict_pre_hook(rename_class_parameters)
 
     @property
@@ -353,6 +356,20 @@ class Method(nn.Module, ABC):
         Raises:
             ValueError: with the values to type.
         """
+
+    def sharded_parameters(self) -> list[str]:
+        """Names of the parameters with one row per class, which processes can divide among them.
+
+        `loss` then works with those of `class_shard`, and the embeddings of the whole batch.
+
+        Raises:
+            ValueError: the loss needs all classes in every process.
+        """
+        raise ValueError(
+            f"trainer.shard_classes=true: method={self.name} needs all classes in every process; "
+            "use method=vmf_softmax, normalized_sce, arcface, unnormalized_sce or classifier, or "
+            "leave trainer.shard_classes=false"
+        )
 
     def all_class_weights(self) -> list[Tensor]:
         """Parameters that `class_weight_decay` is about. Default: `class_weights`, if any."""

@@ -14,9 +14,11 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import Euclidean, Geometry
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
+from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.sharded_losses import sharded_cross_entropy
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,12 @@ class Classifier(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] or soft labels [B, C] -> mean loss in nats, scalar."""
+        if self.class_shard is not None:
+            embeddings, scale = self.class_shard.sum_gradients(
+                embeddings, self.classifier.scale.to(embeddings)
+            )
+            logits = scale * self.classifier.logits(embeddings)
+            return sharded_cross_entropy(self.class_shard, logits, labels)
         return self.objective(self.classifier(embeddings), labels, features=embeddings)
 
     @full_precision
@@ -122,6 +130,26 @@ class Classifier(Method):
     def undecayed_parameters(self) -> list[torch.nn.Parameter]:
         """Parameters of the head without weight decay."""
         return self.classifier.undecayed_parameters()
+
+    def sharded_parameters(self) -> list[str]:
+        """Class weights and bias of the head.
+
+        Raises:
+            ValueError: the loss, or the head, needs all classes in every process.
+        """
+        if type(self.objective) is not CrossEntropy:
+            raise ValueError(
+                f"trainer.shard_classes=true: loss={self.objective.name} needs the logits of all "
+                "classes in every process; use loss=ce, or leave trainer.shard_classes=false"
+            )
+        if self.classifier.second_stage is not None or self.class_weights is None:
+            raise ValueError(
+                f"trainer.shard_classes=true: head={self.classifier.name} needs all classes in "
+                "every process; use head=linear, cosine, cosnorm or tvmf, or leave "
+                "trainer.shard_classes=false"
+            )
+        has_bias = self.classifier.bias is not None
+        return ["classifier.weight", *(["classifier.bias"] if has_bias else [])]
 
     def set_class_counts(self, class_counts: Tensor) -> None:
         """Passes the images per class [C] to the loss and to the post-hoc adjustment."""

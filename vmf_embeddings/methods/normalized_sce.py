@@ -12,6 +12,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.cosine_cross_entropy import cosine_cross_entropy
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.sharded_losses import sharded_cosine_cross_entropy
 
 
 def cosine_logits(embeddings: Tensor, class_weights: Tensor, beta: Tensor) -> Tensor:
@@ -47,9 +48,10 @@ class NormalizedSCE(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        return cosine_cross_entropy(
-            embeddings, self.class_parameters.weight, labels, self.class_parameters.beta
-        )
+        arguments = (embeddings, self.class_parameters.weight, labels, self.class_parameters.beta)
+        if self.class_shard is not None:
+            return sharded_cosine_cross_entropy(self.class_shard, *arguments)
+        return cosine_cross_entropy(*arguments)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
@@ -60,3 +62,7 @@ class NormalizedSCE(Method):
     def geometry(self) -> Cosine:
         """Embeddings are compared by their cosine."""
         return Cosine()
+
+    def sharded_parameters(self) -> list[str]:
+        """The class weights."""
+        return ["class_parameters.weight"]

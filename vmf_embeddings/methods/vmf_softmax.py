@@ -18,6 +18,7 @@ from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
+from vmf_embeddings.methods.sharded_losses import sharded_vmf_loss
 from vmf_embeddings.methods.vmf_concentration import start_confidences
 from vmf_embeddings.methods.vmf_prediction import (
     drawn_cosines,
@@ -162,6 +163,9 @@ class VMFSoftmax(Method):
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by new random samples."""
         weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        if self.class_shard is not None:
+            arguments = (embeddings, weights, labels, beta, self.n_samples, self.estimator)
+            return sharded_vmf_loss(self.class_shard, *arguments)
         if not self.exact:
             directions = self.draw(embeddings, gradient=True)
             return vmf_softmax_loss(embeddings, weights, labels, beta, directions, self.normalizer)
@@ -207,9 +211,26 @@ class VMFSoftmax(Method):
         """Embeddings are compared by the expected cosine of their distributions."""
         return VonMisesFisher()
 
+    def sharded_parameters(self) -> list[str]:
+        """The class weights.
+
+        Raises:
+            ValueError: the approximations of 2021 need all classes in every process.
+        """
+        if not self.exact:
+            raise ValueError(
+                "trainer.shard_classes=true needs method.params.normalizer=exact and "
+                f"method.params.vmf_sampler=exact, got {self.normalizer} and {self.vmf_sampler}"
+            )
+        return ["class_parameters.weight"]
+
     def status(self) -> dict[str, float]:
         """Temperature, scale factor of the embeddings, mean concentration of the classes."""
-        kappa = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1).mean()
+        kappas = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1)
+        if self.class_shard is None:
+            kappa = kappas.mean()
+        else:
+            kappa = self.class_shard.total(kappas.sum()) / self.class_shard.n_classes
         return {
             "temperature": float(self.temperature.detach()),
             "kappa_scale": float(self.kappa_scale),

@@ -40,6 +40,7 @@ MAY_CHANGE = (
     "trainer.data_on_device",
     "trainer.eval_batch_size",
     "trainer.feature_cache_dir",
+    "trainer.shard_classes",
     "trainer.threads",
 )
 COMPARED_GROUPS = (
@@ -64,6 +65,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.interpolation": "bilinear", "dataset.params.crop_fraction": None},
     **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
+    **{"trainer.shard_classes": False},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

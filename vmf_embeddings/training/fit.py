@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -91,8 +92,9 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
             best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
+        states = _states(loop)
         if records is not None:
-            state = _state(loop, result, best, job)
+            state = _state(loop, result, best, job, states)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
             _log(loop, result, best, seconds)
         if settings.is_over(epoch, best["epoch"]):
@@ -131,6 +133,7 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
     seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
     metric, other_scores = _validate(loop)
     best = {**NO_EPOCH_YET, "valid_acc": metric}
+    status, states = loop.method.status(), _states(loop)
     if records is not None:
         result = EpochResult(
             epoch=-1,
@@ -139,13 +142,13 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
             metric_name=loop.metric_name,
             metric=metric,
             learning_rate=loop.optimizer.param_groups[0]["lr"],
-            status=loop.method.status(),
+            status=status,
             images_per_second=0.0,
             seconds=time.monotonic() - began,
             other_scores=other_scores,
         )
         records.add({k: v for k, v in result.row().items() if k not in NOT_BEFORE_TRAINING})
-        checkpoint.keep(job.run_dir, _state(loop, result, best, job), is_best=True)
+        checkpoint.keep(job.run_dir, _state(loop, result, best, job, states), is_best=True)
         log.info("Before training: %s %.4f", result.metric_name, metric)
     return best
 
@@ -160,7 +163,7 @@ def _run_epoch(
         update_sampler_embeddings(
             loop.batches.sampler, method, loop.sampler_embedding_batches, loop.accelerator
         )
-    stream = 1 if method.needs_global_batch else 1 + loop.accelerator.process_index
+    stream = 1 if method.global_batch is not None else 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     last_status = method.status()  # before `begin_epoch` resets what is averaged over an epoch
     method.begin_epoch(epoch)
@@ -215,16 +218,18 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
     Raises:
         NonFiniteLoss: a loss is NaN or infinite.
     """
-    device = loop.accelerator.device
+    device, method = loop.accelerator.device, loop.method
     loop.model.train()
     for parameter in loop.warmup_frozen_params:
         parameter.requires_grad_(epoch >= loop.settings.warmup_epochs)
     loop.step.begin_epoch(epoch)
     losses = torch.zeros(len(loop.batches), device=device)
     n_items = 0
-    for step, (batch, weight) in enumerate(loop.batches.epoch(epoch)):
+    for step, (batch, local_weight) in enumerate(loop.batches.epoch(epoch)):
         loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+        # a loss of the global batch is complete in every process
+        weight = local_weight if method.global_batch is None else 1.0
         losses[step] = loop.step(on_device, weight)
         n_items += len(batch.get("all_ids", batch["ids"]))
         if bar.due():
@@ -248,29 +253,42 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
 def _validate(loop: Loop, silent: float = 0.0) -> tuple[float, dict[str, float]]:
     """Validation metric and scores of other splits, `silent` seconds after the log's last line."""
     settings, method, split = loop.settings, loop.method, loop.valid_batches.split
-    options = {"batch_size": settings.eval_batch_size, "search": settings.search}
+    accelerator, options = loop.accelerator, {"search": settings.search}
+    options["batch_size"] = settings.eval_batch_size
     what = f"{settings.validates_on} {split.unit}"
-    accelerator = loop.accelerator
     own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, silent=silent)
-    metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
-    known = {settings.validates_on: own}
-    return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
+    known, is_open = {settings.validates_on: own}, loop.open_set
+    with nullcontext() if is_open or loop.sharded is None else loop.sharded.whole_weights():
+        metric = validation_metric(method, own, split, accelerator, open_set=is_open, **options)
+        return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
+
+
+def _states(loop: Loop) -> tuple[dict[str, Any], dict[str, Any]]:
+    """States of the method and of the optimizer; complete in the first process."""
+    if loop.sharded is not None:
+        return loop.sharded.whole_states(loop.optimizer.optimizer)
+    return loop.method.state_dict(), loop.optimizer.state_dict()
 
 
 def _state(
-    loop: Loop, result: EpochResult, best: dict[str, Any], job: TrainingJob
+    loop: Loop,
+    result: EpochResult,
+    best: dict[str, Any],
+    job: TrainingJob,
+    states: tuple[dict[str, Any], dict[str, Any]],
 ) -> dict[str, Any]:
     """The content of a checkpoint: the keys of 2021, and what resuming and later use need."""
+    of_method, of_optimizer = states
     return {
         "epoch": result.epoch,
         "best_epoch": dict(best),
         "selected_on": loop.settings.select,
         "train_identity": loop.batches.split.identity,
         "arch_state_dict": loop.method.arch.state_dict(),
-        "optimizer_state_dict": loop.optimizer.state_dict(),
+        "optimizer_state_dict": of_optimizer,
         "scheduler_state_dict": loop.schedule.state_dict(),
         "z_kappa_mult": result.status.get("kappa_scale", 1.0),
-        "method_state_dict": loop.method.state_dict(),
+        "method_state_dict": of_method,
         "sampler_state_dict": loop.batches.sampler.state_dict(),
         "config": json.dumps(job.config),
         **data_description(job.dataset),

@@ -17,16 +17,16 @@ class _Gather(torch.autograd.Function):
     """Rows of all processes in the order of the batch; the gradient reaches a rank's own rows only.
 
     Every rank computes the full loss L of the same n rows, so it knows dL/d(its own n_r rows) and
-    no gradient is communicated here. The training loop multiplies the loss by W n_r / n, and DDP
-    averages the gradients of the weights over W ranks. Each rank thus contributes
-    (1 / W) (W n_r / n) f dL/d(own rows), which is its part of the gradient of L for f = n / n_r.
+    no gradient is communicated here. DDP averages the gradients of the weights over W ranks. Each
+    rank thus contributes (1 / W) f dL/d(own rows), which is its part of the gradient of L for
+    f = W. What the loss itself has, such as proxies, has the gradient of L in every rank.
     """
 
     @staticmethod
     def forward(
         ctx: torch.autograd.function.FunctionCtx, rows: Tensor, rank: int, world: int, n_total: int
     ) -> Tensor:
-        ctx.own, ctx.factor = slice(rank, None, world), n_total / len(rows)
+        ctx.own, ctx.factor = slice(rank, None, world), world
         return gather_rows(rows, rank, world, n_total)
 
     @staticmethod

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -14,20 +14,20 @@ from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
+from vmf_embeddings.training.class_sharding import ShardedClasses
 from vmf_embeddings.training.division import refuse_larger_batches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
 from vmf_embeddings.training.feature_cache import FeatureCache, features_are_cached
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.training.job import TrainingJob
-from vmf_embeddings.training.learned_parameters import learned_line, refuse_nothing_to_learn
 from vmf_embeddings.training.meta_step import MetaStep
-from vmf_embeddings.training.optimizers import grouped, restore
+from vmf_embeddings.training.model_and_optimizer import model_and_optimizer, sharded_classes
 from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.step import Step, step_for
-from vmf_embeddings.training.stored_state import load_weights, refuse_other_types, restore_part
+from vmf_embeddings.training.stored_state import load_weights
 from vmf_embeddings.training.validate import metric_name
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -55,6 +55,7 @@ class Loop:
         open_set: whether the classes of held-out splits are unknown to the method.
         accelerator: device, precision and processes.
         settings: options of the loop.
+        sharded: the parameters of the classes, if they are divided among the processes.
     """
 
     method: Method
@@ -70,17 +71,12 @@ class Loop:
     open_set: bool
     accelerator: Accelerator
     settings: TrainingSettings
+    sharded: ShardedClasses | None
 
     @property
     def metric_name(self) -> str:
         """What the validation metric is: `accuracy` or `Recall@1`."""
         return metric_name(self.method, open_set=self.open_set)
-
-
-class _Stateful(Protocol):
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 def assemble(job: TrainingJob) -> Loop:
@@ -114,7 +110,8 @@ def assemble(job: TrainingJob) -> Loop:
     )
     _prepare_method(job, train, accelerator)
     warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
-    model, optimizer = _model_and_optimizer(job, len(batches), accelerator)
+    sharded = sharded_classes(job, accelerator)
+    model, optimizer = model_and_optimizer(job, len(batches), accelerator, sharded)
     valid_batches = _local_batches(valid, accelerator, settings)
     return Loop(
         method=method,
@@ -134,6 +131,7 @@ def assemble(job: TrainingJob) -> Loop:
         open_set=dataset.open_set,
         accelerator=accelerator,
         settings=settings,
+        sharded=sharded,
     )
 
 
@@ -229,40 +227,6 @@ def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Paramet
             "embedding layer and the objective no parameters; use mode.warmup_epochs=0"
         )
     return frozen
-
-
-def _model_and_optimizer(
-    job: TrainingJob, n_steps: int, accelerator: Accelerator
-) -> tuple[nn.Module, AcceleratedOptimizer]:
-    """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume."""
-    settings, schedule = job.settings, job.schedule
-    log.info("%s", learned_line(job.method))
-    if settings.epochs:
-        refuse_nothing_to_learn(job.method)
-    groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    if groups:
-        model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
-    else:  # without epochs, a method without parameters; no optimizer works on none
-        nothing = [{"params": [nn.Parameter(torch.zeros(1))]}]
-        model = job.method
-        optimizer = accelerator.prepare_optimizer(grouped(job.make_optimizer, nothing))
-    schedule.attach(optimizer.optimizer, max(settings.epochs, 1), n_steps)
-    if job.state is not None:
-        restore(optimizer.optimizer, job.state["optimizer_state_dict"])
-        _restore(schedule, job.state["scheduler_state_dict"], "schedule")
-        _restore(job.sampler, job.state["sampler_state_dict"], "sampler")
-    return model, optimizer
-
-
-def _restore(part: _Stateful, stored: dict[str, Any], name: str) -> None:
-    """Loads the stored state of a schedule or a sampler.
-
-    Raises:
-        Refused: it is the state of another one.
-    """
-    message = f"the last checkpoint's {name} does not fit"
-    refuse_other_types(stored, part.state_dict(), message)
-    restore_part(lambda: part.load_state_dict(stored), message)
 
 
 def _step(

@@ -49,6 +49,7 @@ class TrainingSettings:
         feature_cache_dir: folder of the files of cached features.
         feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
             features of images without augmentation.
+        shard_classes: whether each of several processes holds the weights of some classes only.
         minutes: budget of the whole training, > 0: the first epoch is timed, and as many are run as
             fit, at most `epochs`; None = `epochs`.
 
@@ -74,6 +75,7 @@ class TrainingSettings:
     feature_cache: str = "off"
     feature_cache_dir: str = "feature_cache"
     feature_views: int = 0
+    shard_classes: bool = False
     minutes: float | None = None
 
     def __post_init__(self) -> None:
@@ -86,6 +88,10 @@ class TrainingSettings:
         _check_choice("trainer.feature_cache", self.feature_cache, caches)
         if self.minutes is not None:
             _check_budget("mode.minutes", self.minutes)
+        if self.shard_classes not in (True, False):
+            raise ValueError(
+                f"trainer.shard_classes is one of true, false; got {self.shard_classes!r}"
+            )
         for split in self.evaluate_on:
             _check_choice("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
@@ -129,6 +135,7 @@ class TrainingSettings:
             feature_cache=trainer.get("feature_cache", "auto"),
             feature_cache_dir=trainer.get("feature_cache_dir") or "feature_cache",
             feature_views=trainer.get("feature_views", 0),
+            shard_classes=trainer.get("shard_classes", False),
             minutes=mode.get("minutes"),
         )
 

@@ -1,0 +1,196 @@
+"""Class weights and their optimizer state divided among processes (`trainer.shard_classes`).
+
+A checkpoint holds the weights of all classes, as of any other run: the first process collects them
+when it is written, and each takes its own when a run is resumed, whatever their number.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.class_shard import ClassShard
+from vmf_embeddings.training.global_batch import GlobalBatch
+from vmf_embeddings.untrusted.refused import Refused
+
+# their steps treat every number by itself
+ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+
+
+@dataclass(frozen=True)
+class ShardedClasses:
+    """The parameters of a method that are divided among processes, by rows.
+
+    Attributes:
+        method: its parameters `names` hold the rows of this process's classes.
+        shard: these classes.
+        names: of the parameters.
+    """
+
+    method: Method
+    shard: ClassShard
+    names: tuple[str, ...]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters, with this process's rows, in the order of the names."""
+        return [self.method.get_parameter(name) for name in self.names]
+
+    def model(self, accelerator: Accelerator) -> nn.Module:
+        """The method, prepared so that gradients of all other parameters are averaged."""
+        own = set(map(id, self.parameters()))
+        if not any(p.requires_grad and id(p) not in own for p in self.method.parameters()):
+            return self.method  # there is nothing to average
+        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
+        ignore(self.method, list(self.names))
+        return accelerator.prepare_model(self.method)
+
+    def own_optimizer_state(
+        self, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+    ) -> dict[str, Any]:
+        """This process's part of a stored state of an optimizer over all classes."""
+        of_parameter = dict(state["state"])
+        for number in self._numbers(optimizer):
+            values = of_parameter.get(number, {})
+            of_parameter[number] = {
+                key: value[self.shard.classes] if self._has_rows(value) else value
+                for key, value in values.items()
+            }
+        return {**state, "state": of_parameter}
+
+    def whole_states(
+        self, optimizer: torch.optim.Optimizer
+    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """States of the method and of an optimizer with the rows of all classes.
+
+        Every process must call it. They are complete in the first process, on the CPU; in the
+        others they lack what was sent.
+        """
+        of_method, of_optimizer = dict(self.method.state_dict()), optimizer.state_dict()
+        for name in self.names:
+            of_method[name] = self._collected(of_method[name])
+        of_parameter = dict(of_optimizer["state"])
+        for number in self._numbers(optimizer):
+            own = of_parameter.get(number, {})
+            n_own = self.shard.classes.stop - self.shard.classes.start
+            of_parameter[number] = {
+                key: self._collected(value) if _has_rows(value, n_own) else value
+                for key, value in own.items()
+            }
+        return of_method, {**of_optimizer, "state": of_parameter}
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Inside, every process's parameters have the rows of all classes, for predictions."""
+        parameters = self.parameters()
+        own = [p.data for p in parameters]
+        for parameter, rows in zip(parameters, own, strict=True):
+            parameter.data = self._gathered(rows)
+        try:
+            yield
+        finally:
+            for parameter, rows in zip(parameters, own, strict=True):
+                parameter.data = rows
+
+    def _numbers(self, optimizer: torch.optim.Optimizer) -> list[int]:
+        """The numbers by which the optimizer's state names these parameters."""
+        ordered = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        return [ordered.index(id(p)) for p in self.parameters() if p.requires_grad]
+
+    def _has_rows(self, value: object) -> bool:
+        return _has_rows(value, self.shard.n_classes)
+
+    def _sizes(self) -> list[int]:
+        firsts = [self.shard.first_of(rank) for rank in range(self.shard.world + 1)]
+        return [end - first for first, end in zip(firsts, firsts[1:], strict=False)]
+
+    def _padded(self, rows: Tensor) -> Tensor:
+        """The rows in a tensor of the size that the largest shard has."""
+        padded = rows.new_zeros(max(self._sizes()), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        return padded
+
+    def _joined(self, parts: list[Tensor]) -> Tensor:
+        return torch.cat([part[:n] for part, n in zip(parts, self._sizes(), strict=True)])
+
+    def _collected(self, rows: Tensor) -> Tensor:
+        """Rows of all classes on the CPU in the first process; the given ones in the others."""
+        padded = self._padded(rows.detach())
+        if self.shard.rank:
+            dist.gather(padded, None)
+            return rows
+        parts = [torch.empty_like(padded) for _ in range(self.shard.world)]
+        dist.gather(padded, parts)
+        return self._joined([part.cpu() for part in parts])
+
+    def _gathered(self, rows: Tensor) -> Tensor:
+        """Rows of all classes in every process."""
+        padded = self._padded(rows)
+        parts = [torch.empty_like(padded) for _ in range(self.shard.world)]
+        dist.all_gather(parts, padded)
+        return self._joined(parts)
+
+
+def shard_classes(
+    method: Method, *, learning_sampler: bool, accelerator: Accelerator
+) -> ShardedClasses | None:
+    """Leaves in each process the class weights of its classes; None for a single process.
+
+    Args:
+        method: on its device, with the weights of all classes; changed in place.
+        learning_sampler: whether the sampler learns from the head after each step.
+        accelerator: the processes.
+
+    Raises:
+        Refused: the method, its loss, the sampler or the number of classes does not allow it.
+    """
+    world = accelerator.num_processes
+    try:
+        names = tuple(method.sharded_parameters())
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if learning_sampler or type(method).training_step is not Method.training_step:
+        raise Refused(
+            "trainer.shard_classes=true: this sampler, or this objective, needs all classes in "
+            "every process; leave trainer.shard_classes=false"
+        )
+    if world == 1:
+        return None
+    n_classes = len(method.get_parameter(names[0]))
+    if n_classes < world:
+        raise Refused(
+            f"trainer.shard_classes=true: {n_classes} classes cannot be divided among {world} "
+            f"processes; start {n_classes} at most, or leave trainer.shard_classes=false"
+        )
+    shard = ClassShard(n_classes, accelerator.process_index, world)
+    for name in names:
+        module, _, own_name = name.rpartition(".")
+        whole = method.get_parameter(name)
+        rows = nn.Parameter(whole.detach()[shard.classes].clone(), whole.requires_grad)
+        setattr(method.get_submodule(module), own_name, rows)
+    method.class_shard, method.global_batch = shard, GlobalBatch(accelerator)
+    return ShardedClasses(method, shard, names)
+
+
+def refuse_optimizer(optimizer: torch.optim.Optimizer) -> None:
+    """Refuses an optimizer whose step depends on all parameters together, as by a norm.
+
+    Raises:
+        Refused: names the optimizer.
+    """
+    if type(optimizer) not in ELEMENTWISE:
+        raise Refused(
+            f"trainer.shard_classes=true: {type(optimizer).__name__} needs all parameters in every "
+            "process; use optimizer=sgd, adam or adamw, or leave trainer.shard_classes=false"
+        )
+
+
+def _has_rows(value: object, n: int) -> bool:
+    """Whether an optimizer's value has one row per class, as a momentum has."""
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == n

@@ -1,0 +1,97 @@
+"""A method wrapped for its processes, and its optimizer: new, or restored to resume."""
+
+import logging
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import nn
+
+from vmf_embeddings.training.class_sharding import (
+    ShardedClasses,
+    refuse_optimizer,
+    shard_classes,
+)
+from vmf_embeddings.training.job import TrainingJob
+from vmf_embeddings.training.learned_parameters import learned_line, refuse_nothing_to_learn
+from vmf_embeddings.training.optimizers import grouped, restore
+from vmf_embeddings.training.stored_state import refuse_other_types, restore_part
+
+log = logging.getLogger(__name__)
+
+
+class _Stateful(Protocol):
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def sharded_classes(job: TrainingJob, accelerator: Accelerator) -> ShardedClasses | None:
+    """Logs what learns; divides the classes among the processes if `trainer.shard_classes`.
+
+    Args:
+        job: its method is on its device, with the weights of all classes.
+        accelerator: the processes.
+
+    Returns:
+        None where every process has all classes.
+
+    Raises:
+        Refused: nothing learns, or the classes cannot be divided.
+    """
+    log.info("%s", learned_line(job.method))
+    if job.settings.epochs:
+        refuse_nothing_to_learn(job.method)
+    if not job.settings.shard_classes:
+        return None
+    learns = job.sampler.learns
+    return shard_classes(job.method, learning_sampler=learns, accelerator=accelerator)
+
+
+def model_and_optimizer(
+    job: TrainingJob, n_steps: int, accelerator: Accelerator, sharded: ShardedClasses | None
+) -> tuple[nn.Module, AcceleratedOptimizer]:
+    """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume.
+
+    Args:
+        job: what to train.
+        n_steps: batches of an epoch.
+        accelerator: device, precision and processes.
+        sharded: the parameters of the classes, if they are divided among the processes.
+
+    Raises:
+        Refused: the state to resume from does not belong to these parts.
+    """
+    settings, schedule, state = job.settings, job.schedule, job.state
+    groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
+    if sharded is not None:
+        unwrapped = grouped(job.make_optimizer, groups)
+        refuse_optimizer(unwrapped)
+        model, optimizer = sharded.model(accelerator), accelerator.prepare_optimizer(unwrapped)
+    elif groups:
+        model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
+    else:  # without epochs, a method without parameters; no optimizer works on none
+        nothing = [{"params": [nn.Parameter(torch.zeros(1))]}]
+        model = job.method
+        optimizer = accelerator.prepare_optimizer(grouped(job.make_optimizer, nothing))
+    schedule.attach(optimizer.optimizer, max(settings.epochs, 1), n_steps)
+    if state is not None:
+        stored = state["optimizer_state_dict"]
+        if sharded is not None:
+            stored = sharded.own_optimizer_state(optimizer.optimizer, stored)
+        restore(optimizer.optimizer, stored)
+        _restore(schedule, state["scheduler_state_dict"], "schedule")
+        _restore(job.sampler, state["sampler_state_dict"], "sampler")
+    return model, optimizer
+
+
+def _restore(part: _Stateful, stored: dict[str, Any], name: str) -> None:
+    """Loads the stored state of a schedule or a sampler.
+
+    Raises:
+        Refused: it is the state of another one.
+    """
+    message = f"the last checkpoint's {name} does not fit"
+    refuse_other_types(stored, part.state_dict(), message)
+    restore_part(lambda: part.load_state_dict(stored), message)
