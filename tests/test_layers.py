@@ -40,8 +40,10 @@ MAY = {
     "training": {
         "archs", "datasets", "methods", "metrics", "samplers", "search", "geometry", "embeddings",
     },
+    "extract_folder": {"datasets", "embeddings", "methods", "training"},
     "extract": {
-        "training", "archs", "datasets", "methods", "metrics", "search", "geometry", "embeddings",
+        "extract_folder", "training", "archs", "datasets", "methods", "metrics", "search", "geometry",
+        "embeddings",
     },
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
@@ -120,7 +122,7 @@ def test_methods_import_of_archs_their_base_alone_and_no_other_method():
 
 
 def test_what_runs_a_job_imports_of_datasets_and_samplers_their_bases_alone():
-    for room in ("training", "extract", "virtual_distribution"):
+    for room in ("training", "extract", "extract_folder", "virtual_distribution"):
         for path in (p for p in FILES if room_of(p) == room):
             for name in imports(path):
                 if name.startswith(("vmf_embeddings.datasets", "vmf_embeddings.samplers")):
