@@ -42,8 +42,8 @@ MAY = {
     },
     "extract_folder": {"datasets", "embeddings", "methods", "training"},
     "extract": {
-        "extract_folder", "training", "archs", "datasets", "methods", "metrics", "search", "geometry",
-        "embeddings",
+        "extract_folder", "training", "archs", "datasets", "methods", "metrics", "search",
+        "geometry", "embeddings",
     },
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
