@@ -1,4 +1,4 @@
-"""On an emulated device every miner and criterion gives what it gives on the CPU."""
+"""On an emulated device miners, criteria and the search give what they give on the CPU."""
 
 from collections.abc import Iterator
 
@@ -10,6 +10,7 @@ from tests.criteria.fixture import embeddings as rows
 from tests.device.emulator import CUDA, emulated
 from tests.methods.laws import normal
 from tests.miners import test_laws as miners
+from vmf_embeddings.search import nearest
 
 OWN_DRAWS = {"quadruplet"}  # draws other numbers of other shape where triplets are masked
 
@@ -24,6 +25,10 @@ def differences() -> Iterator[str]:
         here, there = (_of_criterion(name, device) for device in ("cpu", CUDA))
         if name not in OWN_DRAWS and not torch.allclose(here, there, rtol=1e-9, atol=1e-12):
             yield f"criterion {name}"
+    for metric in ("ip", "l2"):
+        here, there = (_neighbours(metric, device) for device in ("cpu", CUDA))
+        if here != there:
+            yield f"neighbours by {metric}"
 
 
 def _of_miner(name: str, labels: list[int], device) -> list[list[int]]:
@@ -32,6 +37,14 @@ def _of_miner(name: str, labels: list[int], device) -> list[list[int]]:
         return [
             part.tolist() for part in miners.miner(name)(x, y, torch.Generator().manual_seed(2))
         ]
+
+
+def _neighbours(metric: str, device) -> list[list[int]]:
+    """By float32 candidates, which settings of the program would make coarser."""
+    with emulated():
+        x = normal(200, 32).float().to(device)
+        own = torch.arange(len(x), device=x.device)
+        return nearest(x, x, 3, metric=metric, exclude=own)[0].tolist()
 
 
 def _of_criterion(name: str, device) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Training steps of every option, as functions that count the second of two equal steps.
+"""Steps of training and prediction of every option, which count the second of two equal ones.
 
 The first step makes what is kept from then on (constants on the device, momentum).
 """
@@ -43,6 +43,7 @@ def trials() -> dict[str, Trial]:
     missing = {n for n, library in methods.LIBRARIES.items() if find_spec(library) is None}
     on_triplets = [n for n in criteria.NAMES if criteria.made(n).takes == "triplets"]
     found = {f"method {n}": partial(method_step, n) for n in methods.NODES if n not in missing}
+    found |= {f"prediction {n}": partial(prediction, n) for n in methods.NODES if n not in missing}
     found |= {f"criterion {n}": partial(criterion_step, n) for n in criteria.NAMES}
     found |= {f"criterion {n} mined": partial(mined_step, n, "distance") for n in on_triplets}
     found |= {f"loss {n}": partial(loss_step, n) for n in losses.NAMES}
@@ -116,6 +117,20 @@ def bound_step(dim: int, estimator: str, recorder: Recorder) -> None:
 def sample_step(dim: int, recorder: Recorder) -> None:
     kappa, mu = leaf(torch.full((B,), 50.0)), leaf(normalize(normal(B, dim).float(), dim=-1))
     twice(lambda: directional.sample(mu, kappa, S).sum().backward(), recorder)
+
+
+def prediction(name: str, recorder: Recorder) -> None:
+    """Embeddings of a batch, as they are compared, and their predictions."""
+    method, images = methods.build(name).to(CUDA).eval(), on_cuda(methods.images())
+
+    @torch.no_grad()
+    def step():
+        embeddings = method.embed(images)
+        method.geometry.project(embeddings)
+        if method.has_logits:
+            method.predict(embeddings)
+
+    twice(step, recorder)
 
 
 # a step of the training loop

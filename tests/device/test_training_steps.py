@@ -60,7 +60,7 @@ def test_the_emulator_refuses_what_cuda_refuses_and_sees_waits_and_copies(found)
     assert found["wrong"] == []
 
 
-def test_miners_and_criteria_give_on_a_device_what_they_give_on_the_cpu(found):
+def test_miners_criteria_and_search_give_on_a_device_what_they_give_on_the_cpu(found):
     assert found["different"] == []
 
 
