@@ -3,12 +3,14 @@
 import copy
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Required, Self, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from vmf_embeddings.datasets.texts import Texts
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.image_transform import ImageTransform
@@ -17,13 +19,15 @@ SPLIT_NAMES = ("train", "valid", "test")
 # Seed of every random split. It does not depend on the run's seed, so that runs with different
 # seeds train, validate and test on the same images.
 SPLIT_SEED = 1234
+_BLOCK = 2**20  # numbers that are hashed together
 
 
-def identity_of(parts: Sequence[str | np.ndarray]) -> str:
+def identity_of(parts: Sequence[str | np.ndarray | Texts]) -> str:
     """Hash of the content of a split, the same on every machine.
 
     Args:
-        parts: texts and integer arrays, in order. Each is hashed together with its length, so that
+        parts: texts and integer arrays, in order; `Texts` stand for one text, in which they are
+            joined by newlines. Each is hashed together with its length, so that
             ("ab", "c") and ("a", "bc") differ.
 
     Returns:
@@ -31,9 +35,25 @@ def identity_of(parts: Sequence[str | np.ndarray]) -> str:
     """
     digest = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part.astype("<i8").tobytes()
-        digest.update(len(data).to_bytes(8, "little") + data)
+        size, pieces = _bytes_of(part)
+        digest.update(size.to_bytes(8, "little"))
+        for piece in pieces:
+            digest.update(piece)
     return digest.hexdigest()
+
+
+def _bytes_of(part: str | np.ndarray | Texts) -> tuple[int, Iterable[bytes]]:
+    """The number of bytes that stand for a part in a hash, and these bytes in pieces."""
+    if isinstance(part, Texts):
+        return part.n_bytes, part.joined()
+    if isinstance(part, str):
+        data = part.encode()
+        return len(data), (data,)
+    numbers = part.reshape(-1)
+    firsts = range(0, len(numbers), _BLOCK)
+    return 8 * len(numbers), (
+        numbers[first : first + _BLOCK].astype("<i8").tobytes() for first in firsts
+    )
 
 
 class SplitFields(TypedDict, total=False):
@@ -104,12 +124,13 @@ class Split(torch.utils.data.Dataset, ABC):
         self.identity = identity
         self.open_set = open_set
         self.class_names = None if class_names is None else list(class_names)
-        self.paths = None if paths is None else list(paths)
+        self.paths = list(paths) if isinstance(paths, tuple) else paths
         self.is_query = is_query
         self.is_gallery = is_gallery
-        # Plain lists: reading one integer out of a tensor costs a microsecond per item.
-        self._ids: list[int] = self.labels.tolist()
-        self._original_ids: list[int] = self.original_labels.tolist()
+        # arrays: reading one integer out of a tensor costs a microsecond per item, and the counts
+        # of references in lists would make every worker process copy them
+        self._ids = self.labels.cpu().numpy()
+        self._original_ids = self.original_labels.cpu().numpy()
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -135,10 +156,10 @@ class Split(torch.utils.data.Dataset, ABC):
     def __getitem__(self, index: int) -> dict[str, Tensor | int]:
         item: dict[str, Tensor | int] = {
             "examples": self.example(index),
-            "ids": self._ids[index],
+            "ids": int(self._ids[index]),
         }
         if self.open_set:
-            item["original_ids"] = self._original_ids[index]
+            item["original_ids"] = int(self._original_ids[index])
         return item
 
     def batch(self, indices: Tensor, generator: torch.Generator | None = None) -> dict[str, Tensor]:

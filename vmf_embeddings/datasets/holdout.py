@@ -108,8 +108,8 @@ def hold_out(
     """
     if by_class:
         return hold_out_classes(rows.labels, fraction, seed)
-    first = np.sort(np.unique(rows.images, return_index=True)[1])
-    if len(first) == len(rows.images):
+    if rows.all_differ:
         return hold_out_images(rows.labels, fraction, seed)
+    first = np.sort(np.unique(rows.images, return_index=True)[1])
     held_out = hold_out_images(rows.labels[first], fraction, seed)
     return np.isin(rows.images, rows.images[first[held_out]])

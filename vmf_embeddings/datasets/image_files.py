@@ -27,8 +27,9 @@ from vmf_embeddings.datasets.leakage import refuse_shared_images
 from vmf_embeddings.datasets.missing_files import refuse_missing, refuse_unreadable
 from vmf_embeddings.datasets.normalisation import chosen_normalisation
 from vmf_embeddings.datasets.rows import Rows
-from vmf_embeddings.datasets.split_classes import classes_of_split
+from vmf_embeddings.datasets.split_classes import classes_of_split, distinct
 from vmf_embeddings.datasets.summary_line import summary_line
+from vmf_embeddings.datasets.texts import Texts
 from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -219,13 +220,18 @@ class ImageFileDataset(Dataset):
             ValueError: a list is malformed, or a file is empty, truncated, no image, or too large;
                 with `check="full"`, it cannot be decoded.
         """
-        for name, rows in self.rows.items():
+        looked_at = {name: rows.looked_at for name, rows in self.rows.items()}
+        for name, rows in looked_at.items():
             self._classes(name)
             refuse_missing(name, rows)
+            if rows is not self.rows[name]:
+                log.info("Of %d %s images, %d at equal distances are looked at before work starts, "
+                         "and an image counts as repeated if its path is",
+                         len(self.rows[name].files), name, len(rows.files))  # fmt: skip
         log.info(self.summary)
         for sentence in [*self.lost, *doubts(self.classes_of_splits, open_set=self.open_set)]:
             log.warning("%s: %s", self.dataset_path, sentence)
-        paths = {name: rows.paths for name, rows in self.rows.items()}
+        paths = {name: rows.paths for name, rows in looked_at.items()}
         check_headers(paths, self.reader, self.image_transform)
         if self.is_checked_fully:
             self._check_fully()
@@ -246,7 +252,7 @@ class ImageFileDataset(Dataset):
     def classes_of_splits(self) -> dict[str, list[str]]:
         """Split -> names of its classes, or their numbers as text."""
         return {
-            split: [self.name_of(label) for label in np.unique(rows.labels).tolist()]
+            split: [self.name_of(label) for label in distinct(rows.labels).tolist()]
             for split, rows in self.rows.items()
         }
 
@@ -272,8 +278,12 @@ class ImageFileDataset(Dataset):
         rows = self._rows_of(name)
         classes = self._classes(name)
         names = [self._class_name(label) for label in classes.tolist()]
+        labels = rows.labels
+        if not np.array_equal(classes, np.arange(len(classes))):
+            labels = np.searchsorted(classes, labels)
+        files = rows.files if isinstance(rows.files, Texts) else "\n".join(rows.files)
         return ImageFileSplit(
-            torch.from_numpy(np.searchsorted(classes, rows.labels)),
+            torch.from_numpy(labels),
             paths=rows.paths,
             transform=build_transform(
                 self.recipe,
@@ -287,9 +297,7 @@ class ImageFileDataset(Dataset):
                 crop_fraction=self.crop_fraction,
             ),
             reader=self.reader,
-            identity=identity_of(
-                [self.name, name, "\n".join(rows.files), rows.labels, *self.reader.identity]
-            ),
+            identity=identity_of([self.name, name, files, rows.labels, *self.reader.identity]),
             n_classes=len(classes),
             open_set=self.open_set,
             original_labels=torch.from_numpy(rows.labels),

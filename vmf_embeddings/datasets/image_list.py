@@ -16,13 +16,13 @@ from vmf_embeddings.datasets.class_folders import (
     ebay_tables,
     first_and_second_half,
 )
+from vmf_embeddings.datasets.list_table import refuse_line
 from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
 from vmf_embeddings.datasets.prepare import cars196, cub200, sop
 from vmf_embeddings.datasets.prepare.lists import validation_classes
 from vmf_embeddings.datasets.rows import Rows, refuse_escapes
 from vmf_embeddings.labels import is_whole_number
 from vmf_embeddings.untrusted.files import read_text
-from vmf_embeddings.untrusted.image_formats import is_picture
 
 LIST_FILES = {"train": "train.txt", "valid": "val.txt", "test": "test.txt"}
 
@@ -57,16 +57,9 @@ def read_list_lines(path: Path, separator: str | None) -> ListLines:
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if not line.strip():
             continue
+        refuse_line(path, number, line, separator)
         *rest, label = line.rsplit(separator, 1)
         file = "".join(rest) if separator else "".join(rest).lstrip("/ ")
-        if (not rest and is_picture(label)) or (not separator and is_picture(label.strip())):
-            raise ValueError(
-                f"{path} line {number}: expected relative/path{shown}label, got {line!r}, which "
-                "has no label"
-            )
-        if not file:
-            after = "comma" if separator else "label"
-            raise ValueError(f"{path} line {number}: no path before the {after} in {line!r}")
         found.files.append(file)
         found.labels.append(label.strip())
         found.numbers.append(number)

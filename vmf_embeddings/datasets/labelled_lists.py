@@ -15,9 +15,9 @@ from vmf_embeddings.datasets.base import check_views
 from vmf_embeddings.datasets.class_spelling import refuse_other_spellings
 from vmf_embeddings.datasets.holdout import check_fraction, hold_out
 from vmf_embeddings.datasets.image_files import ImageFileDataset
-from vmf_embeddings.datasets.image_list import ListLines, read_list_lines
 from vmf_embeddings.datasets.image_reading import Background
-from vmf_embeddings.datasets.rows import Rows, refuse_escapes
+from vmf_embeddings.datasets.list_table import ListTable, read_list_table
+from vmf_embeddings.datasets.rows import LONG, Rows, refuse_escapes
 from vmf_embeddings.labels import is_whole_number, read_labels
 
 
@@ -109,20 +109,21 @@ class LabelledLists(ImageFileDataset):
         return no_list if self.lists["valid"] else ""
 
     @cached_property
-    def _lines(self) -> dict[str, ListLines]:
-        """Split -> the lines of its list."""
+    def _tables(self) -> dict[str, ListTable]:
+        """Split -> the rows of its list."""
         found = {}
         for name, file in self.lists.items():
             if file:
-                found[name] = read_list_lines(self._path(file), separator=None)
-                refuse_escapes(found[name].files, str(found[name].path))
+                found[name] = read_list_table(self._path(file), separator=None)
+                suspects = [found[name].files[row] for row in found[name].dotted.tolist()]
+                refuse_escapes(suspects, str(found[name].path))
         return found
 
     @cached_property
-    def _labels_and_names(self) -> tuple[np.ndarray, list[str] | None]:
-        """The labels of all lists, one after another, and the names of the classes, or None."""
-        labels, names = read_labels(
-            [label for lines in self._lines.values() for label in lines.labels], place=self._place
+    def _numbers_and_names(self) -> tuple[np.ndarray, list[str] | None]:
+        """The class of each word of all lists, one after another, and their names, or None."""
+        numbers, names = read_labels(
+            [word for table in self._tables.values() for word in table.words], place=self._place
         )
         if names is not None:
             if self.sizes:
@@ -131,36 +132,44 @@ class LabelledLists(ImageFileDataset):
                     f"the lists of {self.name} have class numbers, got {wrong!r}. For lists of "
                     "your own use dataset=image_list"
                 )
-            by_split = {name: set(one.labels) for name, one in self._lines.items()}
+            by_split = {name: set(table.words) for name, table in self._tables.items()}
             refuse_other_spellings(by_split, str(self.dataset_path))
-        return labels, names
+        return numbers, names
 
     @property
     def origins(self) -> dict[str, str]:
         """See `ImageFileDataset`."""
         return {"valid": "held out of train"} | {name: f for name, f in self.lists.items() if f}
 
-    def _place(self, row: int) -> str:
-        """Where a row of all lists, one after another, stands."""
-        for lines in self._lines.values():
-            if row < len(lines.files):
-                return lines.place(row)
-            row -= len(lines.files)
-        raise IndexError(row)
+    def _place(self, number: int) -> str:
+        """Where a word of all lists, one after another, stands first."""
+        for table in self._tables.values():
+            if number < len(table.words):
+                return table.place(table.first_row(number))
+            number -= len(table.words)
+        raise IndexError(number)
 
     def _class_name(self, label: int) -> str | None:
-        names = self._labels_and_names[1]
+        names = self._numbers_and_names[1]
         return None if names is None else names[label]
 
     def _read_rows(self) -> dict[str, Rows]:
-        labels, rows = self._labels_and_names[0], {}
-        for name, lines in self._lines.items():
-            own, labels = labels[: len(lines.files)], labels[len(lines.files) :]
-            self._check_count(lines.path, f"{name} images", len(own), self.sizes.get(name))
+        numbers, rows = self._numbers_and_names[0], {}
+        n_rows = sum(len(table.files) for table in self._tables.values())
+        for name, table in self._tables.items():
+            own, numbers = numbers[: len(table.words)], numbers[len(table.words) :]
+            self._check_count(table.path, f"{name} images", len(table.files), self.sizes.get(name))
             if name == "train":
                 n_classes = len(np.unique(own))
-                self._check_count(lines.path, "classes", n_classes, self.n_published_classes)
-            rows[name] = Rows(lines.files, own, self.dataset_path)
+                self._check_count(table.path, "classes", n_classes, self.n_published_classes)
+            is_long = n_rows > LONG
+            rows[name] = Rows(
+                table.files if is_long else list(table.files),
+                own[table.codes],
+                self.dataset_path,
+                hashes=table.hashes if is_long else None,
+            )
+            table.release()
         if "valid" not in rows and self.valid_share:
             held_out = hold_out(rows["train"], self.valid_share, by_class=False)
             rows["valid"] = rows["train"].chosen(held_out)

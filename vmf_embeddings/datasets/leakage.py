@@ -33,7 +33,7 @@ def refuse_shared_images(
     Raises:
         ValueError: naming how many images, and one of them.
     """
-    rows = _Rows(parts)
+    rows = _Rows(_suspects(parts))
     conflicts = rows.conflicts()
     if not conflicts:
         return None
@@ -65,6 +65,18 @@ def refuse_shared_images(
     )
 
 
+def _suspects(parts: Mapping[str, Rows]) -> Mapping[str, Rows]:
+    """The rows that may have the image of another: all, or of very many those of repeated paths."""
+    hashes = [rows.hashes for rows in parts.values() if rows.hashes is not None]
+    if len(hashes) < len(parts):
+        return parts
+    ordered = np.sort(np.concatenate(hashes))
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(repeated):
+        return {name: rows.chosen(np.zeros(len(rows.files), bool)) for name, rows in parts.items()}
+    return {name: rows.chosen(np.isin(rows.hashes, repeated)) for name, rows in parts.items()}
+
+
 class _Rows:
     """The rows of all splits, one after another."""
 
@@ -78,6 +90,8 @@ class _Rows:
     def conflicts(self) -> list[np.ndarray]:
         """Rows of each file that is in two splits or has two labels."""
         keys = np.concatenate([rows.states.keys for rows in self.parts])
+        if not len(keys):
+            return []
         order = np.lexsort((keys[:, 0], keys[:, 1]))
         new = (np.diff(keys[order], axis=0) != 0).any(axis=1)
         if new.all():

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vmf_embeddings.datasets.texts import Texts
 from vmf_embeddings.untrusted.text import has_control
 
 MISSING, NO_FILE = -2, -1  # in place of a size in bytes
+LONG = 1_000_000  # rows of all splits; of more, the file system is not asked for each
+MOST_LOOKED_AT = 10_000  # files per split where there are more rows
 
 
 @dataclass(frozen=True)
@@ -54,23 +57,28 @@ class Rows:
     """The images of one split as given in a list, table or folder.
 
     Attributes:
-        files: N paths, absolute or relative to `root`.
+        files: N paths, absolute or relative to `root`: a list, or `Texts`.
         labels: int64 [N], class numbers that are unique over all splits.
         root: folder that relative paths start from.
         is_query: bool [N] or None, see `Split`.
         is_gallery: bool [N] or None, see `Split`.
+        hashes: uint64 [N], equal for equal `files`, where these are too many to ask the file system
+            for each; None elsewhere.
 
     Raises:
         ValueError: a path holds control characters.
     """
 
-    files: list[str]
+    files: Sequence[str]
     labels: np.ndarray
     root: Path
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
+    hashes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.files, Texts):  # which hold none
+            return
         if has_control("".join(self.files)):
             invalid = next(file for file in self.files if has_control(file))
             raise ValueError(
@@ -78,9 +86,11 @@ class Rows:
             )
 
     @property
-    def paths(self) -> list[str]:
+    def paths(self) -> Sequence[str]:
         """N absolute paths."""
         root = os.path.abspath(self.root)
+        if isinstance(self.files, Texts):
+            return self.files.below(root)
         return [os.path.join(root, file) for file in self.files]
 
     @cached_property
@@ -90,11 +100,33 @@ class Rows:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """int64 [N] in 0..M-1: rows with the same number lead to the same file."""
+        """int64 [N] in 0..M-1: rows with the same number lead to the same file.
+
+        Of very many rows, to files of the same path.
+        """
+        if self.hashes is not None:
+            return np.unique(self.hashes, return_inverse=True)[1]
         keys = self.states.keys
         if len(keys) and (keys[:, 0] == keys[0, 0]).all():  # ten times as fast
             return np.unique(keys[:, 1], return_inverse=True)[1]
         return np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
+
+    @cached_property
+    def all_differ(self) -> bool:
+        """Whether no two rows lead to the same file; of very many rows, whether no path repeats."""
+        if self.hashes is not None:
+            ordered = np.sort(self.hashes)
+            return not (ordered[1:] == ordered[:-1]).any()
+        return int(self.images.max(initial=-1)) + 1 == len(self.files)
+
+    @property
+    def looked_at(self) -> "Rows":
+        """The rows whose files are looked at before work starts: all, or some of very many."""
+        if self.hashes is None:
+            return self
+        chosen = np.zeros(len(self.files), dtype=bool)
+        chosen[:: -(-len(chosen) // MOST_LOOKED_AT)] = True
+        return replace(self.chosen(chosen), hashes=None)
 
     def path_of(self, row: int) -> str:
         """Absolute path of one row."""
@@ -104,9 +136,12 @@ class Rows:
         """The rows where `mask` bool [N] is True."""
         flags = {
             key: None if (flag := getattr(self, key)) is None else flag[mask]
-            for key in ("is_query", "is_gallery")
+            for key in ("is_query", "is_gallery", "hashes")
         }
-        files = [file for file, wanted in zip(self.files, mask.tolist(), strict=True) if wanted]
+        if isinstance(self.files, Texts):
+            files: Sequence[str] = self.files.chosen(mask)
+        else:
+            files = [f for f, wanted in zip(self.files, mask.tolist(), strict=True) if wanted]
         rows = replace(self, files=files, labels=self.labels[mask], **flags)
         if "states" in self.__dict__:
             rows.__dict__["states"] = self.states.chosen(mask)

@@ -28,8 +28,8 @@ def classes_of_split(
         ValueError: the split of a closed set has classes that train lacks.
     """
     if train_labels is None:
-        return np.unique(labels)
-    classes = np.unique(train_labels)
+        return distinct(labels)
+    classes = distinct(train_labels)
     unknown = labels[~np.isin(labels, classes)]
     if len(unknown):
         raise ValueError(
@@ -38,3 +38,14 @@ def classes_of_split(
             "dataset.params.open_set=true; otherwise remove them"
         )
     return classes
+
+
+def distinct(labels: np.ndarray) -> np.ndarray:
+    """The different class numbers [C] of labels [N], sorted; `np.unique` without sorting.
+
+    >>> distinct(np.array([5, 2, 5]))
+    array([2, 5])
+    """
+    if not len(labels) or labels.min() < 0 or labels.max() > 4 * len(labels) + 1000:
+        return np.unique(labels)
+    return np.flatnonzero(np.bincount(labels)).astype(labels.dtype, copy=False)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from vmf_embeddings.datasets.base import SPLIT_NAMES
 from vmf_embeddings.datasets.rows import Rows
+from vmf_embeddings.datasets.split_classes import distinct
 from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.untrusted.text import printable
 
@@ -30,7 +29,7 @@ def summary_line(
     splits = []
     for name in (name for name in SPLIT_NAMES if name in parts):
         origin = f" ({printable(origins[name])})" if name in origins else ""
-        n_classes = len(np.unique(parts[name].labels))
+        n_classes = len(distinct(parts[name].labels))
         n_images = counted(len(parts[name].files), "image")
         splits.append(f"{name} {n_images} of {counted(n_classes, 'class')}{origin}")
     missing = [name for name in SPLIT_NAMES if name not in parts]

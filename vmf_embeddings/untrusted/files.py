@@ -10,7 +10,7 @@ from typing import BinaryIO
 from vmf_embeddings.untrusted.full_disk import full_disk_error
 from vmf_embeddings.untrusted.refused import Refused
 
-TEXT_LIMIT = 256 * 2**20  # bytes; lists of ten million images stay below
+TEXT_LIMIT = 256 * 2**20  # bytes; long lists of images are read in pieces instead
 
 
 def open_regular(path: str | Path) -> BinaryIO:
