@@ -206,3 +206,6 @@ def test_a_table_is_one_of_vectors_or_of_images_by_its_cells(tmp_path, header, r
     table = tmp_path / "t.csv"
     table.write_text(f"{header}\n{row}\n")
     assert kind_of_data(table).name == kind
+    if kind == "features":  # such a table may be UTF-16
+        table.write_text(f"{header}\n{row}\n", "utf-16")
+        assert kind_of_data(table).name == kind

@@ -232,6 +232,8 @@ def own(**metadata):
         ({"emb": entry([16], 64, 0)}, "claims the shape"),
         ({"emb": entry([0, 2**61], 0, 0), "y": entry([16], 0, 64)}, "is empty"),
         ({"__metadata__": {"a": 1}}, "must have texts alone"),
+        (b'{"emb": {"dtype": "F32"}, "emb": {"dtype": "F32"}}', "has 'emb' twice"),
+        (b'{"emb": {"dtype": "F32", "dtype": "F64"}}', "has 'dtype' twice"),
         (b"[" * 10**5, "header"),
         (b"\xff\xfe", "not text"),
         ([1], "JSON object"),

@@ -12,7 +12,7 @@ from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
 from vmf_embeddings.embeddings.endings import TEXT_TABLES, ends_with
 from vmf_embeddings.embeddings.names import canonical_split
-from vmf_embeddings.untrusted.files import read_text
+from vmf_embeddings.embeddings.table_cells import text_of
 from vmf_embeddings.untrusted.image_formats import is_picture
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _is_table_of_images(path: Path) -> bool:
     """Whether a file is a table of images, by a column's name or paths in its first rows."""
     if not ends_with(path, TEXT_TABLES) or not path.is_file():
         return False
-    lines = [line for line in read_text(path).split("\n") if line.strip()][:3]
+    lines = [line for line in text_of(path).split("\n") if line.strip()][:3]
     rows = [re.split("[,;\t]", line.lower()) for line in lines]
     cells = [[cell.strip().strip("\"'") for cell in row] for row in rows]
     if cells and _is_table_of_vectors(cells):

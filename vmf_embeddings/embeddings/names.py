@@ -58,10 +58,10 @@ def chosen(
         found = next(iter(present({argument: usual}, keys).values()), None)
     if found is not None:
         return found
-    held = printable(", ".join(sorted(keys))[:500])
-    wanted = f"one of {', '.join(usual)}" if named is None else repr(named)
+    held = printable(", ".join(sorted(keys))[:500]) or "nothing else"
+    wanted = f"one of the keys {', '.join(usual)}" if named is None else f"the key {named!r}"
     raise ValueError(
-        f"{path} has no {argument}: expected the key {wanted}, it holds {held}. Name it: "
+        f"{path} has no {argument}: expected {wanted}, it holds {held}. Name it: "
         f"evaluate … --{argument} KEY, vmf.read(path, {argument}=KEY), or in training "
         f"dataset.params.{argument}=KEY"
     )

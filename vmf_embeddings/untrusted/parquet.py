@@ -219,6 +219,8 @@ class ParquetColumns:
                 rows = np.empty((n_rows, width), numbers.dtype)
             if len(rows):
                 rows[start : start + len(numbers)] = numbers
+        if not self.n_rows:
+            raise Refused(f"{self.path} has no rows")
         if rows is None or len(rows) != self.n_rows:
             raise Refused(f"{self._named(column.name)} has not the values that it claims")
         return rows

@@ -74,7 +74,7 @@ def check_header(stream: BinaryIO, size: int, path: str) -> SafetensorsHeader:
         text = stream.read(length).decode()
     except UnicodeDecodeError as error:
         raise Refused(f"{path} is no .safetensors file: its header is not text") from error
-    header = parse_json_object(text, f"the header of {path}")
+    header = parse_json_object(text, f"the header of {path}", unique=True)
     metadata = header.pop(_METADATA, None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise Refused(f"{path}: {_METADATA} of its header must have texts alone")
