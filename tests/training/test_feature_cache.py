@@ -2,12 +2,14 @@
 
 import json
 import logging
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
-from tests.training.few_digits import trained
+from tests.training.few_digits import FewDigits, trained
+from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.training import checkpoint, feature_cache
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -169,18 +171,34 @@ def test_without_anything_to_learn_training_is_refused_and_extraction_is_not(tmp
     assert (tmp_path / "b" / "model_untrained.pt").exists()
 
 
+@contextmanager
+def shifted_digits():
+    """Inside, training digits are shifted at random."""
+    FewDigits.augmentation = Augmentation(pad=2, flip=False)
+    try:
+        yield
+    finally:
+        del FewDigits.augmentation
+
+
 def of_process(rank, world, folder):
-    """What one of several processes learns from features in memory and in a file."""
+    """What one of several processes learns from features, and from shifted digits."""
     overrides = ["method=classifier", "sampler.batch_size=31"]
     (folder / "features").mkdir(exist_ok=True)
-    return {
-        cache: weights_after(folder / "features" / f"{cache}_{world}", *overrides, cache=cache)
-        for cache in ("memory", "disk")
-    }
+
+    def learnt(name, *more, cache):
+        return weights_after(folder / "features" / f"{name}_{world}", *more, cache=cache)
+
+    found = {cache: learnt(cache, *overrides, cache=cache) for cache in ("memory", "disk")}
+    with shifted_digits():
+        found["views"] = learnt("views", *overrides, "trainer.feature_views=3", cache="memory")
+        found["shifted"] = learnt("shifted", *overrides, cache="off")
+    return found
 
 
 def test_two_processes_learn_from_features_what_one_learns(of_two_processes, tmp_path):
     alone = of_process(0, 1, tmp_path)
+    assert any((alone["views"][key] != alone["memory"][key]).any() for key in alone["views"])
     for found in of_two_processes["test_feature_cache"]:
-        for cache, weights in found.items():
-            assert_same(alone[cache], weights, 1e-5)
+        for name, weights in found.items():
+            assert_same(alone[name], weights, 1e-5)
