@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from vmf_embeddings import native
+from vmf_embeddings import native, threads
 from vmf_embeddings.search.by_class import ByClass, pairs_from
 from vmf_embeddings.search.exact import first_identical_row
 from vmf_embeddings.search.pair_scores import ExactScorer
@@ -100,15 +100,19 @@ class Products:
         """
         query, place = excluded
         of_class = torch.stack([query, place - positives.class_begin[query]])
+
+        def fill_part(begin: int, end: int, size: int) -> None:
+            scores = self._class_scores(positives, begin, end, size)
+            own = pairs_from(of_class, begin, end) - torch.tensor([[begin], [0]])
+            positives.fill(begin, end, scores, own)
+
         for first, last, size in positives.equal_size_ranges(0, len(positives.queries)):
             if size < MATRIX_MIN_CLASS_SIZE:
                 parts = range(first, last, max(1, PAIRS_AT_ONCE // size))
             else:
                 parts = [first + start for start in _starts(positives.class_begin[first:last])]
-            for begin, end in pairwise([*parts, last]):
-                scores = self._class_scores(positives, begin, end, size)
-                own = pairs_from(of_class, begin, end) - torch.tensor([[begin], [0]])
-                positives.fill(begin, end, scores, own)
+            edges = pairwise([*parts, last])
+            threads.each(lambda part: fill_part(*part), [(*edge, size) for edge in edges])
 
     def _class_scores(self, positives: QueryPositives, first: int, last: int, size: int) -> Tensor:
         """Exact scores [last - first, size] of the class's rows, in the order of the gallery."""
