@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from vmf_embeddings.directional.debye import correction_coefficients, evaluate
+from vmf_embeddings.directional.debye import correction_coefficients, evaluate, evaluate_pair
 
 SAFE_ORDER = 20.0  # from this order on ten terms of the expansion leave less than 1e-13
 
@@ -112,9 +112,16 @@ def ratio_from_root(
     Returns:
         A(kappa) / kappa, and J_m / J_order or None where the plan has no steps.
     """
-    # at the order of the plan: R = 1 / (s + order) - (1/2 + p V'(p)) / s^2, p = order / s
     t = s.reciprocal()
     correction = evaluate(plan.slope, t * plan.order, lowest=0.5)
+    return ratio_from_correction(s, t, correction, kappa_squared, plan)
+
+
+def ratio_from_correction(
+    s: Tensor, t: Tensor, correction: Tensor, kappa_squared: Tensor | None, plan: Expansion
+) -> tuple[Tensor, Tensor | None]:
+    """`ratio_from_root`, from t = 1 / s and the correction 1/2 + p V'(p) as well."""
+    # at the order of the plan: R = 1 / (s + order) - (1/2 + p V'(p)) / s^2, p = order / s
     ratio = torch.addcmul((s + plan.order).reciprocal(), t.square(), correction, value=-1)
     factor = None
     for step in plan.steps:
@@ -179,11 +186,11 @@ def ratio_and_slope(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Ten
     """
     s = (kappa_squared + plan.order**2).sqrt()
     t, p = s.reciprocal(), plan.order / s
-    correction = evaluate(plan.slope, p, lowest=0.5)
+    correction, curvature = evaluate_pair(plan.slope, plan.curvature, p, (0.5, 0.0))
     upper = (s + plan.order).reciprocal()
     ratio = upper - t.square() * correction
     # dR/dq, with ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
-    slope = t * (t**3 * (2 * correction + evaluate(plan.curvature, p)) - upper.square()) / 2
+    slope = t * (t**3 * (2 * correction + curvature) - upper.square()) / 2
     for step in plan.steps:
         inner = ratio + kappa_squared * slope  # d(q R)/dq
         ratio = (kappa_squared * ratio + step).reciprocal()

@@ -104,3 +104,33 @@ def evaluate(coefficients: tuple[float, ...], p: Tensor, lowest: float = 0.0) ->
     for coefficient in (*coefficients[-2::-1], lowest):
         value = torch.addcmul(constant(coefficient, p), value, p)
     return value
+
+
+def evaluate_pair(
+    first: tuple[float, ...],
+    second: tuple[float, ...],
+    p: Tensor,
+    lowest: tuple[float, float] = (0.0, 0.0),
+) -> tuple[Tensor, Tensor]:
+    """Values of two polynomials of equal length, as of `evaluate`; on a device in half the calls.
+
+    Args:
+        first: coefficients of p, p^2, …
+        second: as many.
+        p: any shape.
+        lowest: constant terms of the two.
+
+    Returns:
+        Two tensors of the shape of `p`.
+
+    >>> evaluate_pair((1.0, 2.0), (0.0, 3.0), torch.tensor(0.5), (0.0, 1.0))
+    (tensor(1.), tensor(1.7500))
+    """
+    if p.device.type == "cpu":  # where one at a time stays in the cache
+        return evaluate(first, p, lowest[0]), evaluate(second, p, lowest[1])
+    coefficients = [*zip(first, second, strict=True)] or [(0.0, 0.0)]
+    shape = (2,) + (1,) * p.dim()
+    value = constant(coefficients[-1], p).view(shape)
+    for pair in (*coefficients[-2::-1], lowest):
+        value = torch.addcmul(constant(pair, p).view(shape), value, p)
+    return value.unbind()

@@ -17,10 +17,10 @@ from vmf_embeddings.directional.bessel import (
     bessel_ratio,
     check_dim,
     expansion,
-    ratio_from_root,
+    ratio_from_correction,
     widen,
 )
-from vmf_embeddings.directional.debye import evaluate
+from vmf_embeddings.directional.debye import evaluate, evaluate_pair
 from vmf_embeddings.directional.difference import Kernel, blockwise_difference
 
 FLOAT32_MIN_DIM = 16  # below, a recurrence is needed whose rounding errors add up
@@ -36,6 +36,8 @@ LOG_SINHC_SERIES = (
     -1 / 37800,
     1 / 467775,
 )
+# its derivative with respect to kappa^2
+SINHC_SLOPE_SERIES = tuple(m * c for m, c in enumerate(LOG_SINHC_SERIES, start=1))
 
 
 def log_normalizer(kappa: Tensor, dim: int) -> Tensor:
@@ -95,29 +97,36 @@ class _Debye:
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
         base, *_, kappa_squared = start
-        factor = None
+        factor, s2 = None, (base + delta).sqrt_()
         if self.plan.steps:
             factor = bessel_ratio(kappa_squared + delta, self.plan)[1]
-        return self._difference(start, delta, (base + delta).sqrt_(), factor)
+        value = evaluate(self.plan.value, s2.reciprocal().mul_(self.plan.order))
+        return self._difference(start, delta, s2, value, factor)
 
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:
         base, *_, kappa_squared = start
-        s2 = (base + delta).sqrt_()
-        q = kappa_squared + delta if self.plan.steps else None
-        ratio, factor = ratio_from_root(s2, q, self.plan)
-        return self._difference(start, delta, s2, factor), ratio.mul_(0.5)
+        plan, s2 = self.plan, (base + delta).sqrt_()
+        t = s2.reciprocal()
+        value, correction = evaluate_pair(plan.value, plan.slope, t * plan.order, (0.0, 0.5))
+        q = kappa_squared + delta if plan.steps else None
+        ratio, factor = ratio_from_correction(s2, t, correction, q, plan)
+        return self._difference(start, delta, s2, value, factor), ratio.mul_(0.5)
 
     def _difference(
-        self, start: tuple[Tensor, ...], delta: Tensor, s2: Tensor, factor: Tensor | None
+        self,
+        start: tuple[Tensor, ...],
+        delta: Tensor,
+        s2: Tensor,
+        value: Tensor,
+        factor: Tensor | None,
     ) -> Tensor:
-        """F from s2 and J_m / J_order at kappa_2 (`factor`, None without recurrence)."""
+        """F from s2, V(p_2) and J_m / J_order at kappa_2 (`factor`, None without recurrence)."""
         _, s1, inverse_sum, inverse_s1, constant, _ = start
         plan = self.plan
         s_change = (s2 + s1).reciprocal_().mul_(delta)  # s2 - s1 without cancellation
-        result = evaluate(plan.value, s2.reciprocal().mul_(plan.order))
-        result -= constant
+        result = value - constant
         if factor is not None:
             result += factor.log()
         result.add_((s2 * inverse_s1).log_(), alpha=-0.5)
@@ -146,25 +155,40 @@ class _ThreeDimensions:
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        return self.difference(start, delta), self.slope(start[0] + delta)
+        q = start[0] + delta
+        large, is_small = q.clamp_min(SERIES_BELOW), q < SERIES_BELOW
+        kappa = large.sqrt()
+        series = evaluate_pair(
+            LOG_SINHC_SERIES, (*SINHC_SLOPE_SERIES[1:], 0.0), q.clamp_max_(SERIES_BELOW),
+            (0.0, SINHC_SLOPE_SERIES[0]),
+        )  # fmt: skip
+        value = torch.where(is_small, series[0], _closed_log_sinhc(kappa))
+        return value.sub_(start[1]), torch.where(is_small, series[1], _closed_slope(kappa, large))
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
-        # (kappa coth kappa - 1) / (2 kappa^2), whose numerator cancels near 0
         large = kappa_squared.clamp_min(SERIES_BELOW)
-        kappa = large.sqrt()
-        closed = (kappa / torch.tanh(kappa) - 1) / (2 * large)
-        derivative = tuple(m * c for m, c in enumerate(LOG_SINHC_SERIES, start=1))
-        series = evaluate(derivative[1:], kappa_squared.clamp_max(SERIES_BELOW), derivative[0])
+        first, *others = SINHC_SLOPE_SERIES
+        series = evaluate(tuple(others), kappa_squared.clamp_max(SERIES_BELOW), first)
+        closed = _closed_slope(large.sqrt(), large)
         return torch.where(kappa_squared < SERIES_BELOW, series, closed)
 
 
 def log_sinhc(kappa_squared: Tensor) -> Tensor:
     """log(sinh(kappa) / kappa) as a function of kappa^2 >= 0, smooth at 0."""
-    kappa = kappa_squared.clamp_min(SERIES_BELOW).sqrt_()
-    minus_twice = -2 * kappa  # log(sinh k / k) = k + log((1 - exp(-2 k)) / (2 k))
-    closed = minus_twice.expm1().div_(minus_twice).log_().add_(kappa)
+    closed = _closed_log_sinhc(kappa_squared.clamp_min(SERIES_BELOW).sqrt_())
     series = evaluate(LOG_SINHC_SERIES, kappa_squared.clamp_max(SERIES_BELOW))
     return torch.where(kappa_squared < SERIES_BELOW, series, closed)
+
+
+def _closed_log_sinhc(kappa: Tensor) -> Tensor:
+    """log(sinh k / k) = k + log((1 - exp(-2 k)) / (2 k))."""
+    minus_twice = -2 * kappa
+    return minus_twice.expm1().div_(minus_twice).log_().add_(kappa)
+
+
+def _closed_slope(kappa: Tensor, kappa_squared: Tensor) -> Tensor:
+    """(kappa coth kappa - 1) / (2 kappa^2), whose numerator cancels near 0."""
+    return (kappa / torch.tanh(kappa) - 1) / (2 * kappa_squared)
 
 
 def normalizer_kernel(dim: int, dtype: torch.dtype) -> Kernel:

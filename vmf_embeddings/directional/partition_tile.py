@@ -4,7 +4,6 @@ The elementwise part of `partition`, whose head states the derivatives. Work is 
 that temporaries stay in the cache; `kernels/partition_compiled.py` does the same with Numba.
 """
 
-from collections.abc import Iterable
 from typing import Protocol
 
 import torch
@@ -88,11 +87,9 @@ class TorchPartition:
         class_coeff, sums = torch.empty_like(dots[0]), angle.new_empty(3, *angle.shape)
         cosine, sine = angle.cos(), angle.sin()
         per_draw = torch.stack([cosine, sine, mu_component_ratio])[..., None]
-        height = max(1, self.tile // dots[1:, 0].numel())
-        for top in range(0, len(class_coeff), height):
-            rows = slice(top, top + height)
+        for rows in self._tiles(dots):
             tile = (dots[0, rows], dots[1:, rows], per_draw[:, :, rows])
-            known = [None, None] if log_sums is None else log_sums[:, :, rows, None]
+            known = None if log_sums is None else log_sums[:, :, rows, None]
             sums[:, :, rows] = self._tile(*tile, class_coeff[rows], known)
         # d(beta z.w) / dbeta = z.w
         self.grad_beta += (cosine * sums[0] + sine * sums[2]).sum() / self.beta
@@ -102,13 +99,9 @@ class TorchPartition:
         """See `Partition.log_sums`."""
         log_sums = widen(angle.new_empty(len(self.signs), *angle.shape))
         cosine, sine = angle.cos()[..., None], angle.sin()[..., None]
-        height = max(1, self.tile // dots[1:, 0].numel())
-        for top in range(0, dots.shape[1], height):
-            rows = slice(top, top + height)
-            along_mu, v = cosine[:, rows] * dots[0, rows], dots[1:, rows]
-            for sign, out in zip(self.signs, log_sums, strict=True):
-                draw_dots = torch.addcmul(along_mu, sine[:, rows], v, value=sign)  # z.w
-                out[:, rows] = self._logits(draw_dots)[0].logsumexp(-1)
+        for rows in self._tiles(dots):
+            parts = (dots[0, rows], dots[1:, rows], cosine[:, rows], sine[:, rows])
+            log_sums[:, :, rows] = self._logits(self._draw_dots(*parts))[0].logsumexp(-1)
         return log_sums
 
     def draws(self, dots: Tensor) -> None:
@@ -118,13 +111,25 @@ class TorchPartition:
             self.grad_beta += (grad_dots * rows).sum() / self.beta
             rows.copy_(grad_dots)
 
+    def _tiles(self, dots: Tensor) -> list[slice]:
+        """Slices of the n images of dot products [1 + S, n, C]."""
+        height = max(1, self.tile // (len(self.signs) * dots[1:, 0].numel()))
+        return [slice(top, top + height) for top in range(0, dots.shape[1], height)]
+
+    def _draw_dots(self, mu_dots: Tensor, v_dots: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Dot products z.w of the draws with +v and -v [1 or 2, S, t, C], from mu.w and v.w."""
+        along_mu, draw_dots = cosine * mu_dots, v_dots.new_empty(len(self.signs), *v_dots.shape)
+        for sign, out in zip(self.signs, draw_dots, strict=True):
+            torch.addcmul(along_mu, sine, v_dots, value=sign, out=out)
+        return draw_dots
+
     def _tile(
         self,
         mu_dots: Tensor,
         v_dots: Tensor,
         per_draw: Tensor,
         class_coeff: Tensor,
-        log_sums: Iterable[Tensor | None],
+        log_sums: Tensor | None,
     ) -> Tensor:
         """One tile of images; overwrites mu_dots [t, C] and v_dots [S, t, C], fills class_coeff.
 
@@ -133,18 +138,15 @@ class TorchPartition:
             v_dots: v.w, becomes s O.
             per_draw: a = cos(angle), s = sin(angle) and r of every draw [3, S, t, 1].
             class_coeff: [t, C], becomes the sum over draws of a E - r s O.
-            log_sums: log partitions of the draws with +v and -v, or None where to be computed.
+            log_sums: log partitions of the draws with +v and -v [1 or 2, S, t, 1], or None where to
+                be computed.
 
         Returns:
             [3, S, t]: the sums over classes of E mu.w, O mu.w and O v.w; E and O as in `partition`.
         """
         a, s, ratio = per_draw
-        along_mu = a * mu_dots
-        even, odd = None, None
-        for sign, known in zip(self.signs, log_sums, strict=False):
-            grad_dots = self._grad_dots(torch.addcmul(along_mu, s, v_dots, value=sign), known)
-            even = grad_dots if even is None else even + grad_dots
-            odd = grad_dots.clone() if odd is None else odd - grad_dots
+        plus, *minus = self._grad_dots(self._draw_dots(mu_dots, v_dots, a, s), log_sums)
+        even, odd = (plus + minus[0], plus - minus[0]) if minus else (plus, plus.clone())
         products = ((even, mu_dots), (odd, mu_dots), (odd, v_dots))
         sums = torch.stack([(grad_dots * dots).sum(-1) for grad_dots, dots in products])
         torch.mul(odd, s, out=odd)
