@@ -6,6 +6,7 @@ import torch
 from scipy.stats import chisquare
 
 from vmf_embeddings.datasets.autoaugment import apply_policies, policy_table, random_policies
+from vmf_embeddings.datasets.autoaugment_batched import apply_at_once
 
 
 def random_images(n, channels=3, seed=0):
@@ -13,8 +14,9 @@ def random_images(n, channels=3, seed=0):
     return torch.randint(0, 256, (n, channels, 32, 32), dtype=torch.uint8, generator=draw)
 
 
+@pytest.mark.parametrize("apply", [apply_policies, apply_at_once])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_image_is_torchvisions_under_the_same_draw(channels, monkeypatch):
+def test_each_image_is_torchvisions_under_the_same_draw(channels, apply, monkeypatch):
     """All 25 policies with both signs, steps taken, left out, and one of the two."""
     import vmf_embeddings.torchvision_compat  # noqa: F401, I001
     from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -24,7 +26,9 @@ def test_each_image_is_torchvisions_under_the_same_draw(channels, monkeypatch):
     drawn = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     drawn[:100] = 0.0
     images = random_images(200, channels)
-    ours = apply_policies(images, policy, drawn, sign)
+    images[:50] //= 4  # contrast to gain
+    images[50:60] = 7
+    ours = apply(images, policy, drawn, sign)
     reference = AutoAugment(AutoAugmentPolicy.CIFAR10, fill=[128.0] * channels)
     for i in range(200):
         draw = int(policy[i]), drawn[i], sign[i]
@@ -59,3 +63,16 @@ def test_the_table_holds_every_operation_once():
     assert index.shape == (25, 2, 2)
     assert (chances >= 0).all()
     assert (chances <= 1).all()
+
+
+@pytest.mark.parametrize("shape", [(3, 17, 24), (1, 2, 2), (3, 28, 28)])
+def test_all_at_once_gives_the_same_pixels_on_images_of_any_shape(shape):
+    draw = torch.Generator().manual_seed(5)
+    images = torch.randint(0, 256, (100, *shape), dtype=torch.uint8, generator=draw)
+    images[::3] = images[::3] // 9 * 9
+    policy, sign = torch.arange(25).repeat(4), torch.randint(2, (100, 2), generator=draw)
+    drawn = torch.rand(100, 2, generator=draw) / 2
+    before = images.clone()
+    found = apply_at_once(images, policy, drawn, sign)
+    assert torch.equal(found, apply_policies(images, policy, drawn, sign))
+    assert torch.equal(images, before)

@@ -27,6 +27,7 @@ from tests.miners import test_laws as miners
 from tests.training import test_meta_step as meta
 from tests.training.test_sharpness import sharp
 from vmf_embeddings import directional
+from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.training.fit import train_epoch
@@ -52,7 +53,8 @@ def trials() -> dict[str, Trial]:
     found |= {f"bound D={d}": partial(bound_step, d, "antithetic") for d in DIMS}
     found |= {"bound D=128 iid": partial(bound_step, 128, "iid")}
     found |= {f"sample D={d}": partial(sample_step, d) for d in DIMS}
-    return found | {"optimizer sam": sharpness_aware_step, "sampler meta": meta_step}
+    found |= {"optimizer sam": sharpness_aware_step, "sampler meta": meta_step}
+    return found | {"augmentation": augmentation_step}
 
 
 def twice(step: Callable[[], object], recorder: Recorder) -> None:
@@ -117,6 +119,18 @@ def bound_step(dim: int, estimator: str, recorder: Recorder) -> None:
 def sample_step(dim: int, recorder: Recorder) -> None:
     kappa, mu = leaf(torch.full((B,), 50.0)), leaf(normalize(normal(B, dim).float(), dim=-1))
     twice(lambda: directional.sample(mu, kappa, S).sum().backward(), recorder)
+
+
+def augmentation_step(recorder: Recorder) -> None:
+    """All of it, of a batch that is on the device."""
+    images = on_cuda(torch.randint(0, 256, (B, 3, 32, 32), dtype=torch.uint8))
+    augmentation = Augmentation(autoaugment=True, cutout=8, occlusion=8)
+
+    def step():
+        changed = augmentation.before_normalising(images, None)
+        augmentation.after_normalising(changed.float(), None)
+
+    twice(step, recorder)
 
 
 def prediction(name: str, recorder: Recorder) -> None:

@@ -50,8 +50,8 @@ def random_policies(images: Tensor, generator: torch.Generator | None = None) ->
     """Applies a randomly drawn policy of two operations to every image.
 
     The distribution is that of torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10, fill=128)` per
-    image. Images with the same operation are processed together. On a GPU each of the two steps
-    synchronises once, to read the sizes of these groups.
+    image. On the CPU images with the same operation are processed together, elsewhere all at once
+    (`autoaugment_batched`).
 
     Args:
         images: uint8 [B, 1 or 3, H, W].
@@ -66,6 +66,10 @@ def random_policies(images: Tensor, generator: torch.Generator | None = None) ->
     policy = torch.randint(len(index), (n,), generator=generator, device=device)
     drawn = torch.rand((n, 2), generator=generator, device=device)
     sign = torch.randint(2, (n, 2), generator=generator, device=device)
+    if device.type != "cpu":
+        from vmf_embeddings.datasets.autoaugment_batched import apply_at_once
+
+        return apply_at_once(images, policy, drawn, sign)
     return apply_policies(images, policy, drawn, sign)
 
 
@@ -91,13 +95,21 @@ def apply_policies(images: Tensor, policy: Tensor, drawn: Tensor, sign: Tensor) 
         groups = operation.argsort().split(counts.tolist())
         for number, members in zip(which.tolist(), groups, strict=True):
             if number >= 0:
-                images[members] = _changed(images[members], *operations[number])
+                images[members] = changed(images[members], *operations[number])
     return images
 
 
-def _changed(images: Tensor, name: str, magnitude: float) -> Any:
+def changed(images: Tensor, name: str, magnitude: float, fill: float = FILL) -> Any:
+    """Images [B, 1 or 3, H, W] changed by one operation of torchvision.
+
+    Args:
+        images: uint8; also floating point where pixels only move.
+        name: of the operation.
+        magnitude: its strength; of no meaning to some.
+        fill: value of pixels that are left empty.
+    """
     # torchvision's public class draws and applies in one call; this function only applies
     from torchvision.transforms.autoaugment import InterpolationMode, _apply_op
 
-    fill = [FILL] * images.shape[1]
-    return _apply_op(images, name, magnitude, interpolation=InterpolationMode.NEAREST, fill=fill)
+    fills = [fill] * images.shape[1]
+    return _apply_op(images, name, magnitude, interpolation=InterpolationMode.NEAREST, fill=fills)
