@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.datasets.open_benchmark import OpenBenchmark
     from vmf_embeddings.datasets.rows import Rows
     from vmf_embeddings.datasets.subset import Subset
+    from vmf_embeddings.datasets.tars import Tars
     from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform
 
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "Split",
     "StanfordOnlineProducts",
     "Subset",
+    "Tars",
     "VectorSplit",
     "build_transform",
     "evaluation_transform",
@@ -118,6 +120,7 @@ __getattr__, __dir__ = lazy_exports(
         "open_benchmark": ("OpenBenchmark",),
         "rows": ("Rows",),
         "subset": ("Subset",),
+        "tars": ("Tars",),
         "transforms": ("build_transform", "evaluation_transform"),
     },
 )

@@ -164,7 +164,7 @@ class LabelledLists(ImageFileDataset):
                 self._check_count(table.path, "classes", n_classes, self.n_published_classes)
             is_long = n_rows > LONG
             rows[name] = Rows(
-                table.files if is_long else list(table.files),
+                table.files if is_long or table.files.has_places else list(table.files),
                 own[table.codes],
                 self.dataset_path,
                 hashes=table.hashes if is_long else None,

@@ -4,26 +4,21 @@ A list of more than `LONG` bytes is read once into a folder of the user's cache,
 its content, and mapped into memory from there. `VMF_CACHE` names another folder for caches.
 """
 
-import contextlib
+import functools
 import hashlib
-import io
-import json
-import mmap
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from vmf_embeddings.datasets import column_cache
 from vmf_embeddings.datasets.text_hashes import forget_powers, hashes_of
-from vmf_embeddings.datasets.texts import FileBytes, Texts
+from vmf_embeddings.datasets.texts import Texts
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.image_formats import is_picture
-from vmf_embeddings.untrusted.json_text import read_json
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import has_control
 
@@ -66,7 +61,7 @@ class ListTable:
     def release(self) -> None:
         """Gives pages of the cache back that were read."""
         for array in (self.codes, self.hashes):
-            give_back(array)
+            column_cache.give_back(array)
 
     def first_row(self, code: int) -> int:
         """The first row with a label."""
@@ -87,77 +82,19 @@ def read_list_table(path: Path, separator: str | None) -> ListTable:
         size = os.fstat(stream.fileno()).st_size
         if size > LARGEST:
             raise Refused(f"{path} has {size:,} bytes; lists of at most {LARGEST:,} are read")
-        if size <= LONG:
-            sinks = {name: io.BytesIO() for name in ("paths", *_COLUMNS)}
-            words = _parse(path, stream, separator, sinks)
-            columns = {n: np.frombuffer(sinks[n].getvalue(), d) for n, d in _COLUMNS.items()}
-            return _table(path, sinks["paths"].getvalue(), columns, words)
-        key = hashlib.file_digest(stream, "sha256").hexdigest()
-        stream.seek(0)
-        folder = cache_folder() / f"{key}.{'comma' if separator else 'space'}.{_VERSION}"
-        if not (folder / "words.json").exists():
-            return _read_into(folder, path, stream, separator)
-    return _of_cache(folder, path)
-
-
-def _of_cache(folder: Path, path: Path) -> ListTable:
-    content = FileBytes(folder / "paths")
-    columns = {name: _mapped(folder / name, dtype) for name, dtype in _COLUMNS.items()}
-    return _table(path, content, columns, read_json(folder / "words.json"))
-
-
-def give_back(array: np.ndarray) -> None:
-    """Drops the pages of an array that lies in a file from memory, until they are needed again."""
-    base = array.base
-    base = base.obj if isinstance(base, memoryview) else base
-    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
-        base.madvise(mmap.MADV_DONTNEED)
-
-
-def cache_folder() -> Path:
-    """Where long lists are cached: `$VMF_CACHE/lists`, else a folder of the user's cache."""
-    own = os.environ.get("VMF_CACHE")
-    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return (Path(own) if own else Path(general) / "vmf_embeddings") / "lists"
-
-
-def _table(
-    path: Path, content: bytes | FileBytes, columns: dict[str, np.ndarray], words: list[str]
-) -> ListTable:
-    codes, hashes, blank, dotted = (columns[n] for n in ("codes", "hashes", "blank", "dotted"))
-    files = Texts(content, columns["ends"])
-    return ListTable(path, files, codes, words, hashes, blank, dotted)
-
-
-def _read_into(folder: Path, path: Path, stream: BinaryIO, separator: str | None) -> ListTable:
-    """Reads a list into a folder; where the cache cannot be written to, it serves this process."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".new.", dir=folder.parent))
-    except OSError:
-        made = Path(tempfile.mkdtemp(prefix="vmf_embeddings_list."))
-    try:
-        with contextlib.ExitStack() as stack:
-            sinks = {n: stack.enter_context((made / n).open("wb")) for n in ("paths", *_COLUMNS)}
-            words = _parse(path, stream, separator, sinks)
-        (made / "words.json").write_text(json.dumps(words), encoding="utf-8")
-        table = _of_cache(made, path)
-        with contextlib.suppress(OSError):  # no cache, or another process was faster
-            made.rename(folder)
-        return table
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def _mapped(path: Path, dtype: str) -> np.ndarray:
-    if not path.stat().st_size:
-        return np.zeros(0, dtype)
-    with path.open("rb") as stream:
-        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), dtype)
+        name = None
+        if size > LONG:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            name = f"{digest}.{'comma' if separator else 'space'}.{_VERSION}"
+            stream.seek(0)
+        parse = functools.partial(_parse, path, stream, separator)
+        found = column_cache.columns_of(name, _COLUMNS, parse)
+    columns = dict(found.values)
+    return ListTable(path, Texts(found.paths, columns.pop("ends")), words=found.words, **columns)
 
 
 def _parse(
-    path: Path, stream: BinaryIO, separator: str | None, sinks: dict[str, io.BytesIO]
+    path: Path, stream: BinaryIO, separator: str | None, sinks: Mapping[str, BinaryIO]
 ) -> list[str]:
     """Reads all lines, writes the columns to `sinks`, and returns the different labels."""
     codes_of: dict[str, int] = {}
@@ -172,7 +109,7 @@ def _parse(
         sinks["blank"].write(np.array(blank, "<i8"))
         if not files:
             continue
-        columns = _columns(path, files, n_rows, n_bytes) | {"codes": np.array(codes, "<i4")}
+        columns = columns_of_paths(path, files, n_rows, n_bytes) | {"codes": np.array(codes, "<i4")}
         for name, values in columns.items():
             sinks[name].write(values)
         n_rows, n_bytes = n_rows + len(files), int(columns["ends"][-1]) + 1
@@ -262,7 +199,9 @@ def _lines(path: Path, stream: BinaryIO) -> Iterator[list[str]]:
             return
 
 
-def _columns(path: Path, files: list[str], n_rows: int, n_bytes: int) -> dict[str, np.ndarray]:
+def columns_of_paths(
+    path: Path, files: list[str], n_rows: int, n_bytes: int
+) -> dict[str, np.ndarray]:
     """The columns of some paths, of which there are already `n_rows` in `n_bytes`."""
     text = "\n".join(files)
     if has_control("".join(files)):

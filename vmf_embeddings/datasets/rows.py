@@ -96,6 +96,8 @@ class Rows:
     @cached_property
     def states(self) -> FileStates:
         """What the file system says of the files; asked once, also for rows chosen from these."""
+        if isinstance(self.files, Texts) and self.files.has_places:
+            return self.files.states()
         return states_of(self.paths)
 
     @cached_property

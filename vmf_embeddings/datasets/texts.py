@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Self, overload
 
 import numpy as np
 
@@ -39,6 +39,9 @@ class Texts(Sequence[str]):
         folder: what stands before each text, with a separator; "" = nothing.
     """
 
+    has_places = False
+    """Whether what is asked for knows more than its text."""
+
     def __init__(
         self,
         content: "bytes | FileBytes",
@@ -61,26 +64,27 @@ class Texts(Sequence[str]):
             return self.chosen(np.arange(*which.indices(len(self)), dtype=np.int64))
         row = range(len(self))[which] if self.rows is None else int(self.rows[which])
         start = 0 if row == 0 else int(self.ends[row - 1]) + 1
-        return self._below(self.content[start : int(self.ends[row])].decode())
+        return self._made(row, self.content[start : int(self.ends[row])].decode())
 
     def __iter__(self) -> Iterator[str]:
         for first in range(0, len(self), _BLOCK):
             last = min(first + _BLOCK, len(self))
             if self.rows is None:
-                yield from map(self._below, self._bytes(first, last).decode().split("\n"))
+                texts = self._bytes(first, last).decode().split("\n")
+                yield from (self._made(row, text) for row, text in enumerate(texts, first))
             else:
                 yield from (self[number] for number in range(first, last))
 
-    def chosen(self, which: np.ndarray) -> "Texts":
+    def chosen(self, which: np.ndarray) -> Self:
         """Some of the texts: by bool [N], or by their numbers."""
         numbers = np.flatnonzero(which) if which.dtype == np.bool_ else which
         small = np.int32 if len(self.ends) < 2**31 else np.int64
         rows = numbers if self.rows is None else self.rows[numbers]
-        return Texts(self.content, self.ends, rows.astype(small, copy=False), self.folder)
+        return self._with(rows=rows.astype(small, copy=False))
 
-    def below(self, folder: str) -> "Texts":
+    def below(self, folder: str) -> Self:
         """The texts as paths that start from a folder; `os.path.join` of both."""
-        return Texts(self.content, self.ends, self.rows, folder)
+        return self._with(folder=folder)
 
     def joined(self) -> Iterator[bytes]:
         r"""The bytes of `"\n".join(texts)` in UTF-8, piece by piece; without the folder."""
@@ -103,6 +107,11 @@ class Texts(Sequence[str]):
             total += int((ends - np.where(rows > 0, self.ends[rows - 1] + 1, 0)).sum())
         return total
 
+    def _with(self, **changes: object) -> Self:
+        other = object.__new__(type(self))
+        other.__dict__.update({**vars(self), **changes})
+        return other
+
     def __getstate__(self) -> dict[str, object]:
         return {**vars(self), "content": self.content[:]}  # for processes that are not forked
 
@@ -119,5 +128,6 @@ class Texts(Sequence[str]):
         texts = self._bytes(low, high + 1).split(b"\n")
         return b"\n".join([texts[row] for row in (rows - low).tolist()])
 
-    def _below(self, text: str) -> str:
+    def _made(self, row: int, text: str) -> str:
+        """What stands for the text of a row, which begins with the folder."""
         return os.path.join(self.folder, text) if self.folder else text

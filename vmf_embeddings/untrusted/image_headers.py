@@ -129,7 +129,7 @@ def _may_be_cut(image: "Image") -> bool:
     stream = image.fp
     if stream is None:  # an icon, which was decoded
         return False
-    n_bytes = os.fstat(stream.fileno()).st_size
+    n_bytes = _size(stream)
     if image.format in _MARKS:
         return _MARKS[image.format] not in _read(stream, max(0, n_bytes - _TAIL), _TAIL)
     if image.format == "GIF":  # the end of a block, and the trailer
@@ -140,6 +140,13 @@ def _may_be_cut(image: "Image") -> bool:
         return _last_strip(image) > n_bytes
     # of other formats reading is about decoding
     return image.format != "JPEG2000" or b"\xff\xd9" not in _read(stream, n_bytes - _TAIL, _TAIL)
+
+
+def _size(stream: BinaryIO) -> int:
+    at = stream.tell()
+    n_bytes = stream.seek(0, os.SEEK_END)
+    stream.seek(at)
+    return n_bytes
 
 
 def _read(stream: BinaryIO, start: int, length: int) -> bytes:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.image_formats import not_an_image, readable_formats
 from vmf_embeddings.untrusted.image_inner import TooManyPixels, check_icon, check_inner
 from vmf_embeddings.untrusted.image_values import note_values
+from vmf_embeddings.untrusted.members import open_file
 from vmf_embeddings.untrusted.refused import Refused
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ def opened(path: str | Path, most_pixels: int | None = None) -> Iterator["Image"
     Raises:
         As `read_image`.
     """
-    with open_regular(path) as stream:
-        n_bytes = os.fstat(stream.fileno()).st_size
+    with open_file(path) as stream:
+        n_bytes = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
         limit = max(MOST_BYTES, BYTES_PER_PIXEL * (most_pixels or 0))
         if n_bytes > limit:
             raise TooManyPixels(
@@ -122,7 +123,7 @@ def _reporting(path: str | Path) -> Iterator[None]:
     except TooManyPixels as error:
         raise TooManyPixels(f"cannot decode {path}: {error}", error.n_pixels) from error
     except Image.UnidentifiedImageError as error:
-        with open_regular(path) as stream:
+        with open_file(path) as stream:
             what = not_an_image(stream.read(64))
         raise Refused(f"cannot decode {path}: {what}") from error
     except (*BROKEN, Image.DecompressionBombError) as error:

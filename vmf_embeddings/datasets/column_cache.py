@@ -1,0 +1,94 @@
+"""Columns that took a while to read: kept in the cache of the user, and opened from there."""
+
+import contextlib
+import io
+import json
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from vmf_embeddings.datasets.texts import FileBytes
+from vmf_embeddings.untrusted.json_text import read_json
+
+Parse = Callable[[Mapping[str, BinaryIO]], list[str]]
+"""Writes `paths`, each with a newline, and the columns to sinks of these names; returns words."""
+
+
+class Columns(NamedTuple):
+    """Paths, columns of numbers by their names, and words."""
+
+    paths: bytes | FileBytes
+    values: dict[str, np.ndarray]
+    words: list[str]
+
+
+def columns_of(name: str | None, dtypes: Mapping[str, str], parse: Parse) -> Columns:
+    """What `parse` finds; under a name, it is called once for as long as the cache is kept.
+
+    Args:
+        name: in the cache, which stands for the content that is parsed; None = not cached.
+        dtypes: column -> type of its numbers.
+        parse: see `Parse`.
+    """
+    if name is None:
+        sinks = {column: io.BytesIO() for column in ("paths", *dtypes)}
+        words = parse(sinks)
+        values = {n: np.frombuffer(sinks[n].getvalue(), dtype) for n, dtype in dtypes.items()}
+        return Columns(sinks["paths"].getvalue(), values, words)
+    folder = cache_folder() / name
+    if not (folder / "words.json").exists():
+        return _parse_into(folder, dtypes, parse)
+    return _opened(folder, dtypes)
+
+
+def cache_folder() -> Path:
+    """Where columns are cached: `$VMF_CACHE/lists`, else a folder of the user's cache."""
+    own = os.environ.get("VMF_CACHE")
+    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return (Path(own) if own else Path(general) / "vmf_embeddings") / "lists"
+
+
+def give_back(array: np.ndarray) -> None:
+    """Drops the pages of an array that lies in a file from memory, until they are needed again."""
+    base = array.base
+    base = base.obj if isinstance(base, memoryview) else base
+    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        base.madvise(mmap.MADV_DONTNEED)
+
+
+def _parse_into(folder: Path, dtypes: Mapping[str, str], parse: Parse) -> Columns:
+    """Parses into a folder; where the cache cannot be written to, it serves this process alone."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".new.", dir=folder.parent))
+    except OSError:
+        made = Path(tempfile.mkdtemp(prefix="vmf_embeddings_list."))
+    try:
+        with contextlib.ExitStack() as stack:
+            names = ("paths", *dtypes)
+            words = parse({n: stack.enter_context((made / n).open("wb")) for n in names})
+        (made / "words.json").write_text(json.dumps(words), encoding="utf-8")
+        columns = _opened(made, dtypes)
+        with contextlib.suppress(OSError):  # no cache, or another process was faster
+            made.rename(folder)
+        return columns
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _opened(folder: Path, dtypes: Mapping[str, str]) -> Columns:
+    values = {name: _mapped(folder / name, dtype) for name, dtype in dtypes.items()}
+    return Columns(FileBytes(folder / "paths"), values, read_json(folder / "words.json"))
+
+
+def _mapped(path: Path, dtype: str) -> np.ndarray:
+    if not path.stat().st_size:
+        return np.zeros(0, dtype)
+    with path.open("rb") as stream:
+        return np.frombuffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), dtype)

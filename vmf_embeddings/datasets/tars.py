@@ -1,0 +1,111 @@
+"""Your own closed set from tars of images, in the naming of WebDataset.
+
+Images are read in their tars, in any order: samplers, exact resuming and any number of processes
+work as with image files, which a stream of tars cannot offer.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from vmf_embeddings.datasets.image_reading import Background
+from vmf_embeddings.datasets.labelled_lists import LabelledLists
+from vmf_embeddings.datasets.list_table import ListTable
+from vmf_embeddings.datasets.rows import refuse_escapes
+from vmf_embeddings.datasets.tar_table import read_tar_table
+
+
+class Tars(LabelledLists):
+    """Tars per split; images are those of `dataset=image_list`, and so are their batches.
+
+    Args:
+        dataset_path: folder of the tars, relative to the current directory.
+        train_tars: names of the tars of train, with `*` and `?`; read in sorted order.
+        valid_tars: those of valid; None = hold out `valid_share` of train instead.
+        test_tars: those of test.
+        valid_share: see `LabelledLists`.
+        image_size: see `ImageFileDataset`.
+        augment: name of the training recipe.
+        mean: per channel.
+        std: per channel.
+        normalisation: see `ImageFileDataset`.
+        interpolation: see `ImageFileDataset`.
+        crop_fraction: see `ImageFileDataset`.
+        views: augmented versions of each training image, see `Split.with_views`.
+        background: see `ImageFileDataset`.
+        max_pixels: see `ImageFileDataset`.
+        on_error: see `ImageFileDataset`.
+        check: see `ImageFileDataset`.
+        margin_warmup_epochs: see `Dataset`.
+    """
+
+    name = "tar"
+
+    def __init__(
+        self,
+        dataset_path: str | Path,
+        *,
+        train_tars: str,
+        valid_tars: str | None,
+        test_tars: str,
+        valid_share: float,
+        image_size: int,
+        augment: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        normalisation: str = "data",
+        interpolation: str = "bilinear",
+        crop_fraction: float | None = None,
+        views: int,
+        background: Background = "white",
+        max_pixels: int | None = None,
+        on_error: str = "refuse",
+        check: str = "cheap",
+        margin_warmup_epochs: int,
+    ) -> None:
+        super().__init__(
+            dataset_path,
+            train_list=train_tars,
+            valid_list=valid_tars,
+            test_list=test_tars,
+            valid_share=valid_share,
+            image_size=image_size,
+            augment=augment,
+            mean=mean,
+            std=std,
+            normalisation=normalisation,
+            interpolation=interpolation,
+            crop_fraction=crop_fraction,
+            views=views,
+            background=background,
+            max_pixels=max_pixels,
+            on_error=on_error,
+            check=check,
+            margin_warmup_epochs=margin_warmup_epochs,
+        )
+
+    @property
+    def shared_hint(self) -> str:
+        """See `ImageFileDataset`."""
+        no_tars = "; without validation tars of their own: dataset.params.valid_tars=null"
+        return no_tars if self.lists["valid"] else ""
+
+    @cached_property
+    def _tables(self) -> dict[str, ListTable]:
+        found: dict[str, ListTable] = {}
+        for name, pattern in self.lists.items():
+            if pattern:
+                refuse_escapes([pattern], f"dataset.params.{name}_tars")
+                found[name] = read_tar_table(self._tars(name, pattern), self.dataset_path)
+        return found
+
+    def _tars(self, name: str, pattern: str) -> list[Path]:
+        found = sorted(path for path in self.dataset_path.glob(pattern) if path.is_file())
+        if not found:
+            raise FileNotFoundError(
+                f"no tars {self.dataset_path / pattern}. Say where they lie with "
+                f"dataset.params.dataset_path=FOLDER, and what they are called with "
+                f"dataset.params.{name}_tars='NAME-*.tar'; to make them of a list: python -m "
+                "vmf_embeddings.datasets.prepare.tars LIST FOLDER"
+            )
+        return found
