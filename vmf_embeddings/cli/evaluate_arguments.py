@@ -43,6 +43,10 @@ def _metrics(word: str) -> list[str]:
     return [name for given in names for name in (METRICS if known(given) == "all" else [given])]
 
 
+def _queries(word: str) -> int | str:
+    return word if word == "all" else positive_int(word)
+
+
 def _parquet(word: str) -> Path:
     if not word.endswith(".parquet"):
         raise argparse.ArgumentTypeError(f"needs a file name that ends in .parquet, got {word!r}")
@@ -66,6 +70,9 @@ def _add_common(parser: Parser) -> None:
     add("--ties", type=choice(TIES), metavar="NAME",
         help="rows of equal score: expected = scores are means over all their orders, index = by "
         "row number (expected; the scripts of 2021: index)")  # fmt: skip
+    add("--queries", type=_queries, metavar="Q",
+        help="rank Q queries drawn at random, each against the whole gallery, or all (all where "
+        "that takes an hour or less, else 10000)")  # fmt: skip
     add("--ignore-label", dest="ignore_labels", action="append", metavar="LABEL", default=[],
         help="label that means no class, such as -1: its rows stay in the gallery and are in no "
         "other score; once for each label")  # fmt: skip
@@ -78,7 +85,9 @@ def _add_common(parser: Parser) -> None:
         help="c of the Poincare ball, for files of 2021")  # fmt: skip
     add("--samples", type=positive_int, default=10, metavar="S",
         help="draws per item for the sampled vMF scores (10)")  # fmt: skip
-    add("--seed", type=int, default=1234, metavar="N", help="seed of those draws (1234)")
+    add(
+        "--seed", type=int, default=1234, metavar="N", help="seed of all draws (1234)"
+    )
     add("--figures", action=argparse.BooleanOptionalAction, default=True,
         help="draw figures, or write scores only (draw)")  # fmt: skip
     # the same option by its former name

@@ -8,8 +8,8 @@ from vmf_embeddings.metrics.shots import GROUPS
 def notes_on(group: Group) -> list[str]:
     """Every note that applies to a group of files, without the full stop."""
     notes = (
-        _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_queries,
-        _notes_on_rows, _notes_on_clusters, _notes_on_compact,
+        _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_sampling,
+        _notes_on_queries, _notes_on_rows, _notes_on_clusters, _notes_on_compact,
     )  # fmt: skip
     return [*group.notes(), *(note for find in notes for note in find(group))]
 
@@ -41,6 +41,17 @@ def _notes_on_gallery(group: Group) -> list[str]:
     rest = f"; clusters, spectrum and spread are of all {n_rows:,} rows"
     spaces = rest if group.scores[0].spaces is not None else ""
     return [f"{queries:,} queries are compared with {gallery:,} gallery rows{spaces}"]
+
+
+def _notes_on_sampling(group: Group) -> list[str]:
+    sampling = group.scores[0].sampling
+    if sampling is None:
+        return []
+    return [
+        f"{sampling['queries_drawn']:,} of {sampling['queries']:,} queries, drawn with seed "
+        f"{sampling['seed']}, are compared with the whole gallery; the sampling error is that of "
+        "this draw, not of other classes; --queries all takes all of them"
+    ]
 
 
 def _notes_on_queries(group: Group) -> list[str]:

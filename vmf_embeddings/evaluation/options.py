@@ -36,10 +36,12 @@ class EvaluationOptions:
         recall: the k of Recall@k, or None for 1, 2, 4, 8.
         ties: "expected" for scores that are means over all orders of rows of equal score, "index"
             for the order of their row numbers, as in 2021.
+        queries: how many queries are ranked, drawn at random, or "all"; None = all where that takes
+            an hour or less, else 10,000.
         ignore_labels: names or numbers of classes that mean "no class": gallery rows only.
         search: backend that finds the neighbours shown in a figure; scores do not depend on it.
         samples: draws per item for the sampled vMF scores, >= 1.
-        seed: of those draws, and of the rows that figures show.
+        seed: of those draws, of the queries drawn, and of the rows that figures show.
         figures: whether to draw figures.
         images_from: folder whose images may be shown where a file names them, besides those in the
             file's own folder and in the working directory; relative names are relative to it.
@@ -76,6 +78,7 @@ class EvaluationOptions:
     nmi_all_rows: bool = False
     recall: tuple[int, ...] | None = None
     ties: str = "expected"
+    queries: int | str | None = None
     ignore_labels: tuple[str, ...] = ()
     search: str = "auto"
     samples: int = 10

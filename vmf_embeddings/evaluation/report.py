@@ -164,7 +164,9 @@ def _section_title(section: str, group: Group, samples: int) -> str:
     if section in _SPACES:
         return _SPACES[section]
     if section == "retrieval":
-        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}"
+        sampling = group.scores[0].sampling
+        some = "" if sampling is None else f", {sampling['queries_drawn']:,} queries drawn"
+        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}{some}"
     shots = group.scores[0].shots
     if section == "shots" and shots is not None:
         ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
@@ -187,6 +189,9 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):
         return label, "-", "", meaning
+    sampling = group.scores[0].sampling
+    if section == "retrieval" and sampling is not None and value.n == 1:
+        meaning += f", sampling error {scale * sampling['standard_error'][name]:.{digits}f}"
     error = "-" if value.n == 1 else _number(scale * value.standard_error, digits)
     return label, _number(scale * value.mean, digits), error, meaning
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from vmf_embeddings.evaluation.compact import COMPACT, compact_scores
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.query_sample import drawn_queries
 from vmf_embeddings.evaluation.reranked import RERANKED, refuse_reranking, reranked_scores
 from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
@@ -66,6 +67,7 @@ class Scores:
         spaces: what sections "as_output" and "normalised" are taken from; None unless
             `options.metrics` names scores.
         rows: what is special about the file's rows.
+        sampling: where only some queries were ranked: `QuerySample.about`; else None.
         variants: "compact" (prefixes and number formats) and "reranked" -> scores, where options
             ask for them.
     """
@@ -77,6 +79,7 @@ class Scores:
     shots: ShotScores | None = field(default=None, repr=False)
     spaces: EmbeddingScores | None = field(default=None, repr=False)
     rows: RowCounts = field(default_factory=RowCounts)
+    sampling: dict[str, Any] | None = field(default=None, repr=False)
     variants: dict[str, VariantScores] = field(default_factory=dict, repr=False)
 
 
@@ -100,7 +103,7 @@ def score(
         check_faiss()
     refuse_reranking(evaluated, options)
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = found = shots = spaces = compared = None
+    confidence = correct = found = shots = spaces = compared = sampling = None
     file = evaluated.file
     ignored = ignored_ids(evaluated, options.ignore_labels)
     if file.logits is not None and not file.open_set:
@@ -118,6 +121,8 @@ def score(
         compared = rows_to_compare(evaluated)
         found = _retrieval(compared, evaluated, options, process_group)
         sections["retrieval"] = named_scores(found, _recall_ks(options))
+        sample = drawn_queries(evaluated, options)
+        sampling = None if sample is None else sample.about(found, options.seed)
     # geometries of distributions can be sampled from, those of points cannot
     draw = getattr(evaluated.geometry, "sample", None)
     if draw is not None and _wants_retrieval(evaluated, options, CHEAP_ROWS_SAMPLED):
@@ -129,7 +134,7 @@ def score(
     sections |= {name: scores.flat() for name, scores in variants.items()}
     without = None if found is None else found.n_without_positive
     rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
-    return Scores(sections, confidence, correct, without, shots, spaces, rows, variants)
+    return Scores(sections, confidence, correct, without, shots, spaces, rows, sampling, variants)
 
 
 def _variants(

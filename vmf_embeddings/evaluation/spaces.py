@@ -4,6 +4,7 @@ from typing import Any
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.query_sample import drawn_queries
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
@@ -27,9 +28,9 @@ def space_ks(options: EvaluationOptions) -> tuple[int, ...]:
 
 def which_rows(evaluated: EvaluatedFile, options: EvaluationOptions) -> dict[str, Any]:
     """The arguments of `metrics.retrieval` that say which rows are compared, and how ties count."""
-    file = evaluated.file
+    file, sample = evaluated.file, drawn_queries(evaluated, options)
     return {
-        "is_query": file.is_query,
+        "is_query": file.is_query if sample is None else sample.is_query,
         "is_gallery": file.is_gallery,
         "paths": file.paths,
         "ties": options.ties,

@@ -41,6 +41,7 @@ def evaluate(
     is_query: ArrayLike | None = None,
     is_gallery: ArrayLike | None = None,
     ties: str = "expected",
+    queries: int | str | None = None,
     paths: ArrayLike | None = None,
     ignore_labels: Sequence[object] = (),
     samples: int = 10,
@@ -68,12 +69,14 @@ def evaluate(
         is_gallery: bool [N], rows that are searched in; None = all.
         ties: "expected" for scores that are means over all orders of rows of equal score, "index"
             for the order of their row numbers.
+        queries: how many queries are ranked, drawn at random and each against the whole gallery,
+            or "all"; None = all where that takes an hour or less, else 10,000.
         paths: [N] names of image files: a query is not compared with rows of the same name. None =
             those of an `EmbeddingFile`; arrays have none.
         ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
-        seed: of these draws, and of the start of k-means.
+        seed: of these draws, of the queries drawn, and of the start of k-means.
         dims: lengths m: the first m coordinates are scored by themselves, and all of them.
         precision: number formats that are scored, of "float32", "int8", "uint8", "binary" and
             "ubinary"; with `dims`, of every length.
@@ -118,6 +121,7 @@ def evaluate(
         raise ValueError(f"dims: expected whole numbers >= 1, got {list(dims)}")
     options = EvaluationOptions(
         ties=ties,
+        queries=_checked_queries(queries),
         ignore_labels=tuple(_label_text(label) for label in ignore_labels),
         paths=(),
         metrics=tuple(metrics),
@@ -175,6 +179,13 @@ def _embedding_rows(embeddings: ArrayLike) -> np.ndarray:
             f"embeddings: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
         )
     return rows
+
+
+def _checked_queries(queries: int | str | None) -> int | str | None:
+    is_number = isinstance(queries, int) and not isinstance(queries, bool) and queries >= 1
+    if queries is None or queries == "all" or is_number:
+        return queries
+    raise ValueError(f'queries: expected a whole number >= 1 or "all", got {queries!r}')
 
 
 def _check_names(**given: tuple[Sequence[str], Sequence[str]]) -> None:
