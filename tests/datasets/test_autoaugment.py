@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from vmf_embeddings.datasets.autoaugment import apply_policies, policy_table, random_policies
+from vmf_embeddings.datasets.autoaugment import apply_policies, random_policies
 from vmf_embeddings.datasets.autoaugment_batched import apply_at_once
+from vmf_embeddings.datasets.autoaugment_operations import policy_table
 
 
 def random_images(n, channels=3, seed=0):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vmf_embeddings.datasets.autoaugment import FILL, changed, policy_table
+from vmf_embeddings.datasets.autoaugment_operations import FILL, changed, policy_table
 
 MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 REPLACES = ("Brightness", "Posterize", "Solarize", "Invert")
