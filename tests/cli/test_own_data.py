@@ -31,6 +31,10 @@ def vectors(tmp_path):
     return tmp_path / "feats.npz"
 
 
+def stands_for_words(*arguments):
+    return own_data.typed_out(arguments, lambda _: None)
+
+
 def stands_for(*arguments):
     """Key -> value of the overrides, read as the command line reads them."""
     parsed = OverridesParser.create().parse_overrides(own_data.typed_out(arguments, lambda _: None))
@@ -46,6 +50,11 @@ def test_pictures_get_a_data_set_a_network_batches_and_a_length_that_compose(exp
     assert found["name"] == f"{experiment}_my_pictures"
     cfg = composed(own_data.typed_out([f"experiment={experiment}", f"data={pictures}"], print))
     assert cfg.mode.images_seen >= 60 and cfg.dataset.params.augment == "gentle"
+
+
+@pytest.mark.parametrize("typed", ["dataset.params.chanels=1", "dataset.params.image_size=[3"])
+def test_what_the_data_set_does_not_know_is_left_to_the_composition(pictures, typed):
+    assert stands_for_words("experiment=own_closed", f"data={pictures}", typed)[-1] == typed
 
 
 def test_what_is_typed_counts(pictures):
@@ -85,6 +94,9 @@ def test_flags_stay_and_commands_without_own_data_are_unchanged(pictures):
         ["-m", "experiment=own_closed", f"data={pictures}", "random_seed=1,2"], lambda _: None
     )
     assert swept[0] == "-m" and swept[-1] == "random_seed=1,2"
+    left_out = next(one for one in swept if one.startswith("hydra.job"))
+    assert left_out.endswith("mode.images_seen,mode.select]") and ",data,weights," in left_out
+    assert "random_seed" not in left_out and "experiment" not in left_out
     shown = ["experiment=own_open", "--cfg", "job"]
     assert own_data.typed_out(shown, print) == shown
 

@@ -1,6 +1,7 @@
 """Feature vectors as a data set: formats, splits, labels, what is refused and what is told."""
 
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -259,6 +260,12 @@ def test_what_is_missing_is_said(tmp_path):
     np.savez(tmp_path / "b.npz", x=vectors())
     with pytest.raises(ValueError, match="labels"):
         features(tmp_path / "b.npz").check()
+
+
+def test_a_pipe_is_no_folder(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(ValueError, match="a.npz is not a regular file but a folder, a pipe"):
+        features(tmp_path / "a.npz").check()
 
 
 def test_files_that_do_not_go_together_are_refused(tmp_path):

@@ -45,11 +45,17 @@ class DataKind:
         """The same kind with other parameters."""
         return replace(self, values=self.values | values)
 
-    def built(self) -> "Dataset":
-        """The data set with the defaults of its yaml file."""
+    def defaults(self) -> dict[str, Any]:
+        """The parameters in its yaml file."""
         import yaml
 
-        params = yaml.safe_load((CONF / "dataset" / f"{self.name}.yaml").read_text())["params"]
+        text = (CONF / "dataset" / f"{self.name}.yaml").read_text()
+        params: dict[str, Any] = yaml.safe_load(text)["params"]
+        return params
+
+    def built(self) -> "Dataset":
+        """The data set with the defaults of its yaml file."""
+        params = self.defaults()
         module, _, kind = params.pop("_target_").rpartition(".")
         return getattr(importlib.import_module(module), kind)(**{**params, **self.values})
 

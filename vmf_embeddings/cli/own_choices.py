@@ -1,5 +1,6 @@
 """What fits given data: size of the images, network, batches, length of the training."""
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,10 +55,7 @@ class Facts:
             kind: which data set reads the data.
             typed: parameters of it that were typed, which may decide how splits are made.
         """
-        import yaml
-
-        values = {key: yaml.safe_load(value) for key, value in typed.items() if value}
-        data = kind.with_values(**{**values, **kind.values}).built()
+        data = kind.with_values(**{**_known(kind, typed), **kind.values}).built()
         if kind.holds_images:
             rows = data.rows  # type: ignore[attr-defined] - of ImageFileDataset
             labels, valid_labels = rows["train"].labels, rows["valid"].labels
@@ -85,6 +83,18 @@ class Facts:
             f"{self.n_train} {what} to train on, in {counted(self.n_classes, 'class')} of about "
             f"{self.per_class}; {self.n_valid} to validate on"
         )
+
+
+def _known(kind: DataKind, typed: Mapping[str, str]) -> dict[str, Any]:
+    """The typed parameters that the data set has; composing the command refuses others."""
+    import yaml
+
+    known, found = kind.defaults(), {}
+    for key, value in typed.items():
+        with contextlib.suppress(yaml.YAMLError):
+            if value and key in known:
+                found[key] = yaml.safe_load(value)
+    return found
 
 
 def _side_of(paths: list[str]) -> int:

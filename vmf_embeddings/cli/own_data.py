@@ -5,13 +5,15 @@ the network and the length of the training are typed out. What the user types hi
 is. Every choice is printed, so that the command can be repeated with other values.
 """
 
+import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from vmf_embeddings import typed
 from vmf_embeddings.cli.as_typed import text_of
+from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.untrusted.refused import Refused
 
 EXPERIMENTS = ("own_closed", "own_open", "own_long_tail", "own_features")
@@ -78,8 +80,20 @@ def typed_out(arguments: Sequence[str], say: Callable[[str], None]) -> list[str]
             "with columns path and label, or a file of feature vectors"
         )
     added = _overrides(experiment, Path(path).expanduser(), given, say)
+    if {"-m", "--multirun"} & set(arguments):
+        added.append(_left_out_of_folders(one.partition("=")[0] for one in added))
     at = next((i for i, one in enumerate(arguments) if not one.startswith("-")), len(arguments))
     return [*arguments[:at], *added, *(_quoted(one, given) for one in arguments[at:])]
+
+
+def _left_out_of_folders(keys: Iterable[str]) -> str:
+    """The override that leaves chosen keys out of the names of a sweep's folders: all have them."""
+    import yaml
+
+    config = yaml.safe_load((CONF / "config.yaml").read_text())
+    key = "hydra.job.config.override_dirname.exclude_keys"
+    node = functools.reduce(lambda node, name: node[name], key.split("."), config)
+    return f"{key}=[{','.join([*node, *_SHORT, *keys])}]"
 
 
 def _quoted(argument: str, given: _Given) -> str:

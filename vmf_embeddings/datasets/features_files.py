@@ -111,7 +111,7 @@ def read_feature_files(
             "folder with train.npz, valid.npz and test.npz; say where it is with dataset=features "
             "dataset.params.dataset_path=PATH"
         )
-    if endings.is_stored(path):
+    if endings.is_stored(path) or not path.is_dir():
         opened = _opened(path, embeddings, labels, split)
         splits = _splits_of_rows(opened, path, split)
         return _numbered({"": (path, opened)}, {"": splits} if splits is not None else {})
