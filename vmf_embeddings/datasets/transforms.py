@@ -10,7 +10,7 @@ from torch import Tensor
 from vmf_embeddings.datasets.affine import RandomAffine
 from vmf_embeddings.datasets.augment import random_cutout, random_occlusion
 from vmf_embeddings.datasets.augmentation_recipes import Recipe
-from vmf_embeddings.datasets.autoaugment import FILL
+from vmf_embeddings.datasets.autoaugment_operations import FILL
 from vmf_embeddings.datasets.image_transform import ImageTransform
 from vmf_embeddings.datasets.normalisation import IMAGENET_MEAN, IMAGENET_STD, ReverseChannels
 from vmf_embeddings.untrusted.image_pixels import WHITE, Colour
