@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from vmf_embeddings.directional.constants import constant
 from vmf_embeddings.directional.debye import correction_coefficients, evaluate, evaluate_pair
 
 SAFE_ORDER = 20.0  # from this order on ten terms of the expansion leave less than 1e-13
@@ -125,7 +126,8 @@ def ratio_from_correction(
     ratio = torch.addcmul((s + plan.order).reciprocal(), t.square(), correction, value=-1)
     factor = None
     for step in plan.steps:
-        denominator = kappa_squared * ratio + step
+        # kappa^2 R + 2 (m + j)
+        denominator = torch.addcmul(constant(step, ratio), kappa_squared, ratio)
         factor = denominator if factor is None else denominator * factor
         ratio = denominator.reciprocal()
     return ratio, factor
@@ -190,12 +192,12 @@ def ratio_and_slope(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Ten
     upper = (s + plan.order).reciprocal()
     ratio = upper - t.square() * correction
     # dR/dq, with ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
-    slope = t * (t**3 * (2 * correction + curvature) - upper.square()) / 2
+    fall = t * (upper.square() - t**3 * (2 * correction + curvature)) / 2  # -dR/dq
     for step in plan.steps:
-        inner = ratio + kappa_squared * slope  # d(q R)/dq
-        ratio = (kappa_squared * ratio + step).reciprocal()
-        slope = -ratio.square() * inner
-    return ratio, slope
+        inner = torch.addcmul(ratio, kappa_squared, fall, value=-1)  # d(q R)/dq
+        ratio = torch.addcmul(constant(step, ratio), kappa_squared, ratio).reciprocal()
+        fall = ratio.square() * inner
+    return ratio, -fall
 
 
 class _Inverse(torch.autograd.Function):
