@@ -129,6 +129,7 @@ TRAINED = {
     "classifier": ["method=classifier", "head=cosine", "head.params.bias=true"],
     "frozen": ["method=unnormalized_sce", "arch.params.frozen=true"],
 }
+TRAINED["classifier"] += ["mode.evaluate_on=[test]", "method.params.posthoc_tau=0.5"]
 # not through the net: of biases before a batch normalisation adamw makes steps out of rounding
 TRAINED["frozen"] += ["optimizer=adamw", "mode.learning_rate=0.01"]
 TRAINED["frozen"] += ["arch.params.projection=none", "arch.params.embedding_dim=120"]
@@ -148,7 +149,7 @@ def learnt(name, folder, *overrides, epochs=STEPS):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines):
         row = json.loads(line)
-        keys = ("train_loss", "valid_metric", "kappa")
+        keys = ("train_loss", "valid_metric", "kappa", *sorted(k for k in row if "/" in k))
         found[f"epoch {number}"] = torch.tensor([row.get(k, 0.0) for k in keys]).double()
     return found
 
@@ -162,6 +163,7 @@ def in_part_sharded(folder, world):
 
 
 def of_process(rank, world, folder, trainings=QUICK):
+    folder = folder / "sharded"
     cases = [(name, size) for name in MAKE for size in SIZES]
     losses = {case: loss_and_gradients(*case, world) for case in cases}
     sent = {n_classes: bytes_of_a_step(world, rank, n_classes) for n_classes in (7, 23)}
@@ -171,7 +173,7 @@ def of_process(rank, world, folder, trainings=QUICK):
 
 def of_process_with_all(rank, world, folder):
     found = of_process(rank, world, folder, tuple(TRAINED))
-    return found | {"in part": in_part_sharded(folder, world)}
+    return found | {"in part": in_part_sharded(folder / "sharded", world)}
 
 
 def assert_close(got, expected, tolerance, name):

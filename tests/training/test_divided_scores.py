@@ -59,7 +59,7 @@ def recalls(case, geometry, dim, place=None):
 class Logits:
     """Probabilities that are a function of the row, or drawn."""
 
-    has_logits = True
+    has_logits, class_shard = True, None
 
     def __init__(self, drawn):
         self.drawn = drawn

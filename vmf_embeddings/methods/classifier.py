@@ -78,7 +78,10 @@ class Classifier(Method):
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C], scaled, without what the loss adds in training."""
         logits = self.objective.for_prediction(self.classifier(embeddings))
-        return logits if self.log_prior is None else logits - self.posthoc_tau * self.log_prior
+        if self.log_prior is None:
+            return logits
+        own = slice(None) if self.class_shard is None else self.class_shard.classes
+        return logits - self.posthoc_tau * self.log_prior[own]
 
     @full_precision
     def unadjusted_logits(self, embeddings: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ when it is written, and each takes its own when a run is resumed, whatever their
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.distributed as dist
@@ -37,6 +37,11 @@ class ShardedClasses:
     method: Method
     shard: ClassShard
     names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, method: Method) -> Self:
+        """Those of a method whose classes are divided."""
+        return cls(method, method.class_shard, tuple(method.sharded_parameters()))
 
     def parameters(self) -> list[nn.Parameter]:
         """The parameters, with this process's rows, in the order of the names."""
@@ -86,7 +91,7 @@ class ShardedClasses:
         return of_method, {**of_optimizer, "state": of_parameter}
 
     @contextmanager
-    def whole_weights(self) -> Iterator[None]:
+    def whole(self) -> Iterator[None]:
         """Inside, every process's parameters have the rows of all classes, for predictions."""
         parameters = self.parameters()
         own = [p.data for p in parameters]
@@ -175,7 +180,7 @@ def shard_classes(
         rows = nn.Parameter(whole.detach()[shard.classes].clone(), whole.requires_grad)
         setattr(method.get_submodule(module), own_name, rows)
     method.class_shard, method.global_batch = shard, GlobalBatch(accelerator)
-    return ShardedClasses(method, shard, names)
+    return ShardedClasses.of(method)
 
 
 def refuse_optimizer(optimizer: torch.optim.Optimizer) -> None:

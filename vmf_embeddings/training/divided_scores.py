@@ -5,6 +5,7 @@ numbers, and fractions where neighbours are tied are added up in the order of th
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.search.exact import order_ties
+from vmf_embeddings.training.class_sharding import ShardedClasses
 from vmf_embeddings.training.divided_recall import divided_recalls
 from vmf_embeddings.training.processes import gathered_blocks
 from vmf_embeddings.training.seeding import generator_states, restore_generators
@@ -66,20 +69,50 @@ def divided_accuracies(
     """`top_accuracies` of a whole split, from the embeddings [n, D] of this process's rows.
 
     Where predictions draw random numbers, every process predicts all rows, a block at a time, so
-    that it draws what one process draws.
+    that it draws what one process draws. Where classes are divided among the processes, each finds
+    the most probable of its own for all rows, a block at a time.
     """
     labels = split.labels.to(own.device)
     rank, world = accelerator.process_index, accelerator.num_processes
     if world == 1:
         return top_accuracies(ks, method, own, labels, batch_size)
-    if _predictions_draw(method, own, accelerator):
+    draws, shard = _predictions_draw(method, own, accelerator), method.class_shard
+    if draws or shard is not None:
         blocks = gathered_blocks(own, rank, world, len(labels), batch_size)
         parts = zip(blocks, labels.split(world * batch_size), strict=True)
-        hits = sum(top_hits(ks, method, e, y, batch_size) for e, y in parts)
+        count = top_hits if draws else _hits_over_shards
+        with nullcontext() if shard is None or not draws else ShardedClasses.of(method).whole():
+            hits = sum(count(ks, method, e, y, batch_size) for e, y in parts)
     else:
         hits = top_hits(ks, method, own, labels[rank::world], batch_size)
         dist.all_reduce(hits)
     return (hits.double() / len(labels)).tolist()
+
+
+def _hits_over_shards(
+    ks: Sequence[int], method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
+) -> Tensor:
+    """As `top_hits`, by logits of this process's classes: the best of all processes are merged."""
+    shard, total = method.class_shard, torch.zeros(len(ks), dtype=torch.int64)
+    total = total.to(embeddings.device)
+    for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
+        logits = method.logits(e)
+        values, columns = logits.topk(min(ks[-1], logits.shape[1]), 1)
+        best = values.new_full((len(e), ks[-1]), -torch.inf)
+        classes = columns.new_zeros(len(e), ks[-1])
+        best[:, : values.shape[1]] = values
+        classes[:, : values.shape[1]] = columns + shard.classes.start
+        every = order_ties(*(_side_by_side(part, shard.world) for part in (classes, best)))[0]
+        hits = every[:, : ks[-1]] == y[:, None]
+        total += torch.stack([hits[:, :k].any(1).sum() for k in ks])
+    return total
+
+
+def _side_by_side(columns: Tensor, world: int) -> Tensor:
+    """[B, k] of every process -> [B, world k]."""
+    parts = [torch.empty_like(columns) for _ in range(world)]
+    dist.all_gather(parts, columns)
+    return torch.cat(parts, 1)
 
 
 def _predictions_draw(method: Method, own: Tensor, accelerator: Accelerator) -> bool:

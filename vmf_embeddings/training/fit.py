@@ -3,13 +3,12 @@
 import json
 import logging
 import time
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vmf_embeddings.training import budget, checkpoint
+from vmf_embeddings.training import budget, checkpoint, run_status
 from vmf_embeddings.training.data_description import data_description
 from vmf_embeddings.training.divided_scores import validation_metric
 from vmf_embeddings.training.embed import embed_own_with_progress, update_sampler_embeddings
@@ -55,6 +54,7 @@ def fit(job: TrainingJob) -> float:
         refuse_missing(state, RESUME_KEYS, str(job.run_dir / checkpoint.LAST))
         check_resumed_length(job)
         start, best = state["epoch"] + 1, state["best_epoch"]
+        run_status.note_epoch(job.run_dir, start - 1, best["valid_acc"])
         if settings.is_over(start - 1, best["epoch"]):
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
@@ -96,6 +96,7 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         if records is not None:
             state = _state(loop, result, best, job, states)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
+            run_status.note_epoch(job.run_dir, epoch, best["valid_acc"])
             _log(loop, result, best, seconds)
         if settings.is_over(epoch, best["epoch"]):
             _say_if_early(loop, epoch, best)
@@ -257,10 +258,9 @@ def _validate(loop: Loop, silent: float = 0.0) -> tuple[float, dict[str, float]]
     options["batch_size"] = settings.eval_batch_size
     what = f"{settings.validates_on} {split.unit}"
     own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, silent=silent)
-    known, is_open = {settings.validates_on: own}, loop.open_set
-    with nullcontext() if is_open or loop.sharded is None else loop.sharded.whole_weights():
-        metric = validation_metric(method, own, split, accelerator, open_set=is_open, **options)
-        return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
+    metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
+    known = {settings.validates_on: own}
+    return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
 
 
 def _states(loop: Loop) -> tuple[dict[str, Any], dict[str, Any]]:
