@@ -72,14 +72,16 @@ def extract_folder(job: FolderJob, accelerator: Accelerator) -> bool:
     plan = ShardPlan(job.folder, _key(job, with_logits), len(job.split), job.shard_rows)
     if accelerator.is_main_process:
         plan.begin()
-    accelerator.wait_for_everyone()
     part, n_parts = job.part or (1, 1)
-    place = (part - 1) * accelerator.num_processes + accelerator.process_index
-    own = plan.part(place, n_parts * accelerator.num_processes)
-    todo = [shard for shard in own if plan.finished(shard) is None]
-    if len(todo) < len(own):
-        log.info("%d of %d shards of %s are finished", len(own) - len(todo), len(own), job.folder)
-    _write_shards(job, plan, todo, with_logits, accelerator)
+    shards = plan.part(part - 1, n_parts)
+    todo = [shard for shard in shards if plan.finished(shard) is None]
+    accelerator.wait_for_everyone()  # all processes have seen what is finished: none has begun
+    if len(todo) < len(shards):
+        log.info("%d of %d shards of %s are finished", len(shards) - len(todo), len(shards),
+                 job.folder)  # fmt: skip
+    rank, world = accelerator.process_index, accelerator.num_processes
+    own = todo[len(todo) * rank // world : len(todo) * (rank + 1) // world]
+    _write_shards(job, plan, own, with_logits, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return False
