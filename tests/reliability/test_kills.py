@@ -87,8 +87,8 @@ def same(path: Path, other: Path) -> bool:
         return same_values(*(torch.load(each, weights_only=True) for each in (path, other)))
     if path.name == "metrics.csv":
         return without_times(path) == without_times(other)
-    if path.name == "metrics.jsonl" or path.suffix == ".yaml":
-        return True  # the same numbers as metrics.csv; and Hydra's files, which hold folders
+    if path.name in ("metrics.jsonl", "status.json") or path.suffix == ".yaml":
+        return True  # the same numbers as metrics.csv; times; and Hydra's files, with folders
     return path.read_bytes() == other.read_bytes()
 
 

@@ -14,9 +14,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import composition, failed_jobs, failures, overrides, own_data
+from vmf_embeddings.cli import composition, failed_jobs, failures, overrides, own_data, sweeps
 from vmf_embeddings.cli.assembly import Refused, refusals, register_resolvers
 from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.training import run_status
 from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
@@ -138,20 +139,25 @@ def run(cfg: DictConfig) -> float | None:
         overrides.check_keys(cfg)
         overrides.check_value_types(cfg)
         log.info("Run folder: %s", _from_here(run_dir))
-        result = (
-            both_stages(cfg, run_dir) if cfg.get("stages") else MODES[cfg.mode.name](cfg, run_dir)
-        )
+        result = _run_mode(cfg, run_dir, tuple(hydra_cfg.overrides.task))
         log.info("Finished mode=%s in %s", cfg.mode.name, _from_here(run_dir))
         return result
     except Exception as error:
         _log_to_file(error)
         if hydra_cfg.mode == RunMode.MULTIRUN:  # the other jobs of the sweep continue
             print(f"error in job {hydra_cfg.job.num}: {_lines(error)}", file=sys.stderr)
-            given, number = list(hydra_cfg.overrides.task), int(hydra_cfg.job.num)
-            said = _lines(_first_line(error))
-            failed_jobs.record(failed_jobs.FailedJob(number, given, said))
             raise
         sys.exit(report(error))
+
+
+def _run_mode(cfg: DictConfig, run_dir: Path, command: tuple[str, ...]) -> float | None:
+    """Runs the mode of a job, or both stages; a training keeps `status.json` in its folder."""
+    work = both_stages if cfg.get("stages") else MODES[cfg.mode.name]
+    if cfg.mode.name in sweeps.TRAIN_NOTHING or int(os.environ.get("RANK", "0")):
+        return work(cfg, run_dir)
+    with run_status.recorded(run_dir, command, _first_line) as recorder:
+        recorder.metric = work(cfg, run_dir)
+        return recorder.metric
 
 
 def main() -> None:
@@ -183,15 +189,14 @@ def main() -> None:
 
 def _run_every_job() -> None:
     """Runs the command's job, or every job of its sweep; exits with 1 if one of these failed."""
-    with failed_jobs.recorded() as file:
+    with sweeps.recorded(_first_line) as sweep:
         try:
             run()
         except Exception as error:  # of all failed jobs, Hydra raises the first one's
-            jobs = failed_jobs.read(file, shared=sys.argv)
-            if not jobs:
+            if not sweep.failed:
                 raise
             report(error)
-            print(failed_jobs.table(jobs), file=sys.stderr)
+            print(failed_jobs.table(sweep.failed), file=sys.stderr)
             sys.exit(1)
 
 
@@ -225,9 +230,9 @@ def report(error: Exception) -> int:
     return 1
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     """What an error says first, with its type where it was not foreseen."""
-    line = (str(error).splitlines() or [""])[0]
+    line = printable((str(error).splitlines() or [""])[0])
     return line if isinstance(error, Refused) else f"{type(error).__name__}: {line}"
 
 

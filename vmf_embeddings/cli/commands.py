@@ -117,6 +117,12 @@ def summarize(arguments: list[str], prog: str = f"{PROGRAM} summarize") -> int:
     from vmf_embeddings.cli.summarize_arguments import parse_summarize
 
     options = parse_summarize(arguments, prog=prog)
+    if options.sweep is not None:
+        from vmf_embeddings.cli.pipes import reader_may_leave
+        from vmf_embeddings.cli.sweep_table import print_sweep
+
+        with reader_may_leave():
+            return print_sweep(options.sweep)
     from vmf_embeddings.cli.summarize import summarize as run
 
     return run(options)

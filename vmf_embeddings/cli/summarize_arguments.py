@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmf_embeddings.cli.arguments import Parser, choice
+from vmf_embeddings.cli.arguments import Parser, choice, folder
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.summary.options import (
     DEFAULT_OUT,
@@ -23,7 +23,10 @@ def parse_summarize(
         arguments: without the program's name; those of this process if None.
         prog: what was typed to get here, for usage and errors.
     """
-    values = vars(summarize_parser(prog).parse_args(arguments))
+    parser = summarize_parser(prog)
+    values = vars(parser.parse_args(arguments))
+    if bool(values["paths"]) == (values["sweep"] is not None):
+        parser.error("expected PATH… for a table of scores, or --sweep FOLDER for one of jobs")
     return SummaryOptions(**{**values, "paths": tuple(values["paths"])})
 
 
@@ -39,7 +42,10 @@ def summarize_parser(prog: str) -> Parser:
         epilog=f"example: {prog} {runs_root()}/digits_open",
     )
     add = parser.add_argument
-    add("paths", nargs="+", type=Path, metavar="PATH", help="a run folder, or a folder of runs")
+    add("paths", nargs="*", type=Path, metavar="PATH", help="a run folder, or a folder of runs")
+    add("--sweep", type=folder, metavar="FOLDER",
+        help="only list the jobs of the sweep in FOLDER, where multirun.yaml is: done, running, "
+        "queued, interrupted, failed and why, missing; exit code 1 if one failed")  # fmt: skip
     add("--split", type=choice(SPLITS), default="test", metavar="NAME",
         help="split whose scores are shown: test, valid or train (test)")  # fmt: skip
     add("--structure-split", type=choice(SPLITS), metavar="NAME",

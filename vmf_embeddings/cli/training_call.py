@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vmf_embeddings.cli import app, composition, overrides, own_data
 from vmf_embeddings.cli.assembly import Refused, register_resolvers
 from vmf_embeddings.cli.help import CONF
+from vmf_embeddings.cli.sweeps import TRAIN_NOTHING
 from vmf_embeddings.typed import hydra_text
 from vmf_embeddings.untrusted.log_lines import OneLineFormatter
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WITHOUT_RUN = ("get_embeddings", "virtual_dist")
 LOG_FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
 
 
@@ -78,7 +78,7 @@ def _task(data: "Dataset | None", outcome: list[Any]) -> Callable[[DictConfig], 
 def _run(cfg: DictConfig, data: "Dataset | None") -> Path:
     overrides.check_keys(cfg)
     overrides.check_value_types(cfg)
-    if cfg.mode.name in WITHOUT_RUN:
+    if cfg.mode.name in TRAIN_NOTHING:
         raise Refused(f"mode={cfg.mode.name} trains nothing: use the command line for it")
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     with _log_file(run_dir / f"main.{cfg.mode.name}.log"):

@@ -27,6 +27,7 @@ class SummaryOptions:
         figures: whether to draw figures.
         rank_by: one of RANKINGS; None = the task's own score: accuracy where the classes are those
             of training, else Recall@1.
+        sweep: folder of a sweep whose jobs are listed instead of scores; None = scores of `paths`.
     """
 
     paths: tuple[Path, ...]
@@ -36,3 +37,4 @@ class SummaryOptions:
     out: Path = DEFAULT_OUT
     figures: bool = True
     rank_by: str | None = None
+    sweep: Path | None = None

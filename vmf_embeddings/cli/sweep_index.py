@@ -1,0 +1,58 @@
+"""The jobs of a sweep and their folders: `sweep.jsonl`, beside `multirun.yaml`."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmf_embeddings.untrusted.files import read_text, replacing
+from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.refused import Refused
+
+NAME = "sweep.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        overrides: of the job, as Hydra spells them.
+        folder: in which it works.
+    """
+
+    overrides: tuple[str, ...]
+    folder: Path
+
+
+def read(sweep: Path) -> list[Job]:
+    """The jobs of the sweep in a folder; empty if it has no index.
+
+    Raises:
+        Refused: the index is malformed.
+    """
+    path = sweep / NAME
+    if not path.exists():
+        return []
+    jobs = []
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        row = parse_json_object(line, f"line {number} of {path}")
+        overrides, folder = row.get("overrides"), row.get("folder")
+        is_list = isinstance(overrides, list) and all(isinstance(o, str) for o in overrides)
+        if not is_list or not isinstance(folder, str):
+            raise Refused(f"line {number} of {path} is no job of a sweep: remove the file")
+        jobs.append(Job(tuple(overrides), sweep / folder))
+    return jobs
+
+
+def add(sweep: Path, jobs: Sequence[Job]) -> None:
+    """Adds jobs to the index of a sweep; a job takes the place of one in the same folder."""
+    kept = {os.path.normpath(job.folder): job for job in [*read(sweep), *jobs]}
+    rows = [
+        {"overrides": list(job.overrides), "folder": os.path.relpath(job.folder, sweep)}
+        for job in kept.values()
+    ]
+    sweep.mkdir(parents=True, exist_ok=True)
+    with replacing(sweep / NAME) as part:
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
