@@ -11,6 +11,8 @@ from tests.device.emulator import CUDA, emulated
 from tests.methods.laws import normal
 from tests.miners import test_laws as miners
 from vmf_embeddings.search import nearest
+from vmf_embeddings.search.by_class import by_class
+from vmf_embeddings.search.ranks import negatives_before
 
 OWN_DRAWS = {"quadruplet"}  # draws other numbers of other shape where triplets are masked
 
@@ -25,10 +27,10 @@ def differences() -> Iterator[str]:
         here, there = (_of_criterion(name, device) for device in ("cpu", CUDA))
         if name not in OWN_DRAWS and not torch.allclose(here, there, rtol=1e-9, atol=1e-12):
             yield f"criterion {name}"
-    for metric in ("ip", "l2"):
-        here, there = (_neighbours(metric, device) for device in ("cpu", CUDA))
-        if here != there:
-            yield f"neighbours by {metric}"
+    for found in (_neighbours, _ranks):
+        for metric in ("ip", "l2"):
+            if found(metric, "cpu") != found(metric, CUDA):
+                yield f"{found.__name__} by {metric}"
 
 
 def _of_miner(name: str, labels: list[int], device) -> list[list[int]]:
@@ -45,6 +47,15 @@ def _neighbours(metric: str, device) -> list[list[int]]:
         x = normal(200, 32).float().to(device)
         own = torch.arange(len(x), device=x.device)
         return nearest(x, x, 3, metric=metric, exclude=own)[0].tolist()
+
+
+def _ranks(metric: str, device) -> list[list[int]]:
+    with emulated():
+        x, everything = normal(200, 32).float().to(device), torch.arange(200)
+        order = by_class(everything % 40, everything, everything)
+        return [
+            n for part in negatives_before(x, order, metric=metric) for n in part.before.tolist()
+        ]
 
 
 def _of_criterion(name: str, device) -> torch.Tensor:
