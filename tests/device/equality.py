@@ -1,6 +1,7 @@
 """On an emulated device miners, criteria and the search give what they give on the CPU."""
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 
@@ -19,18 +20,16 @@ OWN_DRAWS = {"quadruplet"}  # draws other numbers of other shape where triplets 
 
 def differences() -> Iterator[str]:
     """Names of what differs."""
-    for name in miners.NAMES:
-        for key, labels in miners.BATCHES.items():
-            if _of_miner(name, labels, "cpu") != _of_miner(name, labels, CUDA):
-                yield f"miner {name}, {key}"
+    for name, (key, labels) in product(miners.NAMES, miners.BATCHES.items()):
+        if _of_miner(name, labels, "cpu") != _of_miner(name, labels, CUDA):
+            yield f"miner {name}, {key}"
     for name in criteria.NAMES:
         here, there = (_of_criterion(name, device) for device in ("cpu", CUDA))
         if name not in OWN_DRAWS and not torch.allclose(here, there, rtol=1e-9, atol=1e-12):
             yield f"criterion {name}"
-    for found in (_neighbours, _ranks):
-        for metric in ("ip", "l2"):
-            if found(metric, "cpu") != found(metric, CUDA):
-                yield f"{found.__name__} by {metric}"
+    for found, metric in product((_neighbours, _ranks), ("ip", "l2")):
+        if found(metric, "cpu") != found(metric, CUDA):
+            yield f"{found.__name__} by {metric}"
 
 
 def _of_miner(name: str, labels: list[int], device) -> list[list[int]]:
