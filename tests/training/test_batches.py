@@ -1,5 +1,8 @@
 """Batches depend on seed and epoch alone, and each is divided among the processes."""
 
+import gc
+import multiprocessing
+
 import pytest
 import torch
 
@@ -78,6 +81,26 @@ def test_workers_stay_from_one_pass_to_the_next():
     pool = [worker.pid for worker in passes.loader._iterator._workers]
     assert [batch["ids"].tolist() for batch in passes] == first
     assert [worker.pid for worker in passes.loader._iterator._workers] == pool
+
+
+@pytest.mark.parametrize("kind", ["train", "sequential"])
+def test_workers_end_with_the_batches_that_they_read(kind):
+    gc.collect()
+    gc.disable()  # which would end them too, but wait five seconds for each
+    before = set(multiprocessing.active_children())
+    try:
+        if kind == "train":
+            batches = TrainBatches(FilesLike(), Countdown(), seed=3, num_workers=1)
+            examples(batches, 0)
+        else:
+            batches = SequentialBatches(FilesLike(), torch.arange(7), 3, num_workers=1)
+            list(batches)
+        workers = set(multiprocessing.active_children()) - before
+        assert workers
+        del batches
+        assert not workers & set(multiprocessing.active_children())
+    finally:
+        gc.enable()
 
 
 def test_epochs_and_seeds_draw_different_augmentations():

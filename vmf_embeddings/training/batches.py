@@ -1,5 +1,6 @@
 """Batches of a split: divided among processes, and reproducible for every epoch."""
 
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -152,7 +153,12 @@ class TrainBatches:
         self.own_rows = _OwnRows(split, rank, world)
         self.loader = None
         if not split.in_memory:
-            seeded = _SeededBatchSampler(self._global_batches, self._seed, rank, world)
+            # weakly: workers end when nothing refers to the loader any more; in a cycle torch would
+            # close their queues before telling them to end, and wait five seconds for each
+            this = weakref.proxy(self)
+            seeded = _SeededBatchSampler(
+                lambda: this._global_batches(), lambda: this._seed(), rank, world
+            )
             self.loader = _loader(split, seeded, workers)
 
     def __len__(self) -> int:
@@ -227,11 +233,11 @@ class SequentialBatches:
     ) -> None:
         self.split, self.seed, self.batch_size = split, seed, batch_size
         # a last block may have no row of this process
-        self.blocks = [b for b in indices.split(batch_size * world) if len(b) > rank]
+        self.blocks = blocks = [b for b in indices.split(batch_size * world) if len(b) > rank]
         self.own_rows = _OwnRows(split, rank, world)
         self.loader = None
         if not split.in_memory:
-            sampler = _SeededBatchSampler(lambda: iter(self.blocks), lambda: seed, rank, world)
+            sampler = _SeededBatchSampler(lambda: iter(blocks), lambda: seed, rank, world)
             self.loader = _loader(split, sampler, num_workers)
 
     def __len__(self) -> int:
