@@ -221,3 +221,13 @@ def test_a_table_is_one_of_vectors_or_of_images_by_its_cells(tmp_path, header, r
     if kind == "features":  # such a table may be UTF-16
         table.write_text(f"{header}\n{row}\n", "utf-16")
         assert kind_of_data(table).name == kind
+
+
+def test_folders_of_tars_and_of_embeddings_are_known_by_their_content_and_their_ending(tmp_path):
+    for name in ("train-0.tar", "test-0.tar"):
+        (tmp_path / name).write_bytes(b"")
+    assert kind_of_data(tmp_path) == DataKind("tar", {"dataset_path": tmp_path})
+    (tmp_path / "valid-00.tar").write_bytes(b"")
+    assert kind_of_data(tmp_path).values["valid_tars"] == "valid-*.tar"
+    vmf.write(vmf.EmbeddingFile(np.eye(4), [0, 1, 0, 1]), tmp_path / "x.emb")
+    assert kind_of_data(tmp_path / "x.emb").name == "features"

@@ -9,6 +9,7 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.data_kind import DataKind
 from vmf_embeddings.datasets.doubts import doubts
 from vmf_embeddings.datasets.wording import counted
+from vmf_embeddings.embeddings.endings import is_stored
 
 if TYPE_CHECKING:
     from vmf_embeddings.datasets.features import Features
@@ -32,7 +33,7 @@ def look_at_features(path: Path, kind: DataKind) -> "tuple[Inspection, dict[str,
     from vmf_embeddings.datasets.inspection import Inspection
 
     data = cast("Features", kind.built())
-    if path.is_dir():
+    if not is_stored(path):
         found = Inspection(summary=str(path))
         refused = _look_at_splits(data, found)
         found.faults += refused

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.datasets.csv_lines import PATH_COLUMNS
-from vmf_embeddings.embeddings.endings import TEXT_TABLES, ends_with
+from vmf_embeddings.embeddings.endings import TEXT_TABLES, ends_with, is_stored
 from vmf_embeddings.embeddings.names import canonical_split
 from vmf_embeddings.embeddings.table_cells import text_of
 from vmf_embeddings.untrusted.image_formats import is_picture
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FEWEST_COLUMNS = 3  # of a table of vectors
 _MANY_COLUMNS = 32  # of a table that names images too
 _LISTS = ("train.txt", "test.txt")
+_TARS = ("train-*.tar", "test-*.tar")
+_VALID_TARS = ("val-*.tar", "valid-*.tar", "validation-*.tar", "dev-*.tar")
 _VALID_LISTS = ("val.txt", "valid.txt", "validation.txt", "dev.txt")
 
 
@@ -75,9 +77,12 @@ def kind_of_data(path: Path, *, open_set: bool | None = None, layout: str = "aut
     if path.is_dir() and all((path / name).is_file() for name in _LISTS):
         valid = [name for name in _VALID_LISTS if (path / name).is_file()]
         return DataKind("image_list", values | ({"valid_list": valid[0]} if valid else {}))
+    if path.is_dir() and all(any(path.glob(names)) for names in _TARS):
+        valid = [names for names in _VALID_TARS if any(path.glob(names))]
+        return DataKind("tar", values | ({"valid_tars": valid[0]} if valid else {}))
     if open_set is not None:
         values["open_set"] = open_set
-    if path.is_dir() and _has_feature_files(path):
+    if path.is_dir() and (is_stored(path) or _has_feature_files(path)):
         return DataKind("features", values)
     if not path.is_dir() and not _is_table_of_images(path):
         if path.suffix == ".txt":
