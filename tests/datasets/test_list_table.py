@@ -101,6 +101,20 @@ def test_a_cached_list_is_read_once_and_again_when_it_changes(tmp_path, monkeypa
     assert list(read_list_table(path, None).files) != list(first.files)
 
 
+@pytest.mark.parametrize("column", ["paths", "ends", "codes"])
+def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, column):
+    monkeypatch.setenv("VMF_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(list_table, "LONG", 0)
+    path = written(tmp_path, PLAIN)
+    first = read_list_table(path, None)
+    files, codes = list(first.files), first.codes.tolist()
+    (damaged,) = (tmp_path / "cache").rglob(column)
+    damaged.write_bytes(damaged.read_bytes()[:-8])
+    again = read_list_table(path, None)
+    assert list(again.files) == files
+    assert again.codes.tolist() == codes
+
+
 def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
     (tmp_path / "cache").write_text("no folder")
     monkeypatch.setenv("VMF_CACHE", str(tmp_path / "cache"))

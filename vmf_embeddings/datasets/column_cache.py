@@ -33,7 +33,7 @@ def columns_of(name: str | None, dtypes: Mapping[str, str], parse: Parse) -> Col
 
     Args:
         name: in the cache, which stands for the content that is parsed; None = not cached.
-        dtypes: column -> type of its numbers.
+        dtypes: column -> type of its numbers; with `ends` of the paths, and `codes` of their words.
         parse: see `Parse`.
     """
     if name is None:
@@ -42,9 +42,12 @@ def columns_of(name: str | None, dtypes: Mapping[str, str], parse: Parse) -> Col
         values = {n: np.frombuffer(sinks[n].getvalue(), dtype) for n, dtype in dtypes.items()}
         return Columns(sinks["paths"].getvalue(), values, words)
     folder = cache_folder() / name
-    if not (folder / "words.json").exists():
-        return _parse_into(folder, dtypes, parse)
-    return _opened(folder, dtypes)
+    if (folder / "words.json").exists():
+        found = _opened(folder, dtypes)
+        if _is_whole(found):
+            return found
+        shutil.rmtree(folder, ignore_errors=True)  # the machine stopped while it was written
+    return _parse_into(folder, dtypes, parse)
 
 
 def cache_folder() -> Path:
@@ -80,6 +83,12 @@ def _parse_into(folder: Path, dtypes: Mapping[str, str], parse: Parse) -> Column
         return columns
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _is_whole(columns: Columns) -> bool:
+    """Whether columns of one value per path are equally long, and the paths end where they say."""
+    ends, codes = columns.values["ends"], columns.values["codes"]
+    return len(ends) == len(codes) > 0 and len(columns.paths) == int(ends[-1]) + 1
 
 
 def _opened(folder: Path, dtypes: Mapping[str, str]) -> Columns:

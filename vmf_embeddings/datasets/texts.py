@@ -22,10 +22,12 @@ class FileBytes:
     def __init__(self, path: Path) -> None:
         self._stream = path.open("rb")  # held open; reading does not move it
 
+    def __len__(self) -> int:
+        return os.fstat(self._stream.fileno()).st_size
+
     def __getitem__(self, which: slice) -> bytes:
         """The bytes from `which.start` to `which.stop`."""
-        size = os.fstat(self._stream.fileno()).st_size
-        start, stop, _ = which.indices(size)
+        start, stop, _ = which.indices(len(self))
         return os.pread(self._stream.fileno(), stop - start, start)
 
 
