@@ -250,11 +250,13 @@ def test_convert_goes_both_ways_and_keeps_everything(tmp_path, monkeypatch, caps
     assert "is what is read" in capsys.readouterr().err
 
 
-def test_evaluate_scores_a_folder_as_the_file_and_refuses_both(tmp_path, capsys):
+def test_evaluate_scores_a_folder_as_the_file_and_refuses_both(tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
     scores = []
     for ending in (".npz", ".emb"):
         vmf.write(FILE, run / f"toy_test{ending}")
+        if ending == ".emb":  # the scores of arrays that are mapped are those of arrays in memory
+            monkeypatch.setattr(array_folder, "LARGE", 1)
         assert commands.run_command(["evaluate", str(run), "--no-figures", "--recall", "1"]) == 0
         scores.append(json.loads((run / "metrics.json").read_text())[f"toy_test{ending}"])
         if ending == ".npz":
