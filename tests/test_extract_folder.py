@@ -11,8 +11,15 @@ import torch
 
 from tests.test_extract import SPEED, untrained  # noqa: F401
 from vmf_embeddings import extract_folder as extraction
-from vmf_embeddings.embeddings import load_embeddings
+from vmf_embeddings.embeddings import load_embeddings, read_with_notes
 from vmf_embeddings.extract_folder import FolderJob, extract_folder
+from vmf_embeddings.metrics.classification import (
+    accuracy,
+    negative_log_likelihood,
+    probabilities,
+    top_k_accuracy,
+)
+from vmf_embeddings.metrics.logit_summary import logit_summary
 
 
 class Process:
@@ -170,12 +177,46 @@ def test_a_shard_that_lost_its_file_is_computed_again(job):
     assert content(one.folder) == before
 
 
-def test_logits_that_are_too_large_are_left_out_with_a_word(job, monkeypatch, caplog):
+def test_of_logits_that_are_too_large_a_summary_is_stored_and_the_log_says_so(
+    job, monkeypatch, caplog
+):
+    whole, one = job("whole.emb"), job()
+    extract_folder(whole, Process())
     monkeypatch.setattr(extraction, "MOST_LOGITS", 100)
-    one = job()
     extract_folder(one, Process())
     assert load_embeddings(one.folder).logits is None
-    assert "scores of classification are not computed" in caplog.text
+    assert "a summary of each row is stored" in caplog.text
+    found = read_with_notes(one.folder)
+    assert "label_probability, label_rank, log_partition" in found.notes[0]
+    logits, ids = load_embeddings(whole.folder).logits.astype(float), found.file.ids
+    stored = {
+        key: np.concatenate([np.load(path) for path in sorted(one.folder.glob(f"{key}.*.npy"))])
+        for key in ("log_partition", "top_classes", "label_probability", "label_rank")
+    }
+    assert (stored["label_rank"] == 0).mean() == accuracy(logits, ids)
+    assert (stored["label_rank"] < 5).mean() == top_k_accuracy(logits, ids, 5)
+    nll = negative_log_likelihood(probabilities(logits), ids)
+    assert -np.log(stored["label_probability"].astype(float)).mean() == pytest.approx(nll, rel=1e-5)
+    np.testing.assert_array_equal(stored["top_classes"][:, 0], logits.argmax(1))
+    partition = np.log(np.exp(logits).sum(1))
+    np.testing.assert_allclose(stored["log_partition"], partition, rtol=1e-5)
+
+
+def test_a_summary_of_draws_is_that_of_their_mean_probabilities():
+    logits = torch.randn(50, 4, 9, generator=torch.Generator().manual_seed(0))
+    logits[:10, :, 3] = logits[:10, :, 6]  # ties: the lowest class comes first
+    labels = torch.arange(50) % 9
+    found = logit_summary(logits, labels)
+    expected = probabilities(logits)
+    ranked = expected.sort(dim=1, descending=True, stable=True)
+    assert torch.equal(found["top_classes"].long(), ranked.indices[:, :5])
+    np.testing.assert_allclose(found["top_probability"], ranked.values[:, :5], rtol=1e-6)
+    ranks = (ranked.indices == labels[:, None]).int().argmax(1)
+    assert torch.equal(found["label_rank"].long(), ranks)
+    own = expected[torch.arange(50), labels]
+    np.testing.assert_allclose(found["label_probability"], own, rtol=1e-6)
+    few = logit_summary(logits[:, 0, :3], labels % 3)
+    assert few["top_classes"].shape == (50, 3)
 
 
 def test_a_folder_of_something_else_is_refused(job):

@@ -40,7 +40,7 @@ MAY = {
     "training": {
         "archs", "datasets", "methods", "metrics", "samplers", "search", "geometry", "embeddings",
     },
-    "extract_folder": {"datasets", "embeddings", "methods", "training"},
+    "extract_folder": {"datasets", "embeddings", "methods", "metrics", "training"},
     "extract": {
         "extract_folder", "training", "archs", "datasets", "methods", "metrics", "search",
         "geometry", "embeddings",

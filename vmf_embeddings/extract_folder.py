@@ -17,14 +17,19 @@ from vmf_embeddings.datasets.base import SPLIT_NAMES, Split
 from vmf_embeddings.embeddings.folder_writing import Written, write_array, write_texts
 from vmf_embeddings.embeddings.shards import ShardPlan
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.metrics.logit_summary import logit_summary
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.training.batches import SequentialBatches
 from vmf_embeddings.training.seeding import epoch_seed, seed_everything
 
 log = logging.getLogger(__name__)
 
-MOST_LOGITS = 4 * 10**9  # bytes of all logits of a split; larger ones are not stored
+MOST_LOGITS = 4 * 10**9  # bytes of all logits of a split; of more, a summary is stored
 _STREAM = 2  # of the seeds of shards, from here on one per split: 0 and 1 are those of training
+
+
+Stores = Callable[["FolderJob", Tensor, range], dict[str, np.ndarray]]
+"""What is stored of the logits of embeddings [n, D], the rows of a range."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,8 @@ def extract_folder(job: FolderJob, accelerator: Accelerator) -> bool:
     Returns:
         Whether the folder is complete; in the first process.
     """
-    with_logits = job.with_logits and _logits_fit(job, accelerator)
-    plan = ShardPlan(job.folder, _key(job, with_logits), len(job.split), job.shard_rows)
+    stores = _stores(job, accelerator)
+    plan = ShardPlan(job.folder, _key(job, stores), len(job.split), job.shard_rows)
     if accelerator.is_main_process:
         plan.begin()
     part, n_parts = job.part or (1, 1)
@@ -81,7 +86,7 @@ def extract_folder(job: FolderJob, accelerator: Accelerator) -> bool:
                  job.folder)  # fmt: skip
     rank, world = accelerator.process_index, accelerator.num_processes
     own = todo[len(todo) * rank // world : len(todo) * (rank + 1) // world]
-    _write_shards(job, plan, own, with_logits, accelerator)
+    _write_shards(job, plan, own, stores, accelerator)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return False
@@ -93,15 +98,19 @@ def extract_folder(job: FolderJob, accelerator: Accelerator) -> bool:
     return complete
 
 
-def _key(job: FolderJob, with_logits: bool) -> str:
+def _key(job: FolderJob, stores: Stores | None) -> str:
     """A hash of what decides the values of the shards."""
     words = {key: job.meta[key] for key in ("weights", "split_hash", "seed", "split")}
-    text = json.dumps({**words, "logits": with_logits}, sort_keys=True)
+    text = json.dumps({**words, "logits": stores.__name__ if stores else None}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _write_shards(
-    job: FolderJob, plan: ShardPlan, todo: list[int], with_logits: bool, accelerator: Accelerator
+    job: FolderJob,
+    plan: ShardPlan,
+    todo: list[int],
+    stores: Stores | None,
+    accelerator: Accelerator,
 ) -> None:
     n_rows = sum(len(plan.rows(shard)) for shard in todo)
     with Progress(
@@ -116,8 +125,8 @@ def _write_shards(
             seed_everything(epoch_seed(job.meta["seed"], rows.start, _stream(job.name)))
             embeddings = _embed(job, rows, accelerator, lambda n, done=done: progress(done + n))
             arrays = {"embeddings": embeddings.cpu().numpy()}
-            if with_logits:
-                arrays["logits"] = _logits(job, embeddings).cpu().numpy()
+            if stores is not None:
+                arrays |= stores(job, embeddings, rows)
             plan.write(shard, arrays)
             done += len(rows)
 
@@ -146,26 +155,36 @@ def _embed(
 
 
 @torch.no_grad()
-def _logits(job: FolderJob, embeddings: Tensor) -> Tensor:
-    rows = [job.method.logits(some) for some in embeddings.split(job.batch_size)]
-    return torch.cat([one for one in rows if one is not None])
+def _all_logits(job: FolderJob, embeddings: Tensor, rows: range) -> dict[str, np.ndarray]:
+    found = [job.method.logits(some) for some in embeddings.split(job.batch_size)]
+    return {"logits": torch.cat([one for one in found if one is not None]).cpu().numpy()}
 
 
-def _logits_fit(job: FolderJob, accelerator: Accelerator) -> bool:
-    """Whether the method has logits, and those of the whole split are not too many to be stored."""
+@torch.no_grad()
+def _summary(job: FolderJob, embeddings: Tensor, rows: range) -> dict[str, np.ndarray]:
+    labels = job.split.labels[rows.start : rows.stop].to(embeddings.device)
+    parts = zip(embeddings.split(job.batch_size), labels.split(job.batch_size), strict=True)
+    found = [logit_summary(job.method.logits(some), own) for some, own in parts]
+    return {key: torch.cat([one[key] for one in found]).cpu().numpy() for key in found[0]}
+
+
+def _stores(job: FolderJob, accelerator: Accelerator) -> Stores | None:
+    """What is stored of logits: all, a summary where they are too many, or nothing without any."""
+    if not job.with_logits:
+        return None
     first = _embed(job, range(1), accelerator, lambda _: None)
     with torch.no_grad():
         logits = job.method.logits(first)
     if logits is None:
-        return False
+        return None
     n_bytes = logits[0].numel() * 4 * len(job.split)
     if n_bytes > MOST_LOGITS:
         log.warning(
-            "Logits of %s would take %.1f GB, more than %.0f: they are not stored, and scores of "
-            "classification are not computed from this folder",
+            "Logits of %s would take %.1f GB, more than %.0f: a summary of each row is stored "
+            "instead, and evaluate computes no scores of classification from this folder",
             job.name, n_bytes / 1e9, MOST_LOGITS / 1e9,
         )  # fmt: skip
-    return n_bytes <= MOST_LOGITS
+    return _all_logits if n_bytes <= MOST_LOGITS else _summary
 
 
 def _others(job: FolderJob, folder: Path) -> dict[str, Written]:

@@ -8,13 +8,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vmf_embeddings.embeddings.endings import FOLDER, ends_with
-from vmf_embeddings.embeddings.file import SCHEMA, EmbeddingFile, check_values, load_embeddings
+from vmf_embeddings.embeddings.file import (
+    KINDS_OF_KEY,
+    SCHEMA,
+    EmbeddingFile,
+    check_values,
+    load_embeddings,
+)
 from vmf_embeddings.embeddings.keyed import MARK, open_keyed, unreadable
 from vmf_embeddings.embeddings.labels import integer_labels
 from vmf_embeddings.embeddings.names import EXTRA_KEYS, canonical_split
 from vmf_embeddings.embeddings.opened import OpenedFile, open_embeddings
 from vmf_embeddings.embeddings.parquet import load_parquet
 from vmf_embeddings.embeddings.safetensors import load_safetensors
+from vmf_embeddings.untrusted.array_folder import open_folder
 from vmf_embeddings.untrusted.arrays import npz_keys
 from vmf_embeddings.untrusted.text import printable
 
@@ -112,7 +119,10 @@ def _read_with_notes(
 def _of_this_package(path: Path, split: str | None) -> Found | None:
     """A file with the keys of this package, of today or of 2021; None for others."""
     if ends_with(path, (FOLDER,)):
-        return Found(load_embeddings(path))
+        file = load_embeddings(path)
+        further = sorted({*open_folder(path, {}).record["arrays"]} - {*KINDS_OF_KEY})
+        notes = [f"not read of {path}: {printable(', '.join(further)[:200])}"] if further else ()
+        return Found(file, tuple(notes))
     load = {".parquet": load_parquet, ".safetensors": load_safetensors}.get(path.suffix.lower())
     if load is not None:
         if MARK not in open_keyed(path).metadata:
