@@ -87,9 +87,11 @@ def test_all_dimensions_score_as_usual_and_a_prefix_as_a_file_of_it(geometry):
     assert own["bytes_per_row"] == 16
 
 
-def test_enough_candidates_rank_as_float_rows_do():
+@pytest.mark.parametrize(("multiplier", "ks"), [(6, [1, 2, 4, 8]), (10**12, [1, 10**12])])
+def test_enough_candidates_rank_as_float_rows_do(multiplier, ks):
     rows, labels = clusters()
-    found = vmf.evaluate(rows, labels, precision=["binary"], rescore_multiplier=6)
+    options = {"precision": ["binary"], "rescore_multiplier": multiplier}
+    found = vmf.evaluate(rows, labels, ks=ks, **options)
     rescored = of_row(found["compact"], "16/binary_rescored")
     assert rescored["overlap@10"] == 1
     wanted = found["retrieval"]

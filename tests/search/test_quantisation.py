@@ -154,12 +154,13 @@ def test_ranking_all_rows_by_signs_equals_the_golden_hamming_scores(case):
 
 @pytest.mark.parametrize("metric", ("ip", "l2"))
 @pytest.mark.parametrize("precision", ("float32", "int8", "uint8", "binary"))
-def test_rescoring_every_row_gives_the_exact_neighbours(metric, precision):
+@pytest.mark.parametrize("multiplier", (9, 10**12))  # no more memory than the gallery's rows take
+def test_rescoring_every_row_gives_the_exact_neighbours(metric, precision, multiplier):
     queries, gallery = (torch.from_numpy(normal(n, 9, seed=n)) for n in (15, 60))
     exclude = torch.arange(15)
     wanted, scores = nearest(queries, gallery, 7, metric=metric, exclude=exclude)
     found, its = QuantisedGallery(gallery, precision, metric).nearest(
-        queries, 7, rescore_multiplier=9, rows=gallery, exclude=exclude
+        queries, 7, rescore_multiplier=multiplier, rows=gallery, exclude=exclude
     )
     assert torch.equal(found, wanted)
     torch.testing.assert_close(its, scores)

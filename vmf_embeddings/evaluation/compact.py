@@ -180,7 +180,7 @@ class _Compact:
 
     @property
     def _n_found(self) -> int:
-        return max(N_OVERLAP, *self.ks)
+        return max(N_OVERLAP, min(max(self.ks), len(self.pairs.gallery)))
 
     def _ranked(self, cut: EvaluatedFile, rows: Tensor) -> RetrievalScores:
         return retrieval(
@@ -222,10 +222,10 @@ class _Compact:
             found, _ = codes.nearest(queries, N_OVERLAP, exclude=self.pairs.exclude)
             return found.cpu()
         floats = None if rescored_by is None else gallery
+        n_candidates = min(self._n_found * multiplier, max(self._n_found, len(gallery)))
         found, scores = codes.nearest(
-            queries, self._n_found * multiplier, rescore_multiplier=1, rows=floats,
-            exclude=self.pairs.exclude,
-        )  # fmt: skip
+            queries, n_candidates, rescore_multiplier=1, rows=floats, exclude=self.pairs.exclude
+        )
         return found.cpu(), scores.cpu()
 
     def _add(

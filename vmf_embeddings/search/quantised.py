@@ -88,7 +88,8 @@ class QuantisedGallery:
         if exclude is not None:
             columns = exclude[:, None] if exclude.ndim == 1 else exclude
         find = self._by_hamming if self.by_bits else self._by_values
-        found, scores = find(queries, k * max(1, rescore_multiplier), columns)
+        n_candidates = min(k * max(1, rescore_multiplier), max(k, len(self.codes)))
+        found, scores = find(queries, n_candidates, columns)
         if rescore_multiplier:
             found, scores = self._rescored(queries, found, rows)
         return found[:, :k], scores[:, :k]
