@@ -73,6 +73,7 @@ def test_the_scripts_of_2021_translate_their_arguments():
         (parse_evaluate, ["RUN", "--geometry", "cosin"], "did you mean cosine"),
         (parse_evaluate, ["RUN", "--recall", "0"], "1 or more"),
         (parse_evaluate, ["RUN", "--samples", "many"], "whole number"),
+        (parse_evaluate, ["RUN", "--pca-from", "no.npz"], "--pca-from: there is no file 'no.npz'"),
         (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
         (parse_evaluate, ["RUN", "metrics=[nmj]"], "known: recall nmi map spectrum spread all"),
         (parse_evaluate, ["RUN", "metrics=[nmj]"], "did you mean nmi"),

@@ -135,6 +135,13 @@ def folder(word: str) -> Path:
     return Path(word)
 
 
+def existing(word: str) -> Path:
+    """An argparse type: a file, or a folder that is read as one, that exists."""
+    if not Path(word).exists():
+        raise argparse.ArgumentTypeError(f"there is no file {word!r}")
+    return Path(word)
+
+
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the positional argument RUN."""
     parser.add_argument(

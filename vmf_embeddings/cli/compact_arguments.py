@@ -1,9 +1,15 @@
 """Options of `evaluate` and `search`: formats, prefixes, re-ranking. Imports nothing slow."""
 
 import argparse
-from pathlib import Path
 
-from vmf_embeddings.cli.arguments import choice, number, positive_int, several, whole_number
+from vmf_embeddings.cli.arguments import (
+    choice,
+    existing,
+    number,
+    positive_int,
+    several,
+    whole_number,
+)
 from vmf_embeddings.evaluation.options import PRECISIONS, RERANKINGS
 
 
@@ -12,13 +18,13 @@ def add_compact(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("shorter and coarser embeddings (docs/compact.md)").add_argument
     add("--dims", nargs="+", type=several(positive_int), default=[], metavar="M",
         help="also score the first M coordinates, each, and all of them")  # fmt: skip
-    add("--pca-from", type=Path, metavar="FILE",
+    add("--pca-from", type=existing, metavar="FILE",
         help="rows whose principal components prefixes are compared with (the training file "
         "beside)")  # fmt: skip
     add("--precision", nargs="+", type=choice(PRECISIONS), default=[], metavar="NAME",
         help=f"also score in these number formats: {' '.join(PRECISIONS)}; with --dims, of every "
         "length")  # fmt: skip
-    add("--calibrate-on", type=Path, metavar="FILE",
+    add("--calibrate-on", type=existing, metavar="FILE",
         help="rows that set the ranges of int8 (the training file beside, else the file "
         "itself)")  # fmt: skip
     add("--rescore-multiplier", type=positive_int, default=4, metavar="N",

@@ -85,9 +85,7 @@ def _add_common(parser: Parser) -> None:
         help="c of the Poincare ball, for files of 2021")  # fmt: skip
     add("--samples", type=positive_int, default=10, metavar="S",
         help="draws per item for the sampled vMF scores (10)")  # fmt: skip
-    add(
-        "--seed", type=int, default=1234, metavar="N", help="seed of all draws (1234)"
-    )
+    add("--seed", type=int, default=1234, metavar="N", help="seed of all draws (1234)")
     add("--figures", action=argparse.BooleanOptionalAction, default=True,
         help="draw figures, or write scores only (draw)")  # fmt: skip
     # the same option by its former name
