@@ -225,7 +225,8 @@ def test_every_form_of_the_same_images_gives_the_same_embeddings(run, tmp_path):
     }
     for name, images in forms.items():
         np.testing.assert_array_equal(run.embed(images), wanted, err_msg=name)
-    np.testing.assert_array_equal(run.embed(tmp_path), wanted[::-1])  # sorted by path
+    # sorted by path; another place in a batch may round differently
+    np.testing.assert_allclose(run.embed(tmp_path), wanted[::-1], rtol=1e-5)
     assert vmf.image_files(tmp_path) == paths[::-1]
     np.testing.assert_allclose(run.embed(paths[0]), wanted[:1], rtol=1e-5)  # a batch of one
     assert run.embed([]).shape == (0, run.embedding_dim)
