@@ -4,14 +4,18 @@ Importing torch, Hydra and the like takes seconds, and the tests run some hundre
 package itself is never imported here, so that every command imports it anew.
 """
 
+import atexit
+import gc
 import importlib
 import json
 import os
 import runpy
 import signal
 import sys
+import threading
 import time
 import traceback
+from typing import NoReturn
 
 LIBRARIES = (
     *("torch", "torch.distributed", "torch._dynamo", "accelerate", "hydra", "omegaconf", "yaml"),
@@ -24,12 +28,13 @@ def main() -> None:
     """Answers each line of standard input, a request in JSON, with the exit code."""
     for library in LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # a collection in a fork would touch, and so copy, every page of the libraries
     print("ready", flush=True)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
         if child == 0:
-            sys.exit(run(**request))
+            end(run(**request))
         print(wait_for(child, request["timeout"]), flush=True)
 
 
@@ -68,6 +73,15 @@ def run(
         traceback.print_exc()
         return 1
     return 0
+
+
+def end(code: int | None) -> NoReturn:
+    """Ends a fork as the interpreter would, but for taking the libraries apart (1.4 s of work)."""
+    threading._shutdown()  # threads that are no daemons end first
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def wait_for(child: int, seconds: float) -> int:

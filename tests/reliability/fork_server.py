@@ -4,6 +4,7 @@ A trial costs the time of the command alone, so that hundreds are tried in minut
 """
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -12,7 +13,7 @@ import threading
 import time
 from pathlib import Path
 
-from tests.commands.fork_server import LIBRARIES, run, wait_for
+from tests.commands.fork_server import LIBRARIES, end, run, wait_for
 
 PACKAGE = (
     *("cli.app", "cli.commands", "cli.evaluate", "cli.check", "cli.summarize", "cli.assembly"),
@@ -29,6 +30,7 @@ def main() -> None:
         importlib.import_module(library)
     for name in PACKAGE:
         importlib.import_module(f"vmf_embeddings.{name}")
+    gc.freeze()  # as in the other server
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)
@@ -44,7 +46,7 @@ def answer(request: dict) -> dict:
         os.dup2(output[1], 1)
         os.dup2(errors[1], 2)
         prepare(**request["conditions"])
-        sys.exit(
+        end(
             run(
                 "vmf_embeddings", request["arguments"], request["cwd"], request["environment"],
                 "/dev/fd/1", "/dev/fd/2",
