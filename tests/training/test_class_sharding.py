@@ -83,7 +83,8 @@ def loss_and_gradients(name, size, world=1):
         if parameter.grad is not None:
             rows = sharded is not None and key in sharded.names
             found[key] = sharded._gathered(parameter.grad) if rows else parameter.grad
-    return found | {"kappa": torch.tensor(method.status().get("kappa", 0.0))}
+    status = method.status() if sharded is None else sharded.status()
+    return found | {"kappa": torch.tensor(status.get("kappa", 0.0))}
 
 
 class Counted:

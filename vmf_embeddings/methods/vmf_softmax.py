@@ -226,11 +226,7 @@ class VMFSoftmax(Method):
 
     def status(self) -> dict[str, float]:
         """Temperature, scale factor of the embeddings, mean concentration of the classes."""
-        kappas = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1)
-        if self.class_shard is None:
-            kappa = kappas.mean()
-        else:
-            kappa = self.class_shard.total(kappas.sum()) / self.class_shard.n_classes
+        kappa = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1).mean()
         return {
             "temperature": float(self.temperature.detach()),
             "kappa_scale": float(self.kappa_scale),

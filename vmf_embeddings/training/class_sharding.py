@@ -4,6 +4,7 @@ A checkpoint holds the weights of all classes, as of any other run: the first pr
 when it is written, and each takes its own when a run is resumed, whatever their number.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_shard import ClassShard
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.untrusted.refused import Refused
+
+log = logging.getLogger(__name__)
 
 # their steps treat every number by itself
 ELEMENTWISE = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -89,6 +92,18 @@ class ShardedClasses:
                 for key, value in own.items()
             }
         return of_method, {**of_optimizer, "state": of_parameter}
+
+    def status(self) -> dict[str, float]:
+        """`Method.status` over all classes: the mean over processes, weighted by their classes.
+
+        Every process must call it.
+        """
+        of_own, own = self.method.status(), self.shard.classes
+        numbers = torch.tensor(list(of_own.values()), dtype=torch.float64)
+        numbers = numbers.to(self.parameters()[0].device) * (own.stop - own.start)
+        dist.all_reduce(numbers)
+        means = (numbers / self.shard.n_classes).tolist()
+        return dict(zip(of_own, means, strict=True))
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -174,6 +189,8 @@ def shard_classes(
             f"processes; start {n_classes} at most, or leave trainer.shard_classes=false"
         )
     shard = ClassShard(n_classes, accelerator.process_index, world)
+    own = shard.classes
+    log.info("Process %d holds classes %d to %d", shard.rank + 1, own.start, own.stop - 1)
     for name in names:
         module, _, own_name = name.rpartition(".")
         whole = method.get_parameter(name)

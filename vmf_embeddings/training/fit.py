@@ -134,7 +134,7 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
     seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
     metric, other_scores = _validate(loop)
     best = {**NO_EPOCH_YET, "valid_acc": metric}
-    status, states = loop.method.status(), _states(loop)
+    status, states = loop.status(), _states(loop)
     if records is not None:
         result = EpochResult(
             epoch=-1,
@@ -166,10 +166,10 @@ def _run_epoch(
         )
     stream = 1 if method.global_batch is not None else 1 + loop.accelerator.process_index
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
-    last_status = method.status()  # before `begin_epoch` resets what is averaged over an epoch
+    last_status = loop.status()  # before `begin_epoch` resets what is averaged over an epoch
     method.begin_epoch(epoch)
     notes = progress_notes(
-        last_status | method.status(),
+        last_status | loop.status(),
         learning_rate=loop.optimizer.param_groups[0]["lr"],
         metric_name=loop.metric_name,
         last_metric=last_metric,
@@ -197,7 +197,7 @@ def _run_epoch(
         metric_name=loop.metric_name,
         metric=metric,
         learning_rate=loop.optimizer.param_groups[0]["lr"],
-        status=method.status(),
+        status=loop.status(),
         images_per_second=n_items / train_seconds,
         seconds=time.monotonic() - began,
         other_scores=other_scores,

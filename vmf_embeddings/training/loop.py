@@ -73,6 +73,10 @@ class Loop:
     settings: TrainingSettings
     sharded: ShardedClasses | None
 
+    def status(self) -> dict[str, float]:
+        """`Method.status`, of all classes where these are divided: every process calls it."""
+        return self.method.status() if self.sharded is None else self.sharded.status()
+
     @property
     def metric_name(self) -> str:
         """What the validation metric is: `accuracy` or `Recall@1`."""
