@@ -1,6 +1,7 @@
-"""Shared fixtures: one thread, and the golden numbers."""
+"""Shared fixtures: one thread, no process that outlives its test, and the golden numbers."""
 
-from collections.abc import Callable, Mapping
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,14 @@ SMALL_GOLDEN = HERE / "golden"
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_worker_stays() -> Iterator[None]:
+    """Ends readers of images that a test leaves: to collect them would take 5 s each, later."""
+    yield
+    for worker in multiprocessing.active_children():
+        worker.terminate()
 
 
 def load_golden(name: str) -> Mapping[str, np.ndarray]:

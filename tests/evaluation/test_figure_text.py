@@ -11,6 +11,7 @@ import torch
 from matplotlib.text import Annotation, Text
 
 from tests.evaluation.runs import make_file
+from tests.quick_cases import mostly_slow
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves
@@ -116,7 +117,10 @@ def items_of(n_classes, dim, kind, weights=True):
 @pytest.mark.parametrize("draw", [draw_circle, draw_plane, draw_sphere])
 @pytest.mark.parametrize(
     ("n_classes", "kind"),
-    [(1, "plain"), (3, "odd"), (10, "long"), (36, "odd"), (50, "long"), (100, "plain")],
+    mostly_slow(
+        [(1, "plain"), (3, "odd"), (10, "long"), (36, "odd"), (50, "long"), (100, "plain")],
+        [(1, "plain"), (3, "odd"), (50, "long")],
+    ),
 )
 def test_maps_keep_texts_inside_and_names_apart(draw, n_classes, kind):
     with styled():
@@ -257,7 +261,10 @@ def test_correlations_keep_texts_inside(n_scores):
         assert_inside(draw_correlations(runs, f"Correlation over runs, {TITLE}: 10 runs"))
 
 
-@pytest.mark.parametrize(("n_recipes", "kind"), [(3, "odd"), (50, "long"), (200, "long")])
+@pytest.mark.parametrize(
+    ("n_recipes", "kind"),
+    mostly_slow([(3, "odd"), (50, "long"), (200, "long")], [(3, "odd"), (200, "long")]),
+)
 def test_recipes_have_names_that_fit_and_differ(n_recipes, kind):
     runs = runs_of(n_recipes, kind)
     with styled():

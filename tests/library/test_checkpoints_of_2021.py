@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import vmf_embeddings as vmf
 import vmf_embeddings.torchvision_compat  # noqa: F401 - must come before torchvision
 from tests.methods.laws import normal
+from tests.quick_cases import mostly_slow
 from vmf_embeddings.training import checkpoint
 
 C, TAU, SCALE = 7, -0.75, 3.5
@@ -104,8 +105,13 @@ def words(method: str, arch: str) -> list[str]:
     return [f"method={method}", f"arch={arch}", *options, *NETS[arch][1]]
 
 
-@pytest.mark.parametrize("arch", NETS)
-@pytest.mark.parametrize("method", METHODS)
+EVERY = [(method, arch) for method in METHODS for arch in NETS]
+
+
+@pytest.mark.parametrize(
+    ("method", "arch"),
+    mostly_slow(EVERY, lambda case: case[1] != "resnet50" or case[0] == "vmf_softmax"),
+)
 def test_every_method_and_net_of_2021_loads(method, arch, nets, tmp_path):
     net, shape = nets[arch], NETS[arch][2]
     saved(net, method, tmp_path / "model_9.pt")

@@ -14,7 +14,7 @@ from vmf_embeddings.library import export_graph
 
 INPUTS = torch.stack([GREY(image) for image in IMAGES])
 COLOUR = ImageTransform(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
-QUICK = {"arcface", "dive", "hyperbolic_sce", "vmf_softmax"}  # the others are alike
+QUICK = {"hyperbolic_sce", "vmf_softmax"}  # the others are alike
 ARCHS = ("resnet18", "timm", "resnet32")
 
 

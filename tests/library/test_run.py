@@ -113,7 +113,19 @@ ARCHS = [
 ]
 
 
-@pytest.mark.parametrize("name", optional(ARCHS))
+QUICK_ARCHS = ("n_digit_mnist", "resnet32", "resnet10_feature", "googlenet", "timm")
+
+
+def quick_archs() -> list:
+    """All of them, as parameters; what is like another one is slow."""
+    marks = {getattr(p, "values", [p])[0]: list(getattr(p, "marks", ())) for p in optional(ARCHS)}
+    return [
+        pytest.param(name, marks=marks[name] + [pytest.mark.slow] * (name not in QUICK_ARCHS))
+        for name in ARCHS
+    ]
+
+
+@pytest.mark.parametrize("name", quick_archs())
 def test_every_arch_loads_without_its_data(name, tmp_path):
     colour = ImageTransform(size=(32, 32), mean=(0.5,) * 3, std=(0.5,) * 3)
     transform = GREY if name == "n_digit_mnist" else colour

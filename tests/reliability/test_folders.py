@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick_cases import mostly_slow
 from tests.reliability.test_full_disk import needs_disk
 from tests.reliability.test_kills import BY_VMF, EXTRACT, VMF, differences
 from tests.reliability.trial import contents, succeeds, trial
@@ -79,7 +80,7 @@ def test_another_user_is_told_what_cannot_be_written(home, name):
     assert contents(home) == before
 
 
-@pytest.mark.parametrize("name", ("moved elsewhere", "é (1) = #2"))
+@pytest.mark.parametrize("name", mostly_slow(("moved elsewhere", "é (1) = #2"), ["é (1) = #2"]))
 def test_a_moved_run_goes_on_and_is_extracted_as_in_its_first_place(home, tmp_path, name):
     folder = tmp_path / name
     shutil.copytree(home, folder)
@@ -97,7 +98,7 @@ def test_a_moved_run_resumes_as_in_its_first_place(home, tmp_path):
     assert differences(tmp_path / "first", tmp_path / "second place") == []
 
 
-@pytest.mark.parametrize("place", ("runs", BY_VMF))
+@pytest.mark.parametrize("place", mostly_slow(("runs", BY_VMF), [BY_VMF]))
 def test_a_file_in_place_of_a_folder_is_named(tmp_path, place):
     path = tmp_path / place
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.quick_cases import mostly_slow
 from tests.reliability.trial import contents, succeeds, trial
 
 DIGITS = ("dataset=digits", "arch.params.embedding_dim=3", "num_workers=0", "mode.epochs=3")
@@ -126,7 +127,7 @@ def fault_of(homes, folder: Path, work: Work, moment: float) -> str:
     )
 
 
-@pytest.mark.parametrize("name", ("vmf", "extraction"))
+@pytest.mark.parametrize("name", mostly_slow(("vmf", "extraction"), ["vmf"]))
 def test_a_killed_command_ends_as_an_undisturbed_one(homes, tmp_path, name):
     assert fault_of(homes, tmp_path / "killed", WORKS[name], 0.6) == ""
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.quick_cases import mostly_slow
 from vmf_embeddings import native
 from vmf_embeddings.search import ranks
 from vmf_embeddings.search.by_class import by_class
@@ -97,7 +98,8 @@ def made(kind, n, dim, generator):
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 @pytest.mark.parametrize("kind", ["plain", "duplicates", "collapsed"])
 @pytest.mark.parametrize(
-    ("n_classes", "tile", "n_threads"), [(30, 768, 1), (2, 768, 1), (30, 17, 3), (2, 17, 3)]
+    ("n_classes", "tile", "n_threads"),
+    mostly_slow([(30, 768, 1), (2, 768, 1), (30, 17, 3), (2, 17, 3)], [(30, 768, 1), (2, 17, 3)]),
 )
 def test_counts_equal_brute_force(metric, kind, n_classes, tile, n_threads, monkeypatch, threads):
     """Large classes (75 rows) are scored by a matrix product and sorted, small ones neither."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands.run import MAIN, command
+from tests.quick_cases import mostly_slow
 from tests.security.received import complaint
 from vmf_embeddings.cli import assembly, composition
 from vmf_embeddings.cli.help import CONF
@@ -197,7 +198,7 @@ def test_a_folder_instead_of_ours_is_held_to_the_same(tmp_path):
 SPELLINGS = ["--config-dir=mine", "--config-d=mine", "-cd=mine", "-cdmine"]
 
 
-@pytest.mark.parametrize("words", SPELLINGS)
+@pytest.mark.parametrize("words", mostly_slow(SPELLINGS, (SPELLINGS[1], SPELLINGS[3])))
 def test_every_spelling_of_the_option_is_checked(tmp_path, words):
     evil = f"callbacks: {{x: {{_target_: os.system, command: 'touch {tmp_path}/marker'}}}}"
     option(tmp_path / "mine", f"{HEAD}hydra:\n  {evil}\n")

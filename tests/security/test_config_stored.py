@@ -1,5 +1,6 @@
 """A checkpoint's configuration, and one of 2021, are plain values: they compute nothing."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -20,12 +21,17 @@ from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.cli.run_config import configuration_of_run
 
 
-@pytest.fixture
-def today(monkeypatch):
+@pytest.fixture(scope="module")
+def composed_once():
     assembly.register_resolvers()
-    monkeypatch.setenv("SECRET_OF_THE_READER", "hunter2")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", ["dataset=digits", "method=vmf_softmax"])
+
+
+@pytest.fixture
+def today(monkeypatch, composed_once):
+    monkeypatch.setenv("SECRET_OF_THE_READER", "hunter2")
+    return copy.deepcopy(composed_once)
 
 
 def built_from(today, config, folder: Path = Path("run")) -> None:
