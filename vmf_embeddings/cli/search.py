@@ -12,7 +12,7 @@ from vmf_embeddings.cli.outputs import refuse_output
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.cli.search_arguments import SearchOptions
 from vmf_embeddings.cli.search_gallery import Gallery, open_gallery
-from vmf_embeddings.cli.search_queries import Found, Queries, read_queries
+from vmf_embeddings.cli.search_queries import Found, Queries, how_found, read_queries
 from vmf_embeddings.library.search import Hits
 from vmf_embeddings.library.search import search as nearest_rows
 from vmf_embeddings.progress import LARGE_JOB, Progress
@@ -72,9 +72,12 @@ def _of(queries: Queries, gallery: Gallery, options: SearchOptions) -> Found:
             rescore_multiplier=options.rescore_multiplier,
             rerank=options.rerank,
             rerank_options=options.rerank_options,
+            index=options.index,
+            index_recall=options.index_recall,
+            seed=options.seed,
         )
     places = np.where(hits.indices >= 0, rows[hits.indices], -1) if len(rows) else hits.indices
-    return Found(queries, Hits(places, hits.similarities))
+    return Found(queries, Hits(places, hits.similarities, hits.index))
 
 
 def _same_image(
@@ -98,11 +101,13 @@ def _same_image(
 def _print(found: Sequence[Found], gallery: Gallery, options: SearchOptions) -> None:
     """What similarities are, and a table for each of the first queries."""
     if options.quiet:
+        if options.index is not None:  # never without its recall
+            print(f"search: {how_found(found, gallery, options)}", file=sys.stderr)
         return
     n_queries = sum(len(one.queries.names) for one in found)
     printed = [line for one in found for line in _lines(one)[:MOST_PRINTED]][:MOST_PRINTED]
     with reader_may_leave():
-        print(gallery.similarity_name(options))
+        print(how_found(found, gallery, options))
         for name, rows, similarities in printed:
             print(printable(name))
             for rank, (row, similarity) in enumerate(zip(rows, similarities, strict=True), 1):

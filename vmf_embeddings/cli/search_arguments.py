@@ -13,6 +13,7 @@ from vmf_embeddings.cli.arguments import (
     positive_int,
 )
 from vmf_embeddings.cli.compact_arguments import add_for_search
+from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.evaluation.options import GEOMETRIES
 
 ROW = "row:"
@@ -53,6 +54,9 @@ class SearchOptions:
         rerank_lambda: likewise.
         expand_n: parameter of alpha_qe and dba, likewise the next one.
         expand_alpha: likewise.
+        index: approximate index that finds neighbours; None = exactly.
+        index_recall: fraction of the exact neighbours that it must find.
+        seed: of the queries it is measured on, and of its training.
     """
 
     queries: tuple[str, ...]
@@ -80,6 +84,9 @@ class SearchOptions:
     rerank_lambda: float = 0.3
     expand_n: int = 10
     expand_alpha: float = 3.0
+    index: str | None = None
+    index_recall: float = 0.99
+    seed: int = 1234
 
     def similarity_name(self, of_geometry: str) -> str:
         """What the similarities are, in words.
@@ -118,8 +125,9 @@ def parse_search(
         if path is not None and path.suffix.lower() not in endings:
             option = "--out" if name == "sheet" else f"--{name}"
             parser.error(f"{option}: expected a file {endings[0]}, got {path.name}")
-    if values.precision is not None and values.rerank is not None:
-        parser.error("--precision and --rerank: give one of them")
+    ways = [f"--{way}" for way in ("precision", "rerank", "index") if getattr(values, way)]
+    if len(ways) > 1:
+        parser.error(f"{' and '.join(ways)}: give one of them")
     return SearchOptions(**{**vars(values), "queries": tuple(values.queries)})
 
 
@@ -128,7 +136,8 @@ def search_parser(prog: str) -> Parser:
     parser = Parser(
         prog=prog,
         allow_abbrev=False,
-        description="The nearest rows of a file of embeddings, exactly, with their similarities: "
+        description="The nearest rows of a file of embeddings, exact but with --index, with their "
+        "similarities: "
         "of images, which RUN embeds, or of rows of the file. The query's own image is left out.",
         epilog=f"example: {prog} new.jpg --in photos.npz --run runs/mine -o neighbours.png",
     )
@@ -161,5 +170,8 @@ def search_parser(prog: str) -> Parser:
     add("--force", action="store_true", help="replace files that exist")
     add_embedding(parser)
     add("--quiet", action="store_true", help="print no table")
+    add_index(parser).add_argument(
+        "--seed", type=int, default=1234, metavar="N",
+        help="seed of these queries and of the index (1234)")  # fmt: skip
     add_for_search(parser)
     return parser

@@ -60,6 +60,12 @@ class Found:
     hits: Hits
 
 
+def how_found(found: Sequence[Found], gallery: Gallery, options: SearchOptions) -> str:
+    """What similarities are and, where neighbours are approximate, each index with its recall."""
+    used = dict.fromkeys(str(one.hits.index) for one in found if one.hits.index is not None)
+    return "; ".join([gallery.similarity_name(options), *used])
+
+
 def read_queries(options: SearchOptions, gallery: Gallery) -> list[Queries]:
     """The queries in the order in which they were typed; all images stand where the first does.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vmf_embeddings.cli.search_arguments import SearchOptions
 from vmf_embeddings.cli.search_gallery import Gallery
-from vmf_embeddings.cli.search_queries import Found, Queries
+from vmf_embeddings.cli.search_queries import Found, Queries, how_found
 from vmf_embeddings.evaluation.figures.hits import MOST_QUERIES, SheetRow, Tile, draw_hits
 from vmf_embeddings.evaluation.figures.row_images import (
     has_images,
@@ -84,7 +84,7 @@ def write_sheets(found: Sequence[Found], gallery: Gallery, options: SearchOption
     with Progress(f"Reading the images of {min(n_queries, most):,} queries and their neighbours"):
         rows = [row for one in found for row in _rows(one, images, most)][:most]
     title = f"Nearest of {len(gallery.rows):,} rows of {printable(gallery.path.name)}"
-    how = gallery.similarity_name(options)
+    how = how_found(found, gallery, options)
     if options.sheet is not None:
         with styled():
             save(draw_hits(rows, title, how + _cut(n_queries, MOST_QUERIES)), options.sheet)

@@ -16,6 +16,10 @@ METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 # ways to rank neighbours once more; `evaluation.reranked` computes their scores
 RERANKINGS = ("k_reciprocal", "alpha_qe", "dba")
+# approximate indexes and the lowest recall that one may have, as in `search.approximate` and
+# `search.index_recall`
+INDEXES = ("ivf", "ivfpq", "hnsw")
+LOWEST_RECALL = 0.95
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,12 @@ class EvaluationOptions:
             for the order of their row numbers, as in 2021.
         queries: how many queries are ranked, drawn at random, or "all"; None = all where that takes
             an hour or less, else 10,000.
+        index: one of INDEXES, by which neighbours are found approximately; None = exactly.
+        index_recall: fraction of the exact neighbours that it must find, from LOWEST_RECALL to 1.
         ignore_labels: names or numbers of classes that mean "no class": gallery rows only.
         search: backend that finds the neighbours shown in a figure; scores do not depend on it.
         samples: draws per item for the sampled vMF scores, >= 1.
-        seed: of those draws, of the queries drawn, and of the rows that figures show.
+        seed: of those draws, of the queries drawn, of the index, and of the rows that figures show.
         figures: whether to draw figures.
         images_from: folder whose images may be shown where a file names them, besides those in the
             file's own folder and in the working directory; relative names are relative to it.
@@ -79,6 +85,8 @@ class EvaluationOptions:
     recall: tuple[int, ...] | None = None
     ties: str = "expected"
     queries: int | str | None = None
+    index: str | None = None
+    index_recall: float = 0.99
     ignore_labels: tuple[str, ...] = ()
     search: str = "auto"
     samples: int = 10

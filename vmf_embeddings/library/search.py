@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike
 from vmf_embeddings.geometry import Geometry, from_meta
 from vmf_embeddings.library.progress_bar import progress_bar
 from vmf_embeddings.search import NearestSearch, QuantisedGallery, Ranges, nearest_reranked
+from vmf_embeddings.search.approximate import check_index
+from vmf_embeddings.search.index_recall import IndexRecall, check_recall
+from vmf_embeddings.search.index_search import IndexSearch
 from vmf_embeddings.search.reranked import check_reranking
 
 QUERIES_AT_ONCE = 2048  # between two updates of the progress bar
@@ -24,10 +27,13 @@ class Hits:
     Attributes:
         indices: int64 [Q, k], rows of the gallery; -1 where it has fewer than k.
         similarities: float64 [Q, k], larger = nearer, as the geometry's `similarity`; -inf there.
+        index: where an index found them: its name, recall and parameters, also as text by `str`;
+            None where neighbours are exact.
     """
 
     indices: np.ndarray
     similarities: np.ndarray
+    index: IndexRecall | None = None
 
 
 def search(
@@ -44,9 +50,14 @@ def search(
     train_embeddings: ArrayLike | None = None,
     rerank: str | None = None,
     rerank_options: Mapping[str, float] | None = None,
+    index: str | None = None,
+    index_recall: float = 0.99,
+    seed: int = 1234,
 ) -> Hits:
     """The k nearest gallery rows of every query, exactly; ties by the smaller index.
 
+    With `index`, neighbours are approximate: what the index misses is measured on up to 2,000
+    queries, whose exact neighbours are found too. So it saves time where there are many more.
     With `precision`, the gallery is searched as bytes or bits, and what that finds is compared once
     more by its float rows. With `rerank`, neighbours are ranked once more.
 
@@ -68,13 +79,18 @@ def search(
         rerank: "k_reciprocal" (similarities are then minus its distances, and depend on all
             queries), "alpha_qe" or "dba"; None = no re-ranking.
         rerank_options: of `k1`, `k2` and `lambda` (k_reciprocal), `n` and `alpha` (the others).
+        index: "ivf", "ivfpq" or "hnsw", of faiss, for cosine, Euclidean distance and "vmf"; k is
+            then at most 1,024. None = exact.
+        index_recall: fraction of the exact neighbours, 0.95 to 1, up to which the search widens.
+        seed: of the queries that `index` is measured on, and of its training.
 
     Returns:
         Indices and similarities.
 
     Raises:
-        ValueError: shapes do not fit, values are not finite, the geometry is unknown, or it does
-            not fit `precision` or `rerank`.
+        ValueError: shapes do not fit, values are not finite, the geometry is unknown, it does not
+            fit `precision`, `rerank` or `index`, or the recall of `index` stays below 0.95.
+        ImportError: `index` without faiss.
 
     Example:
         >>> search([[1.0, 0.1]], [[0.0, 1.0], [2.0, 0.0]], k=1).indices
@@ -84,16 +100,25 @@ def search(
     rows = how.project(_rows("queries", queries).double())
     others = how.project(_rows("gallery", gallery).double())
     left_out = _left_out(exclude, len(rows))
+    _refuse_several(precision=precision, rerank=rerank, index=index)
     if rerank is not None:
-        if precision is not None:
-            raise ValueError("precision and rerank: expected one of them, got both")
         check_reranking(rerank, how.name, is_flat=how.faiss_metric is not None)
         again = nearest_reranked(
             rows, others, k, rerank, metric=str(how.faiss_metric), options=rerank_options,
             exclude=left_out,
         )  # fmt: skip
-        return Hits(*(part.numpy() for part in again))
+        indices, similarities = (part.numpy() for part in again)
+        return Hits(indices, similarities)
     find = _finder(others, how, precision, rescore_multiplier, train_embeddings)
+    recall = None
+    if index is not None:
+        check_index(index, how.faiss_metric, how.name)
+        check_recall(index_recall)
+        if len(rows) and len(others):
+            find = IndexSearch(
+                others, str(how.faiss_metric), index, k, rows, left_out, index_recall, seed
+            )
+            recall = find.recall
     found = []
     with progress_bar("Searching", len(rows), progress, "queries") as advance:
         for start in range(0, max(1, len(rows)), QUERIES_AT_ONCE):
@@ -101,7 +126,15 @@ def search(
             found.append(find(rows[block], k, exclude=left_out[block]))
             advance(len(rows[block]))
     indices, similarities = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
-    return Hits(indices, similarities)
+    return Hits(indices, similarities, recall)
+
+
+def _refuse_several(**ways: str | None) -> None:
+    """Refuses more than one way to search."""
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        got = "both" if len(given) == 2 else "all"
+        raise ValueError(f"{' and '.join(given)}: expected one of them, got {got}")
 
 
 def _finder(

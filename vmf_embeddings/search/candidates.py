@@ -76,6 +76,58 @@ def faiss_candidates(gallery: Tensor, metric: str) -> Fetch:
     return fetch
 
 
+def order_candidates(
+    queries: Tensor, gallery: Tensor, metric: str, candidates: Tensor, k: int, exclude: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The k best of each query's candidates by float64 scores; ties by the smaller index.
+
+    Args:
+        queries: [Q, D].
+        gallery: [G, D].
+        metric: "ip" or "l2".
+        candidates: gallery rows [Q, n], n >= k; -1 for none.
+        k: how many are kept.
+        exclude: gallery rows [Q, E] that get -inf; -1 for none.
+
+    Returns:
+        Indices and scores [Q, k]: inner products, or minus squared distances.
+    """
+    # filled in place: small results kept between large temporaries fragment the heap
+    columns, scores = empty_answer(queries, k)
+    step = max(1, BLOCK_ELEMENTS // 4 // (candidates.shape[1] * queries.shape[1]))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        exact = _scores(queries[part].double(), gallery, metric, candidates[part])
+        for left_out in exclude[part].unbind(1):
+            exact = exact.masked_fill(candidates[part] == left_out[:, None], -torch.inf)
+        ordered, exact = order_ties(candidates[part], exact)
+        columns[part], scores[part] = ordered[:, :k], exact[:, :k]
+    return columns, scores
+
+
+def _scores(queries: Tensor, gallery: Tensor, metric: str, columns: Tensor) -> Tensor:
+    """Float64 scores [Q, n] of gallery rows `columns` [Q, n], all summed in the same order."""
+    rows = gallery[columns.clamp_min(0)].double()
+    if metric == "ip":
+        exact = (queries[:, None, :] * rows).sum(-1)
+    else:
+        exact = -(queries[:, None, :] - rows).square().sum(-1)
+    return exact.masked_fill_(columns < 0, -torch.inf)
+
+
+def rounding_bound(queries: Tensor, largest_norm: Tensor) -> Tensor:
+    """Largest error [Q] of a float32 q.y or q.y - |y|^2 / 2, summed in any order.
+
+    It is (D + 8) * 2^-24 * (|q| + |y|)^2, where the 8 accounts for the rounding of the norms.
+
+    Args:
+        queries: [Q, D].
+        largest_norm: of the gallery's rows, float64 [].
+    """
+    norms = queries.double().norm(dim=1)
+    return (queries.shape[1] + 8) * ROUNDING * (norms + largest_norm).square()
+
+
 class CandidateSearch:
     """Neighbours by inner product or squared distance: float32 candidates, float64 order.
 
@@ -104,43 +156,19 @@ class CandidateSearch:
         """Indices and scores [Q, k] for k <= G; gallery rows `exclude` [Q, E] get -inf."""
         n_candidates = min(k + EXTRA_CANDIDATES + exclude.shape[1] - 1, len(self.gallery))
         candidates, rounded = self.fetch(queries.float().contiguous(), n_candidates)
-        columns, scores = self._ordered(queries, candidates, k, exclude)
+        rows = self.gallery, self.metric
+        columns, scores = order_candidates(queries, *rows, candidates, k, exclude)
         if n_candidates < len(self.gallery):
             again = ~self._is_certain(queries, scores[:, -1], rounded[:, -1].double())
             if again.any():
                 left, own = queries[again], exclude[again]
                 candidates, _ = self.exact()(left, n_candidates, own)
-                columns[again], scores[again] = self._ordered(left, candidates, k, own)
+                found = order_candidates(left, *rows, candidates, k, own)
+                columns[again], scores[again] = found
         return columns, scores
-
-    def _ordered(
-        self, queries: Tensor, candidates: Tensor, k: int, exclude: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The k best of each row of candidates [Q, n], by float64 scores."""
-        # filled in place: small results kept between large temporaries fragment the heap
-        columns, scores = empty_answer(queries, k)
-        step = max(1, BLOCK_ELEMENTS // 4 // (candidates.shape[1] * queries.shape[1]))
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            exact = self._score(queries[part].double(), candidates[part])
-            for left_out in exclude[part].unbind(1):
-                exact = exact.masked_fill(candidates[part] == left_out[:, None], -torch.inf)
-            ordered, exact = order_ties(candidates[part], exact)
-            columns[part], scores[part] = ordered[:, :k], exact[:, :k]
-        return columns, scores
-
-    def _score(self, queries: Tensor, columns: Tensor) -> Tensor:
-        """Float64 scores [Q, n] of gallery rows `columns` [Q, n], all summed in the same order."""
-        rows = self.gallery[columns].double()
-        if self.metric == "ip":
-            return (queries[:, None, :] * rows).sum(-1)
-        return -(queries[:, None, :] - rows).square().sum(-1)
 
     def _is_certain(self, queries: Tensor, kth_score: Tensor, worst_candidate: Tensor) -> Tensor:
         """Whether no row outside the candidates can reach the k-th best score.
-
-        A float32 sum in any order errs by at most (D + 8) * 2^-24 * (|q| + |y|)^2, where the 8
-        accounts for the rounding of the norms.
 
         Args:
             queries: [Q, D].
@@ -150,8 +178,6 @@ class CandidateSearch:
         Returns:
             [Q] bool.
         """
-        norms = queries.double().norm(dim=1)
-        bound = (queries.shape[1] + 8) * ROUNDING * (norms + self.largest_norm).square()
         if self.metric == "l2":
-            kth_score = (kth_score + norms.square()) / 2
-        return kth_score > worst_candidate + bound
+            kth_score = (kth_score + queries.double().square().sum(1)) / 2
+        return kth_score > worst_candidate + rounding_bound(queries, self.largest_norm)
