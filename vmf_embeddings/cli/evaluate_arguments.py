@@ -13,6 +13,7 @@ from vmf_embeddings.cli.arguments import (
     several,
 )
 from vmf_embeddings.cli.compact_arguments import add_compact, in_order
+from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.evaluation.options import GEOMETRIES, METRICS, EvaluationOptions
 
@@ -144,6 +145,7 @@ def evaluate_parser(prog: str) -> Parser:
     parser.add_argument("--labels", metavar="KEY",
                         help="files of other programs: array or column of the labels; of an .npy, "
                         "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
+    add_index(parser)
     add_compact(parser)
     return parser
 

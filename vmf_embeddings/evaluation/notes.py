@@ -1,5 +1,6 @@
 """Notes below a table of scores: what restricts how its numbers may be read."""
 
+from vmf_embeddings.evaluation.indexed import note_on_index
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.metrics.shots import GROUPS
@@ -9,7 +10,7 @@ def notes_on(group: Group) -> list[str]:
     """Every note that applies to a group of files, without the full stop."""
     notes = (
         _notes_on_selection, _notes_on_shots, _notes_on_gallery, _notes_on_sampling,
-        _notes_on_queries, _notes_on_rows, _notes_on_clusters, _notes_on_compact,
+        _notes_on_index, _notes_on_queries, _notes_on_rows, _notes_on_clusters, _notes_on_compact,
     )  # fmt: skip
     return [*group.notes(), *(note for find in notes for note in find(group))]
 
@@ -52,6 +53,11 @@ def _notes_on_sampling(group: Group) -> list[str]:
         f"{sampling['seed']}, are compared with the whole gallery; the sampling error is that of "
         "this draw, not of other classes; --queries all takes all of them"
     ]
+
+
+def _notes_on_index(group: Group) -> list[str]:
+    used = [scores.index for scores in group.scores if scores.index is not None]
+    return list(dict.fromkeys(map(note_on_index, used)))
 
 
 def _notes_on_queries(group: Group) -> list[str]:

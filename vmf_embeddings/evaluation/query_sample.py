@@ -54,7 +54,8 @@ def drawn_queries(evaluated: EvaluatedFile, options: EvaluationOptions) -> Query
 
     Args:
         evaluated: the file.
-        options: `queries` says how many; None = all up to the limits above, else `DRAWN`.
+        options: `queries` says how many; None = all up to the limits above or with `index`, else
+            `DRAWN`.
     """
     file, n_rows = evaluated.file, len(evaluated.file.ids)
     is_query = np.ones(n_rows, bool) if file.is_query is None else np.asarray(file.is_query)
@@ -63,6 +64,8 @@ def drawn_queries(evaluated: EvaluatedFile, options: EvaluationOptions) -> Query
     rows = is_query.nonzero()[0]
     n_gallery = n_rows if file.is_gallery is None else int(file.is_gallery.sum())
     wanted = options.queries
+    if wanted is None and options.index is not None:
+        wanted = "all"  # that is what an index is for
     if wanted is None:
         most = MOST_ON_GPU if torch.cuda.is_available() else MOST_ON_CPU
         work = len(rows) * n_gallery * file.embeddings.shape[1]
@@ -87,10 +90,15 @@ def standard_errors(found: RetrievalScores, n_queries: int) -> dict[str, float]:
         rest = 1 - len(rows.first_hit) / n_queries
         return float(values.std()) * sqrt(rest / len(values)) if len(values) > 1 else float("nan")
 
-    return {
+    of_nearest = {
         **{f"recall@{k}": error(values) for k, values in rows.recall.items()},
         "map@r": error(rows.average_precision_at_r),
         "r_precision": error(rows.r_precision),
+    }
+    if np.isnan(found.mean_reciprocal_rank):  # an index knows no ranks beyond the nearest
+        return of_nearest
+    return {
+        **of_nearest,
         "mean_average_precision": error(rows.average_precision),
         "mean_reciprocal_rank": error(rows.reciprocal_rank),
     }

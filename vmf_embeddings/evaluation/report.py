@@ -13,6 +13,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.notes import notes_on
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
+from vmf_embeddings.evaluation.section_titles import section_title
 from vmf_embeddings.evaluation.settings import described
 from vmf_embeddings.untrusted.text import printable
 
@@ -47,18 +48,6 @@ _ROWS = {
     "concentration_relative_variance": ("kappa, relative var.", 1, 4, "variance over mean^2"),
     "uniformity_g2": ("Uniformity G2", 1, 4, "mean exp(-2 |x - y|^2)"),
     "alignment": ("Alignment", 1, 4, "mean |x - y|^2 in classes"),
-}
-# geometry -> similarity or distance by which its retrieval ranks
-_COMPARED = {
-    "cosine": "cosine",
-    "euclidean": "Euclidean distance",
-    "poincare": "distance in the Poincare ball",
-    "poincare-reference": "2021's distance in the Poincare ball",
-    "vmf": "expected cosine, no draws",
-}
-_SPACES = {
-    "as_output": "Embeddings as output, by Euclidean distance",
-    "normalised": "L2-normalised embeddings, by cosine",
 }
 TableRow = tuple[str, str, str, str]
 Block = tuple[str, list[TableRow]]
@@ -133,7 +122,7 @@ def print_group(group: Group, options: EvaluationOptions) -> None:
     caption = f"{n_runs} replications, mean +/- standard error" if n_runs > 1 else "1 run (n=1)"
     blocks = {
         section: (
-            _section_title(section, group, options.samples),
+            section_title(section, group, options.samples),
             [_row(group, section, n) for n in names],
         )
         for section, names in group.sections().items()
@@ -158,22 +147,6 @@ def _rows_that_differ(rows: Sequence[TableRow], below: Sequence[TableRow]) -> Bl
     return f"Embeddings as output, of length 1: as below{' except' if kept else ''}", kept
 
 
-def _section_title(section: str, group: Group, samples: int) -> str:
-    if section == "sampled_retrieval":
-        return f"Retrieval, marginalised over {samples} draws (as in 2021)"
-    if section in _SPACES:
-        return _SPACES[section]
-    if section == "retrieval":
-        sampling = group.scores[0].sampling
-        some = "" if sampling is None else f", {sampling['queries_drawn']:,} queries drawn"
-        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}{some}"
-    shots = group.scores[0].shots
-    if section == "shots" and shots is not None:
-        ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
-        return f"Classes by training images: {', '.join(ranges)}"
-    return "Classification and calibration"
-
-
 def _row(group: Group, section: str, name: str) -> TableRow:
     value = group.mean(section, name)
     if name.startswith("recall@"):
@@ -189,11 +162,21 @@ def _row(group: Group, section: str, name: str) -> TableRow:
         meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):
         return label, "-", "", meaning
-    sampling = group.scores[0].sampling
-    if section == "retrieval" and sampling is not None and value.n == 1:
-        meaning += f", sampling error {scale * sampling['standard_error'][name]:.{digits}f}"
+    if section == "retrieval" and value.n == 1:
+        meaning += _errors(group, name, scale, digits)
     error = "-" if value.n == 1 else _number(scale * value.standard_error, digits)
     return label, _number(scale * value.mean, digits), error, meaning
+
+
+def _errors(group: Group, name: str, scale: float, digits: int) -> str:
+    """The error of drawing queries, and what an index changes, of one retrieval score."""
+    sampling, index, text = group.scores[0].sampling, group.scores[0].index, ""
+    if sampling is not None:
+        text = f", sampling error {scale * sampling['standard_error'][name]:.{digits}f}"
+    if index is not None:
+        mean, error = (f"{scale * x:z.{digits}f}" for x in index.differences[name])
+        text += f", minus exact {mean} +/- {error}"
+    return text
 
 
 def _meaning_of_clusters(group: Group, meaning: str) -> str:

@@ -40,8 +40,10 @@ def describe(
     if "sampled_retrieval" in sections:
         sections["sampled_retrieval"] |= {"n_samples": options.samples, "seed": options.seed}
     if "retrieval" in sections:
-        how = "exact" if scores.sampling is None else "exact, of queries drawn at random"
-        sections["retrieval_about"] = {"ranks": how, **(scores.sampling or {})}
+        how = "exact" if scores.index is None else "approximate, by an index"
+        drawn = "" if scores.sampling is None else ", of queries drawn at random"
+        about = {} if scores.index is None else scores.index.about()
+        sections["retrieval_about"] = {"ranks": how + drawn, **(scores.sampling or {}), **about}
     if scores.shots is not None:
         sections["shots"] |= _describe_shots(scores.shots)
     if scores.spaces is not None and scores.spaces.clustering is not None:

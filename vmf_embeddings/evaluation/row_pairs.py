@@ -41,12 +41,25 @@ def compared(embeddings: np.ndarray, geometry: Geometry) -> Tensor:
     return projected
 
 
-def named_scores(found: RetrievalScores | MarginalScores, ks: Sequence[int]) -> dict[str, float]:
-    """Scores under the names that they have in metrics.json."""
-    return {
+def named_scores(
+    found: RetrievalScores | MarginalScores, ks: Sequence[int], *, of_all_ranks: bool = True
+) -> dict[str, float]:
+    """Scores under the names that they have in metrics.json.
+
+    Args:
+        found: the scores.
+        ks: the k of Recall@k.
+        of_all_ranks: whether those are included that need the ranks of all positives.
+    """
+    of_nearest = {
         **{f"recall@{k}": found.recall[k] for k in ks},
         "map@r": found.map_at_r,
         "r_precision": found.r_precision,
+    }
+    if not of_all_ranks:
+        return of_nearest
+    return {
+        **of_nearest,
         "mean_average_precision": found.mean_average_precision,
         "mean_reciprocal_rank": found.mean_reciprocal_rank,
     }

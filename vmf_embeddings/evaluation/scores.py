@@ -1,6 +1,6 @@
 """Scores of one embedding file: classification from logits, retrieval from embeddings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -11,20 +11,15 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.compact import COMPACT, compact_scores
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.exact_scores import exact_retrieval, recall_ks, sampled_retrieval
+from vmf_embeddings.evaluation.indexed import IndexUse, indexed_retrieval, refuse_index
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.query_sample import drawn_queries
 from vmf_embeddings.evaluation.reranked import RERANKED, refuse_reranking, reranked_scores
 from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
-from vmf_embeddings.evaluation.spaces import (
-    is_main_process,
-    own_space,
-    score_spaces,
-    space_ks,
-    which_rows,
-)
+from vmf_embeddings.evaluation.spaces import is_main_process, score_spaces
 from vmf_embeddings.evaluation.variant_scores import VariantScores
-from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import (
     RetrievalScores,
     ShotScores,
@@ -33,20 +28,16 @@ from vmf_embeddings.metrics import (
     expected_calibration_error,
     macro_accuracy,
     macro_f1,
-    marginal_retrieval,
     negative_log_likelihood,
     probabilities,
-    retrieval,
     shot_scores,
     top_k_accuracy,
 )
 from vmf_embeddings.metrics.clustering import check_faiss
-from vmf_embeddings.metrics.embedding_scores import CUTOFFS, SPACES, EmbeddingScores
-from vmf_embeddings.progress import Progress
+from vmf_embeddings.metrics.embedding_scores import SPACES, EmbeddingScores
 from vmf_embeddings.search import check_backend
 from vmf_embeddings.search.ranks import ProcessGroup
 
-DEFAULT_KS = (1, 2, 4, 8)
 # closed sets with more rows are scored by retrieval only if --recall is given
 CHEAP_ROWS = 20_000
 CHEAP_ROWS_SAMPLED = 3_000
@@ -68,6 +59,7 @@ class Scores:
             `options.metrics` names scores.
         rows: what is special about the file's rows.
         sampling: where only some queries were ranked: `QuerySample.about`; else None.
+        index: where ranks are approximate: the index, its recall, what it changes; else None.
         variants: "compact" (prefixes and number formats) and "reranked" -> scores, where options
             ask for them.
     """
@@ -81,6 +73,7 @@ class Scores:
     rows: RowCounts = field(default_factory=RowCounts)
     sampling: dict[str, Any] | None = field(default=None, repr=False)
     variants: dict[str, VariantScores] = field(default_factory=dict, repr=False)
+    index: IndexUse | None = field(default=None, repr=False)
 
 
 def score(
@@ -88,9 +81,9 @@ def score(
 ) -> Scores:
     """Scores classification if the file has logits, and retrieval unless that would take long.
 
-    Retrieval is always scored for open sets, and with `options.recall`. For closed sets it is
-    scored up to `CHEAP_ROWS` rows (`CHEAP_ROWS_SAMPLED` for scores over draws), if any two rows
-    share a class.
+    Retrieval is always scored for open sets, and with `options.recall` or `options.index`. For
+    closed sets it is scored up to `CHEAP_ROWS` rows (`CHEAP_ROWS_SAMPLED` for scores over draws),
+    if any two rows share a class.
 
     Args:
         evaluated: the file.
@@ -102,8 +95,9 @@ def score(
     if "nmi" in options.metrics:
         check_faiss()
     refuse_reranking(evaluated, options)
+    refuse_index(evaluated, options, process_group)
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = found = shots = spaces = compared = sampling = None
+    confidence = correct = found = shots = spaces = compared = sampling = index = None
     file = evaluated.file
     ignored = ignored_ids(evaluated, options.ignore_labels)
     if file.logits is not None and not file.open_set:
@@ -118,15 +112,18 @@ def score(
             shots = _shots(evaluated, predicted, ids, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(evaluated, options, CHEAP_ROWS):
-        compared = rows_to_compare(evaluated)
-        found = _retrieval(compared, evaluated, options, process_group)
-        sections["retrieval"] = named_scores(found, _recall_ks(options))
+        compared, ks = rows_to_compare(evaluated), recall_ks(options)
+        if options.index is None:
+            found = exact_retrieval(compared, evaluated, options, process_group)
+        else:
+            found, index = indexed_retrieval(compared, evaluated, options, ks)
+        sections["retrieval"] = named_scores(found, ks, of_all_ranks=index is None)
         sample = drawn_queries(evaluated, options)
         sampling = None if sample is None else sample.about(found, options.seed)
     # geometries of distributions can be sampled from, those of points cannot
-    draw = getattr(evaluated.geometry, "sample", None)
+    draw = None if options.index else getattr(evaluated.geometry, "sample", None)
     if draw is not None and _wants_retrieval(evaluated, options, CHEAP_ROWS_SAMPLED):
-        sections["sampled_retrieval"] = _sampled_retrieval(evaluated, options, process_group)
+        sections["sampled_retrieval"] = sampled_retrieval(evaluated, options, process_group)
     if options.metrics:
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
@@ -134,7 +131,9 @@ def score(
     sections |= {name: scores.flat() for name, scores in variants.items()}
     without = None if found is None else found.n_without_positive
     rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
-    return Scores(sections, confidence, correct, without, shots, spaces, rows, sampling, variants)
+    return Scores(
+        sections, confidence, correct, without, shots, spaces, rows, sampling, variants, index
+    )
 
 
 def _variants(
@@ -147,7 +146,7 @@ def _variants(
     variants: dict[str, VariantScores] = {}
     if not is_main_process(process_group):
         return variants
-    ks = _recall_ks(options)
+    ks = recall_ks(options)
     if options.dims or options.precision:
         ignored = ignored_ids(evaluated, options.ignore_labels)
         classify = partial(_of_logits, evaluated, ignored)
@@ -218,67 +217,7 @@ def _shots(
 
 def _wants_retrieval(evaluated: EvaluatedFile, options: EvaluationOptions, cheap_rows: int) -> bool:
     is_main_score = evaluated.file.open_set or evaluated.file.logits is None
+    is_asked_for = options.recall is not None or options.index is not None
     cheap = len(evaluated.file.ids) <= cheap_rows
     has_pairs = len(set(evaluated.file.ids.tolist())) < len(evaluated.file.ids)
-    return is_main_score or (cheap and has_pairs) or options.recall is not None
-
-
-def _recall_ks(options: EvaluationOptions) -> list[int]:
-    return sorted({1, *(options.recall or DEFAULT_KS)})
-
-
-def _retrieval(
-    rows: Tensor,
-    evaluated: EvaluatedFile,
-    options: EvaluationOptions,
-    process_group: ProcessGroup | None,
-) -> RetrievalScores:
-    # a space of metrics= that orders neighbours alike uses these ranks, and needs its cut-offs too
-    shared = own_space(evaluated) is not None and {"recall", "map"} & set(options.metrics)
-    with Progress(
-        f"Ranking {len(evaluated.file.ids):,} rows", quiet=not is_main_process(process_group)
-    ) as progress:
-        return retrieval(
-            rows,
-            evaluated.file.ids,
-            similarity=evaluated.geometry.similarity,
-            metric=evaluated.geometry.faiss_metric,
-            ks=sorted({*_recall_ks(options), *space_ks(options)}),
-            **which_rows(evaluated, options),
-            cutoffs=CUTOFFS if shared else (),
-            process_group=process_group,
-            progress=progress,
-        )
-
-
-def _sampled_retrieval(
-    evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
-) -> dict[str, float]:
-    """2021's vMF scores: Recall@k by majority vote over draws, MAP@R as mean over draws."""
-    generator = torch.Generator().manual_seed(options.seed)
-    draws = _draws(evaluated.geometry, evaluated.file.embeddings, options.samples, generator)
-    with Progress(
-        f"Ranking {options.samples:,} draws of {len(evaluated.file.ids):,} rows",
-        options.samples,
-        quiet=not is_main_process(process_group),
-    ) as progress:
-        found = marginal_retrieval(
-            draws,
-            evaluated.file.ids,
-            metric="ip",
-            ks=_recall_ks(options),
-            **which_rows(evaluated, options),
-            process_group=process_group,
-            progress=progress,
-        )
-    return named_scores(found, _recall_ks(options))
-
-
-def _draws(
-    geometry: Geometry, embeddings: Any, n_samples: int, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Yields `n_samples` times one draw [N, D] for every row."""
-    rows = torch.from_numpy(embeddings)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for _ in range(n_samples):
-        yield geometry.sample(rows, 1, generator)[0].to(device)
+    return is_main_score or (cheap and has_pairs) or is_asked_for

@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.indexed import note_on_index
 from vmf_embeddings.evaluation.options import METRICS, PRECISIONS, RERANKINGS, EvaluationOptions
 from vmf_embeddings.evaluation.rows import notes_on_rows
-from vmf_embeddings.evaluation.scores import score
+from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.library.search import geometry_of_meta
 from vmf_embeddings.metrics.retrieval import check_ties
@@ -42,6 +43,8 @@ def evaluate(
     is_gallery: ArrayLike | None = None,
     ties: str = "expected",
     queries: int | str | None = None,
+    index: str | None = None,
+    index_recall: float = 0.99,
     paths: ArrayLike | None = None,
     ignore_labels: Sequence[object] = (),
     samples: int = 10,
@@ -71,12 +74,16 @@ def evaluate(
             for the order of their row numbers.
         queries: how many queries are ranked, drawn at random and each against the whole gallery,
             or "all"; None = all where that takes an hour or less, else 10,000.
+        index: "ivf", "ivfpq" or "hnsw", of faiss: neighbours are found approximately, and what that
+            changes is measured on up to 2,000 queries. For cosine, Euclidean distance and "vmf",
+            and classes of at most 1,024 rows. None = exactly.
+        index_recall: fraction of the exact neighbours, 0.95 to 1, up to which the search widens.
         paths: [N] names of image files: a query is not compared with rows of the same name. None =
             those of an `EmbeddingFile`; arrays have none.
         ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
-        seed: of these draws, of the queries drawn, and of the start of k-means.
+        seed: of these draws, of the queries drawn, of the index, and of the start of k-means.
         dims: lengths m: the first m coordinates are scored by themselves, and all of them.
         precision: number formats that are scored, of "float32", "int8", "uint8", "binary" and
             "ubinary"; with `dims`, of every length.
@@ -91,11 +98,14 @@ def evaluate(
         Section -> name -> value: "retrieval", "sampled_retrieval" (geometry "vmf"),
         "classification" and "shots" (of logits), "as_output" and "normalised" (of `metrics`),
         "compact" (of `dims` and `precision`; names such as "16/int8/recall@1") and "reranked" (of
-        `rerank`; "k_reciprocal/map@r").
+        `rerank`; "k_reciprocal/map@r"), "index" (of `index`: "recall", "recall_low" and
+        "recall_high" of its 95 % interval, "k", "queries", and for each score "map@r-exact", the
+        mean difference to exact scores, and "map@r-exact/error"). With `index`, "retrieval" has no
+        score that needs all ranks, and there is no "sampled_retrieval".
 
     Raises:
         ValueError: an argument is of no use; its name and what came are in the message.
-        ImportError: "nmi" without faiss.
+        ImportError: "nmi" or `index` without faiss.
 
     Example:
         >>> rows = [[1.0, 0.0], [0.9, 0.1], [0.0, 1.0], [0.1, 0.9]]
@@ -122,6 +132,8 @@ def evaluate(
     options = EvaluationOptions(
         ties=ties,
         queries=_checked_queries(queries),
+        index=index,
+        index_recall=index_recall,
         ignore_labels=tuple(_label_text(label) for label in ignore_labels),
         paths=(),
         metrics=tuple(metrics),
@@ -139,10 +151,17 @@ def evaluate(
     name = Path("the embeddings given")
     evaluated = EvaluatedFile(name, name, file, geometry_of_meta(file.meta, geometry, curvature))
     scores = score(evaluated, options)
-    of_variants = [note for found in scores.variants.values() for note in found.notes]
-    for note in [*notes_on_rows([scores.rows]), *of_variants]:
+    for note in _notes(scores):
         log.warning("%s", note)
-    return scores.sections
+    of_index = {} if scores.index is None else {"index": scores.index.numbers()}
+    return {**scores.sections, **of_index}
+
+
+def _notes(scores: Scores) -> list[str]:
+    """What restricts how scores may be read."""
+    of_variants = [note for found in scores.variants.values() for note in found.notes]
+    of_index = [] if scores.index is None else [note_on_index(scores.index)]
+    return [*of_index, *notes_on_rows([scores.rows]), *of_variants]
 
 
 def _label_text(label: object) -> str:
