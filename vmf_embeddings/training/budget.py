@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from accelerate.utils import broadcast
 
-from vmf_embeddings.datasets.wording import counted
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop
@@ -148,5 +147,6 @@ def settled(
     settings = replace(settings, epochs=epochs)
     loop.schedule.set_length(epochs, len(loop.batches))
     instead = f" instead of {planned}, since they have become slower" if epoch else ""
-    log.info("mode.minutes=%g: %s of %.1f s%s", minutes, counted(epochs, "epoch"), seconds, instead)
+    n_epochs = "1 epoch" if epochs == 1 else f"{epochs} epochs"
+    log.info("mode.minutes=%g: %s of %.1f s%s", minutes, n_epochs, seconds, instead)
     return replace(job, settings=settings, config=config), replace(loop, settings=settings)
