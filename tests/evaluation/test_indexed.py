@@ -11,6 +11,8 @@ from tests.evaluation.test_rows import OPTIONS as ROW_OPTIONS
 from tests.evaluation.test_rows import scored
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+from vmf_embeddings.cli.summarize import summarize
+from vmf_embeddings.cli.summarize_arguments import parse_summarize
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.evaluation import indexed, options
 from vmf_embeddings.library.evaluate import evaluate as evaluate_arrays
@@ -132,11 +134,27 @@ def test_the_command_names_the_index_and_its_recall_wherever_it_writes(tmp_path,
     k = about["index"]["k"]
     assert f"Retrieval by cosine, 300 queries drawn, index ivf, recall@{k} {recall:.4f}" in printed
     assert f"Note: ranks are approximate: index ivf, recall@{k} {recall:.4f}" in printed
+    assert f"=== retrieval, index ivf, recall@{k} {recall:.4f} ===" in printed
     assert "nprobe" in printed and ", minus exact " in printed
     assert evaluate(parse_evaluate(words)) == 0
     assert "index" not in capsys.readouterr().out
     entry = json.loads((tmp_path / "metrics.json").read_text())["toy_test.npz"]
     assert entry["retrieval_about"] == {"ranks": "exact"}
+
+
+def test_a_summary_names_the_index_and_never_averages_its_scores_with_exact_ones(tmp_path, capsys):
+    for folder, words in (("r_s1", ["--index", "ivf"]), ("r_s2", [])):
+        (tmp_path / folder).mkdir()
+        file = toy()
+        save_embeddings(tmp_path / folder / "toy_test.npz", file)
+        assert evaluate(parse_evaluate([str(tmp_path / folder), "--no-figures", *words])) == 0
+    capsys.readouterr()
+    words = [str(tmp_path), "--no-figures", "--out", str(tmp_path / "summary")]
+    assert summarize(parse_summarize(words)) == 0
+    printed = capsys.readouterr().out
+    assert "2 runs of 2 recipes" in printed and "recall of the index" in printed
+    assert "index ivf, " in printed
+    assert "index_recall" in (tmp_path / "summary" / "runs.csv").read_text().splitlines()[0]
 
 
 def test_arrays_get_the_recall_beside_the_scores(caplog):
@@ -166,6 +184,14 @@ def test_a_recall_below_the_lowest_is_refused(monkeypatch, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "below 0.95" in message and "leave index out" in message
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_the_note_says_what_was_not_reached_and_where_exact_search_is_faster(monkeypatch):
+    monkeypatch.setattr(index_recall, "LOWEST_RECALL", 0.0)
+    monkeypatch.setattr(index_recall.ApproximateIndex, "searches_all", True)
+    note = indexed.note_on_index(by_index(noise()).index)
+    assert "index_recall=0.99 was asked for" in note and "longer than exact search" in note
+    assert "mAP, MRR and scores over draws" in note
 
 
 @pytest.mark.parametrize(

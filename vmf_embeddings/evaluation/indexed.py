@@ -176,7 +176,8 @@ class _Indexed:
         return max(largest, *self.ks)
 
     def build(self) -> ApproximateIndex:
-        gallery = self.rows[self.gallery]
+        is_all = len(self.gallery) == len(self.rows)
+        gallery = self.rows if is_all else self.rows[self.gallery]
         return ApproximateIndex(gallery, self.metric, self.kind, self.k, self.options.seed)
 
     def order(self, is_query: Tensor) -> ByClass:

@@ -13,7 +13,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.notes import notes_on
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
-from vmf_embeddings.evaluation.section_titles import section_title
+from vmf_embeddings.evaluation.section_titles import index_of, section_title
 from vmf_embeddings.evaluation.settings import described
 from vmf_embeddings.untrusted.text import printable
 
@@ -94,7 +94,7 @@ def lines_of_2021(group: Group, *, script_of_2021: bool) -> list[str]:
     return [
         *lines,
         "",
-        "=== retrieval ===",
+        f"=== retrieval{index_of(group)} ===",
         f"Mean Recall@1: acc = {percent(group.mean(section, 'recall@1'))}",
         f"Mean mAP@R: val = {plain(group.mean(section, 'map@r'))}",
     ]

@@ -31,7 +31,7 @@ def section_title(section: str, group: Group, samples: int) -> str:
     if section == "retrieval":
         sampling = group.scores[0].sampling
         some = "" if sampling is None else f", {sampling['queries_drawn']:,} queries drawn"
-        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}{some}{_index(group)}"
+        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}{some}{index_of(group)}"
     shots = group.scores[0].shots
     if section == "shots" and shots is not None:
         ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]
@@ -39,8 +39,8 @@ def section_title(section: str, group: Group, samples: int) -> str:
     return "Classification and calibration"
 
 
-def _index(group: Group) -> str:
-    """Name and lowest recall of the index by which ranks were found, if there was one."""
+def index_of(group: Group) -> str:
+    """Name and lowest recall of the index by which ranks were found, after a comma; else ""."""
     used = [scores.index.recall for scores in group.scores if scores.index is not None]
     if not used:
         return ""

@@ -61,7 +61,8 @@ class ApproximateIndex:
 
     def __init__(self, gallery: Tensor, metric: str, kind: str, k: int, seed: int) -> None:
         self.gallery, self.metric, self.kind, self.k = gallery, metric, kind, k
-        self.largest_norm = gallery.double().norm(dim=1).max()
+        norms = [part.double().norm(dim=1).max() for part in gallery.split(MAX_QUERIES)]
+        self.largest_norm = torch.stack(norms).max()
         self.n_lists = _n_lists(len(gallery)) if kind != "hnsw" else 0
         # lists that are searched; rows of the graph that are kept while it is searched
         self.effort = 1 if self.n_lists else 2 ** ceil(log2(k + EXTRA_CANDIDATES + 1))

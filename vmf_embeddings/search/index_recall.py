@@ -86,7 +86,8 @@ def wilson_interval(fraction: float, n: int, confidence: float = 0.95) -> tuple[
     middle = fraction + z * z / (2 * n)
     half = z * sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n))
     low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
-    return max(0.0, low), min(1.0, high)
+    # exact at the ends, where rounding is not
+    return 0.0 if fraction == 0 else max(0.0, low), 1.0 if fraction == 1 else min(1.0, high)
 
 
 def reach_recall(

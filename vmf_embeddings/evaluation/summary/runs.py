@@ -31,7 +31,8 @@ class Run:
 
     Args:
         folder: of its `metrics.json`.
-        label: name of its recipe; the same for all replications.
+        label: name of its recipe; the same for all replications. It begins with the name of the
+            approximate index where one ranked the neighbours.
         dataset: name of the data set.
         seed: of the run; None where unknown.
         scores: name -> value; NaN where undefined.
@@ -171,7 +172,22 @@ def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOption
     scores |= {f"shots.{name}": v for name, v in shots if isinstance(v, int | float)}
     open_set = not classification if entry.get("open_set") is None else entry["open_set"]
     seed = entry.get("seed")
+    index = _index(entry)
+    if index is not None:  # not averaged with exact scores
+        label = f"index {index[0]}, {label}"
+        scores["index_recall"] = index[1]
     return Run(folder, label, entry["dataset"], seed, _numbers(scores), bool(open_set))
+
+
+def _index(entry: dict[str, Any]) -> tuple[str, float] | None:
+    """Name and recall of the index that ranked the neighbours; None where they are exact."""
+    about = entry.get("retrieval_about")
+    index = about.get("index") if isinstance(about, dict) else None
+    if not isinstance(index, dict):
+        return None
+    recall = index.get("recall")
+    is_number = isinstance(recall, int | float)
+    return printable(index.get("name"))[:20], float(recall) if is_number else math.nan
 
 
 def _structure_of_normalised(entry: dict[str, Any]) -> dict[str, Any]:

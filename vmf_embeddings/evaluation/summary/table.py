@@ -47,6 +47,7 @@ SCORES = (
     Score("f1", "F1", 100, 2),
     Score("rho@1", "rho"),
     Score("pi_ratio", "pi"),
+    Score("index_recall", "recall of the index", 100, 2),
 )
 
 
