@@ -133,7 +133,7 @@ NEWER_KEYS = {
         "params": {"normalisation": "data", "interpolation": "bilinear", "crop_fraction": None},
     },
     "trainer": {"feature_cache": "auto", "feature_cache_dir": "somewhere", "feature_views": 0}
-    | {"shard_classes": False},
+    | {"shard_classes": False, "save_minutes": 30},
 }
 
 

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from vmf_embeddings.cli import composition, failed_jobs, failures, overrides, own_data, sweeps
 from vmf_embeddings.cli.assembly import Refused, refusals, register_resolvers
 from vmf_embeddings.cli.help import CONF
-from vmf_embeddings.training import run_status
+from vmf_embeddings.training import interruption, run_status
 from vmf_embeddings.untrusted.text import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def train(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) -> floa
         job = assembly.training_job(cfg, run_dir, data)
         assembly.refuse_second_stages(job.method)
         assembly.check_learning_sampler(job)
-    return fit(job)
+    with interruption.watched():
+        return fit(job)
 
 
 def get_embeddings(cfg: DictConfig, run_dir: Path) -> None:
@@ -66,7 +67,8 @@ def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None)
     with assembly.refusals():
         job = second_stage.finetuning_job(cfg, run_dir, overrides)
         assembly.check_learning_sampler(job)
-    return fit(job)
+    with interruption.watched():
+        return fit(job)
 
 
 def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:

@@ -3,6 +3,7 @@
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.training.division import checked_sizes, joined
+from vmf_embeddings.training.interruption import spare_worker
 from vmf_embeddings.training.seeding import AUGMENTATION_STREAM, epoch_seed
 from vmf_embeddings.training.threads import usable_cores
 from vmf_embeddings.untrusted.refused import Refused
@@ -52,6 +54,7 @@ class _SeededBatchSampler:
         seed: of the pass that begins.
         rank: this process reads the indices rank, rank + world, … of each batch.
         world: number of processes.
+        first: number of the first batch to read in the pass that begins.
     """
 
     def __init__(
@@ -60,15 +63,18 @@ class _SeededBatchSampler:
         seed: Callable[[], int],
         rank: int,
         world: int,
+        first: Callable[[], int] = lambda: 0,
     ) -> None:
         self.batches, self.seed, self.rank, self.world = batches, seed, rank, world
+        self.first = first
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         generator = torch.Generator().manual_seed(self.seed())
-        own = slice(self.rank, None, self.world)
-        for indices in self.batches():
+        own, first = slice(self.rank, None, self.world), self.first()
+        for number, indices in enumerate(self.batches()):
             seeds = torch.randint(2**62, (len(indices),), generator=generator)
-            yield list(zip(indices[own].tolist(), seeds[own].tolist(), strict=True))
+            if number >= first:
+                yield list(zip(indices[own].tolist(), seeds[own].tolist(), strict=True))
 
 
 class _OwnRows:
@@ -146,29 +152,38 @@ class TrainBatches:
     ) -> None:
         self.split, self.sampler, self.seed = split, sampler, seed
         self.rank, self.world = rank, world
-        self.current_epoch = 0
+        self.current_epoch = self.first = 0
         self.pending: deque[Tensor] = deque()  # global batches drawn but not yet returned, in order
         self.sizes = checked_sizes(sampler, world) if world > 1 else None
         workers = 0 if sampler.learns else num_workers
         self.own_rows = _OwnRows(split, rank, world)
+        self.generator: torch.Generator | None = None  # of the augmentation, in memory
         self.loader = None
         if not split.in_memory:
             # weakly: workers end when nothing refers to the loader any more; in a cycle torch would
             # close their queues before telling them to end, and wait five seconds for each
             this = weakref.proxy(self)
             seeded = _SeededBatchSampler(
-                lambda: this._global_batches(), lambda: this._seed(), rank, world
+                lambda: this._global_batches(),
+                lambda: this._seed(),
+                rank,
+                world,
+                lambda: this.first,
             )
             self.loader = _loader(split, seeded, workers)
 
     def __len__(self) -> int:
         return len(self.sampler) if self.sizes is None else len(self.sizes)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Batch, float]]:
+    def epoch(
+        self, epoch: int, first: int = 0, augmentation: Tensor | None = None
+    ) -> Iterator[tuple[Batch, float]]:
         """This process's part of each batch of an epoch, and the weight of its mean loss.
 
         Args:
             epoch: >= 0.
+            first: number of the batch to begin with; those before it are drawn, but not read.
+            augmentation: `augmentation_state()` after the batch before `first`.
 
         Yields:
             (batch, weight). With several processes, `all_ids` of the batch are the labels of the
@@ -176,10 +191,10 @@ class TrainBatches:
             processes of weight times mean loss is the mean loss of the global batch. It is 1 if
             all processes have equally many rows.
         """
-        self.current_epoch = epoch
+        self.current_epoch, self.first = epoch, first
         self.sampler.set_epoch(epoch)
         self.pending.clear()
-        batches = self._from_memory() if self.loader is None else _read(self.loader)
+        batches = self._from_memory(augmentation) if self.loader is None else _read(self.loader)
         for batch in batches:
             indices = self.pending.popleft()
             if self.world > 1:
@@ -190,18 +205,28 @@ class TrainBatches:
         """Indices of each global batch."""
         drawn_ahead = self.world > 1 and not self.sampler.learns
         batches = joined(self.sampler, self.world) if drawn_ahead else self.sampler
-        for indices in batches:
-            self.pending.append(indices)
+        for number, indices in enumerate(batches):
+            if number >= self.first:
+                self.pending.append(indices)
             yield indices
 
     def _seed(self) -> int:
         """Seed of the augmentation in the current epoch, the same in every process."""
         return epoch_seed(self.seed, self.current_epoch, AUGMENTATION_STREAM)
 
-    def _from_memory(self) -> Iterator[Batch]:
-        generator = torch.Generator(self.split.device)
+    def augmentation_state(self) -> Tensor | None:
+        """State of the augmentation after the batches returned so far; None for image files.
+
+        An item of a file has a seed of its own, by its place in the epoch.
+        """
+        return None if self.generator is None else self.generator.get_state()
+
+    def _from_memory(self, augmentation: Tensor | None) -> Iterator[Batch]:
+        self.generator = generator = torch.Generator(self.split.device)
         generator.manual_seed(self._seed())
-        for indices in self._global_batches():
+        if augmentation is not None:
+            generator.set_state(augmentation)
+        for indices in islice(self._global_batches(), self.first, None):
             yield self.own_rows(indices, generator, len(indices))
 
 
@@ -261,8 +286,16 @@ def _loader(split: Split, sampler: _SeededBatchSampler, num_workers: int) -> Dat
         # the loader draws a seed for its workers: from its own generator, not the global one
         generator=torch.Generator(),
         persistent_workers=workers > 0,
+        worker_init_fn=spare_worker,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def end_workers(batches: TrainBatches | SequentialBatches) -> None:
+    """Ends the processes that load these batches; otherwise they wait for the end of this one."""
+    iterator = None if batches.loader is None else batches.loader._iterator
+    if iterator is not None and batches.loader.num_workers:
+        iterator._shutdown_workers()
 
 
 def _read(loader: DataLoader) -> Iterator[Batch]:

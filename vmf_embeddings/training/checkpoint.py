@@ -16,6 +16,7 @@ from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.tensors import read_tensors
 
 LAST = "last.pt"
+INTERRUPTED = "interrupted.pt"  # inside the epoch after the last finished one
 SCALE_IN_LOG = re.compile(
     r"Set z-(?:kappa-)?mult: ([-+]?[0-9]{1,50}(?:\.[0-9]{0,50})?(?:[eE][-+]?[0-9]{1,3})?)"
 )
@@ -40,6 +41,7 @@ MAY_CHANGE = (
     "trainer.data_on_device",
     "trainer.eval_batch_size",
     "trainer.feature_cache_dir",
+    "trainer.save_minutes",
     "trainer.shard_classes",
     "trainer.threads",
 )
@@ -65,7 +67,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.interpolation": "bilinear", "dataset.params.crop_fraction": None},
     **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
-    **{"trainer.shard_classes": False},
+    **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {
@@ -173,7 +175,7 @@ def load_best(run_dir: Path) -> dict[str, Any]:
 
 
 def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
-    """Writes `last.pt` and, for a best epoch, `model_<epoch>.pt`; then deletes the former best.
+    """Writes `last.pt` and, for a best epoch, `model_<epoch>.pt`; then deletes what they replace.
 
     Args:
         run_dir: the run's folder.
@@ -188,9 +190,18 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
         save(run_dir / LAST, state)
     half_written = run_dir.glob(".*.pt.*part")  # left by a process that was killed
     former = (p for p in run_dir.glob("model_*.pt") if _epoch_of(p) != state["best_epoch"]["epoch"])
-    for path in (*half_written, *former):
+    for path in (*half_written, *former, *run_dir.glob(INTERRUPTED)):
         if path.is_symlink() or not path.is_dir():
             path.unlink()
+
+
+def latest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The file and the state from which a run goes on: inside an epoch, or after the last one."""
+    states = [
+        (run_dir / n, load(run_dir / n)) for n in (INTERRUPTED, LAST) if (run_dir / n).exists()
+    ]
+    # a process may have been killed between writing the last epoch and deleting what was inside it
+    return max(states, key=lambda found: found[1].get("epoch", -1), default=None)
 
 
 def last_state(
@@ -207,10 +218,10 @@ def last_state(
     Raises:
         ValueError: the folder holds a run of another configuration, or on other images.
     """
-    path = run_dir / LAST
-    if not path.exists():
+    found = latest(run_dir)
+    if found is None:
         return None
-    state = load(path)
+    path, state = found
     refuse_missing(state, ("epoch", "config"), str(path))
     refuse_other_configuration(run_dir, state["config"], config, same_length=same_length)
     own = override_for_own_folder(run_dir, config)

@@ -1,6 +1,5 @@
 """The training loop of every method, backbone, data set and number of processes."""
 
-import json
 import logging
 import time
 from typing import Any
@@ -9,15 +8,16 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.training import budget, checkpoint, run_status
-from vmf_embeddings.training.data_description import data_description
 from vmf_embeddings.training.divided_scores import validation_metric
 from vmf_embeddings.training.embed import embed_own_with_progress, update_sampler_embeddings
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop, assemble
+from vmf_embeddings.training.mid_epoch import EpochSaver, Place
 from vmf_embeddings.training.progress import EpochProgress
 from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.resumed_length import check_resumed_length
+from vmf_embeddings.training.run_state import content, states
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
 from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
 
@@ -72,7 +72,7 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     """
     settings = job.settings
     began = time.monotonic()
-    loop = assemble(job)
+    loop, saver = assemble(job), EpochSaver(job)
     records, before = None, time.monotonic() - began
     if loop.accelerator.is_main_process:
         records = Records(
@@ -84,21 +84,23 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         best = _keep_initial_weights(loop, job, records)
     last_metric = records.last(f"{settings.validates_on}_metric") if records else None
     for epoch in range(start, settings.epochs):
-        result = _run_epoch(loop, epoch, best, last_metric)
+        result = _run_epoch(loop, epoch, best, last_metric, saver)
         last_metric = result.metric
         seconds = _mean_seconds(records, result)
         job, loop = budget.settled(job, loop, epoch, seconds, before)
-        settings = job.settings
+        settings, saver.job = job.settings, job
         is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
             best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
-        states = _states(loop)
+        parts = states(loop)
         if records is not None:
-            state = _state(loop, result, best, job, states)
+            state = content(loop, job, parts, epoch=epoch, best=best, status=result.status)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
             run_status.note_epoch(job.run_dir, epoch, best["valid_acc"])
             _log(loop, result, best, seconds)
-        if settings.is_over(epoch, best["epoch"]):
+        is_over = settings.is_over(epoch, best["epoch"])
+        saver.after_epoch(is_last=is_over)
+        if is_over:
             _say_if_early(loop, epoch, best)
             break
     if records is not None:
@@ -134,7 +136,7 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
     seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
     metric, other_scores = _validate(loop)
     best = {**NO_EPOCH_YET, "valid_acc": metric}
-    status, states = loop.status(), _states(loop)
+    status, parts = loop.status(), states(loop)
     if records is not None:
         result = EpochResult(
             epoch=-1,
@@ -149,13 +151,18 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
             other_scores=other_scores,
         )
         records.add({k: v for k, v in result.row().items() if k not in NOT_BEFORE_TRAINING})
-        checkpoint.keep(job.run_dir, _state(loop, result, best, job, states), is_best=True)
+        state = content(loop, job, parts, epoch=-1, best=best, status=status)
+        checkpoint.keep(job.run_dir, state, is_best=True)
         log.info("Before training: %s %.4f", result.metric_name, metric)
     return best
 
 
 def _run_epoch(
-    loop: Loop, epoch: int, best: dict[str, Any], last_metric: float | None
+    loop: Loop,
+    epoch: int,
+    best: dict[str, Any],
+    last_metric: float | None,
+    saver: EpochSaver,
 ) -> EpochResult:
     """Trains one epoch, validates, and lets the schedule adapt the learning rates."""
     settings, method = loop.settings, loop.method
@@ -168,6 +175,8 @@ def _run_epoch(
     seed_everything(epoch_seed(settings.random_seed, epoch, stream))
     last_status = loop.status()  # before `begin_epoch` resets what is averaged over an epoch
     method.begin_epoch(epoch)
+    place = saver.begin(loop, epoch, best)
+    began -= place.seconds
     notes = progress_notes(
         last_status | loop.status(),
         learning_rate=loop.optimizer.param_groups[0]["lr"],
@@ -185,7 +194,7 @@ def _run_epoch(
         unit=loop.batches.split.unit,
     )
     with bar:
-        losses, n_items = train_epoch(loop, epoch, bar)
+        losses, n_items = train_epoch(loop, epoch, bar, place, saver)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
     metric, other_scores = _validate(loop, bar.silent_seconds)
@@ -204,13 +213,21 @@ def _run_epoch(
     )
 
 
-def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int]:
+def train_epoch(
+    loop: Loop,
+    epoch: int,
+    bar: EpochProgress,
+    place: Place | None = None,
+    saver: EpochSaver | None = None,
+) -> tuple[Tensor, int]:
     """One pass over the epoch's batches.
 
     Args:
         loop: parts of the training, on their device.
         epoch: from 0.
         bar: shows the running loss.
+        place: where to begin; None = at the first batch.
+        saver: saves the training inside the epoch; None = it is not saved.
 
     Returns:
         The losses [n_batches] on the CPU, averaged over processes, and the number of images or
@@ -218,26 +235,33 @@ def train_epoch(loop: Loop, epoch: int, bar: EpochProgress) -> tuple[Tensor, int
 
     Raises:
         NonFiniteLoss: a loss is NaN or infinite.
+        Interrupted: a signal asked for the end of the training.
     """
     device, method = loop.accelerator.device, loop.method
+    place = place or Place(torch.zeros(len(loop.batches), device=device))
     loop.model.train()
     for parameter in loop.warmup_frozen_params:
         parameter.requires_grad_(epoch >= loop.settings.warmup_epochs)
     loop.step.begin_epoch(epoch)
-    losses = torch.zeros(len(loop.batches), device=device)
-    n_items = 0
-    for step, (batch, local_weight) in enumerate(loop.batches.epoch(epoch)):
+    losses = place.losses
+    batches = loop.batches.epoch(epoch, place.step, place.augmentation)
+    for step, (batch, local_weight) in enumerate(batches, place.step):
         loop.schedule.begin_step(epoch, step)
         on_device = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
         # a loss of the global batch is complete in every process
         weight = local_weight if method.global_batch is None else 1.0
         losses[step] = loop.step(on_device, weight)
-        n_items += len(batch.get("all_ids", batch["ids"]))
+        place.step, place.n_items = (
+            step + 1,
+            place.n_items + len(batch.get("all_ids", batch["ids"])),
+        )
         if bar.due():
             _refuse_non_finite(losses, epoch)
-            bar.show(step + 1, float(losses[: step + 1].mean()), n_items)
+            bar.show(place.step, float(losses[: place.step].mean()), place.n_items)
+        if saver is not None:
+            saver.after_step(place)
     _refuse_non_finite(losses, epoch)
-    return loop.accelerator.reduce(losses, "mean").cpu(), n_items
+    return loop.accelerator.reduce(losses, "mean").cpu(), place.n_items
 
 
 def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
@@ -261,38 +285,6 @@ def _validate(loop: Loop, silent: float = 0.0) -> tuple[float, dict[str, float]]
     metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
     known = {settings.validates_on: own}
     return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
-
-
-def _states(loop: Loop) -> tuple[dict[str, Any], dict[str, Any]]:
-    """States of the method and of the optimizer; complete in the first process."""
-    if loop.sharded is not None:
-        return loop.sharded.whole_states(loop.optimizer.optimizer)
-    return loop.method.state_dict(), loop.optimizer.state_dict()
-
-
-def _state(
-    loop: Loop,
-    result: EpochResult,
-    best: dict[str, Any],
-    job: TrainingJob,
-    states: tuple[dict[str, Any], dict[str, Any]],
-) -> dict[str, Any]:
-    """The content of a checkpoint: the keys of 2021, and what resuming and later use need."""
-    of_method, of_optimizer = states
-    return {
-        "epoch": result.epoch,
-        "best_epoch": dict(best),
-        "selected_on": loop.settings.select,
-        "train_identity": loop.batches.split.identity,
-        "arch_state_dict": loop.method.arch.state_dict(),
-        "optimizer_state_dict": of_optimizer,
-        "scheduler_state_dict": loop.schedule.state_dict(),
-        "z_kappa_mult": result.status.get("kappa_scale", 1.0),
-        "method_state_dict": of_method,
-        "sampler_state_dict": loop.batches.sampler.state_dict(),
-        "config": json.dumps(job.config),
-        **data_description(job.dataset),
-    }
 
 
 def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: float) -> None:

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -12,11 +12,14 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR2)  # of a cluster that needs the machin
 EXIT_CODE = 128 + signal.SIGTERM
 
 
-class Interrupted(BaseException):
-    """A signal ended the training, whose state is saved.
+class Interrupted(SystemExit):
+    """A signal ended the training, whose state is saved; ends the process with EXIT_CODE.
 
-    Like KeyboardInterrupt no `Exception`: no other job of a sweep begins.
+    As it is no `Exception`, no other job of a sweep begins.
     """
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_CODE)
 
 
 class Watch:
@@ -36,17 +39,19 @@ class Watch:
         self.noticed = number
 
     def hand_on(self) -> None:
-        """Calls the handler that was there before, as that of a cluster's launcher, if any."""
+        """Calls the handler that was there before, if any: a cluster's launcher may requeue."""
         former = self.former.get(self.noticed or 0)
         if callable(former):
-            former(self.noticed, None)
+            with suppress(SystemExit):  # its way to end the process
+                former(self.noticed, None)
 
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    """Inside, the signals of SIGNALS end the training of this process after a step.
+    """Inside, `is_wanted` tells whether one of SIGNALS came, which does not end the process.
 
-    In another thread than the main one, handlers cannot be set: nothing changes.
+    After `Interrupted` the former handler of the signal is called. In another thread than the main
+    one, handlers cannot be set: nothing changes.
     """
     watch = Watch()
     if threading.current_thread() is not threading.main_thread():
@@ -55,6 +60,9 @@ def watched() -> Iterator[Watch]:
     watch.former = {number: signal.signal(number, watch) for number in SIGNALS}
     try:
         yield watch
+    except Interrupted:
+        watch.hand_on()
+        raise
     finally:
         for number, handler in watch.former.items():
             signal.signal(number, handler or signal.SIG_DFL)
@@ -67,22 +75,20 @@ def is_wanted() -> bool:
 
 
 def spare_worker(worker: int = 0) -> None:
-    """Lets a process that loads data ignore the signals, which the training process handles.
+    """Lets a process that loads data ignore the signals, unless the training process sends them.
 
-    A signal to the whole group of processes would end it before the state is saved. A second
-    SIGTERM, as from the training process as it exits, does end it.
+    A signal to the whole group of processes would end it before the state is saved. Where the
+    sender of a signal cannot be known, as on macOS, SIGTERM ends the process as before.
     """
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _EndAtSecond())
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-class _EndAtSecond:
-    """Ends the process at the second signal."""
-
-    def __init__(self) -> None:
-        self.first = True
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        if not self.first:
-            os._exit(0)  # other codes are errors to the training process
-        self.first = False
+def _end_with_parent() -> None:
+    """Ends this process once its parent sends SIGTERM, as it does when it exits."""
+    parent = os.getppid()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)  # other codes are errors to the training process

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
-from vmf_embeddings.training.batches import SequentialBatches, TrainBatches
+from vmf_embeddings.training.batches import SequentialBatches, TrainBatches, end_workers
 from vmf_embeddings.training.class_sharding import ShardedClasses
 from vmf_embeddings.training.division import refuse_larger_batches
 from vmf_embeddings.training.embed import local_batches
@@ -81,6 +81,13 @@ class Loop:
     def metric_name(self) -> str:
         """What the validation metric is: `accuracy` or `Recall@1`."""
         return metric_name(self.method, open_set=self.open_set)
+
+    def end_workers(self) -> None:
+        """Ends the processes that load data."""
+        others = (self.valid_batches, self.sampler_embedding_batches)
+        for batches in (self.batches, *others, *self.evaluator.local_batches.values()):
+            if batches is not None:
+                end_workers(batches)
 
 
 def assemble(job: TrainingJob) -> Loop:

@@ -1,6 +1,7 @@
 """Seeds of a run and of its epochs: random numbers of an epoch do not depend on earlier ones."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,3 +48,24 @@ def restore_generators(device: torch.device, states: list[Tensor]) -> None:
     torch.set_rng_state(states[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states[1], device)
+
+
+def all_generator_states(device: torch.device) -> dict[str, Any]:
+    """States of all generators that `seed_everything` seeds, as tensors and plain values."""
+    _, python, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    numpy = [torch.from_numpy(keys.astype(np.int64)), int(position), int(has_gauss), float(cached)]
+    return {
+        "torch": generator_states(device),
+        "python": [torch.tensor(python), gauss],
+        "numpy": numpy,
+    }
+
+
+def restore_all_generators(device: torch.device, states: dict[str, Any]) -> None:
+    """Sets the states that `all_generator_states` returned for the same device."""
+    restore_generators(device, states["torch"])
+    python, gauss = states["python"]
+    random.setstate((3, tuple(python.tolist()), gauss))
+    keys, *rest = states["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))

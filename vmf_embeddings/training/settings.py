@@ -50,6 +50,8 @@ class TrainingSettings:
         feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
             features of images without augmentation.
         shard_classes: whether each of several processes holds the weights of some classes only.
+        save_minutes: minutes after which a checkpoint is written inside an epoch, > 0; None = only
+            when a signal ends the training.
         minutes: budget of the whole training, > 0: the first epoch is timed, and as many are run as
             fit, at most `epochs`; None = `epochs`.
 
@@ -77,6 +79,7 @@ class TrainingSettings:
     feature_views: int = 0
     shard_classes: bool = False
     minutes: float | None = None
+    save_minutes: float | None = 30.0
 
     def __post_init__(self) -> None:
         _check_choice("search", self.search, ("auto", "torch", "faiss"))
@@ -86,8 +89,12 @@ class TrainingSettings:
         _check_choice("mode.select", self.select, ("valid", "test", "last"))
         caches = ("auto", "memory", "disk", "off")
         _check_choice("trainer.feature_cache", self.feature_cache, caches)
-        if self.minutes is not None:
-            _check_budget("mode.minutes", self.minutes)
+        for key, value in (
+            ("mode.minutes", self.minutes),
+            ("trainer.save_minutes", self.save_minutes),
+        ):
+            if value is not None:
+                _check_minutes(key, value)
         if self.shard_classes not in (True, False):
             raise ValueError(
                 f"trainer.shard_classes is one of true, false; got {self.shard_classes!r}"
@@ -137,6 +144,7 @@ class TrainingSettings:
             feature_views=trainer.get("feature_views", 0),
             shard_classes=trainer.get("shard_classes", False),
             minutes=mode.get("minutes"),
+            save_minutes=trainer.get("save_minutes", 30.0),
         )
 
     @property
@@ -163,9 +171,9 @@ def _check_minimum(key: str, value: float | None, minimum: int) -> None:
         raise ValueError(f"{key} must be at least {minimum}, got {value}")
 
 
-def _check_budget(key: str, value: object) -> None:
+def _check_minutes(key: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError(f"{key} must be a number above 0, or null for no budget; got {value!r}")
+        raise ValueError(f"{key} must be a number above 0, or null for none; got {value!r}")
 
 
 def _check_tracker(name: str) -> None:
