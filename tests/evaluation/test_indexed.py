@@ -14,7 +14,7 @@ from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.cli.summarize import summarize
 from vmf_embeddings.cli.summarize_arguments import parse_summarize
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
-from vmf_embeddings.evaluation import indexed, options
+from vmf_embeddings.evaluation import indexed, options, query_sample
 from vmf_embeddings.library.evaluate import evaluate as evaluate_arrays
 from vmf_embeddings.search import index_recall
 from vmf_embeddings.search.approximate import INDEXES
@@ -184,6 +184,15 @@ def test_a_recall_below_the_lowest_is_refused(monkeypatch, tmp_path, capsys):
     message = capsys.readouterr().err
     assert "below 0.95" in message and "leave index out" in message
     assert not (tmp_path / "metrics.json").exists()
+
+
+def test_all_queries_are_ranked_where_exact_search_would_draw_some(monkeypatch):
+    monkeypatch.setattr(query_sample, "MOST_ON_CPU", 0)
+    monkeypatch.setattr(query_sample, "MOST_ON_GPU", 0)
+    monkeypatch.setattr(query_sample, "DRAWN", 100)
+    assert scored(toy(), options=OPTIONS).sampling["queries_drawn"] == 100
+    found = by_index(toy())
+    assert found.sampling is None and found.index.recall.n_queries == 600
 
 
 def test_the_note_says_what_was_not_reached_and_where_exact_search_is_faster(monkeypatch):

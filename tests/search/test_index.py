@@ -107,6 +107,15 @@ def test_a_recall_that_is_too_low_is_refused_and_one_that_is_lower_than_wanted_i
     assert found.recall < found.wanted == 0.99 and f"{found.recall:.4f}" in str(found)
 
 
+def test_a_graph_that_copies_tear_apart_is_refused_where_lists_are_not():
+    rows = noise(2000)
+    rows[500:1500] = rows[0]
+    rows = rows[torch.randperm(2000, generator=torch.Generator().manual_seed(0))]
+    with pytest.raises(ValueError, match="index hnsw, .*although everything is searched"):
+        measured(rows, "hnsw", 0.99)
+    assert measured(rows, "ivf", 0.99)[1].recall >= 0.99
+
+
 @pytest.mark.parametrize("kind", INDEXES)
 def test_the_same_seed_finds_the_same_with_one_thread_and_two(kind):
     rows, before = noise(1000, 8), faiss.omp_get_max_threads()
@@ -144,6 +153,21 @@ def test_wilson_intervals_hold_the_fraction_in_95_of_100_draws():
     held = [low <= p <= high for low, high in (wilson_interval(x / n, n) for x in draws)]
     assert 0.93 <= np.mean(held) <= 0.98
     assert wilson_interval(1.0, 50)[1] == 1 and wilson_interval(0.0, 50)[0] == 0
+
+
+def test_wilson_intervals_of_some_queries_hold_the_recall_of_all():
+    rows = noise(2000)
+    index, exclude = ApproximateIndex(rows, "l2", "ivf", K, seed=0), torch.arange(2000)[:, None]
+    index.effort = 16
+    exact = nearest(rows, rows, K, metric="l2", exclude=exclude)[0]
+    found = index.nearest(rows, exclude)[0]
+    recalls = (found[:, :, None] == exact[:, None]).any(2).double().mean(1).numpy()
+    rng = np.random.default_rng(0)
+    held = []
+    for _ in range(400):
+        low, high = wilson_interval(rng.choice(recalls, 100, replace=False).mean(), 100)
+        held.append(low <= recalls.mean() <= high)
+    assert 0.5 < recalls.mean() < 0.98 and np.mean(held) >= 0.95
 
 
 @pytest.mark.parametrize("geometry", ["cosine", "euclidean", "vmf"])
