@@ -7,6 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.cli.test_second_stage import composed
+from tests.quick_cases import mostly_slow
 from vmf_embeddings import catalogue
 from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.cli.assembly import Refused
@@ -81,7 +82,7 @@ def test_a_later_command_may_repeat_what_use_vmf_was(typed, is_refused):
         assert configuration_of_run(*arguments).arch.params.use_vmf is False
 
 
-@pytest.mark.parametrize("name", FEW_EPOCHS)
+@pytest.mark.parametrize("name", mostly_slow(FEW_EPOCHS, ("dml", "unnormalized_sce")))
 def test_demo_reaches_090_in_few_epochs(name, tmp_path):
     cfg = demo(name, f"mode.epochs={FEW_EPOCHS[name]}")
     assert app.train(cfg, tmp_path) >= 0.9

@@ -6,6 +6,7 @@ import re
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from tests.quick_cases import mostly_slow
 from vmf_embeddings import catalogue
 from vmf_embeddings.cli import app, assembly, overrides
 from vmf_embeddings.cli.assembly import Refused
@@ -38,7 +39,11 @@ def cfg_of(*words: str) -> DictConfig:
     return cfg
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# those that offer whole groups, and one of each family of methods
+QUICK_RECIPES = (*SMALL, "cub200_nir", "inat2018_cb", "cifar100_lt_bbn", "mnist_vmf_softmax")
+
+
+@pytest.mark.parametrize("name", mostly_slow(RECIPES, QUICK_RECIPES))
 def test_every_key_and_value_in_the_head_of_a_recipe_composes(name):
     """Neighbours such as `sampler.power=0.2 method.params.label_weighting=1.0` as one command."""
     plain = cfg_of(f"experiment={name}")
@@ -85,8 +90,9 @@ def build(words: tuple[str, ...], tmp_path):
     return assembly.training_job(cfg_of(*words), tmp_path)
 
 
-@pytest.mark.parametrize("words", ALL, ids=" ".join)
-def test_what_a_small_recipe_offers_is_built(words, tmp_path):
+@pytest.mark.parametrize("at", mostly_slow(range(len(ALL)), range(0, len(ALL), 3)))
+def test_what_a_small_recipe_offers_is_built(at, tmp_path):
+    words = ALL[at]
     job = build(words, tmp_path)
     group, _, option = words[1].partition("=")
     assert job.config[group]["name"] == option

@@ -8,6 +8,7 @@ import pytest
 
 from tests.commands.run import MAIN, command
 from tests.datasets.test_features import NAMES, labels, splits, vectors, write
+from tests.quick_cases import mostly_slow
 
 PROGRAM = "vmf_embeddings"
 
@@ -26,7 +27,7 @@ def trains(line, cwd):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("end", (".npz", ".csv"))
+@pytest.mark.parametrize("end", mostly_slow((".npz", ".csv"), [".npz"]))
 def test_the_command_to_train_on_a_file_is_printed_and_trains(tmp_path, end):
     write(tmp_path / f"my file (1){end}", vectors(), NAMES[labels()], splits())
     done = command(PROGRAM, "check", f"my file (1){end}", cwd=tmp_path)

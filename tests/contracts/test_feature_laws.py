@@ -13,6 +13,7 @@ from sklearn.datasets import load_digits
 import vmf_embeddings as vmf
 from tests.cli.test_second_stage import composed
 from tests.datasets.test_features import FORMATS, write
+from tests.quick_cases import mostly_slow
 from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.datasets import Digits, Features
 from vmf_embeddings.training.fit import fit
@@ -44,7 +45,10 @@ def trained(path: Path, folder: Path, *words: str) -> dict[str, torch.Tensor]:
     return torch.load(folder / "last.pt", weights_only=True)["method_state_dict"]
 
 
-@pytest.mark.parametrize("name", ("normalized_sce", "unnormalized_sce", "arcface", "classifier"))
+CLOSED_SET = ("normalized_sce", "unnormalized_sce", "arcface", "classifier")
+
+
+@pytest.mark.parametrize("name", mostly_slow(CLOSED_SET, ("arcface", "classifier")))
 def test_ones_own_loop_and_training_on_a_file_end_with_the_same_weights(
     name, tmp_path, monkeypatch
 ):

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 import vmf_embeddings as vmf
 from tests.cli.test_second_stage import composed
+from tests.quick_cases import mostly_slow
 from vmf_embeddings import catalogue
 from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.embeddings import load_embeddings
@@ -56,7 +57,11 @@ def trained(path: Path, folder: Path, *words: str) -> float:
     return record["valid_metric"]
 
 
-@pytest.mark.parametrize("name", sorted(set(catalogue.names("method")) - WITH_IMAGES - MISSING))
+METHODS = sorted(set(catalogue.names("method")) - WITH_IMAGES - MISSING)
+LIKE_OTHERS = {"arcface", "unnormalized_sce", "normalized_sce", "matryoshka"}
+
+
+@pytest.mark.parametrize("name", mostly_slow(METHODS, set(METHODS) - LIKE_OTHERS))
 def test_every_method_trains_extracts_and_is_used_on_vectors(name, path, classifier, tmp_path):
     words = [f"method={name}", "sampler=m_per_class", "sampler.batch_size=20"]
     words += [f"method.params.teacher={classifier}"] if name == "dive" else []
@@ -74,13 +79,20 @@ def test_every_method_trains_extracts_and_is_used_on_vectors(name, path, classif
         assert run.predict(rows).shape == (len(rows), 10)
 
 
-@pytest.mark.parametrize("name", catalogue.names("criterion"))
+QUICK_CRITERIA = ("margin", "multisimilarity_nir", "proxy_anchor", "s2sd", "softmax", "triplet")
+
+
+@pytest.mark.parametrize("name", mostly_slow(catalogue.names("criterion"), QUICK_CRITERIA))
 def test_every_criterion_trains_on_vectors(name, path, tmp_path):
     words = ["method=dml", f"criterion={name}", "sampler=m_per_class"]
     assert 0 <= trained(path, tmp_path, *words, "sampler.batch_size=20") <= 1
 
 
-@pytest.mark.parametrize("name", sorted(set(catalogue.names("sampler")) - {"meta", "paired"}))
+SAMPLERS = sorted(set(catalogue.names("sampler")) - {"meta", "paired"})
+QUICK_SAMPLERS = ("class_aware", "d2_coreset", "disthist_batchmatch", "episodic", "progressive")
+
+
+@pytest.mark.parametrize("name", mostly_slow(SAMPLERS, QUICK_SAMPLERS))
 def test_every_sampler_draws_vectors(name, path, tmp_path):
     sizes = {"m_per_class": 20, "episodic": None}
     size = sizes.get(name, 24)
@@ -89,7 +101,10 @@ def test_every_sampler_draws_vectors(name, path, tmp_path):
     trained(path, tmp_path, "method=vmf_softmax", f"sampler={name}", *words)
 
 
-@pytest.mark.parametrize("loss", catalogue.names("loss"))
+QUICK_LOSSES = ("ce", "ib", "ldam", "logit_adjustment")
+
+
+@pytest.mark.parametrize("loss", mostly_slow(catalogue.names("loss"), QUICK_LOSSES))
 def test_every_loss_trains_on_vectors(loss, path, tmp_path):
     head = ["head=cosine"] if loss == "ldam" else ["feature_scaling=logfreq"]
     trained(path, tmp_path, *CLASSIFIER, f"loss={loss}", *head)

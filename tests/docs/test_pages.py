@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick_cases import mostly_slow
+
 ROOT = Path(__file__).parents[2]
 # "`path` …:", a blank line, a block of code
 FILE = re.compile(r"^`([\w/.]+\.\w+)`[^\n]*:\n\n```\w+\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -73,7 +75,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", mostly_slow(PAGES, ["add-a-method"]))
 def test_an_example_trains_from_a_folder_of_its_own(page, tmp_path):
     text = section(page, PAGES[page])
     assert len(write_files(text, tmp_path)) >= 2
