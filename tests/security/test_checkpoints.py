@@ -18,7 +18,10 @@ from vmf_embeddings.training.optimizers import restore
 from vmf_embeddings.training.records import Records
 from vmf_embeddings.untrusted.refused import Refused
 
-TINY = ("dataset=digits", "arch.params.embedding_dim=4", "mode.epochs=1", "trainer.cpu=true")
+TINY = (
+    *("dataset=digits", "arch.params.embedding_dim=4", "mode.epochs=1", "trainer.cpu=true"),
+    "sampler.n_episodes=10",
+)
 RUN = "runs/digits/unnormalized_sce/4dim/run_1"
 STATE = {
     "epoch": 1,
