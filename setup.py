@@ -45,6 +45,7 @@ setup(
         "cub": ["gdown"],
         "joblib": ["hydra-joblib-launcher>=1.2"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
+        "ray": ["hydra-ray-launcher>=1.2"],  # needs cloudpickle<3, which joblib>=1.6 refuses
         "optuna": ["hydra-optuna-sweeper>=1.3", "sqlalchemy<2"],
         "docs": [
             "mkdocs-material>=9.5,<10",

@@ -14,7 +14,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from vmf_embeddings.cli import composition, failed_jobs, failures, overrides, own_data, sweeps
+from vmf_embeddings.cli import (
+    composition,
+    failed_jobs,
+    failures,
+    job_place,
+    overrides,
+    own_data,
+    sweeps,
+)
 from vmf_embeddings.cli.assembly import Refused, refusals, register_resolvers
 from vmf_embeddings.cli.help import CONF
 from vmf_embeddings.training import interruption, run_status
@@ -137,6 +145,9 @@ def run(cfg: DictConfig) -> float | None:
     # relative paths of a command are relative to the folder in which it was typed
     os.chdir(hydra_cfg.runtime.cwd)
     run_dir = Path(hydra_cfg.runtime.output_dir)
+    job_place.join_tasks()
+    if "n_jobs" in hydra_cfg.launcher:
+        job_place.deal_gpu(int(hydra_cfg.job.num))
     try:
         overrides.check_keys(cfg)
         overrides.check_value_types(cfg)
@@ -218,7 +229,7 @@ def report(error: Exception) -> int:
         print(f"error: {_lines(error)}", file=sys.stderr)
         return 2
     if isinstance(error, HydraException | OmegaConfBaseException):
-        explained = overrides.explain(error, sys.argv[1:])
+        explained = job_place.missing_launcher(error) or overrides.explain(error, sys.argv[1:])
         print(f"error: {_lines(explained)}", file=sys.stderr)
         return 2
     machine = failures.explained(error)
