@@ -98,6 +98,15 @@ def test_gpus_are_dealt_in_turn_unless_they_were_chosen(tmp_path, monkeypatch):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
+def test_jobs_of_a_sweep_are_one_group_of_trackers_unless_one_was_named(monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_GROUP", "mine")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "")
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    job_place.group_in_trackers("digits/demo")
+    assert os.environ["WANDB_RUN_GROUP"] == "mine"
+    assert os.environ.pop("MLFLOW_EXPERIMENT_NAME") == "digits/demo"
+
+
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_tasks_of_submitit_become_ranks(monkeypatch, n_tasks):
     task = SimpleNamespace(

@@ -146,6 +146,8 @@ def run(cfg: DictConfig) -> float | None:
     os.chdir(hydra_cfg.runtime.cwd)
     run_dir = Path(hydra_cfg.runtime.output_dir)
     job_place.join_tasks()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        job_place.group_in_trackers(f"{cfg.dataset.name}/{cfg.name}")
     if "n_jobs" in hydra_cfg.launcher:
         job_place.deal_gpu(int(hydra_cfg.job.num))
     try:

@@ -1,6 +1,6 @@
-"""Where a job of a sweep runs: its GPU on this machine, or its rank among the tasks of SLURM.
+"""The place of a job: its GPU on this machine, its rank among tasks of SLURM, its group of runs.
 
-Both are environment variables, which torch and Accelerate read when they are imported.
+All are environment variables, which torch, Accelerate and trackers read later.
 """
 
 import os
@@ -36,6 +36,16 @@ def deal_gpu(number: int) -> None:
     gpus = sorted(int(name[6:]) for name in names if re.fullmatch(r"nvidia\d+", name))
     if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(gpus[number % len(gpus)])
+
+
+def group_in_trackers(sweep: str) -> None:
+    """Lets trackers show the jobs of a sweep together, unless the environment names a group.
+
+    Args:
+        sweep: the group of Weights & Biases, and the experiment of MLflow.
+    """
+    os.environ.setdefault("WANDB_RUN_GROUP", sweep)
+    os.environ.setdefault("MLFLOW_EXPERIMENT_NAME", sweep)
 
 
 def join_tasks() -> None:

@@ -34,6 +34,8 @@ def start(name: str, run_dir: Path, config: dict[str, Any]) -> "GeneralTracker":
     cls = kinds[name]
     if name == "wandb":
         tracker = cls(**wandb_settings(run_dir, config))
+    elif name == "mlflow":
+        tracker = cls(run_dir.name, run_name=run_dir.name)  # in a sweep, its experiment has others
     elif cls.requires_logging_directory:
         tracker = cls(run_dir.name, str(run_dir))
     else:
