@@ -37,7 +37,10 @@ def test_demo_builds_a_job_of_every_method_whose_records_state_use_vmf(name, tmp
     assert job.config["arch"]["params"]["use_vmf"] is job.method.uses_vmf
 
 
-@pytest.mark.parametrize("name", METHODS)
+QUICK_METHODS = ("arcface", "dml", "vmf_softmax")
+
+
+@pytest.mark.parametrize("name", mostly_slow(METHODS, QUICK_METHODS))
 def test_agreeing_use_vmf_gives_the_configuration_of_none(name, tmp_path):
     job = assembly.training_job(demo(name), tmp_path)
     typed = f"arch.params.use_vmf={job.method.uses_vmf}"
@@ -51,7 +54,7 @@ def test_use_vmf_against_the_method_is_refused(name, tmp_path):
         assembly.training_job(demo(name, f"arch.params.use_vmf={wrong}"), tmp_path)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", mostly_slow(METHODS, QUICK_METHODS))
 def test_values_of_the_command_line_win_over_those_of_the_demo(name):
     cfg = demo(name, "mode.learning_rate=0.125", "arch.params.embedding_dim=7")
     assert (cfg.mode.learning_rate, cfg.arch.params.embedding_dim) == (0.125, 7)

@@ -6,6 +6,7 @@ import shlex
 import pytest
 
 from tests.commands.run import MAIN, refused, succeeds
+from tests.quick_cases import mostly_slow
 from vmf_embeddings.cli import training_call
 from vmf_embeddings.cli.assembly import Refused
 
@@ -83,7 +84,15 @@ def complaint(arguments):
     return str(refusal.value)
 
 
-@pytest.mark.parametrize("name", HINTS)
+# one of each kind: name, run, teacher, network, method, key to leave out, quotes
+QUICK_HINTS = (
+    *("a run of another configuration", "a second stage of another configuration", "a teacher"),
+    *("a head of a second stage", "gray images", "a loss that nothing reads"),
+    *("use_vmf against the method", "a name with a comma"),
+)
+
+
+@pytest.mark.parametrize("name", mostly_slow(HINTS, QUICK_HINTS))
 def test_the_override_in_a_message_helps(name, home, monkeypatch):
     folder, run = home
     monkeypatch.chdir(folder)
