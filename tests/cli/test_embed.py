@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import sys
 
 import numpy as np
@@ -25,14 +26,23 @@ def embed(*arguments) -> int:
     return commands.run_command(["embed", *map(str, arguments)])
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    """A run, and a folder of images whose order by name is not that of their numbers."""
-    saved_run(tmp_path / "run", "method=vmf_softmax", "arch.params.embedding_dim=5")
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Two runs, and a folder of images whose order by name is not that of their numbers."""
+    folder = tmp_path_factory.mktemp("made")
+    saved_run(folder / "run", "method=vmf_softmax", "arch.params.embedding_dim=5")
+    saved_run(folder / "dml", "method=dml", "criterion=triplet")
     for number, image in enumerate(IMAGES):
-        path = tmp_path / "photos" / f"b{N - number}" / "image.png"
+        path = folder / "photos" / f"b{N - number}" / "image.png"
         path.parent.mkdir(parents=True)
         Image.fromarray(image).save(path)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(made, tmp_path, monkeypatch):
+    """A copy of what was made, in which the commands are typed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -179,7 +189,6 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_mistakes_are_named_and_exit_with_2(arguments, message, place, capsys):
-    saved_run(place / "dml", "method=dml", "criterion=triplet")
     (place / "table.csv").write_text("label,x\n1,2\n")
     (place / "outside.csv").write_text("path\n/etc/passwd\n")
     np.savez(place / "features.npz", X=np.ones((2, 3)))

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -23,19 +24,29 @@ def search(*arguments) -> int:
     return commands.run_command(["search", *map(str, arguments)])
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """A run, its embeddings of a folder of images, and a new image."""
-    saved_run(tmp_path / "run", "method=vmf_softmax", "arch.params.embedding_dim=5")
-    (tmp_path / "photos").mkdir()
+    folder = tmp_path_factory.mktemp("made")
+    saved_run(folder / "run", "method=vmf_softmax", "arch.params.embedding_dim=5")
+    (folder / "photos").mkdir()
     for number, image in enumerate(IMAGES):
-        Image.fromarray(image).save(tmp_path / "photos" / f"{number}.png")
-    Image.fromarray(IMAGES[0].T).save(tmp_path / "new.png")
+        Image.fromarray(image).save(folder / "photos" / f"{number}.png")
+    Image.fromarray(IMAGES[0].T).save(folder / "new.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run = vmf.load("run")
+        paths = np.array([f"photos/{n}.png" for n in range(N)])
+        file = vmf.EmbeddingFile(run.embed("photos"), paths=paths, meta=run.description())
+        vmf.write(file, "photos.npz")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def place(made, tmp_path, monkeypatch):
+    """A copy of what was made, in which the commands are typed."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    run = vmf.load("run")
-    paths = np.array([f"photos/{n}.png" for n in range(N)])
-    file = vmf.EmbeddingFile(run.embed("photos"), paths=paths, meta=run.description())
-    vmf.write(file, "photos.npz")
     return tmp_path
 
 
@@ -231,7 +242,10 @@ def test_a_gallery_without_a_hash_of_weights_is_searched_with_one_note(place, ca
     assert capsys.readouterr().err == ""
 
 
-def other_run(place):
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    """Runs that did not make the embeddings: of another length, and with other weights."""
+    place = tmp_path_factory.mktemp("others")
     saved_run(place / "other", "method=vmf_softmax", "arch.params.embedding_dim=6")
     saved_run(place / "twin", "method=vmf_softmax", "arch.params.embedding_dim=5", "random_seed=5")
     import torch
@@ -241,6 +255,7 @@ def other_run(place):
     state = torch.load(place / "twin" / "model_3.pt", weights_only=True)
     state["method_state_dict"]["kappa_scale"].mul_(2)
     checkpoint.save(place / "twin" / "model_3.pt", state)
+    return place
 
 
 MISTAKES = [
@@ -262,8 +277,8 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES)
-def test_mistakes_are_named_and_exit_with_2(arguments, message, place, capsys):
-    other_run(place)
+def test_mistakes_are_named_and_exit_with_2(arguments, message, place, others, capsys):
+    shutil.copytree(others, place, dirs_exist_ok=True)
     (place / "old.csv").write_text("as it was")
     (place / "broken.npz").write_bytes((place / "photos.npz").read_bytes()[:200])
     try:
