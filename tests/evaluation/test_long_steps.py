@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.runs import make_file
-from vmf_embeddings.evaluation import scores, spaces
+from vmf_embeddings.evaluation import exact_scores, scores, spaces
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures import draw_all, neighbours, style, tsne
 from vmf_embeddings.evaluation.options import EvaluationOptions
@@ -15,7 +15,7 @@ from vmf_embeddings.geometry import from_meta
 from vmf_embeddings.metrics import evaluate
 from vmf_embeddings.progress import Progress
 
-MODULES = (scores, spaces, tsne, neighbours, style)
+MODULES = (exact_scores, spaces, tsne, neighbours, style)
 
 
 @pytest.fixture
