@@ -11,6 +11,7 @@ from torch import Tensor
 
 import vmf_embeddings as vmf
 from tests.methods.laws import normal
+from tests.quick_cases import mostly_slow
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.given import GivenEmbeddings
 from vmf_embeddings.cli import assembly, overrides
@@ -118,7 +119,7 @@ def context(ours: vmf.Objective, theirs: Method, rows: Tensor) -> dict[str, Tens
     return {}
 
 
-@pytest.mark.parametrize("key", names())
+@pytest.mark.parametrize("key", mostly_slow(names(), names()[::3]))
 def test_an_objective_in_ones_own_loop_equals_the_training_step(key):
     if key == "fsgl":
         pytest.skip("its batch is made of mixed images: the next test")
@@ -155,7 +156,7 @@ def test_fsgl_on_mixed_embeddings_equals_its_training_step(monkeypatch):
         torch.testing.assert_close(gradients(ours.method)[name], gradient, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("key", names())
+@pytest.mark.parametrize("key", mostly_slow(names(), names()[::3]))
 def test_param_groups_hold_every_trainable_parameter_once_with_a_learning_rate(key):
     ours, _ = built_twice(key)
     groups = ours.param_groups(lr=0.1, temp_lr=0.01)
@@ -168,7 +169,7 @@ def test_param_groups_hold_every_trainable_parameter_once_with_a_learning_rate(k
             optimizer(ours.param_groups(lr=0.1), lr=0.1).step()
 
 
-@pytest.mark.parametrize("key", names())
+@pytest.mark.parametrize("key", mostly_slow(names(), names()[::3]))
 def test_a_state_dict_makes_a_fresh_objective_the_same(key):
     ours, _ = built_twice(key)
     fresh = vmf.objective(
