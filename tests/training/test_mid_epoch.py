@@ -13,7 +13,7 @@ from PIL import Image
 from tests.cli.test_second_stage import composed
 from tests.cli.test_training_job import flat
 from tests.training.few_digits import NET
-from vmf_embeddings.cli import app
+from vmf_embeddings.cli import app, overrides
 from vmf_embeddings.datasets.digits import read_digits
 from vmf_embeddings.training import checkpoint, interruption, mid_epoch, run_status
 from vmf_embeddings.training.interruption import Interrupted
@@ -254,3 +254,8 @@ def test_another_thread_trains_without_handlers():
     thread.start()
     thread.join()
     assert found == [({}, False)]
+
+
+def test_save_minutes_may_be_a_fraction_of_a_minute():
+    word = "trainer.save_minutes=0.5"
+    overrides.check_value_types(composed([word]), [word])
