@@ -55,9 +55,8 @@ def _count_range(
         return _count_exact(tile, first, last, column, positives)
     error = error_bounds[first:last, None].to(tile.device)
     low, high = (threshold - error).to(tile.dtype), (threshold + error).to(tile.dtype)
-    above, at_least = _count_exceeding(tile, low, high)
+    above, is_close = _count_exceeding(tile, low, high)
     tied = torch.zeros_like(above)
-    is_close = at_least > above
     if positives.tied is not None:  # entries of equal score have equal counts: one is enough
         is_close[:, 1:] &= threshold[:, 1:] != threshold[:, :-1]
     n_rescored = 0
@@ -132,13 +131,17 @@ def _count_exact_and_tied(
 
 
 def _count_exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """How many scores of each line of [I, J] are > `high` and how many >= `low`, all [I, K]."""
+    """How many scores of each line of [I, J] are > `high`, and whether any lie in low .. high.
+
+    Both are [I, K].
+    """
     n_limits = low.shape[1]
     if n_limits > MAX_UNSORTED:
         lines = tile.contiguous()
         ordered = lines.sort(1).values if tile.is_cuda else torch.from_numpy(np.sort(lines.numpy()))
-        above = tile.shape[1] - torch.searchsorted(ordered, high.contiguous(), right=True)
-        return above, tile.shape[1] - torch.searchsorted(ordered, low.contiguous())
+        n_up_to = torch.searchsorted(ordered, high.contiguous(), right=True)
+        highest = ordered.gather(1, (n_up_to - 1).clamp_min_(0))  # of those that are not above
+        return tile.shape[1] - n_up_to, (highest >= low) & (n_up_to > 0)
     above = torch.empty(low.shape, dtype=torch.int64, device=tile.device)
     at_least, compared = torch.empty_like(above), torch.empty_like(tile)
     ones = tile.new_ones(tile.shape[1])
@@ -147,7 +150,7 @@ def _count_exceeding(tile: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, T
         for k in range(n_limits):
             above[:, k] = torch.gt(tile, high[:, k, None], out=compared) @ ones
             at_least[:, k] = torch.ge(tile, low[:, k, None], out=compared) @ ones
-    return above, at_least
+    return above, at_least > above
 
 
 def _compare(
