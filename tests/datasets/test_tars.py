@@ -90,30 +90,6 @@ def test_items_of_processes_that_are_not_forked_are_the_same(root):
     assert torch.equal(split[5]["examples"], other[5]["examples"])
 
 
-def test_the_writer_goes_on_where_it_stopped(root):
-    folder = root / "tars"
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    times = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    (folder / "train-00001.tar").unlink()
-    (folder / "train-00002.tar.sha256").unlink()
-    arguments = [str(root / "train.txt"), str(folder), "--size", "10KB"]
-    assert writer.main(arguments) == 0
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    now = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
-    changed = {name for name in now if now[name] != times[name]}
-    assert changed == {f"train-0000{n}.tar{end}" for n in (1, 2) for end in ("", ".sha256")}
-
-
-def test_the_writer_names_what_it_cannot_pack(root, capsys):
-    (root / "bad.txt").write_text("my train/kind 0/0.v1.jpg a\nabsent.jpg b\n")
-    assert writer.main([str(root / "bad.txt"), str(root / "out")]) == 2
-    assert "line 2" in capsys.readouterr().err
-    (root / "bad.txt").write_text("../x.jpg a\n")
-    assert writer.main([str(root / "bad.txt"), str(root / "out")]) == 2
-    assert "leads out" in capsys.readouterr().err
-    assert writer.main([str(root / "train.txt"), str(root / "out"), "--name", "../x"]) == 2
-
-
 def test_names_that_differ_after_the_first_dot_stay_apart(tmp_path):
     for name in ("a.x.jpg", "a.y.jpg", "a.png"):
         draw(tmp_path / name, seed=len(name) + ord(name[2]), label=0, size=(8, 8))
@@ -185,6 +161,11 @@ HOSTILE = {
     "no json": ([("1.png", picture()), ("1.json", b"{")], "not JSON"),
     "a label alone": ([("1.cls", b"7")], "found none"),
     "two images": ([("1.png", b""), ("1.jpg", b""), ("1.cls", b"7")], "found 1.png and 1.jpg"),
+    "an image twice": (
+        [("1.png", b"a"), ("1.cls", b"7"), ("2.png", b""), ("2.cls", b"7")]
+        + [("1.png", b"b"), ("1.cls", b"8")],
+        "two images are called '1.png'",
+    ),
     "nothing": ([("readme.txt", b"")], "holds no images"),
 }
 

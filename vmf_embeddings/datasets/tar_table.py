@@ -32,7 +32,7 @@ _COLUMNS = {
     **{"ends": "<u4", "codes": "<i4", "hashes": "<u8", "blank": "<i8", "dotted": "<i8"},
     **{"tar_of": "<i4", "starts": "<i8", "sizes": "<i8"},
 }
-_LONGEST_LABEL, _LONGEST_JSON = 1000, 2**20  # bytes
+LONGEST_LABEL, _LONGEST_JSON = 1000, 2**20  # bytes
 _AT_ONCE = 10_000  # images whose columns are written together
 _HEAD = 2**16  # bytes at both ends of a tar that stand for its content
 
@@ -92,8 +92,8 @@ def read_tar_table(tars: Sequence[Path], root: Path) -> TarTable:
 
     Raises:
         FileNotFoundError: a tar does not exist.
-        Refused: a tar is not as `members_of_tar` wants it; an image has no label, or several files
-            of one name are images.
+        Refused: a tar is not as `members_of_tar` wants it; an image has no label, several files of
+            one name are images, or two images have one name.
     """
     keys = [_key_of(path) for path in tars]
     names = [os.path.relpath(path, root) for path in tars]
@@ -124,6 +124,7 @@ def _parse(tars: Sequence[Path], names: Sequence[str], sinks: Mapping[str, Binar
     codes_of: dict[str, int] = {}
     n_rows = n_bytes = 0
     for number, (path, name) in enumerate(zip(tars, names, strict=True)):
+        hashes: list[np.ndarray] = []
         for images in _some(_labelled(path)):
             files = [f"{name}/{image.name}" for image, _ in images]
             columns = columns_of_paths(path, files, n_rows, n_bytes)
@@ -134,10 +135,26 @@ def _parse(tars: Sequence[Path], names: Sequence[str], sinks: Mapping[str, Binar
             columns["sizes"] = np.array([image.size for image, _ in images], "<i8")
             for column, values in columns.items():
                 sinks[column].write(values)
+            hashes.append(columns["hashes"])
             n_rows, n_bytes = n_rows + len(images), int(columns["ends"][-1]) + 1
+        _refuse_twice(path, hashes)
     if not n_rows:
         raise Refused(f"{tars[0]} holds no images; expected members such as 0001.jpg and 0001.cls")
     return list(codes_of)
+
+
+def _refuse_twice(path: Path, hashes: Sequence[np.ndarray]) -> None:
+    """Refuses a tar in which two images have one name, by the hashes of their names.
+
+    Such a tar was added to by `tar -r`, whose readers take the later one.
+    """
+    found = np.sort(np.concatenate([*hashes, np.zeros(0, np.uint64)]))
+    if (found[1:] == found[:-1]).any():
+        seen: set[str] = set()
+        for image, _ in _labelled(path):
+            if image.name in seen:
+                raise Refused(f"{path}: two images are called {image.name!r}: write the tar again")
+            seen.add(image.name)
 
 
 def _some(
@@ -191,7 +208,7 @@ def _of_group(
         came = " and ".join(member.name for member in images) or "none"
         raise Refused(f"{path}: expected one image of the name {key!r}, found {came}")
     if "cls" in group:
-        label = _text(stream, group["cls"], _LONGEST_LABEL, path).strip()
+        label = _text(stream, group["cls"], LONGEST_LABEL, path).strip()
     elif "json" in group:
         text = _text(stream, group["json"], _LONGEST_JSON, path)
         value = parse_json_object(text, f"{path}: {group['json'].name}").get("label")

@@ -14,6 +14,7 @@ if __name__ == "__main__":
 import argparse  # noqa: E402
 import hashlib  # noqa: E402
 import io  # noqa: E402
+import itertools  # noqa: E402
 import os  # noqa: E402
 import re  # noqa: E402
 import tarfile  # noqa: E402
@@ -25,12 +26,16 @@ from vmf_embeddings import typed  # noqa: E402
 from vmf_embeddings.datasets.list_table import ListTable, read_list_table  # noqa: E402
 from vmf_embeddings.datasets.prepare.source import UserMistake  # noqa: E402
 from vmf_embeddings.datasets.rows import refuse_escapes  # noqa: E402
+from vmf_embeddings.datasets.tar_table import LONGEST_LABEL  # noqa: E402
 from vmf_embeddings.progress import Progress  # noqa: E402
 from vmf_embeddings.untrusted.files import open_regular, replacing  # noqa: E402
 from vmf_embeddings.untrusted.image_formats import is_picture  # noqa: E402
-from vmf_embeddings.untrusted.text import printable  # noqa: E402
+from vmf_embeddings.untrusted.refused import Refused  # noqa: E402
+from vmf_embeddings.untrusted.tar_members import members_of_tar  # noqa: E402
+from vmf_embeddings.untrusted.text import has_control, printable  # noqa: E402
 
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+_OF_PATHS = (FileExistsError, FileNotFoundError, NotADirectoryError, PermissionError)
 _BLOCK = 512  # of a tar: headers take one, and contents whole ones
 
 
@@ -53,12 +58,6 @@ class TarPlan:
         """Where the SHA-256 of the complete tar lies, as `sha256sum` writes it."""
         return self.tar.with_name(f"{self.tar.name}.sha256")
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether the tar is complete, by its checksum file and its size."""
-        there = self.checksum.is_file() and self.tar.is_file()
-        return there and self.tar.stat().st_size == self.size
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the tars of one list.
@@ -67,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line, without the name of the program; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0, or 2 if the command must be changed.
+        Exit code: 0; 1 if the disk failed; 2 if the command must be changed.
     """
     parser = argparse.ArgumentParser(
         description="Write the images of a list, lines `path label`, into tars for dataset=tar."
@@ -84,9 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         n_images = write_tars(
             options.list, options.out, options.images or options.list.parent, name, options.size
         )
-    except (UserMistake, ValueError, OSError) as mistake:
-        print(f"error: {printable(mistake)}", file=sys.stderr)
-        return 2
+    except (UserMistake, ValueError, OSError) as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        return 1 if isinstance(error, OSError) and not isinstance(error, _OF_PATHS) else 2
     print(f"{options.out / name}-*.tar: {n_images} images")
     print(
         "Next: python -m vmf_embeddings.main dataset=tar "
@@ -106,20 +105,87 @@ def write_tars(source: Path, out: Path, images: Path, name: str, size: int) -> i
         size: bytes of a tar, about; a larger image has one of its own.
 
     Raises:
-        UserMistake: an image is missing or no image by its name; names it.
+        UserMistake: an image is missing or no image by its name; a tar there holds other images or
+            labels. Names it.
         ValueError: the list is malformed.
     """
     if re.fullmatch(r"[\w.-]+", name) is None:
         raise UserMistake(f"--name {name!r}: expected letters, digits, -, _ and .")
     table = read_list_table(source, separator=None)
     refuse_escapes([table.files[row] for row in table.dotted.tolist()], str(source))
+    _refuse_labels(table)
     out.mkdir(parents=True, exist_ok=True)
+    n_tars = 0
     with Progress(f"Writing {len(table.files):,} images", len(table.files)) as progress:
         for plan in _plans(table, out, images, name, size):
-            if not plan.is_finished:
+            if not _is_finished(plan, table):
                 _write(plan, table, images)
+            n_tars += 1
             progress(plan.rows.stop)
+    _refuse_leftovers(out, name, n_tars)
     return len(table.files)
+
+
+def _refuse_labels(table: ListTable) -> None:
+    """Refuses labels that `dataset=tar` would not read."""
+    for code, word in enumerate(table.words):
+        if has_control(word) or len(word.encode()) > LONGEST_LABEL:
+            raise UserMistake(
+                f"{table.place(table.first_row(code))}: the label {word[:80]!r} holds control "
+                f"characters, or has more than {LONGEST_LABEL:,} bytes"
+            )
+
+
+def _is_finished(plan: TarPlan, table: ListTable) -> bool:
+    """Whether the tar is complete: with its checksum file, and names and labels of these rows.
+
+    Raises:
+        UserMistake: there is a tar of another list, of other images, of another size, or without a
+            checksum file.
+    """
+    if not os.path.lexists(plan.tar):
+        return False
+    has_checksum = plan.checksum.is_file()
+    try:
+        if _holds(plan, table) and plan.tar.stat().st_size == plan.size:
+            return has_checksum
+        for _ in members_of_tar(plan.tar):  # whether it is whole
+            pass
+    except Refused:
+        if has_checksum:  # it was damaged since: it is written again
+            return False
+    raise UserMistake(
+        f"{plan.tar} is there, and is not what this command would write: another list, --size "
+        "or images. Write to another folder, add --name NAME, or remove the tar"
+    )
+
+
+def _holds(plan: TarPlan, table: ListTable) -> bool:
+    """Whether a tar has the names and labels of the rows of its plan; reads no image."""
+    members = members_of_tar(plan.tar)
+    with open_regular(plan.tar) as stream:
+        for row in plan.rows:
+            wanted = _names(row, table.files[row])
+            found = list(itertools.islice(members, 2))
+            if tuple(member.name for member in found) != wanted:
+                return False
+            label = _label(table, row).encode()
+            is_same = found[1].size == len(label)
+            if not is_same or os.pread(stream.fileno(), len(label), found[1].start) != label:
+                return False
+    return next(members, None) is None
+
+
+def _refuse_leftovers(out: Path, name: str, n_tars: int) -> None:
+    """Refuses tars of the same name after the last one, which `dataset=tar` would read too."""
+    pattern = re.compile(rf"{re.escape(name)}-([0-9]{{5,}})\.tar")
+    names = [entry for entry in os.listdir(out) if pattern.fullmatch(entry)]
+    more = sorted(one for one in names if int(one[len(name) + 1 : -4]) >= n_tars)
+    if more:
+        raise UserMistake(
+            f"all {n_tars} tars are written, but {out} also holds {more[0]} of an earlier command, "
+            f"which dataset=tar would read too: remove {len(more)} tars from it on"
+        )
 
 
 def _bytes(word: str) -> int:
