@@ -1,5 +1,6 @@
 """Long lists as columns: equal to what reading line by line gives, and read once."""
 
+import errno
 import os
 import pickle
 
@@ -9,7 +10,7 @@ import torch
 
 from tests.datasets.images import draw
 from tests.datasets.test_labelled_lists import lists
-from vmf_embeddings.datasets import labelled_lists, list_table, rows
+from vmf_embeddings.datasets import column_cache, labelled_lists, list_table, rows
 from vmf_embeddings.datasets.base import identity_of
 from vmf_embeddings.datasets.image_list import read_list_lines
 from vmf_embeddings.datasets.list_table import read_list_table
@@ -101,18 +102,22 @@ def test_a_cached_list_is_read_once_and_again_when_it_changes(tmp_path, monkeypa
     assert list(read_list_table(path, None).files) != list(first.files)
 
 
-@pytest.mark.parametrize("column", ["paths", "ends", "codes"])
-def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, column):
+@pytest.mark.parametrize("damage", ["cut", "empty", "missing"])
+@pytest.mark.parametrize("column", ["paths", "ends", "codes", "hashes", "words.json"])
+def test_a_damaged_cache_is_made_again(tmp_path, monkeypatch, column, damage):
     monkeypatch.setenv("VMF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(list_table, "LONG", 0)
     path = written(tmp_path, PLAIN)
     first = read_list_table(path, None)
-    files, codes = list(first.files), first.codes.tolist()
+    files, values = list(first.files), [first.codes.tolist(), first.hashes.tolist()]
     (damaged,) = (tmp_path / "cache").rglob(column)
-    damaged.write_bytes(damaged.read_bytes()[:-8])
+    damaged.write_bytes(damaged.read_bytes()[: -3 if damage == "cut" else 0])
+    if damage == "missing":
+        damaged.unlink()
     again = read_list_table(path, None)
     assert list(again.files) == files
-    assert again.codes.tolist() == codes
+    assert [again.codes.tolist(), again.hashes.tolist()] == values
+    assert again.words == first.words
 
 
 def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
@@ -120,6 +125,17 @@ def test_a_cache_that_cannot_be_written_to_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setenv("VMF_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(list_table, "LONG", 0)
     assert len(read_list_table(written(tmp_path, PLAIN), None).files) == 1000
+
+
+def test_a_full_disk_is_named_with_the_cache_and_nothing_stays_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("VMF_CACHE", str(tmp_path / "cache"))
+
+    def parse(sinks):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left on device: .*cache"):
+        column_cache.columns_of("name", {"ends": "<u4", "codes": "<i4"}, parse)
+    assert not [*(tmp_path / "cache" / "lists").iterdir()]
 
 
 @pytest.mark.usefixtures("way")

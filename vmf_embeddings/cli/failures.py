@@ -66,8 +66,9 @@ def _of_full_disk(full: OSError | None) -> str:
     which = "a file" if name is None else printable(name)
     return (
         f"disk full: {which} could not be written ({why}{_free(name)}). Free space there, or write "
-        "to another disk (runs: VMF_RUNS=FOLDER; tables: --out, --json). Files of these names are "
-        "as they were; the same command goes on after the last finished epoch"
+        "to another disk (runs: VMF_RUNS=FOLDER; caches of lists: VMF_CACHE=FOLDER; tables: --out, "
+        "--json). Files of these names are as they were; the same command goes on after the last "
+        "finished epoch"
     )
 
 

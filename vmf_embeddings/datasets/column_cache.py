@@ -14,7 +14,11 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from vmf_embeddings.datasets.texts import FileBytes
+from vmf_embeddings.untrusted.full_disk import full_disk_error
 from vmf_embeddings.untrusted.json_text import read_json
+from vmf_embeddings.untrusted.refused import Refused
+
+_RECORD = "words.json"  # the words, and the sizes of the other files
 
 Parse = Callable[[Mapping[str, BinaryIO]], list[str]]
 """Writes `paths`, each with a newline, and the columns to sinks of these names; returns words."""
@@ -42,11 +46,10 @@ def columns_of(name: str | None, dtypes: Mapping[str, str], parse: Parse) -> Col
         values = {n: np.frombuffer(sinks[n].getvalue(), dtype) for n, dtype in dtypes.items()}
         return Columns(sinks["paths"].getvalue(), values, words)
     folder = cache_folder() / name
-    if (folder / "words.json").exists():
-        found = _opened(folder, dtypes)
-        if _is_whole(found):
-            return found
-        shutil.rmtree(folder, ignore_errors=True)  # the machine stopped while it was written
+    found = _opened(folder, dtypes) if folder.exists() else None
+    if found is not None:
+        return found
+    shutil.rmtree(folder, ignore_errors=True)  # the machine stopped while it was written
     return _parse_into(folder, dtypes, parse)
 
 
@@ -76,24 +79,36 @@ def _parse_into(folder: Path, dtypes: Mapping[str, str], parse: Parse) -> Column
         with contextlib.ExitStack() as stack:
             names = ("paths", *dtypes)
             words = parse({n: stack.enter_context((made / n).open("wb")) for n in names})
-        (made / "words.json").write_text(json.dumps(words), encoding="utf-8")
-        columns = _opened(made, dtypes)
+        record = {"words": words, "sizes": {n: (made / n).stat().st_size for n in names}}
+        (made / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+        columns = _columns(made, dtypes, words)
         with contextlib.suppress(OSError):  # no cache, or another process was faster
             made.rename(folder)
         return columns
+    except OSError as error:
+        full = full_disk_error(error)
+        if full is None:
+            raise
+        raise OSError(full.errno, os.strerror(full.errno or 0), str(folder.parent)) from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _is_whole(columns: Columns) -> bool:
-    """Whether columns of one value per path are equally long, and the paths end where they say."""
-    ends, codes = columns.values["ends"], columns.values["codes"]
-    return len(ends) == len(codes) > 0 and len(columns.paths) == int(ends[-1]) + 1
+def _opened(folder: Path, dtypes: Mapping[str, str]) -> Columns | None:
+    """The columns in a folder; None if they are not all there, as long as they were written."""
+    try:
+        record = read_json(folder / _RECORD)
+        sizes = {name: (folder / name).stat().st_size for name in ("paths", *dtypes)}
+        if not isinstance(record, dict) or record.get("sizes") != sizes:
+            return None
+        return _columns(folder, dtypes, record["words"])
+    except (OSError, Refused):
+        return None
 
 
-def _opened(folder: Path, dtypes: Mapping[str, str]) -> Columns:
+def _columns(folder: Path, dtypes: Mapping[str, str], words: list[str]) -> Columns:
     values = {name: _mapped(folder / name, dtype) for name, dtype in dtypes.items()}
-    return Columns(FileBytes(folder / "paths"), values, read_json(folder / "words.json"))
+    return Columns(FileBytes(folder / "paths"), values, words)
 
 
 def _mapped(path: Path, dtype: str) -> np.ndarray:
