@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,6 +13,7 @@ import torch
 from tests.test_extract import SPEED, untrained  # noqa: F401
 from vmf_embeddings import extract_folder as extraction
 from vmf_embeddings.embeddings import load_embeddings, read_with_notes
+from vmf_embeddings.embeddings.folder_writing import write_shard
 from vmf_embeddings.extract_folder import FolderJob, extract_folder
 from vmf_embeddings.metrics.classification import (
     accuracy,
@@ -140,7 +142,9 @@ def test_an_interrupted_extraction_goes_on_and_ends_the_same(job, monkeypatch):
         extract_folder(other, Process())
     with pytest.raises(ValueError, match="not complete"):
         load_embeddings(other.folder)
-    (other.folder / ".embeddings.00001.npy.123.part").write_bytes(b"half")  # of a killed process
+    left = other.folder / ".embeddings.00001.npy.123.part"  # of a killed process
+    left.write_bytes(b"half")
+    os.utime(left, (1, 1))
     assert in_processes(other, 2)
     assert computed.count(0) == 1  # the finished shard was not computed again
     assert content(other.folder) == content(one.folder)
@@ -175,6 +179,58 @@ def test_a_shard_that_lost_its_file_is_computed_again(job):
     (one.folder / "logits.00001.npy").unlink()
     extract_folder(one, Process())
     assert content(one.folder) == before
+
+
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_shard_that_was_cut_when_a_machine_stopped_is_computed_again(job, size):
+    one = job()
+    extract_folder(one, Process())
+    before = content(one.folder)
+    os.truncate(one.folder / "embeddings.00001.npy", size)
+    extract_folder(one, Process())
+    assert content(one.folder) == before
+
+
+@pytest.mark.parametrize("damage", [{}, {"dtype": "x"}, {"shape": 5}, {"sha256": None}, "text"])
+def test_a_shard_with_a_damaged_record_is_computed_again(job, damage):
+    one = job()
+    extract_folder(one, Process())
+    before = content(one.folder)
+    path = one.folder / "embeddings.00001.json"
+    record = json.loads(path.read_text())
+    logits = record["arrays"]["logits"]
+    said = {**logits, **damage} if isinstance(damage, dict) and damage else damage
+    path.write_text(json.dumps({**record, "arrays": {**record["arrays"], "logits": said}}))
+    extract_folder(one, Process())
+    assert content(one.folder) == before
+
+
+def test_a_shard_that_other_weights_began_to_replace_is_computed_again(job, monkeypatch):
+    one = job()
+    other = job(meta={**one.meta, "weights": "x", "seed": 8})
+    extract_folder(one, Process())
+    before = content(one.folder)
+
+    def killed(folder, key, number, rows):
+        if key == "logits":
+            raise KeyboardInterrupt
+        return write_shard(folder, key, number, rows + 1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vmf_embeddings.embeddings.shards.write_shard", killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract_folder(other, Process())
+    extract_folder(one, Process())
+    assert content(one.folder) == before
+
+
+def test_what_another_job_writes_is_left_alone(job):
+    one = job()
+    extract_folder(one, Process())
+    part = one.folder / ".paths.npy.123.part"
+    part.write_bytes(b"half")
+    assert extract_folder(one, Process())
+    assert part.exists()
 
 
 def test_of_logits_that_are_too_large_a_summary_is_stored_and_the_log_says_so(

@@ -3,6 +3,7 @@
 import json
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,6 +180,7 @@ HOSTILE = {
         lambda f: (f / "embeddings.00000.npy").write_bytes(b"\x80\x04N."), "embeddings.00000.npy",
     ),
     "temperature": (lambda f: changed(f, temperature="1"), "temperature"),
+    "a huge temperature": (lambda f: changed(f, temperature=10**400), "temperature"),
     "meta": (lambda f: changed(f, meta={"schema": "x"}), "schema must be"),
 }  # fmt: skip
 
@@ -215,6 +217,31 @@ def test_a_folder_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "b.emb").write_text("a file")
     with pytest.raises(ValueError, match="no folder of embeddings"):
         vmf.write(FILE, tmp_path / "b.emb")
+
+
+def test_arrays_of_another_program_are_not_replaced(tmp_path):
+    (tmp_path / "a.emb").mkdir()
+    np.save(tmp_path / "a.emb" / "features.npy", ROWS)
+    with pytest.raises(ValueError, match="no folder of embeddings"):
+        vmf.write(FILE, tmp_path / "a.emb")
+    np.testing.assert_array_equal(np.load(tmp_path / "a.emb" / "features.npy"), ROWS)
+
+
+def test_a_folder_keeps_its_name_where_the_new_one_cannot_take_it(tmp_path, monkeypatch):
+    path, rename = tmp_path / "a.emb", Path.rename
+    vmf.write(FILE, path)
+
+    def failing(self, target):
+        if self.name.endswith(".part"):
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", failing)
+        with pytest.raises(OSError, match="Input/output"):
+            vmf.write(vmf.EmbeddingFile(ROWS[:5], FILE.ids[:5]), path)
+    same(vmf.read(path), FILE)
+    assert [one.name for one in tmp_path.iterdir()] == ["a.emb"]
 
 
 def test_a_folder_is_replaced_as_a_whole_and_stays_where_writing_fails(tmp_path, monkeypatch):

@@ -1,12 +1,15 @@
 """Folders of embeddings, as `folder_writing` writes them: the arrays of an `.npz` in files."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vmf_embeddings.untrusted.array_folder import open_folder
+
+_LARGEST = sys.float_info.max
 
 
 def read_folder(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.ndarray]:
@@ -23,8 +26,8 @@ def read_folder(path: str | Path, wanted: Mapping[str, str]) -> dict[str, np.nda
     folder = open_folder(path, wanted)
     arrays = {key: folder.read(key, wanted[key]) for key in folder.arrays}
     temperature, meta = folder.record.get("temperature", 1.0), folder.record.get("meta")
-    if type(temperature) not in (int, float):
-        raise ValueError("temperature in meta.json must be a number")
+    if type(temperature) not in (int, float) or abs(temperature) > _LARGEST:
+        raise ValueError("temperature in meta.json must be a number, at most 1.8e308")
     arrays["temp"] = np.asarray(temperature, dtype=np.float64)
     if meta is not None:
         arrays["meta"] = np.asarray(json.dumps(meta))

@@ -6,6 +6,7 @@ and fill whole pages, so that all files together can be mapped into memory as on
 
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -27,6 +28,16 @@ DIVIDED = ("embeddings", "logits")
 _HEADER = 4096  # bytes before the values of a divided array
 _BLOCK = 2**24  # bytes that are written together
 _OURS = re.compile(r"meta\.json|[a-z_]{1,20}(\.[0-9]{5,6})?\.(npy|json)")
+
+
+def shard_size(dtype: np.dtype, shape: Sequence[int]) -> int:
+    """Bytes of a file with some rows of a divided array.
+
+    Args:
+        dtype: of its values.
+        shape: of the rows, [n, …].
+    """
+    return _HEADER + math.prod(shape) * dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,12 @@ def save_folder(path: str | Path, file: EmbeddingFile, shard_rows: int = SHARD_R
         write_record(temporary, written, temperature, record, shard_rows)
         if path.exists():
             path.rename(old)
-        temporary.rename(path)
+        try:
+            temporary.rename(path)
+        except OSError:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
     finally:
         for leftover in (temporary, old):
             shutil.rmtree(leftover, ignore_errors=True)
@@ -103,11 +119,15 @@ def refuse_other_content(path: Path) -> None:
         return
     if path.is_symlink() or not path.is_dir():
         raise ValueError(f"{path} is no folder of embeddings: remove it, or name another one")
-    for entry in path.iterdir():
-        if _OURS.fullmatch(entry.name) is None and not entry.name.endswith(".part"):
-            raise ValueError(
-                f"{path} holds {entry.name[:60]!r}, so it is no folder of embeddings: name another"
-            )
+    names = sorted(os.listdir(path))
+    whole = [name for name in names if not name.endswith(".part")]
+    foreign = [name for name in whole if _OURS.fullmatch(name) is None]
+    if not any(name == META or name.startswith("embeddings.") for name in whole):
+        foreign = whole
+    if foreign:
+        raise ValueError(
+            f"{path} holds {foreign[0][:60]!r}, so it is no folder of embeddings: name another"
+        )
 
 
 def _write_divided(folder: Path, key: str, array: np.ndarray, shard_rows: int) -> Written:

@@ -8,6 +8,7 @@ never computed again. Which process computes a shard changes nothing in it.
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from vmf_embeddings.embeddings.folder_writing import (
     SHARD_ROWS,
     Written,
     refuse_other_content,
+    shard_size,
     write_record,
     write_shard,
 )
@@ -29,6 +31,7 @@ from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import read_json
 from vmf_embeddings.untrusted.refused import Refused
 
+_LEFT_SECONDS = 600.0  # without a change, the process that wrote a file is gone
 _SHARD = re.compile(r"([a-z_]+)\.([0-9]{5,6})\.(npy|json)")
 
 
@@ -86,8 +89,10 @@ class ShardPlan:
         arrays = record.get("arrays") if isinstance(record, dict) else None
         if not isinstance(arrays, dict) or record.get("key") != self._key(shard):
             return None
-        files = [self.folder / shard_name(key, shard) for key in arrays]
-        there = all(file.exists() for file in files)
+        try:
+            there = all(self._is_whole(shard, *item) for item in arrays.items())
+        except (LookupError, TypeError):  # the record is damaged
+            return None
         return arrays if there and "embeddings" in arrays else None
 
     def unfinished(self) -> list[int]:
@@ -112,6 +117,7 @@ class ShardPlan:
             shard: its number.
             arrays: key of `DIVIDED` -> its rows [n, …].
         """
+        self._record(shard).unlink(missing_ok=True)  # of other weights, perhaps
         described = {
             key: {
                 "sha256": write_shard(self.folder, key, shard, rows),
@@ -161,6 +167,12 @@ class ShardPlan:
     def _record(self, shard: int) -> Path:
         return self.folder / f"{DIVIDED[0]}.{shard:05d}.json"
 
+    def _is_whole(self, shard: int, key: str, said: Mapping[str, Any]) -> bool:
+        """Whether a file of a shard has its size: a machine that stops may leave it empty."""
+        size = shard_size(np.dtype(said["dtype"]), (len(self.rows(shard)), *said["shape"]))
+        path = self.folder / shard_name(key, shard)
+        return bool(said["sha256"]) and path.is_file() and path.stat().st_size == size
+
     def _key(self, shard: int) -> str:
         rows = self.rows(shard)
         return f"{self.key} rows {rows.start} to {rows.stop}"
@@ -170,5 +182,13 @@ class ShardPlan:
         for name in os.listdir(self.folder):
             shard = _SHARD.fullmatch(name)
             old = shard is not None and (shard[1] not in divided or int(shard[2]) >= self.n_shards)
-            if old or (name.startswith(".") and name.endswith(".part")):
+            if old or (name.endswith(".part") and _is_left(self.folder / name)):
                 (self.folder / name).unlink(missing_ok=True)
+
+
+def _is_left(part: Path) -> bool:
+    """Whether nobody writes a file: another job may be completing the same folder."""
+    try:
+        return time.time() - part.stat().st_mtime > _LEFT_SECONDS
+    except FileNotFoundError:
+        return False
