@@ -128,10 +128,20 @@ def test_the_command_says_what_was_drawn(tmp_path, capsys):
     assert entry["retrieval_about"] == {"ranks": "exact"}
 
 
+def test_of_one_query_no_error_is_known(tmp_path, capsys):
+    save_embeddings(tmp_path / "toy_test.npz", unequal())
+    words = [str(tmp_path / "toy_test.npz"), "--no-figures", "--queries", "1"]
+    assert evaluate(parse_evaluate(words)) == 0
+    printed = capsys.readouterr().out
+    assert "own class nearest, sampling error unknown" in printed
+    assert "sampling error nan" not in printed
+
+
 @pytest.mark.parametrize("word", ["0", "-3", "some", "2.5"])
 def test_other_numbers_are_refused(word, capsys):
     with pytest.raises(SystemExit) as ended:
         parse_evaluate(["x", "--queries", word])
-    assert ended.value.code == 2 and word in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and f"{word!r}; or all" in printed
     with pytest.raises(ValueError, match="queries"):
         evaluate_arrays([[1.0, 0.0], [0.0, 1.0]], [0, 0], queries=word)

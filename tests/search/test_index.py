@@ -61,6 +61,15 @@ def test_neighbours_are_those_of_exact_search_where_everything_is_searched(kind,
 
 
 @pytest.mark.parametrize("kind", INDEXES)
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_an_index_of_a_few_rows_finds_them(kind, n):
+    rows = noise(n, 8)
+    index = whole(ApproximateIndex(rows, "l2", kind, n, seed=0))
+    columns, _ = index.nearest(rows, torch.full((n, 1), -1))
+    assert torch.equal(columns, nearest(rows, rows, n, metric="l2")[0])
+
+
+@pytest.mark.parametrize("kind", INDEXES)
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 def test_the_measured_recall_is_that_of_a_slow_count(kind, metric, monkeypatch):
     monkeypatch.setattr(index_recall, "LOWEST_RECALL", 0.0)

@@ -45,7 +45,10 @@ def _metrics(word: str) -> list[str]:
 
 
 def _queries(word: str) -> int | str:
-    return word if word == "all" else positive_int(word)
+    try:
+        return word if word == "all" else positive_int(word)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; or all") from None
 
 
 def _parquet(word: str) -> Path:
@@ -129,7 +132,7 @@ def evaluate_parser(prog: str) -> Parser:
     )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH",
                         help="a run folder, a folder of runs, or a file: .npz, .npy, "
-                        ".parquet, .safetensors, .csv, .tsv")  # fmt: skip
+                        ".parquet, .safetensors, .csv, .tsv, or a folder .emb")  # fmt: skip
     _add_common(parser)
     parser.add_argument("--geometry", type=choice(GEOMETRIES), metavar="NAME",
                         help="for files of 2021 and of other programs: "

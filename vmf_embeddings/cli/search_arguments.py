@@ -146,8 +146,8 @@ def search_parser(prog: str) -> Parser:
         help="images, folders of images, tables with a column path, row:17 (a row of FILE, counted "
         "from 0), or files of embeddings")  # fmt: skip
     add("--in", dest="gallery", type=Path, required=True, metavar="FILE",
-        help="where to look: a file of embeddings (.npz, .parquet, .safetensors, .csv, .npy), as "
-        "`embed` writes it")  # fmt: skip
+        help="where to look: a file of embeddings (.npz, .parquet, .safetensors, .csv, .npy) or a "
+        "folder .emb, as `embed` writes them")  # fmt: skip
     add("--run", type=Path, metavar="RUN",
         help="the run that made FILE; needed where queries are images")  # fmt: skip
     add("-k", "--k", type=positive_int, default=10, metavar="K", help="neighbours per query (10)")

@@ -172,9 +172,9 @@ def _errors(group: Group, name: str, scale: float, digits: int) -> str:
     """The error of drawing queries, and what an index changes, of one retrieval score."""
     sampling, index, text = group.scores[0].sampling, group.scores[0].index, ""
     if sampling is not None:
-        text = f", sampling error {scale * sampling['standard_error'][name]:.{digits}f}"
+        text = f", sampling error {_known(scale * sampling['standard_error'][name], digits)}"
     if index is not None:
-        mean, error = (f"{scale * x:z.{digits}f}" for x in index.differences[name])
+        mean, error = (_known(scale * x, digits) for x in index.differences[name])
         text += f", minus exact {mean} +/- {error}"
     return text
 
@@ -183,6 +183,11 @@ def _meaning_of_clusters(group: Group, meaning: str) -> str:
     spaces = group.scores[0].spaces
     found = None if spaces is None else spaces.clustering
     return meaning if found is None else f"{meaning}, k = {found.n_clusters:,}"
+
+
+def _known(value: float, digits: int) -> str:
+    """A number, also below 0; one query alone has no error."""
+    return "unknown" if math.isnan(value) else f"{value:z.{digits}f}"
 
 
 def _number(value: float, digits: int) -> str:

@@ -183,7 +183,9 @@ class ApproximateIndex:
         index.cp.seed, index.cp.min_points_per_centroid = seed, 1
         index.cp.spherical = self.metric == "ip"
         chosen = np.random.default_rng(seed).choice(len(rows), self.training_rows, replace=False)
-        index.train(rows[np.sort(chosen)])
+        trained = rows[np.sort(chosen)]
+        # of codes, faiss wants as many rows as centroids: two at least
+        index.train(trained.repeat(2, axis=0) if len(trained) == 1 else trained)
         index.add(rows)
         return index
 
