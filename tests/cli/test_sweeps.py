@@ -93,6 +93,7 @@ def test_the_same_command_runs_the_unfinished_jobs_alone(home, tmp_path):
     first = sweep_index.read(sweep_folder(tmp_path, "normalized_sce"))[0]
     (first.folder / "last.pt").unlink()
     next(first.folder.glob("model_*.pt")).unlink()
+    (first.folder / run_status.NAME).write_text("")  # the machine stopped while it was written
     done = command(MAIN, *SEEDS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1 of 2 jobs are finished already" in done.stderr
@@ -148,6 +149,9 @@ def test_every_state_is_counted_and_only_failures_make_the_code_1(tmp_path, caps
     os.utime(jobs[0].folder / run_status.NAME, (1, 1))
     assert sweep_table.print_sweep(tmp_path) == 1
     assert "killed: process 1 on elsewhere is gone" in capsys.readouterr().out
+    (jobs[0].folder / run_status.NAME).write_text("")
+    assert sweep_table.print_sweep(tmp_path) == 1
+    assert "is no status of a run: remove it" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("line", ["[]", '{"overrides": "a=1", "folder": "x"}', '{"overrides": []}'])

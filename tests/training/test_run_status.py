@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -88,8 +89,9 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path, other):
     run(tmp_path)
 
 
-def test_a_process_of_another_machine_is_gone_once_its_heartbeat_is_old(tmp_path):
-    run_status.write(tmp_path, RunStatus("running", COMMAND, host="elsewhere", pid=1))
+@pytest.mark.parametrize("pid", [1, os.getpid()])
+def test_a_process_of_another_machine_is_gone_once_its_heartbeat_is_old(tmp_path, pid):
+    run_status.write(tmp_path, RunStatus("running", COMMAND, host="elsewhere", pid=pid))
     with pytest.raises(Refused, match="on elsewhere"):
         run(tmp_path)
     long_ago = time.time() - run_status.STALE_SECONDS - 1
@@ -105,6 +107,34 @@ def test_the_heartbeat_renews_the_file_while_a_run_goes_on(tmp_path, monkeypatch
         while (tmp_path / run_status.NAME).stat().st_mtime == 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert run_status.is_alive(tmp_path, run_status.read(tmp_path))
+
+
+@pytest.mark.parametrize("state", ["done", "interrupted"])
+def test_a_refused_command_leaves_what_became_of_the_run(tmp_path, state):
+    former = RunStatus(state, COMMAND, host="elsewhere", pid=3, epoch=3, metric=0.25)
+    run_status.write(tmp_path, former)
+    with pytest.raises(Refused):
+        run(tmp_path, Refused("another configuration"))
+    assert run_status.read(tmp_path) == former
+    with pytest.raises(ValueError, match="no teacher"):
+        run(tmp_path, ValueError("no teacher"))
+    assert run_status.read(tmp_path).state == "failed"
+    run_status.write(tmp_path, replace(former, epoch=2))
+    with pytest.raises(Refused):
+        run(tmp_path, Refused("a damaged image"))  # after epoch 3
+    assert run_status.read(tmp_path).error == "Refused: a damaged image"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "asleep"}'])
+def test_a_file_that_is_damaged_meanwhile_ends_no_training(tmp_path, text):
+    with run_status.recorded(tmp_path, COMMAND, in_words) as recorder:
+        (tmp_path / run_status.NAME).write_text(text)
+        run_status.note_epoch(tmp_path, 3, 0.25)
+        recorder.metric = 0.5
+    state, note, _ = run_status.outcome(tmp_path)
+    assert state == "failed" and note.endswith("is no status of a run: remove it")
+    with pytest.raises(Refused, match="remove it"):
+        run(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["{", '{"state": "asleep"}', '{"state": "done", "pid": "1"}'])

@@ -66,8 +66,10 @@ class Sweep:
     def finished(self, overrides: Overrides) -> RunStatus | None:
         """The status of a job that need not run again; None for other jobs."""
         folder = self.known.get(overrides)
-        status = None if folder is None else run_status.read(folder)
-        if folder is None or status is None or status.state != "done":
+        if folder is None:
+            return None
+        state, _, status = run_status.outcome(folder)
+        if state != "done":
             return None
         is_same = (status.command, status.configuration) == (overrides, self.configuration)
         return status if is_same and any(folder.glob("*.pt")) else None
@@ -111,8 +113,7 @@ class Sweep:
             folder = folders[job] = Path(str(cfg.hydra.sweep.dir), str(cfg.hydra.sweep.subdir))
             if self.is_first:
                 folder.mkdir(parents=True, exist_ok=True)
-                former = run_status.read(folder)
-                if former is None or not run_status.is_alive(folder, former):
+                if run_status.outcome(folder)[0] != "running":
                     repeatable = self.configuration if cfg.resume == "auto" else ""
                     run_status.write(folder, RunStatus("queued", job, repeatable))
         if self.is_first and folders:

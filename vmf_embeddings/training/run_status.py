@@ -72,6 +72,8 @@ def read(folder: Path) -> RunStatus | None:
         values = parse_json_object(read_text(path, limit=TEXT_LIMIT), str(path))
     except FileNotFoundError:
         return None
+    except Refused as error:
+        raise Refused(f"{error}, so it is no status of a run: remove it") from error
     known = {key: values[key] for key in _KINDS if key in values}
     wrong = [key for key, value in known.items() if not isinstance(value, _KINDS[key])]
     texts = known.get("command", [])
@@ -105,10 +107,12 @@ def outcome(folder: Path) -> tuple[str, str, RunStatus]:
 
     A run is `failed`, too, if its process was killed without a word; `missing` without a status.
 
-    Raises:
-        Refused: `status.json` is malformed.
+    A malformed `status.json` counts as failed, too.
     """
-    status = read(folder)
+    try:
+        status = read(folder)
+    except Refused as error:
+        return "failed", str(error), RunStatus("failed")
     if status is None:
         return "missing", "", RunStatus("queued")
     if status.state == "running":
@@ -121,7 +125,7 @@ def outcome(folder: Path) -> tuple[str, str, RunStatus]:
 
 def note_epoch(folder: Path, epoch: int, metric: float) -> None:
     """Notes a finished epoch and the best metric so far, if this process runs the run."""
-    status = read(folder)
+    status = _read_own(folder)
     if status is not None and (status.state, status.pid) == ("running", os.getpid()):
         write(folder, replace(status, epoch=epoch, metric=metric, seconds=_seconds(status)))
 
@@ -142,6 +146,8 @@ def recorded(
 ) -> Iterator[Recorder]:
     """Inside, the run in a folder is `running`; afterwards it is done, failed or interrupted.
 
+    A refused command leaves the status of a done or interrupted run as it was.
+
     Args:
         folder: of the run; it exists.
         command: overrides of the run, as typed.
@@ -150,8 +156,9 @@ def recorded(
     Raises:
         Refused: another process works in the folder.
     """
-    former = read(folder)
-    if former is not None and former.pid != os.getpid() and is_alive(folder, former):
+    former, own = read(folder), (socket.gethostname(), os.getpid())
+    # containers have names of their own, and often the same numbers of processes
+    if former is not None and (former.host, former.pid) != own and is_alive(folder, former):
         raise Refused(
             f"{folder} is being trained by process {former.pid} on {former.host} ({NAME}): wait "
             "for it, or add name=NAME for another folder. A process that was killed is noticed "
@@ -160,8 +167,7 @@ def recorded(
     queued = former is not None and former.state == "queued" and former.command == command
     configuration = former.configuration if queued else ""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    host, pid = socket.gethostname(), os.getpid()
-    write(folder, RunStatus("running", command, configuration, host, pid, started=now))
+    write(folder, RunStatus("running", command, configuration, *own, started=now))
     recorder = Recorder()
     try:
         with _heartbeat(folder / NAME):
@@ -170,13 +176,31 @@ def recorded(
         _end(folder, "interrupted")
         raise
     except BaseException as error:
-        _end(folder, "failed", error=describe(error))
+        if former is not None and isinstance(error, Refused) and _is_as_before(folder, former):
+            write(folder, former)
+        else:
+            _end(folder, "failed", error=describe(error))
         raise
     _end(folder, "done", metric=recorder.metric)
 
 
+def _is_as_before(folder: Path, former: RunStatus) -> bool:
+    """Whether a done or interrupted run got no further epoch since a status of it."""
+    status = _read_own(folder)
+    is_same = status is not None and status.epoch in (None, former.epoch)
+    return former.state in ("done", "interrupted") and is_same
+
+
+def _read_own(folder: Path) -> RunStatus | None:
+    """The status of a run of this process; a file that was damaged meanwhile ends no training."""
+    try:
+        return read(folder)
+    except Refused:
+        return None
+
+
 def _end(folder: Path, state: str, *, error: str = "", metric: float | None = None) -> None:
-    status = read(folder)
+    status = _read_own(folder)
     if status is not None:
         metric = status.metric if metric is None else float(metric)
         seconds = _seconds(status)
