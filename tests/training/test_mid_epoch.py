@@ -224,7 +224,7 @@ def test_a_malformed_checkpoint_inside_an_epoch_is_refused(tmp_path, monkeypatch
         train(tmp_path / "run", RUNS["episodes"])
     monkeypatch.undo()
     path = tmp_path / "run" / checkpoint.INTERRUPTED
-    for value in (None, "x"):
+    for value in (None, "x", *([-1, 99] if broken == "step" else [])):
         state = checkpoint.load(path)
         state[mid_epoch.KEY][broken] = value
         checkpoint.save(path, state)

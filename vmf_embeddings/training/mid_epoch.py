@@ -169,6 +169,8 @@ class EpochSaver:
         rank, is_same = accelerator.process_index, len(losses) == accelerator.num_processes
         place.losses.copy_(losses[rank] if is_same else losses.mean(0))
         place.step, place.n_items = int(stored["step"]), int(stored["n_items"])
+        if not 0 <= place.step <= len(place.losses):
+            raise ValueError(f"step {place.step} of {len(place.losses)}")
         place.seconds = float(stored["seconds"])
         place.augmentation = stored["augmentation"]
         if is_same:
