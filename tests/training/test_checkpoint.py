@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from vmf_embeddings.training import checkpoint
+from vmf_embeddings.untrusted.refused import Refused
 
 
 class Attack:
@@ -23,6 +24,15 @@ class Attack:
 
 def state(epoch, best):
     return {"epoch": epoch, "best_epoch": {"epoch": best}, "config": "{}", "w": torch.ones(2)}
+
+
+def test_a_damaged_checkpoint_is_refused_with_what_becomes_of_the_run_without_it(tmp_path):
+    checkpoint.save(tmp_path / checkpoint.LAST, {"epoch": 3})
+    (tmp_path / checkpoint.INTERRUPTED).write_bytes(b"half")
+    with pytest.raises(Refused, match="interrupted.pt .*Without that file, training goes on"):
+        checkpoint.latest(tmp_path)
+    (tmp_path / checkpoint.INTERRUPTED).unlink()
+    assert checkpoint.latest(tmp_path)[0].name == checkpoint.LAST
 
 
 def test_pickled_code_is_refused_and_not_run(tmp_path):

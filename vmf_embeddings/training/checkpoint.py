@@ -13,6 +13,7 @@ from vmf_embeddings.training.own_folder import override_for_own_folder
 from vmf_embeddings.training.stored_state import checked, refuse_missing
 from vmf_embeddings.untrusted.files import read_text, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
+from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.tensors import read_tensors
 
 LAST = "last.pt"
@@ -197,9 +198,18 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
 
 def latest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:
     """The file and the state from which a run goes on: inside an epoch, or after the last one."""
-    states = [
-        (run_dir / n, load(run_dir / n)) for n in (INTERRUPTED, LAST) if (run_dir / n).exists()
-    ]
+    states = []
+    for name in (INTERRUPTED, LAST):
+        if not (run_dir / name).exists():
+            continue
+        try:
+            states.append((run_dir / name, load(run_dir / name)))
+        except Refused as error:
+            if name == LAST:
+                raise
+            raise Refused(
+                f"{error}. Without that file, training goes on after the last finished epoch"
+            ) from error
     # a process may have been killed between writing the last epoch and deleting what was inside it
     return max(states, key=lambda found: found[1].get("epoch", -1), default=None)
 
