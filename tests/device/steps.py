@@ -225,7 +225,9 @@ class _Batches:
     def __len__(self) -> int:
         return 2
 
-    def epoch(self, epoch: int) -> Iterator[tuple[dict[str, Tensor], float]]:
+    def epoch(
+        self, epoch: int, first_step: int = 0, augmentation: object = None
+    ) -> Iterator[tuple[dict[str, Tensor], float]]:
         yield self.batch(), 1.0
         batch = self.batch()
         with self.recorder.counting():
