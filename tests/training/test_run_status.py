@@ -89,7 +89,7 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path, other):
     run(tmp_path)
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid()])
+@pytest.mark.parametrize("pid", [1, os.getpid()], ids=["another", "own"])
 def test_a_process_of_another_machine_is_gone_once_its_heartbeat_is_old(tmp_path, pid):
     run_status.write(tmp_path, RunStatus("running", COMMAND, host="elsewhere", pid=pid))
     with pytest.raises(Refused, match="on elsewhere"):

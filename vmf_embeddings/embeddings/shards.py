@@ -72,8 +72,8 @@ class ShardPlan:
         """The shards of part `number`, from 0, of `count` parts: one after another, nearly equal.
 
         >>> plan = ShardPlan(Path("a.emb"), "", n_rows=5000, shard_rows=1024)
-        >>> [list(plan.part(number, 2)) for number in (0, 1)]
-        [[0, 1], [2, 3, 4]]
+        >>> plan.part(0, 2), plan.part(1, 2)
+        (range(0, 2), range(2, 5))
         """
         return range(self.n_shards * number // count, self.n_shards * (number + 1) // count)
 

@@ -31,8 +31,8 @@ class ClassShard:
     def first_of(self, rank: int) -> int:
         """The first class of a process; of `world`, C.
 
-        >>> [ClassShard(10, 0, 3).first_of(rank) for rank in range(4)]
-        [0, 3, 6, 10]
+        >>> tuple(ClassShard(10, 0, 3).first_of(rank) for rank in range(4))
+        (0, 3, 6, 10)
         """
         return self.n_classes * rank // self.world
 

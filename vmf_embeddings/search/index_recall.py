@@ -79,8 +79,8 @@ def wilson_interval(fraction: float, n: int, confidence: float = 0.95) -> tuple[
         n: >= 1.
         confidence: in (0, 1).
 
-    >>> [round(limit, 4) for limit in wilson_interval(0.9, 100)]
-    [0.8256, 0.9448]
+    >>> tuple(round(limit, 4) for limit in wilson_interval(0.9, 100))
+    (0.8256, 0.9448)
     """
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     middle = fraction + z * z / (2 * n)
