@@ -117,3 +117,9 @@ def test_spellings_of_one_name_are_equal(one, other):
 @pytest.mark.parametrize(("one", "other"), [("cat", "cats"), ("1", "10"), ("0", "00a")])
 def test_spellings_of_two_names_differ(one, other):
     assert spelling(one) != spelling(other)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_whole_numbers_of_any_type_of_float_are_read_without_a_warning(kind):
+    assert read_labels(np.array([3, 0, 3], kind))[0].tolist() == [3, 0, 3]

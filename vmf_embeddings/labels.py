@@ -110,6 +110,8 @@ def refuse_look_alikes(names: Iterable[str], where: str) -> None:
 
 def _whole(values: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
     """Floats as int64; refuses what is not a whole number."""
+    if values.dtype.itemsize < 8:
+        values = values.astype(np.float64)  # the bounds of 64-bit integers are beyond float16
     wrong = ~np.isfinite(values) | (values != np.round(values)) | (np.abs(values) >= 2.0**63)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])

@@ -38,7 +38,9 @@ def checked_optimizer(make_optimizer: Callable[..., Any], node: DictConfig) -> N
         texts = [k for k, v in node.get("params", node).items() if isinstance(v, str | dict)]
         keys = [f"{_key(node, k)}={node.get('params', node)[k]!r}" for k in texts[:6]
                 if k not in ("_target_", "name")]  # fmt: skip
-        raise Refused(f"{', '.join(keys) or 'optimizer.params'}: {error}") from error
+        unknown = "unexpected keyword argument" in str(error)
+        text = "expected numbers, true, false or null" if keys and not unknown else str(error)
+        raise Refused(f"{', '.join(keys) or 'optimizer.params'}: {text}") from error
     for argument, value in optimizer.param_groups[0].items():
         if isinstance(value, float) and not math.isfinite(value):
             raise Refused(f"{_key(node, argument)}={value}: expected a finite number")
