@@ -94,5 +94,5 @@ def test_text_in_the_place_of_a_number_of_the_optimizer_is_named():
     def make(groups):
         return sgd(groups, lr=0.1, momentum="", nesterov=False, weight_decay=0.0, fused=False)
 
-    with pytest.raises(assembly.Refused, match="^optimizer.params.momentum='': .*not supported"):
+    with pytest.raises(assembly.Refused, match="^optimizer.params.momentum='': expected numbers"):
         checked_optimizer(make, node)
