@@ -29,11 +29,11 @@ COPY setup.py README.md LICENSE ./
 COPY vmf_embeddings ./vmf_embeddings
 RUN pip install --no-deps .
 
-# data and runs of the host are mounted at /work; its user may be any
-RUN useradd --create-home --uid 1000 user && mkdir /work && chown 1000 /work
+# data and runs of the host are mounted at /data; its user may be any
+RUN useradd --create-home --uid 1000 user && mkdir /data && chown 1000 /data
 USER 1000
-WORKDIR /work
-ENV VMF_RUNS=/work/runs
+WORKDIR /data
+ENV VMF_RUNS=/data/runs
 
 ENTRYPOINT ["vmf-embeddings"]
 CMD ["--help"]
