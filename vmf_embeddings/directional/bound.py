@@ -66,12 +66,7 @@ def softmax_bound(
     >>> round(value.item(), 4)  # log 4: at kappa of 1e-4 no class can be told apart
     1.3863
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
-    antithetic = estimator == "antithetic"
-    if antithetic and n_samples % 2:
-        raise ValueError(f"antithetic draws come in pairs: {n_samples} is odd; use iid ones")
-    n_angles = n_samples // 2 if antithetic else n_samples
+    n_angles, antithetic = angles_of(estimator, n_samples)
     arguments = (embeddings, class_weights, beta, labels, n_angles, antithetic)
     if torch.compiler.is_compiling() and generator is None:
         return _sampled_bound_op(*arguments)[0]
@@ -106,6 +101,20 @@ def _apply_outside_graph(function: type[torch.autograd.Function]) -> Callable[..
     """`function.apply`; under `torch.compile` excluded from the graph, which blocks would break."""
     compiling = torch.compiler.is_compiling()
     return torch.compiler.disable(function.apply) if compiling else function.apply
+
+
+def angles_of(estimator: str, n_samples: int) -> tuple[int, bool]:
+    """How many angles S draws need, and whether each serves an antithetic pair.
+
+    Raises:
+        ValueError: the estimator is unknown, or pairs cannot make up an odd number.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
+    antithetic = estimator == "antithetic"
+    if antithetic and n_samples % 2:
+        raise ValueError(f"antithetic draws come in pairs: {n_samples} is odd; use iid ones")
+    return (n_samples // 2 if antithetic else n_samples), antithetic
 
 
 class _SampledBound(torch.autograd.Function):

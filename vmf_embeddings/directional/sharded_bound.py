@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vmf_embeddings.directional.bound import ESTIMATORS, MIN_KAPPA
+from vmf_embeddings.directional.bound import MIN_KAPPA, angles_of
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import log_partition
 from vmf_embeddings.directional.sampler import sample_angle
@@ -53,12 +53,7 @@ def sharded_log_partition(
     >>> round(value.item(), 4)  # log 4, by a process that has all four classes
     1.3863
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"unknown estimator {estimator!r}; known: {', '.join(ESTIMATORS)}")
-    antithetic = estimator == "antithetic"
-    if antithetic and n_samples % 2:
-        raise ValueError(f"antithetic draws come in pairs: {n_samples} is odd; use iid ones")
-    n_angles = n_samples // 2 if antithetic else n_samples
+    n_angles, antithetic = angles_of(estimator, n_samples)
     apply = _ShardedLogPartition.apply
     if torch.compiler.is_compiling():
         apply = torch.compiler.disable(apply)
