@@ -135,6 +135,20 @@ def test_a_job_in_the_same_folder_takes_the_place_of_the_former(tmp_path):
     assert [job.overrides for job in sweep_index.read(tmp_path)] == [("a=1", "b=1"), ("a=2",)]
 
 
+def test_commands_that_add_to_one_index_at_a_time_lose_no_job(tmp_path):
+    adds = (
+        "import sys; from pathlib import Path; from vmf_embeddings.cli.sweep_index import Job, add;"
+        "folder, name = Path(sys.argv[1]), sys.argv[2];"
+        "[add(folder, [Job((f'{name}={i}',), folder / f'{name}{i}')]) for i in range(40)]"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", adds, tmp_path, name], cwd=ROOT) for name in "abc"
+    ]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    found = {job.overrides for job in sweep_index.read(tmp_path)}
+    assert found == {(f"{name}={i}",) for name in "abc" for i in range(40)}
+
+
 def test_every_state_is_counted_and_only_failures_make_the_code_1(tmp_path, capsys):
     states = {"done": 0, "queued": 0, "interrupted": 0, "missing": 0}
     jobs = [Job(("x=1", f"state={s}"), tmp_path / s) for s in states]

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmf_embeddings.untrusted.file_lock import locked
 from vmf_embeddings.untrusted.files import read_text, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.refused import Refused
 
 NAME = "sweep.jsonl"
+LOCK = ".sweep.jsonl.lock"
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,16 @@ def read(sweep: Path) -> list[Job]:
 
 
 def add(sweep: Path, jobs: Sequence[Job]) -> None:
-    """Adds jobs to the index of a sweep; a job takes the place of one in the same folder."""
-    kept = {os.path.normpath(job.folder): job for job in [*read(sweep), *jobs]}
-    rows = [
-        {"overrides": list(job.overrides), "folder": os.path.relpath(job.folder, sweep)}
-        for job in kept.values()
-    ]
+    """Adds jobs to the index of a sweep; a job takes the place of one in the same folder.
+
+    Commands that add to one index at a time wait for one another, so that none loses jobs.
+    """
     sweep.mkdir(parents=True, exist_ok=True)
-    with replacing(sweep / NAME) as part:
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with locked(sweep / LOCK):
+        kept = {os.path.normpath(job.folder): job for job in [*read(sweep), *jobs]}
+        rows = [
+            {"overrides": list(job.overrides), "folder": os.path.relpath(job.folder, sweep)}
+            for job in kept.values()
+        ]
+        with replacing(sweep / NAME) as part:
+            part.write_text("".join(json.dumps(row) + "\n" for row in rows))
