@@ -9,6 +9,7 @@ https://arxiv.org/abs/1808.04730; the condition as an input of the networks as i
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.flows.coupled import coupled
 from vmf_embeddings.flows.subnet import mlp
 
 NEARLY_TWO_OVER_PI = 0.636  # as in the published code: |log scale| < 0.99903 clamp
@@ -114,10 +115,26 @@ class AffineCoupling(nn.Module):
         Returns:
             z [B, D] and log |det dz/dx| [B].
         """
+        if self._in_one_function(x):
+            nets = ([(layer.weight, layer.bias) for layer in net[::2]] for net in self._networks)
+            return coupled(x, condition, *nets, self.n_first, self.clamp * NEARLY_TWO_OVER_PI)
         first, second = x.split([self.n_first, self.n_second], dim=-1)
         first, log_det_1 = affine(first, self.by_tail(_concat(second, condition)), self.clamp)
         second, log_det_2 = affine(second, self.by_head(_concat(first, condition)), self.clamp)
         return torch.cat([first, second], dim=-1), log_det_1 + log_det_2
+
+    @property
+    def _networks(self) -> tuple[nn.Sequential, nn.Sequential]:
+        return self.by_tail, self.by_head
+
+    def _in_one_function(self, x: Tensor) -> bool:
+        """Whether `forward` is that of `coupled`: not on the CPU, where that is 5 % slower.
+
+        Nor where a compiler fuses what it can, or autocast chooses the dtype of every layer.
+        """
+        if x.device.type == "cpu" or torch.compiler.is_compiling():
+            return False
+        return not torch.is_autocast_enabled(x.device.type)
 
     def inverse(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """The inverse of `forward` with the same condition.
