@@ -11,9 +11,10 @@ from tests.evaluation.runs import make_file, make_run, scores_of
 from vmf_embeddings.cli import evaluate_arguments
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.embeddings import save_embeddings
-from vmf_embeddings.evaluation.compact_tables import rows_of
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.options import PRECISIONS
+from vmf_embeddings.evaluation.score_table import ScoreTable
+from vmf_embeddings.evaluation.table_lines import rows_of
 from vmf_embeddings.search import PRECISIONS as OF_SEARCH
 
 GOLDEN = load_golden("compact")
@@ -257,12 +258,12 @@ def test_a_figure_has_a_line_for_each_format_and_none_for_one_length_alone(tmp_p
         for kind in ("float32", "binary_rescored")
     }
     rows["pca_2/float32"] = {"recall@1": 0.4, "map@r": 0.2}
-    figure = draw_dimensions(rows, "title")
+    figure = draw_dimensions(ScoreTable(rows), "title")
     lines = {line.get_label(): line for line in figure.axes[0].lines}
     assert set(lines) == {"float32", "binary, rescored", "principal components"}
     assert lines["float32"].get_xdata().tolist() == [2, 8]
     assert lines["principal components"].get_ydata().tolist() == [40]
-    assert draw_dimensions({"8/float32": rows["8/float32"]}, "title") is None
+    assert draw_dimensions(ScoreTable({"8/float32": rows["8/float32"]}), "title") is None
 
 
 def test_replications_are_averaged_with_their_standard_error(tmp_path, capsys):

@@ -47,7 +47,7 @@ def test_rows_score_as_if_all_were_projected_in_float64(monkeypatch, geometry, d
     file.embeddings[20:24] = file.embeddings[0]  # ties
     evaluated, space = evaluated_of(file, geometry), from_meta(geometry)
     rows = space.project(torch.from_numpy(file.embeddings).double())
-    torch.testing.assert_close(module.rows_to_compare(evaluated).double(), rows, rtol=0, atol=0)
+    torch.testing.assert_close(row_pairs.rows_to_compare(evaluated).double(), rows, rtol=0, atol=0)
     expected = retrieval(rows, file.ids, metric=space.faiss_metric, ks=(1, 2, 4, 8))
     found = module.score(evaluated, OPTIONS).sections["retrieval"]
     assert found["map@r"] == expected.map_at_r
@@ -57,7 +57,7 @@ def test_rows_score_as_if_all_were_projected_in_float64(monkeypatch, geometry, d
 
 def test_rows_that_are_compared_as_they_are_are_not_copied():
     file = make_file({"name": "euclidean"})
-    rows = module.rows_to_compare(evaluated_of(file, {"name": "euclidean"}))
+    rows = row_pairs.rows_to_compare(evaluated_of(file, {"name": "euclidean"}))
     assert rows.dtype == torch.float32
     if not rows.is_cuda:
         assert rows.data_ptr() == file.embeddings.ctypes.data

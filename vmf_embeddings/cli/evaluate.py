@@ -15,6 +15,7 @@ from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike
 from vmf_embeddings.evaluation.results import (
     summarize,
     write_beside,
+    write_curves,
     write_json,
     write_per_class,
 )
@@ -147,6 +148,8 @@ def _write(groups: Sequence[Group], options: EvaluationOptions, output: _Output)
             output.write(write_beside, evaluated, scores, options)
             if scores.shots is not None:
                 output.write(write_per_class, evaluated, scores.shots)
+            if any(table.curves for table in scores.tables.values()):
+                output.write(write_curves, evaluated, scores)
 
 
 def _draw(groups: Sequence[Group], options: EvaluationOptions, output: _Output) -> None:

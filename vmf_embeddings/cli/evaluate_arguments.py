@@ -15,7 +15,12 @@ from vmf_embeddings.cli.arguments import (
 from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.cli.runs_root import runs_root
-from vmf_embeddings.evaluation.options import GEOMETRIES, METRICS, EvaluationOptions
+from vmf_embeddings.evaluation.options import (
+    GEOMETRIES,
+    METRICS,
+    SECTIONS,
+    EvaluationOptions,
+)
 
 GEOMETRY_OF_2021 = {"l2": "cosine", "hyperbolic": "poincare", "none": "euclidean"}
 # score -> the name for `--metrics` that includes it
@@ -35,9 +40,10 @@ def _metrics(word: str) -> list[str]:
     names = [name.strip() for name in word.strip("[]").split(",") if name.strip()]
     if not word:
         raise argparse.ArgumentTypeError(
-            f"needs some of {' '.join(METRICS)}, or all; leave --metrics out for the default scores"
+            f"needs some of {' '.join((*METRICS, *SECTIONS))}, or all; leave --metrics out for the "
+            "default scores"
         )
-    known = choice((*METRICS, "all"))
+    known = choice((*METRICS, *SECTIONS, "all"))
     for name in names:
         if name in _INCLUDED_IN:
             raise argparse.ArgumentTypeError(f"{name!r} comes with {_INCLUDED_IN[name]}: type that")
@@ -60,8 +66,9 @@ def _parquet(word: str) -> Path:
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
     add("--metrics", nargs="+", type=_metrics, metavar="NAME", default=[],
-        help=f"scores of metric learning besides the default ones: {' '.join(METRICS)}, or all; "
-        "also as metrics=[nmi,map] (docs/metrics.md)")  # fmt: skip
+        help=f"scores besides the default ones: of metric learning {' '.join(METRICS)}, or all of "
+        f"these; sections {' '.join(SECTIONS)}; also as metrics=[nmi,map] "
+        "(docs/metrics.md)")  # fmt: skip
     add("--nmi-all-rows", action="store_true",
         help="NMI and F1 over all rows, even if rows x classes exceed 150 million")  # fmt: skip
     add(
@@ -200,6 +207,7 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
     fields["ties"] = fields["ties"] or ("index" if fixed.get("script_of_2021") else "expected")
     asked = {name for names in fields["metrics"] for name in names}
     fields["metrics"] = tuple(name for name in METRICS if name in asked)
+    fields["sections"] = tuple(name for name in SECTIONS if name in asked)
     if "dims" in fields:
         fields |= in_order(fields)
     if fields["recall"]:

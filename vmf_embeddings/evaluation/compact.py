@@ -21,8 +21,8 @@ from vmf_embeddings.evaluation.row_pairs import (
     rows_to_compare,
     scores_of_ranking,
 )
+from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.evaluation.spaces import which_rows
-from vmf_embeddings.evaluation.variant_scores import VariantScores
 from vmf_embeddings.metrics import PrincipalComponents, RetrievalScores, retrieval
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import (
@@ -48,7 +48,7 @@ def compact_scores(
     ks: list[int],
     found: RetrievalScores | None,
     classify: Classify,
-) -> VariantScores:
+) -> ScoreTable:
     """Scores of `options.dims` x `options.precision`, and of principal components.
 
     Args:
@@ -85,9 +85,9 @@ class _Compact:
                 f"not in the geometry {evaluated.geometry.name}"
             )
         self.pairs = QueriesAndGallery.of(evaluated)
-        self.result = VariantScores()
+        self.result = ScoreTable()
 
-    def all(self) -> VariantScores:
+    def all(self) -> ScoreTable:
         train = training_rows(self.evaluated, self.options.pca_from, "--pca-from")
         calibration = self._calibration()
         logits = prefix_logits(self.evaluated, self.dims) if self.options.dims else None

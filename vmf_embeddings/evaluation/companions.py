@@ -1,77 +1,98 @@
-"""The training rows that belong to a file of test rows, from the same trained network."""
+"""Files that belong to the one that is scored: of other rows, by the same trained network."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.embeddings import read_with_notes
+from vmf_embeddings.embeddings import EmbeddingFile, read_with_notes
 from vmf_embeddings.embeddings.endings import FOLDER, is_stored
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 
 # what two files of one trained network have in common
 _SAME = ("weights", "train_identity", "method", "objective", "epoch", "seed", "geometry")
+Given = Path | EmbeddingFile | np.ndarray
+"""A file by its path, or read, or only its embeddings [N, D]."""
 
 
 @dataclass(frozen=True)
 class Companion:
-    """Embeddings of other rows by the same network.
+    """Other rows by the same network.
 
     Args:
         name: where they are from.
-        embeddings: [N, D].
+        file: the rows, with what the file has of them.
     """
 
     name: str
-    embeddings: np.ndarray
+    file: EmbeddingFile
+
+    @property
+    def embeddings(self) -> np.ndarray:
+        """[N, D]."""
+        return self.file.embeddings
 
 
-def training_rows(
-    evaluated: EvaluatedFile, path: Path | np.ndarray | None = None, option: str = ""
-) -> Companion | None:
-    """The rows of a named file or array, or else of the training file beside the evaluated one.
+def companion(evaluated: EvaluatedFile, given: Given, option: str) -> Companion:
+    """A named file, checked to be of other rows by the same network.
+
+    What either file does not state, as files of other programs, is not compared.
 
     Args:
         evaluated: the file that is scored.
-        path: of the other file, or its rows [N, D]; None = `<dataset>_train.npz` or `.emb` in
-            the same folder, if it exists.
-        option: of the command line that named the file, for messages.
-
-    Returns:
-        None without such a file, and where the evaluated rows are those of training themselves.
+        given: the other one.
+        option: of the command line that named it, for messages.
 
     Raises:
-        ValueError: the named file has other dimensions, is from another network, or holds the
-            rows that are scored.
+        ValueError: it has other dimensions, is from another network, or holds the rows that are
+            scored.
         FileNotFoundError: there is no such file.
     """
-    if isinstance(path, np.ndarray):
-        reason = _unfit(evaluated, {}, path.shape[1])
-        if reason is not None:
-            raise ValueError(f"{option}: {reason}")
-        return Companion("the rows given", path)
-    named = path is not None
-    if path is None:
-        beside = [f"{evaluated.dataset}_train{ending}" for ending in (".npz", FOLDER)]
-        found = [file for name in beside if is_stored(file := evaluated.path.parent / name)]
-        own = is_stored(evaluated.path) and not evaluated.foreign and evaluated.split != "train"
-        if not own or not found:
-            return None
-        path = found[0]
-    file = read_with_notes(path).file
-    reason = _unfit(evaluated, file.meta or {}, file.embeddings.shape[1])
+    if isinstance(given, Path):
+        found = Companion(str(given), read_with_notes(given).file)
+    else:
+        is_file = isinstance(given, EmbeddingFile)
+        found = Companion("the rows given", given if is_file else EmbeddingFile(embeddings=given))
+    reason = _unfit(evaluated, found.file)
     if reason is not None:
-        if not named:
-            return None
-        raise ValueError(f"{option} {path}: {reason}")
-    return Companion(str(path), file.embeddings)
+        raise ValueError(f"{option} {found.name}: {reason}")
+    return found
 
 
-def _unfit(evaluated: EvaluatedFile, meta: dict, dim: int) -> str | None:
+def companion_beside(evaluated: EvaluatedFile, split: str) -> Companion | None:
+    """The file `<dataset>_<split>` in the folder of the scored one, if it is of the same network.
+
+    Args:
+        evaluated: the file that is scored.
+        split: "train" or "valid".
+
+    Returns:
+        None without such a file, and where it is of no use or holds the scored rows themselves.
+    """
+    own = is_stored(evaluated.path) and not evaluated.foreign and evaluated.split != split
+    beside = [f"{evaluated.dataset}_{split}{ending}" for ending in (".npz", FOLDER)]
+    found = [path for name in beside if is_stored(path := evaluated.path.parent / name)]
+    if not own or not found:
+        return None
+    file = read_with_notes(found[0]).file
+    return None if _unfit(evaluated, file) else Companion(str(found[0]), file)
+
+
+def training_rows(
+    evaluated: EvaluatedFile, given: Given | None = None, option: str = ""
+) -> Companion | None:
+    """Rows that were named, or else those of the training file beside; None without either."""
+    if given is None:
+        return companion_beside(evaluated, "train")
+    return companion(evaluated, given, option)
+
+
+def _unfit(evaluated: EvaluatedFile, file: EmbeddingFile) -> str | None:
     """Why rows are of no use for those of `evaluated`; None where they are."""
-    own_dim = evaluated.file.embeddings.shape[1]
+    dim, own_dim = file.embeddings.shape[1], evaluated.file.embeddings.shape[1]
     if dim != own_dim:
         return f"it has {dim} dimensions, the rows that are scored have {own_dim}"
+    meta = file.meta or {}
     for key in _SAME:
         mine, its = evaluated.meta(key), meta.get(key)
         if mine is not None and its is not None and mine != its:

@@ -78,11 +78,17 @@ class EvaluatedFile:
         return own + ("" if self.split == "test" else f"{self.split}_")
 
     @property
+    def curves_name(self) -> str:
+        """Name of the file of curves, `<dataset>_<split>_curves.npz`."""
+        return f"{self.path.stem}_curves.npz"
+
+    @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
                "neighbours.png", "dimensions.png")  # fmt: skip
-        return ("metrics.json", "training_curves.png", *(f"{self.prefix}{name}" for name in own))
+        shared = ("metrics.json", "training_curves.png", self.curves_name)
+        return (*shared, *(f"{self.prefix}{name}" for name in own))
 
     @property
     def title(self) -> str:

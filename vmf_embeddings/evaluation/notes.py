@@ -88,5 +88,5 @@ def _notes_on_clusters(group: Group) -> list[str]:
 
 def _notes_on_compact(group: Group) -> list[str]:
     """What limits scores of shorter and coarser embeddings and of re-ranking, each note once."""
-    found = [part for scores in group.scores for part in scores.variants.values()]
+    found = [part for scores in group.scores for part in scores.tables.values()]
     return list(dict.fromkeys(note for part in found for note in part.notes))

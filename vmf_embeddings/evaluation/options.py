@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 # groups of scores besides the default ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
+# further words of `metrics=`, each a section of its own: modules of `evaluation.sections`
+SECTIONS: tuple[str, ...] = ()
 # number formats of embeddings, as in `search.quantisation`
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 # ways to rank neighbours once more; `evaluation.reranked` computes their scores
@@ -36,6 +38,7 @@ class EvaluationOptions:
         curvature: c > 0 of the Poincare ball, or None to take it from the file or the training log.
         metrics: names from METRICS to compute besides the default scores, on the embeddings as
             output and L2-normalised.
+        sections: names from SECTIONS to compute besides them.
         nmi_all_rows: whether NMI and F1 use all rows however many there are.
         recall: the k of Recall@k, or None for 1, 2, 4, 8.
         ties: "expected" for scores that are means over all orders of rows of equal score, "index"
@@ -81,6 +84,7 @@ class EvaluationOptions:
     labels: str | None = None
     curvature: float | None = None
     metrics: tuple[str, ...] = ()
+    sections: tuple[str, ...] = ()
     nmi_all_rows: bool = False
     recall: tuple[int, ...] | None = None
     ties: str = "expected"

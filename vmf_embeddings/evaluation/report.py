@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from vmf_embeddings.evaluation.compact_tables import SECTIONS, compact_lines
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.notes import notes_on
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
 from vmf_embeddings.evaluation.section_titles import index_of, section_title
 from vmf_embeddings.evaluation.settings import described
+from vmf_embeddings.evaluation.table_lines import is_table, table_lines
 from vmf_embeddings.untrusted.text import printable
 
 # score -> its label in the table, factor, digits after the point, meaning
@@ -126,12 +126,12 @@ def print_group(group: Group, options: EvaluationOptions) -> None:
             [_row(group, section, n) for n in names],
         )
         for section, names in group.sections().items()
-        if section not in SECTIONS
+        if not is_table(section)
     }
     if "as_output" in blocks and all(_is_normalised(evaluated) for evaluated in group.files):
         blocks["as_output"] = _rows_that_differ(blocks["as_output"][1], blocks["normalised"][1])
     _print_table(f"{title}: {caption}", list(blocks.values()), with_error=n_runs > 1)
-    for line in compact_lines(group):
+    for line in table_lines(group):
         print_line(line)
     for note in notes_on(group):
         print_line(f"Note: {note}.")

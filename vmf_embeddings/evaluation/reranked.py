@@ -14,7 +14,7 @@ from vmf_embeddings.evaluation.row_pairs import (
     rows_to_compare,
     scores_of_ranking,
 )
-from vmf_embeddings.evaluation.variant_scores import VariantScores
+from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import KReciprocal, augment_gallery, expand_queries
@@ -39,7 +39,7 @@ def reranked_scores(
     options: EvaluationOptions,
     ks: list[int],
     found: RetrievalScores | None,
-) -> VariantScores:
+) -> ScoreTable:
     """Scores of every way that `options.rerank` names, beside those without it.
 
     Args:
@@ -51,7 +51,7 @@ def reranked_scores(
     Raises:
         ValueError: a way does not fit the geometry, or a parameter is out of range.
     """
-    result, geometry = VariantScores(), evaluated.geometry
+    result, geometry = ScoreTable(), evaluated.geometry
     rows, pairs = rows_to_compare(evaluated).double(), QueriesAndGallery.of(evaluated)
 
     def add(way: str, scores: RetrievalScores) -> None:

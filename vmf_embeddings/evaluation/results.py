@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
@@ -50,7 +52,7 @@ def describe(
         sections["clustering"] = vars(scores.spaces.clustering)
     if scores.spaces is not None and scores.spaces.log_spectra:
         sections["log_spectra"] = scores.spaces.log_spectra
-    for name, found in scores.variants.items():
+    for name, found in scores.tables.items():
         sections[f"{name}_about"] = found.about
     return {
         "dataset": evaluated.dataset,
@@ -111,6 +113,19 @@ def write_per_class(evaluated: EvaluatedFile, shots: ShotScores) -> Path:
         table.writerow([number, name, train, test, fraction, group])
     path = evaluated.path.parent / f"{evaluated.prefix}per_class.csv"
     write_text(path, stream.getvalue())
+    return path
+
+
+def write_curves(evaluated: EvaluatedFile, scores: Scores) -> Path:
+    """Writes the curves of all tables into `<dataset>_<split>_curves.npz`, as `section/name`."""
+    curves = {
+        f"{section}/{name}": values
+        for section, table in scores.tables.items()
+        for name, values in table.curves.items()
+    }
+    path = evaluated.path.parent / evaluated.curves_name
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **curves)  # type: ignore[arg-type]
     return path
 
 

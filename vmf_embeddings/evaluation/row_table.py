@@ -12,7 +12,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, canonical_split, save_parqu
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.map_positions import map_positions
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.scores import rows_to_compare
+from vmf_embeddings.evaluation.row_pairs import rows_to_compare
 from vmf_embeddings.metrics import probabilities
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest

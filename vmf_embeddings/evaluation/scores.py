@@ -1,25 +1,25 @@
 """Scores of one embedding file: classification from logits, retrieval from embeddings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.compact import COMPACT, compact_scores
+from vmf_embeddings.evaluation.context import Classified, Context
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.exact_scores import exact_retrieval, recall_ks, sampled_retrieval
 from vmf_embeddings.evaluation.indexed import IndexUse, indexed_retrieval, refuse_index
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.query_sample import drawn_queries
 from vmf_embeddings.evaluation.reranked import RERANKED, refuse_reranking, reranked_scores
-from vmf_embeddings.evaluation.row_pairs import named_scores, rows_to_compare
-from vmf_embeddings.evaluation.rows import RowCounts, count_rows, ignored_ids
+from vmf_embeddings.evaluation.row_pairs import named_scores
+from vmf_embeddings.evaluation.rows import RowCounts, count_rows
+from vmf_embeddings.evaluation.score_table import ScoreTable
+from vmf_embeddings.evaluation.sections import section
 from vmf_embeddings.evaluation.spaces import is_main_process, score_spaces
-from vmf_embeddings.evaluation.variant_scores import VariantScores
 from vmf_embeddings.metrics import (
     RetrievalScores,
     ShotScores,
@@ -60,8 +60,8 @@ class Scores:
         rows: what is special about the file's rows.
         sampling: where only some queries were ranked: `QuerySample.about`; else None.
         index: where ranks are approximate: the index, its recall, what it changes; else None.
-        variants: "compact" (prefixes and number formats) and "reranked" -> scores, where options
-            ask for them.
+        tables: "compact" (prefixes and number formats), "reranked" and the sections of
+            `options.sections` -> scores in rows and columns, where options ask for them.
     """
 
     sections: dict[str, dict[str, float]]
@@ -72,7 +72,7 @@ class Scores:
     spaces: EmbeddingScores | None = field(default=None, repr=False)
     rows: RowCounts = field(default_factory=RowCounts)
     sampling: dict[str, Any] | None = field(default=None, repr=False)
-    variants: dict[str, VariantScores] = field(default_factory=dict, repr=False)
+    tables: dict[str, ScoreTable] = field(default_factory=dict, repr=False)
     index: IndexUse | None = field(default=None, repr=False)
 
 
@@ -96,25 +96,20 @@ def score(
         check_faiss()
     refuse_reranking(evaluated, options)
     refuse_index(evaluated, options, process_group)
+    context = Context(evaluated, options)
     sections: dict[str, dict[str, float]] = {}
-    confidence = correct = found = shots = spaces = compared = sampling = index = None
-    file = evaluated.file
-    ignored = ignored_ids(evaluated, options.ignore_labels)
-    if file.logits is not None and not file.open_set:
-        kept = ~np.isin(file.ids, ignored)
-        ids = file.ids[kept]
-        _refuse_unknown_classes(ids)
-        predicted = probabilities(file.logits[kept] if ignored else file.logits)
-        confidence, guess = predicted.max(1)
-        correct = guess == torch.from_numpy(ids)
-        sections["classification"] = _classification(predicted, ids, confidence, correct)
+    found = shots = spaces = compared = sampling = index = None
+    classified = context.classified
+    if classified is not None:
+        sections["classification"] = _classification(classified)
         if evaluated.long_tailed:
-            shots = _shots(evaluated, predicted, ids, options)
+            shots = _shots(evaluated, classified, options)
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(evaluated, options, CHEAP_ROWS):
-        compared, ks = rows_to_compare(evaluated), recall_ks(options)
+        compared, ks = context.rows, recall_ks(options)
         if options.index is None:
             found = exact_retrieval(compared, evaluated, options, process_group)
+            context.retrieved = found
         else:
             found, index = indexed_retrieval(compared, evaluated, options, ks)
         sections["retrieval"] = named_scores(found, ks, of_all_ranks=index is None)
@@ -127,58 +122,52 @@ def score(
     if options.metrics:
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
-    variants = _variants(evaluated, options, found, process_group)
-    sections |= {name: scores.flat() for name, scores in variants.items()}
-    without = None if found is None else found.n_without_positive
-    rows = count_rows(evaluated, compared, found, options.ties, options.ignore_labels)
+    tables = _tables(context, found, process_group)
+    sections |= {name: scores.flat() for name, scores in tables.items()}
     return Scores(
-        sections, confidence, correct, without, shots, spaces, rows, sampling, variants, index
+        sections,
+        confidence=None if classified is None else classified.confidence,
+        correct=None if classified is None else classified.correct,
+        n_without_positive=None if found is None else found.n_without_positive,
+        shots=shots,
+        spaces=spaces,
+        rows=count_rows(evaluated, compared, found, options.ties, options.ignore_labels),
+        sampling=sampling,
+        tables=tables,
+        index=index,
     )
 
 
-def _variants(
-    evaluated: EvaluatedFile,
-    options: EvaluationOptions,
-    found: RetrievalScores | None,
-    process_group: ProcessGroup | None,
-) -> dict[str, VariantScores]:
-    """Scores of compact embeddings and of re-ranking where asked for; in the main process alone."""
-    variants: dict[str, VariantScores] = {}
+def _tables(
+    context: Context, found: RetrievalScores | None, process_group: ProcessGroup | None
+) -> dict[str, ScoreTable]:
+    """Compact embeddings, re-ranking and sections, where asked for; in the main process alone."""
+    evaluated, options = context.evaluated, context.options
+    tables: dict[str, ScoreTable] = {}
     if not is_main_process(process_group):
-        return variants
+        return tables
     ks = recall_ks(options)
     if options.dims or options.precision:
-        ignored = ignored_ids(evaluated, options.ignore_labels)
-        classify = partial(_of_logits, evaluated, ignored)
-        variants[COMPACT] = compact_scores(evaluated, options, ks, found, classify)
+        classify = partial(_of_logits, context)
+        tables[COMPACT] = compact_scores(evaluated, options, ks, found, classify)
     if options.rerank:
-        variants[RERANKED] = reranked_scores(evaluated, options, ks, found)
-    return variants
+        tables[RERANKED] = reranked_scores(evaluated, options, ks, found)
+    return tables | {word: section(word).score(context) for word in options.sections}
 
 
-def _of_logits(
-    evaluated: EvaluatedFile, ignored: Sequence[int], logits: Tensor
-) -> dict[str, float]:
+def _of_logits(context: Context, logits: Tensor) -> dict[str, float]:
     """Classification scores of other logits [N, C] than the file's."""
-    kept = ~np.isin(evaluated.file.ids, ignored)
-    ids, predicted = evaluated.file.ids[kept], probabilities(logits[torch.from_numpy(kept)])
+    rows = context.kept.nonzero()[0]
+    ids, predicted = context.file.ids[rows], probabilities(logits[torch.from_numpy(rows)])
     confidence, guess = predicted.max(1)
-    return _classification(predicted, ids, confidence, guess == torch.from_numpy(ids))
+    correct = guess == torch.from_numpy(ids)
+    return _classification(Classified(rows, ids, predicted, confidence, correct))
 
 
-def _refuse_unknown_classes(ids: Any) -> None:
-    """Refuses negative classes in a closed set, of which no column of logits is."""
-    if ids.min() < 0:
-        row = int((ids < 0).argmax())
-        raise ValueError(
-            f"ids must be class numbers from 0 where there are logits; row {row} (counted from 0) "
-            f"is {ids[row]}. If that means that there is no class, add --ignore-label {ids[row]}"
-        )
+def _classification(classified: Classified) -> dict[str, float]:
+    predicted, labels = classified.probabilities, classified.ids
+    confidence, correct = classified.confidence, classified.correct
 
-
-def _classification(
-    predicted: Tensor, labels: Any, confidence: Tensor, correct: Tensor
-) -> dict[str, float]:
     def error(norm: int, binning: str) -> float:
         return expected_calibration_error(confidence, correct, norm=norm, binning=binning)
 
@@ -198,12 +187,13 @@ def _classification(
 
 
 def _shots(
-    evaluated: EvaluatedFile, predicted: Tensor, ids: Any, options: EvaluationOptions
+    evaluated: EvaluatedFile, classified: Classified, options: EvaluationOptions
 ) -> ShotScores:
     """Accuracy of many-, medium- and few-shot classes.
 
     The logits may have more classes than the training set: those count 0 training images.
     """
+    predicted = classified.probabilities
     counts = torch.zeros(predicted.shape[1], dtype=torch.int64)
     known = torch.tensor(evaluated.train_counts)
     if len(known) > len(counts):
@@ -212,7 +202,7 @@ def _shots(
             "file again with mode=get_embeddings"
         )
     counts[: len(known)] = known
-    return shot_scores(predicted, ids, counts, options.thresholds)
+    return shot_scores(predicted, classified.ids, counts, options.thresholds)
 
 
 def _wants_retrieval(evaluated: EvaluatedFile, options: EvaluationOptions, cheap_rows: int) -> bool:

@@ -13,7 +13,13 @@ from numpy.typing import ArrayLike
 from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.indexed import note_on_index
-from vmf_embeddings.evaluation.options import METRICS, PRECISIONS, RERANKINGS, EvaluationOptions
+from vmf_embeddings.evaluation.options import (
+    METRICS,
+    PRECISIONS,
+    RERANKINGS,
+    SECTIONS,
+    EvaluationOptions,
+)
 from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.geometry import Geometry
@@ -112,9 +118,7 @@ def evaluate(
         >>> evaluate(rows, ["cat", "cat", "dog", "dog"], ks=[1])["retrieval"]["recall@1"]
         1.0
     """
-    unknown = [name for name in metrics if name not in METRICS]
-    if unknown or isinstance(metrics, str):
-        raise ValueError(f"metrics: expected some of {', '.join(METRICS)}, got {metrics!r}")
+    _check_names(metrics=(metrics, (*METRICS, *SECTIONS)))
     file = _file(embeddings, labels)
     if is_query is not None:
         file = replace(file, is_query=as_flags(is_query, "is_query"))
@@ -136,7 +140,8 @@ def evaluate(
         index_recall=index_recall,
         ignore_labels=tuple(_label_text(label) for label in ignore_labels),
         paths=(),
-        metrics=tuple(metrics),
+        metrics=tuple(name for name in metrics if name in METRICS),
+        sections=tuple(name for name in SECTIONS if name in metrics),
         recall=None if ks is None else tuple(ks),
         samples=samples,
         seed=seed,
@@ -159,7 +164,7 @@ def evaluate(
 
 def _notes(scores: Scores) -> list[str]:
     """What restricts how scores may be read."""
-    of_variants = [note for found in scores.variants.values() for note in found.notes]
+    of_variants = [note for found in scores.tables.values() for note in found.notes]
     of_index = [] if scores.index is None else [note_on_index(scores.index)]
     return [*of_index, *notes_on_rows([scores.rows]), *of_variants]
 

@@ -18,6 +18,9 @@ from vmf_embeddings.evaluation.scores import Scores
 
 __all__ = ["draw_all"]
 
+# table of scores -> end of the file's name, and what draws it
+_OF_TABLES = {COMPACT: ("dimensions.png", draw_dimensions)}
+
 
 def draw_all(
     evaluated: EvaluatedFile, scores: Scores, options: EvaluationOptions
@@ -50,10 +53,9 @@ def draw_all(
             figures[f"{prefix}per_class.png"] = draw_class_ranks(
                 scores.shots, evaluated.title, evaluated.class_names
             )
-        if COMPACT in scores.variants:
-            figures[f"{prefix}dimensions.png"] = draw_dimensions(
-                scores.variants[COMPACT].rows, evaluated.title
-            )
+        for section, (name, draw) in _OF_TABLES.items():
+            if section in scores.tables:
+                figures[f"{prefix}{name}"] = draw(scores.tables[section], evaluated.title)
         reason = _unusable_images(evaluated.file)
         figures[f"{prefix}neighbours.png"], note = (
             (None, reason) if reason else draw_neighbours(evaluated, options)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from vmf_embeddings.evaluation.figures.style import COLOURS, MARKERS, new_figure
 from vmf_embeddings.evaluation.figures.text import add_title
+from vmf_embeddings.evaluation.score_table import ScoreTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -12,18 +13,18 @@ if TYPE_CHECKING:
 _SCORES = {"recall@1": "Recall@1, %", "map@r": "MAP@R, %"}
 
 
-def draw_dimensions(rows: Mapping[str, Mapping[str, float]], title: str) -> "Figure | None":
+def draw_dimensions(table: ScoreTable, title: str) -> "Figure | None":
     """One panel per score, one line per number format and for principal components.
 
     Args:
-        rows: `<m>/<format>` or `pca_<m>/<format>` -> name -> score, of `evaluation.compact`.
+        table: of `evaluation.compact`, with rows `<m>/<format>` or `pca_<m>/<format>`.
         title: of the figure.
 
     Returns:
         None with fewer than two lengths.
     """
     lines: dict[str, dict[int, Mapping[str, float]]] = {}
-    for row, scores in rows.items():
+    for row, scores in table.rows.items():
         length, _, kind = row.partition("/")
         kind = "principal components" if length.startswith("pca_") else kind.replace("_", ", ")
         if "recall@1" in scores:

@@ -17,8 +17,8 @@ from vmf_embeddings.evaluation.figures.style import (
 )
 from vmf_embeddings.evaluation.figures.text import add_title, class_labels, drawable, wrap
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.row_pairs import rows_to_compare
 from vmf_embeddings.evaluation.rows import ignored_ids
-from vmf_embeddings.evaluation.scores import rows_to_compare
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.search.by_class import by_class

@@ -1,0 +1,106 @@
+"""Laws of ROC, AUROC and average precision."""
+
+import numpy as np
+import pytest
+import torch
+
+from vmf_embeddings.metrics.binary import (
+    auroc,
+    average_precision,
+    fpr_at_tpr,
+    roc,
+    weighted_auroc,
+)
+
+
+def rows(n=200, distinct=20, seed=0):
+    """Scores with many ties, and positive rows that tend to score more."""
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.randint(0, distinct, (n,), generator=generator).double()
+    chance = torch.rand(n, generator=generator)
+    return scores, chance < (scores + 1) / (distinct + 2)
+
+
+def pairs(scores, positive):
+    """Mean over all pairs, one by one."""
+    found = [(p > n) + 0.5 * (p == n) for p in scores[positive].tolist() for n in scores[~positive]]
+    return float(np.mean([float(x) for x in found]))
+
+
+def test_auroc_is_the_share_of_pairs_in_order():
+    scores, positive = rows()
+    assert auroc(scores, positive) == pytest.approx(pairs(scores, positive), abs=1e-14)
+
+
+def test_auroc_of_the_opposite_is_its_complement():
+    scores, positive = rows(seed=1)
+    assert auroc(scores, positive) + auroc(-scores, positive) == pytest.approx(1, abs=1e-14)
+    assert auroc(scores, positive) + auroc(scores, ~positive) == pytest.approx(1, abs=1e-14)
+
+
+@pytest.mark.parametrize("score", [auroc, average_precision, fpr_at_tpr])
+def test_rising_maps_and_the_order_of_rows_change_nothing(score):
+    scores, positive = rows(seed=2)
+    order = torch.randperm(len(scores), generator=torch.Generator().manual_seed(3))
+    expected = score(scores, positive)
+    assert score(torch.exp(5 * scores), positive) == expected
+    assert score(scores[order], positive[order]) == expected
+    assert score(1e6 + scores * 1e-9, positive) == expected
+
+
+def test_large_scores_are_not_squashed():
+    # a float32 sigmoid of these is 1 for all
+    assert auroc([80.0, 590.0, 100.0], [0, 1, 1]) == 1.0
+
+
+@pytest.mark.parametrize("positive", [[1, 1, 1], [0, 0, 0]])
+def test_one_kind_alone_has_no_auroc(positive):
+    assert np.isnan(auroc([1.0, 2.0, 3.0], positive))
+    assert np.isnan(fpr_at_tpr([1.0, 2.0, 3.0], positive))
+
+
+def test_equal_scores_give_a_half():
+    assert auroc([7.0] * 6, [1, 0, 1, 0, 0, 0]) == 0.5
+
+
+def test_weights_count_rows_that_often():
+    scores, positive = rows(60, seed=4)
+    weights = torch.randint(0, 4, (5, 60), generator=torch.Generator().manual_seed(5))
+    found = weighted_auroc(scores, positive)(weights.double())
+    for own, value in zip(weights, found.tolist(), strict=True):
+        repeated = scores.repeat_interleave(own), positive.repeat_interleave(own)
+        assert value == pytest.approx(auroc(*repeated), abs=1e-12)
+
+
+def test_roc_counts_rows_at_least_as_large():
+    scores, positive = rows(seed=6)
+    curve = roc(scores, positive)
+    for threshold, true, false in zip(
+        curve.thresholds, curve.true_positives, curve.false_positives, strict=True
+    ):
+        assert true == (scores[positive] >= threshold).sum()
+        assert false == (scores[~positive] >= threshold).sum()
+
+
+@pytest.mark.parametrize("case", ["o0/near_max_probability", "o1/far_knn_10", "o0/far_norm"])
+def test_golden_numbers(case, golden):
+    stored = golden("ood")
+    name, _, key = case.partition("/")
+    out, _, score = key.partition("_")
+    inside, outside = stored[f"{name}/test/{score}"], stored[f"{name}/{out}/{score}"]
+    scores = np.concatenate([inside, outside])
+    is_in = np.arange(len(scores)) < len(inside)
+    found = {
+        "auroc": auroc(scores, is_in),
+        "fpr95_in_positive": fpr_at_tpr(scores, is_in),
+        "fpr95_out_positive": fpr_at_tpr(-scores, ~is_in),
+        "aupr_in": average_precision(scores, is_in),
+        "aupr_out": average_precision(-scores, ~is_in),
+    }
+    for metric, value in found.items():
+        assert value == pytest.approx(float(stored[f"{case}/exact_{metric}"]), rel=1e-9), metric
+
+
+def test_nan_is_refused_with_its_row():
+    with pytest.raises(ValueError, match=r"1 are NaN, the first in row 2"):
+        auroc([1.0, 2.0, float("nan")], [1, 0, 1])

@@ -1,0 +1,62 @@
+"""Scores in rows and columns, such as those of several confidences or variants of a file."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+WeightedScore = Callable[[Tensor], Tensor]
+"""Weights [B, N] >= 0 of the file's rows, float64 -> the score under each weighting [B], NaN where
+it has none. With weights of 1 it is the score itself; draws with replacement are such weights."""
+
+
+@dataclass
+class ScoreTable:
+    """Scores by row and name.
+
+    Args:
+        rows: row -> name -> score, in the order in which they are shown. NaN where there is none,
+            with the reason in `about`.
+        about: what they depend on, as JSON values: parameters, files, counts.
+        notes: to print, without the full stop.
+        curves: name -> array, for figures and `curves.npz`.
+        weighted: `row/name` -> the score as a function of weights of rows, for intervals.
+    """
+
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
+    weighted: dict[str, WeightedScore] = field(default_factory=dict, repr=False)
+
+    def flat(self) -> dict[str, float]:
+        """All scores as one mapping, `row/name` -> score.
+
+        >>> ScoreTable({"16/int8": {"recall@1": 0.9}}).flat()
+        {'16/int8/recall@1': 0.9}
+        """
+        return {
+            f"{row}/{name}": value for row, own in self.rows.items() for name, value in own.items()
+        }
+
+
+@dataclass(frozen=True)
+class TableText:
+    """How a table of scores is printed.
+
+    Args:
+        title: above it.
+        head: of the first column.
+        columns: name of a score -> head of its column, factor, digits after the point; scores that
+            are not among them stay in `metrics.json`.
+        label: row -> its words.
+        exact: names of scores that have no error over replications.
+    """
+
+    title: str
+    head: str
+    columns: dict[str, tuple[str, float, int]]
+    label: Callable[[str], str] = str
+    exact: tuple[str, ...] = ()

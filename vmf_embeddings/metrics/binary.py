@@ -1,0 +1,186 @@
+"""Scores of telling two kinds of rows apart by one number: ROC, AUROC, average precision.
+
+Everything is counted in float64 at the distinct scores, so that no result depends on the order of
+rows, nor on any rising map of the scores. Rows of equal score count half in the AUROC (Mann &
+Whitney 1947) and enter precision together.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.metrics.arrays import Array, as_float64
+
+
+@dataclass(frozen=True)
+class Roc:
+    """How many rows score at least as much as every distinct score.
+
+    Args:
+        thresholds: float64 [T], distinct scores, falling.
+        true_positives: int64 [T], positive rows of that score or a larger one.
+        false_positives: int64 [T], likewise of negative rows.
+    """
+
+    thresholds: Tensor
+    true_positives: Tensor
+    false_positives: Tensor
+
+    @property
+    def n_positive(self) -> int:
+        """Number of positive rows."""
+        return int(self.true_positives[-1])
+
+    @property
+    def n_negative(self) -> int:
+        """Number of negative rows."""
+        return int(self.false_positives[-1])
+
+    @property
+    def tpr(self) -> Tensor:
+        """True positive rate [T]; NaN without positive rows."""
+        return self.true_positives.double() / self.n_positive
+
+    @property
+    def fpr(self) -> Tensor:
+        """False positive rate [T]; NaN without negative rows."""
+        return self.false_positives.double() / self.n_negative
+
+
+def roc(scores: Array, positive: Array) -> Roc:
+    """The ROC curve at every distinct score.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+
+    >>> roc([0.1, 0.9, 0.9], [0, 1, 0]).true_positives
+    tensor([1, 1])
+    """
+    scores, positive = _checked(scores, positive)
+    order = scores.argsort(descending=True)
+    scores, positive = scores[order], positive[order]
+    last = torch.ones_like(positive)
+    last[:-1] = scores[1:] != scores[:-1]
+    ends = last.nonzero().squeeze(1)
+    true = positive.cumsum(0)[ends]
+    return Roc(scores[ends], true, ends + 1 - true)
+
+
+def auroc(scores: Array, positive: Array) -> float:
+    """Probability that a positive row scores more than a negative one, equal scores counted half.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+
+    Returns:
+        In [0, 1]; NaN if all rows are of one kind.
+
+    >>> auroc([1, 2, 2, 3], [0, 0, 1, 1])
+    0.875
+    """
+    curve = roc(scores, positive)
+    if not (curve.n_positive and curve.n_negative):
+        return float("nan")
+    true, false = (_steps(counts) for counts in (curve.true_positives, curve.false_positives))
+    # by halves in integers: exact
+    twice = false.to(torch.int64) * (2 * curve.true_positives - true)
+    return float(twice.sum()) / 2 / curve.n_positive / curve.n_negative
+
+
+def weighted_auroc(scores: Array, positive: Array) -> Callable[[Tensor], Tensor]:
+    """The AUROC as a function of weights of rows; the scores are sorted once.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+
+    Returns:
+        Weights [B, N] >= 0 -> AUROC float64 [B], NaN where one kind weighs nothing. A weight of n
+        counts a row n times.
+
+    >>> weighted_auroc([1, 2, 3], [0, 1, 1])(torch.tensor([[2.0, 1.0, 0.0]]))
+    tensor([1.], dtype=torch.float64)
+    """
+    scores, positive = _checked(scores, positive)
+    order = scores.argsort()
+    group = torch.unique_consecutive(scores[order], return_inverse=True)[1]
+    of_kind = positive[order].double()
+
+    def score(weights: Tensor) -> Tensor:
+        sorted_weights = weights.double()[:, order]
+        sums = []
+        for kind in (of_kind, 1 - of_kind):
+            total = sorted_weights.new_zeros(len(weights), int(group[-1]) + 1)
+            sums.append(total.index_add_(1, group, sorted_weights * kind))
+        true, false = sums
+        below = false.cumsum(1) - false / 2
+        return (true * below).sum(1) / (true.sum(1) * false.sum(1))
+
+    return score
+
+
+def average_precision(scores: Array, positive: Array) -> float:
+    """Area under precision and recall by steps: sum over thresholds of precision times new recall.
+
+    Rows of equal score enter together.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+
+    Returns:
+        In (0, 1]; NaN without positive rows.
+
+    >>> average_precision([3, 2, 1], [1, 0, 1])
+    0.8333333333333333
+    """
+    curve = roc(scores, positive)
+    found = curve.true_positives + curve.false_positives
+    precision = curve.true_positives.double() / found
+    return float((precision * _steps(curve.true_positives)).sum() / curve.n_positive)
+
+
+def fpr_at_tpr(scores: Array, positive: Array, tpr: float = 0.95) -> float:
+    """False positive rate at the largest threshold that finds a share `tpr` of the positive rows.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+        tpr: in (0, 1].
+
+    Returns:
+        In [0, 1]; NaN if all rows are of one kind.
+
+    >>> fpr_at_tpr([4, 3, 2, 1], [1, 0, 1, 0])
+    0.5
+    """
+    if not 0 < tpr <= 1:
+        raise ValueError(f"tpr must be in (0, 1], got {tpr}")
+    curve = roc(scores, positive)
+    if not (curve.n_positive and curve.n_negative):
+        return float("nan")
+    enough = (curve.true_positives.double() >= tpr * curve.n_positive).nonzero()
+    return float(curve.fpr[enough[0, 0]])
+
+
+def _steps(counts: Tensor) -> Tensor:
+    """Differences of cumulated counts, with the first."""
+    return counts.diff(prepend=counts.new_zeros(1))
+
+
+def _checked(scores: Array, positive: Array) -> tuple[Tensor, Tensor]:
+    scores, positive = as_float64(scores), torch.as_tensor(positive).bool()
+    if scores.ndim != 1 or scores.shape != positive.shape or len(scores) == 0:
+        raise ValueError(
+            "scores and positive must both be [N] with N >= 1, "
+            f"got {list(scores.shape)} and {list(positive.shape)}"
+        )
+    n_nan = int(scores.isnan().sum())
+    if n_nan:
+        first = int(scores.isnan().nonzero()[0, 0])
+        raise ValueError(f"scores must be numbers; {n_nan} are NaN, the first in row {first}")
+    return scores, positive
