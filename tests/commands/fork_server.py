@@ -20,7 +20,7 @@ from typing import NoReturn
 LIBRARIES = (
     *("torch", "torch.distributed", "torch._dynamo", "accelerate", "hydra", "omegaconf", "yaml"),
     *("pandas", "sklearn.model_selection", "sklearn.datasets", "scipy.special", "PIL.Image"),
-    *("matplotlib.pyplot", "rich.progress", "numba", "torch.utils.tensorboard"),
+    *("matplotlib.pyplot", "rich.progress", "numba", "tensorboard.summary.writer.record_writer"),
 )
 
 

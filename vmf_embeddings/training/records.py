@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from vmf_embeddings.training.board import Board
 from vmf_embeddings.training.trackers import start
 from vmf_embeddings.untrusted.files import read_text, refuse_links, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
@@ -39,8 +40,6 @@ class Records:
         *,
         resumed: bool = False,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.run_dir = run_dir
         self.rows: list[Row] = []
         path = run_dir / "metrics.jsonl"
@@ -48,7 +47,7 @@ class Records:
             self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
         for folder in TRACKER_FOLDERS:
             refuse_links(run_dir, folder)
-        self.board = SummaryWriter(run_dir / "tensorboard", purge_step=n_epochs)
+        self.board = Board(run_dir / "tensorboard", purge_step=n_epochs)
         self.trackers = [start(name, run_dir, config or {}) for name in trackers]
 
     def last(self, key: str) -> float | None:
@@ -64,9 +63,7 @@ class Records:
         self.rows.append(row)
         _replace(self.run_dir / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.rows))
         _replace_csv(self.run_dir / "metrics.csv", self.rows)
-        for key, value in row.items():
-            self.board.add_scalar(key, value, row["epoch"])
-        self.board.flush()
+        self.board.add(row, int(row["epoch"]))
         for tracker in self.trackers:
             tracker.log(row, step=row["epoch"])
 
