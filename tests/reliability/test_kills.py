@@ -29,7 +29,7 @@ OPEN = (
 )
 BY_VMF, BY_CLASSIFIER = "runs/digits/vmf_softmax/3dim/run_1", "runs/digits/classifier/3dim/run_1"
 EXTRACT = ("train", "mode=get_embeddings", "num_workers=0", "split=all")
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "images_per_second", "data_wait")
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_the_row_has_every_number_under_its_column():
     row = result({"temperature": 0.5}, **{"test/recall@1": 0.25}).row()
     assert list(row) == [
         "epoch", "train_loss", "valid_metric", "test/recall@1", "learning_rate", "temperature",
-        "images_per_second", "seconds",
+        "images_per_second", "data_wait", "seconds",
     ]  # fmt: skip
     assert row["valid_metric"] == 0.625 and row["test/recall@1"] == 0.25
 

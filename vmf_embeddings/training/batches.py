@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.samplers.base import BatchSampler
+from vmf_embeddings.training.data_wait import DataWait
 from vmf_embeddings.training.division import checked_sizes, joined
 from vmf_embeddings.training.interruption import spare_worker
 from vmf_embeddings.training.seeding import AUGMENTATION_STREAM, epoch_seed
@@ -136,6 +137,9 @@ class TrainBatches:
         num_workers: worker processes that load images, for splits that are not in memory. If the
             sampler learns after each step, none is used: workers would read batches in advance.
 
+    Attributes:
+        wait: how long the loop waited for the batches of the current or latest epoch.
+
     Raises:
         Refused: the processes cannot divide a batch, see `checked_sizes`.
     """
@@ -158,7 +162,7 @@ class TrainBatches:
         workers = 0 if sampler.learns else num_workers
         self.own_rows = _OwnRows(split, rank, world)
         self.generator: torch.Generator | None = None  # of the augmentation, in memory
-        self.loader = None
+        self.loader, self.wait = None, DataWait()
         if not split.in_memory:
             # weakly: workers end when nothing refers to the loader any more; in a cycle torch would
             # close their queues before telling them to end, and wait five seconds for each
@@ -195,11 +199,16 @@ class TrainBatches:
         self.sampler.set_epoch(epoch)
         self.pending.clear()
         batches = self._from_memory(augmentation) if self.loader is None else _read(self.loader)
-        for batch in batches:
+        for batch in self.wait.timed(batches):
             indices = self.pending.popleft()
             if self.world > 1:
                 batch["all_ids"] = self.split.labels[indices]
             yield batch, len(batch["ids"]) * self.world / len(indices)
+
+    def warn_of_wait(self) -> None:
+        """Warns where image files keep training waiting, see `DataWait.warn_once`."""
+        if self.loader is not None:
+            self.wait.warn_once(self.loader.num_workers, self.world)
 
     def _global_batches(self) -> Iterator[Tensor]:
         """Indices of each global batch."""

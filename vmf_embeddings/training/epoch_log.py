@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from vmf_embeddings.training.data_wait import MUCH
 from vmf_embeddings.training.progress import Note, duration
 from vmf_embeddings.training.validate import RECALL_AT_1
 
@@ -30,6 +31,8 @@ class EpochResult:
         images_per_second: images or vectors, of all processes, during training alone.
         seconds: duration of the epoch with validation.
         other_scores: of the splits in `mode.evaluate_on`, such as `test/recall@1`.
+        data_wait: fraction of the training part in which the first process waited for data, in
+            [0, 1]; see `DataWait`.
     """
 
     epoch: int
@@ -42,6 +45,7 @@ class EpochResult:
     images_per_second: float
     seconds: float
     other_scores: dict[str, float] = field(default_factory=dict)
+    data_wait: float = 0.0
 
     def row(self) -> dict[str, float | int]:
         """The epoch's row in `metrics.jsonl` and `metrics.csv`, by column."""
@@ -53,6 +57,7 @@ class EpochResult:
             "learning_rate": self.learning_rate,
             **self.status,
             "images_per_second": self.images_per_second,
+            "data_wait": self.data_wait,
             "seconds": self.seconds,
         }
 
@@ -87,6 +92,7 @@ def log_line(
         *(_status_entry(key, value) for key, value in status.items()),
         f"Learning Rate: {result.learning_rate:g}",
         f"{result.images_per_second:,.0f} {unit}/s",
+        *([f"data wait {result.data_wait:.0%}"] if result.data_wait > MUCH else []),
         f"{duration((n_epochs - 1 - result.epoch) * mean_seconds)} left",
         *_best(best, select),
         *_other_scores(result),

@@ -24,7 +24,7 @@ from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
 log = logging.getLogger(__name__)
 
 # columns of the records that have no value before the first epoch
-NOT_BEFORE_TRAINING = ("train_loss", "learning_rate", "images_per_second")
+NOT_BEFORE_TRAINING = ("train_loss", "learning_rate", "images_per_second", "data_wait")
 NO_EPOCH_YET = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
 
 
@@ -210,6 +210,7 @@ def _run_epoch(
         images_per_second=n_items / train_seconds,
         seconds=time.monotonic() - began,
         other_scores=other_scores,
+        data_wait=loop.batches.wait.fraction,
     )
 
 
@@ -298,3 +299,4 @@ def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: fl
         unit=loop.batches.split.unit,
     )
     log.info("%s", line)
+    loop.batches.warn_of_wait()
