@@ -4,6 +4,7 @@ import inspect
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -85,6 +86,10 @@ def test_sampler_yaml_is_the_signature_of_its_target(path):
     sampler = target(torch.arange(400) // 5, **knobs, seed=0)
     assert isinstance(sampler, BatchSampler)
     sampler.configure(n_epochs=5)
+    if sampler.needs_blocks:
+        with pytest.raises(ValueError, match="needs blocks"):
+            next(iter(sampler))
+        sampler.set_blocks(np.arange(400) // 50)
     if sampler.needs_embeddings:
         with pytest.raises(ValueError, match="chooses by embeddings"):
             next(iter(sampler))

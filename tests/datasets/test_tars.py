@@ -14,6 +14,7 @@ from tests.datasets.test_labelled_lists import IMAGES, lists
 from vmf_embeddings.datasets import labelled_lists, tar_table
 from vmf_embeddings.datasets.prepare import tars as writer
 from vmf_embeddings.datasets.tars import Tars
+from vmf_embeddings.samplers.blocks import BlocksSampler
 from vmf_embeddings.samplers.random import RandomSampler
 from vmf_embeddings.training.batches import TrainBatches
 from vmf_embeddings.untrusted.image_headers import probe
@@ -82,6 +83,36 @@ def test_augmented_batches_are_equal_pixel_for_pixel_also_from_the_middle(root):
         for (batch, _), (expected, _) in zip(one.epoch(epoch), other.epoch(epoch), strict=True):
             assert batch.keys() == expected.keys()
             assert all(torch.equal(batch[key], expected[key]) for key in batch)
+
+
+def test_the_blocks_of_a_split_are_its_tars(root):
+    split = tars(root, valid_tars=None).split("train")
+    names = [path.split("/tars/")[1].split("/")[0] for path in split.paths]
+    numbers = {name: int(name[6:11]) for name in names}
+    assert split.blocks.tolist() == [numbers[name] for name in names]
+    assert len(numbers) > 2
+    assert lists(root).split("train").blocks is None
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_batches_by_blocks_resume_at_any_step_and_are_divided_among_processes(root, world):
+    whole = [batch for batch, _ in by_blocks(root).epoch(1)]
+    for rank in range(world):
+        straight = [batch for batch, _ in by_blocks(root, rank=rank, world=world).epoch(1)]
+        for first in (0, 2, len(straight)):
+            rest = [batch for batch, _ in by_blocks(root, rank=rank, world=world).epoch(1, first)]
+            assert len(rest) == len(straight) - first
+            for batch, expected in zip(rest, straight[first:], strict=True):
+                assert torch.equal(batch["examples"], expected["examples"])
+        for batch, expected in zip(straight, whole, strict=True):
+            assert torch.equal(batch["examples"], expected["examples"][rank::world])
+
+
+def by_blocks(root, **place):
+    split = tars(root).split("train", augment=True)
+    sampler = BlocksSampler(split.labels, batch_size=6, window=2, within="shuffled", seed=3)
+    sampler.set_blocks(split.blocks)
+    return TrainBatches(split, sampler, seed=3, num_workers=0, **place)
 
 
 def test_items_of_processes_that_are_not_forked_are_the_same(root):

@@ -132,6 +132,11 @@ class Split(torch.utils.data.Dataset, ABC):
         self._ids = self.labels.cpu().numpy()
         self._original_ids = self.original_labels.cpu().numpy()
 
+    @property
+    def blocks(self) -> "np.ndarray | None":
+        """In which file each image lies, int [N], where a file holds many, as a tar; else None."""
+        return None
+
     def __len__(self) -> int:
         return len(self._ids)
 

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from typing import Any, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Split, SplitFields
 from vmf_embeddings.datasets.image_reading import ImageReader
+from vmf_embeddings.datasets.texts import Texts
 from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -33,6 +35,11 @@ class ImageFileSplit(Split):
         super().__init__(labels, **fields)
         self.transform = transform
         self.reader = reader or ImageReader(WHITE)
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """See `Split`."""
+        return self.paths.blocks if isinstance(self.paths, Texts) else None
 
     def example(self, index: int) -> Tensor:
         """One image, float32 [3, H, W], or several views of it, [views, 3, H, W]; decoded once.

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,12 @@ class Subset(Split):
     def n_bytes(self) -> int:
         """Size in memory of all images of `whole`, in bytes."""
         return self.whole.n_bytes
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """See `Split`."""
+        blocks = self.whole.blocks
+        return None if blocks is None else blocks[self._rows]
 
     def example(self, index: int) -> Tensor:
         """See `Split.example`."""

@@ -63,6 +63,12 @@ class TarFiles(Texts):
         tar, start, size = (int(self.places[n][row]) for n in ("tar_of", "starts", "sizes"))
         return MemberPath(super()._made(row, text), self.tars[tar], start, size)
 
+    @property
+    def blocks(self) -> np.ndarray:
+        """Number of the tar of each image, int [N]."""
+        tar_of = self.places["tar_of"]
+        return tar_of if self.rows is None else tar_of[self.rows]
+
     def states(self) -> FileStates:
         """Sizes of the images, and keys of tar and place: one image has one key."""
         tar_of, starts, sizes = (

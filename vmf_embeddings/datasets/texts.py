@@ -77,6 +77,11 @@ class Texts(Sequence[str]):
             else:
                 yield from (self[number] for number in range(first, last))
 
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """Number of the file that holds each, int [N], where they lie in larger ones; else None."""
+        return None
+
     def chosen(self, which: np.ndarray) -> Self:
         """Some of the texts: by bool [N], or by their numbers."""
         numbers = np.flatnonzero(which) if which.dtype == np.bool_ else which

@@ -10,6 +10,7 @@ from vmf_embeddings.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from vmf_embeddings.samplers.base import BatchSampler
+    from vmf_embeddings.samplers.blocks import BlocksSampler
     from vmf_embeddings.samplers.class_aware import ClassAwareSampler
     from vmf_embeddings.samplers.class_random import ClassRandomSampler
     from vmf_embeddings.samplers.class_uniform import ClassUniformSampler
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSampler",
+    "BlocksSampler",
     "ClassAwareSampler",
     "ClassRandomSampler",
     "ClassUniformSampler",
@@ -53,6 +55,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "base": ("BatchSampler",),
+        "blocks": ("BlocksSampler",),
         "class_aware": ("ClassAwareSampler",),
         "class_random": ("ClassRandomSampler",),
         "class_uniform": ("ClassUniformSampler",),

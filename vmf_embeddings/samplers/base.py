@@ -35,6 +35,10 @@ class BatchSampler(ABC):
     """Whether it chooses by embeddings: then before each epoch it is given, by
     `renew(embeddings [N, D])`, those of its images as they are now."""
 
+    needs_blocks: ClassVar[bool] = False
+    """Whether it reads the data block by block: then it is told, by `set_blocks(int [N] or None)`,
+    in which of the files that hold many images each one lies, see `Split.blocks`."""
+
     def __init__(self, labels: Tensor, *, seed: int) -> None:
         self.labels = torch.as_tensor(labels).cpu().numpy()
         if self.labels.ndim != 1 or self.labels.size == 0:

@@ -75,6 +75,8 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     refuse_single_class(data)
     train = data.split("train")
     sampler = instantiate("sampler", cfg.sampler, labels=train.labels, seed=cfg.random_seed)
+    if sampler.needs_blocks:
+        sampler.set_blocks(train.blocks)
     make_optimizer = _optimizer_factory(cfg)
     schedule = instantiate("schedule", cfg.schedule)
     state = _state_to_resume(settings, run_dir, config, train.identity, schedule)
