@@ -21,6 +21,9 @@ class Loss(nn.Module, ABC):
     requires_cosine_head: ClassVar[bool] = False
     """Whether it needs bounded similarities, and then sets the head's scale to `scale`."""
 
+    is_row_mean: ClassVar[bool] = True
+    """Whether it is the mean of the rows' losses; not if it divides by the sum of their weights."""
+
     scale: float = 1.0
     """Factor of the head's similarities, if `requires_cosine_head`."""
 

@@ -55,6 +55,7 @@ class ClassBalanced(Loss):
     """
 
     needs_class_counts = True
+    is_row_mean = False
 
     def __init__(self, beta: float, gamma: float, start_epoch: int) -> None:
         super().__init__()

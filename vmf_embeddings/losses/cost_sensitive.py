@@ -18,6 +18,7 @@ class CostSensitive(Loss):
     """
 
     needs_class_counts = True
+    is_row_mean = False
 
     def __init__(self, gamma: float) -> None:
         super().__init__()

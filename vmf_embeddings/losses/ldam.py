@@ -67,6 +67,7 @@ class LDAM(Loss):
     """
 
     needs_class_counts = True
+    is_row_mean = False
     requires_cosine_head = True
 
     def __init__(self, max_margin: float, scale: float, drw_epoch: int | None, beta: float) -> None:

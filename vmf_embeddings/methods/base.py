@@ -186,6 +186,11 @@ class Method(nn.Module, ABC):
         return True
 
     @property
+    def loss_is_row_mean(self) -> bool:
+        """Whether the loss of a batch is the mean of its rows' losses."""
+        return not self.needs_global_batch
+
+    @property
     def max_batch_size(self) -> int | None:
         """Images that a training batch may have at most; None = any number."""
         return None
@@ -304,13 +309,22 @@ class Method(nn.Module, ABC):
         """
         return self.training_step(batch)
 
-    def forward(self, batch: dict[str, Tensor], *, perturb: bool = False) -> Tensor:
+    def forward(
+        self,
+        batch: dict[str, Tensor],
+        *,
+        perturb: bool = False,
+        of_inputs: Callable[[dict[str, Tensor]], Tensor] | None = None,
+    ) -> Tensor:
         """The same as `training_step`; a module's forward is what data-parallel wrappers wrap.
 
         Args:
             batch: see `training_step`.
             perturb: whether to return `perturb_loss` instead.
+            of_inputs: returns instead this function of `loss_inputs`.
         """
+        if of_inputs is not None:
+            return of_inputs(self.loss_inputs(batch))
         return self.perturb_loss(batch) if perturb else self.training_step(batch)
 
     def freeze_backbone(self, *, statistics: bool) -> None:

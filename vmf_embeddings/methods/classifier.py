@@ -115,6 +115,11 @@ class Classifier(Method):
         return 1 / self.classifier.scale.to(next(self.parameters(), torch.ones(())))
 
     @property
+    def loss_is_row_mean(self) -> bool:
+        """Whether the loss on logits is one."""
+        return self.objective.is_row_mean
+
+    @property
     def second_stage(self) -> str | None:
         """The second-stage `mode=` of the head; None = it can be trained from scratch."""
         return self.classifier.second_stage

@@ -91,6 +91,11 @@ class Matryoshka(WrappingMethod):
             total = total + 0 * sum(p.sum() for dim in idle for p in self._head_parameters(dim))
         return total
 
+    @property
+    def loss_is_row_mean(self) -> bool:
+        """Whether that of the objective is one, and no prefixes are drawn for a whole batch."""
+        return super().loss_is_row_mean and self.subset_per_step is None
+
     def prefix_logits(self, embeddings: Tensor, dim: int) -> Tensor | None:
         """Embeddings [B, D] -> logits of their first `dim` coordinates [B, C] or [B, S, C].
 

@@ -62,6 +62,11 @@ class WrappingMethod(Method):
         return self.wrapped.has_logits
 
     @property
+    def loss_is_row_mean(self) -> bool:
+        """Whether the loss of the wrapped method is a mean over rows."""
+        return self.wrapped.loss_is_row_mean
+
+    @property
     def linear_head(self) -> nn.Module | None:
         """Linear head of the wrapped method; None where it has none."""
         return self.wrapped.linear_head

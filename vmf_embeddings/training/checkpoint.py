@@ -69,6 +69,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
+    **{"trainer.micro_batches": 1},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

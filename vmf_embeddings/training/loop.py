@@ -243,9 +243,15 @@ def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Paramet
 def _step(
     job: TrainingJob, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator
 ) -> Step:
+    n_parts = job.settings.micro_batches
+    if job.sampler.learns and n_parts > 1:
+        raise Refused(
+            f"trainer.micro_batches={n_parts}: this sampler learns from the step of a head, whose "
+            "batches are not cut; use trainer.micro_batches=1"
+        )
     if job.sampler.learns:
         return MetaStep(model, optimizer, accelerator, job.sampler)
-    return step_for(model, optimizer, accelerator)
+    return step_for(model, optimizer, accelerator, n_parts)
 
 
 def _evaluator(

@@ -17,6 +17,7 @@ MINIMUM = {
     "mode.temp_learning_rate": 0,
     "trainer.eval_batch_size": 1,
     "trainer.feature_views": 0,
+    "trainer.micro_batches": 1,
     "random_seed": 0,
     "num_workers": 0,
 }
@@ -49,6 +50,7 @@ class TrainingSettings:
         feature_cache_dir: folder of the files of cached features.
         feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
             features of images without augmentation.
+        micro_batches: parts of a batch, >= 1; the activations of one are in memory at a time.
         shard_classes: whether each of several processes holds the weights of some classes only.
         save_minutes: minutes after which a checkpoint is written inside an epoch, > 0; None = only
             when a signal ends the training.
@@ -77,6 +79,7 @@ class TrainingSettings:
     feature_cache: str = "off"
     feature_cache_dir: str = "feature_cache"
     feature_views: int = 0
+    micro_batches: int = 1
     shard_classes: bool = False
     minutes: float | None = None
     save_minutes: float | None = 30.0
@@ -107,6 +110,7 @@ class TrainingSettings:
             )
         for tracker in self.trackers:
             _check_tracker(tracker)
+        _check_whole("trainer.micro_batches", self.micro_batches)
         for key, minimum in MINIMUM.items():
             _check_minimum(key, getattr(self, key.rpartition(".")[2]), minimum)
 
@@ -142,6 +146,7 @@ class TrainingSettings:
             feature_cache=trainer.get("feature_cache", "auto"),
             feature_cache_dir=trainer.get("feature_cache_dir") or "feature_cache",
             feature_views=trainer.get("feature_views", 0),
+            micro_batches=trainer.get("micro_batches", 1),
             shard_classes=trainer.get("shard_classes", False),
             minutes=mode.get("minutes"),
             save_minutes=trainer.get("save_minutes", 30.0),
@@ -169,6 +174,11 @@ def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
 def _check_minimum(key: str, value: float | None, minimum: int) -> None:
     if not isinstance(value, int | float) or not value >= minimum:
         raise ValueError(f"{key} must be at least {minimum}, got {value}")
+
+
+def _check_whole(key: str, value: object) -> None:
+    if type(value) is not int:
+        raise ValueError(f"{key} must be a whole number, got {value!r}")
 
 
 def _check_minutes(key: str, value: object) -> None:

@@ -1,7 +1,6 @@
-"""One update of the weights: one forward and backward pass, or two if sharpness-aware."""
+"""One update of the weights: by one gradient of a batch, or by two if sharpness-aware."""
 
 from functools import cached_property
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -10,9 +9,8 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vmf_embeddings.training.micro_batches import Batch, batch_gradient
 from vmf_embeddings.training.seeding import generator_states, restore_generators
-
-Batch = dict[str, Any]
 
 
 class Step:
@@ -22,12 +20,18 @@ class Step:
         model: returns the loss of a batch; the method, wrapped if there are several processes.
         optimizer: Accelerate's wrapper of the optimizer.
         accelerator: device, precision and processes.
+        micro_batches: parts of a batch whose activations are in memory at a time, >= 1.
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator
+        self,
+        model: nn.Module,
+        optimizer: AcceleratedOptimizer,
+        accelerator: Accelerator,
+        micro_batches: int = 1,
     ) -> None:
         self.model, self.optimizer, self.accelerator = model, optimizer, accelerator
+        self.gradient = batch_gradient(model, accelerator, micro_batches)
 
     @cached_property
     def direct_optimizer(self) -> AcceleratedOptimizer | torch.optim.Optimizer:
@@ -56,11 +60,10 @@ class Step:
         Returns:
             The loss times `weight`, scalar, without gradient.
         """
-        loss = self.model(batch) * weight
-        self.accelerator.backward(loss)
+        loss = self.gradient(batch, weight)
         self.direct_optimizer.step()
         self.direct_optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return loss
 
 
 class TwoPasses(Step):
@@ -72,9 +75,13 @@ class TwoPasses(Step):
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator
+        self,
+        model: nn.Module,
+        optimizer: AcceleratedOptimizer,
+        accelerator: Accelerator,
+        micro_batches: int = 1,
     ) -> None:
-        super().__init__(model, optimizer, accelerator)
+        super().__init__(model, optimizer, accelerator, micro_batches)
         if accelerator.scaler is not None:
             raise ValueError(
                 "a sharpness-aware optimizer takes the norm of unscaled gradients: train with "
@@ -92,16 +99,13 @@ class TwoPasses(Step):
     def __call__(self, batch: Batch, weight: float) -> Tensor:
         """Updates the weights once; see `Step`."""
         random_states = generator_states(self.accelerator.device)
-        first = self.model(batch, perturb=True) * weight + self._zero_from_all_parameters()
-        self.accelerator.backward(first)
+        self.gradient(batch, weight, perturb=True)
         statistics = [b.clone() for b in self.statistics]
         losses = []
 
         def backward_at_perturbed_weights() -> None:
             restore_generators(self.accelerator.device, random_states)
-            loss = self.model(batch) * weight
-            self.accelerator.backward(loss)
-            losses.append(loss.detach())
+            losses.append(self.gradient(batch, weight))
 
         self.direct_optimizer.step(backward_at_perturbed_weights)
         self.direct_optimizer.zero_grad(set_to_none=True)
@@ -109,18 +113,13 @@ class TwoPasses(Step):
             buffer.copy_(value)
         return losses[0]
 
-    def _zero_from_all_parameters(self) -> Tensor | float:
-        """0, with a gradient of 0 for every trainable parameter.
 
-        A method's `perturb_loss` may not use all parameters, while processes that average
-        gradients wait for the gradient of each.
-        """
-        if self.accelerator.num_processes == 1:
-            return 0.0
-        return 0.0 * sum(p.sum() for p in self.model.parameters() if p.requires_grad)
-
-
-def step_for(model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator) -> Step:
+def step_for(
+    model: nn.Module,
+    optimizer: AcceleratedOptimizer,
+    accelerator: Accelerator,
+    micro_batches: int = 1,
+) -> Step:
     """The step for an optimizer: `TwoPasses` if the wrapped optimizer has `passes = 2`."""
     kind = TwoPasses if getattr(optimizer.optimizer, "passes", 1) == 2 else Step
-    return kind(model, optimizer, accelerator)
+    return kind(model, optimizer, accelerator, micro_batches)
