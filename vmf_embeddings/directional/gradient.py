@@ -28,41 +28,63 @@ BLOCK = 2**17  # evaluations of the integrand at a time
 
 @lru_cache(maxsize=1)
 def _gauss_legendre() -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Nodes and weights of the quadrature on [0, 1]."""
+    """Half of the nodes, and the logarithms of the weights, of the quadrature on [0, 1]."""
     nodes, weights = np.polynomial.legendre.leggauss(N_NODES)
-    return tuple(((nodes + 1) / 2).tolist()), tuple((weights / 2).tolist())
+    return tuple(((nodes + 1) / 4).tolist()), tuple(np.log(weights / 2).tolist())
 
 
-def _integrate(angle: Tensor, kappa: Tensor, versine: Tensor, dim: int) -> Tensor:
-    """The derivative by quadrature, from angle, kappa and versine = 1 - A_d(kappa), all [N].
+def _integrate(angle: Tensor, kappa: Tensor, minus_versine: Tensor, dim: int) -> Tensor:
+    """The derivative by quadrature, from angle, kappa and A_d(kappa) - 1, all [N].
 
     Integrates (cos t - A) g(t) / g(theta) from theta over the tail on the side of theta. As the
     integral over all t is 0, that is minus the integral over the other side.
     """
-    nodes, weights = (constant(numbers, angle)[:, None] for numbers in _gauss_legendre())
-    sine, cosine = angle.sin().clamp_min(torch.finfo(angle.dtype).tiny), angle.cos()
-    above_mean = versine - 2 * (angle / 2).sin().square()  # cos(theta) - A
+    sine, cosine = angle.sin().clamp_min_(torch.finfo(angle.dtype).tiny), angle.cos()
+    sin_of_half = (angle / 2).sin_()
+    below_mean = torch.addcmul(minus_versine, sin_of_half, sin_of_half, value=2)  # A - cos(theta)
     # in the tail on the side of theta the integrand does not change sign
-    upper = above_mean < 0
-    sign = torch.where(upper, 1.0, -1.0).to(angle)
+    sign = torch.copysign(constant(1.0, angle), below_mean)
     # length at which a log density with slope -slope and curvature -curvature has fallen by NATS:
-    # slope length + curvature length^2 / 2 = NATS; the pole may come first
-    slope = (sign * (kappa * sine - (dim - 2) * cosine / sine)).clamp_min(0)
-    curvature = (4 * kappa.square() + (dim - 2) ** 2).sqrt()
-    cut = 2 * NATS / (slope + (slope.square() + 2 * NATS * curvature).sqrt())
-    length = torch.minimum(cut, torch.where(upper, torch.pi - angle, angle)).clamp_min(0)
-    half = nodes * (sign * length / 2)  # t = theta + 2 half
-    sin_half, cos_half = half.sin(), half.cos()
-    # as products of sines: the difference cos t - cos theta would cancel at large kappa
-    cosine_change = -2 * (sine * cos_half + cosine * sin_half) * sin_half  # cos t - cos theta
-    log_density = kappa * cosine_change  # log g(t) - log g(theta)
+    # slope length + curvature length^2 / 2 = NATS; the pole may come first. With u = 2 NATS:
+    # length = 1 / (slope / u + sqrt((slope / u)^2 + curvature / u))
+    scaled = kappa / (2 * NATS)
+    slope = torch.addcdiv(sine * scaled, cosine, sine, value=-(dim - 2) / (2 * NATS))
+    slope.mul_(sign).clamp_min_(0)
+    least = constant(((dim - 2) / (2 * NATS)) ** 2, angle)
+    root = torch.addcmul(least, scaled, scaled, value=4).sqrt_()  # curvature / u
+    cut = root.addcmul_(slope, slope).sqrt_().add_(slope).reciprocal_()
+    to_pole = torch.where(sign < 0, angle, torch.pi - angle)
+    signed_length = torch.minimum(cut, to_pole).clamp_min_(0).mul_(sign)
+    return -signed_length * _integral(signed_length, (sine, cosine), kappa, below_mean, dim)
+
+
+def _integral(
+    length: Tensor, of_angle: tuple[Tensor, Tensor], kappa: Tensor, below_mean: Tensor, dim: int
+) -> Tensor:
+    """Mean of (A - cos t) g(t) / g(theta) over t from theta to theta + length, all [N].
+
+    Args:
+        length: of either sign.
+        of_angle: sine and cosine of theta.
+        kappa: concentrations.
+        below_mean: A - cos(theta).
+        dim: dimension of the ambient space.
+    """
+    half_nodes, log_weights = (constant(x, length)[:, None] for x in _gauss_legendre())
+    sine, cosine = of_angle
+    half = half_nodes * length  # t = theta + 2 half
+    sin_half, cos_half = half.sin(), half.cos_()
+    # as products of sines: the difference cos theta - cos t would cancel at large kappa
+    half_fall = (sine * cos_half).addcmul_(cosine, sin_half).mul_(sin_half)  # of the cosine
     if dim > 2:
-        ratio = 2 * (cosine * cos_half - sine * sin_half) * sin_half / sine  # sin t / sin theta - 1
-        # at the poles, where the density is 0, rounding may give less than -1
-        floor = -1 + torch.finfo(angle.dtype).eps
-        log_density = log_density + (dim - 2) * ratio.clamp_min(floor).log1p()
-    mass = (weights * (above_mean + cosine_change) * log_density.exp()).sum(0)
-    return sign * length * mass
+        half_rise = cos_half.mul_(cosine).addcmul_(sine, sin_half, value=-1).mul_(sin_half)
+        # sin t / sin theta - 1; at the poles, where the density is 0, rounding may give < -1
+        ratio = torch.addcdiv(constant(0.0, sine), half_rise, sine, value=2)
+        log_ratio = ratio.clamp_min_(-1 + torch.finfo(sine.dtype).eps).log1p_()
+        log_weights = torch.add(log_weights, log_ratio, alpha=dim - 2)
+    # log g(t) - log g(theta), plus the logarithm of the weight
+    log_density = torch.addcmul(log_weights, kappa, half_fall, value=-2)
+    return log_density.exp_().mul_(torch.add(below_mean, half_fall, alpha=2)).sum(0)
 
 
 def _derivative_three(angle: Tensor, kappa: Tensor) -> Tensor:
@@ -88,7 +110,7 @@ def _derivative_three(angle: Tensor, kappa: Tensor) -> Tensor:
     return (half.tan() * relative / kappa).to(angle.dtype)
 
 
-def angle_derivative(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
+def angle_derivative(angle: Tensor, kappa: Tensor, dim: int, mean: Tensor | None = None) -> Tensor:
     """Derivative of a draw's angle with respect to kappa, at a fixed quantile of its distribution.
 
     Closed form for dim = 3, otherwise Gauss-Legendre quadrature over the nearer tail. The relative
@@ -98,6 +120,7 @@ def angle_derivative(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
         angle: angle to the mean direction in [0, pi], any shape.
         kappa: concentration, >= 0, broadcasts against `angle`.
         dim: dimension of the ambient space, >= 2.
+        mean: mean cosines A_d(kappa) in float64 where they are known, shape of `kappa`.
 
     Returns:
         Shape of `angle`, <= 0, in radians per unit of kappa; at kappa = 0: -sin(angle)/(dim-1).
@@ -107,14 +130,12 @@ def angle_derivative(angle: Tensor, kappa: Tensor, dim: int) -> Tensor:
     """
     if dim == 3:
         return _derivative_three(angle, kappa)
-    versine = (1 - mean_cosine(widen(kappa), dim)).to(angle.dtype).expand_as(angle).reshape(-1)
-    columns = zip(
-        angle.reshape(-1).split(BLOCK // N_NODES),
-        kappa.to(angle.dtype).expand_as(angle).reshape(-1).split(BLOCK // N_NODES),
-        versine.split(BLOCK // N_NODES),
-        strict=True,
-    )
-    return torch.cat([_integrate(*column, dim) for column in columns]).reshape(angle.shape)
+    mean = mean_cosine(widen(kappa), dim) if mean is None else mean
+    rows = (angle, kappa.to(angle.dtype), (mean - 1).to(angle.dtype))
+    flat = (t.expand_as(angle).reshape(-1) for t in rows)
+    columns = zip(*(t.split(BLOCK // N_NODES) for t in flat), strict=True)
+    parts = [_integrate(*column, dim) for column in columns]
+    return (parts[0] if len(parts) == 1 else torch.cat(parts)).reshape(angle.shape)
 
 
 class _ImplicitAngle(torch.autograd.Function):
