@@ -6,6 +6,7 @@ import torch
 
 from vmf_embeddings.metrics.binary import (
     auroc,
+    auroc_influence,
     average_precision,
     fpr_at_tpr,
     roc,
@@ -70,6 +71,25 @@ def test_weights_count_rows_that_often():
     for own, value in zip(weights, found.tolist(), strict=True):
         repeated = scores.repeat_interleave(own), positive.repeat_interleave(own)
         assert value == pytest.approx(auroc(*repeated), abs=1e-12)
+
+
+def test_influence_values_are_the_derivative_by_weights():
+    scores, positive = rows(50, seed=7)
+    weights = torch.ones(1, 50, dtype=torch.float64, requires_grad=True)
+    weighted_auroc(scores, positive)(weights).sum().backward()
+    influence = auroc_influence(scores, positive)
+    torch.testing.assert_close(influence, 50 * weights.grad[0], rtol=0, atol=1e-12)
+    assert float(influence.sum()) == pytest.approx(0, abs=1e-10)
+
+
+def test_influence_values_give_the_spread_over_new_rows():
+    found, errors = [], []
+    for seed in range(400):
+        scores, positive = rows(150, distinct=50, seed=seed)
+        found.append(auroc(scores, positive))
+        errors.append(float(auroc_influence(scores, positive).std() / 150**0.5))
+    # the standard deviation of 400 values has an error of 3.5 %
+    assert np.std(found) == pytest.approx(np.mean(errors), rel=0.12)
 
 
 def test_roc_counts_rows_at_least_as_large():

@@ -12,6 +12,7 @@ from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import QueriesAndGallery, rows_to_compare
 from vmf_embeddings.evaluation.rows import ignored_ids
 from vmf_embeddings.metrics import RetrievalScores, probabilities
+from vmf_embeddings.metrics.arrays import as_codes
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
 
@@ -98,6 +99,16 @@ class Context:
     def pairs(self) -> QueriesAndGallery:
         """Queries and gallery, and what a query is not compared with."""
         return QueriesAndGallery.of(self.evaluated)
+
+    @cached_property
+    def n_relevant(self) -> Tensor:
+        """Int64 [Q], rows of the class of every query that it is compared with; 0 without class."""
+        pairs, codes = self.pairs, as_codes(self.file.ids)
+        gallery, own = codes[pairs.gallery], codes[pairs.queries]
+        counts = torch.bincount(gallery, minlength=int(codes.max()) + 1)[own]
+        excluded = (gallery[pairs.exclude.clamp_min(0)] == own[:, None]) & (pairs.exclude >= 0)
+        has_class = torch.from_numpy(self.kept)[pairs.queries]
+        return torch.where(has_class, counts - excluded.sum(1), 0)
 
     def neighbours(self, k: int) -> Neighbours:
         """The k nearest gallery rows of every query by the file's geometry, without itself."""

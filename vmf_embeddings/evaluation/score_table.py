@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 WeightedScore = Callable[[Tensor], Tensor]
 """Weights [B, N] >= 0 of the file's rows, float64 -> the score under each weighting [B], NaN where
 it has none. With weights of 1 it is the score itself; draws with replacement are such weights."""
+
+MOST_POINTS = 2000  # of a curve
 
 
 @dataclass
@@ -60,3 +63,9 @@ class TableText:
     columns: dict[str, tuple[str, float, int]]
     label: Callable[[str], str] = str
     exact: tuple[str, ...] = ()
+
+
+def thinned(curve: Tensor) -> np.ndarray:
+    """At most MOST_POINTS of the points [T] of a curve, evenly by place, the ends among them."""
+    places = torch.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().long()
+    return curve[places].cpu().numpy()

@@ -13,7 +13,9 @@ _BLOCK_ROWS = 4096
 
 def as_float64(values: Array) -> Tensor:
     """The values as a float64 tensor on their own device, without gradient."""
-    return torch.as_tensor(values).detach().double()
+    # torch reads a list of Python numbers as float32
+    given = values if isinstance(values, Tensor) else np.asarray(values)
+    return torch.as_tensor(given).detach().double()
 
 
 def as_labels(values: Array) -> Tensor:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vmf_embeddings.metrics.arrays import Array, as_float64
+from vmf_embeddings.metrics.arrays import Array
+from vmf_embeddings.metrics.ordered import Ordered
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,9 @@ def roc(scores: Array, positive: Array) -> Roc:
     >>> roc([0.1, 0.9, 0.9], [0, 1, 0]).true_positives
     tensor([1, 1])
     """
-    scores, positive = _checked(scores, positive)
-    order = scores.argsort(descending=True)
-    scores, positive = scores[order], positive[order]
-    last = torch.ones_like(positive)
-    last[:-1] = scores[1:] != scores[:-1]
-    ends = last.nonzero().squeeze(1)
-    true = positive.cumsum(0)[ends]
-    return Roc(scores[ends], true, ends + 1 - true)
+    ordered, positive = _ordered(scores, positive)
+    kinds = ordered.sums(torch.stack([positive, ~positive]).long()).flip(1).cumsum(1)
+    return Roc(ordered.scores.flip(0), *kinds)
 
 
 def auroc(scores: Array, positive: Array) -> float:
@@ -105,22 +101,39 @@ def weighted_auroc(scores: Array, positive: Array) -> Callable[[Tensor], Tensor]
     >>> weighted_auroc([1, 2, 3], [0, 1, 1])(torch.tensor([[2.0, 1.0, 0.0]]))
     tensor([1.], dtype=torch.float64)
     """
-    scores, positive = _checked(scores, positive)
-    order = scores.argsort()
-    group = torch.unique_consecutive(scores[order], return_inverse=True)[1]
-    of_kind = positive[order].double()
+    ordered, positive = _ordered(scores, positive)
 
     def score(weights: Tensor) -> Tensor:
-        sorted_weights = weights.double()[:, order]
-        sums = []
-        for kind in (of_kind, 1 - of_kind):
-            total = sorted_weights.new_zeros(len(weights), int(group[-1]) + 1)
-            sums.append(total.index_add_(1, group, sorted_weights * kind))
-        true, false = sums
+        weights = weights.double()
+        true, false = ordered.sums(weights * positive), ordered.sums(weights * ~positive)
         below = false.cumsum(1) - false / 2
         return (true * below).sum(1) / (true.sum(1) * false.sum(1))
 
     return score
+
+
+def auroc_influence(scores: Array, positive: Array) -> Tensor:
+    """What every row contributes to the error of the AUROC, of mean 0 (DeLong et al. 1988).
+
+    Where rows are drawn independently, the AUROC's standard error is that of the mean of these
+    values; where groups of rows are, that of the mean of their sums; and the error of a difference
+    of two AUROCs on the same rows is that of the differences.
+
+    Args:
+        scores: [N], larger = more likely positive; N >= 1, no NaN.
+        positive: [N], whether a row is positive.
+
+    Returns:
+        Float64 [N]; NaN if all rows are of one kind.
+    """
+    ordered, positive = _ordered(scores, positive)
+    true, false = ordered.sums(torch.stack([positive, ~positive]).double())
+    n_true, n_false = true.sum(), false.sum()
+    below = (false.cumsum(0) - false / 2) / n_false
+    above = 1 - (true.cumsum(0) - true / 2) / n_true
+    area = (true * below).sum() / n_true
+    of_true, of_false = ordered.of_rows(below - area), ordered.of_rows(above - area)
+    return len(positive) * torch.where(positive, of_true / n_true, of_false / n_false)
 
 
 def average_precision(scores: Array, positive: Array) -> float:
@@ -172,15 +185,12 @@ def _steps(counts: Tensor) -> Tensor:
     return counts.diff(prepend=counts.new_zeros(1))
 
 
-def _checked(scores: Array, positive: Array) -> tuple[Tensor, Tensor]:
-    scores, positive = as_float64(scores), torch.as_tensor(positive).bool()
-    if scores.ndim != 1 or scores.shape != positive.shape or len(scores) == 0:
+def _ordered(scores: Array, positive: Array) -> tuple[Ordered, Tensor]:
+    """The scores in order, and `positive` as bool, in the order of the rows."""
+    ordered, positive = Ordered(scores), torch.as_tensor(positive).bool()
+    if positive.shape != torch.as_tensor(scores).shape:
         raise ValueError(
-            "scores and positive must both be [N] with N >= 1, "
-            f"got {list(scores.shape)} and {list(positive.shape)}"
+            f"scores and positive must both be [N], got {list(torch.as_tensor(scores).shape)} and "
+            f"{list(positive.shape)}"
         )
-    n_nan = int(scores.isnan().sum())
-    if n_nan:
-        first = int(scores.isnan().nonzero()[0, 0])
-        raise ValueError(f"scores must be numbers; {n_nan} are NaN, the first in row {first}")
-    return scores, positive
+    return ordered, positive

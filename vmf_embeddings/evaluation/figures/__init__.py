@@ -11,6 +11,7 @@ from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
+from vmf_embeddings.evaluation.figures.risk_coverage import draw_risk_coverage
 from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.figures.text import missing
 from vmf_embeddings.evaluation.options import EvaluationOptions
@@ -19,7 +20,10 @@ from vmf_embeddings.evaluation.scores import Scores
 __all__ = ["draw_all"]
 
 # table of scores -> end of the file's name, and what draws it
-_OF_TABLES = {COMPACT: ("dimensions.png", draw_dimensions)}
+_OF_TABLES = {
+    COMPACT: ("dimensions.png", draw_dimensions),
+    "uncertainty": ("risk_coverage.png", draw_risk_coverage),
+}
 
 
 def draw_all(

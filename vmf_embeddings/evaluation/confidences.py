@@ -1,0 +1,141 @@
+"""The confidences that a file offers for each of its rows, larger = surer."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vmf_embeddings.evaluation.companions import companion_beside
+from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.search import nearest
+
+_FIRST_NEIGHBOURS = 8  # among which a row of another class is looked for before it is searched for
+_BLOCK_ROWS = 4096
+
+
+def confidences(context: Context) -> dict[str, Tensor]:
+    """Every confidence of the rows of a file by name, float64 [N]; NaN for rows without it.
+
+    `kappa`, `norm` or `distance_to_origin` from the length of a row; of logits `max_probability`,
+    `negative_entropy`, `probability_margin`, `max_logit`, `energy`, and with draws
+    `negative_information`; of neighbours `nearest_similarity` and `neighbour_margin`; and
+    `class_mean_cosine` where the training file lies beside. docs/metrics.md defines them.
+    """
+    return {
+        name: values
+        for group in (_of_length, _of_logits, _of_neighbours, _of_training)
+        for name, values in group(context)
+    }
+
+
+def _of_length(context: Context) -> Iterator[tuple[str, Tensor]]:
+    geometry = context.evaluated.geometry
+    rows = torch.from_numpy(context.file.embeddings)
+    yield (
+        geometry.confidence_name,
+        torch.cat([geometry.confidence(part.double()) for part in rows.split(_BLOCK_ROWS)]),
+    )
+
+
+def _of_logits(context: Context) -> Iterator[tuple[str, Tensor]]:
+    classified, logits = context.classified, context.file.logits
+    if classified is None or logits is None:
+        return
+    probability = classified.probabilities
+    largest = probability.topk(min(2, probability.shape[1]), 1).values
+    of_rows = {
+        "max_probability": largest[:, 0],
+        "negative_entropy": torch.special.entr(probability).sum(1).neg(),
+        "probability_margin": largest[:, 0] - largest[:, -1],
+    }
+    of_draws: dict[str, list[Tensor]] = {}
+    step = max(1, _BLOCK_ROWS * 256 // max(1, logits[0].size))
+    for start in range(0, len(classified.rows), step):
+        part = torch.from_numpy(logits[classified.rows[start : start + step]]).double()
+        for name, values in _of_draws(part[:, None] if part.ndim == 2 else part):
+            of_draws.setdefault(name, []).append(values)
+    for name, values in (of_rows | {n: torch.cat(v) for n, v in of_draws.items()}).items():
+        every = torch.full((len(context.file.ids),), torch.nan, dtype=torch.float64)
+        every[torch.from_numpy(classified.rows)] = values
+        yield name, every
+
+
+def _of_draws(logits: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What needs the logits [n, S, C] of every draw."""
+    yield "max_logit", logits.amax(2).mean(1)
+    yield "energy", logits.logsumexp(2).mean(1)
+    if logits.shape[1] > 1:
+        probability = logits.softmax(2)
+        of_draws = torch.special.entr(probability).sum(2).mean(1)
+        yield "negative_information", of_draws - torch.special.entr(probability.mean(1)).sum(1)
+
+
+def _of_neighbours(context: Context) -> Iterator[tuple[str, Tensor]]:
+    """Similarity of the nearest row, and how much nearer it is than any row of another class.
+
+    Another class than that of the nearest row: the query's own class is not used.
+    """
+    found = context.neighbours(min(_FIRST_NEIGHBOURS, max(1, len(context.pairs.gallery))))
+    ids = torch.from_numpy(context.file.ids)
+    classes = torch.where(found.numbers >= 0, ids[found.numbers.clamp_min(0)], -1)
+    first = found.similarities[:, 0]
+    others = (classes != classes[:, :1]) & (found.numbers >= 0)
+    other = torch.where(others, found.similarities, -torch.inf).amax(1)
+    unknown = ~others.any(1) & (found.numbers[:, 0] >= 0)
+    other[unknown] = _nearest_of_others(context, found.queries[unknown], classes[unknown, 0])
+    for name, values in (("nearest_similarity", first), ("neighbour_margin", first - other)):
+        every = torch.full((len(ids),), torch.nan, dtype=torch.float64)
+        every[found.queries] = torch.where(values.isfinite(), values, torch.nan)
+        yield name, every
+
+
+def _nearest_of_others(context: Context, queries: Tensor, classes: Tensor) -> Tensor:
+    """Similarity [q] of the nearest gallery row that is not of a class; -inf where there is none.
+
+    Args:
+        context: the file.
+        queries: [q] row numbers.
+        classes: [q] the class that is left out for each.
+    """
+    found = torch.full((len(queries),), -torch.inf, dtype=torch.float64)
+    rows, gallery, exclude = context.rows, context.pairs.gallery, context.pairs.exclude
+    ids, geometry = torch.from_numpy(context.file.ids), context.evaluated.geometry
+    line = torch.full((len(ids),), -1).scatter_(
+        0, context.pairs.queries, torch.arange(len(context.pairs.queries))
+    )
+    for number in classes.unique().tolist():
+        kept = (ids[gallery] != number).nonzero().squeeze(1)
+        if not len(kept):
+            continue
+        place = torch.full((len(gallery) + 1,), -1).scatter_(0, kept, torch.arange(len(kept)))
+        own = (classes == number).nonzero().squeeze(1)
+        found[own] = nearest(
+            rows[queries[own].to(rows.device)],
+            rows[gallery[kept].to(rows.device)],
+            1,
+            similarity=geometry.similarity,
+            metric=geometry.faiss_metric,
+            exclude=place[exclude[line[queries[own]]]].to(rows.device),
+            backend=context.options.search,
+        )[1][:, 0].cpu()
+    return found
+
+
+def _of_training(context: Context) -> Iterator[tuple[str, Tensor]]:
+    """The largest cosine with a mean of the unit rows of a training class."""
+    train = companion_beside(context.evaluated, "train")
+    if train is None or train.file.ids is None:
+        return
+    classes, codes = np.unique(train.file.ids, return_inverse=True)
+    unit = normalize(torch.from_numpy(train.embeddings).double(), dim=1)
+    sums = torch.zeros(len(classes), unit.shape[1], dtype=torch.float64)
+    means = normalize(sums.index_add_(0, torch.from_numpy(codes), unit), dim=1)
+    rows = torch.from_numpy(context.file.embeddings)
+    yield (
+        "class_mean_cosine",
+        torch.cat(
+            [(normalize(p.double(), dim=1) @ means.T).amax(1) for p in rows.split(_BLOCK_ROWS)]
+        ),
+    )
