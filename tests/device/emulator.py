@@ -4,8 +4,8 @@ An `EmulatedTensor` says that it is on `cuda:0` and keeps its numbers on the CPU
 `emulated()` every ATen call passes through `_run`, which refuses what CUDA would refuse
 (`DeviceMismatch`), tells the recorder what makes the host wait or copy and what would launch a
 kernel, and then computes on the CPU. Not seen: kernels that CUDA lacks or that differ, memory,
-streams, graph capture. A call counts as one launch however many kernels it starts. Needs
-`guard.load()` before torch is imported.
+streams. A call counts as one launch however many kernels it starts; `graphs.py` records calls as
+a graph does. Needs `guard.load()` before torch is imported.
 """
 
 import contextlib
@@ -39,7 +39,14 @@ STRICT = frozenset(
 INDEXING = frozenset("index index_put index_put_ _index_put_impl_ _unsafe_index".split())
 CROSSING = frozenset("copy_ _to_copy lift_fresh alias detach _copy_from".split())
 
+
+def _executed(func, args, kwargs):
+    return func(*args, **kwargs)
+
+
 recorder = Recorder()
+executor = _executed  # computes on the CPU what would run on the device; `graphs.py` replaces it
+freezes = False  # whether tensors of the host that go into a call are copied, as into a graph
 _tensor, _Generator = torch.tensor, torch.Generator
 _on_cuda: dict[int, torch.Generator] = {}  # generators that claim to be on the device, kept alive
 
@@ -119,7 +126,9 @@ def _run(func, args, kwargs):
         recorder.launch()
     if any(_emulates(t) and t.dtype == torch.float64 and t.numel() > BIG for t in tensors):
         recorder.wide()
-    out = func(*tree_map(_on_host, args), **_host_options(name, kwargs, gives_cuda))
+    run = executor if gives_cuda else _executed
+    host_args = tree_map(_frozen if freezes and gives_cuda else _on_host, args)
+    out = run(func, host_args, _host_options(name, kwargs, gives_cuda))
     if name == "_local_scalar_dense" or not gives_cuda:
         return out
     if name == "copy_" and not _emulates(args[0]):
@@ -146,6 +155,12 @@ def _on_host(value):
     if _emulates(value):
         return value.numbers
     return torch.device("cpu") if _is_cuda(value) else value
+
+
+def _frozen(value):
+    """As `_on_host`, with the tensors of the host as they are now."""
+    on_host = isinstance(value, torch.Tensor) and not _emulates(value)
+    return value.clone() if on_host else _on_host(value)
 
 
 def _host_options(name: str, kwargs: dict[str, Any], gives_cuda: bool) -> dict[str, Any]:
