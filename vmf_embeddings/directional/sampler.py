@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vmf_embeddings import threads
 from vmf_embeddings.directional.bessel import check_dim
+from vmf_embeddings.directional.constants import constant
 from vmf_embeddings.directional.gradient import attach_kappa_gradient
 from vmf_embeddings.directional.normals import compiles, new_seed
 from vmf_embeddings.directional.reference_sampler import reference_cosine, reference_sample
@@ -60,8 +61,10 @@ def _draw_compiled(kappa: Tensor, dim: int, generator: torch.Generator | None) -
 
 def _proposal(kappa: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """sqrt(b) and x0 of the proposal, both of the shape of `kappa`."""
-    root = (4 * kappa.square() + (dim - 1) ** 2).sqrt()
-    return ((dim - 1) / (root + 2 * kappa)).sqrt(), 2 * kappa / (root + dim - 1)
+    least = constant(float(dim - 1) ** 2, kappa)
+    root = torch.addcmul(least, kappa, kappa, value=4).sqrt_()
+    b = torch.add(root, kappa, alpha=2).reciprocal_().mul_(dim - 1)
+    return b.sqrt_(), torch.addcdiv(constant(0.0, kappa), kappa, root.add_(dim - 1), value=2)
 
 
 def _propose(
@@ -70,9 +73,10 @@ def _propose(
     """Proposed angles, and whether each is rejected: at most 34 % are, for any kappa and dim."""
     x = sphere_coordinate_like(root_b, dim, generator)
     v = x0 * x
-    log_accept = (dim - 1) * (v / (1 + v) - v.log1p())
-    angle = 2 * (root_b * ((1 - x) / (1 + x)).sqrt()).atan()
-    return angle, log_accept < uniform_like(x, generator).log()
+    # minus the log-probability over d - 1
+    log_refuse = torch.addcdiv(v.log1p(), v, v + 1, value=-1)
+    angle = (1 - x).div_(1 + x).sqrt_().mul_(root_b).atan_().mul_(2)
+    return angle, log_refuse > uniform_like(x, generator).log_().div_(1 - dim)
 
 
 def _reject_until_accepted(
@@ -95,8 +99,9 @@ def _reject_at_once(
     for blocks in zip(root_b.split(DEVICE_BLOCK), x0.split(DEVICE_BLOCK), strict=True):
         proposals = (block.expand(ROUNDS, -1) for block in blocks)
         angle, rejected = _propose(*proposals, dim, generator)
-        columns.append(angle.gather(0, rejected.byte().argmin(0, keepdim=True)).squeeze(0))
-    return torch.cat(columns)
+        first = rejected.view(torch.uint8).argmin(0, keepdim=True)
+        columns.append(angle.gather(0, first).squeeze(0))
+    return columns[0] if len(columns) == 1 else torch.cat(columns)
 
 
 def _invert(kappa: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -105,8 +110,8 @@ def _invert(kappa: Tensor, generator: torch.Generator | None) -> Tensor:
     1 - cos(theta) = -log(1 + u expm1(-2 kappa)) / kappa for uniform u in [0, 1)
     """
     kappa = kappa.clamp_min(1e-20)  # the limit of kappa = 0, a uniform cosine, is reached here
-    versine = -(uniform_like(kappa, generator) * torch.expm1(-2 * kappa)).log1p_() / kappa
-    return 2 * (versine / 2).clamp_max(1).sqrt().asin()
+    log = (-2 * kappa).expm1_().mul_(uniform_like(kappa, generator)).log1p_()
+    return log.div_(kappa).div_(-2).clamp_max_(1).sqrt_().asin_().mul_(2)
 
 
 def sample_angle(

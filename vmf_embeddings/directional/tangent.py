@@ -40,16 +40,26 @@ def _dot(left: Tensor, right: Tensor) -> Tensor:
     return (left * right).sum(-1, keepdim=True)
 
 
+def _make_tangent(tangent: Tensor, mu: Tensor, ratio: Tensor) -> Tensor:
+    """Makes Gaussian vectors [S, R, D] orthogonal to mu [R, D] in place, and fills r [S, R, 1].
+
+    Returns:
+        The reciprocals of their lengths [S, R, 1].
+    """
+    along_mu = _dot(tangent, mu)
+    tangent.addcmul_(along_mu, mu, value=-1)
+    if mu.shape[-1] < SMALL_DIM:
+        tangent.addcmul_(_dot(tangent, mu), mu, value=-1)
+    scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
+    torch.mul(along_mu, scale, out=ratio)
+    return scale
+
+
 def _project(cosine: Tensor, sine: Tensor, mu: Tensor, normals: Tensor, ratio: Tensor) -> None:
     """Overwrites Gaussian vectors [S, R, D] by points, block by block, and fills r [S, R, 1]."""
     for samples, rows in _blocks(normals):
         tangent, direction = normals[samples, rows], mu[rows]
-        along_mu = _dot(tangent, direction)
-        tangent.addcmul_(along_mu, direction, value=-1)
-        if mu.shape[-1] < SMALL_DIM:
-            tangent.addcmul_(_dot(tangent, direction), direction, value=-1)
-        scale = torch.linalg.vector_norm(tangent, dim=-1, keepdim=True).reciprocal_()
-        torch.mul(along_mu, scale, out=ratio[samples, rows])
+        scale = _make_tangent(tangent, direction, ratio[samples, rows])
         tangent.mul_(scale.mul_(sine[samples, rows]))
         tangent.addcmul_(cosine[samples, rows], direction)
 
@@ -171,9 +181,12 @@ def random_tangents_(
     torch.Size([2, 3])
     """
     ratio = torch.empty(*tangents.shape[:2], 1, dtype=mu.dtype, device=mu.device)
-    cosine, sine = torch.zeros_like(ratio), torch.ones_like(ratio)
     if compiles(tangents):
+        cosine, sine = torch.zeros_like(ratio), torch.ones_like(ratio)
         _draw_compiled(cosine, sine, mu, tangents, ratio, new_seed(generator))
-    else:
-        _project(cosine, sine, mu, tangents.normal_(generator=generator), ratio)
+        return ratio.squeeze(-1)
+    tangents.normal_(generator=generator)
+    for samples, rows in _blocks(tangents):
+        block = tangents[samples, rows]
+        block.mul_(_make_tangent(block, mu[rows], ratio[samples, rows]))
     return ratio.squeeze(-1)
