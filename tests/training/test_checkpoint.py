@@ -143,7 +143,7 @@ NEWER_KEYS = {
         "params": {"normalisation": "data", "interpolation": "bilinear", "crop_fraction": None},
     },
     "trainer": {"feature_cache": "auto", "feature_cache_dir": "somewhere", "feature_views": 0}
-    | {"micro_batches": 1}
+    | {"micro_batches": 1, "activation_checkpointing": False}
     | {"shard_classes": False, "save_minutes": 30}
     | {"sampled_classes": None, "sampled_correction": True},
 }

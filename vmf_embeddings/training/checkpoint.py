@@ -36,6 +36,7 @@ MAY_CHANGE = (
     "dataset.params.on_error",  # what it leaves out is in the identity of the images
     "arch.params.weights",
     "optimizer.params.fused",
+    "trainer.activation_checkpointing",
     "trainer.channels_last",
     "trainer.compile",
     "trainer.cpu",
@@ -69,7 +70,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
-    **{"trainer.micro_batches": 1},
+    **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.archs.checkpointing import checkpoint_blocks
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.training import processes
 from vmf_embeddings.training.threads import thread_count
@@ -38,6 +39,8 @@ class ExecutionSettings:
         compile: compile the backbone before its first batch.
         data_on_device: copy images that are in memory to the GPU once: True, False, or "auto" =
             if they take at most a quarter of its free memory.
+        activation_checkpointing: whether the backbone's blocks compute their activations again in
+            the backward pass instead of keeping them; not with `compile`.
 
     Raises:
         ValueError: a value is none of these, or no compiler is found for `compile`.
@@ -49,6 +52,7 @@ class ExecutionSettings:
     channels_last: bool | str
     compile: bool
     data_on_device: bool | str
+    activation_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in ("no", "bf16"):
@@ -59,13 +63,21 @@ class ExecutionSettings:
             if getattr(self, key) not in (True, False, "auto"):
                 value = getattr(self, key)
                 raise ValueError(f"trainer.{key} is one of auto, true, false; got {value!r}")
+        _check_bool("activation_checkpointing", self.activation_checkpointing)
+        if self.compile and self.activation_checkpointing:
+            raise ValueError(
+                "trainer.activation_checkpointing=true and trainer.compile=true do not go together "
+                "(a compiled network chooses by itself what it computes again); leave one out"
+            )
         if self.compile:
             _refuse_without_compiler(on_gpu=torch.cuda.is_available() and not self.cpu)
 
     @classmethod
     def from_config(cls, trainer: dict[str, Any]) -> "ExecutionSettings":
         """Reads the options from the group `trainer` of a configuration; other keys are ignored."""
-        return cls(**{key: trainer[key] for key in cls.__dataclass_fields__})
+        added = {"activation_checkpointing": False}  # which older runs lack
+        given = added | trainer
+        return cls(**{key: given[key] for key in cls.__dataclass_fields__})
 
     def make_accelerator(self, *, find_unused_parameters: bool = False) -> Accelerator:
         """Sets the number of CPU threads, then joins the process group if torchrun started one.
@@ -87,7 +99,11 @@ class ExecutionSettings:
         return accelerator
 
     def configure_backbone(self, arch: Arch) -> None:
-        """Applies channels_last and compilation in place; keys and values of its state stay."""
+        """Applies channels_last, checkpointing and compilation in place; its state stays as it is.
+
+        Raises:
+            ValueError: `activation_checkpointing`, and the network has no blocks.
+        """
         wanted = self.channels_last
         if wanted == "auto":
             # on CPUs, torch's float32 batch statistics have errors of 1e-3 in this layout
@@ -95,6 +111,8 @@ class ExecutionSettings:
         if wanted:
             # images need no conversion: a convolution converts its input to its weights' layout
             arch.to(memory_format=torch.channels_last)
+        if self.activation_checkpointing:
+            log.info("The activations of %d blocks are computed twice", checkpoint_blocks(arch))
         if self.compile:
             arch.compile()
 
@@ -107,6 +125,11 @@ class ExecutionSettings:
             if split.n_bytes > MAX_FRACTION_OF_FREE_MEMORY * free:
                 return split
         return split.to(device)
+
+
+def _check_bool(key: str, value: object) -> None:
+    if value not in (True, False):
+        raise ValueError(f"trainer.{key} is one of true, false; got {value!r}")
 
 
 def _refuse_without_compiler(*, on_gpu: bool) -> None:
