@@ -43,6 +43,7 @@ class CsvTable(ImageFileDataset):
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
         check: see `ImageFileDataset`.
+        decoder: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -67,6 +68,7 @@ class CsvTable(ImageFileDataset):
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
+        decoder: str = "pillow",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -82,6 +84,7 @@ class CsvTable(ImageFileDataset):
             max_pixels=max_pixels,
             on_error=on_error,
             check=check,
+            decoder=decoder,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         check_fraction("valid_share", valid_share)

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -30,7 +31,11 @@ from vmf_embeddings.datasets.rows import Rows
 from vmf_embeddings.datasets.split_classes import classes_of_split, distinct
 from vmf_embeddings.datasets.summary_line import summary_line
 from vmf_embeddings.datasets.texts import Texts
-from vmf_embeddings.datasets.transforms import build_transform, evaluation_transform
+from vmf_embeddings.datasets.transforms import (
+    build_transform,
+    evaluation_transform,
+    size_before_crop,
+)
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -79,6 +84,7 @@ class ImageFileDataset(Dataset):
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
+        decoder: str = "pillow",
     ) -> None:
         super().__init__(margin_warmup_epochs=margin_warmup_epochs)
         if image_size == "auto":
@@ -103,8 +109,11 @@ class ImageFileDataset(Dataset):
         self.mean = known.mean
         self.std = known.std
         self.bgr = bgr or known.bgr
-        check_reading(max_pixels, on_error, check)
+        check_reading(max_pixels, on_error, check, decoder)
         self.reader = ImageReader(background_colour(background), max_pixels)
+        if decoder == "draft":
+            sides = (size_before_crop(self.recipe, image_size), self.image_transform.resize or 0)
+            self.reader = replace(self.reader, draft_side=max(sides))
         self.skips = on_error == "skip"
         self.is_checked_fully = check == "full"
         self.image_shape = (3, image_size, image_size)
@@ -192,7 +201,7 @@ class ImageFileDataset(Dataset):
     @cached_property
     def contents(self) -> Contents:
         """What decoding all files once shows."""
-        return decoded_contents(self.parts, self.reader)
+        return decoded_contents(self.parts, replace(self.reader, draft_side=None))
 
     def _without_unreadable(self, parts: dict[str, Rows]) -> dict[str, Rows]:
         """Rows whose images can be decoded; the others are named in the log.

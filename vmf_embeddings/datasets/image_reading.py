@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Background = str | Sequence[int] | None
 ON_ERROR = ("refuse", "skip")
 CHECKS = ("cheap", "full")
+DECODERS = ("pillow", "draft")
 N_THREADS = min(8, os.cpu_count() or 1)
 _MEND = "; mend or remove it"
 _NAMED = 5  # files in a message; of the others the number
@@ -70,17 +71,22 @@ class ImageReader:
     Attributes:
         background: red, green, blue in 0..255; None = opacity dropped, orientation ignored.
         max_pixels: of one image; None = the limits of `untrusted.images`.
+        draft_side: see `untrusted.images.decoded_image`.
     """
 
     background: Colour | None
     max_pixels: int | None = None
+    draft_side: int | None = None
 
     @property
     def identity(self) -> list[str]:
         """What the identity of a split says about it; nothing where images are as up to 1.0."""
-        if self.background is None:
-            return []
-        return [f"upright, opacity over {','.join(map(str, self.background))}"]
+        found = []
+        if self.background is not None:
+            found.append(f"upright, opacity over {','.join(map(str, self.background))}")
+        if self.draft_side is not None:
+            found.append(f"JPEGs decoded at reduced size, at least {self.draft_side}")
+        return found
 
     @contextlib.contextmanager
     def image(self, path: str) -> Iterator["Image"]:
@@ -91,7 +97,8 @@ class ImageReader:
         """
         with contextlib.ExitStack() as stack:
             try:
-                decoded = stack.enter_context(decoded_image(path, most_pixels=self.max_pixels))
+                options = {"most_pixels": self.max_pixels, "draft_side": self.draft_side}
+                decoded = stack.enter_context(decoded_image(path, **options))
                 image = convert_mode(decoded, "RGB", self.background)
             except TooManyPixels as error:
                 raise Refused(f"{error}; {pixels_hint(error.n_pixels)}") from error
@@ -139,8 +146,8 @@ def pixels_hint(n_pixels: int) -> str:
     return f"if you trust it, add dataset.params.max_pixels={n_pixels}; or shrink or remove it"
 
 
-def check_reading(max_pixels: Any, on_error: Any, check: Any) -> None:
-    """Refuses values of `dataset.params.max_pixels`, `on_error` and `check` that mean nothing.
+def check_reading(max_pixels: Any, on_error: Any, check: Any, decoder: Any) -> None:
+    """Refuses values of `dataset.params.max_pixels`, `on_error`, … that mean nothing.
 
     Raises:
         ValueError: naming the key and its values.
@@ -149,7 +156,11 @@ def check_reading(max_pixels: Any, on_error: Any, check: Any) -> None:
         raise ValueError(
             f"dataset.params.max_pixels must be a whole number >= 1, or null; got {max_pixels!r}"
         )
-    for key, value, known in (("on_error", on_error, ON_ERROR), ("check", check, CHECKS)):
+    for key, value, known in (
+        ("on_error", on_error, ON_ERROR),
+        ("check", check, CHECKS),
+        ("decoder", decoder, DECODERS),
+    ):
         if value not in known:
             raise ValueError(
                 f"dataset.params.{key} must be one of {', '.join(known)}, got {value!r}"

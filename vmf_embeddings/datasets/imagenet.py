@@ -34,6 +34,7 @@ class ImageNet(ImageFileDataset):
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
         check: see `ImageFileDataset`.
+        decoder: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -56,6 +57,7 @@ class ImageNet(ImageFileDataset):
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
+        decoder: str = "pillow",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -71,6 +73,7 @@ class ImageNet(ImageFileDataset):
             max_pixels=max_pixels,
             on_error=on_error,
             check=check,
+            decoder=decoder,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:

@@ -46,6 +46,7 @@ class LabelledLists(ImageFileDataset):
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
         check: see `ImageFileDataset`.
+        decoder: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
 
     Attributes:
@@ -79,6 +80,7 @@ class LabelledLists(ImageFileDataset):
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
+        decoder: str = "pillow",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -94,6 +96,7 @@ class LabelledLists(ImageFileDataset):
             max_pixels=max_pixels,
             on_error=on_error,
             check=check,
+            decoder=decoder,
             margin_warmup_epochs=margin_warmup_epochs,
         )
         if valid_share:

@@ -36,6 +36,7 @@ class Tars(LabelledLists):
         max_pixels: see `ImageFileDataset`.
         on_error: see `ImageFileDataset`.
         check: see `ImageFileDataset`.
+        decoder: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
     """
 
@@ -61,6 +62,7 @@ class Tars(LabelledLists):
         max_pixels: int | None = None,
         on_error: str = "refuse",
         check: str = "cheap",
+        decoder: str = "pillow",
         margin_warmup_epochs: int,
     ) -> None:
         super().__init__(
@@ -81,6 +83,7 @@ class Tars(LabelledLists):
             max_pixels=max_pixels,
             on_error=on_error,
             check=check,
+            decoder=decoder,
             margin_warmup_epochs=margin_warmup_epochs,
         )
 

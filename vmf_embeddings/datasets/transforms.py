@@ -133,7 +133,7 @@ def build_transform(
     crop = _crop_steps(recipe, image_size, resampling)
     steps: list[Any] = []
     if recipe.resize_first:
-        larger = _size_before_crop(recipe, image_size)
+        larger = size_before_crop(recipe, image_size)
         size = (larger, larger) if recipe.squash else larger
         steps.append(transforms.Resize(size, resampling))
         steps += colours + crop
@@ -166,7 +166,7 @@ def evaluation_transform(
     """Resize as the recipe says, then centre crop; for the arguments see `build_transform`."""
     return ImageTransform(
         size=(image_size, image_size),
-        resize=_size_before_crop(recipe, image_size)
+        resize=size_before_crop(recipe, image_size)
         if crop_fraction is None
         else int(image_size / crop_fraction),
         squash=recipe.squash,
@@ -178,7 +178,8 @@ def evaluation_transform(
     )
 
 
-def _size_before_crop(recipe: Recipe, image_size: int) -> int:
+def size_before_crop(recipe: Recipe, image_size: int) -> int:
+    """Side in pixels that the recipe resizes an image to before it crops `image_size`."""
     if recipe.crop in ("shifted", "affine"):
         return image_size
     usual = round(image_size * ENLARGE)

@@ -68,6 +68,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"arch.params.options": None, "arch.params.lora": None},
     **{"dataset.params.interpolation": "bilinear", "dataset.params.crop_fraction": None},
     **{"dataset.params.mean": None, "dataset.params.std": None},
+    **{"dataset.params.decoder": "pillow"},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
     **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},

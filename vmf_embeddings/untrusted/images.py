@@ -71,15 +71,26 @@ def read_image(path: str | Path, *, most_pixels: int | None = None) -> "Image":
 
 
 @contextlib.contextmanager
-def decoded_image(path: str | Path, *, most_pixels: int | None = None) -> Iterator["Image"]:
+def decoded_image(
+    path: str | Path, *, most_pixels: int | None = None, draft_side: int | None = None
+) -> Iterator["Image"]:
     """The image of `read_image` for the length of a block, in which few other large ones are held.
 
     Of images beyond 4096 x 4096 pixels the threads of a process hold two at a time; others wait.
+
+    Args:
+        path: see `read_image`.
+        most_pixels: see there.
+        draft_side: a JPEG is decoded at 1/2, 1/4 or 1/8 of its size, the smallest at which both
+            sides have at least so many pixels, in a fraction of the time; None = at its size.
 
     Raises:
         As `read_image`.
     """
     with opened(path, most_pixels) as image:
+        if draft_side is not None and image.format in ("JPEG", "MPO"):
+            with _reporting(path):
+                image.draft(None, (draft_side, draft_side))
         small = SMALL_JPEG2000 if image.format == "JPEG2000" else SMALL
         is_large = image.width * image.height > small
         with _large if is_large else contextlib.nullcontext():
