@@ -17,11 +17,17 @@ from vmf_embeddings.progress import Progress
 from vmf_embeddings.search.ranks import ProcessGroup
 
 DEFAULT_KS = (1, 2, 4, 8)
+RANKING_KS = (1, 5, 10, 100)
 
 
 def recall_ks(options: EvaluationOptions) -> list[int]:
     """The k of Recall@k, ascending, 1 among them."""
     return sorted({1, *(options.recall or DEFAULT_KS)})
+
+
+def ranking_ks(options: EvaluationOptions) -> tuple[int, ...]:
+    """The k of nDCG@k and others; none unless asked for."""
+    return (options.recall or RANKING_KS) if "ranking" in options.sections else ()
 
 
 def exact_retrieval(
@@ -41,9 +47,10 @@ def exact_retrieval(
             evaluated.file.ids,
             similarity=evaluated.geometry.similarity,
             metric=evaluated.geometry.faiss_metric,
-            ks=sorted({*recall_ks(options), *space_ks(options)}),
+            ks=sorted({*recall_ks(options), *space_ks(options), *ranking_ks(options)}),
             **which_rows(evaluated, options),
             cutoffs=CUTOFFS if shared else (),
+            ranking_ks=ranking_ks(options),
             process_group=process_group,
             progress=progress,
         )

@@ -13,7 +13,11 @@ GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
 # groups of scores besides the default ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # further words of `metrics=`, each a section of its own: modules of `evaluation.sections`
-SECTIONS = ("uncertainty",)
+SECTIONS = (
+    "uncertainty",
+    "ranking",
+    "clusters",
+)
 # number formats of embeddings, as in `search.quantisation`
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 # ways to rank neighbours once more; `evaluation.reranked` computes their scores

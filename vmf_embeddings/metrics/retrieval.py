@@ -39,6 +39,7 @@ def retrieval(
     is_query: Array | None = None,
     is_gallery: Array | None = None,
     cutoffs: Sequence[Cutoff] = (),
+    ranking_ks: Sequence[int] = (),
     only_recall: bool = False,
     ties: Ties = "expected",
     paths: Array | None = None,
@@ -61,6 +62,7 @@ def retrieval(
         is_gallery: [N] bool, gallery rows; None = all. A query that is also a gallery row is left
             out of its own ranking, by its index.
         cutoffs: the k of `map_within`, each >= 1, or "class_size".
+        ranking_ks: the k of nDCG@k and others in `rows.ranking`, each >= 1.
         only_recall: rank the nearest positive only; all scores but Recall@k and the mean
             reciprocal rank are then NaN.
         ties: "expected", or "index": of equal rows that of the lowest number comes first, and
@@ -95,7 +97,7 @@ def retrieval(
     embeddings = torch.as_tensor(embeddings).detach()
     queries, gallery = _rows(is_query, len(embeddings)), _rows(is_gallery, len(embeddings))
     _check(embeddings, labels, queries, gallery, ks)
-    _check_cutoffs(cutoffs, only_recall)
+    _check_cutoffs((*cutoffs, *ranking_ks), only_recall)
     check_comparison(metric, similarity)
     check_ties(ties)
     queries = queries[~ignored_rows(labels, ignore_labels)[queries]]
@@ -103,7 +105,7 @@ def retrieval(
         raise ValueError("no query is left: every one has a label to ignore")
     images = _images(paths, len(embeddings))
     order = by_class(as_codes(labels), queries, gallery, images)
-    ranks = no_ranks(order, cutoffs)
+    ranks = no_ranks(order, cutoffs, ranking_ks)
     ranked = negatives_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
         share_ties=ties == "expected", process_group=process_group, progress=progress,

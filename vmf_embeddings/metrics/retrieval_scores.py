@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.metrics import ties as tied_ranks
+from vmf_embeddings.metrics.ranking import RankingAt, Rankings
 from vmf_embeddings.search.by_class import ByClass
 from vmf_embeddings.search.ranks import Ranked
 
@@ -34,6 +35,7 @@ class RetrievalRows:
             by row number.
         average_precision_within: cutoff k -> [Q] (1/R) times the same sum over the k nearest;
             "class_size" stands for k = R + 1, the size of the class with the query.
+        ranking: k -> nDCG@k and others.
     """
 
     first_hit: Tensor
@@ -45,6 +47,7 @@ class RetrievalRows:
     reciprocal_rank: Tensor
     tied: Tensor
     average_precision_within: dict[Cutoff, Tensor] = field(default_factory=dict)
+    ranking: dict[int, RankingAt] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class Ranks:
         n_positives: [Q] int64 positives of the score of the nearest one, itself included.
         n_negatives: [Q] int64 negatives of that score.
         tied: [Q] bool, whether any positive has the score of a negative.
+        rankings: of the k nearest rows.
     """
 
     first_hit: Tensor
@@ -119,9 +123,10 @@ class Ranks:
     n_positives: Tensor
     n_negatives: Tensor
     tied: Tensor
+    rankings: Rankings
 
 
-def no_ranks(order: ByClass, cutoffs: Sequence[Cutoff]) -> Ranks:
+def no_ranks(order: ByClass, cutoffs: Sequence[Cutoff], ranking_ks: Sequence[int] = ()) -> Ranks:
     """The values of queries without positives, for all queries."""
     unknown = torch.full((len(order.queries),), torch.nan, dtype=torch.float64)
     n_relevant = torch.empty_like(order.n_relevant)
@@ -129,7 +134,9 @@ def no_ranks(order: ByClass, cutoffs: Sequence[Cutoff]) -> Ranks:
     within = {cutoff: unknown.clone() for cutoff in cutoffs}
     usual = [unknown.clone() for _ in range(3)]
     none = torch.zeros_like(n_relevant)
-    return Ranks(none, n_relevant, *usual, within, torch.ones_like(none), none.clone(), none.bool())
+    tied = torch.ones_like(none), none.clone(), none.bool()
+    rankings = Rankings(ranking_ks, len(n_relevant))
+    return Ranks(none, n_relevant, *usual, within, *tied, rankings)
 
 
 def add_ranks(ranks: Ranks, order: ByClass, ranked: Ranked, only_recall: bool) -> None:
@@ -169,6 +176,7 @@ def _score_class(rows: Ranks, places: Tensor, ranks: Tensor) -> None:
     for cutoff, values in rows.average_precision_within.items():
         most = _limit(cutoff, n_relevant)
         values[places] = (precision * (ranks <= most)).sum(1) / n_relevant
+    rows.rankings.add(places, ranks)
 
 
 def _score_tied(
@@ -189,6 +197,7 @@ def _score_tied(
     rows.average_precision[places] = average_precision(float("inf"))
     for cutoff, values in rows.average_precision_within.items():
         values[places] = average_precision(_limit(cutoff, n_relevant))
+    rows.rankings.add_tied(places, runs)
 
 
 def _limit(cutoff: Cutoff, n_relevant: int) -> int:
@@ -215,6 +224,7 @@ def mean_scores(ranks: Ranks, ks: Sequence[int], n_same_image: int) -> Retrieval
     rows = RetrievalRows(
         ranks.first_hit, ranks.n_relevant, ranks.r_precision, ranks.average_precision_at_r,
         ranks.average_precision, recall, reciprocal, ranks.tied, ranks.average_precision_within,
+        ranks.rankings.at,
     )  # fmt: skip
     return RetrievalScores(
         recall={k: float(found.mean()) for k, found in recall.items()},

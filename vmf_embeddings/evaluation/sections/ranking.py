@@ -1,0 +1,51 @@
+"""Scores of the k nearest rows, by the names of information retrieval and landmark recognition."""
+
+from dataclasses import fields
+
+from torch import Tensor
+
+from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.evaluation.exact_scores import exact_retrieval, ranking_ks
+from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
+from vmf_embeddings.metrics.ranking import RankingAt
+
+TABLE = TableText(
+    title="Ranking: the k nearest rows, means over queries with a row of their class",
+    head="k",
+    columns={
+        "ndcg": ("nDCG@k %", 100, 2),
+        "precision": ("P@k %", 100, 2),
+        "hit_rate": ("hit rate %", 100, 2),
+        "map_over_min": ("mAP@k % over min(R, k)", 100, 2),
+        "map_over_relevant": ("over R", 100, 2),
+        "mmp": ("mMP@k %", 100, 2),
+    },
+    label=lambda row: row.removeprefix("k="),
+)
+
+
+def score(context: Context) -> ScoreTable:
+    """Scores of the ranks that retrieval counts, for every k of `ranking_ks`.
+
+    Raises:
+        ValueError: ranks are approximate, or no query has another row of its class.
+    """
+    options = context.options
+    if options.index is not None:
+        raise ValueError("metrics=ranking needs exact ranks: leave --index out")
+    if context.retrieved is None:
+        context.retrieved = exact_retrieval(context.rows, context.evaluated, options, None)
+    rows, table = context.retrieved.rows, ScoreTable()
+    answerable = rows.n_relevant > 0
+    if not bool(answerable.any()):
+        raise ValueError("metrics=ranking: no query has another row of its class")
+    for k in ranking_ks(options):
+        hit = rows.recall[k].masked_fill(~answerable, float("nan"))
+        of_k: dict[str, Tensor] = {f.name: getattr(rows.ranking[k], f.name)
+                                   for f in fields(RankingAt)} | {"hit_rate": hit}  # fmt: skip
+        table.rows[f"k={k}"] = {name: float(values.nanmean()) for name, values in of_k.items()}
+    table.about = {
+        "n_queries": len(answerable),
+        "n_queries_without_positive": int((~answerable).sum()),
+    }
+    return table
