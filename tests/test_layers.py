@@ -15,6 +15,7 @@ MAY = {
     "progress": set(),
     "typed": set(),
     "labels": set(),
+    "class_shard": set(),
     "native": set(),
     "threads": set(),
     "catalogue": set(),
@@ -31,14 +32,15 @@ MAY = {
     "heads": {"geometry"},
     "losses": set(),
     "miners": set(),
-    "criteria": {"geometry", "miners"},
+    "criteria": {"class_shard", "geometry", "miners"},
     "flows": set(),
     "methods": {
         "directional", "hyperbolic", "distillation", "geometry", "archs", "heads", "losses",
-        "criteria", "miners", "flows",
+        "criteria", "miners", "flows", "class_shard",
     },
     "training": {
-        "archs", "datasets", "methods", "metrics", "samplers", "search", "geometry", "embeddings",
+        "archs", "class_shard", "datasets", "methods", "metrics", "samplers", "search", "geometry",
+        "embeddings",
     },
     "extract_folder": {"datasets", "embeddings", "methods", "metrics", "training"},
     "extract": {

@@ -1,5 +1,6 @@
 """Classes that are divided among processes over gloo: losses, bytes sent, runs and checkpoints."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -9,71 +10,43 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.criteria.made import node
 from tests.methods.laws import TinyArch, normal
 from tests.training.few_digits import trained
+from tests.training.sharded_methods import (
+    MAKE,
+    Counted,
+    classifier,
+    dml,
+    embeddings_and_labels,
+    method_of,
+)
 from tests.training.test_runs_in_processes import assert_alike, float64
-from vmf_embeddings.cli import assembly
-from vmf_embeddings.heads import CosineHead, CosNormHead, LinearHead, LWSHead, TVMFHead
-from vmf_embeddings.losses.ce import CrossEntropy
+from vmf_embeddings.class_shard import ClassShard
+from vmf_embeddings.heads import LinearHead, LWSHead
 from vmf_embeddings.losses.focal import Focal
-from vmf_embeddings.methods.arcface import ArcFace
-from vmf_embeddings.methods.class_shard import ClassShard
+from vmf_embeddings.methods.class_sampling import ClassSampling
 from vmf_embeddings.methods.classifier import Classifier
-from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 from vmf_embeddings.training import checkpoint
-from vmf_embeddings.training.class_sharding import refuse_optimizer, shard_classes
+from vmf_embeddings.training.class_sharding import refuse_optimizer, sample_classes, shard_classes
 from vmf_embeddings.training.processes import start
 from vmf_embeddings.untrusted.refused import Refused
 
 SIZES = [(5, 7, 3), (4, 11, 128)]  # rows, classes, dimensions: none is divided evenly by 2 and 3
 
 
-def classifier(arch, head, *options):
-    return Classifier(arch, functools.partial(head, **dict(options)), CrossEntropy(), 0.0)
-
-
-COSINE = (("bias", True), ("scale", None))
-MAKE = {
-    "vmf_softmax": lambda arch: VMFSoftmax(arch, 6, "exact", "exact", "exact"),
-    "vmf_softmax iid": lambda arch: VMFSoftmax(arch, 3, "exact", "exact", "exact", "iid"),
-    "normalized_sce": NormalizedSCE,
-    "arcface": lambda arch: ArcFace(arch, 0.5, 0, False),
-    "unnormalized_sce": UnnormalizedSCE,
-    "linear": lambda arch: classifier(arch, LinearHead, ("bias", True)),
-    "cosine": lambda arch: classifier(arch, CosineHead, *COSINE),
-    "cosnorm": lambda arch: classifier(arch, CosNormHead, ("scale", None)),
-    "tvmf": lambda arch: classifier(arch, TVMFHead, ("kappa", 4.0), *COSINE),
-}
-
-
-def method_of(name, n_classes, dim):
-    torch.manual_seed(0)
-    vmf = name.startswith("vmf")
-    learns = vmf or name in ("normalized_sce", "arcface")
-    arch = TinyArch(
-        n_classes, dim, use_vmf=vmf, learn_temp=learns, init_temp=-1.0 if learns else 0.0
-    )
-    method = MAKE[name](arch).double()
-    with torch.no_grad():
-        method.class_weights.copy_(3 * normal(n_classes, dim, seed=1))
-    return method
-
-
-def embeddings_and_labels(rows, n_classes, dim):
-    embeddings = 4 * normal(rows, dim, seed=2)
-    return embeddings.requires_grad_(), (3 * torch.arange(rows) + 1) % n_classes
-
-
-def loss_and_gradients(name, size, world=1):
+def loss_and_gradients(name, size, world=1, shard=None, sampling=None):
     """The loss, and its gradients in the embeddings and all parameters that have one."""
     method = method_of(name, *size[1:])
     sharded = None
     if world > 1:
         sharded = shard_classes(method, learning_sampler=False, accelerator=start(cpu=True))
+    method.class_shard = shard or method.class_shard
+    if sampling is not None:
+        sample_classes(method, sampling, learning_sampler=False, world=world)
     embeddings, labels = embeddings_and_labels(*size)
     torch.manual_seed(5)
     loss = method.loss(embeddings, labels)
@@ -87,26 +60,30 @@ def loss_and_gradients(name, size, world=1):
     return found | {"kappa": torch.tensor(status.get("kappa", 0.0))}
 
 
-class Counted:
-    """Bytes of the tensors that a process receives, by collective operation."""
+SAMPLED = ("vmf_softmax", "vmf_softmax iid", "normalized_sce", "arcface", "unnormalized_sce")
+SAMPLED_SIZE = (5, 45, 8)  # of 15, 22 or 23 classes of a process, 10 to 12 are used
+SAMPLING = ClassSampling(0.5)
 
-    def __init__(self):
-        self.bytes = {}
 
-    def __enter__(self):
-        self.originals = {name: getattr(dist, name) for name in ("all_gather", "all_reduce")}
-        for name, original in self.originals.items():
-            setattr(dist, name, functools.partial(self._call, name, original))
-        return self
+def samples_of_all_processes(world):
+    """In one process, the classes that so many would use together."""
 
-    def _call(self, name, original, received, *rest, **options):
-        tensors = received if isinstance(received, list) else [received]
-        self.bytes.setdefault(name, []).append(sum(t.nbytes for t in tensors))
-        return original(received, *rest, **options)
+    def sample(shard, labels):
+        before, steps = torch.get_rng_state(), []
+        for rank in range(world):
+            torch.set_rng_state(before)
+            steps.append(SAMPLING(ClassShard(shard.n_classes, rank, world), labels))
+        assert all(0 < len(step.columns) < step.classes.stop - step.classes.start for step in steps)
+        columns = torch.cat([step.classes.start + step.columns for step in steps])
+        log_weights = torch.cat([step.log_weights for step in steps])
+        return dataclasses.replace(shard, columns=columns, log_weights=log_weights)
 
-    def __exit__(self, *_):
-        for name, original in self.originals.items():
-            setattr(dist, name, original)
+    return sample
+
+
+def sampled_alone(name, world):
+    alone = ClassShard(SAMPLED_SIZE[1], 0, 1, sample=samples_of_all_processes(world))
+    return loss_and_gradients(name, SAMPLED_SIZE, shard=alone)
 
 
 def bytes_of_a_step(world, rank, n_classes):
@@ -130,6 +107,8 @@ TRAINED = {
     "classifier": ["method=classifier", "head=cosine", "head.params.bias=true"],
     "frozen": ["method=unnormalized_sce", "arch.params.frozen=true"],
 }
+TRAINED["proxy_anchor"] = ["method=dml", "criterion=proxy_anchor"]
+TRAINED["soft_triple"] = ["method=dml", "criterion=soft_triple"]
 TRAINED["classifier"] += ["mode.evaluate_on=[test]", "method.params.posthoc_tau=0.5"]
 # not through the net: of biases before a batch normalisation adamw makes steps out of rounding
 TRAINED["frozen"] += ["optimizer=adamw", "mode.learning_rate=0.01"]
@@ -167,9 +146,13 @@ def of_process(rank, world, folder, trainings=QUICK):
     folder = folder / "sharded"
     cases = [(name, size) for name in MAKE for size in SIZES]
     losses = {case: loss_and_gradients(*case, world) for case in cases}
+    sampled = {
+        name: loss_and_gradients(name, SAMPLED_SIZE, world, sampling=SAMPLING) for name in SAMPLED
+    }
     sent = {n_classes: bytes_of_a_step(world, rank, n_classes) for n_classes in (7, 23)}
     runs = {name: learnt(name, folder / f"{name}_{world}", SHARDED) for name in trainings}
-    return {"losses": losses, "sent": sent, "runs": runs, "folder": str(folder)}
+    found = {"losses": losses, "sampled": sampled}
+    return found | {"sent": sent, "runs": runs, "folder": str(folder)}
 
 
 def of_process_with_all(rank, world, folder):
@@ -188,6 +171,12 @@ def check_losses(processes):
     for each in processes:
         for (name, size), found in each["losses"].items():
             assert_close(found, loss_and_gradients(name, size), 1e-12, (name, size))
+
+
+def check_sampled(processes):
+    for each in processes:
+        for name, found in each["sampled"].items():
+            assert_close(found, sampled_alone(name, len(processes)), 1e-12, name)
 
 
 def check_bytes(processes):
@@ -221,6 +210,10 @@ def test_losses_and_gradients_are_those_of_all_classes(of_two_processes):
     check_losses(of_two_processes["test_class_sharding"])
 
 
+def test_sampled_losses_are_those_of_the_classes_that_all_processes_draw(of_two_processes):
+    check_sampled(of_two_processes["test_class_sharding"])
+
+
 def test_what_is_sent_does_not_depend_on_the_number_of_classes(of_two_processes):
     check_bytes(of_two_processes["test_class_sharding"])
 
@@ -233,6 +226,7 @@ def test_twenty_steps_end_with_the_weights_of_one_process(of_two_processes, tmp_
 def test_more_methods_in_more_processes(of_several, tmp_path):
     processes = of_several["test_class_sharding"]
     check_losses(processes)
+    check_sampled(processes)
     check_bytes(processes)
     check_runs(processes, tmp_path)
 
@@ -261,9 +255,9 @@ def place(world):
 
 
 REFUSED = {
-    "method=dml needs all classes": lambda arch: DML(
-        arch, assembly.instantiate("criterion", node("proxy_anchor")), None
-    ),
+    "method=hyperbolic_sce needs all classes": lambda arch: HyperbolicSCE(arch, 1e-3),
+    "criterion=margin has no proxies, or needs all": lambda arch: dml(arch, "margin"),
+    "criterion=supcon has no proxies, or needs all": lambda arch: dml(arch, "supcon"),
     "loss=focal needs the logits of all": lambda arch: Classifier(
         arch, functools.partial(LinearHead, bias=True), Focal(1.0, "softmax"), 0.0
     ),

@@ -6,8 +6,10 @@ Deng, Guo, Xue, Zafeiriou 2019, "ArcFace", equation 3, https://arxiv.org/abs/180
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.criteria.angular_margin import add_angular_margin
 from vmf_embeddings.criteria.base import VARIANTS, at_least, one_of
 from vmf_embeddings.criteria.softmax import ClassVectorCriterion
@@ -20,6 +22,8 @@ class ArcFace(ClassVectorCriterion):
 
     `conf/criterion/arcface.yaml` documents the parameters.
     """
+
+    takes_shard = True
 
     def __init__(
         self,
@@ -40,19 +44,33 @@ class ArcFace(ClassVectorCriterion):
         self.monotone, self.variant = monotone, variant
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: None = None,
+        *,
+        shard: ClassShard | None = None,
+        **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar in nats."""
-        cosine, column = self.cosines(embeddings), labels[:, None]
+        cosine = self.cosines(embeddings)
         if self.variant == "reference":
             cosine = cosine.clamp(*REFERENCE_RANGE)
-            target = (cosine.gather(1, column).acos() + self.angular_margin).cos()
-        else:
-            target, _ = add_angular_margin(
-                cosine.gather(1, column), self.angular_margin, monotone=self.monotone
-            )
-        logits = self.scale * cosine.scatter(1, column, target)
-        return nn.functional.cross_entropy(logits, labels)
+        if shard is None:
+            column = labels[:, None]
+            logits = self.scale * cosine.scatter(1, column, self._shifted(cosine.gather(1, column)))
+            return nn.functional.cross_entropy(logits, labels)
+        is_own, rows = shard.own(labels)
+        column = rows[:, None]
+        target = cosine.gather(1, column)
+        target = torch.where(is_own[:, None], self._shifted(target), target)
+        return shard.cross_entropy(self.scale * cosine.scatter(1, column, target), labels)
+
+    def _shifted(self, cosine: Tensor) -> Tensor:
+        """Cosines with the target classes [B, 1] after the margin has been added to the angle."""
+        if self.variant == "reference":
+            return (cosine.acos() + self.angular_margin).cos()
+        return add_angular_margin(cosine, self.angular_margin, monotone=self.monotone)[0]
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings [B, D] -> scaled cosines [B, C]."""

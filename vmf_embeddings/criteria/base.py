@@ -28,6 +28,9 @@ class Criterion(nn.Module, ABC):
     """Whether `triplets` may be `MaskedTriplets`, for which the host need not wait for a GPU."""
     normalizes: ClassVar[bool] = False
     """Whether `forward` normalises the embeddings itself."""
+    takes_shard: ClassVar[bool] = False
+    """Whether `forward` takes `shard=`: its `proxies` may then be those of some classes only, the
+    embeddings are of the whole batch, and the loss is that of the classes of all processes."""
     needs_features: ClassVar[bool] = False
     """Whether `forward` needs `features=`, the input [B, F] of the embedding layer."""
 
@@ -65,7 +68,8 @@ class Criterion(nn.Module, ABC):
             labels: classes [B], 0..C-1.
             triplets: rows chosen by a miner, [T] each, or masked ones for a criterion that
                 `takes_masks`; None = no miner, the whole batch.
-            **context: other inputs of a training step, such as `features` [B, F].
+            **context: other inputs of a training step, such as `features` [B, F], or a `shard` of
+                the classes for a criterion that `takes_shard`.
 
         Returns:
             Scalar.

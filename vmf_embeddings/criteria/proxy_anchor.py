@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.criteria.base import (
     Criterion,
     at_least,
@@ -21,9 +22,10 @@ from vmf_embeddings.criteria.sums import log1p_sum_exp
 from vmf_embeddings.geometry import cosines
 
 
-def target_mask(labels: Tensor, n_classes: int) -> Tensor:
-    """Bool [B, C]: whether class c is the label of row b."""
-    return labels[:, None] == torch.arange(n_classes, device=labels.device)
+def target_mask(labels: Tensor, n_classes: int, shard: ClassShard | None = None) -> Tensor:
+    """Bool [B, C]: whether class c, counted from the first of a shard, is the label of row b."""
+    first = 0 if shard is None else shard.classes.start
+    return labels[:, None] == torch.arange(first, first + n_classes, device=labels.device)
 
 
 def proxy_anchor(
@@ -33,6 +35,7 @@ def proxy_anchor(
     alphas: tuple[float, float],
     deltas: tuple[float, float],
     average: str = "samples",
+    shard: ClassShard | None = None,
 ) -> Tensor:
     """Proxy anchor loss, with one term of positives and one of negatives.
 
@@ -48,6 +51,7 @@ def proxy_anchor(
         average: of the positive term: "samples" = over the batch, so that a class is weighted by
             its number of rows, as in the code of NIR; "classes" = over the classes in the batch,
             as in the paper. Both are equal if all classes in the batch have equally many rows.
+        shard: the classes of the cosines, where these are not all.
 
     Returns:
         Scalar.
@@ -57,12 +61,15 @@ def proxy_anchor(
         >>> proxy_anchor(torch.eye(2), torch.tensor([0, 1]), **options)  # log(1 + e^3.2)
         tensor(3.2400)
     """
-    own = target_mask(labels, cosine.shape[1])
+    own = target_mask(labels, cosine.shape[1], shard)
     pull = log1p_sum_exp(-alphas[0] * (cosine - deltas[0]), own, dim=0)
     push = log1p_sum_exp(alphas[1] * (cosine - deltas[1]), ~own, dim=0)
     counts = own.sum(0)
     weights = counts if average == "samples" else (counts > 0).to(counts)
-    return (weights * pull).sum() / weights.sum() + push.mean()
+    if shard is None:
+        return (weights * pull).sum() / weights.sum() + push.mean()
+    n_pulled = shard.total(weights.sum())
+    return shard.total((weights * pull).sum() / n_pulled + push.sum() / shard.n_classes)
 
 
 class ProxyCriterion(Criterion):
@@ -105,6 +112,8 @@ class ProxyCriterion(Criterion):
 class ProxyAnchor(ProxyCriterion):
     """Proxy anchor on cosines; `conf/criterion/proxy_anchor.yaml` documents the parameters."""
 
+    takes_shard = True
+
     def __init__(
         self,
         pos_alpha: float,
@@ -121,7 +130,13 @@ class ProxyAnchor(ProxyCriterion):
         self.average = average
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: None = None,
+        *,
+        shard: ClassShard | None = None,
+        **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         return proxy_anchor(
@@ -130,6 +145,7 @@ class ProxyAnchor(ProxyCriterion):
             alphas=self.alphas,
             deltas=self.deltas,
             average=self.average,
+            shard=shard,
         )
 
     def logits(self, embeddings: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.criteria.base import Criterion, at_least, init_proxies, param_group
 from vmf_embeddings.geometry import cosines
 
@@ -60,6 +61,7 @@ class SoftTriple(Criterion):
     """SoftTriple; `conf/criterion/soft_triple.yaml` documents the parameters."""
 
     normalizes = True
+    takes_shard = True
     proxies: Tensor
     """Centres [C, K, D], of any norm."""
 
@@ -85,14 +87,24 @@ class SoftTriple(Criterion):
         self.proxies = init_proxies(n_classes, self.n_centres, dim)
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: None = None,
+        *,
+        shard: ClassShard | None = None,
+        **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar in nats."""
-        logits = self.logits(embeddings)
+        logits, spread = self.logits(embeddings), centre_spread(self.proxies)
         shift = torch.full_like(labels, -self.scale * self.margin, dtype=logits.dtype)
-        logits = logits.scatter_add(1, labels[:, None], shift[:, None])
-        loss = nn.functional.cross_entropy(logits, labels)
-        return loss + self.reg_weight * centre_spread(self.proxies)
+        if shard is None:
+            logits = logits.scatter_add(1, labels[:, None], shift[:, None])
+            return nn.functional.cross_entropy(logits, labels) + self.reg_weight * spread
+        is_own, rows = shard.own(labels)
+        logits = logits.scatter_add(1, rows[:, None], (shift * is_own)[:, None])
+        spread = shard.total(spread * (len(self.proxies) / shard.n_classes))
+        return shard.cross_entropy(logits, labels) + self.reg_weight * spread
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> scaled similarities [B, C], without the margin."""

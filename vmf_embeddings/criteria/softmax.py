@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.criteria.base import Criterion, at_least, param_group
 
 
@@ -54,16 +55,25 @@ class Softmax(ClassVectorCriterion):
         class_lr: see `ClassVectorCriterion`.
     """
 
+    takes_shard = True
+
     def __init__(self, temperature: float, class_lr: float | None) -> None:
         super().__init__(class_lr)
         at_least(0, above=True, temperature=temperature)
         self.temperature = temperature
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: None = None,
+        *,
+        shard: ClassShard | None = None,
+        **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar in nats."""
-        return nn.functional.cross_entropy(self.logits(embeddings), labels)
+        cross_entropy = nn.functional.cross_entropy if shard is None else shard.cross_entropy
+        return cross_entropy(self.logits(embeddings), labels)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings [B, D] -> cosines over the temperature [B, C]."""

@@ -68,6 +68,7 @@ def log_partition(
     antithetic: bool,
     generator: torch.Generator | None,
     combine: Callable[[Tensor], Tensor] | None = None,
+    log_weights: Tensor | None = None,
 ) -> LogPartitionGrads:
     """Mean over images and draws of log sum_c C(|w_c|) / C(|w_c + beta z|), with all gradients.
 
@@ -83,6 +84,7 @@ def log_partition(
         combine: where these classes are a part of all: from the log sums over them, float64
             [1 or 2, S, B], to those over all classes. The value is then that of all classes, the
             gradients of mu, angle and beta are the summands of these.
+        log_weights: added to the logits of these classes, only with `combine` [C]; None = nothing.
 
     Returns:
         The value in nats and its gradients with respect to the four tensors.
@@ -90,7 +92,7 @@ def log_partition(
     draw_weight = 1.0 / (angle.numel() * (1 + antithetic))
     arguments = (mu, angle, class_weights, beta, antithetic, draw_weight, generator)
     if combine is not None:
-        return _chunk_over_classes(*arguments, combine)
+        return _chunk_over_classes(*arguments, combine, log_weights)
     height = block_size(mu) // ((1 + len(angle)) * len(class_weights))
     fits = height >= min(len(mu), MIN_BATCH_CHUNK)
     chunked = _chunk_over_batch if fits else _chunk_over_classes
@@ -130,6 +132,7 @@ def _chunk_over_classes(
     draw_weight: float,
     generator: torch.Generator | None,
     combine: Callable[[Tensor], Tensor] | None = None,
+    log_weights: Tensor | None = None,
 ) -> LogPartitionGrads:
     """Blocks of classes, each with all images: a pass for the sums over classes, one for gradients.
 
@@ -138,17 +141,18 @@ def _chunk_over_classes(
     points, mu_component_ratio = _mean_and_tangents(mu, len(angle), generator)
     width = max(1, block_size(mu) // points[..., 0].numel())
     blocks = class_weights.split(width)
+    added = [None] * len(blocks) if log_weights is None else log_weights.split(width)
     log_sums = buffer = None
-    for block in blocks:
-        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer)
+    for block, of_classes in zip(blocks, added, strict=True):
+        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer, of_classes)
         of_block, buffer = partition.log_sums(points, angle), partition.logits_buffer
         log_sums = of_block if log_sums is None else torch.logaddexp(log_sums, of_block)
     if combine is not None:
         log_sums = combine(log_sums)
     grad_mu, grad_angle = torch.zeros_like(mu), torch.zeros_like(angle)
     grad_weights, grad_beta = torch.empty_like(class_weights), 0.0
-    for block, out in zip(blocks, grad_weights.split(width), strict=True):
-        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer)
+    for block, of_classes, out in zip(blocks, added, grad_weights.split(width), strict=True):
+        partition = LogPartitionSum(block, beta, antithetic, draw_weight, buffer, of_classes)
         to_mu, to_angle = partition.add_distributions(points, angle, mu_component_ratio, log_sums)
         grad_mu += to_mu
         grad_angle += to_angle
@@ -178,6 +182,7 @@ class LogPartitionSum:
         antithetic: bool,
         draw_weight: float,
         logits_buffer: Tensor | None = None,
+        log_weights: Tensor | None = None,
     ) -> None:
         """Starts with all sums at zero.
 
@@ -188,10 +193,11 @@ class LogPartitionSum:
             draw_weight: weight of one draw in the mean, 1 / number of draws.
             logits_buffer: memory to reuse for a block of logits; the attribute of the same name
                 holds it afterwards, enlarged if it was too small.
+            log_weights: added to the logits of the classes [C]; None = nothing.
         """
         self.logits_buffer = weights.new_empty(0) if logits_buffer is None else logits_buffer
         self.n_classes = len(weights)
-        self.partition = _partition(weights, beta, antithetic, draw_weight)
+        self.partition = _partition(weights, beta, antithetic, draw_weight, log_weights)
         n_padding = self.partition.columns - len(weights)
         self.weights = functional.pad(weights, (0, 0, 0, n_padding)) if n_padding else weights
         self.grad_weights: Tensor | None = None
@@ -276,15 +282,17 @@ class LogPartitionSum:
             self.grad_weights.addmm_(grad_dots.T, points)
 
 
-def _partition(weights: Tensor, beta: Tensor, antithetic: bool, draw_weight: float) -> Partition:
+def _partition(
+    weights: Tensor, beta: Tensor, antithetic: bool, draw_weight: float, log_weights: Tensor | None
+) -> Partition:
     """Compiled code where Numba may run and the kernel has this normaliser, else PyTorch."""
     kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
     is_cpu_float32 = weights.device.type == "cpu" and weights.dtype == torch.float32
     if is_cpu_float32 and native.enabled() and _compiles(kernel):
         from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
 
-        return CompiledPartition(weights, beta, kernel, antithetic, draw_weight)
-    return TorchPartition(weights, beta, kernel, antithetic, draw_weight)
+        return CompiledPartition(weights, beta, kernel, antithetic, draw_weight, log_weights)
+    return TorchPartition(weights, beta, kernel, antithetic, draw_weight, log_weights)
 
 
 def _compiles(kernel: Kernel) -> bool:

@@ -62,7 +62,13 @@ class TorchPartition:
     """See `Partition`; any device, precision and dimension."""
 
     def __init__(
-        self, weights: Tensor, beta: Tensor, kernel: Kernel, antithetic: bool, draw_weight: float
+        self,
+        weights: Tensor,
+        beta: Tensor,
+        kernel: Kernel,
+        antithetic: bool,
+        draw_weight: float,
+        log_weights: Tensor | None = None,
     ) -> None:
         self.beta, self.kernel, self.draw_weight = beta, kernel, draw_weight
         self.signs = (1.0, -1.0) if antithetic else (1.0,)
@@ -74,6 +80,7 @@ class TorchPartition:
         # difference is only accurate where both are rounded in the same way
         no_change = torch.zeros_like(self.start[0])
         self.class_slope = kernel.difference_and_slope(self.start, no_change)[1]
+        self.log_weights = None if log_weights is None else log_weights.to(self.compute)
         self.value = weights.new_zeros((), dtype=self.compute)
         self.grad_beta = torch.zeros_like(self.value)
         self.grad_squared_norm = weights.new_zeros(len(weights), dtype=self.compute)
@@ -160,7 +167,8 @@ class TorchPartition:
         beta = self.beta.to(self.compute)
         # |w + beta z|^2 - |w|^2 = 2 beta z.w + beta^2
         delta = (2 * beta * draw_dots.to(self.compute)).add_(beta.square())
-        return self.kernel.difference_and_slope(self.start, delta)
+        logits, slope = self.kernel.difference_and_slope(self.start, delta)
+        return logits if self.log_weights is None else logits + self.log_weights, slope
 
     def _grad_dots(self, draw_dots: Tensor, log_sum: Tensor | None) -> Tensor:
         """Gradient of the mean log partition with respect to z.w [.., C]; adds to all sums.

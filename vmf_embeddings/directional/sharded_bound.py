@@ -25,6 +25,7 @@ def sharded_log_partition(
     *,
     estimator: str,
     combine: Callable[[Tensor], Tensor],
+    log_weights: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Mean log partition over the classes of all processes, in nats.
@@ -37,6 +38,7 @@ def sharded_log_partition(
         estimator: "antithetic" or "iid", see `softmax_bound`.
         combine: from the log sums over this process's classes, float64 [1 or 2, n, B], to those
             over all classes.
+        log_weights: added to the logits of the classes [C_r]; None = nothing.
         generator: source of randomness, in the same state in every process; None = the global one.
 
     Returns:
@@ -57,7 +59,8 @@ def sharded_log_partition(
     apply = _ShardedLogPartition.apply
     if torch.compiler.is_compiling():
         apply = torch.compiler.disable(apply)
-    return apply(embeddings, class_weights, beta, n_angles, antithetic, combine, generator)
+    options = (n_angles, antithetic, combine, log_weights, generator)
+    return apply(embeddings, class_weights, beta, *options)
 
 
 class _ShardedLogPartition(torch.autograd.Function):
@@ -72,6 +75,7 @@ class _ShardedLogPartition(torch.autograd.Function):
         n_angles: int,
         antithetic: bool,
         combine: Callable[[Tensor], Tensor],
+        log_weights: Tensor | None,
         generator: torch.Generator | None,
     ) -> Tensor:
         dim = embeddings.shape[1]
@@ -79,7 +83,7 @@ class _ShardedLogPartition(torch.autograd.Function):
         mu = embeddings / kappa[:, None]
         angle = sample_angle(kappa, dim, n_angles, gradient=False, generator=generator)
         value, grad_mu, grad_angle, *grads = log_partition(
-            mu, angle, class_weights, beta, antithetic, generator, combine
+            mu, angle, class_weights, beta, antithetic, generator, combine, log_weights
         )
         # d/dz with mu = z / kappa and kappa = |z|, see the head of `bound`
         grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim)).sum(0)
@@ -92,4 +96,4 @@ class _ShardedLogPartition(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         embeddings, weights, beta = (grad * kept for kept in ctx.saved_tensors)
-        return embeddings, weights, beta.to(grad.dtype), None, None, None, None
+        return embeddings, weights, beta.to(grad.dtype), None, None, None, None, None

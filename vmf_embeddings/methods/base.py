@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.geometry import Cosine, Geometry
 from vmf_embeddings.methods.class_parameters import ClassParameters
-from vmf_embeddings.methods.class_shard import ClassShard
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.older_checkpoints import copy_reference, rename_class_parameters
 from vmf_embeddings.methods.parameter_groups import parameter_groups
@@ -381,9 +381,14 @@ class Method(nn.Module, ABC):
         """
         raise ValueError(
             f"trainer.shard_classes=true: method={self.name} needs all classes in every process; "
-            "use method=vmf_softmax, normalized_sce, arcface, unnormalized_sce or classifier, or "
-            "leave trainer.shard_classes=false"
+            "use method=vmf_softmax, normalized_sce, arcface, unnormalized_sce, classifier or dml, "
+            "or leave trainer.shard_classes=false"
         )
+
+    @property
+    def samples_classes(self) -> bool:
+        """Whether `loss` can do with some of the classes of `class_shard`, see `ClassSampling`."""
+        return False
 
     def all_class_weights(self) -> list[Tensor]:
         """Parameters that `class_weight_decay` is about. Default: `class_weights`, if any."""

@@ -18,7 +18,6 @@ from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.precision import full_precision
-from vmf_embeddings.methods.sharded_losses import sharded_cross_entropy
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +70,7 @@ class Classifier(Method):
                 embeddings, self.classifier.scale.to(embeddings)
             )
             logits = scale * self.classifier.logits(embeddings)
-            return sharded_cross_entropy(self.class_shard, logits, labels)
+            return self.class_shard.cross_entropy(logits, labels)
         return self.objective(self.classifier(embeddings), labels, features=embeddings)
 
     @full_precision

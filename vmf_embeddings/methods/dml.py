@@ -48,6 +48,9 @@ class DML(Method):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """Embeddings [B, D], labels [B], other inputs of the criterion -> mean loss, scalar."""
+        if self.class_shard is not None:
+            (embeddings,) = self.class_shard.sum_gradients(embeddings)
+            context["shard"] = self.class_shard
         rows = self.criterion.prepare_embeddings(embeddings)
         return self.criterion(rows, labels, self._mined(rows, labels), **context)
 
@@ -94,3 +97,18 @@ class DML(Method):
     def extra_param_groups(self) -> list[dict[str, Any]]:
         """Parameter groups of the criterion with their own learning rate."""
         return self.criterion.extra_param_groups()
+
+    def sharded_parameters(self) -> list[str]:
+        """The proxies of the criterion.
+
+        Raises:
+            ValueError: the criterion has none, or needs all in every process.
+        """
+        if not self.criterion.takes_shard:
+            raise ValueError(
+                f"trainer.shard_classes=true: criterion={self.criterion.name} has no proxies, or "
+                "needs all in every process; use criterion=softmax, arcface, proxy_nca, "
+                "proxy_anchor, proxy_anchor_nca or soft_triple, or leave "
+                "trainer.shard_classes=false"
+            )
+        return ["criterion.proxies"]

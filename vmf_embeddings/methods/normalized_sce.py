@@ -63,6 +63,11 @@ class NormalizedSCE(Method):
         """Embeddings are compared by their cosine."""
         return Cosine()
 
+    @property
+    def samples_classes(self) -> bool:
+        """The loss can do with some of the classes."""
+        return True
+
     def sharded_parameters(self) -> list[str]:
         """The class weights."""
         return ["class_parameters.weight"]

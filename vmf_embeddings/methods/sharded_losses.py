@@ -9,32 +9,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.directional.sharded_bound import sharded_log_partition
 from vmf_embeddings.geometry import VonMisesFisher, cosines
-from vmf_embeddings.methods.class_shard import ClassShard
 
 Shift = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-def sharded_cross_entropy(shard: ClassShard, logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy over the classes of all processes.
-
-    mean_b log sum_r sum_{j of r} exp(logit_bj) - mean_b logit_by, with the target's logit from the
-    process that owns its class.
-
-    Args:
-        shard: this process's classes.
-        logits: of these classes [B, C_r].
-        labels: classes [B] in 0..C-1.
-
-    Returns:
-        Scalar in nats, the same in every process; its gradient is that of the own logits.
-    """
-    is_own, rows = shard.own(labels)
-    target = logits.gather(1, rows[:, None]).squeeze(1)
-    own_targets = torch.where(is_own, target, 0.0).sum()
-    log_sums = shard.log_sum(logits.logsumexp(-1))
-    return log_sums.mean() - shard.total(own_targets) / len(labels)
 
 
 def sharded_cosine_cross_entropy(
@@ -55,6 +34,7 @@ def sharded_cosine_cross_entropy(
         beta: inverse temperature, > 0, scalar.
         shift: see `cosine_cross_entropy`.
     """
+    shard, class_weights = shard.of_step(labels, class_weights)
     embeddings, beta = shard.sum_gradients(embeddings, beta)
     similarities = cosines(embeddings, class_weights)
     if shift is not None:
@@ -64,7 +44,7 @@ def sharded_cosine_cross_entropy(
         shifted = value + slope * (target - target.detach())
         replaced = torch.where(is_own[:, None], shifted, target)
         similarities = similarities.scatter(1, rows[:, None], replaced)
-    return sharded_cross_entropy(shard, beta * similarities, labels)
+    return shard.cross_entropy(beta * similarities, labels)
 
 
 def sharded_vmf_loss(
@@ -87,9 +67,16 @@ def sharded_vmf_loss(
         n_samples: draws per image; all processes draw the same.
         estimator: "antithetic" or "iid".
     """
+    shard, class_weights = shard.of_step(labels, class_weights)
     embeddings, beta = shard.sum_gradients(embeddings, beta)
     partition = sharded_log_partition(
-        embeddings, class_weights, beta, n_samples, estimator=estimator, combine=shard.combined
+        embeddings,
+        class_weights,
+        beta,
+        n_samples,
+        estimator=estimator,
+        combine=shard.combined,
+        log_weights=shard.log_weights,
     )
     is_own, rows = shard.own(labels)
     geometry = VonMisesFisher()

@@ -10,7 +10,6 @@ from vmf_embeddings.geometry import Euclidean
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
-from vmf_embeddings.methods.sharded_losses import sharded_cross_entropy
 
 
 def dot_product_logits(embeddings: Tensor, class_weights: Tensor) -> Tensor:
@@ -46,8 +45,9 @@ class UnnormalizedSCE(Method):
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
         if self.class_shard is not None:
-            (embeddings,) = self.class_shard.sum_gradients(embeddings)
-            return sharded_cross_entropy(self.class_shard, self.logits(embeddings), labels)
+            shard, weights = self.class_shard.of_step(labels, self.class_parameters.weight)
+            (embeddings,) = shard.sum_gradients(embeddings)
+            return shard.cross_entropy(dot_product_logits(embeddings, weights), labels)
         return nn.functional.cross_entropy(self.logits(embeddings), labels)
 
     @full_precision
@@ -59,6 +59,11 @@ class UnnormalizedSCE(Method):
     def geometry(self) -> Euclidean:
         """Embeddings are compared by their Euclidean distance."""
         return Euclidean()
+
+    @property
+    def samples_classes(self) -> bool:
+        """The loss can do with some of the classes."""
+        return True
 
     def sharded_parameters(self) -> list[str]:
         """The class weights."""

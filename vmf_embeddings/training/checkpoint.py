@@ -70,6 +70,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.mean": None, "dataset.params.std": None},
     **{"dataset.params.decoder": "pillow"},
     **{"trainer.feature_cache": "auto", "trainer.feature_views": 0},
+    **{"trainer.sampled_classes": None, "trainer.sampled_correction": True},
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
     **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},
 }

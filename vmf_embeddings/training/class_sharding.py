@@ -7,7 +7,7 @@ when it is written, and each takes its own when a run is resumed, whatever their
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -16,8 +16,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.class_shard import ClassShard
+from vmf_embeddings.methods.class_sampling import ClassSampling
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -198,6 +199,40 @@ def shard_classes(
         setattr(method.get_submodule(module), own_name, rows)
     method.class_shard, method.global_batch = shard, GlobalBatch(accelerator)
     return ShardedClasses.of(method)
+
+
+def sample_classes(
+    method: Method, sampling: ClassSampling, *, learning_sampler: bool, world: int
+) -> None:
+    """Lets the loss of each step use some of the classes, after they have been divided, if so.
+
+    Args:
+        method: on its device; changed in place.
+        sampling: draws the classes.
+        learning_sampler: whether the sampler learns from the head after each step.
+        world: number of processes.
+
+    Raises:
+        Refused: the method or the sampler needs all classes, or processes have the same ones.
+    """
+    if learning_sampler or not method.samples_classes:
+        raise Refused(
+            "trainer.sampled_classes: this sampler, or this objective, needs all classes in every "
+            "step; use method=vmf_softmax, normalized_sce, arcface or unnormalized_sce, or leave "
+            "trainer.sampled_classes=null"
+        )
+    if world > 1 and method.class_shard is None:
+        raise Refused(
+            "trainer.sampled_classes in several processes needs trainer.shard_classes=true, so "
+            "that each draws of its own classes"
+        )
+    log.info(
+        "The loss of a step uses the classes of its batch and drawn ones, together %g of all; "
+        "drawn ones stand for %s (trainer.sampled_classes)",
+        *(sampling.fraction, "all others" if sampling.corrected else "themselves"),
+    )
+    shard = method.class_shard or ClassShard(len(method.class_weights), 0, 1)
+    method.class_shard = replace(shard, sample=sampling)
 
 
 def refuse_optimizer(optimizer: torch.optim.Optimizer) -> None:

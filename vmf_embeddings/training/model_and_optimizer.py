@@ -11,6 +11,7 @@ from torch import nn
 from vmf_embeddings.training.class_sharding import (
     ShardedClasses,
     refuse_optimizer,
+    sample_classes,
     shard_classes,
 )
 from vmf_embeddings.training.job import TrainingJob
@@ -30,6 +31,8 @@ class _Stateful(Protocol):
 def sharded_classes(job: TrainingJob, accelerator: Accelerator) -> ShardedClasses | None:
     """Logs what learns; divides the classes among the processes if `trainer.shard_classes`.
 
+    With `trainer.sampled_classes`, losses use some of the classes of a process.
+
     Args:
         job: its method is on its device, with the weights of all classes.
         accelerator: the processes.
@@ -38,15 +41,18 @@ def sharded_classes(job: TrainingJob, accelerator: Accelerator) -> ShardedClasse
         None where every process has all classes.
 
     Raises:
-        Refused: nothing learns, or the classes cannot be divided.
+        Refused: nothing learns, or the classes cannot be divided or sampled.
     """
     log.info("%s", learned_line(job.method))
     if job.settings.epochs:
         refuse_nothing_to_learn(job.method)
-    if not job.settings.shard_classes:
-        return None
-    learns = job.sampler.learns
-    return shard_classes(job.method, learning_sampler=learns, accelerator=accelerator)
+    sharded, learns = None, job.sampler.learns
+    if job.settings.shard_classes:
+        sharded = shard_classes(job.method, learning_sampler=learns, accelerator=accelerator)
+    if job.settings.sampling is not None:
+        sampling, world = job.settings.sampling, accelerator.num_processes
+        sample_classes(job.method, sampling, learning_sampler=learns, world=world)
+    return sharded
 
 
 def model_and_optimizer(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from vmf_embeddings.methods.class_sampling import ClassSampling
 from vmf_embeddings.training.execution import ExecutionSettings
 from vmf_embeddings.training.trackers import WANDB_MODES
 
@@ -52,6 +53,7 @@ class TrainingSettings:
             features of images without augmentation.
         micro_batches: parts of a batch, >= 1; the activations of one are in memory at a time.
         shard_classes: whether each of several processes holds the weights of some classes only.
+        sampling: draws the classes that the loss of a step uses; None = all.
         save_minutes: minutes after which a checkpoint is written inside an epoch, > 0; None = only
             when a signal ends the training.
         minutes: budget of the whole training, > 0: the first epoch is timed, and as many are run as
@@ -81,6 +83,7 @@ class TrainingSettings:
     feature_views: int = 0
     micro_batches: int = 1
     shard_classes: bool = False
+    sampling: ClassSampling | None = None
     minutes: float | None = None
     save_minutes: float | None = 30.0
 
@@ -148,6 +151,7 @@ class TrainingSettings:
             feature_views=trainer.get("feature_views", 0),
             micro_batches=trainer.get("micro_batches", 1),
             shard_classes=trainer.get("shard_classes", False),
+            sampling=ClassSampling.from_config(trainer),
             minutes=mode.get("minutes"),
             save_minutes=trainer.get("save_minutes", 30.0),
         )

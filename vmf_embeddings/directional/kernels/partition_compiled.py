@@ -39,7 +39,13 @@ class CompiledPartition:
     """See `partition_tile.Partition`; float32 on the CPU."""
 
     def __init__(
-        self, weights: Tensor, beta: Tensor, kernel: Kernel, antithetic: bool, draw_weight: float
+        self,
+        weights: Tensor,
+        beta: Tensor,
+        kernel: Kernel,
+        antithetic: bool,
+        draw_weight: float,
+        log_weights: Tensor | None = None,
     ) -> None:
         self.antithetic, self.draw_weight = antithetic, draw_weight
         few = len(weights) < 64 * LANES
@@ -53,6 +59,8 @@ class CompiledPartition:
         else:
             values, slopes = _polynomials(plan)
             class_kernel.debye_terms(rows, plan.order, values, slopes, terms, class_ratio)
+        if log_weights is not None:
+            terms[3, : len(weights)] -= log_weights.numpy()  # that row is subtracted from logits
         order = np.float32(plan.order if plan else 0)
         normalizer = (plan is None, order, values, slopes, terms, class_ratio)
         self.fixed = (np.float32(draw_weight), np.float32(beta.item()), *normalizer)
