@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-WeightedScore = Callable[[Tensor], Tensor]
-"""Weights [B, N] >= 0 of the file's rows, float64 -> the score under each weighting [B], NaN where
-it has none. With weights of 1 it is the score itself; draws with replacement are such weights."""
+from vmf_embeddings.metrics.resampling import WeightedScore
+
+__all__ = ["ScoreTable", "TableText", "WeightedScore", "thinned"]
 
 MOST_POINTS = 2000  # of a curve
 

@@ -18,7 +18,14 @@ from vmf_embeddings.metrics.classification import (
 from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
+from vmf_embeddings.metrics.paired_tests import Signs, sign_flip_p, signs
 from vmf_embeddings.metrics.principal_components import PrincipalComponents
+from vmf_embeddings.metrics.resampling import (
+    bootstrap,
+    percentile_interval,
+    weighted_class_mean,
+    weighted_mean,
+)
 from vmf_embeddings.metrics.retrieval import retrieval
 from vmf_embeddings.metrics.retrieval_scores import RetrievalRows, RetrievalScores
 from vmf_embeddings.metrics.shots import ShotScore, ShotScores, Thresholds, shot_scores
@@ -32,6 +39,8 @@ from vmf_embeddings.metrics.spread import (
     concentrations,
     uniformity,
 )
+from vmf_embeddings.metrics.standard_errors import wilson_95
+from vmf_embeddings.metrics.t_tests import MeanTest, paired_t, t_interval, welch
 
 __all__ = [
     "ClassDistances",
@@ -39,15 +48,18 @@ __all__ = [
     "Concentration",
     "EmbeddingScores",
     "MarginalScores",
+    "MeanTest",
     "PrincipalComponents",
     "ReliabilityBins",
     "RetrievalRows",
     "RetrievalScores",
     "ShotScore",
     "ShotScores",
+    "Signs",
     "Thresholds",
     "accuracy",
     "alignment",
+    "bootstrap",
     "brier_score",
     "class_distances",
     "cluster_scores",
@@ -61,13 +73,22 @@ __all__ = [
     "macro_f1",
     "marginal_retrieval",
     "negative_log_likelihood",
+    "paired_t",
     "per_class_accuracy",
+    "percentile_interval",
     "probabilities",
     "reliability_bins",
     "retrieval",
     "rho_spectrum",
     "shot_scores",
+    "sign_flip_p",
+    "signs",
     "singular_values",
+    "t_interval",
     "top_k_accuracy",
     "uniformity",
+    "weighted_class_mean",
+    "weighted_mean",
+    "welch",
+    "wilson_95",
 ]

@@ -74,6 +74,25 @@ def interval_95(
     return max(low, value - reach), min(high, value + reach)
 
 
+def wilson_95(successes: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a proportion near 0 or 1 (Wilson 1927), which never leaves [0, 1].
+
+    Args:
+        successes: number of n that succeeded, >= 0; it need not be whole.
+        n: number of trials, > 0; where trials depend on one another, as many independent ones as
+            have the same error.
+
+    >>> [round(end, 4) for end in wilson_95(10, 10)]
+    [0.7225, 1.0]
+    """
+    if not n > 0:
+        return math.nan, math.nan
+    z2, rate = _NORMAL.inv_cdf(0.975) ** 2, successes / n
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    reach = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return max(0.0, centre - reach), min(1.0, centre + reach)
+
+
 def p_of_zero(difference: float, error: float) -> float:
     """Two-sided p-value that a difference of mean 0 and this standard error is as large.
 
