@@ -7,16 +7,64 @@ beta R(z.z) R(w.w) z.w for w = w_y, and
     d/dz = beta (R(z.z) R(w.w) w + 2 R'(z.z) R(w.w) z.w z), likewise for w.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import expansion, ratio_and_slope, widen
+from vmf_embeddings.directional.three_dimensions import ratio_and_slope_three
+
+
+class AlignmentTerms(NamedTuple):
+    """What the second term consists of, for B images.
+
+    Attributes:
+        weights: class weights of the labels, w [B, D].
+        inner: z.w in float64 [B].
+        kappa: |z| in float64 [B].
+        ratio: R(z.z) and R(w.w) in float64 [2, B].
+        slope: their derivatives R' [2, B].
+    """
+
+    weights: Tensor
+    inner: Tensor
+    kappa: Tensor
+    ratio: Tensor
+    slope: Tensor
+
+
+def alignment_terms(
+    z: Tensor, kappa: Tensor, class_weights: Tensor, labels: Tensor
+) -> AlignmentTerms | None:
+    """See `AlignmentTerms`; None where compiled code computes the second term.
+
+    Args:
+        z: embeddings, kappa times mu [B, D].
+        kappa: their norms [B].
+        class_weights: the same for the classes [C, D].
+        labels: class of every image [B], 0..C-1.
+    """
+    if _compiles(z, class_weights):
+        return None
+    w = class_weights[labels]
+    inner = (z * w).sum(-1, dtype=widen(z[:0]).dtype)
+    lengths = widen(torch.stack([kappa, torch.linalg.vector_norm(w, dim=-1)]))
+    squares, dim = lengths.square(), z.shape[-1]
+    three = dim == 3
+    both = ratio_and_slope_three(squares) if three else ratio_and_slope(squares, expansion(dim))
+    return AlignmentTerms(w, inner, lengths[0], *both)
 
 
 def subtract_alignment(
-    z: Tensor, class_weights: Tensor, labels: Tensor, beta: Tensor, grads: tuple[Tensor, ...]
+    z: Tensor,
+    class_weights: Tensor,
+    labels: Tensor,
+    beta: Tensor,
+    grads: tuple[Tensor, ...],
+    terms: AlignmentTerms | None = None,
 ) -> Tensor:
     """The mean over images of beta A(|z|) A(|w_y|) cos(z, w_y), in nats, [].
 
@@ -28,39 +76,45 @@ def subtract_alignment(
         labels: class of every image [B], 0..C-1.
         beta: inverse temperature, > 0, [].
         grads: three tensors of the shapes of z, class weights and beta; others are not read.
+        terms: `alignment_terms` where they are known.
 
     Raises:
         IndexError: a label outside 0..C-1.
     """
     grad_z, grad_weights, grad_beta = grads[:3]
-    is_cpu_float32 = z.device.type == "cpu" and z.dtype == class_weights.dtype == torch.float32
-    if is_cpu_float32 and native.enabled():
+    beta = widen(beta)
+    if _compiles(z, class_weights):
         mean = _subtract_compiled(z, class_weights, labels, beta, grad_z, grad_weights)
     else:
-        mean = _subtract(z, class_weights, labels, beta, grad_z, grad_weights)
+        if terms is None:
+            terms = alignment_terms(z, torch.linalg.vector_norm(z, dim=-1), class_weights, labels)
+        mean = _subtract(z, labels, beta, terms, grad_z, grad_weights)
     grad_beta -= mean
-    return widen(beta) * mean
+    return beta * mean
+
+
+def _compiles(z: Tensor, class_weights: Tensor) -> bool:
+    is_cpu_float32 = z.device.type == "cpu" and z.dtype == class_weights.dtype == torch.float32
+    return is_cpu_float32 and native.enabled()
 
 
 def _subtract(
     z: Tensor,
-    class_weights: Tensor,
     labels: Tensor,
     beta: Tensor,
+    terms: AlignmentTerms,
     grad_z: Tensor,
     grad_weights: Tensor,
 ) -> Tensor:
     """Mean of R(z.z) R(w.w) z.w []; subtracts beta times its gradient, see the head of the file."""
-    w, plan = class_weights[labels], expansion(z.shape[-1])
-    inner = widen(torch.stack([(z * z).sum(-1), (w * w).sum(-1), (z * w).sum(-1)]))
-    (ratio_z, ratio_w), (slope_z, slope_w) = ratio_and_slope(inner[:2], plan)
-    weight, ratios = widen(beta) / len(z), ratio_z * ratio_w
-    twice = 2 * weight * inner[2]
-    columns = (weight * ratios, twice * slope_z * ratio_w, twice * slope_w * ratio_z)
-    cross, radial_z, radial_w = (column.to(z.dtype)[:, None] for column in columns)
-    grad_z.sub_(cross * w).sub_(radial_z * z)
-    grad_weights.index_add_(0, labels, cross * z + radial_w * w, alpha=-1)
-    return (ratios * inner[2]).mean()
+    w, inner, _, ratio, slope = terms
+    product = ratio.prod(0)
+    radial = slope * ratio.flip(0) * (2 * inner)
+    columns = (torch.cat([product[None], radial]) * (beta / len(z))).to(z.dtype)
+    cross, radial_z, radial_w = columns[..., None]
+    grad_z.addcmul_(cross, w, value=-1).addcmul_(radial_z, z, value=-1)
+    grad_weights.index_add_(0, labels, (cross * z).addcmul_(radial_w, w), alpha=-1)
+    return (product * inner).mean()
 
 
 def _subtract_compiled(

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.constants import constant
-from vmf_embeddings.directional.debye import correction_coefficients, evaluate, evaluate_pair
+from vmf_embeddings.directional.debye import correction_coefficients, evaluate, values
 
 SAFE_ORDER = 20.0  # from this order on ten terms of the expansion leave less than 1e-13
 
@@ -187,12 +187,13 @@ def ratio_and_slope(kappa_squared: Tensor, plan: Expansion) -> tuple[Tensor, Ten
         R in (0, 1/dim] and dR/dq < 0, both of the shape of `kappa_squared`.
     """
     s = (kappa_squared + plan.order**2).sqrt()
-    t, p = s.reciprocal(), plan.order / s
-    correction, curvature = evaluate_pair(plan.slope, plan.curvature, p, (0.5, 0.0))
-    upper = (s + plan.order).reciprocal()
-    ratio = upper - t.square() * correction
+    t, upper = s.reciprocal(), (s + plan.order).reciprocal()
+    correction, curvature = values((plan.slope, plan.curvature), t * plan.order, (0.5, 0.0))
+    t_squared = t.square()
+    ratio = torch.addcmul(upper, t_squared, correction, value=-1)
     # dR/dq, with ds/dq = 1/(2 s) and dp/dq = -p/(2 s^2)
-    fall = t * (upper.square() - t**3 * (2 * correction + curvature)) / 2  # -dR/dq
+    turn = torch.add(curvature, correction, alpha=2)
+    fall = torch.addcmul(upper.square(), t * t_squared, turn, value=-1) * (t / 2)  # -dR/dq
     for step in plan.steps:
         inner = torch.addcmul(ratio, kappa_squared, fall, value=-1)  # d(q R)/dq
         ratio = torch.addcmul(constant(step, ratio), kappa_squared, ratio).reciprocal()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vmf_embeddings.directional.alignment import subtract_alignment
+from vmf_embeddings.directional.alignment import alignment_terms, subtract_alignment
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import LogPartitionSum, log_partition
 from vmf_embeddings.directional.sampler import sample_angle
@@ -154,17 +154,19 @@ def _value_and_gradients(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The loss [], and its gradients with respect to embeddings, class weights and beta."""
     dim = embeddings.shape[1]
-    kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min(MIN_KAPPA)
+    kappa = torch.linalg.vector_norm(embeddings, dim=-1).clamp_min_(MIN_KAPPA)
     mu = embeddings / kappa[:, None]
     angle = sample_angle(kappa, dim, n_angles, gradient=False, generator=generator)
     partition, grad_mu, grad_angle, *grads = log_partition(
         mu, angle, class_weights, beta, antithetic, generator
     )
-    grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim)).sum(0)
-    grad_kappa -= (grad_mu * mu).sum(-1) / kappa  # mu = z / kappa
-    grad_embeddings = torch.addcmul(grad_mu / kappa[:, None], grad_kappa[:, None], mu)
-    grads = (grad_embeddings, *grads)
-    value = partition - subtract_alignment(embeddings, class_weights, labels, beta, grads)
+    terms = alignment_terms(embeddings, kappa, class_weights, labels)
+    mean = None if terms is None or dim == 3 else terms.kappa * terms.ratio[0]
+    grad_kappa = (grad_angle * angle_derivative(angle, kappa, dim, mean)).sum(0)
+    grad_mu /= kappa[:, None]  # mu = z / kappa
+    grad_kappa -= (grad_mu * mu).sum(-1)
+    grads = (grad_mu.addcmul_(grad_kappa[:, None], mu), *grads)
+    value = partition - subtract_alignment(embeddings, class_weights, labels, beta, grads, terms)
     return value.to(embeddings.dtype), *grads
 
 

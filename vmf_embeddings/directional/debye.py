@@ -18,6 +18,7 @@ from torch import Tensor
 from vmf_embeddings.directional.constants import constant
 
 Polynomial = tuple[Fraction, ...]
+POWERS = 2**20  # numbers in a table of powers, at most: 8 MB
 
 
 def _multiply(left: Polynomial, right: Polynomial) -> Polynomial:
@@ -99,11 +100,49 @@ def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]
 
 
 def evaluate(coefficients: tuple[float, ...], p: Tensor, lowest: float = 0.0) -> Tensor:
-    """Value of lowest + sum_m coefficients[m - 1] p^m by Horner's rule, [shape of `p`]."""
+    """Value of lowest + sum_m coefficients[m - 1] p^m, by Horner's rule on the CPU; see `values`.
+
+    Returns:
+        Shape of `p`.
+    """
+    if _by_powers(p, len(coefficients)):
+        return values((coefficients,), p, (lowest,))[0]
     value = constant(coefficients[-1] if coefficients else 0.0, p)
     for coefficient in (*coefficients[-2::-1], lowest):
         value = torch.addcmul(constant(coefficient, p), value, p)
     return value
+
+
+def values(
+    polynomials: tuple[tuple[float, ...], ...], p: Tensor, lowest: tuple[float, ...]
+) -> tuple[Tensor, ...]:
+    """Values of polynomials of equal length: of few numbers on a device, in two kernel launches.
+
+    Their sums are as exact as Horner's rule where no coefficient is much larger than the result.
+
+    Args:
+        polynomials: coefficients of p, p^2, … of each.
+        p: any shape.
+        lowest: constant term of each.
+
+    Returns:
+        A tensor of the shape of `p` for each polynomial.
+
+    >>> values(((1.0, 2.0), (0.0, 3.0)), torch.tensor(0.5), (0.0, 1.0))
+    (tensor(1.), tensor(1.7500))
+    """
+    n = len(polynomials[0])
+    if not _by_powers(p, n):
+        pairs = zip(polynomials, lowest, strict=True)
+        return tuple(evaluate(polynomial, p, least) for polynomial, least in pairs)
+    table = tuple(c for least, row in zip(lowest, polynomials, strict=True) for c in (least, *row))
+    powers = p[..., None].pow(constant(tuple(map(float, range(n + 1))), p))
+    return (powers @ constant(table, p).view(-1, n + 1).T).unbind(-1)
+
+
+def _by_powers(p: Tensor, n: int) -> bool:
+    """Whether a polynomial of degree n is evaluated by a table of the powers of p."""
+    return p.device.type != "cpu" and p.dtype == torch.float64 and p.numel() * n <= POWERS
 
 
 def evaluate_pair(
