@@ -1,8 +1,9 @@
-"""Compiling kernels with Numba, which is optional.
+"""Compiling kernels with Numba, which is optional, and on a GPU with Triton.
 
 A kernel is a function of NumPy arrays that gives the same results as a PyTorch implementation
 beside it, faster on a CPU. Without Numba (`pip install vmf_embeddings[native]` brings it), or with
-VMF_EMBEDDINGS_NATIVE=0 in the environment, the PyTorch code runs.
+VMF_EMBEDDINGS_NATIVE=0 in the environment, the PyTorch code runs. On a GPU it always runs, unless
+VMF_EMBEDDINGS_TRITON=1.
 """
 
 import importlib.util
@@ -13,6 +14,7 @@ from functools import cache
 from typing import Any
 
 SWITCH = "VMF_EMBEDDINGS_NATIVE"
+TRITON_SWITCH = "VMF_EMBEDDINGS_TRITON"
 SMALL_WORK = 2**20  # values below which PyTorch is done before Numba is loaded
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,24 @@ def enabled(n_values: int = SMALL_WORK) -> bool:
 @cache
 def _installed() -> bool:
     return importlib.util.find_spec("numba") is not None
+
+
+def triton_enabled() -> bool:
+    """Whether kernels of Triton are used on a GPU: with VMF_EMBEDDINGS_TRITON=1, else never.
+
+    They have not been measured on one: until then PyTorch's code is the default.
+
+    Raises:
+        ValueError: it is 1, and Triton is not installed.
+    """
+    if os.environ.get(TRITON_SWITCH) != "1":
+        return False
+    if importlib.util.find_spec("triton") is None:
+        raise ValueError(
+            f"{TRITON_SWITCH}=1 needs triton, which is not installed: pip install triton, or unset "
+            f"{TRITON_SWITCH}"
+        )
+    return True
 
 
 def compiled(**options: Any) -> Callable[[Callable], Callable]:

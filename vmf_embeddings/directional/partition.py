@@ -285,14 +285,19 @@ class LogPartitionSum:
 def _partition(
     weights: Tensor, beta: Tensor, antithetic: bool, draw_weight: float, log_weights: Tensor | None
 ) -> Partition:
-    """Compiled code where Numba may run and the kernel has this normaliser, else PyTorch."""
-    kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
-    is_cpu_float32 = weights.device.type == "cpu" and weights.dtype == torch.float32
-    if is_cpu_float32 and native.enabled() and _compiles(kernel):
-        from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
+    """Compiled code where it may run and has this normaliser, else PyTorch."""
+    kernel, device = normalizer_kernel(weights.shape[-1], weights.dtype), weights.device.type
+    kind: Callable[..., Partition] = TorchPartition
+    if weights.dtype == torch.float32 and _compiles(kernel):
+        if device == "cpu" and native.enabled():
+            from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
 
-        return CompiledPartition(weights, beta, kernel, antithetic, draw_weight, log_weights)
-    return TorchPartition(weights, beta, kernel, antithetic, draw_weight, log_weights)
+            kind = CompiledPartition
+        elif device == "cuda" and kernel.plan is not None and native.triton_enabled():
+            from vmf_embeddings.directional.kernels.triton_partition import TritonPartition
+
+            kind = TritonPartition
+    return kind(weights, beta, kernel, antithetic, draw_weight, log_weights)
 
 
 def _compiles(kernel: Kernel) -> bool:
