@@ -40,6 +40,7 @@ MAY_CHANGE = (
     "trainer.channels_last",
     "trainer.compile",
     "trainer.cpu",
+    "trainer.cuda_graph",
     "trainer.data_on_device",
     "trainer.eval_batch_size",
     "trainer.feature_cache_dir",
@@ -73,6 +74,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"trainer.sampled_classes": None, "trainer.sampled_correction": True},
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
     **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},
+    **{"trainer.cuda_graph": False},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

@@ -41,9 +41,12 @@ class ExecutionSettings:
             if they take at most a quarter of its free memory.
         activation_checkpointing: whether the backbone's blocks compute their activations again in
             the backward pass instead of keeping them; not with `compile`.
+        cuda_graph: capture the training step as a CUDA graph (`graphed_step`); on a GPU only, not
+            with `compile`.
 
     Raises:
-        ValueError: a value is none of these, or no compiler is found for `compile`.
+        ValueError: a value is none of these, no compiler is found for `compile`, or no GPU for
+            `cuda_graph`.
     """
 
     precision: str
@@ -53,6 +56,7 @@ class ExecutionSettings:
     compile: bool
     data_on_device: bool | str
     activation_checkpointing: bool = False
+    cuda_graph: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in ("no", "bf16"):
@@ -69,13 +73,20 @@ class ExecutionSettings:
                 "trainer.activation_checkpointing=true and trainer.compile=true do not go together "
                 "(a compiled network chooses by itself what it computes again); leave one out"
             )
+        _check_bool("cuda_graph", self.cuda_graph)
+        on_gpu = torch.cuda.is_available() and not self.cpu
+        if self.cuda_graph and (self.compile or not on_gpu):
+            raise ValueError(
+                "trainer.cuda_graph=true needs an NVIDIA GPU, without trainer.cpu=true, and "
+                "trainer.compile=false; leave trainer.cuda_graph=false"
+            )
         if self.compile:
-            _refuse_without_compiler(on_gpu=torch.cuda.is_available() and not self.cpu)
+            _refuse_without_compiler(on_gpu=on_gpu)
 
     @classmethod
     def from_config(cls, trainer: dict[str, Any]) -> "ExecutionSettings":
         """Reads the options from the group `trainer` of a configuration; other keys are ignored."""
-        added = {"activation_checkpointing": False}  # which older runs lack
+        added = {"activation_checkpointing": False, "cuda_graph": False}  # which older runs lack
         given = added | trainer
         return cls(**{key: given[key] for key in cls.__dataclass_fields__})
 

@@ -51,51 +51,6 @@ class Capturer(Protocol):
         """
 
 
-class CudaGraphs:
-    """Captures CUDA graphs on a stream of its own; they share their memory.
-
-    Args:
-        device: a CUDA device.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.stream, self.pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
-
-    def warm_up(self, run: Run, *, strict: bool) -> Tensor:
-        """See `Capturer`. On the stream of the capture, to which gradient accumulation is bound."""
-        current, mode = torch.cuda.current_stream(), torch.cuda.get_sync_debug_mode()
-        self.stream.wait_stream(current)
-        torch.cuda.set_sync_debug_mode("error" if strict else mode)
-        try:
-            with torch.cuda.stream(self.stream):
-                loss = run()
-        except RuntimeError as error:  # torch has no class of its own for this one
-            if "synchronizing CUDA operation" not in str(error):
-                raise
-            raise Refused(
-                "trainer.cuda_graph=true: the host waits for the device in a step of this method "
-                f"or network, which a graph cannot; {OFF}"
-            ) from error
-        finally:
-            torch.cuda.set_sync_debug_mode(mode)
-        current.wait_stream(self.stream)
-        return loss
-
-    def capture(self, run: Run) -> Run:
-        """See `Capturer`."""
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: a thread that pins the next batch in memory may go on meanwhile
-        where = {"pool": self.pool, "stream": self.stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.graph(graph, **where):
-            loss = run()
-
-        def replay() -> Tensor:
-            graph.replay()
-            return loss
-
-        return replay
-
-
 class _Graph:
     """One captured step with the tensors that it reads its batch from."""
 

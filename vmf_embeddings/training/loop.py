@@ -15,6 +15,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches, end_workers
 from vmf_embeddings.training.class_sharding import ShardedClasses
+from vmf_embeddings.training.cuda_graphs import graphed_step
 from vmf_embeddings.training.division import refuse_larger_batches
 from vmf_embeddings.training.embed import local_batches
 from vmf_embeddings.training.epoch_evaluator import EpochEvaluator
@@ -243,6 +244,8 @@ def _warmup_frozen_params(method: Method, warmup_epochs: int) -> list[nn.Paramet
 def _step(
     job: TrainingJob, model: nn.Module, optimizer: AcceleratedOptimizer, accelerator: Accelerator
 ) -> Step:
+    if job.settings.execution.cuda_graph:
+        return graphed_step(job, model, optimizer, accelerator)
     n_parts = job.settings.micro_batches
     if job.sampler.learns and n_parts > 1:
         raise Refused(
