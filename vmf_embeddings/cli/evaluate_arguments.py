@@ -15,6 +15,7 @@ from vmf_embeddings.cli.arguments import (
 from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.cli.runs_root import runs_root
+from vmf_embeddings.cli.section_arguments import add_sections, of_sections
 from vmf_embeddings.evaluation.options import (
     GEOMETRIES,
     METRICS,
@@ -157,6 +158,7 @@ def evaluate_parser(prog: str) -> Parser:
                         "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
     add_index(parser)
     add_compact(parser)
+    add_sections(parser)
     return parser
 
 
@@ -210,6 +212,7 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
     fields["sections"] = tuple(name for name in SECTIONS if name in asked)
     if "dims" in fields:
         fields |= in_order(fields)
+        fields |= of_sections(fields, fields["sections"])
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))
     return EvaluationOptions(**fields)

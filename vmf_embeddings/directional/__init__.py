@@ -7,6 +7,7 @@ from vmf_embeddings.directional.approximation import (
 )
 from vmf_embeddings.directional.bessel import cosine_variance, mean_cosine, mean_cosine_inverse
 from vmf_embeddings.directional.bound import ESTIMATORS, softmax_bound, softmax_bound_of_draws
+from vmf_embeddings.directional.class_densities import ClassDensities
 from vmf_embeddings.directional.distribution import (
     HypersphericalUniform,
     VonMisesFisher,
@@ -23,6 +24,7 @@ from vmf_embeddings.directional.uniform import sample_sphere_coordinate
 __all__ = [
     "ESTIMATORS",
     "SAMPLERS",
+    "ClassDensities",
     "HypersphericalUniform",
     "VonMisesFisher",
     "angle_derivative",

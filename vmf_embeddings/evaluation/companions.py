@@ -49,7 +49,7 @@ def companion(evaluated: EvaluatedFile, given: Given, option: str) -> Companion:
         FileNotFoundError: there is no such file.
     """
     if isinstance(given, Path):
-        found = Companion(str(given), read_with_notes(given).file)
+        found = Companion(str(given), read_with_notes(given, labelled=False).file)
     else:
         is_file = isinstance(given, EmbeddingFile)
         found = Companion("the rows given", given if is_file else EmbeddingFile(embeddings=given))
@@ -76,6 +76,19 @@ def companion_beside(evaluated: EvaluatedFile, split: str) -> Companion | None:
         return None
     file = read_with_notes(found[0]).file
     return None if _unfit(evaluated, file) else Companion(str(found[0]), file)
+
+
+def find_beside(evaluated: EvaluatedFile, given: Path, option: str) -> Path:
+    """A file by its path, or by its name in the folder of the scored one, as of several runs.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    beside = evaluated.path.parent / given
+    for path in (given, beside):
+        if is_stored(path) or path.exists():
+            return path
+    raise FileNotFoundError(f"{option} {given}: there is no such file, here or in {beside.parent}")
 
 
 def training_rows(

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from vmf_embeddings.evaluation.companions import companion_beside
 from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.metrics.confidence import logit_confidences
+from vmf_embeddings.metrics.ood import ClassMeans
 from vmf_embeddings.search import nearest
 
 _FIRST_NEIGHBOURS = 8  # among which a row of another class is looked for before it is searched for
@@ -43,33 +43,10 @@ def _of_logits(context: Context) -> Iterator[tuple[str, Tensor]]:
     classified, logits = context.classified, context.file.logits
     if classified is None or logits is None:
         return
-    probability = classified.probabilities
-    largest = probability.topk(min(2, probability.shape[1]), 1).values
-    of_rows = {
-        "max_probability": largest[:, 0],
-        "negative_entropy": torch.special.entr(probability).sum(1).neg(),
-        "probability_margin": largest[:, 0] - largest[:, -1],
-    }
-    of_draws: dict[str, list[Tensor]] = {}
-    step = max(1, _BLOCK_ROWS * 256 // max(1, logits[0].size))
-    for start in range(0, len(classified.rows), step):
-        part = torch.from_numpy(logits[classified.rows[start : start + step]]).double()
-        for name, values in _of_draws(part[:, None] if part.ndim == 2 else part):
-            of_draws.setdefault(name, []).append(values)
-    for name, values in (of_rows | {n: torch.cat(v) for n, v in of_draws.items()}).items():
+    for name, values in logit_confidences(logits[classified.rows]).items():
         every = torch.full((len(context.file.ids),), torch.nan, dtype=torch.float64)
         every[torch.from_numpy(classified.rows)] = values
         yield name, every
-
-
-def _of_draws(logits: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What needs the logits [n, S, C] of every draw."""
-    yield "max_logit", logits.amax(2).mean(1)
-    yield "energy", logits.logsumexp(2).mean(1)
-    if logits.shape[1] > 1:
-        probability = logits.softmax(2)
-        of_draws = torch.special.entr(probability).sum(2).mean(1)
-        yield "negative_information", of_draws - torch.special.entr(probability.mean(1)).sum(1)
 
 
 def _of_neighbours(context: Context) -> Iterator[tuple[str, Tensor]]:
@@ -128,14 +105,5 @@ def _of_training(context: Context) -> Iterator[tuple[str, Tensor]]:
     train = companion_beside(context.evaluated, "train")
     if train is None or train.file.ids is None:
         return
-    classes, codes = np.unique(train.file.ids, return_inverse=True)
-    unit = normalize(torch.from_numpy(train.embeddings).double(), dim=1)
-    sums = torch.zeros(len(classes), unit.shape[1], dtype=torch.float64)
-    means = normalize(sums.index_add_(0, torch.from_numpy(codes), unit), dim=1)
-    rows = torch.from_numpy(context.file.embeddings)
-    yield (
-        "class_mean_cosine",
-        torch.cat(
-            [(normalize(p.double(), dim=1) @ means.T).amax(1) for p in rows.split(_BLOCK_ROWS)]
-        ),
-    )
+    means = ClassMeans.fit(train.embeddings, train.file.ids)
+    yield "class_mean_cosine", means.cosine(context.file.embeddings)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from vmf_embeddings.evaluation.companions import Given
     from vmf_embeddings.metrics import Thresholds
 
 GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
@@ -15,6 +16,7 @@ METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # further words of `metrics=`, each a section of its own: modules of `evaluation.sections`
 SECTIONS = (
     "uncertainty",
+    "ood",
     "ranking",
     "clusters",
 )
@@ -77,6 +79,11 @@ class EvaluationOptions:
         rerank_lambda: weight in [0, 1] of the original distance in k_reciprocal.
         expand_n: neighbours that alpha_qe adds; those of dba include the row itself.
         expand_alpha: exponent >= 0 of the cosines that weigh them.
+        ood: name, or None for that of the data set, and embeddings of other data by the same
+            network; a file by its path, or its name in the folder of each run.
+        train: training rows with labels, for the detectors of `ood`; None = the file beside.
+        resample: draws with replacement for the interval of every score, 0 for none, else >= 2.
+        against: a run or file of the same rows that every file is compared with, row by row.
         script_of_2021: "vmf" or "deterministic" for the metric scripts of 2021, which accept one
             kind of file and print a standard error of 0 for one run; None for `evaluate`.
     """
@@ -118,6 +125,10 @@ class EvaluationOptions:
     rerank_lambda: float = 0.3
     expand_n: int = 10
     expand_alpha: float = 3.0
+    ood: "tuple[tuple[str | None, Given], ...]" = ()
+    train: "Given | None" = None
+    resample: int = 0
+    against: Path | None = None
     script_of_2021: str | None = None
 
     @property

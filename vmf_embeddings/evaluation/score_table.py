@@ -55,6 +55,7 @@ class TableText:
         columns: name of a score -> head of its column, factor, digits after the point; scores that
             are not among them stay in `metrics.json`.
         label: row -> its words.
+        block: row -> heading of the rows that it stands among, which have columns of their own.
         exact: names of scores that have no error over replications.
     """
 
@@ -62,6 +63,7 @@ class TableText:
     head: str
     columns: dict[str, tuple[str, float, int]]
     label: Callable[[str], str] = str
+    block: Callable[[str], str] = lambda row: ""
     exact: tuple[str, ...] = ()
 
 

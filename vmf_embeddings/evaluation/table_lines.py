@@ -19,8 +19,19 @@ def table_lines(group: Group) -> list[str]:
     for section, names in group.sections().items():
         if names and is_table(section):
             text = TABLES[section] if section in TABLES else sections.section(section).TABLE
-            lines += ["", f"  {text.title}", *_table(group, section, text, names)]
+            lines += ["", f"  {text.title}"]
+            for heading, own in _blocks(text, names).items():
+                lines += [f"    {heading}"] if heading else []
+                lines += _table(group, section, text, own)
     return lines
+
+
+def _blocks(text: TableText, names: Sequence[str]) -> dict[str, list[str]]:
+    """Heading -> the names of the scores below it."""
+    blocks: dict[str, list[str]] = {}
+    for name in names:
+        blocks.setdefault(text.block(name.rpartition("/")[0]), []).append(name)
+    return blocks
 
 
 def rows_of(names: Sequence[str]) -> dict[str, list[str]]:

@@ -58,9 +58,10 @@ def evaluate(
     dims: Sequence[int] = (),
     precision: Sequence[str] = (),
     rescore_multiplier: int = 4,
-    train_embeddings: ArrayLike | None = None,
+    train_embeddings: ArrayLike | EmbeddingFile | None = None,
     rerank: Sequence[str] = (),
     rerank_options: Mapping[str, float] | None = None,
+    ood: Mapping[str, ArrayLike | EmbeddingFile] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores embeddings; the same numbers as the command `evaluate` on a file of them.
 
@@ -95,10 +96,13 @@ def evaluate(
             "ubinary"; with `dims`, of every length.
         rescore_multiplier: binary: candidates per neighbour that are compared once more.
         train_embeddings: [M, D] rows of training, which set the ranges of bytes and the principal
-            components that prefixes are compared with; None = the ranges are those of
-            `embeddings`, and there are no principal components.
+            components that prefixes are compared with, and which `ood` compares with; as an
+            `EmbeddingFile` with labels for the detectors that need classes. None = the ranges are
+            those of `embeddings`, and there are no principal components.
         rerank: ways to rank neighbours once more: "k_reciprocal", "alpha_qe", "dba".
         rerank_options: of `k1`, `k2`, `lambda` (k_reciprocal), `n` and `alpha` (the others).
+        ood: name -> embeddings of other data by the same network, or an `EmbeddingFile` of them
+            with logits: how well they are told from `embeddings`.
 
     Returns:
         Section -> name -> value: "retrieval", "sampled_retrieval" (geometry "vmf"),
@@ -107,7 +111,8 @@ def evaluate(
         `rerank`; "k_reciprocal/map@r"), "index" (of `index`: "recall", "recall_low" and
         "recall_high" of its 95 % interval, "k", "queries", and for each score "map@r-exact", the
         mean difference to exact scores, and "map@r-exact/error"). With `index`, "retrieval" has no
-        score that needs all ranks, and there is no "sampled_retrieval".
+        score that needs all ranks, and there is no "sampled_retrieval". Each further word of
+        `metrics` is a section too, and so is "ood" (of `ood`).
 
     Raises:
         ValueError: an argument is of no use; its name and what came are in the message.
@@ -129,7 +134,9 @@ def evaluate(
     check_ties(ties)
     if isinstance(ignore_labels, str):
         raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
-    train = None if train_embeddings is None else _embedding_rows(train_embeddings)
+    train = None if train_embeddings is None else _given(train_embeddings, "train_embeddings")
+    train_rows = train.embeddings if isinstance(train, EmbeddingFile) else train
+    asked = {*metrics, *(["ood"] if ood else [])}
     _check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
     if any(not isinstance(m, int) or m < 1 for m in dims):
         raise ValueError(f"dims: expected whole numbers >= 1, got {list(dims)}")
@@ -141,16 +148,18 @@ def evaluate(
         ignore_labels=tuple(_label_text(label) for label in ignore_labels),
         paths=(),
         metrics=tuple(name for name in metrics if name in METRICS),
-        sections=tuple(name for name in SECTIONS if name in metrics),
+        sections=tuple(name for name in SECTIONS if name in asked),
         recall=None if ks is None else tuple(ks),
         samples=samples,
         seed=seed,
         dims=tuple(dims),
         precision=tuple(precision),
         rescore_multiplier=rescore_multiplier,
-        calibrate_on=train,
-        pca_from=train,
+        calibrate_on=train_rows,
+        pca_from=train_rows,
         rerank=tuple(rerank),
+        ood=tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items()),
+        train=train,
         **_rerank_fields(rerank_options or {}),
     )
     name = Path("the embeddings given")
@@ -196,11 +205,21 @@ def _file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | None) -> Em
     return file
 
 
-def _embedding_rows(embeddings: ArrayLike) -> np.ndarray:
+def _given(rows: ArrayLike | EmbeddingFile, argument: str) -> np.ndarray | EmbeddingFile:
+    """Rows of an argument, or a file of them, whose numbers are finite."""
+    if isinstance(rows, EmbeddingFile):
+        check_values(rows)
+        return rows
+    found = _embedding_rows(rows, argument)
+    check_values(EmbeddingFile(embeddings=found))
+    return found
+
+
+def _embedding_rows(embeddings: ArrayLike, argument: str = "embeddings") -> np.ndarray:
     rows = np.asarray(_without_torch(embeddings))
     if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
         raise ValueError(
-            f"embeddings: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
+            f"{argument}: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
         )
     return rows
 

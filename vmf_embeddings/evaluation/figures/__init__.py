@@ -10,6 +10,7 @@ from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
+from vmf_embeddings.evaluation.figures.ood import draw_ood
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.figures.risk_coverage import draw_risk_coverage
 from vmf_embeddings.evaluation.figures.style import save, styled
@@ -22,6 +23,7 @@ __all__ = ["draw_all"]
 # table of scores -> end of the file's name, and what draws it
 _OF_TABLES = {
     COMPACT: ("dimensions.png", draw_dimensions),
+    "ood": ("ood.png", draw_ood),
     "uncertainty": ("risk_coverage.png", draw_risk_coverage),
 }
 

@@ -1,0 +1,216 @@
+"""The section `ood`: rows of other data told from the scored ones."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import vmf_embeddings as vmf
+from tests.conftest import load_golden
+from tests.evaluation.runs import make_file, scores_of
+from vmf_embeddings.cli.evaluate import evaluate
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
+from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
+
+GOLDEN = load_golden("ood")
+COSINE = {"name": "cosine"}
+WEIGHTS = "c0ffee" * 8
+
+
+def golden_file(split, **changes) -> EmbeddingFile:
+    labels = GOLDEN[f"o0/{split}_labels"] if split in ("test", "train") else None
+    file = EmbeddingFile(
+        embeddings=GOLDEN[f"o0/{split}_embeddings"], ids=labels, logits=GOLDEN[f"o0/{split}_logits"]
+    )
+    return replace(file, **changes)
+
+
+def golden_scores(**changes):
+    arguments = {
+        "train_embeddings": golden_file("train"),
+        "ood": {name: golden_file(name) for name in ("near", "far")},
+        "geometry": "cosine",
+    }
+    return vmf.evaluate(golden_file("test"), **{**arguments, **changes})["ood"]
+
+
+def test_scores_of_every_detector_are_the_golden_ones():
+    found = golden_scores()
+    keys = [key for key in GOLDEN if key.startswith("o0/") and "/exact_" in key]
+    assert len(keys) == 2 * 13 * 5
+    for key in keys:
+        _, variant, score = key.split("/")
+        name, _, detector = variant.partition("_")
+        value = found[f"{name}/{detector}/{score.removeprefix('exact_')}"]
+        assert value == pytest.approx(float(GOLDEN[key]), rel=1e-9), key
+
+
+def test_means_over_files_come_last():
+    found = golden_scores()
+    for score in ("auroc", "fpr95_in_positive", "aupr_out"):
+        both = [found[f"{name}/knn_10/{score}"] for name in ("near", "far")]
+        assert found[f"mean of the files/knn_10/{score}"] == pytest.approx(np.mean(both))
+    rows = list(dict.fromkeys(key.split("/")[0] for key in found))
+    assert rows == ["near", "far", "mean of the files"]
+
+
+def test_the_scored_rows_against_themselves_are_at_one_half():
+    same = golden_file("test", ids=None)
+    found = golden_scores(ood={"same": same})
+    assert {value for key, value in found.items() if key.endswith("/auroc")} == {0.5}
+
+
+def test_swapping_in_and_out_gives_one_minus_the_auroc():
+    train = golden_file("train")
+    labels = np.zeros(len(GOLDEN["o0/near_embeddings"]), int)
+    there = golden_scores(ood={"other": golden_file("near")})
+    back = vmf.evaluate(
+        golden_file("near", ids=labels), train_embeddings=train, geometry="cosine",
+        ood={"other": golden_file("test", ids=None)},
+    )["ood"]  # fmt: skip
+    for key in (key for key in there if key.endswith("/auroc")):
+        assert there[key] + back[key] == pytest.approx(1, abs=1e-12), key
+
+
+def test_the_interval_is_over_classes_of_in_and_rows_of_out():
+    found = golden_scores(ood={"near": golden_file("near")})
+    row = "near/mahalanobis"
+    classes, rng = GOLDEN["o0/test_labels"], np.random.default_rng(0)
+    inside, outside = (GOLDEN[f"o0/{split}/mahalanobis"] for split in ("test", "near"))
+    draws = []
+    for _ in range(400):
+        chosen = rng.choice(np.unique(classes), len(np.unique(classes)))
+        some = np.concatenate([inside[classes == c] for c in chosen])
+        other = rng.choice(outside, len(outside))
+        draws.append((some[:, None] > other[None]).mean())
+    error = (found[f"{row}/auroc_high"] - found[f"{row}/auroc_low"]) / 2 / 1.96
+    assert error == pytest.approx(np.std(draws), rel=0.2)
+
+
+def test_without_training_rows_only_logits_and_length_tell(caplog):
+    found = golden_scores(train_embeddings=None)
+    detectors = {key.split("/")[1] for key in found}
+    assert detectors == {"max_probability", "max_logit", "energy", "negative_entropy", "norm"}
+    assert "needs training rows" in caplog.text and "--train FILE" in caplog.text
+
+
+def test_few_training_rows_offer_fewer_neighbours(caplog):
+    few = golden_file("train").embeddings[:20]
+    found = golden_scores(train_embeddings=few)
+    assert "near/knn_10/auroc" in found and "near/knn_50/auroc" not in found
+    assert "no knn_50: there are 20 training rows" in caplog.text
+    assert "needs classes of the training rows" in caplog.text
+
+
+def test_one_training_class_has_no_relative_distance(caplog):
+    train = golden_file("train")
+    one = replace(train, ids=np.zeros(len(train.ids), int), logits=None)
+    found = golden_scores(train_embeddings=one)
+    assert "near/mahalanobis/auroc" in found and "near/relative_mahalanobis/auroc" not in found
+    assert "with one class it is 0 for every row" in caplog.text
+
+
+def test_weighted_scores_are_those_of_repeated_rows():
+    from tests.evaluation.test_uncertainty import context_of
+    from vmf_embeddings.evaluation.context import Context
+    from vmf_embeddings.evaluation.options import EvaluationOptions
+    from vmf_embeddings.evaluation.sections import ood
+
+    def table(file):
+        options = EvaluationOptions(paths=(), ood=(("near", golden_file("near")),))
+        return ood.score(Context(context_of(file).evaluated, options))
+
+    file = golden_file("test")
+    weights = np.random.default_rng(0).integers(0, 3, len(file.ids))
+    repeated = np.repeat(np.arange(len(file.ids)), weights)
+    more = replace(file, embeddings=file.embeddings[repeated], ids=file.ids[repeated],
+                   logits=file.logits[repeated])  # fmt: skip
+    found = table(file).weighted["near/energy/auroc"](torch.from_numpy(weights)[None].double())
+    assert float(found) == pytest.approx(table(more).rows["near/energy"]["auroc"], abs=1e-12)
+
+
+def of_one_network(seed, **meta) -> EmbeddingFile:
+    """Rows by a seed of their own, of a network trained with seed 0."""
+    file = make_file(COSINE, seed=seed)
+    described = {"weights": WEIGHTS, "train_identity": "of the training rows", "seed": 0}
+    return replace(file, meta={**file.meta, **described, **meta})
+
+
+def other_file(folder, name="shapes_test.npz", **meta):
+    path = folder / name
+    described = {"dataset": "shapes", "split_hash": "other", **meta}
+    save_embeddings(path, of_one_network(8, **described))
+    return path
+
+
+def run_with_training_file(folder):
+    save_embeddings(folder / "toy_train.npz", of_one_network(3, split="train", split_hash="t"))
+    save_embeddings(folder / "toy_test.npz", of_one_network(0))
+    return folder
+
+
+def evaluate_with(folder, *arguments):
+    return evaluate(parse_evaluate([str(folder / "toy_test.npz"), *map(str, arguments)]))
+
+
+def test_the_command_prints_stores_and_draws(tmp_path, capsys):
+    folder = run_with_training_file(tmp_path / "run")
+    other = other_file(tmp_path)
+    assert evaluate_with(folder, "--ood", other) == 0
+    printed = capsys.readouterr().out
+    assert "    shapes\n    detector " in printed and "FPR95 %, in positive" in printed
+    about = scores_of(folder)["ood_about"]
+    assert about["shapes"] == {
+        "file": str(other), "n_in": 36, "n_out": 36, "in_per_out": 1.0, "not_offered": [],
+    }  # fmt: skip
+    assert about["training_rows"].endswith("toy_train.npz")
+    assert (folder / "ood.png").stat().st_size > 10_000
+    with np.load(folder / "toy_test_curves.npz") as curves:
+        assert 34 <= curves["ood/shapes/norm/n_in"].sum() <= 36
+
+
+def test_a_name_stands_for_the_file_in_the_folder_of_each_run(tmp_path):
+    folder = run_with_training_file(tmp_path / "run")
+    other_file(folder)
+    assert evaluate_with(folder, "--ood", "shapes_test.npz", "--no-figures") == 0
+    assert "shapes/norm/auroc" in scores_of(folder)["ood"]
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ({"weights": "others"}, "from another network than the rows that are scored"),
+        ({"dataset": "toy"}, "it is of the data set that is scored, toy"),
+        ({"split_hash": "abc"}, "it holds the rows that are scored"),
+        ({"split_hash": "of the training rows"}, "it holds the rows that the run was trained on"),
+    ],
+)
+def test_files_that_say_nothing_on_other_data_are_refused(tmp_path, capsys, meta, message):
+    folder = run_with_training_file(tmp_path / "run")
+    assert evaluate_with(folder, "--ood", other_file(tmp_path, **meta)) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_file_a_missing_file_and_an_empty_one_are_refused(tmp_path, capsys):
+    folder = run_with_training_file(tmp_path / "run")
+    assert evaluate_with(folder, "--metrics", "ood") == 2
+    assert "add --ood FILE" in capsys.readouterr().err
+    assert evaluate_with(folder, "--ood", "nowhere.npz") == 2
+    assert "--ood nowhere.npz: there is no such file, here or in" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"ood\['x'\]: expected finite numbers \[N, D\]"):
+        vmf.evaluate(np.eye(3), [0, 1, 1], ood={"x": np.zeros((0, 3))})
+
+
+def test_embedded_images_without_logits_keep_their_largest_probability(tmp_path):
+    folder = run_with_training_file(tmp_path / "run")
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    file = EmbeddingFile(
+        rows, predicted=np.array(["a"] * 20), probability=np.full(20, 0.5, np.float32),
+        meta={"weights": WEIGHTS, "geometry": COSINE},
+    )  # fmt: skip
+    save_embeddings(tmp_path / "new.npz", file)
+    assert evaluate_with(folder, "--ood", tmp_path / "new.npz", "--no-figures") == 0
+    found = scores_of(folder)
+    assert "new/max_probability/auroc" in found["ood"] and "new/energy/auroc" not in found["ood"]
+    assert "energy" in found["ood_about"]["new"]["not_offered"]

@@ -1,0 +1,24 @@
+"""Arguments of the sections of `evaluate` that read further files. Imports nothing slow."""
+
+import argparse
+from pathlib import Path
+
+from vmf_embeddings.evaluation.options import SECTIONS
+
+
+def add_sections(parser: argparse.ArgumentParser) -> None:
+    """Adds them to the parser of `evaluate`, in a group of its help."""
+    add = parser.add_argument_group("further files (docs/metrics.md)").add_argument
+    add("--ood", nargs="+", type=Path, default=[], metavar="FILE",
+        help="embeddings of other data by the same run, or their name in each run's folder: how "
+        "well they are told from the scored rows (metrics=ood)")  # fmt: skip
+    add("--train", type=Path, metavar="FILE",
+        help="--ood: embeddings of training rows with labels (the training file "
+        "beside)")  # fmt: skip
+
+
+def of_sections(values: dict[str, object], sections: tuple[str, ...]) -> dict[str, object]:
+    """The fields of `EvaluationOptions` from parsed values and the sections that were named."""
+    ood = tuple((None, path) for path in values["ood"])  # type: ignore[attr-defined]
+    asked = {*sections, *(["ood"] if ood else [])}
+    return {"ood": ood, "sections": tuple(name for name in SECTIONS if name in asked)}

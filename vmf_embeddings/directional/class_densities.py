@@ -1,0 +1,71 @@
+"""Von Mises-Fisher densities fitted to classes by maximum likelihood.
+
+Banerjee et al. 2005, https://www.jmlr.org/papers/v6/banerjee05a.html, with the exact concentration
+A_D^-1(r) in place of their approximation; Ming et al. 2023, https://arxiv.org/abs/2211.13445, find
+rows of unknown classes by such densities.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from vmf_embeddings.directional.bessel import mean_cosine_inverse
+from vmf_embeddings.directional.log_normalizer import log_normalizer
+
+# a mean resultant length as large as this is that of equal rows, up to rounding
+_ONE_POINT = 1 - 1e-12
+
+
+@dataclass(frozen=True)
+class ClassDensities:
+    """One von Mises-Fisher density for each of C classes, and how frequent each class is.
+
+    Args:
+        mu: float64 [C, D] unit mean directions.
+        kappa: float64 [C] concentrations, >= 0.
+        frequency: float64 [C], of the classes among the rows; they add up to 1.
+    """
+
+    mu: Tensor
+    kappa: Tensor
+    frequency: Tensor
+
+    @classmethod
+    def fit(cls, sums: Tensor, counts: Tensor) -> "ClassDensities":
+        """The densities of largest likelihood.
+
+        A class of one row, or of rows that are equal, has no finite concentration of its own: it
+        gets the one that fits all other classes best, A_D^-1(sum |S_c| / sum n_c).
+
+        Args:
+            sums: float64 [C, D], S_c, of the unit rows of every class; D >= 2.
+            counts: float64 [C], n_c >= 1.
+
+        Raises:
+            ValueError: every class is one point.
+
+        >>> sums = torch.tensor([[1.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
+        >>> found = ClassDensities.fit(sums, torch.tensor([2.0, 2.0], dtype=torch.float64))
+        >>> bool(found.kappa[0] == found.kappa[1])
+        True
+        """
+        lengths = torch.linalg.vector_norm(sums, dim=1)
+        own = (counts > 1) & (lengths < _ONE_POINT * counts)
+        if not bool(own.any()):
+            raise ValueError("every class has one row, or equal rows: concentrations are infinite")
+        pooled = lengths[own].sum() / counts[own].sum()
+        resultant = torch.where(own, lengths / counts, pooled)
+        kappa = mean_cosine_inverse(resultant, sums.shape[1])
+        return cls(normalize(sums, dim=1), kappa, counts / counts.sum())
+
+    def log_prob(self, unit_rows: Tensor) -> Tensor:
+        """Log densities of unit rows [N, D] in nats, [N, C], with respect to surface measure."""
+        # log C + kappa mu.x, both of the size of kappa at large ones: float64 leaves enough digits
+        peak = log_normalizer(self.kappa, self.mu.shape[1])
+        return unit_rows.double() @ (self.kappa[:, None] * self.mu).T + peak
+
+    def mixed(self, log_prob: Tensor) -> Tensor:
+        """The log density [N] of the mixture of all classes, from those of the classes [N, C]."""
+        return (log_prob + self.frequency.log()).logsumexp(1)

@@ -1,0 +1,193 @@
+"""How well rows of other data are told from the scored ones by numbers that need no labels.
+
+The scored rows are "in", those of every file of `--ood` "out". Hendrycks & Gimpel 2017,
+https://arxiv.org/abs/1610.02136; Yang et al. 2022, https://arxiv.org/abs/2210.07242 (OpenOOD).
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.evaluation.companions import Companion, companion, find_beside, training_rows
+from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.evaluation.detectors import Detectors
+from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore
+from vmf_embeddings.metrics.binary import (
+    auroc,
+    auroc_influence,
+    average_precision,
+    fpr_at_tpr,
+    weighted_auroc,
+)
+from vmf_embeddings.metrics.standard_errors import error_over_classes, interval_95
+
+MEAN = "mean of the files"
+_BINS = 60
+_TAIL = 0.002  # of the rows, left out at either end of a histogram
+TABLE = TableText(
+    title="Other data (out) told from the scored rows (in)",
+    head="detector",
+    columns={
+        "auroc": ("AUROC %", 100, 2),
+        "auroc_low": ("from", 100, 1),
+        "auroc_high": ("to", 100, 1),
+        "fpr95_in_positive": ("FPR95 %, in positive", 100, 1),
+        "fpr95_out_positive": ("out positive", 100, 1),
+        "aupr_in": ("AUPR in %", 100, 1),
+        "aupr_out": ("AUPR out %", 100, 1),
+    },
+    label=lambda row: row.rpartition("/")[2].replace("_", " "),
+    block=lambda row: row.rpartition("/")[0],
+    exact=("auroc_low", "auroc_high"),
+)
+
+
+def score(context: Context) -> ScoreTable:
+    """Scores every detector against every file of other data, and their means over these files.
+
+    Raises:
+        ValueError: there is no such file, or one is not of other rows by the same network.
+    """
+    options, evaluated = context.options, context.evaluated
+    if not options.ood:
+        raise ValueError(
+            "metrics=ood compares the scored rows with those of other data: add --ood FILE, "
+            "embeddings of other images by the same run"
+        )
+    train = training_rows(evaluated, options.train, "--train")
+    table, rows = ScoreTable(), context.kept.nonzero()[0]
+    detectors = _detectors(context, train)
+    inside = detectors.scores(context.file, rows)
+    for name, other in _others(context).items():
+        outside = detectors.scores(other.file)
+        lacking = [detector for detector in inside if detector not in outside]
+        table.about[name] = {
+            "file": other.name,
+            "n_in": len(rows),
+            "n_out": len(other.embeddings),
+            "in_per_out": len(rows) / len(other.embeddings),
+            "not_offered": lacking,
+        }
+        if lacking:
+            table.notes.append(f"{name} has no logits: no {', '.join(lacking)}")
+        for detector in (d for d in inside if d in outside):
+            _score(table, context, f"{name}/{detector}", inside[detector], outside[detector])
+    _add_means(table)
+    _describe(table, detectors, train)
+    return table
+
+
+def _detectors(context: Context, train: Companion | None) -> Detectors:
+    geometry = context.evaluated.geometry
+    if train is None:
+        return Detectors(geometry, None, None)
+    labels = train.file.ids
+    if labels is None or not context.ignored:
+        return Detectors(geometry, train.embeddings, labels)
+    kept = ~np.isin(labels, context.ignored)
+    return Detectors(geometry, train.embeddings[kept], labels[kept])
+
+
+def _others(context: Context) -> Mapping[str, Companion]:
+    """The files of other data by name, checked."""
+    evaluated, found = context.evaluated, {}
+    for given_name, given in context.options.ood:
+        where = find_beside(evaluated, given, "--ood") if isinstance(given, Path) else given
+        other = companion(evaluated, where, "--ood")
+        meta = other.file.meta or {}
+        if not len(other.embeddings):
+            raise ValueError(f"--ood {other.name}: it has no rows")
+        if meta.get("dataset") is not None and meta["dataset"] == evaluated.meta("dataset"):
+            raise ValueError(
+                f"--ood {other.name}: it is of the data set that is scored, {meta['dataset']}: "
+                "name embeddings of other data by the same run"
+            )
+        hashes = (evaluated.meta("train_identity"), meta.get("train_identity"))
+        if meta.get("split_hash") is not None and meta["split_hash"] in hashes:
+            raise ValueError(f"--ood {other.name}: it holds the rows that the run was trained on")
+        name = given_name or meta.get("dataset") or Path(other.name).stem
+        found[_unused(name, {*found, MEAN})] = other
+    return found
+
+
+def _unused(name: str, used: set[str]) -> str:
+    number = 1
+    while (candidate := name if number == 1 else f"{name} {number}") in used:
+        number += 1
+    return candidate
+
+
+def _score(table: ScoreTable, context: Context, row: str, inside: Tensor, outside: Tensor) -> None:
+    """Adds the scores of one detector against one file."""
+    values = torch.cat([inside, outside])
+    is_in = torch.arange(len(values)) < len(inside)
+    area = auroc(values, is_in)
+    # new classes of in, new rows of out
+    classes = torch.from_numpy(np.unique(context.file.ids[context.kept], return_inverse=True)[1])
+    drawn = torch.cat([classes, len(inside) + torch.arange(len(outside))])
+    error = error_over_classes(auroc_influence(values, is_in), drawn)
+    low, high = interval_95(area, error)
+    table.rows[row] = {
+        "auroc": area,
+        "auroc_low": low,
+        "auroc_high": high,
+        "fpr95_in_positive": fpr_at_tpr(values, is_in),
+        "fpr95_out_positive": fpr_at_tpr(-values, ~is_in),
+        "aupr_in": average_precision(values, is_in),
+        "aupr_out": average_precision(-values, ~is_in),
+    }
+    table.weighted[f"{row}/auroc"] = _weighted(values, is_in, context.kept)
+    for part, counts in _histogram(inside, outside):
+        table.curves[f"{row}/{part}"] = counts
+
+
+def _weighted(values: Tensor, is_in: Tensor, kept: np.ndarray) -> WeightedScore:
+    """The AUROC under weights of the scored file's rows; rows of the other file weigh 1."""
+    of_rows, n_out = weighted_auroc(values, is_in), int((~is_in).sum())
+    numbers = torch.from_numpy(kept.nonzero()[0])
+    return lambda weights: of_rows(
+        torch.cat([weights[:, numbers], weights.new_ones(len(weights), n_out)], 1)
+    )
+
+
+def _histogram(inside: Tensor, outside: Tensor) -> Iterator[tuple[str, np.ndarray]]:
+    """Edges of bins, and how many rows of either kind lie in them, without the longest tails."""
+    ends = [np.quantile(values.numpy(), (_TAIL, 1 - _TAIL)) for values in (inside, outside)]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    edges = np.histogram_bin_edges([low, high], _BINS)
+    yield "edges", edges
+    for name, values in (("n_in", inside), ("n_out", outside)):
+        yield name, np.histogram(values.numpy(), edges)[0]
+
+
+def _add_means(table: ScoreTable) -> None:
+    """Adds the means over the files, of detectors that all of them have."""
+    of_detectors: dict[str, list[dict[str, float]]] = {}
+    for row, scores in table.rows.items():
+        of_detectors.setdefault(row.rpartition("/")[2], []).append(scores)
+    n_files = len(table.about)
+    for detector, found in of_detectors.items():
+        if len(found) == n_files > 1:
+            names = [n for n in found[0] if n not in TABLE.exact]
+            means = {name: fmean(scores[name] for scores in found) for name in names}
+            table.rows[f"{MEAN}/{detector}"] = means
+
+
+def _describe(table: ScoreTable, detectors: Detectors, train: Companion | None) -> None:
+    table.about["training_rows"] = None if train is None else train.name
+    table.about["rank_of_covariance"] = detectors.rank
+    table.about["not_offered"] = detectors.missing
+    table.about["interval"] = "95 %, normal, over classes of in and rows of out"
+    table.about["fpr95_in_positive"] = "share of out above the threshold that keeps 95 % of in"
+    table.about["fpr95_out_positive"] = "share of in below the threshold that finds 95 % of out"
+    for names, reason in detectors.missing.items():
+        table.notes.append(f"no {names}: {reason}")
+    if train is None:
+        table.notes.append(
+            "training rows are those of the training file beside the scored one "
+            "(mode=get_embeddings split=all), or of --train FILE"
+        )
