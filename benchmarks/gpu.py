@@ -7,7 +7,17 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from benchmarks import data, evaluation, loss, ours, peers, reference_2021, sampler, training
+from benchmarks import (
+    data,
+    evaluation,
+    gpu_switches,
+    loss,
+    ours,
+    peers,
+    reference_2021,
+    sampler,
+    training,
+)
 from benchmarks.measure import Case, compare
 from benchmarks.results import Entry, NotAvailable, Setting, made, versus
 from benchmarks.workloads import TINY, Shape, shape_of, vmf_state
@@ -232,4 +242,4 @@ def main(setting: Setting) -> list[Entry]:
     first, rates = roofline(setting)
     first.notes += [f"goal, {name}: {text}" for name, text in GOALS]
     return [first, *steps(setting, rates), drawing(setting, rates), retrieving(setting, rates),
-            *loops(setting, rates)]  # fmt: skip
+            *loops(setting, rates), *gpu_switches.main(setting)]  # fmt: skip
