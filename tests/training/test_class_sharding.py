@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -20,6 +21,7 @@ from tests.training.sharded_methods import (
     embeddings_and_labels,
     method_of,
 )
+from tests.training.test_class_parts import assert_in_parts
 from tests.training.test_runs_in_processes import assert_alike, float64
 from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.heads import LinearHead, LWSHead
@@ -194,6 +196,7 @@ def check_runs(processes, tmp_path):
         alone = learnt(name, tmp_path / name)
         for each in processes:
             assert_alike(each["runs"][name], alone)
+        assert_in_parts(Path(processes[0]["folder"]) / f"{name}_{len(processes)}", len(processes))
 
 
 def check_resumed(processes, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from vmf_embeddings.methods.older_factors import with_auto
+from vmf_embeddings.training import class_parts
 from vmf_embeddings.training.own_folder import override_for_own_folder
 from vmf_embeddings.training.stored_state import checked, refuse_missing
 from vmf_embeddings.untrusted.files import read_text, replacing
@@ -101,7 +102,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint without running code from it.
+    """Reads a checkpoint without running code from it, with the files of its classes, if any.
 
     Files of 2021 contain NumPy scalars as well as tensors; no other classes are accepted.
 
@@ -113,10 +114,10 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: loading it would run code, its tensors claim more data than it has, or it is no
-            checkpoint.
+        Refused: loading it would run code, its tensors claim more data than it has, it is no
+            checkpoint, or a file of its classes is missing.
     """
-    return checked(read_tensors(path), str(path))
+    return class_parts.joined(checked(read_tensors(path), str(path)), path)
 
 
 def best_path(run_dir: Path) -> Path:
@@ -200,6 +201,13 @@ def keep(run_dir: Path, state: dict[str, Any], *, is_best: bool) -> None:
     for path in (*half_written, *former, *run_dir.glob(INTERRUPTED)):
         if path.is_symlink() or not path.is_dir():
             path.unlink()
+    remove_unused_parts(run_dir)
+
+
+def remove_unused_parts(run_dir: Path) -> None:
+    """Deletes the files of classes that no checkpoint of the run names any more."""
+    names = (run_dir / INTERRUPTED, run_dir / LAST)
+    class_parts.remove_unused(run_dir, (*names, *run_dir.glob("model_*.pt")))
 
 
 def latest(run_dir: Path) -> tuple[Path, dict[str, Any]] | None:

@@ -1,13 +1,15 @@
 """Class weights and their optimizer state divided among processes (`trainer.shard_classes`).
 
-A checkpoint holds the weights of all classes, as of any other run: the first process collects them
-when it is written, and each takes its own when a run is resumed, whatever their number.
+Each process writes those of its classes to a file of its own; a checkpoint that is read has all of
+them, and each process takes its own when a run is resumed, whatever their number.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -19,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_sampling import ClassSampling
+from vmf_embeddings.training import checkpoint, class_parts
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.untrusted.refused import Refused
 
@@ -73,26 +76,36 @@ class ShardedClasses:
             }
         return {**state, "state": of_parameter}
 
-    def whole_states(
-        self, optimizer: torch.optim.Optimizer
-    ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """States of the method and of an optimizer with the rows of all classes.
+    def write_states(
+        self, optimizer: torch.optim.Optimizer, folder: Path
+    ) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, int]]:
+        """Writes the rows of the own classes to a file of this process, see `class_parts`.
 
-        Every process must call it. They are complete in the first process, on the CPU; in the
-        others they lack what was sent.
+        Every process must call it; it returns when all have written.
+
+        Args:
+            optimizer: of the method's parameters.
+            folder: of the run, the same for all processes.
+
+        Returns:
+            States of the method and of the optimizer without these rows, and the name of the files.
         """
         of_method, of_optimizer = dict(self.method.state_dict()), optimizer.state_dict()
-        for name in self.names:
-            of_method[name] = self._collected(of_method[name])
-        of_parameter = dict(of_optimizer["state"])
+        own_weights = {name: of_method.pop(name) for name in self.names}
+        of_parameter, own = dict(of_optimizer["state"]), {}
+        n_own = self.shard.classes.stop - self.shard.classes.start
         for number in self._numbers(optimizer):
-            own = of_parameter.get(number, {})
-            n_own = self.shard.classes.stop - self.shard.classes.start
-            of_parameter[number] = {
-                key: self._collected(value) if _has_rows(value, n_own) else value
-                for key, value in own.items()
-            }
-        return of_method, {**of_optimizer, "state": of_parameter}
+            values = dict(of_parameter.get(number, {}))
+            rows = [key for key, value in values.items() if _has_rows(value, n_own)]
+            own[number] = {key: values.pop(key) for key in rows}
+            of_parameter[number] = values
+        token = torch.tensor(time.time_ns(), device=self.parameters()[0].device)
+        dist.broadcast(token, 0)
+        named = {"token": int(token), "count": self.shard.world}
+        path = class_parts.part_path(folder, named["token"], self.shard.rank, self.shard.world)
+        checkpoint.save(path, {class_parts.METHOD: own_weights, class_parts.OPTIMIZER: own})
+        dist.barrier()
+        return of_method, {**of_optimizer, "state": of_parameter}, named
 
     def status(self) -> dict[str, float]:
         """`Method.status` over all classes: the mean over processes, weighted by their classes.
@@ -139,16 +152,6 @@ class ShardedClasses:
 
     def _joined(self, parts: list[Tensor]) -> Tensor:
         return torch.cat([part[:n] for part, n in zip(parts, self._sizes(), strict=True)])
-
-    def _collected(self, rows: Tensor) -> Tensor:
-        """Rows of all classes on the CPU in the first process; the given ones in the others."""
-        padded = self._padded(rows.detach())
-        if self.shard.rank:
-            dist.gather(padded, None)
-            return rows
-        parts = [torch.empty_like(padded) for _ in range(self.shard.world)]
-        dist.gather(padded, parts)
-        return self._joined([part.cpu() for part in parts])
 
     def _gathered(self, rows: Tensor) -> Tensor:
         """Rows of all classes in every process."""

@@ -92,7 +92,7 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         is_best = settings.is_best(result.metric, best["valid_acc"])
         if is_best:
             best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
-        parts = states(loop)
+        parts = states(loop, job.run_dir)
         if records is not None:
             state = content(loop, job, parts, epoch=epoch, best=best, status=result.status)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
@@ -136,7 +136,7 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
     seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
     metric, other_scores = _validate(loop)
     best = {**NO_EPOCH_YET, "valid_acc": metric}
-    status, parts = loop.status(), states(loop)
+    status, parts = loop.status(), states(loop, job.run_dir)
     if records is not None:
         result = EpochResult(
             epoch=-1,

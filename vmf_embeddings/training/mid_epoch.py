@@ -99,6 +99,7 @@ class EpochSaver:
             place.augmentation = self.loop.batches.augmentation_state()
             place.seconds = time.monotonic() - self.began
             self._save(place)
+            self.saved = time.monotonic()
         if vote == STOP:
             where = f"after step {place.step} of {len(self.loop.batches)}"
             goes_on = "goes on there" if self.possible else "begins this epoch again"
@@ -146,9 +147,11 @@ class EpochSaver:
         generators = all_generator_states(loop.accelerator.device)
         own = {"generators": generators, "losses": place.losses.cpu()}
         every = gather_object([own])
-        parts, status = states(loop), loop.status()
         losses = torch.stack([one["losses"] for one in every])
-        if loop.accelerator.is_main_process and bool(losses.isfinite().all()):
+        if not bool(losses.isfinite().all()):
+            return
+        parts, status = states(loop, self.job.run_dir), loop.status()
+        if loop.accelerator.is_main_process:
             inside = {
                 "step": place.step,
                 "n_items": place.n_items,
@@ -161,7 +164,7 @@ class EpochSaver:
                 loop, self.job, parts, epoch=self.epoch - 1, best=self.best, status=status
             )
             checkpoint.save(self.job.run_dir / checkpoint.INTERRUPTED, state | {KEY: inside})
-        self.saved = time.monotonic()
+            checkpoint.remove_unused_parts(self.job.run_dir)
 
     def _restore(self, place: Place, stored: dict[str, Any]) -> None:
         """Sets a place, and the random generators, to what was stored."""

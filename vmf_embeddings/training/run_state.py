@@ -1,20 +1,37 @@
 """The content of a checkpoint: the keys of 2021, and what resuming and later use need."""
 
 import json
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from vmf_embeddings.training.class_parts import KEY as CLASS_PARTS
 from vmf_embeddings.training.data_description import data_description
 from vmf_embeddings.training.job import TrainingJob
 from vmf_embeddings.training.loop import Loop
 
-States = tuple[dict[str, Any], dict[str, Any]]
+
+class States(NamedTuple):
+    """States of the method and of the optimizer.
+
+    Attributes:
+        of_method: of the method.
+        of_optimizer: of the optimizer.
+        class_parts: names the files with what they lack, see `class_parts`; None = nothing.
+    """
+
+    of_method: dict[str, Any]
+    of_optimizer: dict[str, Any]
+    class_parts: dict[str, int] | None = None
 
 
-def states(loop: Loop) -> States:
-    """States of the method and of the optimizer; complete in the first process."""
+def states(loop: Loop, run_dir: Path) -> States:
+    """The states for a checkpoint, complete in the first process; every process must call it.
+
+    Where classes are divided, each process writes those of its own to the run's folder.
+    """
     if loop.sharded is not None:
-        return loop.sharded.whole_states(loop.optimizer.optimizer)
-    return loop.method.state_dict(), loop.optimizer.state_dict()
+        return States(*loop.sharded.write_states(loop.optimizer.optimizer, run_dir))
+    return States(loop.method.state_dict(), loop.optimizer.state_dict())
 
 
 def content(
@@ -36,7 +53,7 @@ def content(
         best: `epoch`, `train_loss` and `valid_acc` of the best epoch.
         status: of `loop.status()`.
     """
-    of_method, of_optimizer = parts
+    of_method, of_optimizer, class_parts = parts
     return {
         "epoch": epoch,
         "best_epoch": dict(best),
@@ -49,5 +66,6 @@ def content(
         "method_state_dict": of_method,
         "sampler_state_dict": loop.batches.sampler.state_dict(),
         "config": json.dumps(job.config),
+        **({} if class_parts is None else {CLASS_PARTS: class_parts}),
         **data_description(job.dataset),
     }

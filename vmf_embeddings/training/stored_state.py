@@ -74,6 +74,7 @@ KINDS = {
     "optimizer_state_dict": Kind("the state of an optimizer", _is_optimizer),
     "scheduler_state_dict": _VALUES,
     "sampler_state_dict": _VALUES,
+    "class_parts": _VALUES,  # checked by `class_parts.joined`
     "inside_epoch": _VALUES,  # checked by `mid_epoch.EpochSaver.begin`
     **dict.fromkeys(("z_kappa_mult", "z_mult"), _NUMBER),
     "n_classes": Kind(f"a whole number from 1 to {MOST_CLASSES}", _is_class_count),
