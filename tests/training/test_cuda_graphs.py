@@ -7,7 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.device.graphs import CpuGraphs
+from tests.training.few_digits import trained
 from tests.training.test_execution import PLAIN
+from vmf_embeddings import native
 from vmf_embeddings.training import checkpoint, cuda_graphs
 from vmf_embeddings.training.cuda_graphs import CudaGraphs, refuse_untried
 from vmf_embeddings.training.execution import ExecutionSettings
@@ -119,3 +122,49 @@ def test_a_captured_step_is_replayed_without_running_it(torch_cuda):
     replay = graphs.capture(lambda: torch_cuda.append("step") or loss)
     assert replay() is loss and replay() is loss
     assert torch_cuda == ["capture", "step", "replay", "replay"]
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Lets `trainer.cuda_graph` train on the CPU, with a stand-in for graphs; returns these."""
+    made = []
+
+    def capturer(device):
+        made.append(CpuGraphs())
+        return made[-1]
+
+    monkeypatch.setattr(cuda_graphs, "CudaGraphs", capturer)
+    monkeypatch.setattr(ExecutionSettings, "__post_init__", lambda self: None)
+    monkeypatch.setenv(native.SWITCH, "0")
+    return made
+
+
+METHODS = {
+    "arcface": ["method=arcface", "method.params.margin_warmup_epochs=1"],
+    "classifier": ["method=classifier", "loss=ce"],
+}
+
+
+@pytest.mark.parametrize("name", ["arcface", "classifier"])
+def test_a_whole_training_resumed_ends_with_the_same_bits(tmp_path, on_cpu, name):
+    """Validation and checkpoints lie between the epochs, whose margins and losses differ."""
+    words = [*METHODS[name], "mode.learning_rate=0.0625"]
+    trained(tmp_path / "plain", *words, "mode.epochs=3")
+    for epochs in (2, 3):
+        graphs = ["trainer.cuda_graph=true", f"mode.epochs={epochs}"]
+        trained(tmp_path / "graphs", *words, *graphs)
+    plain, captured = (checkpoint.load(tmp_path / n / "last.pt") for n in ("plain", "graphs"))
+    assert sum(graphs.n_replayed for graphs in on_cpu) >= 6
+    for key in ("method_state_dict", "optimizer_state_dict"):
+        assert_same(plain[key], captured[key])
+
+
+def assert_same(one, other):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        one, other = list(one.values()), list(other.values())
+    if isinstance(one, list):
+        for a, b in zip(one, other, strict=True):
+            assert_same(a, b)
+    else:
+        assert torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
