@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from vmf_embeddings.cli.against import compared, load_others
 from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
@@ -46,7 +47,11 @@ def evaluate(options: EvaluationOptions) -> int:
                 _check_table(options.table, evaluated)
             if not options.apart:
                 refuse_unlike(evaluated)
+            others = load_others(evaluated, options)
             scores = _score_all(evaluated, options, processes)
+            if others:
+                other_scores = _score_all(others, options, processes)
+                scores = compared(evaluated, scores, others, other_scores, options)
         except (OSError, ValueError, ImportError) as error:
             if is_main:
                 report.print_message(f"evaluate: {error}")

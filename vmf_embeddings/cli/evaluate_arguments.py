@@ -16,6 +16,7 @@ from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.cli.section_arguments import add_sections, of_sections
+from vmf_embeddings.cli.significance_arguments import add_significance, of_significance
 from vmf_embeddings.evaluation.options import (
     GEOMETRIES,
     METRICS,
@@ -159,6 +160,7 @@ def evaluate_parser(prog: str) -> Parser:
     add_index(parser)
     add_compact(parser)
     add_sections(parser)
+    add_significance(parser)
     return parser
 
 
@@ -212,6 +214,7 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
     fields["sections"] = tuple(name for name in SECTIONS if name in asked)
     if "dims" in fields:
         fields |= in_order(fields)
+        fields |= of_significance(fields)
         fields |= of_sections(fields, fields["sections"])
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.evaluation.row_pairs import named_scores
 from vmf_embeddings.evaluation.spaces import is_main_process, own_space, space_ks, which_rows
 from vmf_embeddings.geometry import Geometry
-from vmf_embeddings.metrics import RetrievalScores, marginal_retrieval, retrieval
+from vmf_embeddings.metrics import MarginalScores, RetrievalScores, marginal_retrieval, retrieval
 from vmf_embeddings.metrics.embedding_scores import CUTOFFS
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search.ranks import ProcessGroup
@@ -58,7 +57,7 @@ def exact_retrieval(
 
 def sampled_retrieval(
     evaluated: EvaluatedFile, options: EvaluationOptions, process_group: ProcessGroup | None
-) -> dict[str, float]:
+) -> MarginalScores:
     """2021's vMF scores: Recall@k by majority vote over draws, MAP@R as mean over draws."""
     generator = torch.Generator().manual_seed(options.seed)
     draws = _draws(evaluated.geometry, evaluated.file.embeddings, options.samples, generator)
@@ -67,7 +66,7 @@ def sampled_retrieval(
         options.samples,
         quiet=not is_main_process(process_group),
     ) as progress:
-        found = marginal_retrieval(
+        return marginal_retrieval(
             draws,
             evaluated.file.ids,
             metric="ip",
@@ -76,7 +75,6 @@ def sampled_retrieval(
             process_group=process_group,
             progress=progress,
         )
-    return named_scores(found, recall_ks(options))
 
 
 def _draws(

@@ -11,10 +11,13 @@ import numpy as np
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.notes import notes_on
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.paired_lines import against_lines
 from vmf_embeddings.evaluation.replications import Group, Mean, differences
 from vmf_embeddings.evaluation.section_titles import index_of, section_title
 from vmf_embeddings.evaluation.settings import described
+from vmf_embeddings.evaluation.significance_lines import interval_lines
 from vmf_embeddings.evaluation.table_lines import is_table, table_lines
+from vmf_embeddings.evaluation.table_lines import score_text as table_score_text
 from vmf_embeddings.untrusted.text import printable
 
 # score -> its label in the table, factor, digits after the point, meaning
@@ -51,6 +54,23 @@ _ROWS = {
 }
 TableRow = tuple[str, str, str, str]
 Block = tuple[str, list[TableRow]]
+
+
+def score_words(section: str, name: str) -> tuple[str, float, int, str]:
+    """Label, factor, digits after the point and meaning of a score that is no row of a table.
+
+    A name that is not known, such as one of a later version, is its own label.
+
+    >>> score_words("retrieval", "recall@4")
+    ('Recall@4 %', 100, 2, 'own class among the 4 nearest')
+    """
+    if name.startswith("recall@"):
+        k = name.removeprefix("recall@")
+        meaning = "own class nearest" if k == "1" else f"own class among the {k} nearest"
+        return f"Recall@{k} %", 100, 2, meaning
+    if section == "shots":
+        return f"{name.capitalize()}-shot accuracy %", 100, 2, "mean over classes of accuracy"
+    return _ROWS.get(name, (name, 1, 4, ""))
 
 
 def print_line(line: str) -> None:
@@ -131,7 +151,8 @@ def print_group(group: Group, options: EvaluationOptions) -> None:
     if "as_output" in blocks and all(_is_normalised(evaluated) for evaluated in group.files):
         blocks["as_output"] = _rows_that_differ(blocks["as_output"][1], blocks["normalised"][1])
     _print_table(f"{title}: {caption}", list(blocks.values()), with_error=n_runs > 1)
-    for line in table_lines(group):
+    of_rows = *interval_lines(group, score_text), *against_lines(group, score_text)
+    for line in (*table_lines(group), *of_rows):
         print_line(line)
     for note in notes_on(group):
         print_line(f"Note: {note}.")
@@ -147,17 +168,18 @@ def _rows_that_differ(rows: Sequence[TableRow], below: Sequence[TableRow]) -> Bl
     return f"Embeddings as output, of length 1: as below{' except' if kept else ''}", kept
 
 
+def score_text(section: str, name: str) -> tuple[str, float, int]:
+    """Words, factor and digits after the point by which a score is printed."""
+    if is_table(section):
+        return table_score_text(section, name)
+    return score_words(section, name)[:3]
+
+
 def _row(group: Group, section: str, name: str) -> TableRow:
     value = group.mean(section, name)
-    if name.startswith("recall@"):
-        k = name.removeprefix("recall@")
-        label, scale, digits = f"Recall@{k} %", 100, 2
-        meaning = "own class nearest" if k == "1" else f"own class among the {k} nearest"
-    elif section == "shots":
-        label, scale, digits = f"{name.capitalize()}-shot accuracy %", 100, 2
+    label, scale, digits, meaning = score_words(section, name)
+    if section == "shots":
         meaning = _meaning_of_shots(group, name)
-    else:
-        label, scale, digits, meaning = _ROWS[name]
     if name == "nmi":
         meaning = _meaning_of_clusters(group, meaning)
     if math.isnan(value.mean):

@@ -15,6 +15,8 @@ from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.rows import RowCounts
 from vmf_embeddings.evaluation.scores import Scores
+from vmf_embeddings.evaluation.significance import default_unit
+from vmf_embeddings.evaluation.significance import describe as describe_intervals
 from vmf_embeddings.metrics import ShotScores
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.json_text import read_json
@@ -54,6 +56,7 @@ def describe(
         sections["log_spectra"] = scores.spaces.log_spectra
     for name, found in scores.tables.items():
         sections[f"{name}_about"] = found.about
+    sections |= _describe_significance(evaluated, scores, options)
     return {
         "dataset": evaluated.dataset,
         "split": evaluated.split,
@@ -74,6 +77,19 @@ def describe(
         "temperature": evaluated.file.temperature,
         **sections,
     }
+
+
+def _describe_significance(
+    evaluated: EvaluatedFile, scores: Scores, options: EvaluationOptions
+) -> dict[str, dict[str, Any]]:
+    """Intervals of the scores, and their differences from another run, where asked for."""
+    found: dict[str, dict[str, Any]] = {}
+    if scores.intervals:
+        unit, n_rows = default_unit(evaluated), len(evaluated.file.ids)
+        found["significance"] = describe_intervals(scores.intervals, unit, n_rows, options.seed)
+    if scores.against is not None:
+        found["against"] = scores.against.describe()
+    return found
 
 
 def _describe_rows(rows: RowCounts) -> dict[str, Any]:

@@ -13,12 +13,15 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.exact_scores import exact_retrieval, recall_ks, sampled_retrieval
 from vmf_embeddings.evaluation.indexed import IndexUse, indexed_retrieval, refuse_index
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.paired import Against
 from vmf_embeddings.evaluation.query_sample import drawn_queries
 from vmf_embeddings.evaluation.reranked import RERANKED, refuse_reranking, reranked_scores
 from vmf_embeddings.evaluation.row_pairs import named_scores
+from vmf_embeddings.evaluation.row_scores import RowScore, RowSources
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows
 from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.evaluation.sections import section
+from vmf_embeddings.evaluation.significance import Intervals, intervals
 from vmf_embeddings.evaluation.spaces import is_main_process, score_spaces
 from vmf_embeddings.metrics import (
     RetrievalScores,
@@ -62,6 +65,10 @@ class Scores:
         index: where ranks are approximate: the index, its recall, what it changes; else None.
         tables: "compact" (prefixes and number formats), "reranked" and the sections of
             `options.sections` -> scores in rows and columns, where options ask for them.
+        row_scores: `section/name` -> score as a function of weights of rows, where
+            `options.resample` asks for draws.
+        intervals: `section/name` -> its 95 % intervals, likewise.
+        against: differences from `options.against`.
     """
 
     sections: dict[str, dict[str, float]]
@@ -74,6 +81,9 @@ class Scores:
     sampling: dict[str, Any] | None = field(default=None, repr=False)
     tables: dict[str, ScoreTable] = field(default_factory=dict, repr=False)
     index: IndexUse | None = field(default=None, repr=False)
+    row_scores: dict[str, RowScore] = field(default_factory=dict, repr=False)
+    intervals: Intervals = field(default_factory=dict, repr=False)
+    against: Against | None = field(default=None, repr=False)
 
 
 def score(
@@ -98,12 +108,12 @@ def score(
     refuse_index(evaluated, options, process_group)
     context = Context(evaluated, options)
     sections: dict[str, dict[str, float]] = {}
-    found = shots = spaces = compared = sampling = index = None
+    found = shots = spaces = compared = sampling = index = sampled = None
     classified = context.classified
     if classified is not None:
         sections["classification"] = _classification(classified)
-        if evaluated.long_tailed:
-            shots = _shots(evaluated, classified, options)
+        shots = _shots(evaluated, classified, options)
+        if shots is not None:
             sections["shots"] = {name: group.accuracy for name, group in shots.groups.items()}
     if _wants_retrieval(evaluated, options, CHEAP_ROWS):
         compared, ks = context.rows, recall_ks(options)
@@ -118,12 +128,16 @@ def score(
     # geometries of distributions can be sampled from, those of points cannot
     draw = None if options.index else getattr(evaluated.geometry, "sample", None)
     if draw is not None and _wants_retrieval(evaluated, options, CHEAP_ROWS_SAMPLED):
-        sections["sampled_retrieval"] = sampled_retrieval(evaluated, options, process_group)
+        sampled = sampled_retrieval(evaluated, options, process_group)
+        sections["sampled_retrieval"] = named_scores(sampled, recall_ks(options))
     if options.metrics:
         spaces = score_spaces(evaluated, options, process_group, found)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     tables = _tables(context, found, process_group)
     sections |= {name: scores.flat() for name, scores in tables.items()}
+    sources = RowSources(context, found, sampled, shots, tables)
+    row_scores = sources.scores(sections if is_main_process(process_group) else {})
+    drawn = intervals(row_scores, evaluated.file.ids, options.resample, options.seed)
     return Scores(
         sections,
         confidence=None if classified is None else classified.confidence,
@@ -135,6 +149,8 @@ def score(
         sampling=sampling,
         tables=tables,
         index=index,
+        row_scores=row_scores,
+        intervals=drawn,
     )
 
 
@@ -188,11 +204,13 @@ def _classification(classified: Classified) -> dict[str, float]:
 
 def _shots(
     evaluated: EvaluatedFile, classified: Classified, options: EvaluationOptions
-) -> ShotScores:
-    """Accuracy of many-, medium- and few-shot classes.
+) -> ShotScores | None:
+    """Accuracy of many-, medium- and few-shot classes; None unless training was long-tailed.
 
     The logits may have more classes than the training set: those count 0 training images.
     """
+    if not evaluated.long_tailed:
+        return None
     predicted = classified.probabilities
     counts = torch.zeros(predicted.shape[1], dtype=torch.int64)
     known = torch.tensor(evaluated.train_counts)

@@ -18,7 +18,7 @@ def table_lines(group: Group) -> list[str]:
     lines = []
     for section, names in group.sections().items():
         if names and is_table(section):
-            text = TABLES[section] if section in TABLES else sections.section(section).TABLE
+            text = _text(section)
             lines += ["", f"  {text.title}"]
             for heading, own in _blocks(text, names).items():
                 lines += [f"    {heading}"] if heading else []
@@ -32,6 +32,18 @@ def _blocks(text: TableText, names: Sequence[str]) -> dict[str, list[str]]:
     for name in names:
         blocks.setdefault(text.block(name.rpartition("/")[0]), []).append(name)
     return blocks
+
+
+def score_text(section: str, key: str) -> tuple[str, float, int]:
+    """Words, factor and digits after the point of one score `row/name` of a table."""
+    text = _text(section)
+    row, _, name = key.rpartition("/")
+    head, scale, digits = text.columns.get(name, (name, 1, 4))
+    return f"{head}, {text.label(row)}", scale, digits
+
+
+def _text(section: str) -> TableText:
+    return TABLES[section] if section in TABLES else sections.section(section).TABLE
 
 
 def rows_of(names: Sequence[str]) -> dict[str, list[str]]:

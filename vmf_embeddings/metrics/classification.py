@@ -54,13 +54,18 @@ def top_k_accuracy(scores: Array, labels: Array, k: int) -> float:
     >>> top_k_accuracy([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]], [1, 2], k=2)
     0.5
     """
+    return float(top_k_hits(scores, labels, k).double().mean())
+
+
+def top_k_hits(scores: Array, labels: Array, k: int) -> Tensor:
+    """Whether the class of each row [N] has one of the k largest scores; see `top_k_accuracy`."""
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     scores, labels = _pair(scores, labels)
     own = scores.gather(1, labels[:, None])
     lower = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
     before = ((scores > own) | ((scores == own) & lower)).sum(1)
-    return float((before < k).double().mean())
+    return before < k
 
 
 def per_class_accuracy(scores: Array, labels: Array) -> Tensor:
@@ -124,8 +129,13 @@ def negative_log_likelihood(predicted: Array, labels: Array) -> float:
     >>> negative_log_likelihood([[0.5, 0.5], [0.0, 1.0]], [0, 1])
     0.34657359027997264
     """
+    return float(log_losses(predicted, labels).mean()) + 0.0
+
+
+def log_losses(predicted: Array, labels: Array) -> Tensor:
+    """-log p(class) of each row [N] in nats; see `negative_log_likelihood`."""
     predicted, labels = _pair(predicted, labels)
-    return float(-predicted.gather(1, labels[:, None]).log().mean()) + 0.0
+    return -predicted.gather(1, labels[:, None]).squeeze(1).log()
 
 
 def brier_score(predicted: Array, labels: Array) -> float:
@@ -141,9 +151,14 @@ def brier_score(predicted: Array, labels: Array) -> float:
     >>> brier_score([[0.5, 0.5], [0.0, 1.0]], [0, 1])
     0.25
     """
+    return float(squared_errors(predicted, labels).mean())
+
+
+def squared_errors(predicted: Array, labels: Array) -> Tensor:
+    """sum_c (p_c - [c is the class])^2 of each row [N], in [0, 2]; see `brier_score`."""
     predicted, labels = _pair(predicted, labels)
     of_class = predicted.gather(1, labels[:, None]).squeeze(1)
-    return float((predicted.square().sum(1) - 2 * of_class + 1).mean())
+    return predicted.square().sum(1) - 2 * of_class + 1
 
 
 def _pair(scores: Array, labels: Array) -> tuple[Tensor, Tensor]:

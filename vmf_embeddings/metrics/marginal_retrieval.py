@@ -6,7 +6,7 @@ is in memory.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,25 @@ from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array
 from vmf_embeddings.metrics.retrieval import retrieval
+
+
+@dataclass(frozen=True)
+class MarginalRows:
+    """Scores of every query over S draws, in the order of the queries.
+
+    Args:
+        recall: k -> [Q] probability of a majority of draws, as in `MarginalScores.recall`.
+        average_precision_at_r: [Q] mean over draws; NaN for queries without a positive.
+        r_precision: [Q], likewise.
+        average_precision: [Q], likewise.
+        reciprocal_rank: [Q] mean over draws; 0 for queries without a positive.
+    """
+
+    recall: dict[int, Tensor]
+    average_precision_at_r: Tensor
+    r_precision: Tensor
+    average_precision: Tensor
+    reciprocal_rank: Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +47,7 @@ class MarginalScores:
         r_precision: R-precision, averaged over draws.
         mean_average_precision: over the whole gallery, averaged over draws.
         mean_reciprocal_rank: averaged over draws.
+        rows: the scores of every query.
     """
 
     recall: dict[int, float]
@@ -35,6 +55,7 @@ class MarginalScores:
     r_precision: float
     mean_average_precision: float
     mean_reciprocal_rank: float
+    rows: MarginalRows = field(repr=False)
 
 
 def marginal_retrieval(
@@ -69,7 +90,7 @@ def marginal_retrieval(
     """
     report_progress = progress or (lambda done: None)
     hits: dict[int, list[Tensor]] = {int(k): [] for k in ks}
-    means = []
+    means, rows = [], dict.fromkeys(_ROWS, torch.zeros(()))
     for number, draw in enumerate(draws):
         found = retrieval(
             draw,
@@ -81,14 +102,18 @@ def marginal_retrieval(
         for k, of_draws in hits.items():
             of_draws.append(found.rows.recall[k])
         means.append([getattr(found, name) for name in _MEANS])
+        rows = {name: total + getattr(found.rows, name) for name, total in rows.items()}
     if not means:
         raise ValueError("retrieval over draws needs at least one draw, got none")
-    recall = {k: float(majority(torch.stack(found)).mean()) for k, found in hits.items()}
+    votes = {k: majority(torch.stack(found)) for k, found in hits.items()}
+    recall = {k: float(found.mean()) for k, found in votes.items()}
     averages = [sum(values) / len(means) for values in zip(*means, strict=True)]
-    return MarginalScores(recall, *averages)
+    of_rows = MarginalRows(votes, **{name: total / len(means) for name, total in rows.items()})
+    return MarginalScores(recall, *averages, rows=of_rows)
 
 
 _MEANS = ("map_at_r", "r_precision", "mean_average_precision", "mean_reciprocal_rank")
+_ROWS = ("average_precision_at_r", "r_precision", "average_precision", "reciprocal_rank")
 
 
 def majority(probabilities: Tensor) -> Tensor:

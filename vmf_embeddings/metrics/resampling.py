@@ -17,7 +17,7 @@ WeightedScore = Callable[[Tensor], Tensor]
 """Weights [B, N] >= 0 of N rows, float64 -> the score under each weighting [B], NaN where it has
 none. With weights of 1 it is the score itself; draws with replacement are such weights."""
 
-_BLOCK_ELEMENTS = 2**22
+_BLOCK_ELEMENTS = 2**18
 
 
 def weighted_mean(values: Array, weights: Array | None = None) -> WeightedScore:

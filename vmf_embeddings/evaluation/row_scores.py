@@ -1,0 +1,192 @@
+"""Scores of a file as functions of weights of its rows, from which intervals and tests come."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vmf_embeddings.evaluation.context import Classified, Context
+from vmf_embeddings.evaluation.score_table import ScoreTable
+from vmf_embeddings.evaluation.spaces import which_rows
+from vmf_embeddings.metrics import MarginalScores, RetrievalRows, RetrievalScores, ShotScores
+from vmf_embeddings.metrics.classification import log_losses, squared_errors, top_k_hits
+from vmf_embeddings.metrics.marginal_retrieval import MarginalRows
+from vmf_embeddings.metrics.resampling import (
+    WeightedScore,
+    weighted_class_mean,
+    weighted_mean,
+)
+
+UNITS = ("rows", "classes")
+"""What is drawn: other rows of the same classes, or other classes of this kind."""
+
+
+@dataclass(frozen=True)
+class RowScore:
+    """A score as a function of weights of rows.
+
+    A mean over classes differs under draws of rows, which change the mean of each class, and under
+    draws of classes, which count a class as often as it is drawn: hence one function for each.
+
+    Args:
+        over_rows: the score where rows are drawn.
+        over_classes: the score where whole classes are drawn.
+        values: float64 [N], where the score is the mean of those that are not NaN; else None.
+    """
+
+    over_rows: WeightedScore
+    over_classes: WeightedScore
+    values: Tensor | None = field(default=None, repr=False)
+
+    def over(self, unit: str) -> WeightedScore:
+        """The function for one of UNITS."""
+        return self.over_rows if unit == "rows" else self.over_classes
+
+    def value(self, n_rows: int) -> float:
+        """The score of all rows."""
+        return float(self.over_rows(torch.ones(1, n_rows, dtype=torch.float64))[0])
+
+
+def mean_of(values: Tensor) -> RowScore:
+    """The score that is the mean of values [N], NaN left out."""
+    mean = weighted_mean(values)
+    return RowScore(mean, mean, values.double())
+
+
+def class_mean_of(values: Tensor, ids: np.ndarray) -> RowScore:
+    """The score that is the mean over classes of the mean of values [N], NaN left out."""
+    codes = torch.from_numpy(np.unique(ids, return_inverse=True)[1].reshape(-1))
+    counts = torch.bincount(codes, (~values.isnan()).double())[codes]
+    return RowScore(
+        weighted_class_mean(values, codes), weighted_mean(values, 1 / counts.clamp_min(1))
+    )
+
+
+@dataclass(frozen=True)
+class RowSources:
+    """What the scores of a file were computed from.
+
+    Args:
+        context: the file.
+        retrieved: scores by exact ranks or an index; None without retrieval.
+        sampled: scores over draws of von Mises-Fisher embeddings; None without.
+        shots: groups of classes; None unless training was long-tailed.
+        tables: the tables of its sections.
+    """
+
+    context: Context
+    retrieved: RetrievalScores | None = None
+    sampled: MarginalScores | None = None
+    shots: ShotScores | None = None
+    tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+
+    @cached_property
+    def queries(self) -> Tensor:
+        """Int64 [Q] rows that were ranked, in the order of their scores."""
+        given = which_rows(self.context.evaluated, self.context.options)["is_query"]
+        chosen = self.context.kept if given is None else self.context.kept & np.asarray(given)
+        return torch.from_numpy(chosen.nonzero()[0])
+
+    def scores(self, sections: Mapping[str, Mapping[str, float]]) -> dict[str, RowScore]:
+        """`section/name` -> score, of those scores of the sections that depend on single rows.
+
+        Scores of the whole, such as calibration errors, NMI and spectra, are not among them. {}
+        unless options ask for draws.
+        """
+        if not self.context.options.resample or not sections:
+            return {}
+        found: dict[str, RowScore] = {}
+        for section, own in (("sampled_retrieval", self.sampled), ("retrieval", self.retrieved)):
+            if own is not None:
+                found |= _of_section(section, self._of_queries(own.rows))
+        classified = self.context.classified
+        if classified is not None:
+            found |= _of_section("classification", self._of_classified(classified))
+            if self.shots is not None:
+                found |= _of_section("shots", self._of_shots(classified, self.shots))
+        for section, table in self.tables.items():
+            of_table = {name: RowScore(score, score) for name, score in table.weighted.items()}
+            found |= _of_section(section, of_table)
+        return {key: score for key, score in found.items() if _is_scored(key, sections)}
+
+    def _of_queries(self, rows: RetrievalRows | MarginalRows) -> dict[str, RowScore]:
+        named = {
+            **{f"recall@{k}": hits for k, hits in rows.recall.items()},
+            "map@r": rows.average_precision_at_r,
+            "r_precision": rows.r_precision,
+            "mean_average_precision": rows.average_precision,
+            "mean_reciprocal_rank": rows.reciprocal_rank,
+        }
+        return {name: mean_of(self._every(self.queries, own)) for name, own in named.items()}
+
+    def _of_classified(self, classified: Classified) -> dict[str, RowScore]:
+        predicted, ids = classified.probabilities, classified.ids
+        of_rows = {
+            "accuracy": classified.correct,
+            "top_5_accuracy": top_k_hits(predicted, ids, 5),
+            "nll": log_losses(predicted, ids),
+            "brier": squared_errors(predicted, ids),
+        }
+        rows = torch.from_numpy(classified.rows)
+        scores = {name: mean_of(self._every(rows, own)) for name, own in of_rows.items()}
+        correct = self._every(rows, classified.correct)
+        return scores | {"macro_accuracy": class_mean_of(correct, self.context.file.ids)}
+
+    def _of_shots(self, classified: Classified, shots: ShotScores) -> dict[str, RowScore]:
+        names = np.array(shots.group_names)[classified.ids]
+        found = {}
+        for name in shots.groups:
+            own = names == name
+            rows = torch.from_numpy(classified.rows[own])
+            correct = self._every(rows, classified.correct[torch.from_numpy(own)])
+            found[name] = class_mean_of(correct, self.context.file.ids)
+        return found
+
+    def _every(self, rows: Tensor, values: Tensor) -> Tensor:
+        """Values of some rows as values of all [N], NaN for the others."""
+        every = torch.full((len(self.context.file.ids),), torch.nan, dtype=torch.float64)
+        every[rows] = values.double().cpu()
+        return every
+
+
+def averaged(runs: Sequence[Mapping[str, RowScore]]) -> dict[str, RowScore]:
+    """The mean over runs of every score that all of them have, of the same rows."""
+    if len(runs) == 1:
+        return dict(runs[0])
+    names = [name for name in runs[0] if all(name in own for own in runs)]
+    found = {}
+    for name in names:
+        own = [run[name] for run in runs]
+        known = [score.values for score in own if score.values is not None]
+        if len(known) == len(own):
+            found[name] = mean_of(torch.stack(known).mean(0))
+        else:
+            by_unit = (_mean([score.over(unit) for score in own]) for unit in UNITS)
+            found[name] = RowScore(*by_unit)
+    return found
+
+
+def _mean(scores: Sequence[Callable[[Tensor], Tensor]]) -> WeightedScore:
+    return lambda weights: torch.stack([score(weights) for score in scores]).mean(0)
+
+
+def difference(a: RowScore, b: RowScore) -> RowScore:
+    """The score of b minus that of a, on the same rows."""
+    if a.values is not None and b.values is not None:
+        return mean_of(b.values - a.values)
+    return RowScore(
+        lambda weights: b.over_rows(weights) - a.over_rows(weights),
+        lambda weights: b.over_classes(weights) - a.over_classes(weights),
+    )
+
+
+def _of_section(section: str, scores: Mapping[str, RowScore]) -> dict[str, RowScore]:
+    return {f"{section}/{name}": score for name, score in scores.items()}
+
+
+def _is_scored(key: str, sections: Mapping[str, Mapping[str, float]]) -> bool:
+    section, _, name = key.partition("/")
+    return name in sections.get(section, {})
