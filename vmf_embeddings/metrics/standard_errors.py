@@ -50,11 +50,29 @@ def error_over_classes(values: Array, classes: Array) -> float:
     """
     known, kept = _known(as_float64(values))
     codes = as_codes(torch.as_tensor(as_codes(classes))[kept.cpu()]).to(known.device)
-    n_classes = int(codes.max()) + 1 if len(codes) else 0
+    return error_of_ratio(torch.bincount(codes, known), torch.bincount(codes))
+
+
+def error_of_ratio(sums: Array, counts: Array) -> float:
+    """Standard error of sum(sums) / sum(counts) if other classes of this kind were drawn.
+
+    Args:
+        sums: [C], S_c of every class, such as its pairs that are accepted.
+        counts: [C], n_c >= 0, such as all its pairs; classes without any are left out.
+
+    Returns:
+        NaN with fewer than two classes.
+
+    >>> error_of_ratio([0, 2], [2, 2])
+    0.5
+    """
+    of_class, n_of_class = as_float64(sums), as_float64(counts)
+    of_class, n_of_class = of_class[n_of_class > 0], n_of_class[n_of_class > 0]
+    n_classes, n = len(n_of_class), n_of_class.sum()
     if n_classes < 2:
         return float("nan")
-    residual = torch.bincount(codes, known - known.mean())
-    return float((n_classes / (n_classes - 1) * residual.square().sum()).sqrt() / len(known))
+    residual = of_class - of_class.sum() / n * n_of_class
+    return float((n_classes / (n_classes - 1) * residual.square().sum()).sqrt() / n)
 
 
 def interval_95(
