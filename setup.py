@@ -46,7 +46,7 @@ setup(
         "joblib": ["hydra-joblib-launcher>=1.2"],
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ray": ["hydra-ray-launcher>=1.2"],  # needs cloudpickle<3, which joblib>=1.6 refuses
-        "optuna": ["hydra-optuna-sweeper>=1.3", "sqlalchemy<2"],
+        "optuna": ["hydra-optuna-sweeper>=1.3", "optuna>=5,<6"],  # of which 6 lacks what it calls
         "docs": [
             "mkdocs-material>=9.5,<10",
             "mkdocstrings[python]>=0.26",

@@ -83,8 +83,9 @@ def test_printed_command_composes_or_names_an_existing_script(line):
     if "--config-dir" in arguments:
         return  # options that the page itself writes: tests/docs runs these commands
     overrides = [a for a in arguments if a not in ("-m", "--multirun") and "$" not in a]
-    if "-m" in arguments or "--multirun" in arguments:
-        overrides = [a.split(",")[0] for a in overrides]
+    if "-m" in arguments or "--multirun" in arguments:  # how jobs are made and run is Hydra's
+        own = [a for a in overrides if not re.match(r"hydra[./]|[^=]+=\w+\(", a)]
+        overrides = [a.split(",")[0] for a in own]
     cfg = composed(overrides)
     for override in overrides:
         key, value = override.split("=", 1)

@@ -211,6 +211,7 @@ def _run_every_job() -> None:
             if not sweep.failed:
                 raise
             report(error)
+        if sweep.failed:  # a search goes on after them
             print(failed_jobs.table(sweep.failed), file=sys.stderr)
             sys.exit(1)
 

@@ -9,18 +9,21 @@ import sys
 from pathlib import Path
 
 DEVICES = Path("/dev")
-EXTRAS = {"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"}
-_NOT_LOADED = re.compile(r"Could not load 'hydra/launcher/(\w+)'")
+EXTRAS = {
+    **{"joblib": "joblib", "submitit_slurm": "slurm", "submitit_local": "slurm", "ray": "ray"},
+    "optuna": "optuna",
+}
+_NOT_LOADED = re.compile(r"Could not load 'hydra/(?:launcher|sweeper)/(\w+)'")
 
 
 def missing_launcher(error: Exception) -> str | None:
-    """What to type if an error says that the package of a launcher is not installed, else None."""
+    """What to type if an error says that a launcher or sweeper is not installed, else None."""
     found = _NOT_LOADED.search(str(error))
     extra = EXTRAS.get(found[1]) if found else None
     if extra is None:
         return None
     return (
-        "this launcher needs a package that is not installed: "
+        "this launcher or sweeper needs a package that is not installed: "
         f"pip install 'vmf_embeddings[{extra}]'"
         f" (in a checkout: pip install -e '.[{extra}]')"
     )

@@ -17,7 +17,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, open_dict
 
-from vmf_embeddings.cli import sweep_index
+from vmf_embeddings.cli import sweep_index, sweep_study
 from vmf_embeddings.cli.failed_jobs import FailedJob, without_shared
 from vmf_embeddings.cli.help import CONF, config_folders
 from vmf_embeddings.training import run_status
@@ -86,9 +86,10 @@ class Sweep:
         """
         jobs: list[Overrides] = [tuple(job) for job in batch]
         statuses = {job: self.finished(job) for job in jobs}
-        rest = [job for job in jobs if statuses[job] is None]
-        if len(rest) < len(jobs):
-            self._say(f"{len(jobs) - len(rest)} of {len(jobs)} jobs are finished already")
+        rest = list(dict.fromkeys(job for job in jobs if statuses[job] is None))
+        n_finished = sum(status is not None for status in statuses.values())
+        if n_finished:
+            self._say(f"{n_finished} of {len(statuses)} jobs are finished already")
         self.compose(rest)
         folders = self._queue(rest, first)
         results: dict[Overrides, JobReturn] = {}
@@ -177,11 +178,12 @@ def recorded(describe: Callable[[Any], str]) -> Iterator[Sweep]:
         return _Unfinished(make_launcher(**arguments), sweep)
 
     def sweeper_of(**arguments: Any) -> Any:
-        sweeper = make_sweeper(**arguments)
+        with sweep_study.quiet():
+            sweeper = make_sweeper(**arguments)
         restore()  # before plugins are sent to other processes
         if hasattr(sweeper, "validate_batch_is_legal"):
             sweeper.validate_batch_is_legal = sweep.compose
-        return sweeper
+        return sweep_study.continued(sweeper, sweep.folder)
 
     def restore() -> None:
         for name in ("instantiate_sweeper", "instantiate_launcher"):
