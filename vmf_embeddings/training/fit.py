@@ -1,5 +1,6 @@
 """The training loop of every method, backbone, data set and number of processes."""
 
+import contextlib
 import logging
 import time
 from typing import Any
@@ -70,16 +71,30 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
     Returns:
         `epoch`, `train_loss` and `valid_acc` of the best epoch.
     """
-    settings = job.settings
     began = time.monotonic()
-    loop, saver = assemble(job), EpochSaver(job)
-    records, before = None, time.monotonic() - began
+    loop, saver, records = assemble(job), EpochSaver(job), None
     if loop.accelerator.is_main_process:
-        records = Records(
-            job.run_dir, start, settings.trackers, job.config, resumed=job.state is not None
-        )
-        length = budget.length_in_words(settings, start)
+        options = {"trackers": job.settings.trackers, "config": job.config}
+        records = Records(job.run_dir, start, **options, resumed=job.state is not None)
+        length = budget.length_in_words(job.settings, start)
         log.info("Training starts: %s, %d batches each", length, len(loop.batches))
+    with records or contextlib.nullcontext():
+        best = _epochs(job, loop, saver, records, start, best, time.monotonic() - began)
+    loop.accelerator.wait_for_everyone()
+    return best
+
+
+def _epochs(
+    job: TrainingJob,
+    loop: Loop,
+    saver: EpochSaver,
+    records: Records | None,
+    start: int,
+    best: dict[str, Any],
+    before: float,
+) -> dict[str, Any]:
+    """The epochs of `_run_epochs` after `before` seconds; only the first process has records."""
+    settings = job.settings
     if settings.epochs == 0:
         best = _keep_initial_weights(loop, job, records)
     last_metric = records.last(f"{settings.validates_on}_metric") if records else None
@@ -103,9 +118,6 @@ def _run_epochs(job: TrainingJob, start: int, best: dict[str, Any]) -> dict[str,
         if is_over:
             _say_if_early(loop, epoch, best)
             break
-    if records is not None:
-        records.close()
-    loop.accelerator.wait_for_everyone()
     return best
 
 

@@ -3,10 +3,10 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from vmf_embeddings.training import trackers as services
 from vmf_embeddings.training.board import Board
-from vmf_embeddings.training.trackers import start
 from vmf_embeddings.untrusted.files import read_text, refuse_links, replacing
 from vmf_embeddings.untrusted.json_text import parse_json_object
 from vmf_embeddings.untrusted.refused import Refused
@@ -48,7 +48,7 @@ class Records:
         for folder in TRACKER_FOLDERS:
             refuse_links(run_dir, folder)
         self.board = Board(run_dir / "tensorboard", purge_step=n_epochs)
-        self.trackers = [start(name, run_dir, config or {}) for name in trackers]
+        self.trackers = [services.start(name, run_dir, config or {}) for name in trackers]
 
     def last(self, key: str) -> float | None:
         """The value of a column in the latest epoch; None before the first."""
@@ -65,17 +65,28 @@ class Records:
         _replace_csv(self.run_dir / "metrics.csv", self.rows)
         self.board.add(row, int(row["epoch"]))
         for tracker in self.trackers:
-            tracker.log(row, step=row["epoch"])
+            services.send(tracker, row)
 
     def mean_seconds(self) -> float:
         """Mean duration of an epoch in seconds; 0 before the first."""
         return sum(row.get("seconds", 0.0) for row in self.rows) / max(len(self.rows), 1)
 
-    def close(self) -> None:
-        """Closes the trackers, so that the next run of a sweep starts new ones."""
+    def close(self, *, failed: bool = False) -> None:
+        """Closes the trackers, so that the next run of a sweep starts new ones.
+
+        Args:
+            failed: whether the run ended by an error.
+        """
         self.board.close()
         for tracker in self.trackers:
-            tracker.finish()
+            services.finish(tracker, failed=failed)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        """Closes the trackers however the run ends."""
+        self.close(failed=kind is not None and issubclass(kind, Exception))
 
 
 def _rows(path: Path) -> list[Row]:

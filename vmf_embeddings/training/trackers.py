@@ -1,6 +1,7 @@
 """Starts Accelerate's trackers, such as Weights & Biases, for the numbers of a run."""
 
 import os
+import re
 from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from urllib.parse import urlparse
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
+_NOT_IN_MLFLOW = re.compile(r"[^\w\-. :/]")  # such as the @ of test/recall@1
 WANDB_MODES = ("auto", "online", "offline", "disabled")
 
 
@@ -26,6 +28,8 @@ def start(name: str, run_dir: Path, config: dict[str, Any]) -> "GeneralTracker":
     """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
+    from vmf_embeddings.training.checkpoint import flatten
+
     kinds = {
         str(kind).rpartition(".")[2].lower(): cls for kind, cls in LOGGER_TYPE_TO_CLASS.items()
     }
@@ -42,8 +46,38 @@ def start(name: str, run_dir: Path, config: dict[str, Any]) -> "GeneralTracker":
         tracker = cls(run_dir.name)
     if hasattr(tracker, "start"):
         tracker.start()
-    tracker.store_init_configuration(config)
+    # MLflow compares parameters by their whole text, so that every key needs one of its own
+    tracker.store_init_configuration(flatten(config) if name == "mlflow" else config)
     return tracker
+
+
+def send(tracker: "GeneralTracker", row: dict[str, float | int]) -> None:
+    """Sends the row of an epoch to a tracker, under names that it takes.
+
+    MLflow has no @: `test/recall@1` is `test/recall_at_1` there.
+    """
+    if tracker.name == "mlflow":
+        names = {key: _NOT_IN_MLFLOW.sub("_", key.replace("@", "_at_")) for key in row}
+        tracker.log({names[key]: value for key, value in row.items()}, step=row["epoch"])
+    else:
+        tracker.log(row, step=row["epoch"])
+
+
+def finish(tracker: "GeneralTracker", *, failed: bool) -> None:
+    """Ends a tracker's run, so that the next one of this process can begin its own.
+
+    Args:
+        tracker: started by `start`.
+        failed: whether the run ended by an error; MLflow and Weights & Biases show that.
+    """
+    if failed and tracker.name == "mlflow":
+        import mlflow
+
+        mlflow.end_run("FAILED")
+    elif failed and tracker.name == "wandb":
+        tracker.tracker.finish(exit_code=1)
+    else:
+        tracker.finish()
 
 
 def wandb_settings(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
