@@ -100,13 +100,14 @@ def correction_coefficients(order: float, tolerance: float) -> tuple[float, ...]
 
 
 def evaluate(coefficients: tuple[float, ...], p: Tensor, lowest: float = 0.0) -> Tensor:
-    """Value of lowest + sum_m coefficients[m - 1] p^m, by Horner's rule on the CPU; see `values`.
-
-    Returns:
-        Shape of `p`.
-    """
+    """As `horner`, but of few numbers on a device in two kernel launches, see `values`."""
     if _by_powers(p, len(coefficients)):
         return values((coefficients,), p, (lowest,))[0]
+    return horner(coefficients, p, lowest)
+
+
+def horner(coefficients: tuple[float, ...], p: Tensor, lowest: float = 0.0) -> Tensor:
+    """Value of lowest + sum_m coefficients[m - 1] p^m by Horner's rule, [shape of `p`]."""
     value = constant(coefficients[-1] if coefficients else 0.0, p)
     for coefficient in (*coefficients[-2::-1], lowest):
         value = torch.addcmul(constant(coefficient, p), value, p)
@@ -134,7 +135,7 @@ def values(
     n = len(polynomials[0])
     if not _by_powers(p, n):
         pairs = zip(polynomials, lowest, strict=True)
-        return tuple(evaluate(polynomial, p, least) for polynomial, least in pairs)
+        return tuple(horner(polynomial, p, least) for polynomial, least in pairs)
     table = tuple(c for least, row in zip(lowest, polynomials, strict=True) for c in (least, *row))
     powers = p[..., None].pow(constant(tuple(map(float, range(n + 1))), p))
     return (powers @ constant(table, p).view(-1, n + 1).T).unbind(-1)
@@ -166,7 +167,7 @@ def evaluate_pair(
     (tensor(1.), tensor(1.7500))
     """
     if p.device.type == "cpu":  # where one at a time stays in the cache
-        return evaluate(first, p, lowest[0]), evaluate(second, p, lowest[1])
+        return horner(first, p, lowest[0]), horner(second, p, lowest[1])
     coefficients = [*zip(first, second, strict=True)] or [(0.0, 0.0)]
     shape = (2,) + (1,) * p.dim()
     value = constant(coefficients[-1], p).view(shape)

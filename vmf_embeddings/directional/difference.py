@@ -44,6 +44,12 @@ class Kernel(Protocol):
     def slope(self, kappa_squared: Tensor) -> Tensor:
         """h(q) = -d log C / d kappa^2 = A(kappa) / (2 kappa) at q = `kappa_squared`."""
 
+    def slope_at_start(self, start: tuple[Tensor, ...]) -> Tensor:
+        """h(q), rounded as the second result of `difference_and_slope` is where delta is 0.
+
+        It is subtracted from those, and only the same rounding makes the difference accurate.
+        """
+
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from vmf_embeddings.directional.bessel import (
     ratio_from_correction,
     widen,
 )
-from vmf_embeddings.directional.debye import evaluate, evaluate_pair
+from vmf_embeddings.directional.debye import evaluate, evaluate_pair, horner
 from vmf_embeddings.directional.difference import Kernel, blockwise_difference
 
 FLOAT32_MIN_DIM = 16  # below, a recurrence is needed whose rounding errors add up
@@ -114,6 +114,14 @@ class _Debye:
         ratio, factor = ratio_from_correction(s2, t, correction, q, plan)
         return self._difference(start, delta, s2, value, factor), ratio.mul_(0.5)
 
+    def slope_at_start(self, start: tuple[Tensor, ...]) -> Tensor:
+        base, *_, kappa_squared = start
+        plan, s = self.plan, base.sqrt()
+        t = s.reciprocal()
+        correction = horner(plan.slope, t * plan.order, 0.5)
+        q = kappa_squared if plan.steps else None
+        return ratio_from_correction(s, t, correction, q, plan)[0].mul_(0.5)
+
     def _difference(
         self,
         start: tuple[Tensor, ...],
@@ -125,7 +133,8 @@ class _Debye:
         """F from s2, V(p_2) and J_m / J_order at kappa_2 (`factor`, None without recurrence)."""
         _, s1, inverse_sum, inverse_s1, constant, _ = start
         plan = self.plan
-        s_change = (s2 + s1).reciprocal_().mul_(delta)  # s2 - s1 without cancellation
+        s_sum = s2 + s1
+        s_change = torch.div(delta, s_sum, out=s_sum)  # s2 - s1 without cancellation
         result = value - constant
         if factor is not None:
             result += factor.log()
@@ -164,6 +173,9 @@ class _ThreeDimensions:
         )  # fmt: skip
         value = torch.where(is_small, series[0], _closed_log_sinhc(kappa))
         return value.sub_(start[1]), torch.where(is_small, series[1], _closed_slope(kappa, large))
+
+    def slope_at_start(self, start: tuple[Tensor, ...]) -> Tensor:
+        return self.slope(start[0])
 
     def slope(self, kappa_squared: Tensor) -> Tensor:
         large = kappa_squared.clamp_min(SERIES_BELOW)

@@ -115,12 +115,13 @@ def _chunk_over_batch(
 ) -> LogPartitionGrads:
     """Blocks of images, each with all classes: one pass."""
     partition = LogPartitionSum(class_weights, beta, antithetic, draw_weight)
-    grad_mu, grad_angle = torch.empty_like(mu), torch.empty_like(angle)
+    parts = []
     for rows in partition.blocks(len(mu), 1 + len(angle)):
         points, mu_component_ratio = _mean_and_tangents(mu[rows], len(angle), generator)
-        grads = partition.add_distributions(points, angle[:, rows], mu_component_ratio)
-        grad_mu[rows], grad_angle[:, rows] = grads
-    return LogPartitionGrads(partition.value, grad_mu, grad_angle, *partition.gradients())
+        parts.append(partition.add_distributions(points, angle[:, rows], mu_component_ratio))
+    of_rows = zip(*parts, strict=True)
+    grads = (p[0] if len(p) == 1 else torch.cat(p, dim) for dim, p in enumerate(of_rows))
+    return LogPartitionGrads(partition.value, *grads, *partition.gradients())
 
 
 def _chunk_over_classes(
@@ -218,8 +219,9 @@ class LogPartitionSum:
         May be called once: the first overwrites the sum.
         """
         # d|w|^2 / dw = 2 w
-        radial = 2 * self.partition.grad_squared_norm.to(self.weights.dtype)
-        grad = self.grad_weights.addcmul_(self.weights, radial[:, None])[: self.n_classes]
+        radial = self.partition.grad_squared_norm.to(self.weights.dtype)
+        grad = self.grad_weights.addcmul_(self.weights, radial[:, None], value=2)
+        grad = grad[: self.n_classes]
         return grad, self.partition.grad_beta
 
     def log_sums(self, points: Tensor, angle: Tensor) -> Tensor:
@@ -254,6 +256,9 @@ class LogPartitionSum:
         )
         self._add_weight_gradient(dots, points)
         grad_mu = class_coeff @ self.weights
+        if points.device.type != "cpu":
+            of_points = point_coeff.T[:, None], points.transpose(0, 1)  # image by image
+            return torch.baddbmm(grad_mu[:, None], *of_points).squeeze(1), grad_angle
         for factor, point in zip(point_coeff, points, strict=True):
             grad_mu.addcmul_(factor[:, None], point)
         return grad_mu, grad_angle

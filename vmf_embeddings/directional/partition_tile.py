@@ -70,20 +70,22 @@ class TorchPartition:
         draw_weight: float,
         log_weights: Tensor | None = None,
     ) -> None:
-        self.beta, self.kernel, self.draw_weight = beta, kernel, draw_weight
+        self.kernel, self.draw_weight = kernel, draw_weight
         self.signs = (1.0, -1.0) if antithetic else (1.0,)
         kappa_squared = torch.linalg.vector_norm(weights, dim=-1).square()
         self.columns = len(weights)
         self.compute = kernel.compute_dtype(weights)
-        self.start = tuple(t.to(self.compute) for t in kernel.start(widen(kappa_squared)))
-        # not `kernel.slope`: this is subtracted from slopes of `difference_and_slope`, and the
-        # difference is only accurate where both are rounded in the same way
-        no_change = torch.zeros_like(self.start[0])
-        self.class_slope = kernel.difference_and_slope(self.start, no_change)[1]
+        self.start = kernel.start(widen(kappa_squared))
+        if self.start[0].dtype != self.compute:
+            self.start = torch.stack(self.start).to(self.compute).unbind()
+        self.class_slope = kernel.slope_at_start(self.start)
         self.log_weights = None if log_weights is None else log_weights.to(self.compute)
-        self.value = weights.new_zeros((), dtype=self.compute)
-        self.grad_beta = torch.zeros_like(self.value)
-        self.grad_squared_norm = weights.new_zeros(len(weights), dtype=self.compute)
+        self.beta, self.twice_beta = beta, 2 * beta.to(self.compute)
+        # |w + beta z|^2 - |w|^2 = 2 beta z.w + beta^2
+        self.beta_squared = self.twice_beta.square() / 4
+        self.value: Tensor | float = 0.0  # a tensor from the first block on, as the next two
+        self.grad_beta: Tensor | float = 0.0
+        self.grad_squared_norm: Tensor | float = 0.0
         on_cpu = weights.device.type == "cpu"
         self.tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
 
@@ -91,16 +93,16 @@ class TorchPartition:
         self, dots: Tensor, angle: Tensor, mu_component_ratio: Tensor, log_sums: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See `Partition.block`."""
-        class_coeff, sums = torch.empty_like(dots[0]), angle.new_empty(3, *angle.shape)
-        cosine, sine = angle.cos(), angle.sin()
-        per_draw = torch.stack([cosine, sine, mu_component_ratio])[..., None]
+        class_coeff, parts = torch.empty_like(dots[0]), []
+        per_draw = torch.stack([angle.cos(), angle.sin(), mu_component_ratio])
         for rows in self._tiles(dots):
-            tile = (dots[0, rows], dots[1:, rows], per_draw[:, :, rows])
+            tile = (dots[0, rows], dots[1:, rows], per_draw[:, :, rows, None])
             known = None if log_sums is None else log_sums[:, :, rows, None]
-            sums[:, :, rows] = self._tile(*tile, class_coeff[rows], known)
-        # d(beta z.w) / dbeta = z.w
-        self.grad_beta += (cosine * sums[0] + sine * sums[2]).sum() / self.beta
-        return class_coeff, *_point_and_angle_gradients(sums, cosine, sine, mu_component_ratio)
+            parts.append(self._tile(*tile, class_coeff[rows], known))
+        sums = parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+        of_points, of_angle, of_dots = _gradients_of_sums(sums, per_draw)
+        self.grad_beta += of_dots / self.beta  # d(beta z.w) / dbeta = z.w
+        return class_coeff, of_points, of_angle
 
     def log_sums(self, dots: Tensor, angle: Tensor) -> Tensor:
         """See `Partition.log_sums`."""
@@ -152,21 +154,25 @@ class TorchPartition:
             [3, S, t]: the sums over classes of E mu.w, O mu.w and O v.w; E and O as in `partition`.
         """
         a, s, ratio = per_draw
-        plus, *minus = self._grad_dots(self._draw_dots(mu_dots, v_dots, a, s), log_sums)
-        even, odd = (plus + minus[0], plus - minus[0]) if minus else (plus, plus.clone())
-        products = ((even, mu_dots), (odd, mu_dots), (odd, v_dots))
-        sums = torch.stack([(grad_dots * dots).sum(-1) for grad_dots, dots in products])
-        torch.mul(odd, s, out=odd)
-        v_dots.copy_(odd)
-        mu_dots.copy_(even.mul_(a).sum(0))
-        torch.sub(mu_dots, odd.mul_(ratio).sum(0), out=class_coeff)
+        grads = self._grad_dots(self._draw_dots(mu_dots, v_dots, a, s), log_sums)
+        both = grads.new_empty(2, *v_dots.shape)  # E and O
+        if len(grads) == 2:
+            torch.add(*grads, out=both[0])
+            torch.sub(*grads, out=both[1])
+        else:
+            both.copy_(grads)
+        even, odd = both
+        sums = mu_dots.new_empty(3, *v_dots.shape[:2])
+        for i, (grad_dots, dots) in enumerate(((even, mu_dots), (odd, mu_dots), (odd, v_dots))):
+            torch.sum(grad_dots * dots, -1, out=sums[i])
+        torch.mul(odd, s, out=v_dots)
+        torch.sum(even.mul_(a), 0, out=mu_dots)
+        torch.sub(mu_dots, torch.mul(v_dots, ratio, out=odd).sum(0), out=class_coeff)
         return sums
 
     def _logits(self, draw_dots: Tensor) -> tuple[Tensor, Tensor]:
         """Logits from z.w [.., C], and their derivatives with respect to |w + beta z|^2."""
-        beta = self.beta.to(self.compute)
-        # |w + beta z|^2 - |w|^2 = 2 beta z.w + beta^2
-        delta = (2 * beta * draw_dots.to(self.compute)).add_(beta.square())
+        delta = (draw_dots.to(self.compute) * self.twice_beta).add_(self.beta_squared)
         logits, slope = self.kernel.difference_and_slope(self.start, delta)
         return logits if self.log_weights is None else logits + self.log_weights, slope
 
@@ -180,27 +186,33 @@ class TorchPartition:
         if log_sum is None:
             log_sum = logits.logsumexp(-1, keepdim=True)
             self.value += log_sum.sum() * self.draw_weight
-        log_sum = log_sum.to(self.compute)
-        probability = logits.sub_(log_sum).exp_().mul_(self.draw_weight)
+        probability = logits.sub_(log_sum.to(self.compute)).exp_()
         leading = tuple(range(draw_dots.dim() - 1))
-        grad_class_norm = self.class_slope * probability.sum(leading)
-        grad = probability.mul_(slope)  # with respect to |w + beta z|^2
-        self.grad_squared_norm += grad.sum(leading) - grad_class_norm
-        grad.mul_(2 * self.beta.to(self.compute))  # with respect to z.w
-        self.grad_beta += grad.sum()
-        return grad.to(draw_dots.dtype)
+        of_classes = probability.sum(leading)
+        grad = probability.mul_(slope)  # with respect to |w + beta z|^2, over the weight of a draw
+        by_class = grad.sum(leading)
+        change = torch.addcmul(by_class, self.class_slope, of_classes, value=-1)
+        self.grad_squared_norm += change.mul_(self.draw_weight)
+        to_dots = self.twice_beta * self.draw_weight
+        self.grad_beta += by_class.sum() * to_dots
+        return grad.mul_(to_dots).to(draw_dots.dtype)
 
 
-def _point_and_angle_gradients(
-    sums: Tensor, cosine: Tensor, sine: Tensor, mu_component_ratio: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The last two results of `Partition.block`; for `sums` see `TorchPartition._tile`.
+def _gradients_of_sums(sums: Tensor, per_draw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The last two results of `Partition.block`, and the sum over draws of the gradients times z.w.
 
     With G = s sum_c O_c w_c, the gradient of v: (dv/dmu)^T G = (r v.G - mu.G) v - r mu.G mu - r G,
     of which class_coeff has the last term.
+
+    Args:
+        sums: see `TorchPartition._tile`, [3, S, n].
+        per_draw: cos(angle), sin(angle) and r [3, S, n].
     """
-    even_mu, odd_mu, odd_v = sums
-    minus_mu_g = -sine * odd_mu  # - mu.G
-    of_mu = (mu_component_ratio * minus_mu_g).sum(0, keepdim=True)
-    point_coeff = torch.cat([of_mu, minus_mu_g + mu_component_ratio * sine * odd_v])
-    return point_coeff, cosine * odd_v - sine * even_mu
+    cosine, sine, ratio = per_draw
+    even_mu, _, odd_v = sums
+    of_tangent = sine * sums[1:]  # mu.G and v.G
+    minus_mu_g = of_tangent[0].neg()
+    of_mu = (ratio * minus_mu_g).sum(0, keepdim=True)
+    of_points = torch.cat([of_mu, torch.addcmul(minus_mu_g, ratio, of_tangent[1])])
+    of_angle = torch.addcmul(cosine * odd_v, sine, even_mu, value=-1)
+    return of_points, of_angle, torch.addcmul(of_tangent[1], cosine, even_mu).sum()
