@@ -12,13 +12,21 @@ def add_sections(parser: argparse.ArgumentParser) -> None:
     add("--ood", nargs="+", type=Path, default=[], metavar="FILE",
         help="embeddings of other data by the same run, or their name in each run's folder: how "
         "well they are told from the scored rows (metrics=ood)")  # fmt: skip
+    add("--fit-on", type=_fit_on, default="valid", metavar="FILE",
+        help="metrics=calibration, prior: rows on which they are fitted, valid or train for the "
+        "file of that split beside, or a file (valid)")  # fmt: skip
     add("--train", type=Path, metavar="FILE",
         help="--ood: embeddings of training rows with labels (the training file "
         "beside)")  # fmt: skip
 
 
+def _fit_on(word: str) -> str | Path:
+    return word if word in ("valid", "train") else Path(word)
+
+
 def of_sections(values: dict[str, object], sections: tuple[str, ...]) -> dict[str, object]:
     """The fields of `EvaluationOptions` from parsed values and the sections that were named."""
     ood = tuple((None, path) for path in values["ood"])  # type: ignore[attr-defined]
-    asked = {*sections, *(["ood"] if ood else [])}
+    given = {"ood": ood, "verification": values["pairs"]}
+    asked = {*sections, *(name for name, value in given.items() if value)}
     return {"ood": ood, "sections": tuple(name for name in SECTIONS if name in asked)}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
+    from vmf_embeddings.embeddings import EmbeddingFile
     from vmf_embeddings.evaluation.companions import Given
     from vmf_embeddings.metrics import Thresholds
 
@@ -18,6 +19,7 @@ SECTIONS = (
     "uncertainty",
     "ood",
     "ranking",
+    "calibration",
     "clusters",
 )
 # number formats of embeddings, as in `search.quantisation`
@@ -83,6 +85,8 @@ class EvaluationOptions:
             network; a file by its path, or its name in the folder of each run.
         train: training rows with labels, for the detectors of `ood`; None = the file beside.
         resample: draws with replacement for the interval of every score, 0 for none, else >= 2.
+        fit_on: rows with logits and labels on which calibration and the strength of a prior are
+            fitted: "valid" or "train" for the file of that split beside, or a file, as in `ood`.
         against: a run or file of the same rows that every file is compared with, row by row.
         script_of_2021: "vmf" or "deterministic" for the metric scripts of 2021, which accept one
             kind of file and print a standard error of 0 for one run; None for `evaluate`.
@@ -130,6 +134,7 @@ class EvaluationOptions:
     resample: int = 0
     against: Path | None = None
     script_of_2021: str | None = None
+    fit_on: "str | Path | EmbeddingFile" = "valid"
 
     @property
     def thresholds(self) -> "Thresholds":

@@ -29,6 +29,7 @@ _ROWS = {
     "ece_l2_equal_mass": ("ECE, L2 equal-mass", 1, 4, "calibration error as in 2021"),
     "ece_l1_equal_mass": ("ECE, L1 equal-mass", 1, 4, "mean gap, 15 bins of equal mass"),
     "ece_l1_equal_width": ("ECE, L1 equal-width", 1, 4, "the usual calibration error"),
+    "ece_if_calibrated": ("ECE if calibrated", 1, 4, "the same by chance alone"),
     "nll": ("NLL, nats", 1, 4, "-log p of the true class"),
     "brier": ("Brier", 1, 4, "squared error of p, 0 to 2"),
     "map@r": ("MAP@R %", 100, 2, "mean average precision at R"),

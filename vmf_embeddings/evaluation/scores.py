@@ -36,6 +36,7 @@ from vmf_embeddings.metrics import (
     shot_scores,
     top_k_accuracy,
 )
+from vmf_embeddings.metrics.calibration_chance import expected_error_if_calibrated
 from vmf_embeddings.metrics.clustering import check_faiss
 from vmf_embeddings.metrics.embedding_scores import SPACES, EmbeddingScores
 from vmf_embeddings.search import check_backend
@@ -197,6 +198,7 @@ def _classification(classified: Classified) -> dict[str, float]:
         "ece_l2_equal_mass": error(2, "equal_mass"),
         "ece_l1_equal_mass": error(1, "equal_mass"),
         "ece_l1_equal_width": error(1, "equal_width"),
+        "ece_if_calibrated": expected_error_if_calibrated(confidence),
         "nll": negative_log_likelihood(predicted, labels),
         "brier": brier_score(predicted, labels),
     }

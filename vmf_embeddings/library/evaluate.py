@@ -62,6 +62,7 @@ def evaluate(
     rerank: Sequence[str] = (),
     rerank_options: Mapping[str, float] | None = None,
     ood: Mapping[str, ArrayLike | EmbeddingFile] | None = None,
+    fit_on: EmbeddingFile | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores embeddings; the same numbers as the command `evaluate` on a file of them.
 
@@ -103,6 +104,8 @@ def evaluate(
         rerank_options: of `k1`, `k2`, `lambda` (k_reciprocal), `n` and `alpha` (the others).
         ood: name -> embeddings of other data by the same network, or an `EmbeddingFile` of them
             with logits: how well they are told from `embeddings`.
+        fit_on: rows with logits and labels that are not among `embeddings`, on which "calibration"
+            fits its scaling and "prior" the strength of the prior; None = neither is fitted.
 
     Returns:
         Section -> name -> value: "retrieval", "sampled_retrieval" (geometry "vmf"),
@@ -159,6 +162,7 @@ def evaluate(
         pca_from=train_rows,
         rerank=tuple(rerank),
         ood=tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items()),
+        fit_on="valid" if fit_on is None else fit_on,
         train=train,
         **_rerank_fields(rerank_options or {}),
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.compact import COMPACT
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.figures.calibration import draw_calibration
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
@@ -24,6 +25,7 @@ __all__ = ["draw_all"]
 _OF_TABLES = {
     COMPACT: ("dimensions.png", draw_dimensions),
     "ood": ("ood.png", draw_ood),
+    "calibration": ("calibration.png", draw_calibration),
     "uncertainty": ("risk_coverage.png", draw_risk_coverage),
 }
 

@@ -59,17 +59,19 @@ def score(context: Context) -> ScoreTable:
             "embeddings of other images by the same run"
         )
     train = training_rows(evaluated, options.train, "--train")
-    table, rows = ScoreTable(), context.kept.nonzero()[0]
+    table, n_rows = ScoreTable(), int(context.kept.sum())
     detectors = _detectors(context, train)
+    # an index of all rows would copy them
+    rows = None if n_rows == len(context.kept) else context.kept.nonzero()[0]
     inside = detectors.scores(context.file, rows)
     for name, other in _others(context).items():
         outside = detectors.scores(other.file)
         lacking = [detector for detector in inside if detector not in outside]
         table.about[name] = {
             "file": other.name,
-            "n_in": len(rows),
+            "n_in": n_rows,
             "n_out": len(other.embeddings),
-            "in_per_out": len(rows) / len(other.embeddings),
+            "in_per_out": n_rows / len(other.embeddings),
             "not_offered": lacking,
         }
         if lacking:
