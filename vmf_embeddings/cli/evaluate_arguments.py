@@ -14,6 +14,7 @@ from vmf_embeddings.cli.arguments import (
 )
 from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.index_arguments import add_index
+from vmf_embeddings.cli.pair_arguments import add_pairs
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.cli.section_arguments import add_sections, of_sections
 from vmf_embeddings.cli.significance_arguments import add_significance, of_significance
@@ -34,7 +35,7 @@ TIES = ("expected", "index")
 _SEARCHES = ("auto", "torch", "faiss")
 
 
-def _metrics(word: str) -> list[str]:
+def metrics_words(word: str) -> list[str]:
     """Names from `nmi`, `nmi,map`, `[nmi,map]` or `all`.
 
     The name of a single score, such as `rho`, is an error that says which name includes it.
@@ -67,7 +68,7 @@ def _parquet(word: str) -> Path:
 
 def _add_common(parser: Parser) -> None:
     add = parser.add_argument
-    add("--metrics", nargs="+", type=_metrics, metavar="NAME", default=[],
+    add("--metrics", nargs="+", type=metrics_words, metavar="NAME", default=[],
         help=f"scores besides the default ones: of metric learning {' '.join(METRICS)}, or all of "
         f"these; sections {' '.join(SECTIONS)}; also as metrics=[nmi,map] "
         "(docs/metrics.md)")  # fmt: skip
@@ -159,6 +160,7 @@ def evaluate_parser(prog: str) -> Parser:
                         "the file of its labels (a usual one; NAME_labels beside it)")  # fmt: skip
     add_index(parser)
     add_compact(parser)
+    add_pairs(parser)
     add_sections(parser)
     add_significance(parser)
     return parser

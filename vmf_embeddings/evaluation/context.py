@@ -15,6 +15,7 @@ from vmf_embeddings.metrics import RetrievalScores, probabilities
 from vmf_embeddings.metrics.arrays import as_codes
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
+from vmf_embeddings.search.same_image import same_image
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,12 @@ class Context:
     def pairs(self) -> QueriesAndGallery:
         """Queries and gallery, and what a query is not compared with."""
         return QueriesAndGallery.of(self.evaluated)
+
+    @cached_property
+    def images(self) -> Tensor:
+        """Int64 [N], equal for rows that are not compared with one another: those of one image."""
+        found = same_image(self.file.paths)
+        return torch.arange(len(self.file.ids)) if found is None else found
 
     @cached_property
     def n_relevant(self) -> Tensor:

@@ -86,7 +86,8 @@ class EvaluatedFile:
     def output_names(self) -> tuple[str, ...]:
         """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
-               "neighbours.png", "dimensions.png", "risk_coverage.png", "ood.png",
+               "neighbours.png", "dimensions.png", "risk_coverage.png",
+               "verification.png", "ood.png",
                "calibration.png")  # fmt: skip
         shared = ("metrics.json", "training_curves.png", self.curves_name)
         return (*shared, *(f"{self.prefix}{name}" for name in own))

@@ -17,9 +17,10 @@ METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # further words of `metrics=`, each a section of its own: modules of `evaluation.sections`
 SECTIONS = (
     "uncertainty",
+    "verification",
     "ood",
-    "ranking",
     "calibration",
+    "ranking",
     "clusters",
 )
 # number formats of embeddings, as in `search.quantisation`
@@ -63,6 +64,7 @@ class EvaluationOptions:
         images_from: folder whose images may be shown where a file names them, besides those in the
             file's own folder and in the working directory; relative names are relative to it.
         json: file for all results, besides the metrics.json of each run.
+        pairs: `.csv` of pairs of rows to verify, with columns row_a, row_b, same; None = all pairs.
         table: `.parquet` for the rows of the one file that is scored, see `evaluation.row_table`.
         many_above: classes with more training images are many-shot classes.
         few_below: classes with fewer training images are few-shot classes.
@@ -83,10 +85,11 @@ class EvaluationOptions:
         expand_alpha: exponent >= 0 of the cosines that weigh them.
         ood: name, or None for that of the data set, and embeddings of other data by the same
             network; a file by its path, or its name in the folder of each run.
-        train: training rows with labels, for the detectors of `ood`; None = the file beside.
-        resample: draws with replacement for the interval of every score, 0 for none, else >= 2.
         fit_on: rows with logits and labels on which calibration and the strength of a prior are
             fitted: "valid" or "train" for the file of that split beside, or a file, as in `ood`.
+        train: training rows with labels, for the detectors of `ood`; None = the file beside.
+        resample: draws with replacement for the interval of every score, 0 for none, else >= 2.
+        keep_rows: whether scores keep what they are of single rows, without draws, for comparisons.
         against: a run or file of the same rows that every file is compared with, row by row.
         script_of_2021: "vmf" or "deterministic" for the metric scripts of 2021, which accept one
             kind of file and print a standard error of 0 for one run; None for `evaluate`.
@@ -113,6 +116,7 @@ class EvaluationOptions:
     figures: bool = True
     images_from: Path | None = None
     json: Path | None = None
+    pairs: Path | None = None
     table: Path | None = None
     many_above: int = 100
     few_below: int = 20
@@ -130,11 +134,12 @@ class EvaluationOptions:
     expand_n: int = 10
     expand_alpha: float = 3.0
     ood: "tuple[tuple[str | None, Given], ...]" = ()
+    fit_on: "str | Path | EmbeddingFile" = "valid"
     train: "Given | None" = None
     resample: int = 0
+    keep_rows: bool = False
     against: Path | None = None
     script_of_2021: str | None = None
-    fit_on: "str | Path | EmbeddingFile" = "valid"
 
     @property
     def thresholds(self) -> "Thresholds":

@@ -67,7 +67,8 @@ class TableText:
     exact: tuple[str, ...] = ()
 
 
-def thinned(curve: Tensor) -> np.ndarray:
-    """At most MOST_POINTS of the points [T] of a curve, evenly by place, the ends among them."""
-    places = torch.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().long()
+def thinned(curve: Tensor, most: int = MOST_POINTS) -> np.ndarray:
+    """At most `most` of the points [T] of a curve, evenly by place, the ends among them."""
+    n = len(curve)
+    places = torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
     return curve[places].cpu().numpy()

@@ -75,7 +75,7 @@ def pair_roc(
         )
     if n_same + n_different <= MOST_HELD:
         curve = roc(*_every_pair(pairs))
-        return PairRoc(curve, _area(curve)[0])
+        return PairRoc(curve, area(curve)[0])
     scores, same = _sample(pairs, torch.Generator().manual_seed(seed))
     counter = PairCounter(pairs, *_range(pairs, scores))
     flagged = _expected(scores, same, counter, fars, n_different)
@@ -88,8 +88,8 @@ def pair_roc(
         if not (len(missed) and counts.complete and n_passes < MOST_PASSES):
             break
         flagged[missed] = True
-    area, error = _area(steps.curve, steps.exact)
-    return PairRoc(steps.curve, area, error, steps.accuracy_error(), n_passes, not len(missed))
+    auc, error = area(steps.curve, steps.exact)
+    return PairRoc(steps.curve, auc, error, steps.accuracy_error(), n_passes, not len(missed))
 
 
 class _Steps:
@@ -241,7 +241,7 @@ def _expected(
     return flagged
 
 
-def _area(curve: Roc, exact: Tensor | None = None) -> tuple[float, float]:
+def area(curve: Roc, exact: Tensor | None = None) -> tuple[float, float]:
     """Area under a ROC, and the largest error by steps that are bins."""
     true = curve.true_positives.diff(prepend=curve.true_positives.new_zeros(1)).double()
     false = curve.false_positives.diff(prepend=curve.false_positives.new_zeros(1)).double()

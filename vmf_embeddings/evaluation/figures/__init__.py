@@ -16,6 +16,7 @@ from vmf_embeddings.evaluation.figures.reliability import draw_reliability
 from vmf_embeddings.evaluation.figures.risk_coverage import draw_risk_coverage
 from vmf_embeddings.evaluation.figures.style import save, styled
 from vmf_embeddings.evaluation.figures.text import missing
+from vmf_embeddings.evaluation.figures.verification import draw_verification
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import Scores
 
@@ -24,9 +25,10 @@ __all__ = ["draw_all"]
 # table of scores -> end of the file's name, and what draws it
 _OF_TABLES = {
     COMPACT: ("dimensions.png", draw_dimensions),
-    "ood": ("ood.png", draw_ood),
     "calibration": ("calibration.png", draw_calibration),
+    "ood": ("ood.png", draw_ood),
     "uncertainty": ("risk_coverage.png", draw_risk_coverage),
+    "verification": ("verification.png", draw_verification),
 }
 
 
