@@ -17,6 +17,7 @@ OF_TWO = {
     "test_divided_scores": "of_process",
     "test_class_sharding": "of_process",
     "test_micro_batches": "of_process",
+    "test_backbone_sharding": "of_process",
     "test_runs_in_processes": "of_process",
     "test_feature_cache": "of_process",
 }
@@ -27,6 +28,7 @@ OF_SEVERAL = {  # for slow tests, in two processes and in three
     "test_divided_scores": "of_process",
     "test_class_sharding": "of_process_with_all",
     "test_micro_batches": "of_process",
+    "test_backbone_sharding": "of_process_with_all",
     "test_runs_in_processes": "of_process_with_all_runs",
 }
 

@@ -46,6 +46,7 @@ MAY_CHANGE = (
     "trainer.eval_batch_size",
     "trainer.feature_cache_dir",
     "trainer.save_minutes",
+    "trainer.shard_backbone",
     "trainer.shard_classes",
     "trainer.threads",
 )
@@ -76,6 +77,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"trainer.shard_classes": False, "trainer.save_minutes": 30},
     **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},
     **{"trainer.cuda_graph": False},
+    **{"trainer.shard_backbone": False},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

@@ -130,8 +130,12 @@ def embed_own_rows(
             rows.append(method.embed(images).float())
         if progress is not None:
             progress(number)
-    method.train(was_training)
     rank, world, n_total = _place(batches, accelerator)
+    if hasattr(getattr(method, "arch", None), "unshard"):  # torch's FSDPModule
+        # each pass collects weights from all processes, of which some have a batch more
+        for _ in range(-(-n_total // (batches.batch_size * world)) - len(batches)):
+            method.embed(images)
+    method.train(was_training)
     return torch.cat(rows)[: len(range(rank, n_total, world))]
 
 

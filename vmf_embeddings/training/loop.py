@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.training.backbone_sharding import ShardedBackbone, shard_backbone
 from vmf_embeddings.training.batch_statistics import share_batch_statistics
 from vmf_embeddings.training.batches import SequentialBatches, TrainBatches, end_workers
 from vmf_embeddings.training.class_sharding import ShardedClasses
@@ -57,6 +58,7 @@ class Loop:
         accelerator: device, precision and processes.
         settings: options of the loop.
         sharded: the parameters of the classes, if they are divided among the processes.
+        backbone: the parameters of the backbone, if they are.
     """
 
     method: Method
@@ -73,6 +75,7 @@ class Loop:
     accelerator: Accelerator
     settings: TrainingSettings
     sharded: ShardedClasses | None
+    backbone: ShardedBackbone | None
 
     def status(self) -> dict[str, float]:
         """`Method.status`, of all classes where these are divided: every process calls it."""
@@ -123,7 +126,9 @@ def assemble(job: TrainingJob) -> Loop:
     _prepare_method(job, train, accelerator)
     warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
     sharded = sharded_classes(job, accelerator)
-    model, optimizer = model_and_optimizer(job, len(batches), accelerator, sharded)
+    backbone = shard_backbone(job, accelerator) if settings.shard_backbone else None
+    divided = sharded or backbone
+    model, optimizer = model_and_optimizer(job, len(batches), accelerator, divided)
     valid_batches = _local_batches(valid, accelerator, settings)
     return Loop(
         method=method,
@@ -144,6 +149,7 @@ def assemble(job: TrainingJob) -> Loop:
         accelerator=accelerator,
         settings=settings,
         sharded=sharded,
+        backbone=backbone,
     )
 
 

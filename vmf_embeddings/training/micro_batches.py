@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from vmf_embeddings.archs.batch_norm_statistics import kept_statistics
 from vmf_embeddings.methods.base import Method
@@ -209,6 +208,8 @@ def zero_from_all_parameters(model: nn.Module, accelerator: Accelerator) -> Tens
     """0, with a gradient of 0 for every trainable parameter whose gradient processes average."""
     if accelerator.num_processes == 1:
         return 0.0
+    from torch.distributed.tensor import DTensor  # of a divided backbone, which averages by itself
+
     averaged = [p for p in model.parameters() if p.requires_grad and not isinstance(p, DTensor)]
     return 0.0 * sum(p.sum() for p in averaged)
 

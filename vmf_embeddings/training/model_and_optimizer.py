@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
 
+from vmf_embeddings.training.backbone_sharding import ShardedBackbone
 from vmf_embeddings.training.class_sharding import (
     ShardedClasses,
     refuse_optimizer,
@@ -56,7 +57,10 @@ def sharded_classes(job: TrainingJob, accelerator: Accelerator) -> ShardedClasse
 
 
 def model_and_optimizer(
-    job: TrainingJob, n_steps: int, accelerator: Accelerator, sharded: ShardedClasses | None
+    job: TrainingJob,
+    n_steps: int,
+    accelerator: Accelerator,
+    sharded: ShardedClasses | ShardedBackbone | None,
 ) -> tuple[nn.Module, AcceleratedOptimizer]:
     """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume.
 
@@ -64,16 +68,16 @@ def model_and_optimizer(
         job: what to train.
         n_steps: batches of an epoch.
         accelerator: device, precision and processes.
-        sharded: the parameters of the classes, if they are divided among the processes.
+        sharded: the parameters that are divided among the processes, if any are.
 
     Raises:
-        Refused: the state to resume from does not belong to these parts.
+        Refused: the optimizer cannot work on divided parameters, or the state to resume from does
+            not belong to these parts.
     """
     settings, schedule, state = job.settings, job.schedule, job.state
     groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
     if sharded is not None:
-        unwrapped = grouped(job.make_optimizer, groups)
-        refuse_optimizer(unwrapped)
+        unwrapped = _optimizer_of_own(job, groups, sharded)
         model, optimizer = sharded.model(accelerator), accelerator.prepare_optimizer(unwrapped)
     elif groups:
         model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
@@ -90,6 +94,23 @@ def model_and_optimizer(
         _restore(schedule, state["scheduler_state_dict"], "schedule")
         _restore(job.sampler, state["sampler_state_dict"], "sampler")
     return model, optimizer
+
+
+def _optimizer_of_own(
+    job: TrainingJob, groups: list[dict[str, Any]], sharded: ShardedClasses | ShardedBackbone
+) -> torch.optim.Optimizer:
+    """The optimizer over the parameters of which this process has a part.
+
+    Raises:
+        Refused: its step depends on all parameters together.
+    """
+    if isinstance(sharded, ShardedBackbone):
+        optimizer = grouped(job.make_optimizer, sharded.local_groups(groups))
+        sharded.connect(optimizer)
+        return optimizer
+    optimizer = grouped(job.make_optimizer, groups)
+    refuse_optimizer(optimizer)
+    return optimizer
 
 
 def _restore(part: _Stateful, stored: dict[str, Any], name: str) -> None:

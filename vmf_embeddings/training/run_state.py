@@ -31,6 +31,8 @@ def states(loop: Loop, run_dir: Path) -> States:
     """
     if loop.sharded is not None:
         return States(*loop.sharded.write_states(loop.optimizer.optimizer, run_dir))
+    if loop.backbone is not None:
+        return States(*loop.backbone.whole_states(loop.optimizer.optimizer))
     return States(loop.method.state_dict(), loop.optimizer.state_dict())
 
 
@@ -54,12 +56,13 @@ def content(
         status: of `loop.status()`.
     """
     of_method, of_optimizer, class_parts = parts
+    of_arch = {k.removeprefix("arch."): x for k, x in of_method.items() if k.startswith("arch.")}
     return {
         "epoch": epoch,
         "best_epoch": dict(best),
         "selected_on": loop.settings.select,
         "train_identity": loop.batches.split.identity,
-        "arch_state_dict": loop.method.arch.state_dict(),
+        "arch_state_dict": of_arch if loop.backbone else loop.method.arch.state_dict(),
         "optimizer_state_dict": of_optimizer,
         "scheduler_state_dict": loop.schedule.state_dict(),
         "z_kappa_mult": status.get("kappa_scale", 1.0),

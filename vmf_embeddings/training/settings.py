@@ -52,6 +52,7 @@ class TrainingSettings:
         feature_views: augmented copies of each training image whose features are cached, >= 0; 0 =
             features of images without augmentation.
         micro_batches: parts of a batch, >= 1; the activations of one are in memory at a time.
+        shard_backbone: whether each of several processes holds a part of the backbone only.
         shard_classes: whether each of several processes holds the weights of some classes only.
         sampling: draws the classes that the loss of a step uses; None = all.
         save_minutes: minutes after which a checkpoint is written inside an epoch, > 0; None = only
@@ -82,6 +83,7 @@ class TrainingSettings:
     feature_cache_dir: str = "feature_cache"
     feature_views: int = 0
     micro_batches: int = 1
+    shard_backbone: bool = False
     shard_classes: bool = False
     sampling: ClassSampling | None = None
     minutes: float | None = None
@@ -101,10 +103,8 @@ class TrainingSettings:
         ):
             if value is not None:
                 _check_minutes(key, value)
-        if self.shard_classes not in (True, False):
-            raise ValueError(
-                f"trainer.shard_classes is one of true, false; got {self.shard_classes!r}"
-            )
+        _check_bool("trainer.shard_classes", self.shard_classes)
+        _check_bool("trainer.shard_backbone", self.shard_backbone)
         for split in self.evaluate_on:
             _check_choice("mode.evaluate_on", split, ("train", "valid", "test"))
         if not self.evaluate_k or not all(type(k) is int and k >= 1 for k in self.evaluate_k):
@@ -150,6 +150,7 @@ class TrainingSettings:
             feature_cache_dir=trainer.get("feature_cache_dir") or "feature_cache",
             feature_views=trainer.get("feature_views", 0),
             micro_batches=trainer.get("micro_batches", 1),
+            shard_backbone=trainer.get("shard_backbone", False),
             shard_classes=trainer.get("shard_classes", False),
             sampling=ClassSampling.from_config(trainer),
             minutes=mode.get("minutes"),
@@ -178,6 +179,11 @@ def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:
 def _check_minimum(key: str, value: float | None, minimum: int) -> None:
     if not isinstance(value, int | float) or not value >= minimum:
         raise ValueError(f"{key} must be at least {minimum}, got {value}")
+
+
+def _check_bool(key: str, value: object) -> None:
+    if value not in (True, False):
+        raise ValueError(f"{key} is one of true, false; got {value!r}")
 
 
 def _check_whole(key: str, value: object) -> None:
