@@ -100,7 +100,11 @@ def test_mistakes_of_a_command_name_the_command(capsys):
 @pytest.mark.parametrize(
     ("line", "printed", "is_answered"),
     [
-        ("vmf-embeddings ", "train check embed evaluate search summarize convert export", True),
+        (
+            "vmf-embeddings ",
+            "train check embed evaluate compare search summarize convert export",
+            True,
+        ),
         ("vmf-embeddings ev", "evaluate", True),
         ("vmf-embeddings check --js", "--json", True),
         ("vmf-embeddings evaluate --no-fi", "--no-figures", True),

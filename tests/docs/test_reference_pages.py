@@ -10,6 +10,7 @@ import pytest
 import vmf_embeddings as vmf
 from vmf_embeddings.cli import (
     check_arguments,
+    compare_arguments,
     convert_arguments,
     embed_arguments,
     evaluate_arguments,
@@ -24,6 +25,7 @@ LIBRARY = (DOCS / "library.md").read_text()
 COMMANDS = (DOCS / "command-line.md").read_text()
 PARSERS = {
     "check": check_arguments.check_parser,
+    "compare": compare_arguments.compare_parser,
     "convert": convert_arguments.convert_parser,
     "embed": embed_arguments.embed_parser,
     "evaluate": evaluate_arguments.evaluate_parser,

@@ -139,6 +139,16 @@ def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
     return run(options)
 
 
+def compare(arguments: list[str], prog: str = f"{PROGRAM} compare") -> int:
+    """Runs `compare`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.compare_arguments import parse_compare
+
+    options = parse_compare(arguments, prog=prog)
+    from vmf_embeddings.cli.compare import compare as run
+
+    return run(options)
+
+
 def embed(arguments: list[str], prog: str = f"{PROGRAM} embed") -> int:
     """Runs `embed`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.embed_arguments import parse_embed
@@ -186,6 +196,7 @@ COMMANDS = {
     "check": Command("look at data before training on them: counts, faults, what to type", check),
     "embed": Command("embeddings of new images by a trained run, in one file", embed),
     "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
+    "compare": Command("two runs on the same rows, or a run and its published figure", compare),
     "search": Command("the nearest images of a file of embeddings: table, sheet, HTML", search),
     "summarize": Command("one table over many scored runs", summarize),
     "convert": Command("embeddings in another format, also divided among files", convert),

@@ -9,7 +9,10 @@ import os
 from collections.abc import Sequence
 
 _FLAGS = {"-sc", "--shell-completion"}
-_PATHS_AND_OPTIONS = ("check", "convert", "embed", "evaluate", "export", "search", "summarize")
+_PATHS_AND_OPTIONS = (
+    *("check", "compare", "convert", "embed", "evaluate"),
+    *("export", "search", "summarize"),
+)
 
 
 def answered(arguments: Sequence[str], commands: Sequence[str]) -> bool:

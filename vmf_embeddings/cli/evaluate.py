@@ -48,9 +48,9 @@ def evaluate(options: EvaluationOptions) -> int:
             if not options.apart:
                 refuse_unlike(evaluated)
             others = load_others(evaluated, options)
-            scores = _score_all(evaluated, options, processes)
+            scores = score_all(evaluated, options, processes)
             if others:
-                other_scores = _score_all(others, options, processes)
+                other_scores = score_all(others, options, processes)
                 scores = compared(evaluated, scores, others, other_scores, options)
         except (OSError, ValueError, ImportError) as error:
             if is_main:
@@ -119,9 +119,14 @@ class _Output:
             report.print_message(f"evaluate: not everything could be written: {why}")
 
 
-def _score_all(
+def score_all(
     evaluated: Sequence[EvaluatedFile], options: EvaluationOptions, processes: ProcessGroup
 ) -> list[Scores]:
+    """Scores files one after the other, and says on standard error which one where it takes long.
+
+    Raises:
+        ValueError: a file cannot be scored; its name comes first.
+    """
     scores = []
     is_main = processes.rank == 0
     for number, one in enumerate(evaluated, 1):

@@ -23,6 +23,7 @@ from vmf_embeddings.metrics.standard_errors import (
 from vmf_embeddings.untrusted.text import printable
 
 LEVEL = 0.05
+FLIPS_PER_SCORE = 200  # at least
 # beginnings of names of scores of which a smaller value is better
 _LOWER_IS_BETTER = (
     "nll", "brier", "ece", "aurc", "e_aurc", "normalised_aurc", "lowest_aurc", "augrc", "risk",
@@ -170,8 +171,8 @@ def compare(
         b: likewise, of the second.
         ids: [N] classes of the rows.
         unit: of UNITS, for the test.
-        n_draws: of the intervals and of the flips of signs.
-        seed: of both.
+        n_draws: of the intervals.
+        seed: of the draws.
     """
     first, second = averaged(a), averaged(b)
     names = [name for name in second if name in first]
@@ -180,6 +181,7 @@ def compare(
         of: drawn_scores({n: d.over(of) for n, d in differences.items()}, ids, of, n_draws, seed)
         for of in UNITS
     }
+    flips = _flips(differences, ids if unit == "classes" else None, n_draws, seed)
     scores = []
     for name, score in differences.items():
         of_draws = {of: draws[of][name] for of in UNITS}
@@ -187,15 +189,14 @@ def compare(
         errors = _errors(score, ids, of_draws)
         n_units = {"rows": int(known.sum()), "classes": len(set(ids[known].tolist()))}
         values = [own[name].value(len(ids)) for own in (first, second)]
-        p = _p(score, values[1] - values[0], errors[unit], ids if unit == "classes" else None,
-               n_draws, seed)  # fmt: skip
+        p = flips.get(name, p_of_zero(values[1] - values[0], errors[unit]))
         scores.append(
             PairedScore(
                 key=name, a=values[0], b=values[1], unit=unit, n_rows=n_units["rows"],
                 n_units=n_units[unit], errors=errors,
                 ends={of: _ends(own, n_units[of]) for of, own in of_draws.items()},
                 signs=None if score.values is None else signs(score.values),
-                p=p if n_units[unit] > 1 else math.nan,
+                p=math.nan if math.isnan(values[1] - values[0]) or n_units[unit] < 2 else p,
             )
         )  # fmt: skip
     return with_holm(scores)
@@ -221,19 +222,17 @@ def _ends(draws: torch.Tensor, n_units: int) -> tuple[float, float]:
     return percentile_interval(draws) if n_units > 1 else (math.nan, math.nan)
 
 
-def _p(
-    score: RowScore,
-    value: float,
-    error: float,
-    classes: np.ndarray | None,
-    n_draws: int,
-    seed: int,
-) -> float:
-    if math.isnan(value):
-        return math.nan
-    if score.values is None:
-        return p_of_zero(value, error)
-    return float(sign_flip_p(score.values, classes, n_draws, seed))
+def _flips(
+    differences: Mapping[str, RowScore], classes: np.ndarray | None, n_draws: int, seed: int
+) -> dict[str, float]:
+    """The p of every score that is a mean of rows, from the same flips of signs."""
+    names = [name for name, score in differences.items() if score.values is not None]
+    if not names:
+        return {}
+    values = torch.stack([differences[name].values for name in names])  # type: ignore[misc]
+    # m scores multiply the least p, 1 / (1 + flips), by m
+    n_flips = max(n_draws, FLIPS_PER_SCORE * len(differences))
+    return dict(zip(names, sign_flip_p(values, classes, n_flips, seed).tolist(), strict=True))
 
 
 def chosen_here(files: Sequence[EvaluatedFile]) -> tuple[EvaluatedFile, ...]:

@@ -24,7 +24,8 @@ def against_lines(group: Group, score_text: ScoreText) -> list[str]:
             interval = scores.intervals.get(one.key, {}).get(one.unit)
             own = None if interval is None else (interval.low, interval.high)
             lines.append(f"    {sentence(one, score_text, found.name, own)}")
-        lines += [f"    {line}" for line in verdict_lines(found.scores, score_text, found.chosen)]
+        judged = [(one, one.verdict) for one in found.scores]
+        lines += [f"    {line}" for line in verdict_lines(judged, score_text, found.chosen)]
         lines += [f"    {line}" for line in notes_on(found.scores)]
     return lines
 
@@ -61,12 +62,14 @@ def sentence(
 
 
 def verdict_lines(
-    scores: Sequence[PairedScore], score_text: ScoreText, chosen: Sequence[EvaluatedFile]
+    scores: Sequence[tuple[PairedScore, str]],
+    score_text: ScoreText,
+    chosen: Sequence[EvaluatedFile],
 ) -> list[str]:
-    """What follows from all scores together."""
+    """What follows from all scores, each with its verdict, together."""
     by_verdict: dict[str, list[str]] = {}
-    for one in scores:
-        by_verdict.setdefault(one.verdict, []).append(words(one.key, score_text)[0])
+    for one, verdict in scores:
+        by_verdict.setdefault(verdict, []).append(words(one.key, score_text)[0])
     parts = [
         f"{verdict} in {', '.join(by_verdict[verdict])}"
         for verdict in ("better", "worse", "not told apart")
@@ -74,7 +77,7 @@ def verdict_lines(
     ]
     if len(by_verdict) == 1 and "not told apart" in by_verdict:
         parts = ["not told apart in any score"]
-    n_tests = sum(not math.isnan(one.p) for one in scores)
+    n_tests = sum(not math.isnan(one.p) for one, _ in scores)
     said = [f"At 5 %, corrected for {n_tests} scores (Holm): {'; '.join(parts)}."] if parts else []
     if chosen:
         names = ", ".join(str(one.path.parent) for one in chosen)

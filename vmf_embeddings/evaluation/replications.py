@@ -106,6 +106,11 @@ def group_key(evaluated: EvaluatedFile) -> tuple[str, ...]:
     )
 
 
+def named_fields(evaluated: EvaluatedFile) -> dict[str, str]:
+    """Name -> value of the fields of `group_key`."""
+    return dict(zip(_FIELDS, group_key(evaluated), strict=True))
+
+
 def refuse_unlike(evaluated_files: Sequence[EvaluatedFile]) -> None:
     """Checks that files of one data set and split are of the same images and training images.
 

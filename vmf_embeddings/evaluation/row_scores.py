@@ -94,9 +94,10 @@ class RowSources:
         """`section/name` -> score, of those scores of the sections that depend on single rows.
 
         Scores of the whole, such as calibration errors, NMI and spectra, are not among them. {}
-        unless options ask for draws.
+        unless options ask for draws or comparisons.
         """
-        if not self.context.options.resample or not sections:
+        options = self.context.options
+        if not (options.resample or options.keep_rows) or not sections:
             return {}
         found: dict[str, RowScore] = {}
         for section, own in (("sampled_retrieval", self.sampled), ("retrieval", self.retrieved)):

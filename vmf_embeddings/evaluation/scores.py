@@ -67,8 +67,8 @@ class Scores:
         tables: "compact" (prefixes and number formats), "reranked" and the sections of
             `options.sections` -> scores in rows and columns, where options ask for them.
         row_scores: `section/name` -> score as a function of weights of rows, where
-            `options.resample` asks for draws.
-        intervals: `section/name` -> its 95 % intervals, likewise.
+            `options.resample` or `options.keep_rows` asks for them.
+        intervals: `section/name` -> its 95 % intervals, where `options.resample` asks for draws.
         against: differences from `options.against`.
     """
 

@@ -44,6 +44,23 @@ def settings_of(folder: Path) -> Settings:
     return {key: value for key, _, value in words if not _is_left_out(key)}
 
 
+def overrides_of(folder: Path) -> list[str]:
+    """What was typed to train a run, such as "mode.epochs=5"; [] where nothing readable records it.
+
+    Args:
+        folder: of the run.
+    """
+    for name in _RECORDS:
+        record = folder / name / "overrides.yaml"
+        if record.is_file() and not (record.is_symlink() or record.parent.is_symlink()):
+            try:
+                words = read_yaml(record)
+            except (Refused, OSError):
+                break
+            return [word for word in words if isinstance(word, str)] if words else []
+    return []
+
+
 def varying(settings: Sequence[Settings]) -> list[str]:
     """Keys that have different values among several runs, in the order of the first run.
 

@@ -66,11 +66,13 @@ def intervals(
     Args:
         scores: `section/name` -> score of the N rows.
         ids: [N] classes.
-        n_draws: draws with replacement of N rows, and of all classes, >= 2.
+        n_draws: draws with replacement of N rows, and of all classes; 0 for no interval, else >= 2.
         seed: of the draws.
     """
+    if not scores or not n_draws:
+        return {}
     found: Intervals = {name: {} for name in scores}
-    for unit in UNITS if scores else ():
+    for unit in UNITS:
         functions = {name: score.over(unit) for name, score in scores.items()}
         drawn = drawn_scores(functions, ids, unit, n_draws, seed)
         for name, draws in drawn.items():

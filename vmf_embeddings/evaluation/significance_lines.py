@@ -34,7 +34,7 @@ def interval_lines(group: Group, score_text: ScoreText) -> list[str]:
         "",
         f"  95 % intervals, from {len(interval.draws):,} draws of rows and of classes; over "
         f"{own} is the one for this {'kind of set' if own == 'classes' else 'closed set'}",
-        *_aligned(cells),
+        *aligned(cells),
         *_note_on_few(group),
     ]
 
@@ -79,7 +79,8 @@ def span(ends: tuple[float, float], scale: float, digits: int, sign: str = "") -
     return " to ".join(f"{scale * end:{sign}z.{digits}f}" for end in ends)
 
 
-def _aligned(lines: list[list[str]]) -> list[str]:
+def aligned(lines: list[list[str]]) -> list[str]:
+    """Cells in columns of equal width, the first to the left; all lines have as many cells."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return [
         "    " + "  ".join([line[0].ljust(widths[0]),
