@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings import directional, hyperbolic
+from vmf_embeddings.directional.unit import unit_vectors
 
 _SHORT = 1e-10  # largest coordinate of rows that are lengthened before they are normalised
 
@@ -31,7 +32,7 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
         >>> cosines(torch.tensor([[3.0, 4.0]]), torch.tensor([[2.0, 0.0]]))
         tensor([[0.6000]])
     """
-    return nn.functional.normalize(x, dim=-1) @ nn.functional.normalize(y, dim=-1).T
+    return unit_vectors(x) @ unit_vectors(y).T
 
 
 @dataclass(frozen=True)

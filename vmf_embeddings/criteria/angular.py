@@ -7,13 +7,13 @@ https://arxiv.org/abs/1708.01682.
 import math
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
 from vmf_embeddings.criteria.comparisons import positive_rows
 from vmf_embeddings.criteria.npair import mean_norm, npair
 from vmf_embeddings.criteria.sums import log1p_sum_exp, mean_of
-from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.geometry import Euclidean, unit_vectors
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
@@ -75,7 +75,7 @@ class Angular(Criterion):
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         pairs = positive_rows(labels, triplets)
-        unit = nn.functional.normalize(embeddings, dim=-1)
+        unit = unit_vectors(embeddings)
         loss = npair(embeddings, labels, *pairs)
         loss = loss + self.angular_weight * angular(unit, labels, *pairs, self.alpha)
         return loss + self.l2_weight * mean_norm(embeddings)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.geometry import Cosine, Geometry
+from vmf_embeddings.geometry import Cosine, Geometry, unit_vectors
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 VARIANTS = ("standard", "reference")
@@ -86,7 +86,7 @@ class Criterion(nn.Module, ABC):
         """
         if self.normalizes or self.uses_norm:
             return embeddings
-        return nn.functional.normalize(embeddings, dim=-1)
+        return unit_vectors(embeddings)
 
     @property
     def uses_norm(self) -> bool:

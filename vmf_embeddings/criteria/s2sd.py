@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.geometry import Cosine
+from vmf_embeddings.geometry import Cosine, unit_vectors
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
@@ -38,7 +38,7 @@ def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) 
 
 def pairwise_cosines(rows: Tensor) -> Tensor:
     """Cosines [B, B] of all pairs of rows [B, D]."""
-    unit = nn.functional.normalize(rows, dim=-1)
+    unit = unit_vectors(rows)
     return unit @ unit.T
 
 
@@ -133,7 +133,7 @@ class S2SD(Criterion):
             raise ValueError(
                 "criterion=s2sd needs features=[B, F], the input of the embedding layer."
             )
-        wide = [nn.functional.normalize(net(features), dim=-1) for net in self.networks]
+        wide = [unit_vectors(net(features)) for net in self.networks]
         losses = [t(x, labels, triplets) for t, x in zip(self.targets, wide, strict=True)]
         loss = (self.source(embeddings, labels, triplets) + sum(losses) / len(losses)) / 2
         own = pairwise_cosines(embeddings)

@@ -243,4 +243,4 @@ def _scaled(grad: Tensor, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The kept gradients times that of the loss; not copied where that is 1 (`loss.backward()`)."""
     if grad.device.type == "cpu" and bool(grad == 1):
         return tensors
-    return tuple(grad * tensor for tensor in tensors)
+    return tuple(torch._foreach_mul([t.to(grad.dtype) for t in tensors], grad))

@@ -15,8 +15,10 @@ by the slope v'(t_b).
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from vmf_embeddings.directional.unit import unit_vectors
 
 EPSILON = 1e-12  # vectors of smaller norm are not normalised, as in torch's `normalize`
 CPU_CLASSES = 2**18  # entries of the class weights per block and thread, which fit the cache
@@ -53,7 +55,7 @@ def cosine_cross_entropy(
         >>> cosine_cross_entropy(z, torch.eye(2), y, torch.tensor(10.0))  # log(1 + exp(6 - 8))
         tensor(0.1269)
     """
-    unit = nn.functional.normalize(embeddings, dim=-1)
+    unit = unit_vectors(embeddings)
     return _CosineCrossEntropy.apply(unit, class_weights, labels, beta, shift)
 
 
@@ -72,8 +74,8 @@ class _CosineCrossEntropy(torch.autograd.Function):
         products, norms = _products(unit, weights)  # products becomes dloss/dS below
         inverse = norms.clamp_min(EPSILON).reciprocal()
         scale, labels = beta * inverse, labels[:, None]
-        loss, grad_beta = unit.new_zeros(()), torch.zeros_like(beta)
-        grad_dot_logits = torch.zeros_like(norms)  # sum_b G_bj L_bj
+        loss = grad_beta = 0.0
+        grad_dot_logits = 0.0  # sum_b G_bj L_bj, [C]
         cosine, value, slope = (None, None, None)
         if shift is not None:
             cosine, value, slope = _shifted(unit, weights, labels, shift)
@@ -105,12 +107,13 @@ class _CosineCrossEntropy(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         unit, weights, grad_products, norm_coeff, grad_beta = ctx.saved_tensors
         grad = grad / len(unit)
-        grad_unit, grad_weights = torch.zeros_like(unit), torch.empty_like(weights)
+        grad_unit, grad_weights = None, torch.empty_like(weights)
         scaled, norm_coeff = unit * grad, (norm_coeff * grad)[:, None]
         for block in _blocks(*weights.shape, CPU_CLASSES, weights.device):
             torch.mm(grad_products[:, block].T, scaled, out=grad_weights[block])
             grad_weights[block].addcmul_(weights[block], norm_coeff[block], value=-1)
-            grad_unit.addmm_(grad_products[:, block], weights[block])
+            pair = grad_products[:, block], weights[block]
+            grad_unit = torch.mm(*pair) if grad_unit is None else grad_unit.addmm_(*pair)
         return grad_unit.mul_(grad), grad_weights, None, grad * grad_beta, None
 
 
@@ -128,7 +131,7 @@ def _shifted(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Cosine with the target class, its replacement v, and the slope of v, [B, 1] each."""
     pair = (unit.double(), weights[labels.squeeze(1)].double())  # the slope can be large near +-1
-    unit, own = (nn.functional.normalize(vectors, dim=-1) for vectors in pair)
+    unit, own = (unit_vectors(vectors) for vectors in pair)
     cosine = (unit * own).sum(-1)
     columns = (cosine, *shift(cosine))
     return tuple(column.to(weights.dtype)[:, None] for column in columns)

@@ -7,7 +7,7 @@ https://arxiv.org/abs/2203.08547.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.criteria.base import (
@@ -16,6 +16,7 @@ from vmf_embeddings.criteria.base import (
     factor_of_rate,
     param_group,
 )
+from vmf_embeddings.directional.unit import unit_vectors
 from vmf_embeddings.flows import ConditionalFlow, flow_objective, negative_log_likelihood
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
@@ -118,7 +119,7 @@ class NIR(Method):
 
     def _rows(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> unit vectors [B, D]."""
-        return embeddings if self.arch.normalize else nn.functional.normalize(embeddings, dim=-1)
+        return embeddings if self.arch.normalize else unit_vectors(embeddings)
 
     def flow_nll(self, x: Tensor, labels: Tensor) -> Tensor:
         """Negative log-likelihood of rows under the flow, given the proxies of their classes.
@@ -136,7 +137,7 @@ class NIR(Method):
             drawn = torch.randperm(len(x), device=x.device)[:n_used]
             x, labels = x[drawn], labels[drawn]
         if self.training and self.noise:
-            x = nn.functional.normalize(x + self.noise * torch.rand_like(x), dim=-1)
+            x = unit_vectors(x + self.noise * torch.rand_like(x))
         condition = own_proxies(self.criterion.proxies, x, labels)
         return negative_log_likelihood(*self.flow(x, condition), self.logmatch)
 
@@ -215,7 +216,7 @@ def own_proxies(proxies: Tensor, embeddings: Tensor, labels: Tensor) -> Tensor:
         >>> own_proxies(proxies, torch.tensor([[0.1, 0.9]]), torch.tensor([0]))
         tensor([[0., 1.]])
     """
-    own = nn.functional.normalize(proxies, dim=-1)[labels]
+    own = unit_vectors(proxies)[labels]
     if own.ndim == 2:
         return own
     nearest = (own.detach() @ embeddings.detach()[:, :, None]).squeeze(-1).argmax(1)
