@@ -50,7 +50,8 @@ def test_the_command_prints_both_sections(tmp_path, capsys):
         assert word in printed
     assert f"{100 * stored['clusters']['normalised/ami']:.2f}" in printed
     assert stored["clusters_about"]["n_clusters"] == 3
-    assert stored["ranking_about"] == {"n_queries": 36, "n_queries_without_positive": 0}
+    about = {"exclude_same": None, "n_queries": 36, "n_queries_without_positive": 0}
+    assert stored["ranking_about"] == about
 
 
 def test_the_clusters_are_those_of_nmi():

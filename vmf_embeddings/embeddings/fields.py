@@ -21,12 +21,15 @@ KEY_OF_FIELD = {
     "paths": "paths",
     "is_query": "is_query",
     "is_gallery": "is_gallery",
+    "camera": "camera",
+    "sequence": "sequence",
     "confidence": "confidence",
     "predicted": "predicted",
     "probability": "probability",
 }
 FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability")
 FLAGS = ("is_query", "is_gallery")
+NUMBERED = ("original_ids", "camera", "sequence")
 _DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
 _ANY = f"{NUMBERS}{TEXTS}{BYTES}"
 KINDS_OF_KEY = {
@@ -35,6 +38,7 @@ KINDS_OF_KEY = {
     ),
     **dict.fromkeys(("confidence", "probability"), NUMBERS),
     "predicted": f"{NUMBERS}{TEXTS}",
+    **dict.fromkeys(("camera", "sequence"), _ANY),
     **dict.fromkeys(("ids", *FLAGS), _ANY),  # of a wrong type: refused with the row
     **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
 }
@@ -52,7 +56,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name} must be an array of numbers or text, got Python objects")
     if name in FLAGS:
         return as_flags(given, name)
-    if name == "original_ids":
+    if name in NUMBERED:
         return integer_labels(given, place=f"{name}: row {{}}".format)[0]
     if name in FLOATS:
         if given.dtype.kind not in NUMBERS:
@@ -93,7 +97,7 @@ def check_shapes(fields: Mapping[str, Any]) -> None:
         "class_weights": (2,),
         "logits": (2, 3),
         "pictures": (4,),
-        **dict.fromkeys(("confidence", "predicted", "probability"), (1,)),
+        **dict.fromkeys(("camera", "sequence", "confidence", "predicted", "probability"), (1,)),
     }
     for name, allowed in n_dims.items():
         array = fields[name]

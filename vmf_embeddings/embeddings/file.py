@@ -52,6 +52,8 @@ class EmbeddingFile:
         paths: [N] file names of the images.
         is_query: [N] bool, query rows; None means all.
         is_gallery: [N] bool, gallery rows; None means all.
+        camera: [N] int64, which camera took each image; names are numbered in sorted order.
+        sequence: [N] int64, which sequence of images each is from; likewise.
         confidence: [N] float32, >= 0, larger = more confident; `confidence_name` of meta says what
             it is, such as "kappa".
         predicted: [N] names of the training classes that were predicted, or their numbers.
@@ -71,6 +73,8 @@ class EmbeddingFile:
     paths: np.ndarray | None = None
     is_query: np.ndarray | None = None
     is_gallery: np.ndarray | None = None
+    camera: np.ndarray | None = None
+    sequence: np.ndarray | None = None
     confidence: np.ndarray | None = None
     predicted: np.ndarray | None = None
     probability: np.ndarray | None = None

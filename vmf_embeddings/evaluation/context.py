@@ -10,12 +10,11 @@ from torch import Tensor
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import QueriesAndGallery, rows_to_compare
-from vmf_embeddings.evaluation.rows import ignored_ids
+from vmf_embeddings.evaluation.rows import ignored_ids, images_of
 from vmf_embeddings.metrics import RetrievalScores, probabilities
 from vmf_embeddings.metrics.arrays import as_codes
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
-from vmf_embeddings.search.same_image import same_image
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ class Context:
 
     @cached_property
     def images(self) -> Tensor:
-        """Int64 [N], equal for rows that are not compared with one another: those of one image."""
-        found = same_image(self.file.paths)
+        """Int64 [N], equal for rows that are not compared; see `rows.images_of`."""
+        found = images_of(self.evaluated)
         return torch.arange(len(self.file.ids)) if found is None else found
 
     @cached_property

@@ -42,6 +42,8 @@ class EvaluatedFile:
         notes: lines to print about how the geometry was found, and what was read.
         foreign: whether another program wrote the file.
         split_read: split whose rows were taken from a file with several; None for other files.
+        exclude_same: "camera" or "sequence": rows of a query's class with the same one are not
+            compared with it; None = only rows of its image.
         settings: what the run was trained with, key -> value; empty where nothing records it.
     """
 
@@ -52,6 +54,7 @@ class EvaluatedFile:
     notes: tuple[str, ...] = ()
     foreign: bool = False
     split_read: str | None = None
+    exclude_same: str | None = None
     settings: Settings = field(default_factory=dict)
 
     def meta(self, key: str, default: Any = None) -> Any:
@@ -151,8 +154,10 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
             f"to score it by. Search it: vmf-embeddings search QUERY --in {typed.argument(path)}"
         )
     if found.foreign:
-        return _of_another_program(path, root, found, options)
-    return replace(_of_a_run(path, root, found.file, options), settings=settings_of(path.parent))
+        evaluated, settings = _of_another_program(path, root, found, options), {}
+    else:
+        evaluated, settings = _of_a_run(path, root, found.file, options), settings_of(path.parent)
+    return replace(evaluated, settings=settings, exclude_same=options.exclude_same)
 
 
 def _of_a_run(

@@ -34,7 +34,6 @@ from vmf_embeddings.search.index_recall import (
 )
 from vmf_embeddings.search.listed_ranks import excluded_places, ranks_from_lists
 from vmf_embeddings.search.process_group import ProcessGroup
-from vmf_embeddings.search.same_image import same_image
 
 _EXACTLY = "leave index out and rank some queries exactly: --queries 10000 (Python: queries=10000)"
 
@@ -159,7 +158,7 @@ class _Indexed:
             raise ValueError(
                 f"{len(queries)} queries and {len(self.gallery)} gallery rows: need some of each"
             )
-        self.images = same_image(self.which["paths"])
+        self.images = self.which["images"]
         self.k = min(self._neighbours(), len(self.gallery))
         rng, n = np.random.default_rng(options.seed), min(MOST_MEASURED, len(queries))
         self.measured = torch.zeros(n_rows, dtype=torch.bool)

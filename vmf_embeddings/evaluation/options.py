@@ -24,6 +24,8 @@ SECTIONS = (
     "clusters",
 )
 # number formats of embeddings, as in `search.quantisation`
+# what rows of one class may share so that they are not compared
+EXCLUDED = ("camera", "sequence")
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 # ways to rank neighbours once more; `evaluation.reranked` computes their scores
 RERANKINGS = ("k_reciprocal", "alpha_qe", "dba")
@@ -65,6 +67,7 @@ class EvaluationOptions:
             file's own folder and in the working directory; relative names are relative to it.
         json: file for all results, besides the metrics.json of each run.
         pairs: `.csv` of pairs of rows to verify, with columns row_a, row_b, same; None = all pairs.
+        exclude_same: see `EvaluatedFile`.
         table: `.parquet` for the rows of the one file that is scored, see `evaluation.row_table`.
         many_above: classes with more training images are many-shot classes.
         few_below: classes with fewer training images are few-shot classes.
@@ -117,6 +120,7 @@ class EvaluationOptions:
     images_from: Path | None = None
     json: Path | None = None
     pairs: Path | None = None
+    exclude_same: str | None = None
     table: Path | None = None
     many_above: int = 100
     few_below: int = 20

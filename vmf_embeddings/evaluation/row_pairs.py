@@ -9,10 +9,11 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.rows import images_of
 from vmf_embeddings.evaluation.spaces import which_rows
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.metrics import MarginalScores, RetrievalScores, retrieval
-from vmf_embeddings.search.same_image import rows_of_same_image, same_image
+from vmf_embeddings.search.same_image import rows_of_same_image
 
 _BLOCK_ROWS = 4096
 PairScores = Callable[[Tensor, Tensor], Tensor]
@@ -89,7 +90,7 @@ class QueriesAndGallery:
             every if mask is None else torch.as_tensor(mask).nonzero().squeeze(1)
             for mask in (file.is_query, file.is_gallery)
         )
-        images = same_image(file.paths)
+        images = images_of(evaluated)
         images = every if images is None else images
         return cls(queries, gallery, rows_of_same_image(images[queries], images[gallery]))
 

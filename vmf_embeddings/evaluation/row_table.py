@@ -13,10 +13,11 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.map_positions import map_positions
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import rows_to_compare
+from vmf_embeddings.evaluation.rows import images_of
 from vmf_embeddings.metrics import probabilities
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
-from vmf_embeddings.search.same_image import rows_of_same_image, same_image
+from vmf_embeddings.search.same_image import rows_of_same_image
 
 N_NEIGHBOURS = 10
 
@@ -75,7 +76,7 @@ def _neighbours(
     file = evaluated.file
     every = torch.arange(len(rows))
     gallery = every if file.is_gallery is None else every[torch.from_numpy(file.is_gallery)]
-    images = same_image(file.paths)
+    images = images_of(evaluated)
     images = every if images is None else images
     found, similarities = nearest(
         rows,

@@ -11,6 +11,7 @@ from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.search.exact import first_identical_row
+from vmf_embeddings.search.same_image import same_image
 
 # names that stand for "no class" in data sets that others made; negative numbers do too
 _NO_CLASS = {
@@ -35,6 +36,7 @@ class RowCounts:
             without retrieval scores.
         n_ignored: rows with a label that `ignored_labels` names.
         ignored_labels: labels that mean "no class", as the command line gave them.
+        exclude_same: "camera" or "sequence", of which n_same_image then counts.
         unlabelled: label that may mean "no class" but is scored as one -> its number of rows.
     """
 
@@ -46,6 +48,7 @@ class RowCounts:
     n_ignored: int = 0
     ignored_labels: tuple[str, ...] = ()
     unlabelled: dict[str, int] = field(default_factory=dict)
+    exclude_same: str | None = None
 
 
 def ignored_ids(evaluated: EvaluatedFile, ignore_labels: Sequence[str]) -> list[int]:
@@ -75,6 +78,28 @@ def ignored_ids(evaluated: EvaluatedFile, ignore_labels: Sequence[str]) -> list[
     return chosen
 
 
+def images_of(evaluated: EvaluatedFile) -> Tensor | None:
+    """Int64 [N], equal for rows that are not compared with one another; None where all differ.
+
+    Those of one image by the names of files, or with `exclude_same` those of one class and camera
+    or sequence (as a rule, an image has one of each).
+
+    Raises:
+        ValueError: the file does not say which camera or sequence its rows are of.
+    """
+    name = evaluated.exclude_same
+    if name is None:
+        return same_image(evaluated.file.paths)
+    values = getattr(evaluated.file, name)
+    if values is None:
+        raise ValueError(
+            f"--exclude-same {name}: the file has no {name} of its rows; store one per row under "
+            f"the key {name}"
+        )
+    pairs = np.stack([evaluated.file.ids, values], 1)
+    return torch.from_numpy(np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1))
+
+
 def count_rows(
     evaluated: EvaluatedFile,
     compared: Tensor | None,
@@ -98,6 +123,7 @@ def count_rows(
         n_ignored=int(np.isin(ids, ignored).sum()),
         ignored_labels=tuple(ignore_labels),
         unlabelled=_unlabelled(evaluated, ignored),
+        exclude_same=evaluated.exclude_same,
     )
     if compared is None or found is None:
         return counts
@@ -123,7 +149,9 @@ def notes_on_rows(every: Sequence[RowCounts]) -> list[str]:
         notes.append(f"{_rows(zero)} {verb} length 0: their cosine with every row counts as 0")
     if same := _most(every, "n_same_image"):
         verb = "query is" if same == 1 else "queries are"
-        notes.append(f"{same:,} {verb} not compared with other rows of the same image path")
+        name = first.exclude_same
+        what = f"their class and {name}" if name else "the same image path"
+        notes.append(f"{same:,} {verb} not compared with other rows of {what}")
     if ignored := _most(every, "n_ignored"):
         labels = ", ".join(first.ignored_labels)
         notes.append(

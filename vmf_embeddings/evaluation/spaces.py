@@ -5,7 +5,7 @@ from typing import Any
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.query_sample import drawn_queries
-from vmf_embeddings.evaluation.rows import ignored_ids
+from vmf_embeddings.evaluation.rows import ignored_ids, images_of
 from vmf_embeddings.metrics import EmbeddingScores, RetrievalScores, evaluate
 from vmf_embeddings.metrics.clustering import MOST_PAIRS
 from vmf_embeddings.metrics.embedding_scores import KS, SPACE_NAMES, retrieve, spaces
@@ -32,7 +32,7 @@ def which_rows(evaluated: EvaluatedFile, options: EvaluationOptions) -> dict[str
     return {
         "is_query": file.is_query if sample is None else sample.is_query,
         "is_gallery": file.is_gallery,
-        "paths": file.paths,
+        "images": images_of(evaluated),
         "ties": options.ties,
         "ignore_labels": ignored_ids(evaluated, options.ignore_labels),
     }

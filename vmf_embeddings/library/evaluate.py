@@ -14,6 +14,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, int
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.indexed import note_on_index
 from vmf_embeddings.evaluation.options import (
+    EXCLUDED,
     METRICS,
     PRECISIONS,
     RERANKINGS,
@@ -52,6 +53,7 @@ def evaluate(
     index: str | None = None,
     index_recall: float = 0.99,
     paths: ArrayLike | None = None,
+    exclude_same: str | None = None,
     ignore_labels: Sequence[object] = (),
     samples: int = 10,
     seed: int = 1234,
@@ -88,6 +90,8 @@ def evaluate(
         index_recall: fraction of the exact neighbours, 0.95 to 1, up to which the search widens.
         paths: [N] names of image files: a query is not compared with rows of the same name. None =
             those of an `EmbeddingFile`; arrays have none.
+        exclude_same: "camera" or "sequence": a query is not compared with rows of its class that
+            have the same one, as the `EmbeddingFile` says, instead of rows of its image.
         ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
@@ -135,6 +139,10 @@ def evaluate(
     if paths is not None:
         file = replace(file, paths=np.asarray(paths, dtype=np.str_))
     check_ties(ties)
+    if exclude_same not in (None, *EXCLUDED):
+        raise ValueError(
+            f"exclude_same: expected one of {', '.join(EXCLUDED)} or None, got {exclude_same!r}"
+        )
     if isinstance(ignore_labels, str):
         raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
     train = None if train_embeddings is None else _given(train_embeddings, "train_embeddings")
@@ -167,7 +175,8 @@ def evaluate(
         **_rerank_fields(rerank_options or {}),
     )
     name = Path("the embeddings given")
-    evaluated = EvaluatedFile(name, name, file, geometry_of_meta(file.meta, geometry, curvature))
+    space = geometry_of_meta(file.meta, geometry, curvature)
+    evaluated = EvaluatedFile(name, name, file, space, exclude_same=exclude_same)
     scores = score(evaluated, options)
     for note in _notes(scores):
         log.warning("%s", note)

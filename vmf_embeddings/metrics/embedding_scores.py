@@ -81,6 +81,7 @@ def evaluate(
     seed: int = 1234,
     ties: Ties = "expected",
     paths: Array | None = None,
+    images: Array | None = None,
     ignore_labels: Sequence[object] = (),
     retrieved: Mapping[str, RetrievalScores] | None = None,
     on_step: OnStep = nullcontext,
@@ -102,6 +103,7 @@ def evaluate(
         seed: of that sample and of the initial centroids of k-means.
         ties: rule for rows of equal score, see `retrieval`.
         paths: [N] names of image files: a query is not compared with rows of its own image.
+        images: [N] integers instead of `paths`.
         ignore_labels: labels that mean "no class": their rows count as gallery rows for "recall"
             and "map", and are left out of all other scores.
         retrieved: space -> result of `retrieve`, where it has been computed before.
@@ -126,7 +128,7 @@ def evaluate(
     for name in SPACES if {"recall", "map"} & set(metrics) else ():
         hits = (retrieved or {}).get(name) or retrieve(
             rows[name], labels, name, ks=ks, is_query=is_query, is_gallery=is_gallery, ties=ties,
-            paths=paths, ignore_labels=ignore_labels,
+            paths=paths, images=images, ignore_labels=ignore_labels,
         )  # fmt: skip
         found[name] |= {f"recall@{k}": hits.recall[k] for k in ks} if "recall" in metrics else {}
         found[name] |= _precision(hits) if "map" in metrics else {}

@@ -38,7 +38,7 @@ class Rankings:
     """Collects `RankingAt` for several k from the ranks of queries, in any order.
 
     Args:
-        ks: each >= 1.
+        ks: each >= 1; empty = nothing is collected.
         n_queries: Q.
     """
 
@@ -46,6 +46,8 @@ class Rankings:
         def unknown() -> Tensor:
             return torch.full((n_queries,), torch.nan, dtype=torch.float64)
 
+        self.inverse_negative_penalty = unknown()
+        """[Q] R / rank of the last positive (Ye et al. 2021, https://arxiv.org/abs/2001.04193)."""
         self.at = {int(k): RankingAt(*(unknown() for _ in range(5))) for k in ks}
         places = torch.arange(1, max(ks, default=0) + 1, dtype=torch.float64)
         self._discounts = (1 / (places + 1).log2()).cumsum(0)
@@ -53,7 +55,10 @@ class Rankings:
 
     def add(self, queries: Tensor, ranks: Tensor) -> None:
         """Sets the scores of queries [q] from the ranks [q, R] of their positives, ascending."""
+        if not self.at:
+            return
         n_relevant = ranks.shape[1]
+        self.inverse_negative_penalty[queries] = n_relevant / ranks[:, -1].double()
         precision = torch.arange(1, n_relevant + 1, dtype=torch.float64) / ranks
         discount = 1 / (ranks.double() + 1).log2()
         for k in self.at:
@@ -63,7 +68,13 @@ class Rankings:
 
     def add_tied(self, queries: Tensor, runs: tied_ranks.Runs) -> None:
         """Sets the expected scores of queries [q] with rows of equal score; see `metrics.ties`."""
+        if not self.at:
+            return
         n_relevant = runs.before.shape[1]
+        before, positives = (x[:, -1].long() for x in (runs.before, runs.positives))
+        negatives = runs.size[:, -1].long() - positives
+        last = tied_ranks.reciprocal_rank(before, positives, negatives, last=True)
+        self.inverse_negative_penalty[queries] = n_relevant * last
         for k in self.at:
             begin, end = (
                 self._discounts[places.clamp_max(k).long()]

@@ -43,6 +43,7 @@ def retrieval(
     only_recall: bool = False,
     ties: Ties = "expected",
     paths: Array | None = None,
+    images: Array | None = None,
     ignore_labels: Sequence[object] = (),
     process_group: ProcessGroup | None = None,
     progress: Progress | None = None,
@@ -69,6 +70,7 @@ def retrieval(
             scores depend on the order of rows.
         paths: [N] names of image files: a query is not compared with rows of the same name
             (`search.same_image`), whatever their labels. None = every row is another image.
+        images: [N] integers instead of `paths`: a query is not compared with rows of its number.
         ignore_labels: labels that mean "no class": their rows are no queries and no positives of
             each other, only negatives in the gallery.
         process_group: processes that divide the work, see `search.ranks`.
@@ -103,8 +105,8 @@ def retrieval(
     queries = queries[~ignored_rows(labels, ignore_labels)[queries]]
     if len(queries) == 0:
         raise ValueError("no query is left: every one has a label to ignore")
-    images = _images(paths, len(embeddings))
-    order = by_class(as_codes(labels), queries, gallery, images)
+    of_image = _images(paths, images, len(embeddings))
+    order = by_class(as_codes(labels), queries, gallery, of_image)
     ranks = no_ranks(order, cutoffs, ranking_ks)
     ranked = negatives_before(
         embeddings, order, metric=metric, similarity=similarity, best_only=only_recall,
@@ -112,7 +114,7 @@ def retrieval(
     )  # fmt: skip
     for part in ranked:
         add_ranks(ranks, order, part, only_recall)
-    n_same_image = 0 if images is None else _with_excluded_others(order)
+    n_same_image = 0 if of_image is None else _with_excluded_others(order)
     return mean_scores(ranks, ks, n_same_image)
 
 
@@ -149,7 +151,12 @@ def ignored_rows(labels: Array, ignore_labels: Sequence[object]) -> Tensor:
     return torch.from_numpy(ignored)
 
 
-def _images(paths: Array | None, n_rows: int) -> Tensor | None:
+def _images(paths: Array | None, images: Array | None, n_rows: int) -> Tensor | None:
+    if images is not None:
+        numbers = as_codes(images)
+        if paths is not None or len(numbers) != n_rows:
+            raise ValueError(f"images must be [{n_rows}], without paths, got {len(numbers)}")
+        return numbers
     if paths is not None and len(paths) != n_rows:
         raise ValueError(f"paths must be one for each of the {n_rows} rows, got {len(paths)}")
     return None if paths is None else same_image(list(paths))

@@ -36,6 +36,8 @@ class RetrievalRows:
         average_precision_within: cutoff k -> [Q] (1/R) times the same sum over the k nearest;
             "class_size" stands for k = R + 1, the size of the class with the query.
         ranking: k -> nDCG@k and others.
+        inverse_negative_penalty: [Q] R / rank of the last positive; NaN where R = 0, and where no
+            ranking was asked for.
     """
 
     first_hit: Tensor
@@ -48,6 +50,7 @@ class RetrievalRows:
     tied: Tensor
     average_precision_within: dict[Cutoff, Tensor] = field(default_factory=dict)
     ranking: dict[int, RankingAt] = field(default_factory=dict)
+    inverse_negative_penalty: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,7 @@ def mean_scores(ranks: Ranks, ks: Sequence[int], n_same_image: int) -> Retrieval
     rows = RetrievalRows(
         ranks.first_hit, ranks.n_relevant, ranks.r_precision, ranks.average_precision_at_r,
         ranks.average_precision, recall, reciprocal, ranks.tied, ranks.average_precision_within,
-        ranks.rankings.at,
+        ranks.rankings.at, ranks.rankings.inverse_negative_penalty,
     )  # fmt: skip
     return RetrievalScores(
         recall={k: float(found.mean()) for k, found in recall.items()},

@@ -105,10 +105,18 @@ def recall(before: Tensor, positives: Tensor, negatives: Tensor, k: int) -> Tens
     return torch.where(miss > _NEGLIGIBLE, 1 - miss, 1.0)
 
 
-def reciprocal_rank(before: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
-    """Expected 1 / rank of the nearest positive, [Q]; arguments as for `recall`.
+def reciprocal_rank(
+    before: Tensor, positives: Tensor, negatives: Tensor, *, last: bool = False
+) -> Tensor:
+    """Expected 1 / rank of the nearest positive of a run, [Q]; arguments as for `recall`.
 
     The sum over x = 1..n + 1 of P(the first positive is at place x of the run) / (a + x).
+
+    Args:
+        before: [Q] a, rows before the run.
+        positives: [Q] p >= 1 of that run.
+        negatives: [Q] n of that run.
+        last: of the farthest positive of the run instead, at place x from its end.
     """
     # each different run once: where all rows coincide, all queries of a class have the same
     runs, which = torch.stack([before, positives, negatives]).unique(dim=1, return_inverse=True)
@@ -119,7 +127,8 @@ def reciprocal_rank(before: Tensor, positives: Tensor, negatives: Tensor) -> Ten
     total = torch.zeros_like(size)
     for x in range(1, int(negatives.max()) + 2 if len(size) else 1):
         left = (size - x + 1).clamp_min(1)
-        total += none_yet * positives / left / (before + x)
+        rank = before + size + 1 - x if last else before + x
+        total += none_yet * positives / left / rank
         none_yet = none_yet * (negatives - x + 1).clamp_min(0) / left
         if not (none_yet > _NEGLIGIBLE).any():
             break

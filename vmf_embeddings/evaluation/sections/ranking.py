@@ -19,8 +19,10 @@ TABLE = TableText(
         "map_over_min": ("mAP@k % over min(R, k)", 100, 2),
         "map_over_relevant": ("over R", 100, 2),
         "mmp": ("mMP@k %", 100, 2),
+        "map": ("mAP %", 100, 2),
+        "minp": ("mINP %", 100, 2),
     },
-    label=lambda row: row.removeprefix("k="),
+    label=lambda row: row.removeprefix("k=").replace("all", "all ranks"),
 )
 
 
@@ -44,7 +46,13 @@ def score(context: Context) -> ScoreTable:
         of_k: dict[str, Tensor] = {f.name: getattr(rows.ranking[k], f.name)
                                    for f in fields(RankingAt)} | {"hit_rate": hit}  # fmt: skip
         table.rows[f"k={k}"] = {name: float(values.nanmean()) for name, values in of_k.items()}
+    assert rows.inverse_negative_penalty is not None
+    table.rows["all"] = {
+        "map": float(rows.average_precision.nanmean()),
+        "minp": float(rows.inverse_negative_penalty.nanmean()),
+    }
     table.about = {
+        "exclude_same": context.evaluated.exclude_same,
         "n_queries": len(answerable),
         "n_queries_without_positive": int((~answerable).sum()),
     }
