@@ -39,7 +39,7 @@ def test_log_partitions_and_gradients_equal_those_in_float64(tmp_path):
     found = run(tmp_path, TRITON_INTERPRET="1")
     assert len(found["cases"]) > 10
     for name, errors in found["cases"].items():
-        assert errors.pop("same_again"), name
+        assert errors.pop("twice", 0.0) == 0.0, name
         assert max(errors.pop("log_sums"), errors.pop("value")) < 2e-6, name
         assert max(errors.values()) < 1e-5, (name, errors)
     assert max(found["part"].values()) < 2e-5  # PyTorch's float32 is off by 1e-5 itself
@@ -48,7 +48,7 @@ def test_log_partitions_and_gradients_equal_those_in_float64(tmp_path):
 @needs_triton
 @pytest.mark.slow
 def test_the_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
-    assert len(run(tmp_path, "--compile")) == 4
+    assert len(run(tmp_path, "--compile")) == 6
 
 
 def test_triton_is_used_only_on_a_gpu_where_the_variable_asks_for_it(monkeypatch):

@@ -63,13 +63,15 @@ def errors(case: tuple) -> dict[str, float]:
     dim, n_angles, pairs, *sizes = case
     inputs = problem(dim, n_angles, *sizes)
     exact = result(TorchPartition, torch.float64, pairs, inputs)
-    found, again = (result(TritonPartition, torch.float32, pairs, inputs) for _ in range(2))
+    found = result(TritonPartition, torch.float32, pairs, inputs)
     differences = {k: float((found[k] - exact[k]).abs().max()) for k in ("log_sums", "value")}
     for name in ("mu", "angle", "weights", "beta"):
         scale = exact[name].abs().max()
         differences[name] = float((found[name] - exact[name]).abs().max() / scale)
-    same = all(torch.equal(found[k], again[k]) for k in found)
-    return differences | {"same_again": same}
+    if n_angles == 3:
+        again = result(TritonPartition, torch.float32, pairs, inputs)
+        differences["twice"] = max(float((found[k] - again[k]).abs().max()) for k in found)
+    return differences
 
 
 def of_a_part() -> dict[str, float]:
@@ -101,13 +103,16 @@ def compiled() -> Iterator[str]:
     sizes = {"images_of_tile": triton_partition.IMAGES_OF_TILE}
     sizes |= {"classes_of_tile": triton_partition.CLASSES_OF_TILE}
     sizes |= {"order": plan.order, "values": plan.value}
+    sizes |= {"dim": 128, "width": triton_partition.WIDTH_OF_NORM}
     own = {
+        triton_code.terms_kernel: {"classes_of_tile": triton_partition.CLASSES_OF_NORM},
         triton_code.log_sums_kernel: {"tiles_of_split": triton_partition.TILES_OF_SPLIT},
         triton_code.gradients_kernel: {"slopes": plan.slope, "n_draws": 5},
     }
     for kernel, options in own.items():
         for signs in (1, 2):
             fixed = sizes | options | {"signs": signs}
+            fixed = {name: fixed[name] for name in kernel.arg_names if name in fixed}
             kinds = {"v_stride": "i32", "weight": "fp32"} | dict.fromkeys(fixed, "constexpr")
             signature = {
                 name: kinds.get(name, "i32" if name.startswith("n_") else "*fp32")

@@ -72,14 +72,10 @@ class TorchPartition:
     ) -> None:
         self.kernel, self.draw_weight = kernel, draw_weight
         self.signs = (1.0, -1.0) if antithetic else (1.0,)
-        kappa_squared = torch.linalg.vector_norm(weights, dim=-1).square()
         self.columns = len(weights)
         self.compute = kernel.compute_dtype(weights)
-        self.start = kernel.start(widen(kappa_squared))
-        if self.start[0].dtype != self.compute:
-            self.start = torch.stack(self.start).to(self.compute).unbind()
-        self.class_slope = kernel.slope_at_start(self.start)
         self.log_weights = None if log_weights is None else log_weights.to(self.compute)
+        self._prepare(weights)
         self.beta, self.twice_beta = beta, 2 * beta.to(self.compute)
         # |w + beta z|^2 - |w|^2 = 2 beta z.w + beta^2
         self.beta_squared = self.twice_beta.square() / 4
@@ -88,6 +84,14 @@ class TorchPartition:
         self.grad_squared_norm: Tensor | float = 0.0
         on_cpu = weights.device.type == "cpu"
         self.tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
+
+    def _prepare(self, weights: Tensor) -> None:
+        """Computes what depends on the classes alone."""
+        kappa_squared = torch.linalg.vector_norm(weights, dim=-1).square()
+        self.start = self.kernel.start(widen(kappa_squared))
+        if self.start[0].dtype != self.compute:
+            self.start = torch.stack(self.start).to(self.compute).unbind()
+        self.class_slope = self.kernel.slope_at_start(self.start)
 
     def block(
         self, dots: Tensor, angle: Tensor, mu_component_ratio: Tensor, log_sums: Tensor | None

@@ -1,14 +1,15 @@
 """Triton code of the log partition over von Mises-Fisher classes and its gradient; imports Triton.
 
-The elementwise part of `partition`, whose head states the derivatives, in two launches: sums over
-the classes, then derivatives. One program works on a tile of images by classes, in float32; sums
-over classes or images are written per tile and added by the caller, so that results do not depend
-on the order of programs. Loop bounds and the coefficients of the expansion (`bessel.Expansion`) are
-compile-time constants: one compilation per dimension. Formulas: `log_normalizer._Debye`.
+The elementwise part of `partition`, whose head states the derivatives, in three launches: constants
+of the classes, sums over them, derivatives. One program works on a tile of images by classes, in
+float32; sums over classes or images are written per tile and added by the caller, so that results
+do not depend on the order of programs. Loop bounds and the coefficients of the expansion
+(`bessel.Expansion`) are compile-time constants: one compilation per dimension. Formulas:
+`log_normalizer._Debye`.
 
-Arguments of both: dot products mu.w [n, C] and v.w [S, n, C], `terms` [5, C] of the classes
-(order^2 + kappa^2, its root s_1, 1 / (order + s_1), 1 / s_1 and what is subtracted from the logit),
-cosine and sine of the angles [S, n], beta [1].
+Arguments of the last two: dot products mu.w [n, C] and v.w [S, n, C], `terms` [4, C] of the
+classes (order^2 + kappa^2, its root s_1, 1 / s_1 and what is subtracted from the logit), cosine and
+sine of the angles [S, n], beta [1].
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202 - Triton traces the arguments: pointers, tensors, numbers
@@ -42,20 +43,41 @@ def _correction(s, order: tl.constexpr, slopes: tl.constexpr):
 
 
 @triton.jit
+def terms_kernel(
+    weights, terms, n_classes, dim: tl.constexpr, order: tl.constexpr, values: tl.constexpr,
+    classes_of_tile: tl.constexpr, width: tl.constexpr,
+):  # fmt: skip
+    """Fills `terms` [4, C] from class weights [C, D], in float64."""
+    classes = tl.program_id(0) * classes_of_tile + tl.arange(0, classes_of_tile)
+    is_class, rows = classes < n_classes, classes.to(tl.int64)[:, None] * dim
+    base = tl.zeros([classes_of_tile], tl.float64) + order * order
+    for first in range(0, dim, width):
+        columns = first + tl.arange(0, width)
+        inside = is_class[:, None] & (columns < dim)[None, :]
+        w = tl.load(weights + rows + columns[None, :], mask=inside, other=0.0).to(tl.float64)
+        base += tl.sum(w * w, 1)
+    root = tl.sqrt(base)
+    tl.store(terms + classes, base.to(tl.float32), mask=is_class)
+    tl.store(terms + n_classes + classes, root.to(tl.float32), mask=is_class)
+    tl.store(terms + 2 * n_classes + classes, (1.0 / root).to(tl.float32), mask=is_class)
+    value = _polynomial(order / root, values, 0.0)
+    tl.store(terms + 3 * n_classes + classes, value.to(tl.float32), mask=is_class)
+
+
+@triton.jit
 def _terms(terms, classes, n_classes):
-    """The five constants of some classes; those beyond the last are harmless."""
+    """The four constants of some classes; those beyond the last are harmless."""
     inside = classes < n_classes
     base = tl.load(terms + classes, mask=inside, other=1.0)
     root = tl.load(terms + n_classes + classes, mask=inside, other=1.0)
-    inverse_sum = tl.load(terms + 2 * n_classes + classes, mask=inside, other=1.0)
-    inverse_root = tl.load(terms + 3 * n_classes + classes, mask=inside, other=1.0)
-    constant = tl.load(terms + 4 * n_classes + classes, mask=inside, other=0.0)
-    return base[None, :], root[None, :], inverse_sum[None, :], inverse_root[None, :], constant
+    inverse_root = tl.load(terms + 2 * n_classes + classes, mask=inside, other=1.0)
+    constant = tl.load(terms + 3 * n_classes + classes, mask=inside, other=0.0)
+    return base[None, :], root[None, :], inverse_root[None, :], constant[None, :]
 
 
 @triton.jit
 def _logit(
-    draw_dots, beta, base, root, inverse_sum, inverse_root, constant,
+    draw_dots, beta, base, root, inverse_root, constant,
     order: tl.constexpr, values: tl.constexpr,
 ):  # fmt: skip
     """Logits from the dot products z.w, s_2 = sqrt(order^2 + |w + beta z|^2), and s_2 - s_1."""
@@ -63,8 +85,8 @@ def _logit(
     # rounding may make it negative where w + beta z is nearly 0 and the order is small
     s2 = tl.sqrt(tl.maximum(base + delta, order * order))
     change = delta / (s2 + root)
-    value = _polynomial(order / s2, values, 0.0) - constant[None, :]
-    logs = 0.5 * tl.log(s2 * inverse_root) + order * _log1p(change * inverse_sum)
+    value = _polynomial(order / s2, values, 0.0) - constant
+    logs = 0.5 * tl.log(s2 * inverse_root) + order * _log1p(change * (1.0 / (order + root)))
     return change - logs + value, s2, change
 
 
@@ -103,16 +125,16 @@ def log_sums_kernel(
         places = rows[:, None] * n_classes + classes[None, :]
         m = tl.load(mu_dots + places, mask=inside, other=0.0)
         v = tl.load(v_dots + draw.to(tl.int64) * v_stride + places, mask=inside, other=0.0)
-        base, root, inverse_sum, inverse_root, constant = _terms(terms, classes, n_classes)
+        base, root, inverse_root, constant = _terms(terms, classes, n_classes)
         is_class = (classes < n_classes)[None, :]
         logit, _, _ = _logit(
-            a * m + s * v, strength, base, root, inverse_sum, inverse_root, constant, order, values
+            a * m + s * v, strength, base, root, inverse_root, constant, order, values
         )
         logit = tl.where(is_class, logit, float("-inf"))
         high_plus, total_plus = _online(logit, high_plus, total_plus)
         if signs == 2:
             logit, _, _ = _logit(
-                a * m - s * v, strength, base, root, inverse_sum, inverse_root, constant, order,
+                a * m - s * v, strength, base, root, inverse_root, constant, order,
                 values,
             )  # fmt: skip
             logit = tl.where(is_class, logit, float("-inf"))
@@ -128,18 +150,16 @@ def log_sums_kernel(
 
 @triton.jit
 def _gradient(
-    draw_dots, log_sum, inside, weight, beta, base, root, inverse_sum, inverse_root, constant,
+    draw_dots, log_sum, inside, weight, beta, base, root, inverse_root, constant,
     own_correction, order: tl.constexpr, values: tl.constexpr, slopes: tl.constexpr,
 ):  # fmt: skip
     """d/d(z.w), and d/d|w|^2, of the weighted log partitions of draws [images, classes]."""
-    logit, s2, change = _logit(
-        draw_dots, beta, base, root, inverse_sum, inverse_root, constant, order, values
-    )
+    logit, s2, change = _logit(draw_dots, beta, base, root, inverse_root, constant, order, values)
     # masked before the exponential: a logit beyond the last class may be larger than any
     probability = weight * tl.exp(tl.where(inside, logit - log_sum[:, None], float("-inf")))
     correction, upper = _correction(s2, order, slopes), 1.0 / (order + s2)
     # R(kappa_2) - R(kappa_1), R = A(kappa) / kappa, whose largest part 1 / (order + s) would cancel
-    ratio_change = own_correction - correction - change * inverse_sum * upper
+    ratio_change = own_correction - correction - change * (1.0 / (order + root)) * upper
     return beta * probability * (upper - correction), 0.5 * probability * ratio_change
 
 
@@ -163,7 +183,7 @@ def gradients_kernel(
     places = images.to(tl.int64)[:, None] * n_classes + classes[None, :]
     strength = tl.load(beta)
     m = tl.load(mu_dots + places, mask=inside, other=0.0)
-    base, root, inverse_sum, inverse_root, constant = _terms(terms, classes, n_classes)
+    base, root, inverse_root, constant = _terms(terms, classes, n_classes)
     own_correction = _correction(root, order, slopes)
     of_mu, coeff, norm = tl.zeros_like(m), tl.zeros_like(m), tl.zeros_like(m)
     for draw in range(n_draws):
@@ -175,14 +195,14 @@ def gradients_kernel(
         v_places = draw * v_stride + places
         v = tl.load(v_dots + v_places, mask=inside, other=0.0)
         even, of_norm = _gradient(
-            a * m + s * v, known, inside, weight, strength, base, root, inverse_sum, inverse_root,
+            a * m + s * v, known, inside, weight, strength, base, root, inverse_root,
             constant, own_correction, order, values, slopes,
         )  # fmt: skip
         odd = even
         if signs == 2:
             known = tl.load(log_sums + n_draws * n_images + of_draw, mask=is_image, other=0.0)
             minus, of_minus = _gradient(
-                a * m - s * v, known, inside, weight, strength, base, root, inverse_sum,
+                a * m - s * v, known, inside, weight, strength, base, root,
                 inverse_root, constant, own_correction, order, values, slopes,
             )  # fmt: skip
             odd = even - minus
