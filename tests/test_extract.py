@@ -51,6 +51,7 @@ def test_counts_are_those_of_the_training_split_itself(untrained, tmp_path):
     assert meta["train_class_counts"] == train.labels.bincount().tolist()
     assert meta["train_identity"] == train.identity
     assert meta["selected_on"] == "test"
+    assert meta["prior_removed"] is False
     options = EvaluationOptions(paths=(path,), many_above=60, few_below=10)
     found = score(load_evaluated_file(path, path, options), options).shots
     assert found.train_counts.tolist() == meta["train_class_counts"]

@@ -134,6 +134,7 @@ def _meta(
         # the oldest checkpoints do not have it: then there was no other choice
         "selected_on": job.checkpoint.get("selected_on", "valid"),
         "class_names": split.class_names,
+        "prior_removed": job.method.uses_prior,
         **job.method.describe(),
         **trained_on,
         "versions": {package: version(package) for package in ("torch", "numpy")},

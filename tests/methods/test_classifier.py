@@ -156,6 +156,11 @@ def test_counts_of_other_classes_are_refused():
         method.prepare(lambda: iter(()), COUNTS)
 
 
+def test_what_is_subtracted_from_the_logits_is_recorded():
+    assert classifier().describe() == {}
+    assert classifier(posthoc_tau=1.5).describe() == {"prior_removed": True}
+
+
 def test_a_negative_posthoc_tau_is_refused():
     with pytest.raises(ValueError, match="posthoc_tau must be >= 0"):
         classifier(posthoc_tau=-1.0)

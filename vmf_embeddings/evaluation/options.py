@@ -20,6 +20,7 @@ SECTIONS = (
     "verification",
     "ood",
     "calibration",
+    "prior",
     "ranking",
     "clusters",
 )

@@ -6,6 +6,7 @@ and Classifier", https://arxiv.org/abs/1910.09217.
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,6 +128,10 @@ class Classifier(Method):
     def uses_prior(self) -> bool:
         """Whether the loss adds the log frequency of the classes."""
         return self.objective.uses_prior
+
+    def describe(self) -> dict[str, Any]:
+        """What embedding files record: that predictions are without the class frequencies."""
+        return {"prior_removed": True} if self.posthoc_tau else {}
 
     def status(self) -> dict[str, float]:
         """The temperature, if the head has a scale."""

@@ -138,7 +138,8 @@ class Matryoshka(WrappingMethod):
 
     def describe(self) -> dict[str, Any]:
         """What embedding files record of the method: the lengths of prefixes."""
-        return {"prefixes": {"dims": list(self.dims), "separate_heads": self.separate_heads}}
+        prefixes = {"dims": list(self.dims), "separate_heads": self.separate_heads}
+        return {**self.objective.describe(), "prefixes": prefixes}
 
     # settings that every prefix receives
 

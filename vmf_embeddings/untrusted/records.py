@@ -147,6 +147,7 @@ META = {
     "schema": _WHOLE,
     **_SHARED,
     "weights": _NAME,
+    "prior_removed": Kind("true or false", lambda value: isinstance(value, bool)),
     "train_class_counts": Kind(
         "a list of whole numbers, 0 or more, one per class",
         _is_list(lambda n: _is_whole(n, 0, 2**53)),
