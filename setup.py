@@ -47,6 +47,7 @@ setup(
         "slurm": ["hydra-submitit-launcher>=1.2"],
         "ray": ["hydra-ray-launcher>=1.2"],  # needs cloudpickle<3, which joblib>=1.6 refuses
         "optuna": ["hydra-optuna-sweeper>=1.3", "optuna>=5,<6"],  # of which 6 lacks what it calls
+        "remote": ["fsspec>=2024.6", "s3fs>=2024.6", "aiohttp>=3.9", "requests>=2.32"],
         "docs": [
             "mkdocs-material>=9.5,<10",
             "mkdocstrings[python]>=0.26",

@@ -26,7 +26,10 @@ ABOUT_TRAINING = (
     "hydra",
 )
 # paths may differ from those at the time of training
-OVERRIDABLE_KEYS = ("dataset.params.dataset_path", "dataset.params.download", "arch.params.weights")
+OVERRIDABLE_KEYS = (
+    *("dataset.params.dataset_path", "dataset.params.cache_path", "dataset.params.download"),
+    "arch.params.weights",
+)
 # `auto` becomes a value when training begins, which the run then states
 RESOLVED_ONCE = ("dataset.params.normalisation", "dataset.params.image_size")
 DEFAULTS_OF_OLDER_RUNS = {  # for runs from before these groups existed

@@ -11,6 +11,7 @@ from pathlib import Path
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.labelled_lists import LabelledLists
 from vmf_embeddings.datasets.list_table import ListTable
+from vmf_embeddings.datasets.remote_tars import copies, is_address, local_folder
 from vmf_embeddings.datasets.rows import refuse_escapes
 from vmf_embeddings.datasets.tar_table import read_tar_table
 
@@ -19,7 +20,8 @@ class Tars(LabelledLists):
     """Tars per split; images are those of `dataset=image_list`, and so are their batches.
 
     Args:
-        dataset_path: folder of the tars, relative to the current directory.
+        dataset_path: folder of the tars, relative to the current directory; or the address of one,
+            such as `s3://bucket/tars`, see `remote_tars`.
         train_tars: names of the tars of train, with `*` and `?`; read in sorted order.
         valid_tars: those of valid; None = hold out `valid_share` of train instead.
         test_tars: those of test.
@@ -38,6 +40,10 @@ class Tars(LabelledLists):
         check: see `ImageFileDataset`.
         decoder: see `ImageFileDataset`.
         margin_warmup_epochs: see `Dataset`.
+        cache_path: folder for copies of remote tars, with room for all; needed for an address.
+
+    Raises:
+        ValueError: a remote address without `cache_path`, or of an unknown kind.
     """
 
     name = "tar"
@@ -64,9 +70,11 @@ class Tars(LabelledLists):
         check: str = "cheap",
         decoder: str = "pillow",
         margin_warmup_epochs: int,
+        cache_path: str | Path | None = None,
     ) -> None:
+        self.address = str(dataset_path) if is_address(dataset_path) else None
         super().__init__(
-            dataset_path,
+            local_folder(self.address, cache_path) if self.address else dataset_path,
             train_list=train_tars,
             valid_list=valid_tars,
             test_list=test_tars,
@@ -103,6 +111,8 @@ class Tars(LabelledLists):
         return found
 
     def _tars(self, name: str, pattern: str) -> list[Path]:
+        if self.address:
+            return copies(self.address, pattern, self.dataset_path)
         found = sorted(path for path in self.dataset_path.glob(pattern) if path.is_file())
         if not found:
             raise FileNotFoundError(

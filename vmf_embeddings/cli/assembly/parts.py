@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from vmf_embeddings.catalogue import wrapped_keys
+from vmf_embeddings.cli.assembly.addresses import refuse_addresses_not_typed
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.inputs import standardize, try_one_example
 from vmf_embeddings.cli.assembly.refused import Refused
@@ -26,8 +27,9 @@ def dataset(cfg: DictConfig) -> "Dataset":
 
     Raises:
         FileNotFoundError: a file is missing.
-        Refused: a value is out of range.
+        Refused: a value is out of range, or a remote address was not typed in the command.
     """
+    refuse_addresses_not_typed(cfg)
     data = instantiate("dataset", cfg.dataset)
     data.check()
     return data
