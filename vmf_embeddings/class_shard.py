@@ -73,6 +73,16 @@ class ClassShard:
             rows = torch.searchsorted(self.columns, rows).clamp_max(len(self.columns) - 1)
         return (labels >= first) & (labels < end), rows
 
+    def generator(self, device: torch.device) -> torch.Generator | None:
+        """For random numbers of the own classes, other ones in every process; None = torch's own.
+
+        Its seed is drawn on the CPU, where all processes must have the same random state.
+        """
+        if self.world == 1:
+            return None
+        seed = int(torch.randint(2**62, ())) + self.rank
+        return torch.Generator(device).manual_seed(seed)
+
     def sum_gradients(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The same tensors; their gradients are summed over the processes, in one message.
 

@@ -87,3 +87,9 @@ class Counted:
     def __exit__(self, *_):
         for name, original in self.originals.items():
             setattr(dist, name, original)
+
+
+def rows_of_all(rows, world):
+    parts = [None] * world
+    dist.all_gather_object(parts, rows)
+    return torch.cat(parts)

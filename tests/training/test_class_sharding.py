@@ -20,6 +20,7 @@ from tests.training.sharded_methods import (
     dml,
     embeddings_and_labels,
     method_of,
+    rows_of_all,
 )
 from tests.training.test_class_parts import assert_in_parts
 from tests.training.test_runs_in_processes import assert_alike, float64
@@ -57,7 +58,7 @@ def loss_and_gradients(name, size, world=1, shard=None, sampling=None):
     for key, parameter in method.named_parameters():
         if parameter.grad is not None:
             rows = sharded is not None and key in sharded.names
-            found[key] = sharded._gathered(parameter.grad) if rows else parameter.grad
+            found[key] = rows_of_all(parameter.grad, world) if rows else parameter.grad
     status = method.status() if sharded is None else sharded.status()
     return found | {"kappa": torch.tensor(status.get("kappa", 0.0))}
 
@@ -121,7 +122,10 @@ SHARDED = "trainer.shard_classes=true"
 
 
 def learnt(name, folder, *overrides, epochs=STEPS):
-    """The last checkpoint's weights and optimizer state, and the metrics of every epoch."""
+    """The last checkpoint's weights and optimizer state, and the metrics of every epoch.
+
+    Not the accuracy of predictions by draws, which are others where classes are divided.
+    """
     with float64():
         trained(folder, *TRAINED[name], epochs, *overrides)
     state = checkpoint.load(folder / "last.pt")
@@ -131,7 +135,8 @@ def learnt(name, folder, *overrides, epochs=STEPS):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     for number, line in enumerate(lines):
         row = json.loads(line)
-        keys = ("train_loss", "valid_metric", "kappa", *sorted(k for k in row if "/" in k))
+        metric = () if name == "vmf_softmax" else ("valid_metric",)
+        keys = ("train_loss", "kappa", *metric, *sorted(k for k in row if "/" in k))
         found[f"epoch {number}"] = torch.tensor([row.get(k, 0.0) for k in keys]).double()
     return found
 

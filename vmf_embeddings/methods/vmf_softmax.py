@@ -175,9 +175,14 @@ class VMFSoftmax(Method):
 
     @full_precision
     def logits(self, embeddings: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Embeddings [B, D] -> logits of new random samples [B, S, C]; no gradient."""
+        """Embeddings [B, D] -> logits of new random samples [B, S, C]; no gradient.
+
+        Of divided classes those of the own ones; all processes draw the same samples of images.
+        """
         with torch.no_grad():
             directions = self.draw(embeddings, gradient=False, generator=generator)
+            if generator is None and self.class_shard is not None:
+                generator = self.class_shard.generator(embeddings.device)
             predict = PREDICTORS[self.vmf_sampler]
             return self.class_parameters.beta * predict(
                 directions, self.class_parameters.weight, generator

@@ -6,8 +6,6 @@ them, and each process takes its own when a run is resumed, whatever their numbe
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -119,19 +117,6 @@ class ShardedClasses:
         means = (numbers / self.shard.n_classes).tolist()
         return dict(zip(of_own, means, strict=True))
 
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Inside, every process's parameters have the rows of all classes, for predictions."""
-        parameters = self.parameters()
-        own = [p.data for p in parameters]
-        for parameter, rows in zip(parameters, own, strict=True):
-            parameter.data = self._gathered(rows)
-        try:
-            yield
-        finally:
-            for parameter, rows in zip(parameters, own, strict=True):
-                parameter.data = rows
-
     def _numbers(self, optimizer: torch.optim.Optimizer) -> list[int]:
         """The numbers by which the optimizer's state names these parameters."""
         ordered = [id(p) for group in optimizer.param_groups for p in group["params"]]
@@ -139,26 +124,6 @@ class ShardedClasses:
 
     def _has_rows(self, value: object) -> bool:
         return _has_rows(value, self.shard.n_classes)
-
-    def _sizes(self) -> list[int]:
-        firsts = [self.shard.first_of(rank) for rank in range(self.shard.world + 1)]
-        return [end - first for first, end in zip(firsts, firsts[1:], strict=False)]
-
-    def _padded(self, rows: Tensor) -> Tensor:
-        """The rows in a tensor of the size that the largest shard has."""
-        padded = rows.new_zeros(max(self._sizes()), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        return padded
-
-    def _joined(self, parts: list[Tensor]) -> Tensor:
-        return torch.cat([part[:n] for part, n in zip(parts, self._sizes(), strict=True)])
-
-    def _gathered(self, rows: Tensor) -> Tensor:
-        """Rows of all classes in every process."""
-        padded = self._padded(rows)
-        parts = [torch.empty_like(padded) for _ in range(self.shard.world)]
-        dist.all_gather(parts, padded)
-        return self._joined(parts)
 
 
 def shard_classes(

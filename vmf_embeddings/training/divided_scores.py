@@ -5,7 +5,6 @@ numbers, and fractions where neighbours are tied are added up in the order of th
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 import torch.distributed as dist
@@ -15,7 +14,6 @@ from torch import Tensor
 from vmf_embeddings.datasets.base import Split
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.search.exact import order_ties
-from vmf_embeddings.training.class_sharding import ShardedClasses
 from vmf_embeddings.training.divided_recall import divided_recalls
 from vmf_embeddings.training.processes import gathered_blocks
 from vmf_embeddings.training.seeding import generator_states, restore_generators
@@ -70,19 +68,19 @@ def divided_accuracies(
 
     Where predictions draw random numbers, every process predicts all rows, a block at a time, so
     that it draws what one process draws. Where classes are divided among the processes, each finds
-    the most probable of its own for all rows, a block at a time.
+    the most probable of its own for all rows, a block at a time; random numbers of a class are then
+    drawn by its process, and the accuracy is that of one process in distribution.
     """
     labels = split.labels.to(own.device)
     rank, world = accelerator.process_index, accelerator.num_processes
     if world == 1:
         return top_accuracies(ks, method, own, labels, batch_size)
-    draws, shard = _predictions_draw(method, own, accelerator), method.class_shard
-    if draws or shard is not None:
+    is_divided = method.class_shard is not None
+    if is_divided or _predictions_draw(method, own, accelerator):
         blocks = gathered_blocks(own, rank, world, len(labels), batch_size)
         parts = zip(blocks, labels.split(world * batch_size), strict=True)
-        count = top_hits if draws else _hits_over_shards
-        with nullcontext() if shard is None or not draws else ShardedClasses.of(method).whole():
-            hits = sum(count(ks, method, e, y, batch_size) for e, y in parts)
+        count = _hits_over_shards if is_divided else top_hits
+        hits = sum(count(ks, method, e, y, batch_size) for e, y in parts)
     else:
         hits = top_hits(ks, method, own, labels[rank::world], batch_size)
         dist.all_reduce(hits)
@@ -92,11 +90,17 @@ def divided_accuracies(
 def _hits_over_shards(
     ks: Sequence[int], method: Method, embeddings: Tensor, labels: Tensor, batch_size: int
 ) -> Tensor:
-    """As `top_hits`, by logits of this process's classes: the best of all processes are merged."""
+    """As `top_hits`, by logits of this process's classes: the best of all processes are merged.
+
+    Of logits of samples [B, S, C_r], by the probabilities: means of exp(logit - log sum over all).
+    """
     shard, total = method.class_shard, torch.zeros(len(ks), dtype=torch.int64)
     total = total.to(embeddings.device)
     for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
         logits = method.logits(e)
+        if logits.ndim == 3:
+            log_sums = shard.combined(logits.logsumexp(-1))
+            logits = (logits - log_sums[..., None]).exp().mean(1)
         values, columns = logits.topk(min(ks[-1], logits.shape[1]), 1)
         best = values.new_full((len(e), ks[-1]), -torch.inf)
         classes = columns.new_zeros(len(e), ks[-1])
