@@ -69,8 +69,8 @@ def multisimilarity(
         >>> multisimilarity(x @ x.T, informative_pairs(x @ x.T, y, None), 2.0, 40.0, 0.5)
         tensor([0.3192, 0.6787, 0.4600])
     """
-    pull = log1p_sum_exp(-alpha * (cosine - base), masks[0]) / alpha
-    return pull + log1p_sum_exp(beta * (cosine - base), masks[1]) / beta
+    pull = log1p_sum_exp(cosine, masks[0], scale=-alpha, offset=base)
+    return pull + log1p_sum_exp(cosine, masks[1], scale=beta, offset=base)
 
 
 class MultiSimilarity(Criterion):

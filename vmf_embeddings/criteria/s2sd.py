@@ -19,12 +19,12 @@ def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) 
     """T^2 / B times the sum over rows of KL(softmax(teacher / T) || softmax(student / T)).
 
     Args:
-        teacher: cosines of all pairs [B, B]; no gradient.
+        teacher: cosines of all pairs [B, B], or of several teachers [K, B, B]; no gradient.
         student: cosines of all pairs [B, B].
         temperature: T > 0.
 
     Returns:
-        Scalar in nats, >= 0 up to rounding.
+        In nats, >= 0 up to rounding: a scalar, or [K].
 
     Example:
         >>> similarity_divergence(torch.eye(2), torch.zeros(2, 2), 1.0)
@@ -32,8 +32,9 @@ def similarity_divergence(teacher: Tensor, student: Tensor, temperature: float) 
     """
     log_teacher = (teacher.detach() / temperature).log_softmax(-1)
     log_student = (student / temperature).log_softmax(-1)
-    divergence = nn.functional.kl_div(log_student, log_teacher, log_target=True, reduction="sum")
-    return temperature**2 / len(teacher) * divergence
+    differences = log_teacher - log_student
+    total = (log_teacher.exp_() * differences).sum((-2, -1))
+    return temperature**2 / student.shape[-1] * total
 
 
 def pairwise_cosines(rows: Tensor) -> Tensor:
@@ -136,15 +137,15 @@ class S2SD(Criterion):
         wide = [unit_vectors(net(features)) for net in self.networks]
         losses = [t(x, labels, triplets) for t, x in zip(self.targets, wide, strict=True)]
         loss = (self.source(embeddings, labels, triplets) + sum(losses) / len(losses)) / 2
+        teachers = [*wide, features] if self.feature_weight else wide
+        with torch.no_grad():
+            cosines = torch.stack([pairwise_cosines(x) for x in teachers])
         own = pairwise_cosines(embeddings)
-        divergences = [
-            similarity_divergence(pairwise_cosines(x), own, self.temperature) for x in wide
-        ]
-        loss = loss + self.weight * sum(divergences) / len(divergences)
+        divergences = similarity_divergence(cosines, own, self.temperature)
+        loss = loss + self.weight * divergences[: len(wide)].mean()
         if not self.feature_weight:
             return loss
-        of_features = similarity_divergence(pairwise_cosines(features), own, self.temperature)
-        return loss + self.feature_weight * self._after_delay() * of_features
+        return loss + self.feature_weight * self._after_delay() * divergences[-1]
 
     def _after_delay(self) -> Tensor:
         """1 once `delay` training batches have passed, else 0."""

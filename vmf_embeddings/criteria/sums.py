@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 FAR_BELOW = -1e30  # replaces -inf: its exp is 0, and gradients stay finite
 
@@ -24,23 +25,50 @@ def log_sum_exp(values: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     return values.masked_fill(~mask, FAR_BELOW).logsumexp(dim)
 
 
-def log1p_sum_exp(values: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
-    """Logarithm of 1 + sum of exp over the entries where the mask is true; 0 where there are none.
+def log1p_sum_exp(
+    values: Tensor, mask: Tensor, dim: int = -1, scale: float = 1.0, offset: float = 0.0
+) -> Tensor:
+    """log(1 + sum exp(scale (v - offset))) / |scale| over the entries v where the mask is true.
 
     Args:
         values: any shape.
         mask: bool, same shape.
         dim: axis to sum over.
+        scale: not 0.
+        offset: subtracted from the values.
 
     Returns:
-        Shape without that axis, >= 0.
+        Shape without that axis, >= 0; 0 where the mask has no true entry. Differentiable once.
 
     Example:
         >>> log1p_sum_exp(torch.zeros(2, 3), torch.tensor([[True, True, False], [False] * 3]))
         tensor([1.0986, 0.0000])
     """
-    total = log_sum_exp(values, mask, dim)
-    return torch.logaddexp(total, torch.zeros_like(total))
+    return _Log1pSumExp.apply(values, mask, dim, scale, offset)
+
+
+class _Log1pSumExp(torch.autograd.Function):
+    """`log1p_sum_exp`; its derivative is that of a softmax with one more entry, 0."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, values: Tensor, mask: Tensor, dim: int, scale: float, offset: float
+    ) -> Tensor:
+        changes = offset or scale != 1
+        scaled = ((values - offset) * scale if changes else values).masked_fill(~mask, FAR_BELOW)
+        total = scaled.logsumexp(dim, keepdim=True)
+        total = torch.logaddexp(total, torch.zeros_like(total))
+        ctx.save_for_backward(scaled, total)
+        ctx.dim, ctx.sign = dim, 1.0 if scale > 0 else -1.0
+        return (total if abs(scale) == 1 else total / abs(scale)).squeeze(dim)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        scaled, total = ctx.saved_tensors
+        grad = grad.unsqueeze(ctx.dim)
+        fractions = (scaled - total).exp_()
+        return fractions.mul_(grad if ctx.sign > 0 else -grad), None, None, None, None
 
 
 def squared_distances(rows: Tensor, columns: Tensor) -> Tensor:

@@ -116,4 +116,4 @@ def no_miner() -> None:
 
 def others(same: Tensor) -> Tensor:
     """Bool [B, B], whether two different rows have the same class: `same` without its diagonal."""
-    return same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return same.clone().fill_diagonal_(False)
