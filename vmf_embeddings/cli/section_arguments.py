@@ -27,6 +27,6 @@ def _fit_on(word: str) -> str | Path:
 def of_sections(values: dict[str, object], sections: tuple[str, ...]) -> dict[str, object]:
     """The fields of `EvaluationOptions` from parsed values and the sections that were named."""
     ood = tuple((None, path) for path in values["ood"])  # type: ignore[attr-defined]
-    given = {"ood": ood, "verification": values["pairs"]}
+    given = {"ood": ood, "verification": values["pairs"], "merged": values["merge"]}
     asked = {*sections, *(name for name, value in given.items() if value)}
     return {"ood": ood, "sections": tuple(name for name in SECTIONS if name in asked)}

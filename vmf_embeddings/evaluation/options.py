@@ -23,6 +23,7 @@ SECTIONS = (
     "prior",
     "ranking",
     "clusters",
+    "merged",
 )
 # number formats of embeddings, as in `search.quantisation`
 # what rows of one class may share so that they are not compared
@@ -67,7 +68,7 @@ class EvaluationOptions:
         images_from: folder whose images may be shown where a file names them, besides those in the
             file's own folder and in the working directory; relative names are relative to it.
         json: file for all results, besides the metrics.json of each run.
-        pairs: `.csv` of pairs of rows to verify, with columns row_a, row_b, same; None = all pairs.
+        merge: files of other data by the same network, whose galleries are searched together.
         exclude_same: see `EvaluatedFile`.
         table: `.parquet` for the rows of the one file that is scored, see `evaluation.row_table`.
         many_above: classes with more training images are many-shot classes.
@@ -120,7 +121,7 @@ class EvaluationOptions:
     figures: bool = True
     images_from: Path | None = None
     json: Path | None = None
-    pairs: Path | None = None
+    merge: "tuple[Given, ...]" = ()
     exclude_same: str | None = None
     table: Path | None = None
     many_above: int = 100

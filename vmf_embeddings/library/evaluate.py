@@ -54,6 +54,7 @@ def evaluate(
     index_recall: float = 0.99,
     paths: ArrayLike | None = None,
     exclude_same: str | None = None,
+    merge: Sequence[ArrayLike | EmbeddingFile] = (),
     ignore_labels: Sequence[object] = (),
     samples: int = 10,
     seed: int = 1234,
@@ -92,6 +93,8 @@ def evaluate(
             those of an `EmbeddingFile`; arrays have none.
         exclude_same: "camera" or "sequence": a query is not compared with rows of its class that
             have the same one, as the `EmbeddingFile` says, instead of rows of its image.
+        merge: `EmbeddingFile`s of other data, with labels, by the same network: galleries that are
+            searched together with that of `embeddings`; for "merged" in `metrics`.
         ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
@@ -169,6 +172,7 @@ def evaluate(
         calibrate_on=train_rows,
         pca_from=train_rows,
         rerank=tuple(rerank),
+        merge=tuple(_given(rows, f"merge[{place}]") for place, rows in enumerate(merge)),
         ood=tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items()),
         fit_on="valid" if fit_on is None else fit_on,
         train=train,
