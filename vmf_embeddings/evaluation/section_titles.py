@@ -3,14 +3,14 @@
 from vmf_embeddings.evaluation.replications import Group
 
 # geometry -> similarity or distance by which its retrieval ranks
-_COMPARED = {
+COMPARED = {
     "cosine": "cosine",
     "euclidean": "Euclidean distance",
     "poincare": "distance in the Poincare ball",
     "poincare-reference": "2021's distance in the Poincare ball",
     "vmf": "expected cosine, no draws",
 }
-_SPACES = {
+SPACES = {
     "as_output": "Embeddings as output, by Euclidean distance",
     "normalised": "L2-normalised embeddings, by cosine",
 }
@@ -26,12 +26,12 @@ def section_title(section: str, group: Group, samples: int) -> str:
     """
     if section == "sampled_retrieval":
         return f"Retrieval, marginalised over {samples} draws (as in 2021)"
-    if section in _SPACES:
-        return _SPACES[section]
+    if section in SPACES:
+        return SPACES[section]
     if section == "retrieval":
         sampling = group.scores[0].sampling
         some = "" if sampling is None else f", {sampling['queries_drawn']:,} queries drawn"
-        return f"Retrieval by {_COMPARED[group.files[0].geometry.name]}{some}{index_of(group)}"
+        return f"Retrieval by {COMPARED[group.files[0].geometry.name]}{some}{index_of(group)}"
     shots = group.scores[0].shots
     if section == "shots" and shots is not None:
         ranges = [f"{name} {range_}" for name, range_ in shots.thresholds.ranges().items()]

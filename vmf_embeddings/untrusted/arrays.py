@@ -51,6 +51,7 @@ def read_npz(
     *,
     mapped: bool = False,
     large_mapped: bool = False,
+    in_groups: bool = False,
 ) -> dict[str, np.ndarray]:
     """Selected arrays of an archive; others are not read.
 
@@ -61,6 +62,7 @@ def read_npz(
             lie in the file; they need not be aligned, and their checksum is not compared.
         large_mapped: numbers and texts of `array_maps.LARGE` bytes and more that are stored
             uncompressed and aligned are mapped into memory, copy-on-write, without a checksum.
+        in_groups: whether keys may be of the form `group/name`; nothing is unpacked to the disk.
 
     Returns:
         key -> array, for the selected keys that the archive has.
@@ -73,7 +75,7 @@ def read_npz(
     with open_regular(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
-                members = _members(archive, wanted)
+                members = _members(archive, wanted, in_groups)
                 _check_sizes(members.values(), os.fstat(stream.fileno()).st_size)
                 maps = functools.partial(_map, stream, mapped=mapped, large=large_mapped)
                 return {key: _read(archive, one, wanted[key], maps) for key, one in members.items()}
@@ -91,12 +93,14 @@ def _why_unreadable(stream: BinaryIO, error: Exception) -> str:
     return f"the zip archive is damaged ({printable(error)}): copy or write the file again"
 
 
-def _members(archive: zipfile.ZipFile, wanted: Mapping[str, str]) -> dict[str, zipfile.ZipInfo]:
+def _members(
+    archive: zipfile.ZipFile, wanted: Mapping[str, str], in_groups: bool
+) -> dict[str, zipfile.ZipInfo]:
     """The archive's entries of the wanted keys, after all names were looked at."""
-    return {key: entry for key, entry in _entries(archive).items() if key in wanted}
+    return {key: entry for key, entry in _entries(archive, in_groups).items() if key in wanted}
 
 
-def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+def _entries(archive: zipfile.ZipFile, in_groups: bool = False) -> dict[str, zipfile.ZipInfo]:
     """Key -> entry of all arrays; refuses names of files in folders, and names that come twice."""
     entries = archive.infolist()
     if len(entries) > MOST_MEMBERS:
@@ -104,7 +108,7 @@ def _entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     found: dict[str, zipfile.ZipInfo] = {}
     for entry in entries:
         key = entry.filename.removesuffix(".npy")
-        if "/" in key or "\\" in key or ".." in key:
+        if ("/" in key and not in_groups) or "\\" in key or ".." in key:
             raise ValueError(f"{key!r} is the name of a file in a folder, not of an array")
         if key in found:
             raise ValueError(f"two arrays are called {key!r}")
@@ -207,8 +211,12 @@ def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...] 
         return None
 
 
-def npz_keys(path: str | Path) -> list[str]:
+def npz_keys(path: str | Path, *, in_groups: bool = False) -> list[str]:
     """Names of the arrays in an `.npz`, without reading them.
+
+    Args:
+        path: of the `.npz`.
+        in_groups: see `read_npz`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -217,7 +225,7 @@ def npz_keys(path: str | Path) -> list[str]:
     with open_regular(path) as stream:
         try:
             with zipfile.ZipFile(stream) as archive:
-                return list(_entries(archive))
+                return list(_entries(archive, in_groups))
         except (ValueError, RuntimeError) as error:
             raise ValueError(printable(error)) from error
         except (OSError, EOFError, zipfile.BadZipFile, struct.error) as error:

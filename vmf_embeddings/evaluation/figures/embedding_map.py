@@ -42,8 +42,10 @@ def draw_embedding_map(evaluated: EvaluatedFile, seed: int) -> "Figure | None":
     return draw_tsne(items, evaluated.geometry, seed)
 
 
-def choose_rows(numbers: np.ndarray, n_classes: int, generator: torch.Generator) -> np.ndarray:
-    """Row numbers of at most 4000 rows: random ones, or for many classes all rows of random ones.
+def choose_rows(
+    numbers: np.ndarray, n_classes: int, generator: torch.Generator, most: int = MOST_POINTS
+) -> np.ndarray:
+    """Row numbers of at most `most` rows: random ones, or for many classes all rows of random ones.
 
     Of thousands of classes, random rows would show one point each, and no clusters.
 
@@ -51,11 +53,12 @@ def choose_rows(numbers: np.ndarray, n_classes: int, generator: torch.Generator)
         numbers: [N] class of each row, 0..C-1.
         n_classes: C.
         generator: for the random order of rows or classes.
+        most: rows.
     """
-    if MOST_POINTS // n_classes >= FEW_PER_CLASS:
-        return torch.randperm(len(numbers), generator=generator)[:MOST_POINTS].numpy()
+    if most // n_classes >= FEW_PER_CLASS:
+        return torch.randperm(len(numbers), generator=generator)[:most].numpy()
     rank = torch.randperm(n_classes, generator=generator).numpy()
-    return np.argsort(rank[numbers], kind="stable")[:MOST_POINTS]
+    return np.argsort(rank[numbers], kind="stable")[:most]
 
 
 def _items(evaluated: EvaluatedFile, seed: int) -> Items:
