@@ -290,7 +290,7 @@ ROWS = 25  # which neither the processes nor the parts divide
 IN_PROCESSES = [
     *("method normalized_sce", "method nir", "nir_drawn", "mined", "criterion s2sd"),
     *("criterion proxy_anchor", "criterion multisimilarity", "drawn_prefixes", "method dive"),
-    "method fsgl",
+    *("method fsgl", "class_balanced", "ldam"),
 ]
 
 
@@ -307,7 +307,7 @@ def gradients_in_processes(name, rank, world, n_parts):
     """The gradients of a batch, and how often processes exchanged some."""
     accelerator, messages = start(cpu=True), []
     method = method_of(name)
-    if method.needs_global_batch:
+    if not method.loss_is_row_mean:
         method.global_batch = GlobalBatch(accelerator)
     model = accelerator.prepare_model(method)
 
@@ -353,7 +353,7 @@ def test_two_processes_have_the_gradients_of_the_whole_batch(of_two_processes):
     processes = of_two_processes["test_micro_batches"]
     check_processes(processes)
     for name in IN_PROCESSES:
-        if name in ("method fsgl", "drawn_prefixes"):  # each process draws its own mixture, prefix
+        if name == "method fsgl":  # each process draws mixtures of its own
             continue
         method = method_of(name)
         alone = gradients(method, 1, batch_of(method, ROWS), 1.0)

@@ -36,6 +36,10 @@ RUNS = {
         *("dataset.params.image_size=28", "sampler=random", "sampler.batch_size=24"),
         *("arch=resnet32", "arch.params.embedding_dim=64"),
     ],
+    "in parts": [
+        *(*BASE, "dataset=digits_open", "method=dml", "criterion=margin", "miner=distance"),
+        *("sampler=episodic", "sampler.n_episodes=6", "trainer.micro_batches=3"),
+    ],
     "sampler of embeddings": [
         *(*BASE, "dataset=digits_open", "method=normalized_sce", "sampler=disthist_batchmatch"),
     ],

@@ -207,7 +207,9 @@ def _prepare_method(job: TrainingJob, train: Split, accelerator: Accelerator) ->
         _initialize_from_data(method, train, job.settings, accelerator.device)
     if accelerator.num_processes > 1:
         share_batch_statistics(method)
-        method.global_batch = GlobalBatch(accelerator) if method.needs_global_batch else None
+        # a sampler that learns needs the loss of each row by itself
+        is_divided = method.loss_is_row_mean or job.sampler.learns
+        method.global_batch = None if is_divided else GlobalBatch(accelerator)
     for arch in method.backbones:
         job.settings.execution.configure_backbone(arch)
 
