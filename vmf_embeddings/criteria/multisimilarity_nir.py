@@ -39,7 +39,7 @@ def multisimilarity_nir(
     """
     signs = (-1, 1)
     means = [
-        log1p_sum_exp(sign * weight * (cosine - threshold), mask).mean()
+        weight * log1p_sum_exp(cosine, mask, scale=sign * weight, offset=threshold).mean()
         for sign, weight, threshold, mask in zip(signs, weights, thresholds, masks, strict=True)
     ]
     return sum(nn.functional.softplus(m) / w for m, w in zip(means, weights, strict=True))

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cosine_similarity, cross_entropy, one_hot
+from torch.nn.functional import one_hot
 
 from vmf_embeddings.archs.base import Arch
-from vmf_embeddings.geometry import Euclidean
+from vmf_embeddings.geometry import Euclidean, unit_vectors
 from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.methods.base import BatchLayout, Method
 from vmf_embeddings.methods.class_parameters import known_classes
@@ -78,9 +78,8 @@ def consistency_loss(predicted: tuple[Tensor, Tensor], projected: tuple[Tensor, 
         >>> consistency_loss((p, p), (p, h))
         tensor(-1.)
     """
-    to_local = cosine_similarity(predicted[0], projected[1].detach(), dim=-1)
-    to_global = cosine_similarity(predicted[1], projected[0].detach(), dim=-1)
-    return -(to_local + to_global).mean()
+    targets = unit_vectors(torch.cat(projected[::-1]).detach())
+    return (unit_vectors(torch.cat(predicted)) * targets).sum() / -len(predicted[0])
 
 
 class FSGL(Method):
@@ -237,13 +236,10 @@ class FSGL(Method):
         Returns:
             Scalar: nats, plus eta times a number in [-2, 2].
         """
-        entropies = self.loss(whole, y_whole) + self.loss(local, y_local)
-        projected = tuple(
-            self.projection(self._scaled("proj", features, labels))
-            for features, labels in ((whole, y_whole), (local, y_local))
-        )
-        predicted = tuple(self.predictor(h) for h in projected)
-        return entropies + weight * consistency_loss(predicted, projected)
+        both, labels = torch.cat([whole, local]), torch.cat([y_whole, y_local])
+        projected = self.projection(self._scaled("proj", both, labels))
+        predicted, projected = (x.chunk(2) for x in (self.predictor(projected), projected))
+        return 2 * self.loss(both, labels) + weight * consistency_loss(predicted, projected)
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -262,8 +258,10 @@ class FSGL(Method):
         balanced = self.fc_cb(self._scaled("ce_cb", embeddings, soft))
         if self.log_frequencies is not None:
             balanced = balanced + self.log_frequencies.to(balanced)
-        re_weighted = cross_entropy(balanced, soft * self.label_weights.to(soft.dtype))
-        return self.alpha * cross_entropy(plain, soft) + (1 - self.alpha) * re_weighted
+        re_weighted = soft * ((1 - self.alpha) * self.label_weights).to(soft.dtype)
+        targets = torch.stack([self.alpha * soft, re_weighted])
+        log_probabilities = torch.stack([plain, balanced]).log_softmax(-1)
+        return (targets * log_probabilities).sum() / -len(soft)
 
     def _scaled(self, layer: str, features: Tensor, labels: Tensor) -> Tensor:
         """Input features of a layer: scaled if `apply_to` names the layer."""
