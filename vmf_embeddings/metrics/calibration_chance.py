@@ -26,6 +26,9 @@ class ChanceError:
         expected: its expectation.
         low: 2.5 % of such errors are below.
         high: 2.5 % of such errors are above.
+
+    >>> error_if_calibrated([1.0, 1.0])  # nothing is left to chance
+    ChanceError(expected=0.0, low=0.0, high=0.0)
     """
 
     expected: float
@@ -66,6 +69,9 @@ def error_if_calibrated(
         confidence: [N] largest predicted probability of each row, in [0, 1]; N >= 1.
         n_bins: >= 1.
         generator: of the draws.
+
+    >>> error_if_calibrated([0.5])  # right or wrong, the gap is a half
+    ChanceError(expected=0.5, low=0.5, high=0.5)
     """
     values = _checked(confidence)
     drawn = torch.zeros(_N_DRAWS, dtype=torch.float64)

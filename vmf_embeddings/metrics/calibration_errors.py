@@ -42,6 +42,9 @@ def maximum_calibration_error(
 
     Returns:
         In [0, 1]; NaN where no bin has that many rows.
+
+    >>> maximum_calibration_error([0.75] * 8 + [0.1], [1] * 9, least_rows=2)
+    0.25
     """
     bins = reliability_bins(confidence, correct, n_bins, "equal_width")
     gaps = (bins.accuracy - bins.confidence).abs()[bins.count >= least_rows]
@@ -58,6 +61,9 @@ def debiased_squared_error(confidence: Array, correct: Array, n_bins: int = 15) 
         confidence: [N] largest predicted probability of each row, in [0, 1].
         correct: [N] whether the prediction is correct.
         n_bins: >= 1.
+
+    >>> debiased_squared_error([0.75] * 4, [1, 1, 1, 0], n_bins=1)  # no gap, less what chance adds
+    -0.0625
     """
     bins = reliability_bins(confidence, correct, n_bins, "equal_mass")
     chance = bins.accuracy * (1 - bins.accuracy) / (bins.count - 1).clamp_min(1)

@@ -77,6 +77,9 @@ class ClassMeans:
 
     Args:
         directions: float64 [C, D], unit rows; zero for a class whose unit rows add up to zero.
+
+    >>> ClassMeans.fit([[3.0, 0.0], [0.0, 1.0]], [0, 1]).cosine([[2.0, 2.0]])
+    tensor([0.7071], dtype=torch.float64)
     """
 
     directions: Tensor
@@ -105,6 +108,11 @@ class ClassGaussians:
         means: [C, R] class means less the centre, in coordinates of covariance 1.
         whitening: [D, R] to these coordinates; R = `rank`.
         background: [D, R0] to coordinates in which all rows have covariance 1.
+
+    >>> rows = [[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]]
+    >>> fitted = ClassGaussians.fit(rows, [0, 0, 1, 1])
+    >>> fitted.rank, fitted.distances([[1.0, 0.0]])  # x varies in classes, y between them
+    (1, (tensor([0.], dtype=torch.float64), tensor([1.], dtype=torch.float64)))
     """
 
     centre: Tensor

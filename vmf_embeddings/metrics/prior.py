@@ -59,6 +59,9 @@ def predictions(logits: Array, labels: Array, offset: Array) -> Predictions:
         logits: [N, C], or [N, S, C] with S draws each.
         labels: [N] in 0..C-1.
         offset: [C], such as -tau log pi.
+
+    >>> predictions([[1.0, 0.0]], [1], [0.0, 2.0]).guess
+    tensor([1])
     """
     rows, own, moved = torch.as_tensor(logits), as_labels(labels), as_float64(offset)
     step = max(1, _BLOCK_ELEMENTS // rows[0].numel())
@@ -90,6 +93,9 @@ def choose_tau(logits: Array, labels: Array, log_prior: Array) -> TauChoice:
         logits: [N, C], or [N, S, C] with S draws each.
         labels: [N] in 0..C-1.
         log_prior: [C], of `log_frequencies`.
+
+    >>> choose_tau([[1.0, 0.0], [1.0, 0.0]], [0, 1], log_frequencies([1, 1])).tau
+    1.0
     """
     prior = as_float64(log_prior)
     found = [
@@ -102,7 +108,16 @@ def choose_tau(logits: Array, labels: Array, log_prior: Array) -> TauChoice:
 
 
 def class_recall(guess: Array, labels: Array, n_classes: int) -> Tensor:
-    """Share of the rows of each class that are predicted as it, float64 [C]; NaN without rows."""
+    """Share of the rows of each class that are predicted as it, float64 [C]; NaN without rows.
+
+    Args:
+        guess: [N] predicted classes in 0..C-1.
+        labels: [N] in 0..C-1.
+        n_classes: C.
+
+    >>> class_recall([0, 1, 0], [0, 0, 1], 3)
+    tensor([0.5000, 0.0000,    nan], dtype=torch.float64)
+    """
     own, predicted = as_labels(labels), as_labels(guess)
     right = torch.bincount(own[predicted == own], minlength=n_classes).double()
     return right / torch.bincount(own, minlength=n_classes)
@@ -172,6 +187,9 @@ def first_rows(labels: Array, counts: Array) -> Tensor:
     Args:
         labels: [N] in 0..C-1.
         counts: [C]; a class of fewer rows keeps all of them.
+
+    >>> first_rows([1, 0, 1, 1], [5, 2])
+    tensor([0, 1, 2])
     """
     own, most = as_labels(labels), as_labels(counts)
     order = own.argsort(stable=True)
@@ -193,6 +211,10 @@ def estimated_prior(
         log_prior: [C], the frequencies that the logits have in them; zeros for none.
         weights: [N] >= 0 of the rows; None = all alike.
         smallest_change: of any frequency in one step; smaller ones, or 2,000 steps, end it.
+
+    >>> z = torch.tensor([[8.0, 0.0], [8.0, 0.0], [8.0, 0.0], [0.0, 8.0]])
+    >>> estimated_prior(z, [0.0, 0.0])
+    tensor([0.7502, 0.2498], dtype=torch.float64)
     """
     posterior = probabilities(logits)
     share = torch.ones(len(posterior), dtype=torch.float64) if weights is None else weights
@@ -211,6 +233,10 @@ def estimated_prior(
 
 
 def weighted_share(correct: Array, weights: Sequence[float] | Array) -> float:
-    """Share of the weight that rows which are right have."""
+    """Share of the weight that rows which are right have.
+
+    >>> weighted_share([1, 0], [3, 1])
+    0.75
+    """
     of_rows = as_float64(weights)
     return float((as_float64(correct) * of_rows).sum() / of_rows.sum())

@@ -28,6 +28,9 @@ class Temperature:
         value: T > 0.
         settled: False where the likelihood still rises at the end of the range that is searched, as
             where every row is predicted rightly: then there is no optimum.
+
+    >>> Temperature(2.0, settled=True)(torch.tensor([3.0, 1.0]))
+    tensor([1.5000, 0.5000])
     """
 
     value: float
@@ -46,6 +49,10 @@ class VectorScaling:
         scale: w float64 [C].
         bias: b float64 [C]; adds up to 0.
         settled: False where the gradient of the mean likelihood did not fall below 1e-6.
+
+    >>> scaling = VectorScaling(torch.tensor([2.0, 1.0]), torch.tensor([0.5, -0.5]), settled=True)
+    >>> scaling(torch.tensor([1.0, 1.0]))
+    tensor([2.5000, 0.5000])
     """
 
     scale: Tensor
@@ -104,6 +111,11 @@ def fit_vector_scaling(logits: Array, labels: Array) -> VectorScaling:
 
     Raises:
         ValueError: there are too few rows, draws, or logits of -inf.
+
+    >>> z = 3 * torch.eye(2, dtype=torch.float64).repeat(15, 1)
+    >>> fitted = fit_vector_scaling(z, [0, 1] * 10 + [1, 0] * 5)  # 20 of 30 are right
+    >>> [round(p, 6) for p in fitted(z)[0].softmax(0).tolist()]
+    [0.666667, 0.333333]
     """
     from scipy.optimize import minimize
 
@@ -145,6 +157,9 @@ def mean_nll(rows: Tensor, labels: Tensor, scaled: Callable[[Tensor], Tensor]) -
         rows: logits [N, C] or [N, S, C].
         labels: [N].
         scaled: float64 logits -> logits.
+
+    >>> round(mean_nll(torch.zeros(3, 2), torch.tensor([0, 1, 1]), lambda z: z), 6)  # log 2
+    0.693147
     """
     total = 0.0
     for z, own in _blocks(rows, labels):

@@ -46,6 +46,9 @@ def smooth_calibration_error_at(confidence: Array, correct: Array, width: float)
         confidence: [N] predicted probabilities, in [0, 1]; N >= 1.
         correct: [N] whether the prediction is correct.
         width: s.
+
+    >>> round(smooth_calibration_error_at([0.8, 0.8], [1, 1], 10.0), 6)
+    0.2
     """
     if not width > 0:
         raise ValueError(f"width must be above 0, got {width}")

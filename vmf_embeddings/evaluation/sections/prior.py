@@ -230,9 +230,7 @@ class _Prior:
         if self.removed is None:
             offsets["true_prior_if_removed"] = log_true
         if estimates:
-            prior = estimated_prior(
-                self.logits, self.log_prior, weights, _SMALLEST_CHANGE
-            )
+            prior = estimated_prior(self.logits, self.log_prior, weights, _SMALLEST_CHANGE)
             offsets["estimated_prior"] = prior.clamp_min(1e-300).log() - self.log_prior
         found = {"plain": self.plain, "uniform_prior": self.uniform}
         found |= {name: self.predicted(offset) for name, offset in offsets.items()}
