@@ -60,12 +60,15 @@ def test_the_table_has_means_and_errors_of_recipes_best_first(tmp_path, capsys):
     assert "6 runs of 2 recipes" in out
     first, second = (line.split() for line in out.splitlines() if "±" in line and "." in line)
     error = 100 * np.std([0.61, 0.62, 0.63], ddof=1) / math.sqrt(3)
-    assert first[:4] == ["margin", "3", f"62.00±{error:.2f}", f"31.00±{error / 2:.2f}"]
+    half = 4.302652729911275 * error  # of Student's 95 % interval for three runs
+    assert first[:4] == ["margin", "3", f"62.00±{half:.2f}", f"31.00±{half / 2:.2f}"]
     assert second[0] == "softmax"
     with open(tmp_path / "out" / "recipes.csv", newline="") as stream:
         rows = {(r["recipe"], r["score"]): r for r in csv.DictReader(stream)}
     assert float(rows["margin", "recall@1"]["mean"]) == pytest.approx(0.62)
     assert float(rows["margin", "recall@1"]["standard_error"]) == pytest.approx(error / 100)
+    ends = [100 * float(rows["margin", "recall@1"][end]) for end in ("low", "high")]
+    assert ends == pytest.approx([62 - half, 62 + half])
     assert rows["softmax", "nmi"]["n"] == "3"
     with open(tmp_path / "out" / "runs.csv", newline="") as stream:
         single = list(csv.DictReader(stream))
@@ -151,16 +154,16 @@ def test_pearson_and_line_equal_an_independent_fit_and_know_their_limits():
     assert pearson(x, y) == pytest.approx(np.corrcoef(x[kept], y[kept])[0, 1], abs=1e-14)
 
 
-def test_the_ranking_has_the_best_recipe_above_with_the_error_of_its_mean():
-    runs = runs_of(**{"recall@1": [0.5, 0.6, 0.9, 0.8]})
+def test_the_ranking_has_the_best_recipe_above_with_the_interval_of_its_mean():
+    runs = runs_of(**{"recall@1": [0.5, 0.51, 0.9, 0.89]})
     runs = [dataclasses.replace(run, label="ab"[i // 2]) for i, run in enumerate(runs)]
     axes = draw_ranking(runs, "title").axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]  # from below
     whiskers = [container[2][0].get_segments()[0] for container in axes.containers]
-    error = 100 * np.std([0.5, 0.6], ddof=1) / math.sqrt(2)
+    error = 12.706204736432095 * 100 * np.std([0.5, 0.51], ddof=1) / math.sqrt(2)
     assert [line.tolist() for line in whiskers] == [
         pytest.approx(np.array([[mean - error, place], [mean + error, place]]))
-        for place, mean in enumerate((55, 85))
+        for place, mean in enumerate((50.5, 89.5))
     ]
     assert draw_ranking(runs[:2], "title") is None
 
@@ -318,3 +321,69 @@ def test_single_runs_have_no_standard_error(tmp_path, capsys):
     assert "±0" not in capsys.readouterr().out
     with open(tmp_path / "out" / "recipes.csv", newline="") as stream:
         assert {row["standard_error"] for row in csv.DictReader(stream)} == {""}
+
+
+def test_the_standard_error_stands_after_the_mean_on_request(tmp_path, capsys):
+    write_two_recipes(tmp_path / "runs")
+    assert run(tmp_path / "runs", "--no-figures", "--error", "se", "--out", tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    error = 100 * np.std([0.61, 0.62, 0.63], ddof=1) / math.sqrt(3)
+    assert f"62.00±{error:.2f}" in out and "mean±standard error" in out
+
+
+def heads(out):
+    line = next(line for line in out.splitlines() if line.strip().startswith("recipe"))
+    return [part.strip() for part in line.strip().split("  ") if part.strip()]
+
+
+def test_named_scores_and_all_follow_that_of_the_task(tmp_path, capsys):
+    scores = {"accuracy": 0.8, "nll": 1.5, "brier": 0.25}
+    tables = {"uncertainty": {"norm/retrieval/auroc": 0.7, "x": "text"}}
+    write(tmp_path / "runs" / "a", 0.5, open_set=False, classification=scores, **tables)
+    base = (tmp_path / "runs", "--no-figures", "--out", tmp_path / "out")
+    assert run(*base, "--scores", "nll,map@r", "shots.many") == 2
+    assert "no run has the score shots.many; there are" in capsys.readouterr().err
+    assert run(*base, "--scores", "nll,map@r", "uncertainty/norm/retrieval/auroc") == 0
+    out = capsys.readouterr().out
+    assert heads(out)[2:] == ["accuracy", "NLL, nats", "MAP@R", "uncertainty/norm/retrieval/auroc"]
+    assert "1.5000" in out and "80.00" in out
+    assert run(*base, "--all") == 0
+    found = heads(capsys.readouterr().out)
+    assert found[2] == "accuracy" and {"Brier", "NLL, nats", "R@1", "alignment"} - set(found) == {
+        "alignment"
+    }
+    with open(tmp_path / "out" / "runs.csv", newline="") as stream:
+        row = next(csv.DictReader(stream))
+    assert float(row["uncertainty/norm/retrieval/auroc"]) == 0.7 and "uncertainty/x" not in row
+
+
+def test_tables_are_written_as_csv_markdown_and_latex(tmp_path, capsys):
+    write_two_recipes(tmp_path / "runs")
+    words = ("--no-figures", "--format", "csv", "markdown", "latex", "--out", tmp_path / "out")
+    assert run(tmp_path / "runs", *words) == 0
+    assert "table.csv, table.md, table.tex" in capsys.readouterr().out
+    with open(tmp_path / "out" / "table.csv", newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0][:3] == ["recipe", "runs", "R@1"] and rows[1][2].startswith("62.00±")
+    markdown = (tmp_path / "out" / "table.md").read_text().splitlines()
+    assert markdown[0].startswith("toy (test): 6 runs of 2 recipes")
+    assert markdown[4].startswith("| margin | 3 | 62.00±")
+    latex = (tmp_path / "out" / "table.tex").read_text()
+    assert r"62.00$\pm$" in latex and latex.count(r" \\") == 3 and "half of the 95 %" in latex
+
+
+def test_runs_of_one_name_that_differ_in_settings_are_recipes_of_their_own(tmp_path, capsys):
+    for seed, rate in ((1, 0.1), (2, 0.1), (3, 0.5)):
+        folder = tmp_path / "runs" / f"m_s{seed}"
+        write(folder, 0.5 + 0.01 * seed, seed=seed)
+        config = {"mode": {"learning_rate": rate}, "random_seed": seed,
+                  "method": {"teacher_run": f"/runs/t_s{seed}"}}  # fmt: skip
+        (folder / ".hydra_train").mkdir()
+        (folder / ".hydra_train" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run(tmp_path / "runs", "--no-figures", "--out", tmp_path / "out") == 0
+    out = capsys.readouterr().out
+    assert "3 runs of 2 recipes" in out
+    labels = {one.label for one in found(tmp_path / "runs")}
+    assert {label.partition(" (")[2] for label in labels} == {
+        "mode.learning_rate=0.1)", "mode.learning_rate=0.5)",
+    }  # fmt: skip

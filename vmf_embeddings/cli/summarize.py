@@ -10,15 +10,26 @@ from vmf_embeddings import typed
 from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
+from vmf_embeddings.evaluation.results import write_text
+from vmf_embeddings.evaluation.summary.columns import chosen_scores
+from vmf_embeddings.evaluation.summary.formats import WRITERS
 from vmf_embeddings.evaluation.summary.options import DEFAULT_OUT, RANKINGS, SummaryOptions
 from vmf_embeddings.evaluation.summary.runs import Run, find_runs, recipes
-from vmf_embeddings.evaluation.summary.table import own_score, table, write_recipes, write_runs
+from vmf_embeddings.evaluation.summary.table import (
+    Score,
+    cells,
+    own_score,
+    table,
+    write_recipes,
+    write_runs,
+)
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.untrusted.files import refuse_links
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_ERROR_WORDS = {"t": "half of the 95 % interval over runs (Student)", "se": "standard error"}
 _LONGEST_PREFIX = 60  # characters; file names have at most 255 bytes
 
 
@@ -35,6 +46,8 @@ def summarize(options: SummaryOptions) -> int:
         with Progress("Reading the scores of runs"):
             runs = find_runs(options)
         _refuse_unknown_ranking(runs, options)
+        for own in _by_dataset(runs).values():
+            _columns(own, options)
     except (OSError, ValueError) as error:
         report.print_message(f"summarize: {error}")
         return 2
@@ -79,20 +92,43 @@ def _write(runs: Sequence[Run], options: SummaryOptions) -> Iterator[Path]:
     """Writes tables and figures, and yields each path once its file is there."""
     yield write_runs(runs, options.out / "runs.csv")
     yield write_recipes(runs, options.out / "recipes.csv")
-    if options.figures:
-        by_dataset = _by_dataset(runs)
-        prefixes = _prefixes(list(by_dataset))
-        for dataset, own in by_dataset.items():
-            yield from _draw(own, dataset, options, prefixes.get(dataset, ""))
+    by_dataset = _by_dataset(runs)
+    prefixes = _prefixes(list(by_dataset))
+    for dataset, own in by_dataset.items():
+        prefix = prefixes.get(dataset, "")
+        for name in options.formats:
+            yield _write_table(own, dataset, options, name, prefix)
+        if options.figures:
+            yield from _draw(own, dataset, options, prefix)
+
+
+def _write_table(
+    runs: Sequence[Run], dataset: str, options: SummaryOptions, format_: str, prefix: str
+) -> Path:
+    """Writes the printed table in another format; returns the path."""
+    ending, text_of = WRITERS[format_]
+    path = options.out / f"{prefix}table.{ending}"
+    known = cells(runs, _ranking(options), scores=_columns(runs, options), error=options.error)
+    write_text(path, text_of(known, _title(runs, dataset, options)))
+    return path
+
+
+def _columns(runs: Sequence[Run], options: SummaryOptions) -> list[Score]:
+    return chosen_scores(runs, options.scores, options.every, _ranking(options))
+
+
+def _title(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> str:
+    error = _ERROR_WORDS[options.error]
+    return f"{dataset} ({options.split}): {_count(runs)}; mean±{error}, without it n = 1; " + (
+        "fractions in %"
+    )
 
 
 def _print(runs: Sequence[Run], dataset: str, options: SummaryOptions) -> None:
     report.print_line("")
-    report.print_line(
-        f"{dataset} ({options.split}): {_count(runs)}; mean±standard error, without it n = 1; "
-        "fractions in %"
-    )
-    for line in table(runs, _ranking(options)):
+    report.print_line(_title(runs, dataset, options))
+    columns = _columns(runs, options)
+    for line in table(runs, _ranking(options), scores=columns, error=options.error):
         report.print_line(f"  {line}")
     lacking = [run for run in runs if "rho@1" not in run.scores or "nmi" not in run.scores]
     if lacking:

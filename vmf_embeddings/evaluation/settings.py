@@ -57,7 +57,8 @@ def overrides_of(folder: Path) -> list[str]:
                 words = read_yaml(record)
             except (Refused, OSError):
                 break
-            return [word for word in words if isinstance(word, str)] if words else []
+            known = words if isinstance(words, list) else []
+            return [word for word in known if isinstance(word, str)]
     return []
 
 

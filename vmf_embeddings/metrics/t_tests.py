@@ -75,6 +75,17 @@ def welch(a: Array, b: Array) -> MeanTest:
     return _test(difference, math.sqrt(total), total**2 / spread if spread else math.inf)
 
 
+def t_factor(degrees: float) -> float:
+    """Standard errors on either side of a mean that hold 95 % of Student's distribution.
+
+    >>> round(t_factor(2), 2), round(t_factor(9), 2)
+    (4.3, 2.26)
+    """
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, degrees))
+
+
 def _test(mean: float, error: float, degrees: float) -> MeanTest:
     """The test of a mean with a standard error of these degrees of freedom."""
     from scipy.stats import t
@@ -83,6 +94,6 @@ def _test(mean: float, error: float, degrees: float) -> MeanTest:
         return MeanTest(mean, error, math.nan, math.nan, degrees, math.nan)
     if error == 0:
         return MeanTest(mean, error, mean, mean, degrees, 1.0 if mean == 0 else 0.0)
-    reach = float(t.ppf(0.975, degrees)) * error
+    reach = t_factor(degrees) * error
     p = 2 * float(t.sf(abs(mean) / error, degrees))
     return MeanTest(mean, error, mean - reach, mean + reach, degrees, p)

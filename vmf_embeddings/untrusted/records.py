@@ -76,7 +76,7 @@ def _is_whole(value: Any, least: int = -(2**63), most: int = 2**63 - 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_number(value: Any) -> bool:
+def is_score(value: Any) -> bool:
     """Whether it is a number; NaN and infinity, which Python's JSON reads, are numbers too."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(value, float) and not math.isfinite(value):
@@ -98,7 +98,7 @@ def _is_geometry(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) > 10 or not _is_name(value.get("name", "")):
         return False
     constants = [constant for key, constant in value.items() if key != "name"]
-    return all(map(_is_number, constants)) and all(map(math.isfinite, constants))
+    return all(map(is_score, constants)) and all(map(math.isfinite, constants))
 
 
 def _is_list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -111,7 +111,7 @@ def _is_list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
 def _is_scores(value: Any) -> bool:
     if not isinstance(value, dict) or len(value) > 1000 or not all(map(_is_name, value)):
         return False
-    return all(score is None or _is_number(score) for score in value.values())
+    return all(score is None or is_score(score) for score in value.values())
 
 
 def _is_shots(value: Any) -> bool:

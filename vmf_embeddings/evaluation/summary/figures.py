@@ -27,7 +27,7 @@ from vmf_embeddings.evaluation.figures.text import (
 )
 from vmf_embeddings.evaluation.summary.correlation import FEWEST, line, matrix, pearson, values
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
-from vmf_embeddings.evaluation.summary.table import mean_of, own_score
+from vmf_embeddings.evaluation.summary.table import half_interval, mean_of, own_score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ _MOST_TOLD_APART = 50  # recipes by colour and marker, with a legend
 
 
 def draw_ranking(runs: Sequence[Run], title: str, rank_by: str | None = None) -> "Figure | None":
-    """The task's score of each recipe, best on top: mean, standard error, a point for each run.
+    """The task's score of each recipe, best on top: mean, 95 % interval, a point for each run.
 
     Args:
         runs: of one data set.
@@ -87,14 +87,14 @@ def draw_ranking(runs: Sequence[Run], title: str, rank_by: str | None = None) ->
         mean = mean_of(groups[label], score.name)
         points = 100 * values(groups[label], score.name)
         axes.plot(points, [position] * len(points), "o", color=MUTED, markersize=3.5, alpha=0.6)
-        error = 100 * mean.standard_error if mean.n > 1 else None
-        axes.errorbar(
-            100 * mean.mean, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4
-        )
+        at, reach = 100 * mean.mean, 100 * half_interval(mean)
+        # scores end at 0 and 100, which the interval of two runs may exceed by far
+        error = [[min(reach, at)], [min(reach, 100 - at)]] if mean.n > 1 else None
+        axes.errorbar(at, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4)
     axes.set_yticks(range(len(ranked)), _short_names(ranked), color=INK)
     axes.margins(y=0.5 / len(ranked))
     axes.set_xlabel(f"{score.title} %")
-    note = "mean ± standard error (none for n = 1); small points are single runs"
+    note = "mean and 95 % interval over runs (none for n = 1); small points are single runs"
     add_footnote(figure, note)
     return figure
 

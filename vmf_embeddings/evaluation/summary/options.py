@@ -12,6 +12,9 @@ RANKINGS = {
     **{name: name for name in ("recall@1", "map@r", "map_at_1000", "nmi", "f1")},
 }
 DEFAULT_OUT = Path("summary")
+# what stands after a mean: half of Student's 95 % interval over seeds, or the standard error
+ERRORS = ("t", "se")
+FORMATS = ("csv", "markdown", "latex")
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,10 @@ class SummaryOptions:
         figures: whether to draw figures.
         rank_by: one of RANKINGS; None = the task's own score: accuracy where the classes are those
             of training, else Recall@1.
+        scores: names of the scores that follow that of the task; () = the usual ones.
+        every: whether all scores follow it.
+        error: one of ERRORS.
+        formats: of FORMATS, in which the printed table is written too.
         sweep: folder of a sweep whose jobs are listed instead of scores; None = scores of `paths`.
     """
 
@@ -37,4 +44,8 @@ class SummaryOptions:
     out: Path = DEFAULT_OUT
     figures: bool = True
     rank_by: str | None = None
+    scores: tuple[str, ...] = ()
+    every: bool = False
+    error: str = "t"
+    formats: tuple[str, ...] = ()
     sweep: Path | None = None

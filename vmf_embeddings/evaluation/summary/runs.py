@@ -10,10 +10,12 @@ from typing import Any
 
 from vmf_embeddings import typed
 from vmf_embeddings.embeddings.endings import READ, ends_with
+from vmf_embeddings.evaluation.options import SECTIONS
+from vmf_embeddings.evaluation.settings import described, settings_of, varying
 from vmf_embeddings.evaluation.summary.options import SummaryOptions
 from vmf_embeddings.untrusted.files import read_text
 from vmf_embeddings.untrusted.json_text import parse_json_object
-from vmf_embeddings.untrusted.records import ENTRY, check_record
+from vmf_embeddings.untrusted.records import ENTRY, check_record, is_score
 from vmf_embeddings.untrusted.text import printable
 from vmf_embeddings.untrusted.yaml_text import read_yaml
 
@@ -22,6 +24,8 @@ _SEED = re.compile(r"(^|,)random_seed=-?\d+(?=,|$)|(?:^|[_-])(?:s|seed)_?\d+$")
 _CUT = re.compile(r"=.*~[0-9a-f]{8}$")  # a sweep's job whose name was shortened
 # measures of the embeddings' structure, which may be taken from another split
 _STRUCTURE = re.compile(r"^(rho|intra|inter|pi_|concentration_|uniformity|alignment)")
+_TABLES = ("compact", "reranked")
+_LONGEST_NAME = 100  # characters of the name of a score
 _HASHES = {"train_identity": "trained on", "split_hash": "scored on"}
 
 
@@ -68,7 +72,7 @@ def find_runs(options: SummaryOptions) -> list[Run]:
             )
         found |= {folder: entry for folder, entry in below.items() if folder not in found}
     _refuse_unlike(found)
-    labels = _labels(found)
+    labels = _with_settings(_labels(found))
     runs = [_run(folder, labels[folder], entry, options) for folder, entry in found.items()]
     return [_with_structure(run, options) for run in runs]
 
@@ -143,6 +147,26 @@ def _labels(found: Mapping[Path, dict[str, Any]]) -> dict[Path, str]:
     return labels
 
 
+def _with_settings(labels: Mapping[Path, str]) -> dict[Path, str]:
+    """Labels with the settings in which runs of one label differ, as their records say.
+
+    A path, such as that of each seed's own teacher, is no setting.
+    """
+    members: dict[str, list[Path]] = {}
+    for folder, label in labels.items():
+        members.setdefault(label, []).append(folder)
+    found = {}
+    for label, folders in members.items():
+        settings = [settings_of(folder) if len(folders) > 1 else {} for folder in folders]
+        keys = [
+            key for key in varying(settings) if not any("/" in s.get(key, "") for s in settings)
+        ]
+        for folder, own in zip(folders, settings, strict=True):
+            differing = described({key: own[key] for key in keys if key in own})
+            found[folder] = f"{label} ({differing})" if differing else label
+    return {folder: found[folder] for folder in labels}
+
+
 def _words(folder: Path, seed: int | None) -> list[str]:
     """The name of a run's folder without its seed; of a sweep's job, its overrides one by one.
 
@@ -170,6 +194,11 @@ def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOption
     scores |= {f"classification.{name}": v for name, v in classification.items()}
     shots = (entry.get("shots") or {}).items()
     scores |= {f"shots.{name}": v for name, v in shots if isinstance(v, int | float)}
+    for section in (*SECTIONS, *_TABLES):
+        table = entry.get(section)
+        for name, value in table.items() if isinstance(table, dict) else ():
+            if is_score(value):
+                scores[f"{section}/{printable(name)[:_LONGEST_NAME]}"] = value
     open_set = not classification if entry.get("open_set") is None else entry["open_set"]
     seed = entry.get("seed")
     index = _index(entry)

@@ -10,6 +10,7 @@ from pathlib import Path
 from vmf_embeddings.evaluation.replications import Mean, mean_and_error
 from vmf_embeddings.evaluation.results import write_text
 from vmf_embeddings.evaluation.summary.runs import Run, recipes
+from vmf_embeddings.metrics.t_tests import t_factor
 from vmf_embeddings.untrusted.text import csv_cell
 
 LONGEST_LABEL = 28
@@ -76,22 +77,50 @@ def shown_scores(runs: Sequence[Run], rank_by: str | None = None) -> list[Score]
     return [score for score in ordered if any(score.name in run.scores for run in runs)]
 
 
-def table(runs: Sequence[Run], rank_by: str | None = None) -> list[str]:
-    """Lines of a table: one per recipe of one data set, best by `own_score` first.
+def table(
+    runs: Sequence[Run],
+    rank_by: str | None = None,
+    *,
+    scores: Sequence[Score] | None = None,
+    error: str = "t",
+) -> list[str]:
+    """Lines of a table, see `cells`."""
+    return _aligned(cells(runs, rank_by, scores=scores, error=error))
+
+
+def cells(
+    runs: Sequence[Run],
+    rank_by: str | None = None,
+    *,
+    scores: Sequence[Score] | None = None,
+    error: str = "t",
+) -> list[list[str]]:
+    """A head and one line per recipe of one data set, best by the first score first.
 
     Scores that no run has get no column.
+
+    Args:
+        runs: of one data set.
+        rank_by: key of the score to rank by; None = that of the task.
+        scores: the columns; None = `shown_scores`.
+        error: after the mean: "t" for half of Student's 95 % interval over runs, "se" for the
+            standard error.
     """
-    known = shown_scores(runs, rank_by)
+    known = shown_scores(runs, rank_by) if scores is None else scores
     groups = recipes(runs)
     rows = []
     for label, own in groups.items():
         means = [mean_of(own, score.name) for score in known]
         first = means[0].mean if means else math.nan
-        cells = [_cell(mean, score) for mean, score in zip(means, known, strict=True)]
-        rows.append((first, [label, str(len(own)), *cells]))
+        texts = [_cell(mean, score, error) for mean, score in zip(means, known, strict=True)]
+        rows.append((first, [label, str(len(own)), *texts]))
     rows.sort(key=lambda row: -math.inf if math.isnan(row[0]) else row[0], reverse=True)
-    lines = [["recipe", "runs", *(score.title for score in known)], *(row for _, row in rows)]
-    return _aligned(lines)
+    return [["recipe", "runs", *(score.title for score in known)], *(row for _, row in rows)]
+
+
+def half_interval(mean: Mean) -> float:
+    """Half of Student's 95 % interval of a mean; NaN for a single value."""
+    return t_factor(mean.n - 1) * mean.standard_error if mean.n > 1 else math.nan
 
 
 def mean_of(runs: Sequence[Run], name: str) -> Mean:
@@ -99,12 +128,12 @@ def mean_of(runs: Sequence[Run], name: str) -> Mean:
     return mean_and_error([run.scores.get(name, math.nan) for run in runs])
 
 
-def _cell(mean: Mean, score: Score) -> str:
+def _cell(mean: Mean, score: Score, error: str) -> str:
     if math.isnan(mean.mean):
         return "-"
     text = f"{score.scale * mean.mean:.{score.digits}f}"
-    error = f"±{score.scale * mean.standard_error:.{score.digits}f}"
-    return text + (error if mean.n > 1 else "")
+    reach = half_interval(mean) if error == "t" else mean.standard_error
+    return text + (f"±{score.scale * reach:.{score.digits}f}" if mean.n > 1 else "")
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
@@ -162,14 +191,20 @@ def write_runs(runs: Sequence[Run], path: Path) -> Path:
 
 
 def write_recipes(runs: Sequence[Run], path: Path) -> Path:
-    """Writes mean, standard error (empty for n = 1) and n, one line per recipe and score."""
-    rows: list[list[object]] = [["dataset", "recipe", "score", "mean", "standard_error", "n"]]
+    """Writes mean, standard error (empty for n = 1), n and the ends of Student's 95 % interval.
+
+    One line per recipe and score.
+    """
+    head = ["dataset", "recipe", "score", "mean", "standard_error", "n", "low", "high"]
+    rows: list[list[object]] = [list(head)]
     for dataset in dict.fromkeys(run.dataset for run in runs):
         for label, own in recipes([run for run in runs if run.dataset == dataset]).items():
             for name in dict.fromkeys(name for run in own for name in run.scores):
                 mean = mean_of(own, name)
                 numbers = _number(mean.mean), _number(mean.standard_error), mean.n
-                rows.append([dataset, label, name, *numbers])
+                reach = half_interval(mean)
+                ends = _number(mean.mean - reach), _number(mean.mean + reach)
+                rows.append([dataset, label, name, *numbers, *ends])
     return _write(path, rows)
 
 
