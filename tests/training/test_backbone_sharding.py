@@ -29,9 +29,13 @@ TRAINED = {
     "no head": [*VIT, "method=dml", "criterion=multisimilarity", *ADAM],
     "lora": [*VIT, "method=normalized_sce", "arch.params.lora={rank: 2}"],
 }
+# classes are divided as well
+BOTH = "trainer.shard_classes=true"
+TRAINED["both"] = [*RESNET, "method=normalized_sce", "arch.params.learn_temp=true", *EVEN]
+TRAINED["both vit"] = [*VIT, "method=dml", "criterion=proxy_anchor", *ADAM, *IN_PARTS]
 MISSING = {"lora"} if find_spec("peft") is None else set()
-MISSING |= set(TRAINED) - {"resnet"} if find_spec("timm") is None else set()
-QUICK = [name for name in ("resnet", "vit") if name not in MISSING]
+MISSING |= set(TRAINED) - {"resnet", "both"} if find_spec("timm") is None else set()
+QUICK = [name for name in ("resnet", "vit", "both") if name not in MISSING]
 SHARDED = "trainer.shard_backbone=true"
 
 
@@ -81,7 +85,12 @@ def parts_of(name, folder):
 
 def of_process(rank, world, folder, names=QUICK):
     folder = folder / "backbone"
-    return {name: learnt(name, folder / f"{name}_{world}", SHARDED) for name in names}
+
+    def of_run(name):
+        also = [BOTH] if name.startswith("both") else []
+        return learnt(name, folder / f"{name}_{world}", SHARDED, *also)
+
+    return {name: of_run(name) for name in names}
 
 
 def of_process_with_all(rank, world, folder):
@@ -90,6 +99,10 @@ def of_process_with_all(rank, world, folder):
     learnt("resnet", own)
     dist.barrier()
     found["resumed"] = learnt("resnet", own, SHARDED, epochs=2)
+    both = folder / f"both_resumed_{world}"
+    learnt("both", both, SHARDED, BOTH)
+    dist.barrier()
+    found["both resumed"] = learnt("both", both, SHARDED, BOTH, epochs=2)
     found["parts"] = parts_of("resnet", folder / f"backbone_parts_{world}")
     found["folder"] = str(own)
     return found
@@ -114,6 +127,7 @@ def test_more_runs_in_more_processes(of_several, tmp_path):
     alone = learnt("resnet", tmp_path / "alone", epochs=2)
     for each in processes:
         assert_alike(each["resumed"], alone)
+        assert_alike(each["both resumed"], alone)
         own, whole, outside = (each["parts"][key] for key in ("own", "whole", "outside"))
         assert own <= whole / len(processes) * 1.2
         assert own < each["parts"]["state"] <= own + sum(outside.values())
@@ -124,7 +138,6 @@ def test_more_runs_in_more_processes(of_several, tmp_path):
 
 
 REFUSED = {
-    "use trainer.shard_classes=false": ["trainer.shard_classes=true"],
     "use mode.warmup_epochs=0": ["mode.warmup_epochs=1"],
     "a frozen backbone has no gradient": ["arch.params.frozen=true"],
     "no residual or transformer blocks": ["arch=n_digit_mnist"],

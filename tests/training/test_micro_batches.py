@@ -30,6 +30,7 @@ from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.class_sharding import shard_classes
 from vmf_embeddings.training.global_batch import GlobalBatch
 from vmf_embeddings.training.micro_batches import batch_gradient
+from vmf_embeddings.training.model_and_optimizer import averaging_the_rest
 from vmf_embeddings.training.processes import start
 from vmf_embeddings.training.seeding import generator_states
 from vmf_embeddings.training.step import step_for
@@ -328,7 +329,8 @@ def divided_classes(rank, world, n_parts):
     """The gradients of an objective whose classes are divided among the processes."""
     accelerator, method = start(cpu=True), method_of("method normalized_sce")
     sharded = shard_classes(method, learning_sampler=False, accelerator=accelerator)
-    gradient = batch_gradient(sharded.model(accelerator), accelerator, n_parts)
+    model = averaging_the_rest(method, [sharded], accelerator)
+    gradient = batch_gradient(model, accelerator, n_parts)
     gradient(*local_part(method, rank, world))
     return {key: p.grad for key, p in method.named_parameters() if p.grad is not None}
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.archs.blocks import blocks
@@ -67,14 +66,9 @@ class ShardedBackbone:
         }
         return cls(method, accelerator.process_index, accelerator.num_processes, local)
 
-    def model(self, accelerator: Accelerator) -> nn.Module:
-        """The method, prepared so that gradients outside the backbones are averaged."""
-        if not any(p.requires_grad and p not in self.local for p in self.method.parameters()):
-            return self.method  # there is nothing else to average
-        ignored = [k for k, p in self._named_parameters() if p in self.local]
-        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-        ignore(self.method, ignored)
-        return accelerator.prepare_model(self.method)
+    def own_names(self) -> list[str]:
+        """Names of the divided parameters, whose gradients FSDP2 averages."""
+        return [name for name, p in self._named_parameters() if p in self.local]
 
     def local_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Parameter groups with local parts in place of distributed parameters."""
@@ -189,7 +183,6 @@ def _reasons(job: TrainingJob) -> list[str]:
     needs_features = getattr(getattr(method, "criterion", None), "needs_features", False)
     learns = all(_learns(arch) for arch in method.backbones)
     found = {
-        "use trainer.shard_classes=false": settings.shard_classes,
         "a warm-up freezes whole parameters; use mode.warmup_epochs=0": settings.warmup_epochs > 0,
         "a divided network is not compiled; use trainer.compile=false": settings.execution.compile,
         "a frozen backbone has no gradient to divide; use arch.params.frozen=false": not learns,

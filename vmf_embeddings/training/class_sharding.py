@@ -14,7 +14,6 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from vmf_embeddings.class_shard import ClassShard
 from vmf_embeddings.methods.base import Method
@@ -52,14 +51,17 @@ class ShardedClasses:
         """The parameters, with this process's rows, in the order of the names."""
         return [self.method.get_parameter(name) for name in self.names]
 
-    def model(self, accelerator: Accelerator) -> nn.Module:
-        """The method, prepared so that gradients of all other parameters are averaged."""
-        own = set(map(id, self.parameters()))
-        if not any(p.requires_grad and id(p) not in own for p in self.method.parameters()):
-            return self.method  # there is nothing to average
-        ignore = DistributedDataParallel._set_params_and_buffers_to_ignore_for_model
-        ignore(self.method, list(self.names))
-        return accelerator.prepare_model(self.method)
+    def own_names(self) -> list[str]:
+        """The names, for wrappers that average gradients: these differ among processes."""
+        return list(self.names)
+
+    def local_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Parameter groups for the optimizer: the same, as the parameters are ordinary ones."""
+        return groups
+
+    def connect(self, optimizer: torch.optim.Optimizer) -> None:
+        """Refuses an optimizer that needs all parameters together, see `refuse_optimizer`."""
+        refuse_optimizer(optimizer)
 
     def own_optimizer_state(
         self, optimizer: torch.optim.Optimizer, state: dict[str, Any]
@@ -74,21 +76,27 @@ class ShardedClasses:
             }
         return {**state, "state": of_parameter}
 
-    def write_states(
-        self, optimizer: torch.optim.Optimizer, folder: Path
-    ) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, int]]:
+    def write_rows(
+        self,
+        of_method: dict[str, Any],
+        of_optimizer: dict[str, Any],
+        optimizer: torch.optim.Optimizer,
+        folder: Path,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
         """Writes the rows of the own classes to a file of this process, see `class_parts`.
 
         Every process must call it; it returns when all have written.
 
         Args:
+            of_method: state of the method.
+            of_optimizer: state of the optimizer.
             optimizer: of the method's parameters.
             folder: of the run, the same for all processes.
 
         Returns:
-            States of the method and of the optimizer without these rows, and the name of the files.
+            Both states without these rows, and the name of the files.
         """
-        of_method, of_optimizer = dict(self.method.state_dict()), optimizer.state_dict()
+        of_method = dict(of_method)
         own_weights = {name: of_method.pop(name) for name in self.names}
         of_parameter, own = dict(of_optimizer["state"]), {}
         n_own = self.shard.classes.stop - self.shard.classes.start

@@ -127,7 +127,7 @@ def assemble(job: TrainingJob) -> Loop:
     warmup_frozen_params = _warmup_frozen_params(method, settings.warmup_epochs)
     sharded = sharded_classes(job, accelerator)
     backbone = shard_backbone(job, accelerator) if settings.shard_backbone else None
-    divided = sharded or backbone
+    divided = [part for part in (sharded, backbone) if part is not None]
     model, optimizer = model_and_optimizer(job, len(batches), accelerator, divided)
     valid_batches = _local_batches(valid, accelerator, settings)
     return Loop(

@@ -1,17 +1,19 @@
 """A method wrapped for its processes, and its optimizer: new, or restored to resume."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from vmf_embeddings.methods.base import Method
 from vmf_embeddings.training.backbone_sharding import ShardedBackbone
 from vmf_embeddings.training.class_sharding import (
     ShardedClasses,
-    refuse_optimizer,
     sample_classes,
     shard_classes,
 )
@@ -60,7 +62,7 @@ def model_and_optimizer(
     job: TrainingJob,
     n_steps: int,
     accelerator: Accelerator,
-    sharded: ShardedClasses | ShardedBackbone | None,
+    divided: Sequence[ShardedClasses | ShardedBackbone],
 ) -> tuple[nn.Module, AcceleratedOptimizer]:
     """The wrapped method and its optimizer; optimizer, schedule and sampler restored to resume.
 
@@ -68,7 +70,7 @@ def model_and_optimizer(
         job: what to train.
         n_steps: batches of an epoch.
         accelerator: device, precision and processes.
-        sharded: the parameters that are divided among the processes, if any are.
+        divided: the parameters that are divided among the processes, if any are.
 
     Raises:
         Refused: the optimizer cannot work on divided parameters, or the state to resume from does
@@ -76,9 +78,9 @@ def model_and_optimizer(
     """
     settings, schedule, state = job.settings, job.schedule, job.state
     groups = job.method.param_groups(settings.temp_learning_rate, settings.class_weight_decay)
-    if sharded is not None:
-        unwrapped = _optimizer_of_own(job, groups, sharded)
-        model, optimizer = sharded.model(accelerator), accelerator.prepare_optimizer(unwrapped)
+    if divided:
+        model = averaging_the_rest(job.method, divided, accelerator)
+        optimizer = accelerator.prepare_optimizer(_optimizer_of_own(job, groups, divided))
     elif groups:
         model, optimizer = accelerator.prepare(job.method, grouped(job.make_optimizer, groups))
     else:  # without epochs, a method without parameters; no optimizer works on none
@@ -88,28 +90,50 @@ def model_and_optimizer(
     schedule.attach(optimizer.optimizer, max(settings.epochs, 1), n_steps)
     if state is not None:
         stored = state["optimizer_state_dict"]
-        if sharded is not None:
-            stored = sharded.own_optimizer_state(optimizer.optimizer, stored)
+        for part in divided:
+            stored = part.own_optimizer_state(optimizer.optimizer, stored)
         restore(optimizer.optimizer, stored)
         _restore(schedule, state["scheduler_state_dict"], "schedule")
         _restore(job.sampler, state["sampler_state_dict"], "sampler")
     return model, optimizer
 
 
+def averaging_the_rest(
+    method: Method, divided: Sequence[ShardedClasses | ShardedBackbone], accelerator: Accelerator
+) -> nn.Module:
+    """The method, prepared so that gradients of parameters that are not divided are averaged.
+
+    Args:
+        method: on its device.
+        divided: its parameters that are divided among the processes.
+        accelerator: the processes.
+
+    Returns:
+        The wrapped method; the method itself if nothing else learns.
+    """
+    names = [name for part in divided for name in part.own_names()]
+    own = {id(method.get_parameter(name)) for name in names}
+    if not any(p.requires_grad and id(p) not in own for p in method.parameters()):
+        return method  # there is nothing to average
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(method, names)
+    return accelerator.prepare_model(method)
+
+
 def _optimizer_of_own(
-    job: TrainingJob, groups: list[dict[str, Any]], sharded: ShardedClasses | ShardedBackbone
+    job: TrainingJob,
+    groups: list[dict[str, Any]],
+    divided: Sequence[ShardedClasses | ShardedBackbone],
 ) -> torch.optim.Optimizer:
     """The optimizer over the parameters of which this process has a part.
 
     Raises:
         Refused: its step depends on all parameters together.
     """
-    if isinstance(sharded, ShardedBackbone):
-        optimizer = grouped(job.make_optimizer, sharded.local_groups(groups))
-        sharded.connect(optimizer)
-        return optimizer
+    for part in divided:
+        groups = part.local_groups(groups)
     optimizer = grouped(job.make_optimizer, groups)
-    refuse_optimizer(optimizer)
+    for part in divided:
+        part.connect(optimizer)
     return optimizer
 
 

@@ -29,11 +29,14 @@ def states(loop: Loop, run_dir: Path) -> States:
 
     Where classes are divided, each process writes those of its own to the run's folder.
     """
-    if loop.sharded is not None:
-        return States(*loop.sharded.write_states(loop.optimizer.optimizer, run_dir))
-    if loop.backbone is not None:
-        return States(*loop.backbone.whole_states(loop.optimizer.optimizer))
-    return States(loop.method.state_dict(), loop.optimizer.state_dict())
+    optimizer = loop.optimizer.optimizer
+    if loop.backbone is None:
+        found = loop.method.state_dict(), optimizer.state_dict()
+    else:
+        found = loop.backbone.whole_states(optimizer)
+    if loop.sharded is None:
+        return States(*found)
+    return States(*loop.sharded.write_rows(*found, optimizer, run_dir))
 
 
 def content(
