@@ -56,7 +56,7 @@ def test_triton_is_used_only_on_a_gpu_where_the_variable_asks_for_it(monkeypatch
     weights, beta = torch.ones(3, 16), torch.ones(())
     for value in ("", "0", "1"):
         monkeypatch.setenv(native.TRITON_SWITCH, value)
-        kind = type(partition._partition(weights, beta, True, 1.0, None))
+        kind = type(partition.partition_of(weights, beta, True, 1.0, None))
         assert kind is TorchPartition  # on the CPU
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: object())
     assert native.triton_enabled()

@@ -80,7 +80,7 @@ def of_a_part() -> dict[str, float]:
     log_weights = torch.linspace(0, 2, len(weights))
     found = {}
     for kind in (TorchPartition, TritonPartition):
-        partition._partition = lambda w, b, *rest, kind=kind: kind(
+        partition.partition_of = lambda w, b, *rest, kind=kind: kind(
             w, b, normalizer_kernel(w.shape[-1], w.dtype), *rest
         )
         partition.CPU_BLOCK = 24 * 40  # classes in a block: 40

@@ -31,10 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from vmf_embeddings import native
-from vmf_embeddings.directional.difference import Kernel
-from vmf_embeddings.directional.log_normalizer import normalizer_kernel
-from vmf_embeddings.directional.partition_tile import Partition, TorchPartition
+from vmf_embeddings.directional.partition_code import partition_of
 from vmf_embeddings.directional.tangent import random_tangents_
 
 CPU_BLOCK = 2**22  # logits in a block: 16 MB in float32
@@ -198,7 +195,7 @@ class LogPartitionSum:
         """
         self.logits_buffer = weights.new_empty(0) if logits_buffer is None else logits_buffer
         self.n_classes = len(weights)
-        self.partition = _partition(weights, beta, antithetic, draw_weight, log_weights)
+        self.partition = partition_of(weights, beta, antithetic, draw_weight, log_weights)
         n_padding = self.partition.columns - len(weights)
         self.weights = functional.pad(weights, (0, 0, 0, n_padding)) if n_padding else weights
         self.grad_weights: Tensor | None = None
@@ -285,26 +282,3 @@ class LogPartitionSum:
             self.grad_weights = grad_dots.T @ points
         else:
             self.grad_weights.addmm_(grad_dots.T, points)
-
-
-def _partition(
-    weights: Tensor, beta: Tensor, antithetic: bool, draw_weight: float, log_weights: Tensor | None
-) -> Partition:
-    """Compiled code where it may run and has this normaliser, else PyTorch."""
-    kernel, device = normalizer_kernel(weights.shape[-1], weights.dtype), weights.device.type
-    kind: Callable[..., Partition] = TorchPartition
-    if weights.dtype == torch.float32 and _compiles(kernel):
-        if device == "cpu" and native.enabled():
-            from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
-
-            kind = CompiledPartition
-        elif device == "cuda" and kernel.plan is not None and native.triton_enabled():
-            from vmf_embeddings.directional.kernels.triton_partition import TritonPartition
-
-            kind = TritonPartition
-    return kind(weights, beta, kernel, antithetic, draw_weight, log_weights)
-
-
-def _compiles(kernel: Kernel) -> bool:
-    """Whether compiled code has the normaliser: dim 3, and dims that need no recurrence."""
-    return kernel.plan is None or not kernel.plan.steps
