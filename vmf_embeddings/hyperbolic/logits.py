@@ -29,6 +29,7 @@ _DENOMINATOR = 1e-5  # e above
 _LOWEST_ASINH = math.log(1e-5)  # as in 2021
 CPU_TILE = 2**15  # logits per tile and thread
 DEVICE_TILE = 2**26
+KEPT = 2**20  # logits up to which intermediate results are kept on a device: 8 matrices of 4 MB
 
 
 def hyperbolic_logits(x: Tensor, offsets: Tensor, normals: Tensor, c: float) -> Tensor:
@@ -83,7 +84,7 @@ class _SignedDistance(torch.autograd.Function):
             # clamped in value only: the gradient is that of asinh, as in 2021
             torch.mul(parts.signed.asinh().clamp_min_(_LOWEST_ASINH), outer, out=logits[rows])
         ctx.save_for_backward(px, xa, xx, pp, pa, inner, outer, logits)
-        ctx.c = c
+        ctx.c, ctx.parts = c, parts if _keeps_parts(px) else None
         return logits
 
     @staticmethod
@@ -91,11 +92,11 @@ class _SignedDistance(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         px, xa, xx, pp, pa, inner, outer, logits = ctx.saved_tensors
         c, grad_px, grad_xa, grad_xx = ctx.c, *map(torch.empty_like, (px, xa, xx))
-        sums = [torch.zeros_like(pp) for _ in range(5)]
+        sums = pp.new_zeros(5, len(pp)).unbind()
         for rows in _tiles(px):
             # gradients of near-certain classes underflow to denormal numbers, which are slow
             upstream = nn.functional.hardshrink(grad[rows], 2 * torch.finfo(grad.dtype).tiny)
-            parts = _Parts(px[rows], xa[rows], xx[rows], pp, pa, inner, c)
+            parts = ctx.parts or _Parts(px[rows], xa[rows], xx[rows], pp, pa, inner, c)
             *by_row, columns = parts.gradient(upstream, outer)
             for target, part in zip((grad_px, grad_xa, grad_xx), by_row, strict=True):
                 target[rows] = part
@@ -165,6 +166,15 @@ class _Parts:
         grad_px = grad_p_coeff.add_(grad_denominator).mul_(-2 * c)
         grad_xa = grad_numerator.mul_(self.gap_p)
         return grad_px, grad_xa, grad_xx[:, None], (grad_pp, grad_pa, grad_gap_p, signed_sum)
+
+
+def _keeps_parts(matrix: Tensor) -> bool:
+    """Whether the backward pass reuses the intermediate results of the forward pass.
+
+    Where memory allows, on devices; on the CPU computing them again in the cache is faster.
+    """
+    is_small = matrix.numel() <= KEPT and len(_tiles(matrix)) == 1
+    return matrix.device.type != "cpu" and is_small and not torch.compiler.is_compiling()
 
 
 def _tiles(matrix: Tensor) -> list[slice]:
