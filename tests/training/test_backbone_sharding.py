@@ -23,7 +23,8 @@ ADAM = ["optimizer=adamw", "mode.learning_rate=0.001", "+optimizer.params.eps=1e
 IN_PARTS = ["trainer.micro_batches=3", "trainer.activation_checkpointing=true"]
 EVEN = ["sampler.batch_size=30"]
 TRAINED = {
-    "resnet": [*RESNET, "method=normalized_sce", "arch.params.learn_temp=true", *EVEN],
+    "resnet": [*RESNET, "method=normalized_sce", "arch.params.learn_temp=true", *EVEN]
+    + ["trainer.activation_checkpointing=true"],
     "vit": [*VIT, "method=dml", "criterion=proxy_anchor", *ADAM, *IN_PARTS],
     "vit head": [*VIT, "method=classifier", "head=cosine", *IN_PARTS, "mode.evaluate_on=[test]"],
     "no head": [*VIT, "method=dml", "criterion=multisimilarity", *ADAM],

@@ -242,6 +242,22 @@ def test_a_frozen_network_is_embedded_without_gradient():
     assert_same(gradients(method, 3, batch), gradients(method, 1, batch))
 
 
+@of_both_kinds
+def test_in_bfloat16_the_gradient_is_that_of_the_whole_batch_up_to_rounding(name):
+    method, found = method_of(name).float(), []
+    batch = batch_of(method) | {"examples": images()}
+    accelerator, in_bfloat16 = Accelerator(cpu=True), torch.autocast("cpu", torch.bfloat16)
+    accelerator.autocast = lambda: in_bfloat16
+    method.forward = in_bfloat16(method.forward)  # as Accelerate prepares it
+    for n_parts in (1, 3):
+        method.zero_grad()
+        batch_gradient(method, accelerator, n_parts)(batch, 1.0)
+        found.append(torch.cat([p.grad.flatten() for p in method.parameters()]))
+    whole, parts = found
+    assert 0 < float(whole.norm())
+    assert float((parts - whole).norm()) < 0.02 * float(whole.norm())
+
+
 class OwnStep(DML):
     """Compares rows in a training step of its own."""
 
