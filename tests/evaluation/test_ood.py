@@ -170,6 +170,21 @@ def test_the_command_prints_stores_and_draws(tmp_path, capsys):
         assert 34 <= curves["ood/shapes/norm/n_in"].sum() <= 36
 
 
+def test_a_threshold_may_come_from_the_validation_file(tmp_path):
+    folder = run_with_training_file(tmp_path / "run")
+    valid = of_one_network(5, split="valid", split_hash="v")
+    save_embeddings(folder / "toy_valid.npz", valid)
+    other = other_file(tmp_path)
+    second = other_file(tmp_path, "again.npz")
+    assert evaluate_with(folder, "--ood", other, second, "--no-figures") == 0
+    lengths = np.linalg.norm(valid.embeddings, axis=1)
+    threshold = np.sort(lengths)[::-1][int(np.ceil(0.95 * len(lengths))) - 1]
+    accepted = np.linalg.norm(of_one_network(8).embeddings, axis=1) >= threshold
+    found = scores_of(folder)["ood"]
+    assert found["shapes/norm/fpr95_from_valid"] == pytest.approx(accepted.mean())
+    assert found["shapes 2/norm/auroc"] == found["shapes/norm/auroc"]
+
+
 def test_a_name_stands_for_the_file_in_the_folder_of_each_run(tmp_path):
     folder = run_with_training_file(tmp_path / "run")
     other_file(folder)
@@ -214,3 +229,25 @@ def test_embedded_images_without_logits_keep_their_largest_probability(tmp_path)
     found = scores_of(folder)
     assert "new/max_probability/auroc" in found["ood"] and "new/energy/auroc" not in found["ood"]
     assert "energy" in found["ood_about"]["new"]["not_offered"]
+
+
+def test_a_file_that_does_not_name_its_network_is_scored_and_said(tmp_path, capsys):
+    folder = run_with_training_file(tmp_path / "run")
+    np.save(tmp_path / "other.npy", np.random.default_rng(0).normal(size=(20, 3)))
+    assert evaluate_with(folder, "--ood", tmp_path / "other.npy", "--no-figures") == 0
+    printed = capsys.readouterr().out
+    assert "nothing states that other is of the network that is scored" in printed
+
+
+@pytest.mark.parametrize(
+    ("geometry", "length"),
+    [({"name": "vmf"}, "kappa"), ({"name": "poincare", "c": 0.1}, "distance_to_origin")],
+)
+def test_every_geometry_has_the_detectors_of_its_length_and_of_draws(geometry, length):
+    draws = 4 if geometry["name"] == "vmf" else None
+    file, other = (
+        replace(make_file(geometry, seed=seed, n_draws=draws), examples=None) for seed in (0, 1)
+    )
+    other = replace(other, meta={**other.meta, "dataset": "other", "split_hash": "x", "seed": 0})
+    found = vmf.evaluate(file, ood={"other": other})["ood"]
+    assert {f"other/{name}/auroc" for name in (length, "energy", "max_probability")} <= {*found}

@@ -94,6 +94,12 @@ def test_without_other_rows_no_strength_is_chosen(caplog):
     assert "tau needs toy_valid.npz" in caplog.text
 
 
+def test_equal_class_sizes_are_said_to_leave_no_prior(caplog):
+    found = scores(train_class_counts=[50] * 10)
+    assert found["adjusted/tau_0/accuracy"] == found["adjusted/tau_1/accuracy"]
+    assert "there is hardly a prior to take out" in caplog.text
+
+
 def test_classes_without_training_images_or_test_rows_are_scored(caplog):
     counts = GOLDEN["p0/train_counts"].tolist()
     file = golden_file("test", train_class_counts=[*counts[:-1], 0])

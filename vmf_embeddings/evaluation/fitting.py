@@ -1,4 +1,4 @@
-"""What is fitted for a file, on other rows than those it scores, and the sizes of its classes."""
+"""The rows on which something is fitted for a file: others than those it scores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,24 +102,3 @@ def notes_on_fit(context: Context, rows: FittingRows | None, what: str) -> list[
             f"{what} is fitted on training rows, which the network knows: other rows need more"
         )
     return notes
-
-
-def train_counts(context: Context, n_classes: int) -> Tensor | None:
-    """Training images of each of C classes, int64 [C]; None where the file does not record them.
-
-    Classes of the logits that training did not have count 0.
-
-    Raises:
-        ValueError: the file records more classes than the logits have.
-    """
-    known = context.evaluated.train_counts
-    if known is None:
-        return None
-    if len(known) > n_classes:
-        raise ValueError(
-            f"train_class_counts has {len(known)} classes, the logits {n_classes}: write the file "
-            "again with mode=get_embeddings"
-        )
-    counts = torch.zeros(n_classes, dtype=torch.int64)
-    counts[: len(known)] = torch.tensor(known)
-    return counts

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.class_sizes import train_counts
 from vmf_embeddings.evaluation.compact import COMPACT, compact_scores
 from vmf_embeddings.evaluation.context import Classified, Context
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
@@ -207,21 +208,11 @@ def _classification(classified: Classified) -> dict[str, float]:
 def _shots(
     evaluated: EvaluatedFile, classified: Classified, options: EvaluationOptions
 ) -> ShotScores | None:
-    """Accuracy of many-, medium- and few-shot classes; None unless training was long-tailed.
-
-    The logits may have more classes than the training set: those count 0 training images.
-    """
-    if not evaluated.long_tailed:
-        return None
+    """Accuracy of many-, medium- and few-shot classes; None unless training was long-tailed."""
     predicted = classified.probabilities
-    counts = torch.zeros(predicted.shape[1], dtype=torch.int64)
-    known = torch.tensor(evaluated.train_counts)
-    if len(known) > len(counts):
-        raise ValueError(
-            f"train_class_counts has {len(known)} classes, the logits {len(counts)}: write the "
-            "file again with mode=get_embeddings"
-        )
-    counts[: len(known)] = known
+    counts = train_counts(evaluated, predicted.shape[1]) if evaluated.long_tailed else None
+    if counts is None:
+        return None
     return shot_scores(predicted, classified.ids, counts, options.thresholds)
 
 

@@ -8,13 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.class_sizes import train_counts
 from vmf_embeddings.evaluation.context import Classified, Context
-from vmf_embeddings.evaluation.fitting import (
-    FittingRows,
-    fitting_rows,
-    notes_on_fit,
-    train_counts,
-)
+from vmf_embeddings.evaluation.fitting import FittingRows, fitting_rows, notes_on_fit
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore
 from vmf_embeddings.metrics.calibration import expected_calibration_error, reliability_bins
 from vmf_embeddings.metrics.calibration_chance import error_if_calibrated
@@ -194,7 +190,7 @@ def _of_rows(context: Context, confidence: Tensor, correct: Tensor) -> dict[str,
 
 def _score_groups(table: ScoreTable, context: Context, name: str, classified: Classified) -> None:
     """Adds rows of many-, medium- and few-shot classes, by predicted and by true class."""
-    counts = train_counts(context, classified.probabilities.shape[1])
+    counts = train_counts(context.evaluated, classified.probabilities.shape[1])
     if counts is None or not context.evaluated.long_tailed:
         return
     groups = context.options.thresholds.group(counts)

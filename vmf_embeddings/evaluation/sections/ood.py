@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vmf_embeddings.evaluation.companions import Companion, companion, find_beside, training_rows
+from vmf_embeddings.evaluation.companions import (
+    Companion,
+    companion,
+    companion_beside,
+    find_beside,
+    training_rows,
+)
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.evaluation.detectors import Detectors
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore
@@ -26,6 +32,7 @@ from vmf_embeddings.metrics.binary import (
 from vmf_embeddings.metrics.standard_errors import error_over_classes, interval_95
 
 MEAN = "mean of the files"
+_NETWORK = ("weights", "train_identity")  # what names a network in the meta data of a file
 _BINS = 60
 _TAIL = 0.002  # of the rows, left out at either end of a histogram
 TABLE = TableText(
@@ -64,23 +71,37 @@ def score(context: Context) -> ScoreTable:
     # an index of all rows would copy them
     rows = None if n_rows == len(context.kept) else context.kept.nonzero()[0]
     inside = detectors.scores(context.file, rows)
+    valid = companion_beside(evaluated, "valid")
+    held_out = {} if valid is None else detectors.scores(valid.file)
     for name, other in _others(context).items():
         outside = detectors.scores(other.file)
-        lacking = [detector for detector in inside if detector not in outside]
-        table.about[name] = {
-            "file": other.name,
-            "n_in": n_rows,
-            "n_out": len(other.embeddings),
-            "in_per_out": n_rows / len(other.embeddings),
-            "not_offered": lacking,
-        }
-        if lacking:
-            table.notes.append(f"{name} has no logits: no {', '.join(lacking)}")
+        _describe_file(table, context, name, other, [d for d in inside if d not in outside])
         for detector in (d for d in inside if d in outside):
-            _score(table, context, f"{name}/{detector}", inside[detector], outside[detector])
+            row = f"{name}/{detector}"
+            _score(table, context, row, inside[detector], outside[detector])
+            if detector in held_out:
+                both, is_in = _together(held_out[detector], outside[detector])
+                table.rows[row]["fpr95_from_valid"] = fpr_at_tpr(both, is_in)
     _add_means(table)
     _describe(table, detectors, train)
     return table
+
+
+def _describe_file(
+    table: ScoreTable, context: Context, name: str, other: Companion, lacking: list[str]
+) -> None:
+    n_in, n_out = int(context.kept.sum()), len(other.embeddings)
+    table.about[name] = {
+        "file": other.name,
+        "n_in": n_in,
+        "n_out": n_out,
+        "in_per_out": n_in / n_out,
+        "not_offered": lacking,
+    }
+    if lacking:
+        table.notes.append(f"{name} has no logits: no {', '.join(lacking)}")
+    if not _same_network(context, other):
+        table.notes.append(f"nothing states that {name} is of the network that is scored")
 
 
 def _detectors(context: Context, train: Companion | None) -> Detectors:
@@ -116,6 +137,13 @@ def _others(context: Context) -> Mapping[str, Companion]:
     return found
 
 
+def _same_network(context: Context, other: Companion) -> bool:
+    """Whether both files state the network, which then is the same, or the rows came as arrays."""
+    meta = other.file.meta or {}
+    known = [key for key in _NETWORK if context.evaluated.meta(key) and meta.get(key)]
+    return bool(known) or not context.evaluated.meta(_NETWORK[0])
+
+
 def _unused(name: str, used: set[str]) -> str:
     number = 1
     while (candidate := name if number == 1 else f"{name} {number}") in used:
@@ -125,8 +153,7 @@ def _unused(name: str, used: set[str]) -> str:
 
 def _score(table: ScoreTable, context: Context, row: str, inside: Tensor, outside: Tensor) -> None:
     """Adds the scores of one detector against one file."""
-    values = torch.cat([inside, outside])
-    is_in = torch.arange(len(values)) < len(inside)
+    values, is_in = _together(inside, outside)
     area = auroc(values, is_in)
     # new classes of in, new rows of out
     classes = torch.from_numpy(np.unique(context.file.ids[context.kept], return_inverse=True)[1])
@@ -145,6 +172,12 @@ def _score(table: ScoreTable, context: Context, row: str, inside: Tensor, outsid
     table.weighted[f"{row}/auroc"] = _weighted(values, is_in, context.kept)
     for part, counts in _histogram(inside, outside):
         table.curves[f"{row}/{part}"] = counts
+
+
+def _together(inside: Tensor, outside: Tensor) -> tuple[Tensor, Tensor]:
+    """All values, and which are of the first kind."""
+    values = torch.cat([inside, outside])
+    return values, torch.arange(len(values)) < len(inside)
 
 
 def _weighted(values: Tensor, is_in: Tensor, kept: np.ndarray) -> WeightedScore:

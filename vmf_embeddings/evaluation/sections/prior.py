@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.class_sizes import train_counts
 from vmf_embeddings.evaluation.context import Classified, Context
-from vmf_embeddings.evaluation.fitting import fitting_rows, notes_on_fit, train_counts
+from vmf_embeddings.evaluation.fitting import fitting_rows, notes_on_fit
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
 from vmf_embeddings.metrics.prior import (
     TAUS,
@@ -73,7 +74,7 @@ def score(context: Context) -> ScoreTable:
     classified = context.classified
     if classified is None:
         raise ValueError("metrics=prior needs the logits of a closed set: this file has none")
-    counts = train_counts(context, classified.probabilities.shape[1])
+    counts = train_counts(context.evaluated, classified.probabilities.shape[1])
     if counts is None:
         raise ValueError(
             "metrics=prior needs the training images of each class, train_class_counts of meta: "
@@ -257,6 +258,11 @@ class _Prior:
             table.notes.append(
                 f"{without:,} classes have no training images: they count as frequent as the "
                 "smallest class that has some"
+            )
+        if not self.context.evaluated.long_tailed:
+            table.notes.append(
+                "the largest training class has less than twice the images of the smallest: there "
+                "is hardly a prior to take out"
             )
         if self.removed is None:
             table.notes.append(
