@@ -129,6 +129,30 @@ def distances(embeddings: Tensor) -> Tensor:
     return torch.cdist(embeddings, embeddings, compute_mode=mode)
 
 
+def entries(matrix: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The entries `matrix[rows, columns]`, without an index where it asks for all of them.
+
+    Args:
+        matrix: [B, B].
+        rows: row numbers of any shape.
+        columns: of the same number of axes; or of fewer, where both are the numbers 0..B-1, as of
+            `masked_pairs` and `masked_triplets`: [B, 1] and [B], or [B, 1, 1] and [B, 1] or [B].
+
+    Returns:
+        The shape to which rows and columns broadcast; in the second case a view of the matrix.
+
+    Example:
+        >>> rows = torch.arange(2)
+        >>> entries(torch.eye(2), rows[:, None, None], rows[:, None]).shape
+        torch.Size([2, 2, 1])
+    """
+    if columns.ndim >= rows.ndim:
+        return matrix[rows, columns]
+    if rows.ndim == 2:
+        return matrix
+    return matrix[:, None] if columns.ndim == 1 else matrix[..., None]
+
+
 def positive_rows(
     labels: Tensor, triplets: Triplets | MaskedTriplets | None
 ) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of
-from vmf_embeddings.criteria.comparisons import distances, positive_and_negative_pairs
+from vmf_embeddings.criteria.comparisons import distances, entries, positive_and_negative_pairs
 from vmf_embeddings.criteria.sums import mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
@@ -76,7 +76,7 @@ class Contrastive(Criterion):
             found = [_shifted_distance(embeddings[p.anchor], embeddings[p.other]) for p in pairs]
         else:
             matrix = distances(embeddings)
-            found = [matrix[p.anchor, p.other] for p in pairs]
+            found = [entries(matrix, p.anchor, p.other) for p in pairs]
         return contrastive(*found, self.margins, (pairs[0].valid, pairs[1].valid))
 
 

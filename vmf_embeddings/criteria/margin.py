@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vmf_embeddings.criteria.base import VARIANTS, Criterion, at_least, one_of, param_group
 from vmf_embeddings.criteria.comparisons import (
     distances,
+    entries,
     positive_and_negative_pairs,
     triplets_of_batch,
 )
@@ -89,7 +90,8 @@ class Margin(Criterion):
             matrix = (matrix.square() + REFERENCE_EPSILON).sqrt()
         pairs = positive_and_negative_pairs(labels, triplets)
         betas = tuple(self.beta[labels[p.anchor]] for p in pairs)
-        terms = margin_terms(*(matrix[p.anchor, p.other] for p in pairs), betas, self.margin)
+        of_pairs = (entries(matrix, p.anchor, p.other) for p in pairs)
+        terms = margin_terms(*of_pairs, betas, self.margin)
         terms = [masked(term, p.valid) for term, p in zip(terms, pairs, strict=True)]
         active = [term > 0 for term in terms]
         count = (active[0] | active[1]).sum() if per_triplet else sum(a.sum() for a in active)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.comparisons import distances, entries, triplets_of_batch
 from vmf_embeddings.criteria.sums import mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 from vmf_embeddings.miners.draws import choose
@@ -43,8 +43,8 @@ def quadruplet(
         tensor(1.8000)
     """
     anchor, positive, negative = triplets[:3]
-    d_ap = matrix[anchor, positive]
-    first = (d_ap - matrix[anchor, negative] + margins[0]).relu()
+    d_ap = entries(matrix, anchor, positive)
+    first = (d_ap - entries(matrix, anchor, negative) + margins[0]).relu()
     second = (d_ap - matrix[negative, second_negative] + margins[1]).relu()
     if triplets.valid is not None:
         has_second = has_second & triplets.valid

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.comparisons import distances, entries, triplets_of_batch
 from vmf_embeddings.criteria.sums import masked, mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
@@ -58,7 +58,7 @@ def snr(
     """
     ratios = noise_ratios(embeddings)
     anchor, positive, negative = triplets[:3]
-    hinge = (ratios[anchor, positive] - ratios[anchor, negative] + margin).relu()
+    hinge = (entries(ratios, anchor, positive) - entries(ratios, anchor, negative) + margin).relu()
     hinge = masked(hinge, triplets.valid)
     loss = hinge.sum() / (hinge > 0).sum().clamp_min(1)
     penalty = mean_of(embeddings[anchor].sum(-1).abs(), triplets.valid)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.criteria.comparisons import distances, triplets_of_batch
+from vmf_embeddings.criteria.comparisons import distances, entries, triplets_of_batch
 from vmf_embeddings.criteria.sums import mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
@@ -32,7 +32,8 @@ def triplet(embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: flo
     """
     squared = distances(embeddings).square()
     anchor, positive, negative = triplets[:3]
-    hinge = (squared[anchor, positive] - squared[anchor, negative] + margin).relu()
+    to_positive, to_negative = (entries(squared, anchor, i) for i in (positive, negative))
+    hinge = (to_positive - to_negative + margin).relu()
     return mean_of(hinge, triplets.valid)
 
 
