@@ -268,3 +268,33 @@ def test_stored_results_are_read_by_summaries(tmp_path):
     json.loads((folder / "metrics.json").read_text())
     words = [str(tmp_path / "runs"), "--no-figures", "--out", str(tmp_path / "out")]
     assert summarize(parse_summarize(words)) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "masks"),
+    [
+        ((), True),
+        (("--ignore-label", "3"), False),
+        (("--ignore-label", "3"), True),
+        (("--queries", "50"), False),
+        (("--index", "ivf"), False),
+    ],
+)
+def test_scores_of_some_queries_are_their_functions_of_weights(tmp_path, words, masks):
+    if "--index" in words:
+        pytest.importorskip("faiss")
+    folder = open_run(tmp_path, singletons=4)
+    path = folder / "toy_test.npz"
+    if masks:
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        is_query = np.random.default_rng(0).random(len(arrays["ids"])) < 0.6
+        np.savez(path, **arrays, is_query=is_query, is_gallery=np.ones_like(is_query))
+    evaluated, found = scored(folder, *words)
+    assert "retrieval/recall@1" in found.row_scores
+    for key, own in found.row_scores.items():
+        section, _, name = key.partition("/")
+        value = own.value(len(evaluated.file.ids))
+        assert value == pytest.approx(found.sections[section][name], rel=1e-9), key
+    rows = found.intervals["retrieval/recall@1"]["rows"]
+    assert rows.n == (50 if "--queries" in words else rows.n) <= len(evaluated.file.ids)

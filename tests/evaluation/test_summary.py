@@ -387,3 +387,16 @@ def test_runs_of_one_name_that_differ_in_settings_are_recipes_of_their_own(tmp_p
     assert {label.partition(" (")[2] for label in labels} == {
         "mode.learning_rate=0.1)", "mode.learning_rate=0.5)",
     }  # fmt: skip
+
+
+def test_a_single_run_has_the_interval_over_rows_that_it_was_scored_with(tmp_path):
+    for name, hits in (("a", 0.5), ("b", 0.7)):
+        stored = {"retrieval/recall@1": {"unit": "classes", "low": hits - 0.1, "high": hits + 0.05},
+                  "retrieval/map@r": {"low": None, "high": "x"}, "x": 3}  # fmt: skip
+        write(tmp_path / "runs" / name, hits, significance=stored)
+    runs = found(tmp_path / "runs")
+    assert runs[0].intervals == {"recall@1": pytest.approx((0.4, 0.55))}
+    axes = draw_ranking(runs, "title").axes[0]
+    whiskers = [container[2][0].get_segments()[0] for container in axes.containers]
+    expected = [[[hits - 10, place], [hits + 5, place]] for place, hits in enumerate((50, 70))]
+    assert [line.tolist() for line in whiskers] == [pytest.approx(np.array(e)) for e in expected]

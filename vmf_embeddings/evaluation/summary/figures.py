@@ -90,11 +90,18 @@ def draw_ranking(runs: Sequence[Run], title: str, rank_by: str | None = None) ->
         at, reach = 100 * mean.mean, 100 * half_interval(mean)
         # scores end at 0 and 100, which the interval of two runs may exceed by far
         error = [[min(reach, at)], [min(reach, 100 - at)]] if mean.n > 1 else None
+        drawn = [run.intervals[score.name] for run in groups[label] if score.name in run.intervals]
+        if len(groups[label]) == 1 and drawn:
+            low, high = drawn[0]
+            error = [[max(0.0, at - 100 * low)], [max(0.0, 100 * high - at)]]
         axes.errorbar(at, position, xerr=error, fmt="o", color=ACCENT, markersize=7, capsize=4)
     axes.set_yticks(range(len(ranked)), _short_names(ranked), color=INK)
     axes.margins(y=0.5 / len(ranked))
     axes.set_xlabel(f"{score.title} %")
-    note = "mean and 95 % interval over runs (none for n = 1); small points are single runs"
+    note = (
+        "mean and 95 % interval: over runs; of a single run over rows or classes, where it was "
+        "scored with --resample; small points are single runs"
+    )
     add_footnote(figure, note)
     return figure
 

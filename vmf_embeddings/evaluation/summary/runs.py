@@ -4,7 +4,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Run:
         seed: of the run; None where unknown.
         scores: name -> value; NaN where undefined.
         open_set: whether the classes scored are unseen in training, so that retrieval is the task.
+        intervals: name of a score -> ends of its 95 % interval over rows or classes, where the run
+            was scored with draws.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class Run:
     seed: int | None
     scores: dict[str, float]
     open_set: bool = True
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 def find_runs(options: SummaryOptions) -> list[Run]:
@@ -205,7 +208,21 @@ def _run(folder: Path, label: str, entry: dict[str, Any], options: SummaryOption
     if index is not None:  # not averaged with exact scores
         label = f"index {index[0]}, {label}"
         scores["index_recall"] = index[1]
-    return Run(folder, label, entry["dataset"], seed, _numbers(scores), bool(open_set))
+    return Run(
+        folder, label, entry["dataset"], seed, _numbers(scores), bool(open_set), _intervals(entry)
+    )  # fmt: skip
+
+
+def _intervals(entry: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """The intervals that `evaluate --resample` stored, by the names of scores of a run."""
+    stored, found = entry.get("significance"), {}
+    for key, one in stored.items() if isinstance(stored, dict) else ():
+        section, _, name = str(key).partition("/")
+        ends = [one.get(end) for end in ("low", "high")] if isinstance(one, dict) else [None]
+        if all(map(is_score, ends)) and section in ("retrieval", "classification", "shots"):
+            prefix = "" if section == "retrieval" else f"{section}."
+            found[prefix + name] = (float(ends[0]), float(ends[1]))
+    return found
 
 
 def _index(entry: dict[str, Any]) -> tuple[str, float] | None:
