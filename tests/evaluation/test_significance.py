@@ -1,5 +1,6 @@
 """Intervals of the scores of a file, and its differences from another run on the same rows."""
 
+import dataclasses
 import json
 import math
 
@@ -34,6 +35,7 @@ def run(*words) -> int:
 
 def scored(folder, *words):
     options = parse_evaluate([str(folder), "--resample", "50", *words])
+    options = dataclasses.replace(options, keep_rows=True)
     path = folder / "toy_test.npz"
     evaluated = load_evaluated_file(path, folder, options)
     return evaluated, score(evaluated, options)

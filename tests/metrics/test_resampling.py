@@ -121,6 +121,17 @@ def test_wilson_intervals_are_the_golden_ones_and_never_a_point(case, run):
     assert all(map(math.isnan, wilson_95(0, 0)))
 
 
+def test_where_nothing_differs_by_more_than_chance_five_percent_of_flips_say_so():
+    rng, classes, n_trials = np.random.default_rng(4), np.repeat(np.arange(40), 3), 400
+    # rows of a class move together: rows flipped one by one are too sure
+    moves = rng.normal(size=(n_trials, 40))[:, classes] + 0.3 * rng.normal(size=(n_trials, 120))
+    rates = [float((sign_flip_p(moves, given, 500) <= 0.05).double().mean())
+             for given in (classes, None)]  # fmt: skip
+    # the standard deviation of a rate is 0.011
+    assert rates[0] == pytest.approx(0.05, abs=0.033)
+    assert rates[1] > 0.15
+
+
 def test_a_run_against_itself_differs_nowhere_and_swapping_flips_signs():
     a, b = values_of("s0", "ap", "a"), values_of("s0", "ap", "b")
     labels = golden("s0/labels")

@@ -45,7 +45,7 @@ def compared(
 ) -> list[Scores]:
     """The scores with `against`: differences from the other file, or the mean of several runs."""
     return [
-        replace(own, against=_against(one, own, others, other_scores, options))
+        replace(own, against=_against(one, own, others, other_scores, options), row_scores={})
         for one, own in zip(evaluated, scores, strict=True)
     ]
 

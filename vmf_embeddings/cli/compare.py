@@ -24,6 +24,7 @@ from vmf_embeddings.evaluation.processes import process_group
 from vmf_embeddings.evaluation.published_lines import describe_published, published_lines
 from vmf_embeddings.evaluation.replications import group
 from vmf_embeddings.evaluation.results import write_json, write_text
+from vmf_embeddings.evaluation.scores import Scores
 from vmf_embeddings.evaluation.settings import described
 from vmf_embeddings.evaluation.significance import default_unit, intervals
 from vmf_embeddings.untrusted.text import printable
@@ -40,7 +41,13 @@ def compare(options: CompareOptions) -> int:
     """
     try:
         by_path = _load(options)
-        sides = _sides(by_path, options)
+        with process_group() as processes:
+            scores = {
+                path: score_all(own, options.scored, processes) for path, own in by_path.items()
+            }
+        if processes.rank > 0:  # it helped to rank
+            return 0
+        sides = _sides(by_path, scores)
         unit, seed = options.unit or default_unit(sides[0].file), options.scored.seed
         found = [compare_sides(sides[0], side, unit, options.resample, seed) for side in sides[1:]]
     except (OSError, ValueError, ImportError) as error:
@@ -80,11 +87,11 @@ def _load(options: CompareOptions) -> dict[Path, list[EvaluatedFile]]:
     return by_path
 
 
-def _sides(by_path: dict[Path, list[EvaluatedFile]], options: CompareOptions) -> list[Side]:
+def _sides(
+    by_path: dict[Path, list[EvaluatedFile]], scores: dict[Path, list[Scores]]
+) -> list[Side]:
     """The recipes: runs of one path that differ in their seed alone, in the order of the paths."""
     sides: list[Side] = []
-    with process_group() as processes:
-        scores = {path: score_all(own, options.scored, processes) for path, own in by_path.items()}
     for path, own in by_path.items():
         groups = group(own, scores[path])
         for one in groups:

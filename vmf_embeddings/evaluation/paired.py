@@ -177,6 +177,8 @@ def compare(
     first, second = averaged(a), averaged(b)
     names = [name for name in second if name in first]
     differences = {name: difference(first[name], second[name]) for name in names}
+    if not differences:
+        return []
     draws = {
         of: drawn_scores({n: d.over(of) for n, d in differences.items()}, ids, of, n_draws, seed)
         for of in UNITS

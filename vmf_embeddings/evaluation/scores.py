@@ -68,7 +68,7 @@ class Scores:
         tables: "compact" (prefixes and number formats), "reranked" and the sections of
             `options.sections` -> scores in rows and columns, where options ask for them.
         row_scores: `section/name` -> score as a function of weights of rows, where
-            `options.resample` or `options.keep_rows` asks for them.
+            `options.against` or `options.keep_rows` needs them.
         intervals: `section/name` -> its 95 % intervals, where `options.resample` asks for draws.
         against: differences from `options.against`.
     """
@@ -151,7 +151,7 @@ def score(
         sampling=sampling,
         tables=tables,
         index=index,
-        row_scores=row_scores,
+        row_scores=row_scores if options.keep_rows or options.against else {},
         intervals=drawn,
     )
 
