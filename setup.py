@@ -12,7 +12,7 @@ setup(
     # a console script does not put the working directory on the import path: modules that lie in a
     # received folder are not imported
     entry_points={"console_scripts": ["vmf-embeddings = vmf_embeddings.__main__:main"]},
-    package_data={"vmf_embeddings": ["conf/**/*.yaml", "py.typed"]},
+    package_data={"vmf_embeddings": ["conf/**/*.yaml", "py.typed", "report/page/*"]},
     install_requires=[
         "torch>=2.11,<2.15",
         "torchvision>=0.26,<0.30",
@@ -39,6 +39,7 @@ setup(
         "pml": ["pytorch-metric-learning>=2.8,<3"],
         "timm": ["timm>=1.0.8,<2"],
         "lora": ["peft>=0.15", "timm>=1.0.8,<2"],
+        "report": ["plotly>=7.1,<8", "jinja2>=3.1"],
         "onnx": ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"],
         "wandb": ["wandb"],
         "mlflow": ["mlflow"],

@@ -50,6 +50,7 @@ MAY = {
     "evaluation": {
         "embeddings", "metrics", "search", "geometry", "directional", "hyperbolic",
     },
+    "report": {"evaluation", "metrics", "search"},
     "virtual_distribution": {
         "datasets", "distillation", "evaluation", "methods", "metrics", "training",
     },

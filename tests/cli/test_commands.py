@@ -102,7 +102,7 @@ def test_mistakes_of_a_command_name_the_command(capsys):
     [
         (
             "vmf-embeddings ",
-            "train check embed evaluate compare search summarize convert export",
+            "train check embed evaluate compare search report summarize convert export",
             True,
         ),
         ("vmf-embeddings ev", "evaluate", True),

@@ -15,6 +15,7 @@ from vmf_embeddings.cli import (
     embed_arguments,
     evaluate_arguments,
     export_arguments,
+    report_arguments,
     search_arguments,
     summarize_arguments,
 )
@@ -30,6 +31,7 @@ PARSERS = {
     "embed": embed_arguments.embed_parser,
     "evaluate": evaluate_arguments.evaluate_parser,
     "export": export_arguments.export_parser,
+    "report": report_arguments.report_parser,
     "search": search_arguments.search_parser,
     "summarize": summarize_arguments.summarize_parser,
 }

@@ -191,6 +191,17 @@ def convert(arguments: list[str], prog: str = f"{PROGRAM} convert") -> int:
     return run(options)
 
 
+def report(arguments: list[str], prog: str = f"{PROGRAM} report") -> int:
+    """Runs `report`; the arguments are read before anything slow is imported."""
+    from vmf_embeddings.cli.report_arguments import parse_report
+
+    options = parse_report(arguments, prog=prog)
+    _without_warnings_of_pillow()
+    from vmf_embeddings.cli.report import report as run
+
+    return run(options)
+
+
 COMMANDS = {
     "train": Command("train, extract embeddings (mode=get_embeddings), second stages", train),
     "check": Command("look at data before training on them: counts, faults, what to type", check),
@@ -198,6 +209,7 @@ COMMANDS = {
     "evaluate": Command("score embedding files: tables, metrics.json, figures", evaluate),
     "compare": Command("two runs on the same rows, or a run and its published figure", compare),
     "search": Command("the nearest images of a file of embeddings: table, sheet, HTML", search),
+    "report": Command("one HTML file on a run, or on several side by side", report),
     "summarize": Command("one table over many scored runs", summarize),
     "convert": Command("embeddings in another format, also divided among files", convert),
     "export": Command("a trained run as .onnx, .pt2, or a bundle for a colleague", export),

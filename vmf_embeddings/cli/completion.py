@@ -11,7 +11,7 @@ from collections.abc import Sequence
 _FLAGS = {"-sc", "--shell-completion"}
 _PATHS_AND_OPTIONS = (
     *("check", "compare", "convert", "embed", "evaluate"),
-    *("export", "search", "summarize"),
+    *("export", "report", "search", "summarize"),
 )
 
 

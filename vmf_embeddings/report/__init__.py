@@ -1,0 +1,1 @@
+"""Reports: one HTML file for one run or several, which needs no network."""

@@ -1,0 +1,135 @@
+"""The page itself: the template, its scripts and styles, and a policy that forbids any request."""
+
+import base64
+import hashlib
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vmf_embeddings.evaluation.figures.style import COLOURS, MARKERS
+from vmf_embeddings.report.charts import Chart
+from vmf_embeddings.report.packing import script_json
+from vmf_embeddings.report.pictures import Sheet
+from vmf_embeddings.report.tables import Table
+from vmf_embeddings.untrusted.refused import MissingPackage
+
+# as `COLOURS`, on a dark ground: any two are 10 or more apart in OKLab by every kind of sight
+DARK_COLOURS = (
+    "#218fe2", "#fcb016", "#c52300", "#3af1c2", "#a864a3",
+    "#d17f94", "#e76300", "#05c2dd", "#9d4561", "#7a49b9",
+)  # fmt: skip
+_SCRIPTS = ("theme.js", "tables.js", "charts.js", "map_view.js", "map.js")
+_FOLDER = "page"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template shows, but for what every run shows of its own.
+
+    Args:
+        title: of the page.
+        runs: name and title of each run.
+        made: when.
+        compared: sentences on the differences of several runs.
+        headline: the main scores.
+        facts: what was run.
+        differing: keys of the configuration in which runs differ.
+        configuration: all keys.
+        logs: name of a run, and the end of its log.
+        training: charts.
+        scores: tables.
+        curves: charts of reliability, risk and others.
+        classes: tables of classes.
+        shots: accuracy by training images.
+        notes: name of a run, and what to know about it.
+    """
+
+    title: str
+    runs: Sequence[Mapping[str, str]]
+    made: str
+    compared: Sequence[str]
+    headline: Table
+    facts: Table
+    differing: Table | None
+    configuration: Table | None
+    logs: Sequence[tuple[str, str]]
+    training: Sequence[Chart]
+    scores: Sequence[Table]
+    curves: Sequence[Chart]
+    classes: Sequence[Table]
+    shots: Chart | None
+    notes: Sequence[tuple[str, str]]
+
+
+def plotly_script() -> str:
+    """The code of plotly.js that the package `plotly` has.
+
+    Raises:
+        MissingPackage: it is not installed.
+    """
+    found = importlib.util.find_spec("plotly")
+    if found is None or found.origin is None:
+        raise MissingPackage(
+            "report draws its charts by plotly, which is not installed: pip install "
+            "'plotly>=7.1,<8' (or vmf_embeddings[report])"
+        )
+    path = Path(found.origin).parent / "package_data" / "plotly.min.js"
+    if not path.is_file():
+        raise MissingPackage(
+            f"the installed plotly has no {path.name}: pip install --upgrade 'plotly>=7.1,<8'"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def rendered(page: Page, parts: Sequence[Any], sheets: Mapping[int, Sheet], plotly: str) -> str:
+    """The page as HTML, whole."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    charts = [*page.training, *page.curves, *([page.shots] if page.shots else [])]
+    data = {
+        "charts": {chart.key: chart.drawn() for chart in charts},
+        "maps": [part.map for part in parts],
+        "sheets": {n: vars(sheet) for n, sheet in sheets.items()},
+        "runs": [run["name"] for run in page.runs],
+        "colours": {"light": COLOURS, "dark": DARK_COLOURS},
+        "n_markers": len(MARKERS),
+    }
+    scripts = [_inert(plotly), *(_text(name) for name in _SCRIPTS)]
+    environment = Environment(
+        loader=PackageLoader("vmf_embeddings.report", _FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        page=page,
+        parts=parts,
+        policy=policy(scripts),
+        style=_text("style.css"),
+        scripts=scripts,
+        data=script_json(data),
+    )
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """A Content-Security-Policy: nothing is requested, and these scripts alone run."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{one}'" for one in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _inert(script: str) -> str:
+    """A script without what would end its element."""
+    return script.replace("</script", r"<\/script")
+
+
+def _text(name: str) -> str:
+    folder = resources.files("vmf_embeddings.report") / _FOLDER
+    return (folder / name).read_text(encoding="utf-8").strip()
