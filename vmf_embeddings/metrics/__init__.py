@@ -1,5 +1,15 @@
 """Scores as functions of arrays; `evaluate` computes all those of metric learning in one call."""
 
+from vmf_embeddings.metrics.agreement import Agreement, cluster_agreement
+from vmf_embeddings.metrics.binary import (
+    Roc,
+    auroc,
+    auroc_influence,
+    average_precision,
+    fpr_at_tpr,
+    roc,
+    weighted_auroc,
+)
 from vmf_embeddings.metrics.calibration import (
     ReliabilityBins,
     expected_calibration_error,
@@ -30,6 +40,7 @@ from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kme
 from vmf_embeddings.metrics.confidence import logit_confidences
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
+from vmf_embeddings.metrics.multiple_comparisons import holm
 from vmf_embeddings.metrics.ood import ClassGaussians, ClassMeans, kth_neighbour
 from vmf_embeddings.metrics.paired_tests import Signs, sign_flip_p, signs
 from vmf_embeddings.metrics.principal_components import PrincipalComponents
@@ -42,6 +53,7 @@ from vmf_embeddings.metrics.prior import (
     predictions,
     recall_means,
 )
+from vmf_embeddings.metrics.ranking import RankingAt
 from vmf_embeddings.metrics.resampling import (
     bootstrap,
     percentile_interval,
@@ -56,6 +68,7 @@ from vmf_embeddings.metrics.scaling import (
     fit_temperature,
     fit_vector_scaling,
 )
+from vmf_embeddings.metrics.selective import RiskCoverage, risk_coverage, weighted_aurc
 from vmf_embeddings.metrics.shots import ShotScore, ShotScores, Thresholds, shot_scores
 from vmf_embeddings.metrics.smooth_calibration import (
     smooth_calibration_error,
@@ -71,10 +84,29 @@ from vmf_embeddings.metrics.spread import (
     concentrations,
     uniformity,
 )
-from vmf_embeddings.metrics.standard_errors import wilson_95
+from vmf_embeddings.metrics.standard_errors import (
+    error_of_ratio,
+    error_over_classes,
+    error_over_rows,
+    interval_95,
+    p_of_zero,
+    wilson_95,
+)
 from vmf_embeddings.metrics.t_tests import MeanTest, paired_t, t_interval, welch
+from vmf_embeddings.metrics.verification import (
+    BestThreshold,
+    Folds,
+    TarAtFar,
+    best_threshold,
+    equal_error_rate,
+    fold_accuracy,
+    similarity_histogram,
+    tar_at_far,
+)
 
 __all__ = [
+    "Agreement",
+    "BestThreshold",
     "ChanceError",
     "ClassDistances",
     "ClassGaussians",
@@ -82,20 +114,30 @@ __all__ = [
     "ClusterScores",
     "Concentration",
     "EmbeddingScores",
+    "Folds",
     "MarginalScores",
     "MeanTest",
     "PrincipalComponents",
+    "RankingAt",
     "ReliabilityBins",
     "RetrievalRows",
     "RetrievalScores",
+    "RiskCoverage",
+    "Roc",
     "ShotScore",
     "ShotScores",
     "Signs",
+    "TarAtFar",
     "Temperature",
     "Thresholds",
     "VectorScaling",
     "accuracy",
+    "cluster_agreement",
     "alignment",
+    "auroc",
+    "auroc_influence",
+    "average_precision",
+    "best_threshold",
     "bootstrap",
     "brier_score",
     "choose_tau",
@@ -107,13 +149,21 @@ __all__ = [
     "concentrations",
     "confidence_gap",
     "debiased_squared_error",
+    "equal_error_rate",
     "error_if_calibrated",
+    "error_of_ratio",
+    "error_over_classes",
+    "error_over_rows",
     "estimated_prior",
     "evaluate",
     "expected_calibration_error",
     "expected_error_if_calibrated",
     "fit_temperature",
     "fit_vector_scaling",
+    "fold_accuracy",
+    "fpr_at_tpr",
+    "holm",
+    "interval_95",
     "kmeans",
     "kth_neighbour",
     "log_frequencies",
@@ -125,6 +175,7 @@ __all__ = [
     "marginal_retrieval",
     "maximum_calibration_error",
     "negative_log_likelihood",
+    "p_of_zero",
     "paired_t",
     "per_class_accuracy",
     "percentile_interval",
@@ -134,15 +185,21 @@ __all__ = [
     "reliability_bins",
     "retrieval",
     "rho_spectrum",
+    "risk_coverage",
+    "roc",
     "shot_scores",
     "sign_flip_p",
     "signs",
+    "similarity_histogram",
     "singular_values",
     "smooth_calibration_error",
     "smooth_calibration_error_at",
     "t_interval",
+    "tar_at_far",
     "top_k_accuracy",
     "uniformity",
+    "weighted_aurc",
+    "weighted_auroc",
     "weighted_class_mean",
     "weighted_mean",
     "welch",

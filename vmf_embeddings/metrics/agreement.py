@@ -43,7 +43,7 @@ class Agreement:
     bcubed_f: float
 
 
-def agreement(clusters: Array, labels: Array) -> Agreement:
+def cluster_agreement(clusters: Array, labels: Array) -> Agreement:
     """Compare clusters with classes; labels of both are arbitrary.
 
     Args:
@@ -56,7 +56,7 @@ def agreement(clusters: Array, labels: Array) -> Agreement:
     Raises:
         ValueError: there are no rows, or lengths differ.
 
-    >>> found = agreement([0, 1, 2, 3], ["a", "a", "b", "b"])
+    >>> found = cluster_agreement([0, 1, 2, 3], ["a", "a", "b", "b"])
     >>> round(found.ami, 12), found.ari, found.bcubed_precision, found.bcubed_recall
     (0.0, 0.0, 1.0, 0.5)
     """

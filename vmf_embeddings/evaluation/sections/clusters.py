@@ -6,7 +6,7 @@ import torch
 
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
-from vmf_embeddings.metrics.agreement import agreement
+from vmf_embeddings.metrics.agreement import cluster_agreement
 from vmf_embeddings.metrics.clustering import MOST_PAIRS, kmeans, some_classes
 from vmf_embeddings.metrics.embedding_scores import SPACE_NAMES, SPACES, spaces
 from vmf_embeddings.progress import LARGE_JOB, Progress
@@ -46,7 +46,7 @@ def score(context: Context) -> ScoreTable:
             clusters, _ = kmeans(
                 rows, n_clusters, spherical=space == "normalised", seed=options.seed
             )
-            table.rows[space] = asdict(agreement(clusters, ids[chosen]))
+            table.rows[space] = asdict(cluster_agreement(clusters, ids[chosen]))
     table.about = {
         "n_rows": len(chosen),
         "n_rows_in_all": len(ids),
