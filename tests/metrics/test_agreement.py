@@ -16,7 +16,9 @@ CASES = sorted(key.removesuffix("/ref_ami") for key in GOLDEN if key.endswith("/
 
 @pytest.mark.parametrize("case", CASES)
 def test_golden_numbers(case):
-    found = dataclasses.asdict(cluster_agreement(GOLDEN[f"{case}/clusters"], GOLDEN[f"{case}/labels"]))
+    found = dataclasses.asdict(
+        cluster_agreement(GOLDEN[f"{case}/clusters"], GOLDEN[f"{case}/labels"])
+    )
     for name, value in found.items():
         key = f"{case}/{'exact' if name.startswith('bcubed') else 'ref'}_{name}"
         assert value == pytest.approx(float(GOLDEN[key]), rel=1e-9, abs=1e-12), name
