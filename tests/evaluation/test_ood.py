@@ -161,7 +161,7 @@ def test_the_command_prints_stores_and_draws(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "    shapes\n    detector " in printed and "FPR95 %, in positive" in printed
     about = scores_of(folder)["ood_about"]
-    assert about["shapes"] == {
+    assert about["files"]["shapes"] == {
         "file": str(other), "n_in": 36, "n_out": 36, "in_per_out": 1.0, "not_offered": [],
     }  # fmt: skip
     assert about["training_rows"].endswith("toy_train.npz")
@@ -228,7 +228,7 @@ def test_embedded_images_without_logits_keep_their_largest_probability(tmp_path)
     assert evaluate_with(folder, "--ood", tmp_path / "new.npz", "--no-figures") == 0
     found = scores_of(folder)
     assert "new/max_probability/auroc" in found["ood"] and "new/energy/auroc" not in found["ood"]
-    assert "energy" in found["ood_about"]["new"]["not_offered"]
+    assert "energy" in found["ood_about"]["files"]["new"]["not_offered"]
 
 
 def test_a_file_that_does_not_name_its_network_is_scored_and_said(tmp_path, capsys):

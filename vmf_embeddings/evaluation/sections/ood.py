@@ -66,7 +66,7 @@ def score(context: Context) -> ScoreTable:
             "embeddings of other images by the same run"
         )
     train = training_rows(evaluated, options.train, "--train")
-    table, n_rows = ScoreTable(), int(context.kept.sum())
+    table, n_rows = ScoreTable(about={"files": {}}), int(context.kept.sum())
     detectors = _detectors(context, train)
     # an index of all rows would copy them
     rows = None if n_rows == len(context.kept) else context.kept.nonzero()[0]
@@ -91,7 +91,7 @@ def _describe_file(
     table: ScoreTable, context: Context, name: str, other: Companion, lacking: list[str]
 ) -> None:
     n_in, n_out = int(context.kept.sum()), len(other.embeddings)
-    table.about[name] = {
+    table.about["files"][name] = {
         "file": other.name,
         "n_in": n_in,
         "n_out": n_out,
@@ -204,7 +204,7 @@ def _add_means(table: ScoreTable) -> None:
     of_detectors: dict[str, list[dict[str, float]]] = {}
     for row, scores in table.rows.items():
         of_detectors.setdefault(row.rpartition("/")[2], []).append(scores)
-    n_files = len(table.about)
+    n_files = len(table.about["files"])
     for detector, found in of_detectors.items():
         if len(found) == n_files > 1:
             names = [n for n in found[0] if n not in TABLE.exact]
