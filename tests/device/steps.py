@@ -25,16 +25,20 @@ from tests.losses import test_losses as losses
 from tests.methods.laws import TinyArch, normal
 from tests.miners import test_laws as miners
 from tests.training import test_meta_step as meta
+from tests.training.sharded_methods import embeddings_and_labels, method_of
 from tests.training.test_sharpness import sharp
 from vmf_embeddings import directional
 from vmf_embeddings.datasets.augment import Augmentation
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.class_sampling import ClassSampling
 from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.training.class_sharding import sample_classes
 from vmf_embeddings.training.fit import train_epoch
 from vmf_embeddings.training.step import Step, step_for
 
 Trial = Callable[[Recorder], None]
 NOT_TRAINED = {"ncm"}  # heads without parameters: class means, in a second stage
+SAMPLED = ("vmf_softmax", "arcface")
 DIMS = (3, 8, 128, 512)
 B, C, S = 64, 100, 10
 
@@ -53,6 +57,7 @@ def trials() -> dict[str, Trial]:
     found |= {f"bound D={d}": partial(bound_step, d, "antithetic") for d in DIMS}
     found |= {"bound D=128 iid": partial(bound_step, 128, "iid")}
     found |= {f"sample D={d}": partial(sample_step, d) for d in DIMS}
+    found |= {f"sampled classes {n}": partial(sampled_step, n) for n in SAMPLED}
     found |= {"optimizer sam": sharpness_aware_step, "sampler meta": meta_step}
     return found | {"augmentation": augmentation_step}
 
@@ -104,6 +109,15 @@ def loss_step(name: str, recorder: Recorder) -> None:
 def head_step(name: str, recorder: Recorder) -> None:
     head, x = heads.made(name).to(CUDA), leaf(normal(B, heads.D).float())
     twice(lambda: head(x).sum().backward(), recorder)
+
+
+def sampled_step(name: str, recorder: Recorder) -> None:
+    """A loss over some of the classes (`trainer.sampled_classes`)."""
+    method = method_of(name, C, 8).float().to(CUDA)
+    sample_classes(method, ClassSampling(0.2), learning_sampler=False, world=1)
+    rows, labels = embeddings_and_labels(5, C, 8)
+    x, labels = leaf(rows.detach().float()), on_cuda(labels)
+    twice(lambda: method.loss(x, labels).backward(), recorder)
 
 
 def bound_step(dim: int, estimator: str, recorder: Recorder) -> None:
