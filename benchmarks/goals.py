@@ -80,6 +80,11 @@ GOALS = [
     Goal("T1", "vMF steps of iNat, SOP, CIFAR100 and MNIST on two threads", "the same on one", "≥ 1.8x for iNat and SOP; none slower", "-"),
     Goal("T2", "60,000 draws in 128 dimensions on two threads", "the same on one", "≥ 1.6x", "-"),
     Goal("T3", "R@1 + MAP@R of 20,000 x 512 on two threads", "the same on one", "≥ 1.8x", "-"),
+    Goal("V1", "`metrics=uncertainty` of 60,502 x 512, 11,316 classes, one process", "exact retrieval of the same rows", "≤ 1.5 of its time", "-"),
+    Goal("V2", "`metrics=verification` of the same: 1.8 billion pairs", "exact retrieval of the same rows", "≤ 1.5 of its time", "-"),
+    Goal("V3", "bootstrap of 1,000 draws of 60,000 queries", "scipy", "≤ 10 s", "-"),
+    Goal("V4", "`metrics=calibration`, `--ood` of 1,000,000 rows, 100 classes", "-", "≤ 60 s, ≤ 2 GB of the whole process", "-"),
+    Goal("V5", "AUROC of 1,000,000 rows", "scikit-learn", "1x", "-"),
     Goal("I1", "`import vmf_embeddings`, `--help`", "`python -c pass`", "+ ≤ 0.15 s; no torch, sklearn, scipy, faiss", "-"),
 ]  # fmt: skip
 
@@ -121,6 +126,11 @@ TARGETS = {
     "F4 embed": Target(1.3, None, False), "F4 without torch": Target(0, None, False, " with torch"),
     "T1 iNat": Target(1.8), "T1 SOP": Target(1.8), "T1 CIFAR100": Target(1), "T1 MNIST": Target(1),
     "T2": Target(1.6), "T3": Target(1.8),
+    "V1": Target(1.5, None, False), "V2": Target(1.5, None, False),
+    "V3": Target(10, None, False, " s"), "V5": Target(1),
+    "V4 calibration": Target(60, None, False, " s"), "V4 ood": Target(60, None, False, " s"),
+    "V4 calibration memory": Target(2048, None, False, " MB"),
+    "V4 ood memory": Target(2048, None, False, " MB"),
     "I1 import": Target(0.15, None, False, " s"), "I1 help": Target(0.15, None, False, " s"),
     "I1 modules": Target(0, None, False, " heavy"),
 }  # fmt: skip

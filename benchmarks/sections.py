@@ -1,0 +1,138 @@
+"""Sections of an evaluation beside exact retrieval and beside peers (V1-V5)."""
+
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import peers
+from benchmarks.evaluation import unit_set
+from benchmarks.measure import Case
+from benchmarks.results import Entry, NotAvailable, Setting, peaks, versus, why_not
+from vmf_embeddings.embeddings import EmbeddingFile
+from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.exact_scores import exact_retrieval
+from vmf_embeddings.evaluation.options import EvaluationOptions
+from vmf_embeddings.evaluation.sections import section
+from vmf_embeddings.geometry import Cosine
+from vmf_embeddings.metrics import auroc, bootstrap, weighted_mean
+
+PATH = Path("benchmark")
+
+
+@cache
+def retrieval_file(n: int, n_classes: int, dim: int) -> EmbeddingFile:
+    """An open set of unit rows."""
+    rows, labels = unit_set(n, n_classes, dim)
+    return EmbeddingFile(embeddings=rows.numpy(), ids=labels.numpy())
+
+
+@cache
+def logits_file(n: int, n_classes: int, dim: int, seed: int) -> EmbeddingFile:
+    """A closed set: embeddings [n, dim] around class means, and logits [n, n_classes]."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(size=(n_classes, dim)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, n_classes, n)
+    rows = means[ids] + 1.5 * rng.normal(size=(n, dim)).astype(np.float32)
+    logits = (rows @ means.T / dim**0.5).astype(np.float32)
+    meta = {"dataset": f"set {seed}", "split_hash": f"{seed}"}
+    return EmbeddingFile(embeddings=rows, ids=ids, logits=logits, meta=meta)
+
+
+def scored(who: str, file: EmbeddingFile, **options: object) -> Case:
+    """Exact retrieval of a file, or one section of it by itself."""
+    evaluated = EvaluatedFile(PATH, PATH, file, Cosine())
+    chosen = EvaluationOptions(paths=(), **options)
+
+    def score() -> None:
+        context = Context(evaluated, chosen)
+        if who == "retrieval":
+            exact_retrieval(context.rows, evaluated, chosen, None)
+        else:
+            section(who).score(context)
+
+    return score
+
+
+def retrieval_case(who: str, n: int, n_classes: int, dim: int) -> Case:
+    return scored(who, retrieval_file(n, n_classes, dim))
+
+
+def logits_case(who: str, n: int, n_classes: int, dim: int) -> Case:
+    """Calibration and detectors, fitted on a tenth of as many other rows."""
+    few = max(40 * n_classes, n // 10)
+    other = {
+        "calibration": {"fit_on": logits_file(few, n_classes, dim, 1)},
+        "ood": {
+            "ood": (("other", logits_file(few, n_classes, dim, 2)),),
+            "train": logits_file(few, n_classes, dim, 3),
+        },
+    }[who]
+    return scored(who, logits_file(n, n_classes, dim, 4), **other)
+
+
+def drawn(who: str, n: int, n_draws: int) -> Case:
+    """Bootstrap of a mean over n queries."""
+    values = np.random.default_rng(0).random(n)
+    if who == "ours":
+        scores = {"mean": weighted_mean(values)}
+        return lambda: bootstrap(scores, n, n_draws, seed=0)
+    if who == "scipy":
+        stats = peers.needed("scipy.stats", "scipy")
+        return lambda: stats.bootstrap(
+            (values,), np.mean, n_resamples=n_draws, batch=50, method="percentile", rng=0
+        )
+    raise NotAvailable(who)
+
+
+def areas(who: str, n: int) -> Case:
+    """AUROC of n rows."""
+    rng = np.random.default_rng(0)
+    scores, positive = rng.normal(size=n), rng.random(n) < 0.3
+    if who == "ours":
+        return lambda: auroc(scores, positive)
+    metrics = peers.needed("sklearn.metrics", "scikit-learn")
+    return lambda: metrics.roc_auc_score(positive, scores)
+
+
+def main(setting: Setting) -> list[Entry]:
+    """Uncertainty and verification at SOP's size, intervals, a million rows of logits, AUROC."""
+    size = setting.size((60_502, 11_316, 512), (80, 16, 16))
+    n, n_classes, dim = size
+    entry = Entry(f"sections {n}", f"one process, n={n}, {n_classes} classes, d={dim}")
+    words = ("retrieval", "uncertainty", "verification")
+    makers = {f"ours {w}": partial(retrieval_case, w, *size) for w in words}
+    found = versus(entry, setting, makers)
+    for key, word in (("V1", "uncertainty"), ("V2", "verification")):
+        names = f"ours {word}", "ours retrieval"
+        entry.check(setting, key, found.ratio(*names), why_not(entry, *names))
+    entries = [entry]
+
+    n, draws = setting.size((60_000, 1_000), (50, 20))
+    entry = Entry(f"bootstrap {n}", f"{draws} draws of {n} queries, the mean and its interval")
+    found = versus(entry, setting, {w: partial(drawn, w, n, draws) for w in ("ours", "scipy")})
+    entry.check(setting, "V3", found.median("ours"))
+    entries.append(entry)
+
+    size = setting.size((1_000_000, 100, 64), (400, 5, 8))
+    n, n_classes, dim = size
+    entry = Entry(f"logits {n}", f"{n} rows, {n_classes} classes, d={dim}")
+    words = ("calibration", "ood")
+    found = versus(entry, setting, {f"ours {w}": partial(logits_case, w, *size) for w in words})
+    for word in words:
+        entry.check(setting, f"V4 {word}", found.median(f"ours {word}"))
+    arguments = dict(zip(("n", "n_classes", "dim"), size, strict=True))
+    memory = peaks(entry, setting, "sections", "logits_case",
+                   {f"ours {w}": {"who": w, **arguments} for w in words})  # fmt: skip
+    for word in words:
+        peak = memory[f"ours {word}"]
+        entry.check(setting, f"V4 {word} memory", peak.total_mb, peak.failure or "")
+    entries.append(entry)
+
+    n = setting.size(1_000_000, 100)
+    entry = Entry(f"AUROC {n}", f"{n} rows, a third of them positive")
+    found = versus(entry, setting, {w: partial(areas, w, n) for w in ("ours", "scikit-learn")})
+    entry.check(setting, "V5", found.ratio("scikit-learn", "ours"))
+    return [*entries, entry]
