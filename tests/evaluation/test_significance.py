@@ -300,3 +300,11 @@ def test_scores_of_some_queries_are_their_functions_of_weights(tmp_path, words, 
         assert value == pytest.approx(found.sections[section][name], rel=1e-9), key
     rows = found.intervals["retrieval/recall@1"]["rows"]
     assert rows.n == (50 if "--queries" in words else rows.n) <= len(evaluated.file.ids)
+
+
+def test_means_in_tables_of_sections_are_tested_row_by_row_like_the_usual_ones(tmp_path):
+    folder = make_run(tmp_path, {"name": "cosine"})
+    _, found = scored(folder, "--metrics", "calibration")
+    usual, own = (found.row_scores[f"{where}/nll"] for where in ("classification",
+                                                                "calibration/before"))  # fmt: skip
+    torch.testing.assert_close(own.values, usual.values)

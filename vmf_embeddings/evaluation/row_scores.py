@@ -15,6 +15,8 @@ from vmf_embeddings.metrics import MarginalScores, RetrievalRows, RetrievalScore
 from vmf_embeddings.metrics.classification import log_losses, squared_errors, top_k_hits
 from vmf_embeddings.metrics.marginal_retrieval import MarginalRows
 from vmf_embeddings.metrics.resampling import (
+    WeightedClassMean,
+    WeightedMean,
     WeightedScore,
     weighted_class_mean,
     weighted_mean,
@@ -54,6 +56,15 @@ def mean_of(values: Tensor) -> RowScore:
     """The score that is the mean of values [N], NaN left out."""
     mean = weighted_mean(values)
     return RowScore(mean, mean, values.double())
+
+
+def _of_table(score: WeightedScore) -> RowScore:
+    """A score of a table, which may be a mean of rows or of classes."""
+    if isinstance(score, WeightedMean) and score.weights is None:
+        return mean_of(score.values)
+    if isinstance(score, WeightedClassMean):
+        return class_mean_of(score.values, score.codes.numpy())
+    return RowScore(score, score)
 
 
 def class_mean_of(values: Tensor, ids: np.ndarray) -> RowScore:
@@ -109,8 +120,7 @@ class RowSources:
             if self.shots is not None:
                 found |= _of_section("shots", self._of_shots(classified, self.shots))
         for section, table in self.tables.items():
-            of_table = {name: RowScore(score, score) for name, score in table.weighted.items()}
-            found |= _of_section(section, of_table)
+            found |= _of_section(section, {n: _of_table(s) for n, s in table.weighted.items()})
         return {key: score for key, score in found.items() if _is_scored(key, sections)}
 
     def _of_queries(self, rows: RetrievalRows | MarginalRows) -> dict[str, RowScore]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from vmf_embeddings.metrics.arrays import Array, as_codes, as_float64
 
 MOST_EXACT = 12  # units up to which all 2^n flips are taken
-_BLOCK_ELEMENTS = 2**22
+_BLOCK_ELEMENTS = 2**18
 _ROUNDING = 1e-12  # of sums of float64: flips that give the sum itself must not fall below it
 
 

@@ -20,7 +20,27 @@ none. With weights of 1 it is the score itself; draws with replacement are such 
 _BLOCK_ELEMENTS = 2**18
 
 
-def weighted_mean(values: Array, weights: Array | None = None) -> WeightedScore:
+class WeightedMean:
+    """The score that `weighted_mean` returns.
+
+    Args:
+        values: float64 [N]; rows that are NaN are left out.
+        weights: float64 [N] >= 0, or None.
+    """
+
+    def __init__(self, values: Tensor, weights: Tensor | None) -> None:
+        self.values, self.weights = values, weights
+        known = (~values.isnan()).double()
+        known = known if weights is None else known * weights
+        self._sums = torch.stack([torch.where(known > 0, values * known, 0.0), known], 1)
+
+    def __call__(self, drawn: Tensor) -> Tensor:
+        """Weights [B, N] -> means float64 [B], NaN where all rows weigh nothing."""
+        total = drawn.double() @ self._sums
+        return total[:, 0] / total[:, 1]
+
+
+def weighted_mean(values: Array, weights: Array | None = None) -> WeightedMean:
     """The mean of values of rows as a function of further weights of the rows.
 
     Args:
@@ -30,23 +50,43 @@ def weighted_mean(values: Array, weights: Array | None = None) -> WeightedScore:
     >>> weighted_mean([0.0, 1.0, float("nan")])(torch.tensor([[1.0, 3.0, 5.0]]))
     tensor([0.7500], dtype=torch.float64)
     """
-    of_rows = as_float64(values)
-    known = (~of_rows.isnan()).double()
-    if weights is not None:
-        known = known * as_float64(weights)
-    sums = torch.stack([torch.where(known > 0, of_rows * known, 0.0), known], 1)
-
-    def score(drawn: Tensor) -> Tensor:
-        total = drawn.double() @ sums
-        return total[:, 0] / total[:, 1]
-
-    return score
+    return WeightedMean(as_float64(values), None if weights is None else as_float64(weights))
 
 
-def weighted_class_mean(values: Array, classes: Array) -> WeightedScore:
+class WeightedClassMean:
+    """The score that `weighted_class_mean` returns.
+
+    Args:
+        values: float64 [N]; rows that are NaN are left out.
+        codes: int64 [N] class numbers.
+    """
+
+    def __init__(self, values: Tensor, codes: Tensor) -> None:
+        self.values, self.codes = values, codes
+        rows = (~values.isnan()).nonzero().squeeze(1)
+        self._rows = rows[codes[rows].argsort(stable=True)]
+        counts = codes[self._rows].unique_consecutive(return_counts=True)[1]
+        self._ends = counts.cumsum(0) - 1
+
+    def __call__(self, drawn: Tensor) -> Tensor:
+        """Weights [B, N] -> means float64 [B], NaN where all rows weigh nothing."""
+        weights = drawn[:, self._rows].double()
+        count = self._sums(weights)
+        present = count > 0.5  # whole numbers; what rounding leaves of 0 is none
+        sums = self._sums(weights * self.values[self._rows])
+        return torch.where(present, sums / count, 0.0).sum(1) / present.sum(1)
+
+    def _sums(self, of_draws: Tensor) -> Tensor:
+        """Sums [B, C] over the rows of every class, of values [B, n] in the order of classes."""
+        last = of_draws.cumsum(1)[:, self._ends]
+        return last.diff(dim=1, prepend=last.new_zeros(len(last), 1))
+
+
+def weighted_class_mean(values: Array, classes: Array) -> WeightedClassMean:
     """The mean over classes of their mean values, as macro accuracy is, as a function of weights.
 
-    Classes whose rows weigh nothing are left out.
+    Classes whose rows weigh nothing are left out. Where whole classes are drawn, a class that is
+    drawn twice must count twice: then take `weighted_mean` with weights 1 / (rows of the class).
 
     Args:
         values: [N]; rows that are NaN are left out.
@@ -55,23 +95,7 @@ def weighted_class_mean(values: Array, classes: Array) -> WeightedScore:
     >>> weighted_class_mean([0.0, 1.0, 1.0], [0, 0, 1])(torch.tensor([[1.0, 3.0, 1.0]]))
     tensor([0.8750], dtype=torch.float64)
     """
-    of_rows, codes = as_float64(values), as_codes(classes)
-    rows = (~of_rows.isnan()).nonzero().squeeze(1)
-    rows = rows[codes[rows].argsort(stable=True)]
-    ends = codes[rows].unique_consecutive(return_counts=True)[1].cumsum(0) - 1
-
-    def sums(of_draw: Tensor) -> Tensor:
-        last = of_draw.cumsum(1)[:, ends]
-        return last.diff(dim=1, prepend=last.new_zeros(len(last), 1))
-
-    def score(drawn: Tensor) -> Tensor:
-        weights = drawn[:, rows].double()
-        count = sums(weights)
-        present = count > 0.5  # whole numbers; what rounding leaves of 0 is none
-        means = torch.where(present, sums(weights * of_rows[rows]) / count, 0.0)
-        return means.sum(1) / present.sum(1)
-
-    return score
+    return WeightedClassMean(as_float64(values), as_codes(classes))
 
 
 def times_drawn(numbers: Tensor, n: int) -> Tensor:
