@@ -148,3 +148,10 @@ def test_files_that_no_checkpoint_names_are_deleted(tmp_path):
     left = {path.name for path in tmp_path.glob("classes_*.pt")}
     parts = {class_parts.part_path(tmp_path, t, r, 3).name for t in (1, 2) for r in range(3)}
     assert left == parts | {"classes_own.pt"}
+    (tmp_path / "last.pt").write_text("damaged")
+    checkpoint.remove_unused_parts(tmp_path)
+    assert left == {path.name for path in tmp_path.glob("classes_*.pt")}
+    checkpoint.save(tmp_path / "last.pt", {"class_parts": [1]})
+    checkpoint.remove_unused_parts(tmp_path)
+    parts = {class_parts.part_path(tmp_path, 1, r, 3).name for r in range(3)}
+    assert {path.name for path in tmp_path.glob("classes_*.pt")} == parts | {"classes_own.pt"}

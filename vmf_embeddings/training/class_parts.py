@@ -89,6 +89,8 @@ def _names(part: dict[str, Any]) -> tuple[set, set]:
 def remove_unused(folder: Path, checkpoints: Iterable[Path]) -> None:
     """Deletes the files of classes in a run's folder that none of its checkpoints names.
 
+    If one of these cannot be read, as in a folder where training starts over, nothing is deleted.
+
     Args:
         folder: of the run.
         checkpoints: those in it; the ones that are not there are ignored.
@@ -96,8 +98,16 @@ def remove_unused(folder: Path, checkpoints: Iterable[Path]) -> None:
     found = [(path, _NAME.fullmatch(path.name)) for path in folder.glob("classes_*.pt")]
     if not found:
         return
-    states = [read_tensors(path) for path in checkpoints if path.exists()]
-    used = {str(state.get(KEY, {}).get("token")) for state in states}
+    try:
+        used = {_token(read_tensors(path)) for path in checkpoints if path.exists()}
+    except Refused:
+        return
     for path, match in found:
         if match and match[1] not in used:
             path.unlink(missing_ok=True)
+
+
+def _token(state: object) -> str | None:
+    """The number in the names of a checkpoint's files; None if it names none."""
+    named = state.get(KEY) if isinstance(state, dict) else None
+    return str(named.get("token")) if isinstance(named, dict) else None
