@@ -70,6 +70,7 @@ class EvaluationOptions:
         json: file for all results, besides the metrics.json of each run.
         merge: files of other data by the same network, whose galleries are searched together.
         exclude_same: see `EvaluatedFile`.
+        pairs: `.csv` of pairs of rows to verify, with columns row_a, row_b, same; None = all pairs.
         table: `.parquet` for the rows of the one file that is scored, see `evaluation.row_table`.
         many_above: classes with more training images are many-shot classes.
         few_below: classes with fewer training images are few-shot classes.
@@ -123,6 +124,7 @@ class EvaluationOptions:
     json: Path | None = None
     merge: "tuple[Given, ...]" = ()
     exclude_same: str | None = None
+    pairs: Path | None = None
     table: Path | None = None
     many_above: int = 100
     few_below: int = 20
