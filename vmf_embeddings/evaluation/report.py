@@ -32,6 +32,7 @@ _ROWS = {
     "ece_if_calibrated": ("ECE if calibrated", 1, 4, "the same by chance alone"),
     "nll": ("NLL, nats", 1, 4, "-log p of the true class"),
     "brier": ("Brier", 1, 4, "squared error of p, 0 to 2"),
+    "aurc": ("AURC", 1, 4, "mean error of the surest rows"),
     "map@r": ("MAP@R %", 100, 2, "mean average precision at R"),
     "r_precision": ("R-precision %", 100, 2, "own class among R nearest"),
     "mean_average_precision": ("mAP %", 100, 2, "average precision, all ranks"),

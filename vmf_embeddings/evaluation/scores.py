@@ -34,6 +34,7 @@ from vmf_embeddings.metrics import (
     macro_f1,
     negative_log_likelihood,
     probabilities,
+    risk_coverage,
     shot_scores,
     top_k_accuracy,
 )
@@ -202,6 +203,7 @@ def _classification(classified: Classified) -> dict[str, float]:
         "ece_if_calibrated": expected_error_if_calibrated(confidence),
         "nll": negative_log_likelihood(predicted, labels),
         "brier": brier_score(predicted, labels),
+        "aurc": risk_coverage(confidence, ~correct).aurc,
     }
 
 

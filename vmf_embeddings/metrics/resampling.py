@@ -181,8 +181,8 @@ def percentile_interval(draws: Array, level: float = 0.95) -> tuple[float, float
     Returns:
         Its ends; NaN without draws.
 
-    >>> [round(end, 6) for end in percentile_interval(range(101), 0.9)]
-    [5.0, 95.0]
+    >>> tuple(round(end, 6) for end in percentile_interval(range(101), 0.9))
+    (5.0, 95.0)
     """
     values = as_float64(draws)
     values = values[~values.isnan()]

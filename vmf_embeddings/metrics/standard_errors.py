@@ -100,8 +100,8 @@ def wilson_95(successes: float, n: float) -> tuple[float, float]:
         n: number of trials, > 0; where trials depend on one another, as many independent ones as
             have the same error.
 
-    >>> [round(end, 4) for end in wilson_95(10, 10)]
-    [0.7225, 1.0]
+    >>> tuple(round(end, 4) for end in wilson_95(10, 10))
+    (0.7225, 1.0)
     """
     if not n > 0:
         return math.nan, math.nan
