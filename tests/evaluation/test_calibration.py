@@ -63,6 +63,14 @@ def test_a_temperature_changes_no_prediction_and_vector_scaling_does():
     assert found["vector_scaling/nll"] < found["temperature/nll"] < found["before/nll"]
 
 
+def test_the_gap_has_an_interval_over_classes():
+    found = scores()
+    for row in ("before", "temperature"):
+        assert found[f"{row}/gap_low"] < found[f"{row}/gap"] < found[f"{row}/gap_high"]
+    assert found["before/gap_low"] > 0  # overconfident
+    assert found["temperature/gap_low"] < 0 < found["temperature/gap_high"]
+
+
 def test_few_rows_have_no_vector_scaling(caplog):
     valid = golden_file("valid")
     some = replace(valid, embeddings=valid.embeddings[:99], ids=valid.ids[:99],

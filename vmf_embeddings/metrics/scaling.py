@@ -144,7 +144,7 @@ def fit_vector_scaling(logits: Array, labels: Array) -> VectorScaling:
         return value, gradient.view(-1).numpy()
 
     start = np.r_[np.ones(n_classes), np.zeros(n_classes)]
-    options = {"maxiter": 2000, "maxfun": 4000, "maxcor": 50, "gtol": 1e-9, "ftol": 0}
+    options = {"maxiter": 2000, "maxfun": 4000, "maxcor": 50, "gtol": 1e-8, "ftol": 0}
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options=options)
     scale, bias = torch.from_numpy(found.x).view(2, n_classes)
     return VectorScaling(scale, bias - bias.mean(), bool(np.abs(found.jac).max() < 1e-6))

@@ -24,11 +24,14 @@ from vmf_embeddings.metrics.classification import (
     brier_score,
     negative_log_likelihood,
     probabilities,
+    squared_errors,
 )
 from vmf_embeddings.metrics.resampling import weighted_mean
 from vmf_embeddings.metrics.scaling import fit_temperature, fit_vector_scaling
 from vmf_embeddings.metrics.shots import GROUPS
 from vmf_embeddings.metrics.smooth_calibration import smooth_calibration_error
+from vmf_embeddings.metrics.standard_errors import error_over_classes, interval_95
+from vmf_embeddings.progress import Progress
 
 BEFORE = "before"
 _BLOCK_ELEMENTS = 2**22
@@ -84,7 +87,8 @@ def _fitted(table: ScoreTable, rows: FittingRows | None) -> dict[str, Callable[[
     """Name -> scaling of logits, fitted; what it is goes into `about`."""
     if rows is None:
         return {}
-    temperature = fit_temperature(rows.logits, rows.labels)
+    with Progress(f"Fitting a temperature on {len(rows.labels):,} rows"):
+        temperature = fit_temperature(rows.logits, rows.labels)
     table.about["temperature"] = {"value": temperature.value, "settled": temperature.settled}
     found: dict[str, Callable[[Tensor], Tensor]] = {"temperature": temperature}
     if not temperature.settled:
@@ -93,7 +97,8 @@ def _fitted(table: ScoreTable, rows: FittingRows | None) -> dict[str, Callable[[
             f"{temperature.value:.3g}, as where all its rows are right"
         )
     try:
-        vector = fit_vector_scaling(rows.logits, rows.labels)
+        with Progress(f"Fitting vector scaling on {len(rows.labels):,} rows"):
+            vector = fit_vector_scaling(rows.logits, rows.labels)
     except ValueError as error:
         table.about["vector_scaling"] = str(error)
         table.notes.append(f"no vector scaling: {error}")
@@ -135,8 +140,15 @@ def _score(table: ScoreTable, context: Context, name: str, classified: Classifie
     }
     above = classwise_calibration_errors(predicted, labels, binning="equal_mass", above=1e-3)
     squared = debiased_squared_error(confidence, correct)
+    low, high = interval_95(
+        confidence_gap(confidence, correct),
+        error_over_classes(confidence - correct.double(), labels),
+        low=-1,
+    )
     table.rows[name] = {
         **_of_rows(context, confidence, correct),
+        "gap_low": low,
+        "gap_high": high,
         "nll": negative_log_likelihood(predicted, labels),
         "brier": brier_score(predicted, labels),
         "ece_l1_equal_mass": expected_calibration_error(confidence, correct, binning="equal_mass"),
@@ -155,12 +167,7 @@ def _score(table: ScoreTable, context: Context, name: str, classified: Classifie
         table.curves[f"{name}/bin_{part}"] = getattr(bins, part).numpy()
     own = torch.from_numpy(labels)[:, None]
     of_label = predicted.gather(1, own).squeeze(1)
-    brier = predicted.square().sum(1) - 2 * of_label + 1
-    for score, values in (
-        ("nll", -of_label.log()),
-        ("brier", brier),
-        ("gap", confidence - correct.double()),
-    ):
+    for score, values in (("nll", -of_label.log()), ("brier", squared_errors(predicted, labels))):
         table.weighted[f"{name}/{score}"] = _weighted(context, classified, values)
     _score_groups(table, context, name, classified)
 
