@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import importlib.util
 import json
 import re
 
@@ -113,6 +114,26 @@ def test_every_geometry_has_its_map(tmp_path, geometry, dim, kind, says):
     assert data_of(page)["maps"][0]["kind"] == kind
     assert np.isfinite(points(page)).all() and len(points(page)) == 36
     assert says in Elements(page).words
+
+
+def test_the_two_directions_of_largest_variance_are_a_map_too(tmp_path):
+    run = make_run(tmp_path, {"name": "euclidean"}, dim=5)
+    page = write_report(tmp_path / "page.html", run, "--map", "components", "--points", "20")
+    own, rows = data_of(page)["maps"][0], make_file({"name": "euclidean"}, dim=5).embeddings
+    chosen = rows[np.frombuffer(base64.b64decode(own["row"]), "<u4")]
+    assert points(page).shape == (20, 2)
+    variances = np.linalg.eigvalsh(np.cov(chosen.T))[::-1][:2]
+    ratio = points(page).var(axis=0, ddof=1) / variances
+    np.testing.assert_allclose(ratio[0], ratio[1], rtol=1e-4)  # one scale for both
+    assert "20 of 36 rows" in Elements(page).words
+
+
+def test_umap_that_is_not_installed_is_named(tmp_path, capsys):
+    if importlib.util.find_spec("umap") is not None:
+        pytest.skip("UMAP is installed")
+    words = ["run", "-o", str(tmp_path / "a.html"), "--map", "umap"]
+    assert report(parse_report(words)) == 2
+    assert "pip install umap-learn" in capsys.readouterr().err
 
 
 def test_points_of_the_hyperbolic_disc_lie_inside_its_circle(tmp_path):

@@ -139,6 +139,19 @@ def test_a_link_in_place_of_the_page_is_replaced_and_not_followed(tmp_path):
     assert mine.read_text() == "mine" and not os.path.islink(out)
 
 
+def test_links_in_place_of_records_are_not_followed(tmp_path):
+    (tmp_path / "run").mkdir()
+    run = record(make_run(tmp_path / "run", {"name": "cosine"}))
+    secret = tmp_path / "secret"
+    secret.write_text("epoch,seekrit\n7,1\n")
+    (run / ".hydra_train" / "overrides.yaml").unlink()
+    names = ("metrics.csv", "main.train.log", "status.json", ".hydra_train/overrides.yaml")
+    for name in names:
+        (run / name).unlink(missing_ok=True)
+        os.symlink(secret, run / name)
+    assert "seekrit" not in is_inert(write_report(tmp_path / "page.html", run)).words
+
+
 def test_pipes_in_place_of_records_do_not_block(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"})
     for name in ("metrics.csv", "main.train.log", "status.json", "toy_test_curves.npz"):

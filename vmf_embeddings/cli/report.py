@@ -6,7 +6,6 @@ from pathlib import Path
 from vmf_embeddings.cli.exit_codes import exit_code
 from vmf_embeddings.cli.outputs import refuse_output
 from vmf_embeddings.cli.pipes import reader_may_leave
-from vmf_embeddings.embeddings.endings import is_stored
 from vmf_embeddings.report.build import report as build
 from vmf_embeddings.report.maps import check_map
 from vmf_embeddings.report.options import ReportOptions
@@ -14,7 +13,6 @@ from vmf_embeddings.training.checkpoint import LAST, load
 from vmf_embeddings.untrusted.files import replacing
 from vmf_embeddings.untrusted.text import printable
 
-_MOST_CHECKPOINTS = 8
 _LARGEST = 256 * 2**20  # bytes of a checkpoint that is opened for what it records
 # key of a checkpoint -> its words; others are tensors, or stand in the embedding file too
 _RECORDED = {
@@ -38,25 +36,17 @@ def report(options: ReportOptions) -> int:
 def _report(options: ReportOptions) -> None:
     refuse_output(options.out, None, force=options.force)
     check_map(options.map)
-    folders = {path.parent if is_stored(path) else path for path in options.evaluation.paths}
-    page = build(options, {folder: found for one in folders for folder, found in _below(one)})
+    page = build(options, _recorded)
     with replacing(options.out) as temporary:
         temporary.write_text(page, encoding="utf-8")
     with reader_may_leave():
         print(f"Wrote {printable(options.out)} ({len(page.encode()) / 1e6:.1f} MB)")
 
 
-def _below(folder: Path) -> list[tuple[Path, Mapping[str, str]]]:
-    """What the checkpoints in a folder, and in those below it, record, by their folder."""
-    if not folder.is_dir():
-        return []
-    found = sorted(folder.rglob(LAST))[:_MOST_CHECKPOINTS]
-    return [(path.parent, _recorded(path)) for path in found]
-
-
-def _recorded(path: Path) -> Mapping[str, str]:
-    """Plain values of a checkpoint in words; none where it is too large or cannot be read."""
-    if not path.is_file() or path.stat().st_size > _LARGEST:
+def _recorded(folder: Path) -> Mapping[str, str]:
+    """Plain values of a run's last checkpoint; none where it is too large or cannot be read."""
+    path = folder / LAST
+    if not path.is_file() or path.is_symlink() or path.stat().st_size > _LARGEST:
         return {}
     try:
         state = load(path)

@@ -1,6 +1,6 @@
 """Puts a report together: reads runs, makes tables, charts, grids and maps, and fits its size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,12 +58,12 @@ class Part:
     summary: str = ""
 
 
-def report(options: ReportOptions, checkpoint: Mapping[Path, Mapping[str, str]]) -> str:
+def report(options: ReportOptions, recorded: Callable[[Path], Mapping[str, str]]) -> str:
     """The page of the runs that the options name.
 
     Args:
         options: what to show.
-        checkpoint: folder of a run -> what its checkpoint records.
+        recorded: from the folder of a run, what its checkpoint records.
 
     Raises:
         ValueError: a file cannot be used, or the page would be larger than it may be.
@@ -73,7 +73,7 @@ def report(options: ReportOptions, checkpoint: Mapping[Path, Mapping[str, str]])
     script = plotly_script()
     runs = load_runs(options)
     for run in runs:
-        run.checkpoint = checkpoint.get(run.folder, {})
+        run.checkpoint = {} if run.evaluated.foreign else recorded(run.folder)
     parts = [_part(run, len(runs)) for run in runs]
     for part in parts:
         part.run.intervals = intervals(part.shown)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from vmf_embeddings import typed
+from vmf_embeddings.evaluation.settings import overrides_of
 from vmf_embeddings.report.run import ReportedRun
 from vmf_embeddings.report.tables import Table, words
 from vmf_embeddings.untrusted.files import open_regular, read_text
@@ -16,6 +17,7 @@ from vmf_embeddings.untrusted.yaml_text import read_yaml
 _LONGEST_LOG = 60_000  # bytes of its end
 _MOST_LINES = 300
 _MOST_KEYS = 2000
+_EXTRACTION = ".hydra_get_embeddings"
 _OPEN_SET = {True: "unseen in training", False: "those of training"}
 _LARGEST_STATUS = 2**20  # bytes
 
@@ -49,7 +51,7 @@ def differing(table: Table | None, key: str) -> Table | None:
 def log_of(run: ReportedRun) -> str | None:
     """The end of the log of the training, printable; None without one."""
     path = run.folder / "main.train.log"
-    if run.evaluated.foreign or not path.is_file():
+    if run.evaluated.foreign or not path.is_file() or path.is_symlink():
         return None
     with open_regular(path) as stream:
         size = stream.seek(0, 2)
@@ -65,7 +67,7 @@ def _facts(run: ReportedRun) -> dict[str, str]:
     evaluated, entry = run.evaluated, run.entry
     found = {
         "File": str(evaluated.path),
-        "Training command": _command(run.folder, ".hydra_train", "train"),
+        "Training command": _command(run.folder),
         "State": _state(run.folder),
         "Method": evaluated.meta("method"),
         "Objective": _objective(evaluated.meta("objective")),
@@ -95,12 +97,10 @@ def _objective(value: Any) -> str | None:
     return ", ".join(f"{key}: {part}" for key, part in value.items() if part != "none")
 
 
-def _command(folder: Path, record: str, command: str) -> str | None:
-    """The command, from the overrides that Hydra records; None without them."""
-    overrides = _yaml(folder / record / "overrides.yaml")
-    if not isinstance(overrides, list):
-        return None
-    return f"vmf-embeddings {command} {typed.given([str(word) for word in overrides])}".rstrip()
+def _command(folder: Path) -> str | None:
+    """The command of the training, from the overrides that Hydra records; None without them."""
+    words = overrides_of(folder)
+    return f"vmf-embeddings train {typed.given(words)}" if words else None
 
 
 def _state(folder: Path) -> str | None:
@@ -119,10 +119,14 @@ def _state(folder: Path) -> str | None:
 
 
 def _configuration(run: ReportedRun) -> dict[str, str]:
+    """Dotted keys and values of the training, or of the second stage that made the run."""
     if run.evaluated.foreign:
         return {}
-    config = _yaml(run.folder / ".hydra_train" / "config.yaml")
-    return dict(_flat(config)) if isinstance(config, dict) else {}
+    for record in sorted(run.folder.glob(".hydra_*")):
+        config = None if record.name == _EXTRACTION else _yaml(record / "config.yaml")
+        if isinstance(config, dict):
+            return dict(_flat(config))
+    return {}
 
 
 def _yaml(path: Path) -> Any:

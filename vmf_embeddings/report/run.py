@@ -62,7 +62,7 @@ class ReportedRun:
     @cached_property
     def history(self) -> History:
         """Columns of its `metrics.csv`; empty without one. What cannot be read becomes a note."""
-        if self.evaluated.foreign:
+        if self.evaluated.foreign or (self.folder / "metrics.csv").is_symlink():
             return {}
         try:
             return read_history(self.folder / "metrics.csv")

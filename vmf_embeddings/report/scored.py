@@ -74,6 +74,7 @@ def _entry(evaluated: EvaluatedFile) -> Mapping[str, Any] | None:
     path = evaluated.path.parent / "metrics.json"
     if not path.exists():
         return None
+    _refuse_link(path)
     entry = parse_json_object(read_text(path, limit=_LARGEST_JSON), str(path)).get(
         evaluated.path.name
     )
@@ -100,9 +101,16 @@ def _difference(evaluated: EvaluatedFile, entry: Mapping[str, Any]) -> str | Non
     return None
 
 
+def _refuse_link(path: Path) -> None:
+    """Refuses a link in a received folder, which could lead to a file of this machine."""
+    if path.is_symlink():
+        raise ValueError(f"{path} is a symbolic link")
+
+
 def _curves(path: Path) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
+    _refuse_link(path)
     keys = npz_keys(path, in_groups=True)
     return read_npz(path, dict.fromkeys(keys, NUMBERS), in_groups=True)
 

@@ -36,8 +36,19 @@
       title: { text: plain(title), font: { size: 12 }, standoff: 6 }, type: log ? "log" : "linear",
       range: range.length ? range : undefined, gridcolor: line, linecolor: line, zerolinecolor: line,
       tickfont: { color: ink, size: 11 }, automargin: true, fixedrange: touch,
-      dtick: log ? "D2" : undefined, exponentformat: log ? "none" : "power", minexponent: 5,
+      exponentformat: "power", minexponent: 5,
     };
+  }
+
+  // ticks of a logarithmic axis in full, at 1, 2 and 5 where there is room, else at powers of ten
+  function ticks(own, values) {
+    var known = values.filter(function (v) { return v > 0; });
+    var low = Math.floor(Math.log10(Math.min.apply(null, known))), high = Math.ceil(Math.log10(Math.max.apply(null, known)));
+    own.tickvals = [];
+    for (var k = low; k <= high; k++) (high - low < 4 ? [1, 2, 5] : [1]).forEach(function (d) {
+      own.tickvals.push(Number(d + "e" + k));
+    });
+    own.ticktext = own.tickvals.map(function (v) { return v >= 1e-4 && v < 1e6 ? String(v) : v.toExponential(); });
   }
 
   function layout(chart) {
@@ -46,13 +57,20 @@
     var x = axis(chart.x_title, chart.x_log, chart.x_range);
     if (chart.x_title === "epoch") x.tickformat = "d";
     if (chart.x_title === "epoch" && longest(chart) < 8) x.dtick = 1;
+    var y = axis(chart.y_title, chart.y_log, chart.y_range);
+    if (chart.x_log) ticks(x, values(chart, "x"));
+    if (chart.y_log) ticks(y, values(chart, "y"));
     return {
       margin: { l: 48, r: 14, t: 10, b: 40 }, font: { color: ink, family: "system-ui, sans-serif" },
       paper_bgcolor: paper, plot_bgcolor: paper, dragmode: touch ? false : "zoom", barmode: "overlay",
       hovermode: points ? "closest" : "x unified",
       hoverlabel: { bgcolor: vmf.style("--soft"), font: { color: ink }, bordercolor: vmf.style("--line") },
-      xaxis: x, yaxis: axis(chart.y_title, chart.y_log, chart.y_range), showlegend: false,
+      xaxis: x, yaxis: y, showlegend: false,
     };
+  }
+
+  function values(chart, name) {
+    return [].concat.apply([], chart.lines.map(function (line) { return line[name]; }));
   }
 
   function longest(chart) {

@@ -145,15 +145,17 @@
         var dx = at[0] - held[0], dy = at[1] - held[1];
         moved += Math.abs(dx) + Math.abs(dy); held = at;
         if (moved < 4) return;
+        view.dragged = true;
         if (view.solid) turn(dx / 160 / view.zoom, dy / 160 / view.zoom); else { view.move[0] += dx; view.move[1] += dy; draw(); }
       } else if (!pinned) choose(view.pick(at[0], at[1], 14));
     });
     canvas.addEventListener("pointerup", function (event) {
       var at = where(event);
       if (held && moved < 4) { var found = view.pick(at[0], at[1], event.pointerType === "touch" ? 26 : 14); pinned = found >= 0; choose(found); }
-      held = null;
+      let_go();
     });
-    canvas.addEventListener("pointercancel", function () { held = null; });
+    function let_go() { held = null; if (view.dragged) { view.dragged = false; draw(); } }
+    canvas.addEventListener("pointercancel", let_go);
     canvas.addEventListener("pointerleave", function () { if (!pinned && !held) choose(-1); });
     canvas.addEventListener("wheel", function (event) {
       if (!event.ctrlKey && !event.metaKey) return;
@@ -195,6 +197,7 @@
     var head = element("div", { class: "row" }, [element("b", {}, ["Classes"]), all, none]);
     place.appendChild(head);
     if (names.length > 20) place.appendChild(search);
+    if (names.some(function (name) { return name.length > 14; })) list.className = "long";
     place.appendChild(list);
     var said = element("p", { class: "hint" }, []);
     place.appendChild(said);

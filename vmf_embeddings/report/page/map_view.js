@@ -17,6 +17,7 @@ var MapView = (function () {
     this.n = this.cls.length;
     this.solid = map.dims === 3;
     this.shown = new Uint8Array(map.names.length).fill(1);
+    this.labels = shortened(map.names);
     this.missesOnly = false; this.named = true; this.chosen = -1; this.picture = null;
     this.x = new Float32Array(this.n); this.y = new Float32Array(this.n); this.z = new Float32Array(this.n);
     this.reset();
@@ -122,20 +123,23 @@ var MapView = (function () {
     this.place();
     c.fillStyle = vmf.style("--paper"); c.fillRect(0, 0, this.width, this.height);
     this.ground();
-    var sprites = {}, self = this, sphere = this.map.kind === "sphere", ball = this.map.kind === "ball";
+    var look = vmf.isDark() + "/" + r, self = this, sphere = this.map.kind === "sphere", ball = this.map.kind === "ball";
+    if (this.look !== look) { this.sprites = {}; this.look = look; }
     function dot(i, alpha) {
-      var cls = self.cls[i], sprite = sprites[cls] || (sprites[cls] = self.sprite(cls, r));
+      var cls = self.cls[i], sprite = self.sprites[cls] || (self.sprites[cls] = self.sprite(cls, r));
       c.globalAlpha = alpha;
       c.drawImage(sprite, self.x[i] - sprite.half, self.y[i] - sprite.half, 2 * sprite.half, 2 * sprite.half);
     }
-    if (sphere) for (var i = 0; i < this.n; i++) if (this.isShown(i) && this.z[i] < 0) dot(i, 0.1);
-    for (i = 0; i < this.n; i++) {
+    // while a large map is dragged, half of its points keep up with the hand
+    var quick = this.dragged && this.n > 4000;
+    if (sphere && !quick) for (var i = 0; i < this.n; i++) if (this.isShown(i) && this.z[i] < 0) dot(i, 0.1);
+    for (i = 0; i < this.n; i += quick ? 2 : 1) {
       if (!this.isShown(i) || !this.isFront(i)) continue;
       dot(i, sphere ? 0.45 + 0.45 * this.z[i] : ball ? 0.62 + 0.3 * this.z[i] : 0.75);
     }
     c.globalAlpha = 1;
     if (this.marks) this.drawMarks();
-    if (this.named) this.drawNames();
+    if (this.named && !quick) this.drawNames();
     if (this.chosen >= 0) this.drawChosen(r);
   };
 
@@ -198,12 +202,11 @@ var MapView = (function () {
       var one = sums[this.cls[i]] || (sums[this.cls[i]] = { cls: this.cls[i], x: [], y: [] });
       one.x.push(this.x[i]); one.y.push(this.y[i]);
     }
-    sums = sums.filter(Boolean).sort(function (a, b) { return b.x.length - a.x.length; }).slice(0, 150);
+    sums = sums.filter(Boolean).sort(function (a, b) { return b.x.length - a.x.length; }).slice(0, n > 50 ? 40 * this.zoom : 150);
     c.font = "600 13px system-ui, sans-serif"; c.textAlign = "center"; c.textBaseline = "middle"; c.lineJoin = "round";
     sums.forEach(function (one) {
       if (self.map.kind === "sphere" && one.x.length < 2 && n < 50) return;
-      var text = self.map.names[one.cls], at = middle(one), x = one.x[at], y = one.y[at];
-      if (text.length > 24) text = text.slice(0, 23) + "…";
+      var text = self.labels[one.cls], at = middle(one), x = one.x[at], y = one.y[at];
       var w = c.measureText(text).width / 2 + 3;
       x = Math.max(w, Math.min(self.width - w, x));
       if (y < 8 || y > self.height - 8) return;
@@ -234,6 +237,17 @@ var MapView = (function () {
     this.picture.paint(c, left, top, size);
     c.strokeStyle = vmf.style("--ink"); c.lineWidth = 1.5; c.strokeRect(left, top, size, size);
   };
+
+  // names for the map: without the words that all begin with, and with the middle of long ones cut out
+  function shortened(names) {
+    var same = names.length > 2 ? names[0] : "";
+    names.forEach(function (name) { while (!name.startsWith(same)) same = same.slice(0, -1); });
+    same = same.slice(0, same.lastIndexOf(" ") + 1);
+    return names.map(function (name) {
+      var rest = Array.from(same.length > 5 ? "…" + name.slice(same.length) : name);
+      return rest.length > 24 ? rest.slice(0, 13).join("") + "…" + rest.slice(-10).join("") : rest.join("");
+    });
+  }
 
   function median(values) {
     var sorted = values.slice().sort(function (a, b) { return a - b; });

@@ -1,9 +1,20 @@
 "use strict";
-// Tables sort by a click on a heading, or by Enter on it; rows without a value come last.
+// Tables sort by a click on a heading, or by Enter on it; rows without a value come last. Of a long
+// table, the first rows are shown until a button shows all.
 document.querySelectorAll("table[data-sort]").forEach(function (table) {
   var heads = Array.from(table.tHead.rows[0].cells), body = table.tBodies[0];
-  var rows = Array.from(body.rows);
+  var rows = Array.from(body.rows), MOST_SHOWN = 20;
   if (rows.length < 2) return;
+
+  if (rows.length > MOST_SHOWN + 10) {
+    var more = document.createElement("button");
+    more.type = "button";
+    more.className = "controls";
+    more.textContent = "Show all " + rows.length + " rows";
+    more.addEventListener("click", function () { table.classList.remove("short"); more.remove(); });
+    table.classList.add("short");
+    table.parentElement.after(more);
+  }
 
   function value(row, column) {
     var cell = row.cells[column], known = cell.dataset.value;
