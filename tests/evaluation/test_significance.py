@@ -67,6 +67,7 @@ def test_every_score_of_rows_is_its_function_of_weights_of_one(tmp_path, geometr
         ones = torch.ones(1, n_rows, dtype=torch.float64)
         assert float(own.over_classes(ones)[0]) == pytest.approx(expected, rel=1e-9, nan_ok=True)
     wanted = {"classification/accuracy", "classification/nll", "classification/brier",
+              "classification/aurc",
               "classification/macro_accuracy", "shots/many", "shots/few", "retrieval/recall@1",
               "retrieval/map@r", "retrieval/r_precision", "retrieval/mean_average_precision",
               "retrieval/mean_reciprocal_rank"}  # fmt: skip

@@ -21,6 +21,7 @@ from vmf_embeddings.metrics.resampling import (
     weighted_class_mean,
     weighted_mean,
 )
+from vmf_embeddings.metrics.selective import weighted_aurc
 
 UNITS = ("rows", "classes")
 """What is drawn: other rows of the same classes, or other classes of this kind."""
@@ -144,7 +145,10 @@ class RowSources:
         rows = torch.from_numpy(classified.rows)
         scores = {name: mean_of(self._every(rows, own)) for name, own in of_rows.items()}
         correct = self._every(rows, classified.correct)
-        return scores | {"macro_accuracy": class_mean_of(correct, self.context.file.ids)}
+        aurc = weighted_aurc(classified.confidence, ~classified.correct)
+        of_curve = RowScore(*[lambda weights: aurc(weights[:, rows])] * 2)
+        macro = class_mean_of(correct, self.context.file.ids)
+        return scores | {"macro_accuracy": macro, "aurc": of_curve}
 
     def _of_shots(self, classified: Classified, shots: ShotScores) -> dict[str, RowScore]:
         names = np.array(shots.group_names)[classified.ids]
