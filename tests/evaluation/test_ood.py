@@ -130,9 +130,9 @@ def test_weighted_scores_are_those_of_repeated_rows():
     assert float(found) == pytest.approx(table(more).rows["near/energy"]["auroc"], abs=1e-12)
 
 
-def of_one_network(seed, **meta) -> EmbeddingFile:
-    """Rows by a seed of their own, of a network trained with seed 0."""
-    file = make_file(COSINE, seed=seed)
+def of_one_network(drawn, **meta) -> EmbeddingFile:
+    """Rows drawn by a seed of their own, of a network trained with seed 0."""
+    file = make_file(COSINE, seed=drawn)
     described = {"weights": WEIGHTS, "train_identity": "of the training rows", "seed": 0}
     return replace(file, meta={**file.meta, **described, **meta})
 
@@ -190,6 +190,20 @@ def test_a_name_stands_for_the_file_in_the_folder_of_each_run(tmp_path):
     other_file(folder)
     assert evaluate_with(folder, "--ood", "shapes_test.npz", "--no-figures") == 0
     assert "shapes/norm/auroc" in scores_of(folder)["ood"]
+
+
+def test_replications_have_means_over_their_own_files(tmp_path, capsys):
+    areas = []
+    for seed in (1, 2):
+        folder = tmp_path / f"seed_{seed}"
+        own = {"seed": seed, "weights": f"of seed {seed}"}
+        save_embeddings(folder / "toy_test.npz", of_one_network(seed, **own))
+        other_file(folder, "shapes.npz", **own)
+    assert evaluate(parse_evaluate([str(tmp_path), "--ood", "shapes.npz", "--no-figures"])) == 0
+    for seed in (1, 2):
+        areas.append(scores_of(tmp_path / f"seed_{seed}")["ood"]["shapes/norm/auroc"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "    norm " in line)
+    assert f"{50 * sum(areas):.2f} +/- " in line
 
 
 @pytest.mark.parametrize(

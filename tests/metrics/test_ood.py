@@ -144,3 +144,15 @@ def test_the_kth_neighbour_falls_with_k_and_does_not_read_lengths_or_blocks(monk
 def test_an_equal_row_is_at_distance_0():
     train = np.random.default_rng(5).normal(size=(30, 40)).astype(np.float32)
     assert kth_neighbour(train[3:4], train, [1])[1].tolist() == [0.0]
+
+
+def test_a_row_of_length_0_is_at_right_angles_to_every_direction():
+    zero, train = np.zeros((1, 3)), np.eye(3)
+    assert kth_neighbour(zero, train, [1, 3])[3].tolist() == [-1.0]
+    assert ClassMeans.fit(train, [0, 1, 1]).cosine(zero).tolist() == [0.0]
+
+
+def test_labels_that_do_not_fit_the_rows_are_refused():
+    for labels in ([0, 1], []):
+        with pytest.raises(ValueError, match="need one label for each embedding"):
+            ClassGaussians.fit(np.eye(3), labels)
