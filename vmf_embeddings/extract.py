@@ -133,6 +133,7 @@ def _meta(
         "epoch": int(job.checkpoint["epoch"]),
         # the oldest checkpoints do not have it: then there was no other choice
         "selected_on": job.checkpoint.get("selected_on", "valid"),
+        "selected_by": job.checkpoint.get("selected_by"),
         "class_names": split.class_names,
         "prior_removed": job.method.uses_prior,
         **job.method.describe(),

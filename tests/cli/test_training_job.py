@@ -10,6 +10,7 @@ from tests.cli.test_second_stage import FIRST, composed
 from vmf_embeddings.cli import app
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint, fit
+from vmf_embeddings.training.selection import ValidationScores
 
 SAM = [*FIRST, "optimizer=sam", "schedule=cosine_warmup", "schedule.params.unit=step"]
 SAM += ["optimizer.params.rho=[[0,0.05],[2,0.5]]", "mode.epochs=3"]
@@ -79,7 +80,7 @@ def test_last_epoch_is_kept_where_no_choice_is_asked_for(
     tmp_path, caplog, monkeypatch, select, kept
 ):
     # every epoch is as good as the first
-    monkeypatch.setattr(fit, "validation_metric", lambda *_, **__: 0.5)
+    monkeypatch.setattr(fit, "validation_scores", lambda *_, **__: ValidationScores(0.5, 1.0))
     three = ["mode.epochs=3", "mode.patience=3", f"mode.select={select}"]
     with caplog.at_level(logging.INFO):
         app.train(composed([*FIRST, *three]), tmp_path)

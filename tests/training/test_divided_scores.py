@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from vmf_embeddings.geometry import Cosine, Euclidean, Poincare, VonMisesFisher
+from vmf_embeddings.metrics import negative_log_likelihood, probabilities
 from vmf_embeddings.training.divided_scores import (
     divided_accuracies,
     divided_recall_at,
-    validation_metric,
+    validation_scores,
 )
 from vmf_embeddings.training.processes import gather_rows_to_first, gathered_blocks
 from vmf_embeddings.training.validate import recall_at, top_accuracies
@@ -45,6 +46,18 @@ def rows_of(case, dim, dtype=torch.float32):
     return (0.1 * torch.randn(n, dim, generator=draw)).to(dtype)
 
 
+def maps(case, geometry, place):
+    """MAP@R of the rows of a case; of one process without a place."""
+    rows = rows_of(case, 3)
+    split, (rank, world) = split_of(case, len(rows)), place or (0, 1)
+    here = SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
+    method = SimpleNamespace(geometry=geometry, has_logits=False)
+    options = {"open_set": False, "batch_size": 5, "search": "torch", "metric_name": "MAP@R"}
+    found = validation_scores(method, rows[rank::world], split, here, **options)
+    assert found.nll is None
+    return found.metric
+
+
 def recalls(case, geometry, dim, place=None):
     rows = rows_of(case, dim)
     split = split_of(case, len(rows))
@@ -64,30 +77,41 @@ class Logits:
     def __init__(self, drawn):
         self.drawn = drawn
 
+    def logits(self, rows):
+        """[B, 7], or [B, 3, 7]."""
+        if not self.drawn:
+            return rows
+        return rows[:, None] + torch.randn(len(rows), 3, rows.shape[1], dtype=rows.dtype)
+
     def predict(self, rows):
-        noise = torch.randn_like(rows) if self.drawn else 0.0
-        return (rows + noise).softmax(-1)
+        probabilities = self.logits(rows).softmax(-1)
+        return probabilities.mean(1) if self.drawn else probabilities
 
 
 def accuracies(drawn, n, place=None):
-    """Top-1, top-3 and top-6 accuracy, and the next random number."""
+    """Top-1, top-3 and top-6 accuracy, the NLL, and the next random number."""
     rows = torch.randn(n, 7, generator=torch.Generator().manual_seed(n)).double()
     split = SimpleNamespace(labels=torch.arange(n) % 7)
     torch.manual_seed(4)
     if place is None:
         found = top_accuracies((1, 3, 6), Logits(drawn), rows, split.labels, 5)
+        after = float(torch.rand(()))
+        torch.manual_seed(4)
+        logits = torch.cat([Logits(drawn).logits(part) for part in rows.split(5)])
+        nll = negative_log_likelihood(probabilities(logits), split.labels)
     else:
         rank, world = place
         here = SimpleNamespace(process_index=rank, num_processes=world, device=torch.device("cpu"))
         own = rows[rank::world]
         found = divided_accuracies((1, 3, 6), Logits(drawn), own, split, here, 5)
+        after = float(torch.rand(()))
         options = {"open_set": False, "batch_size": 5, "search": "torch"}
-        after = torch.get_rng_state()
         torch.manual_seed(4)
-        alone = validation_metric(Logits(drawn), own, split, here, **options)
-        assert drawn or alone == found[0]
-        torch.set_rng_state(after)
-    return [*found, float(torch.rand(()))]
+        accuracy, nll = validation_scores(
+            Logits(drawn), own, split, here, metric_name="accuracy", **options
+        )
+        assert accuracy == found[0] and float(torch.rand(())) == after
+    return [*found, nll, after]
 
 
 def blocks(rank, world):
@@ -111,6 +135,7 @@ def of_process(rank, world, folder):
         for geometry in GEOMETRIES:
             for dim in (3, 40):
                 found[case, geometry.name, dim] = recalls(case, geometry, dim, place)
+            found["map", case, geometry.name] = maps(case, geometry, place)
     for drawn in (False, True):
         for n in (1, 2, 23):
             found["accuracy", drawn, n] = accuracies(drawn, n, place)
@@ -122,12 +147,17 @@ def assert_as_in_one_process(processes):
         assert all(each["blocks"])
         for drawn in (False, True):
             for n in (1, 2, 23):
-                assert each["accuracy", drawn, n] == accuracies(drawn, n)
+                here, alone = each["accuracy", drawn, n], accuracies(drawn, n)
+                assert here == processes[0]["accuracy", drawn, n]
+                assert here[3] == pytest.approx(alone[3], rel=1e-12)
+                assert here[:3] + here[4:] == alone[:3] + alone[4:]
         for case in CASES:
             for geometry in GEOMETRIES:
                 for dim in (3, 40):
                     found = each[case, geometry.name, dim]
                     assert found == recalls(case, geometry, dim), (case, geometry.name, dim)
+                alone = maps(case, geometry, None)
+                assert each["map", case, geometry.name] == pytest.approx(alone, nan_ok=True)
 
 
 def test_two_processes_find_the_scores_of_one(of_two_processes):

@@ -13,6 +13,7 @@ from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
+from vmf_embeddings.training.selection import Selection
 
 BEST = {"epoch": 1, "valid_acc": 0.75}
 LINE_OF_2021 = re.compile(
@@ -30,6 +31,7 @@ def result(status, metric_name="accuracy", validated_on="valid", **other_scores)
 def line(status, *, as_in_2021=False, select="valid", unit="images", **values):
     return log_line(
         result(status, **values), BEST, n_epochs=12, select=select, mean_seconds=2.0,
+        selection=Selection("accuracy", select == "last"),
         as_in_2021=as_in_2021, unit=unit,
     )  # fmt: skip
 
@@ -102,7 +104,8 @@ def test_the_row_has_every_number_under_its_column():
 
 
 def test_the_progress_bar_shows_the_status_and_the_name_of_the_metric():
-    options = {"learning_rate": 0.1, "metric_name": "Recall@1", "best": BEST, "select": "valid"}
+    options = {"learning_rate": 0.1, "metric_name": "Recall@1", "best": BEST}
+    options["selection"] = Selection("Recall@1")
     notes = progress_notes({"flow_gradient_share": 0.5}, last_metric=0.625, **options)
     assert notes == [
         ("validation Recall@1", "0.6250"),

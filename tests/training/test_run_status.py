@@ -25,7 +25,7 @@ def in_words(error):
 def run(folder, error=None, metric=0.5):
     with run_status.recorded(folder, COMMAND, in_words) as recorder:
         during = run_status.read(folder)
-        run_status.note_epoch(folder, 3, 0.25)
+        run_status.note_epoch(folder, 3, {"valid_acc": 0.25})
         if error is not None:
             raise error
         recorder.metric = metric
@@ -129,7 +129,7 @@ def test_a_refused_command_leaves_what_became_of_the_run(tmp_path, state):
 def test_a_file_that_is_damaged_meanwhile_ends_no_training(tmp_path, text):
     with run_status.recorded(tmp_path, COMMAND, in_words) as recorder:
         (tmp_path / run_status.NAME).write_text(text)
-        run_status.note_epoch(tmp_path, 3, 0.25)
+        run_status.note_epoch(tmp_path, 3, {"valid_acc": 0.25})
         recorder.metric = 0.5
     state, note, _ = run_status.outcome(tmp_path)
     assert state == "failed" and note.endswith("is no status of a run: remove it")
@@ -147,5 +147,5 @@ def test_a_malformed_file_is_refused_by_name(tmp_path, text):
 def test_a_folder_without_the_file_has_no_status(tmp_path):
     assert run_status.read(tmp_path) is None
     assert run_status.outcome(tmp_path)[0] == "missing"
-    run_status.note_epoch(tmp_path, 0, 0.5)
+    run_status.note_epoch(tmp_path, 0, {"valid_acc": 0.5, "valid_nll": 0.75})
     assert not list(tmp_path.iterdir())

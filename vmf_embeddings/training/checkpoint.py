@@ -58,7 +58,7 @@ COMPARED_GROUPS = (
 )
 # values in runs from before these keys existed
 DEFAULTS_OF_OLDER_RUNS = {
-    **{"mode.select": "valid", "mode.warmup_epochs": 0},
+    **{"mode.select": "valid", "mode.select_by": "auto", "mode.warmup_epochs": 0},
     **{"schedule.name": "plateau", "feature_scaling.name": "none"},
     **{"method.params.monotone": False, "criterion.params.monotone": True},
     **{"arch.params.pool": "avg", "arch.params.normalize": False, "arch.params.init": "kaiming"},

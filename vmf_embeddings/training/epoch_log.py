@@ -5,7 +5,7 @@ from typing import Any
 
 from vmf_embeddings.training.data_wait import MUCH
 from vmf_embeddings.training.progress import Note, duration
-from vmf_embeddings.training.validate import RECALL_AT_1
+from vmf_embeddings.training.selection import ACCURACY, Selection, ValidationScores
 
 # keys of Method.status() -> name and format in the log line
 LABELS = {
@@ -24,7 +24,7 @@ class EpochResult:
         epoch: from 0.
         train_loss: mean over the epoch's batches, nats.
         validated_on: the split of `metric`, `valid` or `test`.
-        metric_name: `accuracy` or `Recall@1`.
+        metric_name: `accuracy`, `Recall@1` or `MAP@R`.
         metric: fraction in [0, 1].
         learning_rate: of the first parameter group.
         status: `Method.status()` after the epoch.
@@ -33,6 +33,7 @@ class EpochResult:
         other_scores: of the splits in `mode.evaluate_on`, such as `test/recall@1`.
         data_wait: fraction of the training part in which the first process waited for data, in
             [0, 1]; see `DataWait`.
+        nll: negative log-likelihood of the split, nats; None without logits of its classes.
     """
 
     epoch: int
@@ -46,6 +47,12 @@ class EpochResult:
     seconds: float
     other_scores: dict[str, float] = field(default_factory=dict)
     data_wait: float = 0.0
+    nll: float | None = None
+
+    @property
+    def scores(self) -> ValidationScores:
+        """What validation has computed."""
+        return ValidationScores(self.metric, self.nll)
 
     def row(self) -> dict[str, float | int]:
         """The epoch's row in `metrics.jsonl` and `metrics.csv`, by column."""
@@ -53,6 +60,7 @@ class EpochResult:
             "epoch": self.epoch,
             "train_loss": self.train_loss,
             f"{self.validated_on}_metric": self.metric,
+            **({} if self.nll is None else {f"{self.validated_on}_nll": self.nll}),
             **self.other_scores,
             "learning_rate": self.learning_rate,
             **self.status,
@@ -68,6 +76,7 @@ def log_line(
     *,
     n_epochs: int,
     select: str,
+    selection: Selection,
     mean_seconds: float,
     as_in_2021: bool,
     unit: str = "images",
@@ -79,6 +88,7 @@ def log_line(
         best: `epoch` and `valid_acc` of the best epoch so far.
         n_epochs: maximum number of epochs of the run.
         select: `mode.select`.
+        selection: compares epochs.
         mean_seconds: mean duration of an epoch.
         as_in_2021: whether the line contains what it contained in 2021 for every method:
             `… Accuracy`, which may be Recall@1, `Temp` and `Z-Kappa-Mult`. Otherwise it names the
@@ -94,7 +104,8 @@ def log_line(
         f"{result.images_per_second:,.0f} {unit}/s",
         *([f"data wait {result.data_wait:.0%}"] if result.data_wait > MUCH else []),
         f"{duration((n_epochs - 1 - result.epoch) * mean_seconds)} left",
-        *_best(best, select),
+        *([] if result.nll is None else [f"NLL {result.nll:.4f}"]),
+        *_best(best, select, selection),
         *_other_scores(result),
     ]
     return f"[Epoch {result.epoch} / {n_epochs - 1}] => {', '.join(parts)}"
@@ -107,33 +118,33 @@ def progress_notes(
     metric_name: str,
     last_metric: float | None,
     best: dict[str, Any],
-    select: str,
+    selection: Selection,
 ) -> list[Note]:
     """What the progress bar shows of earlier epochs, beside the loss of the current one.
 
     Args:
         status: `Method.status()`.
         learning_rate: of the first parameter group.
-        metric_name: `accuracy` or `Recall@1`.
+        metric_name: `accuracy`, `Recall@1` or `MAP@R`.
         last_metric: validation metric of the epoch before; None in the first epoch.
         best: `epoch` and `valid_acc` of the best epoch so far; epoch -1 if there is none.
-        select: `mode.select`.
+        selection: compares epochs.
     """
     notes = [] if last_metric is None else [(f"validation {metric_name}", f"{last_metric:.4f}")]
     notes.append(("lr", f"{learning_rate:g}"))
     notes += [(key.replace("_", " "), f"{x:.4g}") for key, x in status.items()]
-    if best["epoch"] >= 0 and select != "last":
-        notes.append(("best", f"{best['valid_acc']:.4f} at epoch {best['epoch']}"))
+    if best["epoch"] >= 0 and not selection.keeps_last:
+        notes.append(("best", f"{selection.in_words(best)} at epoch {best['epoch']}"))
     return notes
 
 
 def _metric(result: EpochResult, *, as_in_2021: bool) -> str:
     split = {"valid": "Validation", "test": "Test"}[result.validated_on]
-    if result.metric_name != RECALL_AT_1:
+    if result.metric_name == ACCURACY:
         return f"{split} Accuracy: {result.metric:.4f}"
     if as_in_2021:  # 2021's name, which programs that read logs expect, then the right one
-        return f"{split} Accuracy: {result.metric:.4f} ({RECALL_AT_1})"
-    return f"{split} {RECALL_AT_1}: {result.metric:.4f}"
+        return f"{split} Accuracy: {result.metric:.4f} ({result.metric_name})"
+    return f"{split} {result.metric_name}: {result.metric:.4f}"
 
 
 def _status_entry(key: str, value: float) -> str:
@@ -141,12 +152,12 @@ def _status_entry(key: str, value: float) -> str:
     return f"{label}: {value:{form}}"
 
 
-def _best(best: dict[str, Any], select: str) -> list[str]:
+def _best(best: dict[str, Any], select: str, selection: Selection) -> list[str]:
     """The best epoch so far; nothing if the last epoch is kept."""
-    if select == "last":
+    if selection.keeps_last:
         return []
     chosen = ", chosen on test" if select == "test" else ""
-    return [f"best {best['valid_acc']:.4f} at epoch {best['epoch']}{chosen}"]
+    return [f"best {selection.in_words(best)} at epoch {best['epoch']}{chosen}"]
 
 
 def _other_scores(result: EpochResult) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.training import budget, checkpoint, run_status
-from vmf_embeddings.training.divided_scores import validation_metric
+from vmf_embeddings.training.divided_scores import validation_scores
 from vmf_embeddings.training.embed import embed_own_with_progress, update_sampler_embeddings
 from vmf_embeddings.training.epoch_log import EpochResult, log_line, progress_notes
 from vmf_embeddings.training.job import TrainingJob
@@ -20,13 +20,18 @@ from vmf_embeddings.training.records import Records
 from vmf_embeddings.training.resumed_length import check_resumed_length
 from vmf_embeddings.training.run_state import content, states
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
+from vmf_embeddings.training.selection import (
+    NO_EPOCH_YET,
+    ValidationScores,
+    how_close,
+    improved,
+)
 from vmf_embeddings.training.stored_state import RESUME_KEYS, refuse_missing
 
 log = logging.getLogger(__name__)
 
 # columns of the records that have no value before the first epoch
 NOT_BEFORE_TRAINING = ("train_loss", "learning_rate", "images_per_second", "data_wait")
-NO_EPOCH_YET = {"epoch": -1, "train_loss": float("inf"), "valid_acc": -1.0}
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -42,7 +47,8 @@ def fit(job: TrainingJob) -> float:
         job: what to train, on what, and how; its method is trained in place.
 
     Returns:
-        The best validation metric, a fraction in [0, 1].
+        The validation metric of the best epoch, a fraction in [0, 1]: accuracy where the NLL
+        chooses that epoch.
 
     Raises:
         NonFiniteLoss: the loss becomes NaN or infinite.
@@ -55,8 +61,8 @@ def fit(job: TrainingJob) -> float:
         refuse_missing(state, RESUME_KEYS, str(job.run_dir / checkpoint.LAST))
         check_resumed_length(job)
         start, best = state["epoch"] + 1, state["best_epoch"]
-        run_status.note_epoch(job.run_dir, start - 1, best["valid_acc"])
-        if settings.is_over(start - 1, best["epoch"]):
+        run_status.note_epoch(job.run_dir, start - 1, best)
+        if settings.is_over(start - 1, improved(best)):
             log.info("Finished after %d epochs, best: %s. resume=never starts over", start, best)
             return best["valid_acc"]
         log.info("resumed at epoch %d of %d", start, settings.epochs)
@@ -104,21 +110,30 @@ def _epochs(
         seconds = _mean_seconds(records, result)
         job, loop = budget.settled(job, loop, epoch, seconds, before)
         settings, saver.job = job.settings, job
-        is_best = settings.is_best(result.metric, best["valid_acc"])
-        if is_best:
-            best = {"epoch": epoch, "train_loss": result.train_loss, "valid_acc": result.metric}
+        best = loop.selection.updated(best, epoch, result.train_loss, result.scores)
+        is_best = best["epoch"] == epoch
         parts = states(loop, job.run_dir)
         if records is not None:
             state = content(loop, job, parts, epoch=epoch, best=best, status=result.status)
             checkpoint.keep(job.run_dir, state, is_best=is_best)
-            run_status.note_epoch(job.run_dir, epoch, best["valid_acc"])
+            run_status.note_epoch(job.run_dir, epoch, best)
             _log(loop, result, best, seconds)
-        is_over = settings.is_over(epoch, best["epoch"])
+        is_over = settings.is_over(epoch, improved(best))
         saver.after_epoch(is_last=is_over)
         if is_over:
             _say_if_early(loop, epoch, best)
             break
+    if records is not None:
+        _log_how_close(loop, records)
     return best
+
+
+def _log_how_close(loop: Loop, records: Records) -> None:
+    """Logs by how little the best epoch was chosen, unless the last one is kept anyway."""
+    column, split = f"{loop.settings.validates_on}_metric", loop.valid_batches.split
+    line = how_close(records.rows, loop.selection, column, split)
+    if line and not loop.selection.keeps_last:
+        log.info("%s", line)
 
 
 def _mean_seconds(records: Records | None, result: EpochResult) -> float:
@@ -134,7 +149,7 @@ def _say_if_early(loop: Loop, epoch: int, best: dict[str, Any]) -> None:
     if loop.accelerator.is_main_process and epoch + 1 < loop.settings.epochs:
         log.info(
             "Stopped after epoch %d: none of the last %d was better than epoch %d (mode.patience)",
-            *(epoch, epoch - best["epoch"], best["epoch"]),
+            *(epoch, epoch - improved(best), improved(best)),
         )
 
 
@@ -146,8 +161,8 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
     """
     began = time.monotonic()
     seed_everything(epoch_seed(loop.settings.random_seed, 0, SHARED_STREAM))
-    metric, other_scores = _validate(loop)
-    best = {**NO_EPOCH_YET, "valid_acc": metric}
+    scores, other_scores = _validate(loop)
+    best = loop.selection.updated(NO_EPOCH_YET, -1, float("inf"), scores)
     status, parts = loop.status(), states(loop, job.run_dir)
     if records is not None:
         result = EpochResult(
@@ -155,17 +170,18 @@ def _keep_initial_weights(loop: Loop, job: TrainingJob, records: Records | None)
             train_loss=float("inf"),
             validated_on=loop.settings.validates_on,
             metric_name=loop.metric_name,
-            metric=metric,
+            metric=scores.metric,
             learning_rate=loop.optimizer.param_groups[0]["lr"],
             status=status,
             images_per_second=0.0,
             seconds=time.monotonic() - began,
             other_scores=other_scores,
+            nll=scores.nll,
         )
         records.add({k: v for k, v in result.row().items() if k not in NOT_BEFORE_TRAINING})
         state = content(loop, job, parts, epoch=-1, best=best, status=status)
         checkpoint.keep(job.run_dir, state, is_best=True)
-        log.info("Before training: %s %.4f", result.metric_name, metric)
+        log.info("Before training: %s %.4f", result.metric_name, scores.metric)
     return best
 
 
@@ -195,7 +211,7 @@ def _run_epoch(
         metric_name=loop.metric_name,
         last_metric=last_metric,
         best=best,
-        select=settings.select,
+        selection=loop.selection,
     )
     bar = EpochProgress(
         epoch,
@@ -209,20 +225,21 @@ def _run_epoch(
         losses, n_items = train_epoch(loop, epoch, bar, place, saver)
     train_seconds = time.monotonic() - began
     seed_everything(epoch_seed(settings.random_seed, epoch, SHARED_STREAM))
-    metric, other_scores = _validate(loop, bar.silent_seconds)
-    loop.schedule.end_epoch(metric)
+    scores, other_scores = _validate(loop, bar.silent_seconds)
+    loop.schedule.end_epoch(loop.selection.for_schedule(scores))
     return EpochResult(
         epoch=epoch,
         train_loss=float(losses.mean()),
         validated_on=settings.validates_on,
         metric_name=loop.metric_name,
-        metric=metric,
+        metric=scores.metric,
         learning_rate=loop.optimizer.param_groups[0]["lr"],
         status=loop.status(),
         images_per_second=n_items / train_seconds,
         seconds=time.monotonic() - began,
         other_scores=other_scores,
         data_wait=loop.batches.wait.fraction,
+        nll=scores.nll,
     )
 
 
@@ -288,16 +305,17 @@ def _refuse_non_finite(losses: Tensor, epoch: int) -> None:
         )
 
 
-def _validate(loop: Loop, silent: float = 0.0) -> tuple[float, dict[str, float]]:
-    """Validation metric and scores of other splits, `silent` seconds after the log's last line."""
+def _validate(loop: Loop, silent: float = 0.0) -> tuple[ValidationScores, dict[str, float]]:
+    """Validation scores and those of other splits, `silent` seconds after the log's last line."""
     settings, method, split = loop.settings, loop.method, loop.valid_batches.split
     accelerator, options = loop.accelerator, {"search": settings.search}
     options["batch_size"] = settings.eval_batch_size
     what = f"{settings.validates_on} {split.unit}"
     own = embed_own_with_progress(method, loop.valid_batches, accelerator, what, silent=silent)
-    metric = validation_metric(method, own, split, accelerator, open_set=loop.open_set, **options)
+    which = {"metric_name": loop.metric_name, "open_set": loop.open_set}
+    scores = validation_scores(method, own, split, accelerator, **which, **options)
     known = {settings.validates_on: own}
-    return metric, loop.evaluator.scores(method, accelerator, known=known, **options)
+    return scores, loop.evaluator.scores(method, accelerator, known=known, **options)
 
 
 def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: float) -> None:
@@ -306,6 +324,7 @@ def _log(loop: Loop, result: EpochResult, best: dict[str, Any], mean_seconds: fl
         best,
         n_epochs=loop.settings.epochs,
         select=loop.settings.select,
+        selection=loop.selection,
         mean_seconds=mean_seconds,
         as_in_2021=loop.method.logs_as_in_2021,
         unit=loop.batches.split.unit,

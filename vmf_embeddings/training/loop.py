@@ -27,10 +27,10 @@ from vmf_embeddings.training.meta_step import MetaStep
 from vmf_embeddings.training.model_and_optimizer import model_and_optimizer, sharded_classes
 from vmf_embeddings.training.schedules import Schedule
 from vmf_embeddings.training.seeding import SHARED_STREAM, epoch_seed, seed_everything
+from vmf_embeddings.training.selection import Selection
 from vmf_embeddings.training.settings import TrainingSettings
 from vmf_embeddings.training.step import Step, step_for
 from vmf_embeddings.training.stored_state import load_weights
-from vmf_embeddings.training.validate import metric_name
 from vmf_embeddings.untrusted.refused import Refused
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,17 @@ class Loop:
         return self.method.status() if self.sharded is None else self.sharded.status()
 
     @property
+    def selection(self) -> Selection:
+        """By which validation score the best epoch is chosen."""
+        settings = self.settings
+        return Selection.of(
+            settings.select_by, settings.select, self.method, open_set=self.open_set
+        )
+
+    @property
     def metric_name(self) -> str:
-        """What the validation metric is: `accuracy` or `Recall@1`."""
-        return metric_name(self.method, open_set=self.open_set)
+        """What the validation metric is: `accuracy`, `Recall@1` or `MAP@R`."""
+        return self.selection.metric_name
 
     def end_workers(self) -> None:
         """Ends the processes that load data."""
@@ -156,10 +164,12 @@ def assemble(job: TrainingJob) -> Loop:
 def _log_splits(job: TrainingJob, train: Split, valid: Split) -> None:
     """Logs what is trained on, and by which metric on which split the kept epoch is selected."""
     settings = job.settings
+    options = {"open_set": job.dataset.open_set}
+    selection = Selection.of(settings.select_by, settings.select, job.method, **options)
     log.info(
         "Training on %d %s of %d classes, validating on %d by %s; training %s %s",
         *(len(train), train.unit, train.n_classes, len(valid)),
-        *(metric_name(job.method, open_set=job.dataset.open_set), train.unit, train.identity),
+        *(selection.by, train.unit, train.identity),
     )
     if settings.select == "test":
         log.warning("mode.select=test: the best epoch is chosen on the test split that it reports")

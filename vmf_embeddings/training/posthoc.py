@@ -158,6 +158,7 @@ def _write(
         "epoch": 0,
         "best_epoch": best,
         "selected_on": selected_on,
+        "selected_by": job.chosen_by,
         "train_identity": state_of.identity,
         "arch_state_dict": job.method.arch.state_dict(),
         "method_state_dict": state_of.weights,

@@ -55,7 +55,7 @@ def content(
         job: what is trained.
         parts: of `states`.
         epoch: the latest finished one; -1 before the first.
-        best: `epoch`, `train_loss` and `valid_acc` of the best epoch.
+        best: the best epoch, see `Selection.updated`.
         status: of `loop.status()`.
     """
     of_method, of_optimizer, class_parts = parts
@@ -64,6 +64,7 @@ def content(
         "epoch": epoch,
         "best_epoch": dict(best),
         "selected_on": loop.settings.select,
+        "selected_by": loop.selection.by,
         "train_identity": loop.batches.split.identity,
         "arch_state_dict": of_arch if loop.backbone else loop.method.arch.state_dict(),
         "optimizer_state_dict": of_optimizer,

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,7 +36,8 @@ class RunStatus:
         host: name of the machine; empty while queued.
         pid: number of the process there; 0 while queued.
         epoch: the latest finished epoch, from 0; None before.
-        metric: best validation metric so far, a fraction; None before the first epoch.
+        metric: validation metric of the best epoch so far, a fraction; None before the first.
+        nll: its validation NLL, nats; None without one.
         error: first line of the error of a failed run, else empty.
         started: time of the start in UTC, ISO 8601; empty while queued.
         seconds: from then until the file was written.
@@ -49,6 +50,7 @@ class RunStatus:
     pid: int = 0
     epoch: int | None = None
     metric: float | None = None
+    nll: float | None = None
     error: str = ""
     started: str = ""
     seconds: float = 0.0
@@ -57,7 +59,8 @@ class RunStatus:
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("state", "configuration", "host", "error", "started"), (str,)),
     **{"command": (list,), "pid": (int,), "epoch": (int, type(None))},
-    **{"metric": (int, float, type(None)), "seconds": (int, float)},
+    **dict.fromkeys(("metric", "nll"), (int, float, type(None))),
+    "seconds": (int, float),
 }
 
 
@@ -123,11 +126,18 @@ def outcome(folder: Path) -> tuple[str, str, RunStatus]:
     return status.state, status.error, status
 
 
-def note_epoch(folder: Path, epoch: int, metric: float) -> None:
-    """Notes a finished epoch and the best metric so far, if this process runs the run."""
+def note_epoch(folder: Path, epoch: int, best: Mapping[str, Any]) -> None:
+    """Notes a finished epoch and the scores of the best one, if this process runs the run.
+
+    Args:
+        folder: of the run.
+        epoch: the latest finished one, from 0.
+        best: `valid_acc` of the best epoch, and `valid_nll` if it has one.
+    """
     status = _read_own(folder)
     if status is not None and (status.state, status.pid) == ("running", os.getpid()):
-        write(folder, replace(status, epoch=epoch, metric=metric, seconds=_seconds(status)))
+        scores = {"metric": best["valid_acc"], "nll": best.get("valid_nll")}
+        write(folder, replace(status, epoch=epoch, **scores, seconds=_seconds(status)))
 
 
 class Recorder:

@@ -7,6 +7,7 @@ from typing import Any
 
 from vmf_embeddings.methods.class_sampling import ClassSampling
 from vmf_embeddings.training.execution import ExecutionSettings
+from vmf_embeddings.training.selection import CHOICES
 from vmf_embeddings.training.trackers import WANDB_MODES
 
 # the trackers of Accelerate, without TensorBoard, which is always written
@@ -35,6 +36,7 @@ class TrainingSettings:
         class_weight_decay: `none`, `reference` or `all`, see `Method.param_groups`.
         select: how the kept epoch is selected: `valid`, `test` (best metric on that split) or
             `last` (the final epoch).
+        select_by: which metric of that split, see `training.selection.CHOICES`.
         random_seed: >= 0.
         num_workers: worker processes that load image files, >= 0.
         eval_batch_size: images per step outside training, >= 1.
@@ -88,6 +90,7 @@ class TrainingSettings:
     sampling: ClassSampling | None = None
     minutes: float | None = None
     save_minutes: float | None = 30.0
+    select_by: str = "auto"
 
     def __post_init__(self) -> None:
         _check_choice("search", self.search, ("auto", "torch", "faiss"))
@@ -95,6 +98,7 @@ class TrainingSettings:
         decays = ("none", "reference", "all")
         _check_choice("mode.class_weight_decay", self.class_weight_decay, decays)
         _check_choice("mode.select", self.select, ("valid", "test", "last"))
+        _check_choice("mode.select_by", self.select_by, CHOICES)
         caches = ("auto", "memory", "disk", "off")
         _check_choice("trainer.feature_cache", self.feature_cache, caches)
         for key, value in (
@@ -155,6 +159,7 @@ class TrainingSettings:
             sampling=ClassSampling.from_config(trainer),
             minutes=mode.get("minutes"),
             save_minutes=trainer.get("save_minutes", 30.0),
+            select_by=mode.get("select_by", "auto"),
         )
 
     @property
@@ -162,13 +167,14 @@ class TrainingSettings:
         """Name of the split whose metric is computed after every epoch: `valid` or `test`."""
         return "test" if self.select == "test" else "valid"
 
-    def is_best(self, metric: float, best: float) -> bool:
-        """Whether an epoch with this metric replaces the best epoch so far, of metric `best`."""
-        return self.select == "last" or metric > best
+    def is_over(self, epoch: int, improved: int) -> bool:
+        """Whether training ends after `epoch`: the last one, or `patience` without a better one.
 
-    def is_over(self, epoch: int, best_epoch: int) -> bool:
-        """Whether training ends after `epoch`: the last one, or `patience` without a better one."""
-        return epoch + 1 >= self.epochs or epoch - best_epoch >= self.patience
+        Args:
+            epoch: from 0.
+            improved: the last epoch with a better score than those before.
+        """
+        return epoch + 1 >= self.epochs or epoch - improved >= self.patience
 
 
 def _check_choice(key: str, value: str, known: tuple[str, ...]) -> None:

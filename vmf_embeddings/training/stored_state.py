@@ -67,6 +67,7 @@ KINDS = {
     "epoch": Kind("a whole number, 0 or more, or -1 before the first", _is_epoch),
     "best_epoch": Kind("the number of an epoch, and its scores by name", _is_best_epoch),
     "selected_on": _TEXT,
+    "selected_by": _TEXT,
     "train_identity": _TEXT,
     "config": Kind("a text", lambda value: isinstance(value, str)),
     "arch_state_dict": _WEIGHTS,

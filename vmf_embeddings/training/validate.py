@@ -1,5 +1,6 @@
-"""What validation computes: accuracy, or Recall@1 if the split's classes are new to the method."""
+"""What validation computes: accuracy and NLL, or Recall@1 and MAP@R by the embeddings."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,20 +12,7 @@ from vmf_embeddings.metrics import retrieval
 from vmf_embeddings.search import nearest
 from vmf_embeddings.search.same_image import rows_of_same_image, same_image
 
-ACCURACY, RECALL_AT_1 = "accuracy", "Recall@1"
-
-
-def metric_name(method: Method, *, open_set: bool) -> str:
-    """Which metric validation computes.
-
-    Args:
-        method: what is validated.
-        open_set: whether the classes of held-out splits are unknown to the method.
-
-    Returns:
-        `Recall@1` on open sets and for methods without logits, else `accuracy`.
-    """
-    return RECALL_AT_1 if open_set or not method.has_logits else ACCURACY
+_BLOCK_ELEMENTS = 2**22  # logits that are widened to float64 together
 
 
 @torch.no_grad()
@@ -58,16 +46,65 @@ def top_hits(
     """
     total = torch.zeros(len(ks), dtype=torch.int64, device=embeddings.device)
     for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
-        if len(e) == 0:
-            continue
-        probabilities = method.predict(e)
-        if ks[-1] == 1:
-            ranked = probabilities.argmax(1, keepdim=True)
-        else:
-            ranked = probabilities.topk(ks[-1], 1).indices
-        hits = ranked == y[:, None]
-        total += torch.stack([hits[:, :k].any(1).sum() for k in ks])
+        if len(e):
+            total += _hits(ks, method.predict(e), y)
     return total
+
+
+def _hits(ks: Sequence[int], probabilities: Tensor, labels: Tensor) -> Tensor:
+    """Numbers of rows of [B, C] with their label among the k most probable classes, [len(ks)]."""
+    if ks[-1] == 1:
+        ranked = probabilities.argmax(1, keepdim=True)
+    else:
+        ranked = probabilities.topk(ks[-1], 1).indices
+    hits = ranked == labels[:, None]
+    return torch.stack([hits[:, :k].any(1).sum() for k in ks])
+
+
+def hits_and_loss(method: Method, embeddings: Tensor, labels: Tensor, batch_size: int) -> Tensor:
+    """How many rows are predicted rightly, and the sum of their losses, by the same logits.
+
+    The loss of a row is -log p(class), p averaged over the draws of the logits, as in
+    `metrics.negative_log_likelihood`; it is finite where p itself would be rounded to 0.
+
+    Args:
+        method: its `logits` give the probabilities.
+        embeddings: [N, D]; there may be none.
+        labels: classes [N].
+        batch_size: embeddings per call of `logits`.
+
+    Returns:
+        [2] float64: hits and nats.
+    """
+    total = torch.zeros(2, dtype=torch.float64, device=embeddings.device)
+    for e, y in zip(embeddings.split(batch_size), labels.split(batch_size), strict=True):
+        if len(e):
+            logits = method.logits(e)
+            probabilities = logits.softmax(-1)  # as `Method.predict`
+            drawn = probabilities.ndim == 3
+            total[0] += _hits((1,), probabilities.mean(1) if drawn else probabilities, y)[0]
+            total[1] += log_losses_of_logits(logits, y).sum()
+    return total
+
+
+def log_losses_of_logits(logits: Tensor, labels: Tensor) -> Tensor:
+    """-log p(class) of each row [B], nats, float64, from logits [B, C] or [B, S, C] of S draws."""
+    step = max(1, _BLOCK_ELEMENTS // logits[0].numel())
+    parts = zip(logits.split(step), labels.split(step), strict=True)
+    return torch.cat([mean_over_draws(_log_probability(z.double(), y)) for z, y in parts])
+
+
+def _log_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log softmax at the label: [B] of logits [B, C], [B, S] of [B, S, C]."""
+    index = labels.view(-1, *[1] * (logits.ndim - 1)).expand(*logits.shape[:-1], 1)
+    return logits.gather(-1, index).squeeze(-1) - logits.logsumexp(-1)
+
+
+def mean_over_draws(log_probabilities: Tensor) -> Tensor:
+    """-log of the mean over draws of probabilities whose logs are [B], without draws, or [B, S]."""
+    if log_probabilities.ndim == 1:
+        return -log_probabilities
+    return math.log(log_probabilities.shape[1]) - log_probabilities.logsumexp(1)
 
 
 def recall_at_1(method: Method, embeddings: Tensor, split: Split, search: str) -> float:
@@ -134,6 +171,23 @@ def recall_at(
         for recall, k in zip(recalls, ks, strict=True):
             recall[tied] = shared.rows.recall[k]
     return [float(recall.sum()) / len(queries) for recall in recalls]
+
+
+@torch.no_grad()
+def map_at_r(method: Method, embeddings: Tensor, split: Split) -> float:
+    """MAP@R of a split's queries among its gallery, a fraction in [0, 1], see `metrics.retrieval`.
+
+    Args:
+        method: its geometry compares the embeddings.
+        embeddings: [N, D] of the split.
+        split: see `recall_at`.
+    """
+    geometry = method.geometry
+    return retrieval(
+        geometry.project(embeddings), split.labels, similarity=geometry.similarity,
+        metric=geometry.faiss_metric, is_query=split.is_query, is_gallery=split.is_gallery,
+        paths=split.paths,
+    ).map_at_r  # fmt: skip
 
 
 def product_error(rows: Tensor, metric: str | None) -> float:

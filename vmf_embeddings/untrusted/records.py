@@ -146,6 +146,7 @@ _SHARED = {
 META = {
     "schema": _WHOLE,
     **_SHARED,
+    "selected_by": _NAME,
     "weights": _NAME,
     "prior_removed": Kind("true or false", lambda value: isinstance(value, bool)),
     "train_class_counts": Kind(

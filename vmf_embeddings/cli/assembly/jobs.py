@@ -54,6 +54,7 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     from vmf_embeddings.training.budget import refuse_other_lengths
     from vmf_embeddings.training.job import TrainingJob
     from vmf_embeddings.training.seeding import seed_everything
+    from vmf_embeddings.training.selection import refuse_unsuited
     from vmf_embeddings.training.settings import TrainingSettings
 
     resolve_use_vmf(cfg)
@@ -83,6 +84,8 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     refuse_unread_groups(cfg)
     built = _method_to_train(cfg, data, sampler, pretrained=state is None)
     refuse_rates(built, make_optimizer, float(cfg.mode.learning_rate))
+    held_out, open_set = data.split(settings.validates_on), data.open_set
+    refuse_unsuited(settings.select_by, built, held_out, open_set=open_set)
     job = TrainingJob(
         method=built,
         dataset=data,
