@@ -14,6 +14,8 @@ from tests.evaluation.test_significance import open_run
 from vmf_embeddings.cli.commands import COMMANDS, run_command
 from vmf_embeddings.cli.compare import compare
 from vmf_embeddings.cli.compare_arguments import compare_parser, parse_compare
+from vmf_embeddings.cli.evaluate import evaluate
+from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.evaluation.published import PUBLISHED, published
 from vmf_embeddings.metrics.t_tests import paired_t, welch
 
@@ -143,6 +145,24 @@ def test_closed_sets_are_tested_over_rows_by_accuracy_and_sections_take_part(tmp
     assert "AUROC, norm, retrieval %" in out
     assert run(*runs[:2], "--resample", 50, "--unit", "classes") == 0
     assert "of 3 classes only" in capsys.readouterr().out
+
+
+def test_files_of_other_programs_are_compared_by_their_classes_and_that_is_said(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(["cat", "dog", "owl"], 10)
+    for name in ("a", "b"):
+        rows = np.repeat(np.eye(3), 10, axis=0) + rng.normal(size=(30, 3))
+        np.savez(tmp_path / f"{name}.npz", embeddings=rows, labels=labels)
+    files = tmp_path / "a.npz", tmp_path / "b.npz"
+    assert run(*files, "--resample", 50) == 0
+    out = capsys.readouterr().out
+    assert "taken to be the same by their classes" in out and "B against A" in out
+    words = ["--against", str(files[1]), "--resample", "50", "--no-figures"]
+    assert evaluate(parse_evaluate([str(files[0]), *words])) == 0
+    assert "taken to be the same by their classes" in capsys.readouterr().out
+    np.savez(files[1], embeddings=np.eye(30), labels=labels[::-1])
+    assert run(*files) == 2
+    assert "20 rows have other classes, the first of them row 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

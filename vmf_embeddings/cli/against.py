@@ -75,4 +75,8 @@ def _of_same_split(
     evaluated: EvaluatedFile, others: Sequence[EvaluatedFile]
 ) -> list[EvaluatedFile]:
     own = evaluated.dataset, evaluated.split
-    return [other for other in others if (other.dataset, other.split) == own]
+    alike = [other for other in others if (other.dataset, other.split) == own]
+    if alike or evaluated.meta("dataset") is not None:
+        return alike
+    # the names of files of other programs say nothing of their data set
+    return [other for other in others if other.meta("dataset") is None]

@@ -78,7 +78,9 @@ def _load(options: CompareOptions) -> dict[Path, list[EvaluatedFile]]:
         by_path[path] = [load_evaluated_file(file, path, scored) for file in new]
     every = [one for own in by_path.values() for one in own]
     for one in every[1:]:
-        if one.dataset != every[0].dataset:
+        if None not in (one.meta("dataset"), every[0].meta("dataset")) and (
+            one.dataset != every[0].dataset
+        ):
             raise ValueError(
                 f"{every[0].path} is of {every[0].dataset}, {one.path} of {one.dataset}: name runs "
                 f"of one data set, or their files: compare {typed.argument(every[0].path)} …"

@@ -6,7 +6,14 @@ import math
 from collections.abc import Sequence
 
 from vmf_embeddings.evaluation.comparison import ClassDifference, ComparedScore, Comparison, Side
-from vmf_embeddings.evaluation.paired_lines import notes_on, p_text, verdict_lines, words
+from vmf_embeddings.evaluation.paired import rows_are_assumed
+from vmf_embeddings.evaluation.paired_lines import (
+    ASSUMED,
+    notes_on,
+    p_text,
+    verdict_lines,
+    words,
+)
 from vmf_embeddings.evaluation.significance_lines import ScoreText, aligned, number, span
 from vmf_embeddings.untrusted.text import csv_cell, printable
 
@@ -26,6 +33,8 @@ def side_lines(sides: Sequence[Side]) -> list[str]:
     for side in sides:
         n_runs = len(side.group.files)
         lines.append(f"  {side.letter}  {side.name}: {n_runs} run{'s' * (n_runs > 1)}")
+    if rows_are_assumed([one for side in sides for one in side.group.files]):
+        lines.append(f"  ({ASSUMED})")
     return lines
 
 

@@ -244,6 +244,11 @@ def chosen_here(files: Sequence[EvaluatedFile]) -> tuple[EvaluatedFile, ...]:
     )
 
 
+def rows_are_assumed(files: Sequence[EvaluatedFile]) -> bool:
+    """Whether some of several files record no hash of their rows, so that only classes agree."""
+    return len(files) > 1 and any(one.meta("split_hash") is None for one in files)
+
+
 def check_same_rows(a: EvaluatedFile, b: EvaluatedFile) -> None:
     """Checks that two files hold the same rows in the same order, and compare them alike.
 

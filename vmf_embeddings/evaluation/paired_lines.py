@@ -4,10 +4,14 @@ import math
 from collections.abc import Sequence
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
-from vmf_embeddings.evaluation.paired import PairedScore
+from vmf_embeddings.evaluation.paired import PairedScore, rows_are_assumed
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.significance import FEW_CLASSES
 from vmf_embeddings.evaluation.significance_lines import ScoreText, number, span
+
+ASSUMED = (
+    "not every file records a hash of its rows: they are taken to be the same by their classes"
+)
 
 
 def against_lines(group: Group, score_text: ScoreText) -> list[str]:
@@ -27,6 +31,8 @@ def against_lines(group: Group, score_text: ScoreText) -> list[str]:
         judged = [(one, one.verdict) for one in found.scores]
         lines += [f"    {line}" for line in verdict_lines(judged, score_text, found.chosen)]
         lines += [f"    {line}" for line in notes_on(found.scores)]
+        if rows_are_assumed([evaluated, *found.others]):
+            lines.append(f"    ({ASSUMED})")
     return lines
 
 
