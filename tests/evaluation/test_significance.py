@@ -309,3 +309,17 @@ def test_means_in_tables_of_sections_are_tested_row_by_row_like_the_usual_ones(t
     usual, own = (found.row_scores[f"{where}/nll"] for where in ("classification",
                                                                 "calibration/before"))  # fmt: skip
     torch.testing.assert_close(own.values, usual.values)
+
+
+def test_draws_without_a_score_leave_the_test_of_the_others(tmp_path):
+    def score(value):
+        # as an AUROC: none where no row of the first kind is drawn
+        def of_weights(weights):
+            found = value + 0.1 * weights[:, 1] / weights.sum(1)
+            return torch.where(weights[:, 0] > 0, found, torch.nan)
+
+        return RowScore(of_weights, of_weights)
+
+    one = compare([{"x/y": score(0.5)}], [{"x/y": score(0.9)}], IDS, "rows", 200, 0)[0]
+    assert one.p < 0.05 and one.verdict == "better" and one.signs is None
+    assert math.isfinite(one.errors["rows"])

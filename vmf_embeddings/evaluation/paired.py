@@ -11,7 +11,7 @@ import torch
 from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.row_scores import UNITS, RowScore, averaged, difference
-from vmf_embeddings.evaluation.significance import drawn_scores
+from vmf_embeddings.evaluation.significance import drawn_scores, spread_of
 from vmf_embeddings.metrics.multiple_comparisons import holm
 from vmf_embeddings.metrics.paired_tests import Signs, sign_flip_p, signs
 from vmf_embeddings.metrics.resampling import percentile_interval
@@ -217,7 +217,7 @@ def _errors(score: RowScore, ids: np.ndarray, draws: Mapping[str, Any]) -> dict[
             "rows": error_over_rows(score.values),
             "classes": error_over_classes(score.values, ids),
         }
-    return {of: float(own.std()) for of, own in draws.items()}
+    return {of: spread_of(own) for of, own in draws.items()}
 
 
 def _ends(draws: torch.Tensor, n_units: int) -> tuple[float, float]:

@@ -99,9 +99,7 @@ def _interval(score: RowScore, ids: np.ndarray, unit: str, draws: Tensor) -> Int
     known = np.ones(len(ids), bool) if score.values is None else ~score.values.isnan().numpy()
     n = int(known.sum()) if unit == "rows" else len(set(ids[known].tolist()))
     low, high = percentile_interval(draws) if n > 1 else (math.nan, math.nan)
-    known_draws = draws[~draws.isnan()]
-    se = float(known_draws.std()) if len(known_draws) > 1 else math.nan
-    method, formula = "percentile", math.nan
+    method, formula, se = "percentile", math.nan, spread_of(draws)
     if score.values is not None:
         error = error_over_rows(score.values)
         formula = error if unit == "rows" else error_over_classes(score.values, ids)
@@ -112,6 +110,12 @@ def _interval(score: RowScore, ids: np.ndarray, unit: str, draws: Tensor) -> Int
     if not high > low:  # no draw differs: that says nothing about others
         low = high = math.nan
     return Interval(unit, n, se if n > 1 else math.nan, formula, low, high, method, draws)
+
+
+def spread_of(draws: Tensor) -> float:
+    """Standard deviation of the draws [B] that have the score; NaN with fewer than two."""
+    known = draws[~draws.isnan()]
+    return float(known.std()) if len(known) > 1 else math.nan
 
 
 def _is_extreme(values: Tensor) -> bool:
