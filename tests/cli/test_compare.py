@@ -144,7 +144,8 @@ def test_closed_sets_are_tested_over_rows_by_accuracy_and_sections_take_part(tmp
     assert "Classes by Accuracy, of 3" in out or "gained most" not in out
     assert "AUROC, norm, retrieval %" in out
     assert run(*runs[:2], "--resample", 50, "--unit", "classes") == 0
-    assert "of 3 classes only" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "of 3 classes only" in out and "flips of signs give p >= 1; compare --unit rows" in out
 
 
 def test_files_of_other_programs_are_compared_by_their_classes_and_that_is_said(tmp_path, capsys):

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
-from vmf_embeddings.evaluation.paired import PairedScore, rows_are_assumed
+from vmf_embeddings.evaluation.paired import LEVEL, PairedScore, rows_are_assumed
 from vmf_embeddings.evaluation.replications import Group
 from vmf_embeddings.evaluation.significance import FEW_CLASSES
 from vmf_embeddings.evaluation.significance_lines import ScoreText, number, span
@@ -97,9 +97,17 @@ def verdict_lines(
 def notes_on(scores: Sequence[PairedScore]) -> list[str]:
     """What limits the tests."""
     counts = {one.n_units for one in scores if one.unit == "classes"}
-    if counts and min(counts) < FEW_CLASSES:
-        return [f"(of {min(counts)} classes only: intervals over so few are too narrow)"]
-    return []
+    if not counts or min(counts) >= FEW_CLASSES:
+        return []
+    said = [f"(of {min(counts)} classes only: intervals over so few are too narrow)"]
+    n_tests = sum(not math.isnan(one.p) for one in scores)
+    least = n_tests * 2.0 ** (1 - min(counts))  # all differences of one sign
+    if least > LEVEL:
+        said.append(
+            f"(over so few classes {n_tests} scores cannot be told apart: flips of signs give p >= "
+            f"{p_text(min(1.0, least))}; compare --unit rows asks for other rows of these classes)"
+        )
+    return said
 
 
 def words(key: str, score_text: ScoreText) -> tuple[str, float, int]:
