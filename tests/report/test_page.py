@@ -2,9 +2,12 @@
 
 import base64
 import hashlib
+import importlib.machinery
 import importlib.util
 import json
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -136,6 +139,37 @@ def test_umap_that_is_not_installed_is_named(tmp_path, capsys):
     assert "pip install umap-learn" in capsys.readouterr().err
 
 
+def test_umap_is_asked_for_places_where_it_is_installed(tmp_path, monkeypatch):
+    class UMAP:
+        def __init__(self, random_state):
+            assert random_state == 7
+
+        def fit_transform(self, rows):
+            return rows[:, 1:3]
+
+    module = types.ModuleType("umap", "a stand-in")
+    module.UMAP = UMAP
+    module.__spec__ = importlib.machinery.ModuleSpec("umap", None)
+    monkeypatch.setitem(sys.modules, "umap", module)
+    run = make_run(tmp_path, {"name": "euclidean"}, dim=5)
+    page = write_report(tmp_path / "page.html", run, "--map", "umap", "--seed", "7")
+    assert "UMAP: only near neighbours" in Elements(page).words
+    rows = make_file({"name": "euclidean"}, dim=5).embeddings[:, 1:3]
+    own = np.frombuffer(base64.b64decode(data_of(page)["maps"][0]["row"]), "<u4")
+    np.testing.assert_allclose(points(page), rows[own] / np.abs(rows).max(), rtol=1e-5)
+
+
+def test_runs_on_different_images_are_not_compared(tmp_path):
+    for name, split_hash in (("a", "abc"), ("b", "abd")):
+        (tmp_path / name).mkdir()
+        make_run(tmp_path / name, {"name": "cosine"}, split_hash=split_hash, method=name)
+    page = write_report(tmp_path / "page.html", tmp_path / "a", tmp_path / "b")
+    words = Elements(page).words
+    assert "They were scored on different images: their scores cannot be compared." in words
+    assert "b − a" not in words and "(best)" not in words
+    assert [one["sheet"] for one in data_of(page)["maps"]] == [0, 1]
+
+
 def test_points_of_the_hyperbolic_disc_lie_inside_its_circle(tmp_path):
     run = make_run(tmp_path, {"name": "poincare", "c": 0.1}, dim=2)
     page = write_report(tmp_path / "page.html", run)
@@ -205,10 +239,22 @@ def test_sections_that_are_unknown_are_shown_by_their_names(tmp_path):
 def test_curves_of_any_section_are_drawn(tmp_path):
     run = make_run(tmp_path, {"name": "cosine"})
     evaluate(parse_evaluate([str(run), "--no-figures"]))
-    curves = {"verify/pairs/fpr": np.linspace(0, 1, 9), "verify/pairs/tpr": np.linspace(0, 1, 9)}
+    places = np.linspace(0, 1, 9)
+    curves = {
+        "verify/fpr": places, "verify/tpr": places**0.5,
+        "verification/far": places, "verification/tar": places,
+        "ood/other/energy/edges": places, "ood/other/energy/n_in": np.arange(8),
+        "ood/other/energy/n_out": np.arange(8)[::-1],
+        "odd/fpr": places, "odd/tpr": places[:4], "odd/other": np.eye(3),
+    }  # fmt: skip
     np.savez(run / "toy_test_curves.npz", **curves)
-    charts = data_of(write_report(tmp_path / "page.html", run))["charts"]
-    assert "ROC of verify" in {chart["title"] for chart in charts.values()}
+    charts = data_of(write_report(tmp_path / "page.html", run))["charts"].values()
+    shown = {chart["title"]: chart for chart in charts}
+    assert {"ROC, verify", "ROC, verification", "ood, other, energy"} <= shown.keys()
+    assert not [title for title in shown if "odd" in title]
+    np.testing.assert_allclose(shown["ROC, verify"]["lines"][0]["y"], places**0.5, rtol=1e-5)
+    assert shown["ROC, verification"]["lines"][0]["x"][0] > 0  # its axis is logarithmic
+    assert [sum(one["y"]) for one in shown["ood, other, energy"]["lines"]] == pytest.approx([1, 1])
 
 
 def test_files_of_2021_and_of_other_programs_are_shown(tmp_path):

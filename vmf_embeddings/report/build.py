@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vmf_embeddings.report import record
-from vmf_embeddings.report.calibration import curve_charts, reliability_charts
+from vmf_embeddings.report.calibration import reliability_charts
 from vmf_embeddings.report.classes import (
     ClassScores,
     class_scores,
@@ -18,6 +18,7 @@ from vmf_embeddings.report.classes import (
     shots_chart,
 )
 from vmf_embeddings.report.comparison import compared, intervals
+from vmf_embeddings.report.curves import curve_charts
 from vmf_embeddings.report.grids import Grid, grid, queries_of
 from vmf_embeddings.report.maps import Places, map_data, most_points, places, summary
 from vmf_embeddings.report.options import MOST_BYTES, ReportOptions

@@ -13,6 +13,7 @@ from vmf_embeddings.report.tables import Cell, Table, count, number, words
 
 MOST_CLASSES = 100  # in the table: the worst ones
 _MOST_POINTS = 5000  # in the chart
+_GROUP_COLOURS = (0, 4, 6)  # as in the figure of `evaluate`
 
 
 @dataclass(frozen=True)
@@ -138,14 +139,15 @@ def shots_chart(scores: Sequence[ClassScores]) -> Chart | None:
     known = [one for one in scores if one.train is not None and one.run.evaluated.long_tailed]
     if not known:
         return None
-    lines = []
-    for one in known:
-        assert one.train is not None
-        order = np.argsort(one.train, kind="stable")[:_MOST_POINTS]
-        order = order[np.isfinite(one.main[order])]
-        texts = [one.run.class_names[place] for place in order]
-        x, y = one.train[order].tolist(), (100 * one.main[order]).tolist()
-        lines.append(Line(one.run.name, x, y, one.run.number, "points", texts))
+    if len(known) == 1:
+        ranges = known[0].run.options.evaluation.thresholds.ranges()
+        lines = [
+            _points(known[0], f"{group}: {ranges[group]}", colour, group)
+            for group, colour in zip(GROUPS, _GROUP_COLOURS, strict=True)
+            if group in (known[0].groups or [])
+        ]
+    else:
+        lines = [_points(one, one.run.name, one.run.number) for one in known]
     parts = [f"{one.run.name}: {_extremes(one)}" for one in known]
     by = "accuracy" if known[0].accuracy is not None else "Recall@1"
     return Chart(
@@ -153,6 +155,17 @@ def shots_chart(scores: Sequence[ClassScores]) -> Chart | None:
         f"Each point is a class. {'; '.join(parts)}. The table of classes has the numbers.", lines,
         "training images", f"{by} %", x_log=True,
     )  # fmt: skip
+
+
+def _points(one: ClassScores, name: str, colour: int, group: str | None = None) -> Line:
+    """The classes of a run, or those of one group, as points."""
+    assert one.train is not None and one.groups is not None
+    order = np.argsort(one.train, kind="stable")[:_MOST_POINTS]
+    own = [n for n in order.tolist() if group in (None, one.groups[n]) and np.isfinite(one.main[n])]
+    texts = [one.run.class_names[place] for place in own]
+    return Line(
+        name, one.train[own].tolist(), (100 * one.main[own]).tolist(), colour, "points", texts
+    )
 
 
 def _extremes(one: ClassScores) -> str:

@@ -81,6 +81,8 @@ def plotly_script() -> str:
         raise MissingPackage(
             f"the installed plotly has no {path.name}: pip install --upgrade 'plotly>=7.1,<8'"
         )
+    if importlib.util.find_spec("jinja2") is None:
+        raise MissingPackage("report needs the package jinja2: pip install 'jinja2>=3.1'")
     return path.read_text(encoding="utf-8")
 
 

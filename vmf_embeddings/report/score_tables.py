@@ -91,19 +91,24 @@ def _one_row_each(
     runs: Sequence[ReportedRun], section: str, key: str, about: Sequence[str]
 ) -> Table:
     """A row for each score, a column for each run, and its differences from the first one."""
-    names = _numbers_of(runs, section)
+    names, alike = _numbers_of(runs, section), _comparable(runs)
     hidden = {f"{name}{end}" for name in names for end in ("_low", "_high")}
     rows = []
     for name in [name for name in names if name not in hidden][:_MOST_ROWS]:
         label, scale, digits, meaning = score_words(section, name)
         cells = [_value(run, section, name, scale, digits) for run in runs]
-        rows.append(
-            [words(label), *_best(cells, name), *_differences(runs, section, name, scale, digits),
-             words(meaning)]
-        )  # fmt: skip
-    heads = [f"{run.name} − {runs[0].name}" for run in runs[1:]]
+        if alike:
+            differences = _differences(runs, section, name, scale, digits)
+            cells = [*_best(cells, name), *differences]
+        rows.append([words(label), *cells, words(meaning)])
+    heads = [f"{run.name} − {runs[0].name}" for run in (runs[1:] if alike else ())]
     head = ["score", *(run.name for run in runs), *heads, "meaning"]
     return Table(key, _title(runs, section), head, rows, about)
+
+
+def _comparable(runs: Sequence[ReportedRun]) -> bool:
+    """Whether no two runs state that they were scored on different images."""
+    return len({run.evaluated.meta("split_hash") for run in runs} - {None}) < 2
 
 
 def _numbers_of(runs: Sequence[ReportedRun], section: str) -> list[str]:
@@ -228,6 +233,8 @@ def _title(runs: Sequence[ReportedRun], section: str) -> str:
 def _about(runs: Sequence[ReportedRun], section: str) -> Iterator[str]:
     """What the scores depend on, from `<section>_about` and what stands beside the numbers."""
     for run in runs:
+        if text := _interval_words(run, section):
+            yield f"{run.name}: {text}" if len(runs) > 1 else text
         about = run.entry.get(f"{section}_about")
         own = run.entry.get(section)
         beside = (
@@ -240,6 +247,18 @@ def _about(runs: Sequence[ReportedRun], section: str) -> Iterator[str]:
                 text = _written(found)
                 short = text if len(text) <= _LONGEST_ABOUT else f"{text[:_LONGEST_ABOUT]}…"
                 yield f"{run.name}: {short}" if len(runs) > 1 else short
+
+
+def _interval_words(run: ReportedRun, section: str) -> str | None:
+    """What the intervals of a section are over; None where it has none."""
+    for name, found in (run.entry.get("significance") or {}).items():
+        if name.startswith(f"{section}/") and isinstance(found, Mapping):
+            unit, draws = (printable(found.get(key)) for key in ("unit", "draws"))
+            return f"95 % intervals: over {unit}, {draws} draws"
+    if any(name.startswith(f"{section}/") for name in run.intervals):
+        over = "classes" if run.evaluated.file.open_set else "rows"
+        return f"95 % intervals: over {over}"
+    return None
 
 
 def _written(value: Any) -> str:

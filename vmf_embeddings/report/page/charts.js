@@ -11,7 +11,8 @@
 
   function cut(text) { return text.length > 40 ? text.slice(0, 39) + "…" : text; }
 
-  function trace(line, several) {
+  // few: whether there is room for the names of points
+  function trace(line, several, few) {
     var colour = vmf.colour(line.colour);
     var one = { x: line.x, y: line.y, name: plain(cut(line.name)), showlegend: false };
     if (line.style === "bars") {
@@ -26,6 +27,10 @@
     if (line.texts.length) {
       one.text = line.texts.map(plain);
       one.hovertemplate = "%{text}<br>%{x}: %{y:.4g}<extra></extra>";
+      if (few) { // names beside the points where there is room for them
+        one.mode = "markers+text"; one.textposition = "top center"; one.textfont = { size: 11 };
+        one.text = line.texts.map(cut).map(plain); one.cliponaxis = false;
+      }
     } else if (line.colour < 0) one.hoverinfo = "skip";
     return one;
   }
@@ -95,9 +100,10 @@
     var svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
     svg.setAttribute("width", 22); svg.setAttribute("height", 10);
     var path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    path.setAttribute("d", "M0 5H22"); path.setAttribute("stroke", vmf.colour(line.colour));
-    path.setAttribute("stroke-width", line.style === "bars" ? 8 : 2.5);
-    path.setAttribute("stroke-dasharray", { dash: "6 3", dot: "2 3", points: "4 5" }[line.style] || "none");
+    path.setAttribute("d", line.style === "points" ? "M11 5h.01" : "M0 5H22"); path.setAttribute("stroke", vmf.colour(line.colour));
+    path.setAttribute("stroke-width", { bars: 8, points: 8 }[line.style] || 2.5);
+    path.setAttribute("stroke-linecap", line.style === "points" ? "round" : "butt");
+    path.setAttribute("stroke-dasharray", { dash: "6 3", dot: "2 3" }[line.style] || "none");
     svg.appendChild(path);
     return svg;
   }
@@ -105,7 +111,8 @@
   function draw() {
     document.querySelectorAll("[data-chart]").forEach(function (place) {
       var chart = vmf.data.charts[place.dataset.chart];
-      var traces = chart.lines.map(function (line) { return trace(line, chart.lines.length > 1); });
+      var few = chart.lines.reduce(function (n, line) { return n + line.texts.join("").length + 4 * line.texts.length; }, 0) < 200;
+      var traces = chart.lines.map(function (line) { return trace(line, chart.lines.length > 1, few); });
       var size = layout(chart);
       if (vmf.isPrinting()) { size.width = 340; size.height = 230; }
       Plotly.react(place, traces, size, { displayModeBar: false, responsive: true, displaylogo: false });
