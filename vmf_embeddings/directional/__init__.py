@@ -13,6 +13,12 @@ from vmf_embeddings.directional.distribution import (
     VonMisesFisher,
     unit_vector,
 )
+from vmf_embeddings.directional.elk import (
+    kl_divergence,
+    log_bhattacharyya,
+    log_elk,
+    relative_log_elk,
+)
 from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_gradient
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
 from vmf_embeddings.directional.normals import standard_normals_
@@ -31,6 +37,9 @@ __all__ = [
     "attach_kappa_gradient",
     "cosine_variance",
     "householder_transform",
+    "kl_divergence",
+    "log_bhattacharyya",
+    "log_elk",
     "log_normalizer",
     "log_normalizer_approx",
     "log_normalizer_difference",
@@ -39,6 +48,7 @@ __all__ = [
     "mean_cosine_approx",
     "mean_cosine_inverse",
     "random_tangent_points",
+    "relative_log_elk",
     "sample",
     "sample_angle",
     "sample_cosine",
