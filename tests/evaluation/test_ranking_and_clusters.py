@@ -40,6 +40,15 @@ def test_ranking_also_scores_what_retrieval_leaves_out_by_default(monkeypatch):
     assert vmf.evaluate(embeddings, labels, metrics=["ranking"])["ranking"] == usual
 
 
+def test_scores_of_queries_have_intervals(tmp_path):
+    folder = make_run(tmp_path, {"name": "cosine"})
+    words = [str(folder), "metrics=ranking", "--resample", "50", "--no-figures"]
+    assert evaluate(parse_evaluate(words)) == 0
+    stored = scores_of(folder)
+    found = stored["significance"]["ranking/k=5/ndcg"]
+    assert found["low"] <= stored["ranking"]["k=5/ndcg"] <= found["high"]
+
+
 def test_the_command_prints_both_sections(tmp_path, capsys):
     pytest.importorskip("faiss")
     folder = make_run(tmp_path, {"name": "cosine"})

@@ -11,6 +11,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import QueriesAndGallery, rows_to_compare
 from vmf_embeddings.evaluation.rows import ignored_ids, images_of
+from vmf_embeddings.evaluation.spaces import which_rows
 from vmf_embeddings.metrics import RetrievalScores, probabilities
 from vmf_embeddings.metrics.arrays import as_codes
 from vmf_embeddings.progress import LARGE_JOB, Progress
@@ -99,6 +100,13 @@ class Context:
     def pairs(self) -> QueriesAndGallery:
         """Queries and gallery, and what a query is not compared with."""
         return QueriesAndGallery.of(self.evaluated)
+
+    @cached_property
+    def ranked(self) -> Tensor:
+        """Int64 [Q] row numbers of the queries that retrieval ranks, in the order of its scores."""
+        given = which_rows(self.evaluated, self.options)["is_query"]
+        chosen = self.kept if given is None else self.kept & np.asarray(given)
+        return torch.from_numpy(chosen.nonzero()[0])
 
     @cached_property
     def images(self) -> Tensor:

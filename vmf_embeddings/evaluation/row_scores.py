@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.context import Classified, Context
 from vmf_embeddings.evaluation.score_table import ScoreTable
-from vmf_embeddings.evaluation.spaces import which_rows
 from vmf_embeddings.metrics import MarginalScores, RetrievalRows, RetrievalScores, ShotScores
 from vmf_embeddings.metrics.classification import log_losses, squared_errors, top_k_hits
 from vmf_embeddings.metrics.marginal_retrieval import MarginalRows
@@ -95,13 +93,6 @@ class RowSources:
     shots: ShotScores | None = None
     tables: Mapping[str, ScoreTable] = field(default_factory=dict)
 
-    @cached_property
-    def queries(self) -> Tensor:
-        """Int64 [Q] rows that were ranked, in the order of their scores."""
-        given = which_rows(self.context.evaluated, self.context.options)["is_query"]
-        chosen = self.context.kept if given is None else self.context.kept & np.asarray(given)
-        return torch.from_numpy(chosen.nonzero()[0])
-
     def scores(self, sections: Mapping[str, Mapping[str, float]]) -> dict[str, RowScore]:
         """`section/name` -> score, of those scores of the sections that depend on single rows.
 
@@ -132,7 +123,7 @@ class RowSources:
             "mean_average_precision": rows.average_precision,
             "mean_reciprocal_rank": rows.reciprocal_rank,
         }
-        return {name: mean_of(self._every(self.queries, own)) for name, own in named.items()}
+        return {name: mean_of(self._every(self.context.ranked, own)) for name, own in named.items()}
 
     def _of_classified(self, classified: Classified) -> dict[str, RowScore]:
         predicted, ids = classified.probabilities, classified.ids

@@ -2,11 +2,13 @@
 
 from dataclasses import fields
 
+import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.evaluation.exact_scores import exact_retrieval, ranking_ks
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
+from vmf_embeddings.metrics import weighted_mean
 from vmf_embeddings.metrics.ranking import RankingAt
 
 TABLE = TableText(
@@ -45,15 +47,22 @@ def score(context: Context) -> ScoreTable:
         hit = rows.recall[k].masked_fill(~answerable, float("nan"))
         of_k: dict[str, Tensor] = {f.name: getattr(rows.ranking[k], f.name)
                                    for f in fields(RankingAt)} | {"hit_rate": hit}  # fmt: skip
-        table.rows[f"k={k}"] = {name: float(values.nanmean()) for name, values in of_k.items()}
+        _add(table, context, f"k={k}", of_k)
     assert rows.inverse_negative_penalty is not None
-    table.rows["all"] = {
-        "map": float(rows.average_precision.nanmean()),
-        "minp": float(rows.inverse_negative_penalty.nanmean()),
-    }
+    of_all = {"map": rows.average_precision, "minp": rows.inverse_negative_penalty}
+    _add(table, context, "all", of_all)
     table.about = {
         "exclude_same": context.evaluated.exclude_same,
         "n_queries": len(answerable),
         "n_queries_without_positive": int((~answerable).sum()),
     }
     return table
+
+
+def _add(table: ScoreTable, context: Context, row: str, of_queries: dict[str, Tensor]) -> None:
+    """Adds the means of scores of queries [Q], NaN left out, as functions of weights too."""
+    table.rows[row] = {name: float(values.nanmean()) for name, values in of_queries.items()}
+    for name, values in of_queries.items():
+        every = torch.full((len(context.file.ids),), torch.nan, dtype=torch.float64)
+        every[context.ranked] = values
+        table.weighted[f"{row}/{name}"] = weighted_mean(every)
