@@ -8,9 +8,11 @@ import torch
 from vmf_embeddings.geometry import (
     Cosine,
     Euclidean,
+    ExpectedLikelihood,
     Poincare,
     PoincareReference,
     VonMisesFisher,
+    alternatives,
     from_meta,
 )
 
@@ -21,6 +23,7 @@ GEOMETRIES = (
     Poincare(1.0),
     PoincareReference(0.5),
     VonMisesFisher(),
+    ExpectedLikelihood(),
 )
 ids = [f"{g.name}{getattr(g, 'c', '')}" for g in GEOMETRIES]
 
@@ -152,3 +155,18 @@ def test_confidence_in_the_ball_is_the_distance_to_the_origin(kind, c):
     origin = torch.zeros(1, 2, dtype=torch.float64)
     distances = Poincare(c).distance(Poincare(c).project(rows), origin)[:, 0]
     torch.testing.assert_close(kind(c).confidence(rows), distances)
+
+
+def test_expected_likelihood_prefers_the_surer_of_two_rows_of_one_direction():
+    elk, x = ExpectedLikelihood(), rows(1)
+    doubtful, same, sure = elk.similarity(x, torch.cat([0.1 * x, x, 50 * x]))[0]
+    assert doubtful < same < sure
+    assert elk.faiss_metric is None and elk.confidence_name == "kappa"
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=ids)
+def test_alternatives_have_the_same_constants(geometry):
+    constants = {k: v for k, v in geometry.to_meta().items() if k != "name"}
+    for name in alternatives(geometry.name):
+        assert from_meta({"name": name, **constants}).confidence(rows(3)).shape == (3,)
+    assert alternatives("torus") == alternatives(None) == ()

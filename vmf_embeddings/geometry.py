@@ -1,4 +1,4 @@
-"""How two embeddings are compared: Euclidean, cosine, Poincare ball, von Mises-Fisher.
+"""How two embeddings are compared: Euclidean, cosine, Poincare ball, von Mises-Fisher densities.
 
 A geometry is a small constant object. `project` turns stored rows into rows that can be compared,
 `similarity` compares them (larger = closer), `to_meta` and `from_meta` carry it through an
@@ -46,6 +46,8 @@ class Geometry(ABC):
     """What `similarity` returns, in words."""
     confidence_name: ClassVar[str] = "norm"
     """What `confidence` returns."""
+    alternatives: ClassVar[tuple[str, ...]] = ()
+    """Names of geometries with the same constants that read the same stored embeddings."""
 
     @abstractmethod
     def project(self, embeddings: Tensor) -> Tensor:
@@ -120,6 +122,7 @@ class Poincare(Geometry):
         "-|x-y|^2 / ((1-c|x|^2)(1-c|y|^2)), in the order of distances in the Poincare ball"
     )
     confidence_name: ClassVar[str] = "distance_to_origin"
+    alternatives: ClassVar[tuple[str, ...]] = ("poincare-reference",)
 
     def __post_init__(self) -> None:
         if not self.c > 0:
@@ -180,6 +183,7 @@ class VonMisesFisher(Geometry):
     faiss_metric: ClassVar[Literal["l2", "ip"] | None] = "ip"
     similarity_name: ClassVar[str] = "expected cosine of two draws"
     confidence_name: ClassVar[str] = "kappa"
+    alternatives: ClassVar[tuple[str, ...]] = ("expected_likelihood",)
 
     def project(self, embeddings: Tensor) -> Tensor:
         """Means A(kappa) mu of the distributions, [N, D], shorter than 1."""
@@ -205,7 +209,40 @@ class VonMisesFisher(Geometry):
         return kappa, embeddings / kappa[..., None]
 
 
-_GEOMETRIES = {g.name: g for g in (Euclidean, Cosine, Poincare, PoincareReference, VonMisesFisher)}
+@dataclass(frozen=True)
+class ExpectedLikelihood(Geometry):
+    """Embeddings kappa * mu of von Mises-Fisher distributions, compared by their expected density.
+
+    log integral p_x(t) p_y(t) dt, see `directional.log_elk`: unlike the expected cosine it says
+    that two distributions of one direction are the more alike the surer they are. Its value is no
+    inner product or distance of any projected rows, hence no index has its order.
+    """
+
+    name: ClassVar[str] = "expected_likelihood"
+    faiss_metric: ClassVar[Literal["l2", "ip"] | None] = None
+    similarity_name: ClassVar[str] = "log expected likelihood"
+    confidence_name: ClassVar[str] = "kappa"
+    alternatives: ClassVar[tuple[str, ...]] = ("vmf",)
+
+    def project(self, embeddings: Tensor) -> Tensor:
+        """The parameters kappa * mu themselves."""
+        return embeddings
+
+    def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
+        """Log expected likelihood [Q, G] in nats."""
+        return directional.log_elk(queries, gallery)
+
+
+_GEOMETRIES = {
+    g.name: g
+    for g in (Euclidean, Cosine, Poincare, PoincareReference, VonMisesFisher, ExpectedLikelihood)
+}
+
+
+def alternatives(name: Any) -> tuple[str, ...]:
+    """Names of geometries with the same constants that read the same rows; none if unknown."""
+    known = _GEOMETRIES.get(name) if isinstance(name, str) else None
+    return () if known is None else known.alternatives
 
 
 def from_meta(meta: dict[str, Any]) -> Geometry:

@@ -35,6 +35,14 @@ def test_the_distance_of_2021_may_be_asked_of_any_hyperbolic_file(tmp_path):
         load(cosine, geometry="poincare-reference")
 
 
+def test_distributions_may_be_compared_by_their_expected_likelihood(tmp_path):
+    run = make_run(tmp_path, {"name": "vmf"})
+    assert load(run, geometry="expected_likelihood").geometry == ExpectedLikelihood()
+    other = make_run(tmp_path / "other", {"name": "expected_likelihood"})
+    assert load(other).geometry == ExpectedLikelihood()
+    assert load(other, geometry="vmf").geometry == VonMisesFisher()
+
+
 @pytest.mark.parametrize(
     ("geometry", "options", "message"),
     [
@@ -55,7 +63,7 @@ def test_files_of_2021_need_the_geometry_and_say_how_to_give_it(tmp_path):
     folder = tmp_path / "my runs (1)"
     folder.mkdir()
     run = strip_meta(make_run(folder, {"name": "cosine"}))
-    names = r"\(cosine, euclidean, poincare, poincare-reference, vmf\)"
+    names = r"\(cosine, euclidean, poincare, poincare-reference, vmf, expected_likelihood\)"
     with pytest.raises(ValueError, match=rf"--geometry NAME {names}"):
         load(run)
     with pytest.raises(ValueError, match=r"metrics '.*my runs \(1\).*' NORM \(l2, hyperbolic or"):

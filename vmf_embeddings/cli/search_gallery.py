@@ -137,7 +137,7 @@ def open_gallery(options: SearchOptions) -> tuple[Gallery, list[str]]:
             notes.append("rows are compared by cosine; --geometry names another comparison")
         return Gallery(path, found.file, geometry_of(name, options.curvature)), notes
     geometry = from_meta(stated)
-    if options.geometry not in (None, geometry.name, f"{geometry.name}-reference"):
+    if options.geometry not in (None, geometry.name, *geometry.alternatives):
         raise Refused(
             f"--geometry: {printable(path)} states {geometry.name}, got {options.geometry}: leave "
             "it out"

@@ -14,11 +14,12 @@ from vmf_embeddings.embeddings import EmbeddingFile, Found, read_with_notes
 from vmf_embeddings.evaluation.folders import dataset_of, split_of
 from vmf_embeddings.evaluation.options import GEOMETRIES, EvaluationOptions
 from vmf_embeddings.evaluation.settings import Settings, settings_of
-from vmf_embeddings.geometry import Geometry, from_meta
+from vmf_embeddings.geometry import Geometry, alternatives, from_meta
 from vmf_embeddings.untrusted.files import open_regular
 from vmf_embeddings.untrusted.text import printable
 
 _CURVED = ("poincare", "poincare-reference")
+_OF_DRAWS = ("vmf", "expected_likelihood")  # of 2021's methods with logits of draws
 _LOG_OF_2021 = "main.train.log"
 _VMF_SCRIPT = "vmf_embeddings.third_party.pytorch_metric_learning.compute_vmf_performance_metrics"
 _DETERMINISTIC_SCRIPT = _VMF_SCRIPT.replace("compute_vmf", "compute_deterministic")
@@ -238,7 +239,7 @@ def _check_logits(file: EmbeddingFile, geometry: str, path: Path) -> None:
 
     vMF methods wrote logits [N, S, C] over S draws, all others [N, C].
     """
-    if file.logits is None or (file.logits.ndim == 3) == (geometry == "vmf"):
+    if file.logits is None or (file.logits.ndim == 3) == (geometry in _OF_DRAWS):
         return
     has_draws = file.logits.ndim == 3
     kind = "several draws per item, as von Mises-Fisher" if has_draws else "no draws, as other"
@@ -262,7 +263,7 @@ def _check_agreement(described: dict[str, Any], options: EvaluationOptions, path
             f"{path} holds {name} embeddings, not von Mises-Fisher ones: "
             f"use python -m {_DETERMINISTIC_SCRIPT} RUN"
         )
-    if options.geometry not in (None, name, f"{name}-reference"):
+    if options.geometry not in (None, name, *alternatives(name)):
         raise ValueError(
             f"{path} records the geometry {name}, the command line asks for {options.geometry}. "
             "The method itself wrote the file: leave the geometry out"

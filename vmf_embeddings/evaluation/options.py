@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from vmf_embeddings.evaluation.companions import Given
     from vmf_embeddings.metrics import Thresholds
 
-GEOMETRIES = ("cosine", "euclidean", "poincare", "poincare-reference", "vmf")
+GEOMETRIES = (
+    "cosine", "euclidean", "poincare", "poincare-reference", "vmf", "expected_likelihood",
+)  # fmt: skip
 # groups of scores besides the default ones; `metrics.embedding_scores` computes them
 METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # further words of `metrics=`, each a section of its own: modules of `evaluation.sections`

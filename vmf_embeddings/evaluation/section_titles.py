@@ -9,6 +9,7 @@ COMPARED = {
     "poincare": "distance in the Poincare ball",
     "poincare-reference": "2021's distance in the Poincare ball",
     "vmf": "expected cosine, no draws",
+    "expected_likelihood": "expected likelihood",
 }
 SPACES = {
     "as_output": "Embeddings as output, by Euclidean distance",

@@ -65,8 +65,8 @@ def search(
         queries: embeddings [Q, D], as a run's `embed` returns them.
         gallery: [G, D], likewise.
         k: neighbours per query, >= 1.
-        geometry: "cosine", "euclidean", "vmf", "poincare", "poincare-reference", or a run's
-            `geometry`.
+        geometry: "cosine", "euclidean", "vmf", "expected_likelihood", "poincare",
+            "poincare-reference", or a run's `geometry`.
         curvature: c > 0 of the Poincare ball, where `geometry` is its name.
         exclude: gallery row that is left out for each query [Q], such as the query itself, or
             several [Q, E]; -1 for none.
