@@ -8,7 +8,13 @@ from tests.evaluation.runs import make_file, make_run, strip_meta
 from vmf_embeddings.embeddings import save_embeddings
 from vmf_embeddings.evaluation.evaluated_file import curvature_from_log, load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
-from vmf_embeddings.geometry import Cosine, Poincare, PoincareReference, VonMisesFisher
+from vmf_embeddings.geometry import (
+    Cosine,
+    ExpectedLikelihood,
+    Poincare,
+    PoincareReference,
+    VonMisesFisher,
+)
 
 
 def load(folder, **options):
