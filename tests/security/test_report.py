@@ -28,7 +28,7 @@ ALLOWED = {
     "a", "article", "b", "body", "br", "button", "canvas", "caption", "details", "div",
     "figcaption", "figure", "h1", "h2", "h3", "head", "header", "html", "img", "li", "main",
     "meta", "nav", "noscript", "ol", "p", "pre", "script", "section", "small", "span", "style",
-    "summary", "table", "tbody", "td", "th", "thead", "title", "tr", "ul",
+    "summary", "table", "tbody", "td", "th", "thead", "title", "tr", "ul", "wbr",
 }  # fmt: skip
 
 

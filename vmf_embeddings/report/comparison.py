@@ -60,12 +60,13 @@ def _settings(runs: Sequence[ReportedRun]) -> Iterator[str]:
 
 
 def _data(runs: Sequence[ReportedRun]) -> Iterator[str]:
-    for words, key in (("trained on", "train_identity"), ("scored on", "split_hash")):
+    end = ": their scores cannot be compared"
+    for words, key, so in (("trained on", "train_identity", ""), ("scored on", "split_hash", end)):
         hashes = {run.evaluated.meta(key) for run in runs}
         if None in hashes:
             yield f"Whether all were {words} the same images is unknown: a file states no hash."
         elif len(hashes) > 1:
-            yield f"They were {words} different images: their scores cannot be compared."
+            yield f"They were {words} different images{so}."
         else:
             yield f"All were {words} the same images."
 

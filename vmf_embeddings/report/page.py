@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vmf_embeddings.evaluation.figures.style import COLOURS, MARKERS
 from vmf_embeddings.report.charts import Chart
@@ -16,13 +17,19 @@ from vmf_embeddings.report.pictures import Sheet
 from vmf_embeddings.report.tables import Table
 from vmf_embeddings.untrusted.refused import MissingPackage
 
-# as `COLOURS`, on a dark ground: any two are 10 or more apart in OKLab by every kind of sight
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# as `COLOURS`, on a dark ground: any two are 10 or more apart in OKLab by every kind of sight, and
+# each has a contrast of 3 with the page and the sphere
 DARK_COLOURS = (
-    "#218fe2", "#fcb016", "#c52300", "#3af1c2", "#a864a3",
-    "#d17f94", "#e76300", "#05c2dd", "#9d4561", "#7a49b9",
+    "#4593df", "#ddbc15", "#c43820", "#4af0c3", "#c26ca0",
+    "#ed8989", "#e76301", "#2fc3d3", "#9a4d9e", "#8149df",
 )  # fmt: skip
 _SCRIPTS = ("theme.js", "tables.js", "charts.js", "map_view.js", "map.js")
 _FOLDER = "page"
+_LONGEST_WORD = 9  # characters, of which a line may have one without a break
+_MARKS = re.compile(r"([._/=])(?=\w)")
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,7 @@ def rendered(page: Page, parts: Sequence[Any], sheets: Mapping[int, Sheet], plot
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = breakable
     return environment.get_template("report.html").render(
         page=page,
         parts=parts,
@@ -115,6 +123,22 @@ def rendered(page: Page, parts: Sequence[Any], sheets: Mapping[int, Sheet], plot
         scripts=scripts,
         data=script_json(data),
     )
+
+
+def breakable(text: str) -> "Markup":
+    """A text as HTML, where a line may break inside of long words: after dots, slashes and such.
+
+    >>> print(breakable("a.b <b>"), breakable("mode.learning_rate=0.1"))
+    a.b &lt;b&gt; mode.<wbr>learning_<wbr>rate=<wbr>0.<wbr>1
+    """
+    from markupsafe import Markup, escape
+
+    words = text.split(" ")
+    shown = (
+        _MARKS.sub(r"\1<wbr>", str(escape(word))) if len(word) > _LONGEST_WORD else escape(word)
+        for word in words
+    )
+    return Markup(" ".join(shown))
 
 
 def policy(scripts: Sequence[str]) -> str:

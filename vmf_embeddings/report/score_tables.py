@@ -222,8 +222,8 @@ def _title(runs: Sequence[ReportedRun], section: str) -> str:
     if section == "shots":
         return "Accuracy by number of training images"
     if section == "retrieval":
-        by = dict.fromkeys(COMPARED.get(run.evaluated.geometry.name, "") for run in runs)
-        return f"Retrieval by {' and '.join(filter(None, by))}"
+        by = list(dict.fromkeys(COMPARED[run.evaluated.geometry.name] for run in runs))
+        return f"Retrieval by {by[0]}" if len(by) == 1 else "Retrieval, each run by its geometry"
     if section == "sampled_retrieval":
         draws = {(run.entry.get(section) or {}).get("n_samples") for run in runs} - {None}
         return f"Retrieval, marginalised over {', '.join(map(str, sorted(draws, key=str)))} draws"

@@ -160,7 +160,7 @@ var MapView = (function () {
     if (this.map.rim) {
       var x = this.solid ? this.ox : this.ox - this.centre[0] * this.scale_, y = this.solid ? this.oy : this.oy + this.centre[1] * this.scale_;
       c.beginPath(); c.arc(x, y, rim, 0, 7);
-      if (this.map.kind === "sphere") { c.fillStyle = vmf.style("--soft"); c.fill(); }
+      if (this.map.kind === "sphere") { c.fillStyle = vmf.style("--globe"); c.fill(); }
       c.strokeStyle = vmf.style("--muted"); c.stroke(); c.strokeStyle = vmf.style("--line");
     }
     if (!this.solid || !this.map.rim) return;
