@@ -19,11 +19,14 @@ from vmf_embeddings.directional.elk import (
     log_elk,
     relative_log_elk,
 )
+from vmf_embeddings.directional.estimation import fit_von_mises_fisher
 from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_gradient
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
+from vmf_embeddings.directional.mixture import VonMisesFisherMixture
 from vmf_embeddings.directional.normals import standard_normals_
 from vmf_embeddings.directional.reference_sampler import householder_transform
 from vmf_embeddings.directional.sampler import SAMPLERS, sample, sample_angle, sample_cosine
+from vmf_embeddings.directional.seeding import spherical_kmeans_plus_plus
 from vmf_embeddings.directional.tangent import random_tangent_points, tangent_points
 from vmf_embeddings.directional.uniform import sample_sphere_coordinate
 
@@ -33,9 +36,11 @@ __all__ = [
     "ClassDensities",
     "HypersphericalUniform",
     "VonMisesFisher",
+    "VonMisesFisherMixture",
     "angle_derivative",
     "attach_kappa_gradient",
     "cosine_variance",
+    "fit_von_mises_fisher",
     "householder_transform",
     "kl_divergence",
     "log_bhattacharyya",
@@ -55,6 +60,7 @@ __all__ = [
     "sample_sphere_coordinate",
     "softmax_bound",
     "softmax_bound_of_draws",
+    "spherical_kmeans_plus_plus",
     "standard_normals_",
     "tangent_points",
     "unit_vector",

@@ -19,6 +19,7 @@ from vmf_embeddings.directional.bessel import (
     mean_cosine,
     widen,
 )
+from vmf_embeddings.directional.estimation import Array, fit_von_mises_fisher
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
 from vmf_embeddings.directional.sampler import sample as draw
 
@@ -63,6 +64,22 @@ class VonMisesFisher(Distribution):
         self.loc = loc.expand(*batch_shape, self.dim)
         self.concentration = concentration.expand(batch_shape)
         super().__init__(batch_shape, torch.Size((self.dim,)), validate_args=validate_args)
+
+    @classmethod
+    def fit(cls, x: Array, weights: Array | None = None, **options: Any) -> "VonMisesFisher":
+        """The distribution of largest likelihood; one for each class where there are `labels`.
+
+        Args:
+            x: vectors [.., N, D] of any length.
+            weights: [.., N], >= 0; None = 1 for each row.
+            options: `labels`, `n_classes`, `shared_kappa`, `bias_correction` and `kappa_max` of
+                `fit_von_mises_fisher`, which says what happens at the limits.
+
+        Raises:
+            ValueError: see `fit_von_mises_fisher`.
+        """
+        mu, kappa = fit_von_mises_fisher(x, weights, **options)
+        return cls(mu, kappa, validate_args=False)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> "VonMisesFisher":
         """The same distributions, expanded to `batch_shape`."""
