@@ -45,10 +45,12 @@ class Elements(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
         self._inside: list[str] = []
+        self._broken = False  # whether a word goes on after a place where a line may break
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._broken = tag == "wbr"
         if tag in ("script", "style"):
             self._inside.append(tag)
 
@@ -57,8 +59,11 @@ class Elements(HTMLParser):
             self._inside.pop()
 
     def handle_data(self, data: str) -> None:
-        if not self._inside:
+        if self._broken and self.text:
+            self.text[-1] += data
+        elif not self._inside:
             self.text.append(data)
+        self._broken = False
 
     def named(self, name: str) -> list[dict[str, str | None]]:
         """Attributes of every element of a name."""

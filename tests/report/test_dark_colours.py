@@ -1,4 +1,4 @@
-"""Colours of classes on a dark page can be told apart by everybody, and from what is behind them."""
+"""Colours of classes on a dark page: everybody can tell them apart, and from the ground."""
 
 import re
 from pathlib import Path
