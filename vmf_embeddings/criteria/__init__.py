@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.criteria.angular_margin import add_angular_margin
     from vmf_embeddings.criteria.arcface import ArcFace
     from vmf_embeddings.criteria.base import Criterion
+    from vmf_embeddings.criteria.cider import Cider
     from vmf_embeddings.criteria.contrastive import Contrastive
     from vmf_embeddings.criteria.histogram import Histogram
     from vmf_embeddings.criteria.lifted import Lifted
@@ -20,11 +21,15 @@ if TYPE_CHECKING:
     from vmf_embeddings.criteria.multisimilarity import MultiSimilarity
     from vmf_embeddings.criteria.multisimilarity_nir import MultiSimilarityNIR
     from vmf_embeddings.criteria.npair import NPair
+    from vmf_embeddings.criteria.poincare_pairs import PoincarePairs
     from vmf_embeddings.criteria.proxy_anchor import ProxyAnchor, ProxyCriterion
     from vmf_embeddings.criteria.proxy_anchor_nca import ProxyAnchorNCA
     from vmf_embeddings.criteria.proxy_nca import ProxyNCA
     from vmf_embeddings.criteria.quadruplet import Quadruplet
+    from vmf_embeddings.criteria.recall_at_k import RecallAtK
+    from vmf_embeddings.criteria.roadmap import Roadmap
     from vmf_embeddings.criteria.s2sd import S2SD
+    from vmf_embeddings.criteria.smooth_ap import SmoothAP
     from vmf_embeddings.criteria.snr import SNR
     from vmf_embeddings.criteria.soft_triple import SoftTriple
     from vmf_embeddings.criteria.softmax import ClassVectorCriterion, Softmax
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Angular",
     "ArcFace",
+    "Cider",
     "ClassVectorCriterion",
     "Contrastive",
     "Criterion",
@@ -55,6 +61,10 @@ __all__ = [
     "SupCon",
     "TripletCriterion",
     "add_angular_margin",
+    "PoincarePairs",
+    "RecallAtK",
+    "Roadmap",
+    "SmoothAP",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -64,6 +74,7 @@ __getattr__, __dir__ = lazy_exports(
         "angular_margin": ("add_angular_margin",),
         "arcface": ("ArcFace",),
         "base": ("Criterion",),
+        "cider": ("Cider",),
         "contrastive": ("Contrastive",),
         "histogram": ("Histogram",),
         "lifted": ("Lifted",),
@@ -71,11 +82,15 @@ __getattr__, __dir__ = lazy_exports(
         "multisimilarity": ("MultiSimilarity",),
         "multisimilarity_nir": ("MultiSimilarityNIR",),
         "npair": ("NPair",),
+        "poincare_pairs": ("PoincarePairs",),
         "proxy_anchor": ("ProxyAnchor", "ProxyCriterion"),
         "proxy_anchor_nca": ("ProxyAnchorNCA",),
         "proxy_nca": ("ProxyNCA",),
         "quadruplet": ("Quadruplet",),
+        "recall_at_k": ("RecallAtK",),
+        "roadmap": ("Roadmap",),
         "s2sd": ("S2SD",),
+        "smooth_ap": ("SmoothAP",),
         "snr": ("SNR",),
         "soft_triple": ("SoftTriple",),
         "softmax": ("ClassVectorCriterion", "Softmax"),

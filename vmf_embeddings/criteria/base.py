@@ -88,6 +88,10 @@ class Criterion(nn.Module, ABC):
             return embeddings
         return unit_vectors(embeddings)
 
+    def as_stored(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] as files and comparisons have them. Default: unchanged."""
+        return embeddings
+
     @property
     def uses_norm(self) -> bool:
         """Whether the loss depends on the norm of an embedding; not with a cosine geometry."""

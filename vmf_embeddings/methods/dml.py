@@ -45,6 +45,10 @@ class DML(Method):
         self.criterion = criterion
         self.miner = miner
 
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> embeddings [B, D] as the criterion wants them stored."""
+        return self.criterion.as_stored(super().embed(images))
+
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """Embeddings [B, D], labels [B], other inputs of the criterion -> mean loss, scalar."""
