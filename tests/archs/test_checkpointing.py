@@ -17,6 +17,7 @@ from vmf_embeddings.archs.checkpointing import checkpoint_blocks
 from vmf_embeddings.archs.cifar_resnet import ThinResNet
 from vmf_embeddings.archs.googlenet import GoogLeNet
 from vmf_embeddings.archs.resnet_feature import ResNet10Feature
+from vmf_embeddings.untrusted.refused import Refused
 
 HEAD = {"n_classes": 4, "use_vmf": False, "learn_temp": False, "init_temp": 0.0}
 HEAD |= {"kappa_confidence": 0.4, "in_channels": 3, "normalize": False}
@@ -134,7 +135,7 @@ def test_layers_of_an_inception_net_are_found():
 @pytest.mark.parametrize("net", [TinyArch(), nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))])
 def test_a_network_without_blocks_is_refused(net):
     assert blocks(net) == []
-    with pytest.raises(ValueError, match="no residual or transformer blocks"):
+    with pytest.raises(Refused, match="no residual or transformer blocks"):
         checkpoint_blocks(net)
 
 

@@ -40,7 +40,8 @@ def in_parts(folder, name="last.pt", token=TOKEN, **changed):
     first = 0
     for rank, size in enumerate(SIZES):
         path = class_parts.part_path(folder, token, rank, len(SIZES))
-        checkpoint.save(path, part(slice(first, first + size)))
+        own = {"class_parts": {"rank": rank, "token": token, "count": len(SIZES)}}
+        checkpoint.save(path, part(slice(first, first + size)) | own)
         first += size
     return folder / name
 
@@ -85,6 +86,36 @@ def test_a_missing_part_is_named(tmp_path):
     class_parts.part_path(tmp_path, TOKEN, 1, 3).unlink()
     with pytest.raises(Refused, match=r"1_of_3.pt is not beside it. Copy classes_1234_\*"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_part_under_the_name_of_another_is_refused(tmp_path, swapped):
+    path = in_parts(tmp_path)
+    first, last = (class_parts.part_path(tmp_path, TOKEN, rank, 3) for rank in (0, 2))
+    content = first.read_bytes()
+    if swapped:
+        first.write_bytes(last.read_bytes())
+    last.write_bytes(content)
+    with pytest.raises(Refused, match="number . was written as another one"):
+        checkpoint.load(path)
+
+
+def test_a_part_of_another_checkpoint_is_refused(tmp_path):
+    path = in_parts(tmp_path)
+    in_parts(tmp_path, "other.pt", token=77)
+    other = class_parts.part_path(tmp_path, 77, 1, 3)
+    other.rename(class_parts.part_path(tmp_path, TOKEN, 1, 3))
+    with pytest.raises(Refused, match=r"number 1 was written as another one.*77.*own name"):
+        checkpoint.load(path)
+
+
+def test_parts_that_name_no_checkpoint_are_read(tmp_path):
+    path = in_parts(tmp_path)
+    for file in tmp_path.glob("classes_*"):
+        content = torch.load(file)
+        del content["class_parts"]
+        checkpoint.save(file, content)
+    assert_whole(checkpoint.load(path))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.archs.batch_norm_statistics import kept_statistics
 from vmf_embeddings.archs.blocks import blocks
+from vmf_embeddings.untrusted.refused import Refused
 
 
 def checkpoint_blocks(arch: Arch) -> int:
@@ -31,11 +32,11 @@ def checkpoint_blocks(arch: Arch) -> int:
         The number of blocks.
 
     Raises:
-        ValueError: it has no blocks.
+        Refused: it has no blocks.
     """
     found = blocks(arch)
     if not found:
-        raise ValueError(
+        raise Refused(
             "trainer.activation_checkpointing=true: this network has no residual or transformer "
             "blocks to compute again; use arch=resnet50, resnet32, timm or others of their kind, "
             "or trainer.micro_batches=N, or leave trainer.activation_checkpointing=false"

@@ -4,7 +4,8 @@
 them; reading such a checkpoint joins them again. No process ever holds the rows of all to write
 them. The files are those of `torch.save`, so that they are read like other checkpoints, without
 running code from them; torch's own format for this (`torch.distributed.checkpoint`) describes its
-files by a pickle of classes.
+files by a pickle of classes. Each file states its checkpoint and process too, so that one which was
+renamed, or copied from another run, is not taken for the rows of other classes.
 """
 
 import re
@@ -36,6 +37,16 @@ def part_path(folder: Path, token: int, rank: int, count: int) -> Path:
     return folder / f"classes_{token:d}_{rank:d}_of_{count:d}.pt"
 
 
+def of_process(named: dict[str, int], rank: int) -> dict[str, int]:
+    """What the file of one process has under `KEY`.
+
+    Args:
+        named: what the checkpoint has there.
+        rank: of the process.
+    """
+    return {"token": named["token"], "count": named["count"], "rank": rank}
+
+
 def joined(state: dict[str, Any], path: Path) -> dict[str, Any]:
     """A checkpoint with the rows of all classes.
 
@@ -65,12 +76,20 @@ def joined(state: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{part_path(path.parent, token, 0, count).name.replace('_0_of', '_*_of')} along"
         )
     parts = [read_tensors(file) for file in files]
-    restore_part(lambda: _join(state, parts), f"the files of classes of {path} do not fit")
+    restore_part(lambda: _join(state, parts, named), f"the files of classes of {path} do not fit")
     return state
 
 
-def _join(state: dict[str, Any], parts: list[dict[str, Any]]) -> None:
+def _join(state: dict[str, Any], parts: list[dict[str, Any]], named: dict[str, int]) -> None:
     """Adds the rows of all parts to a state, one tensor after another to save memory."""
+    for rank, part in enumerate(parts):
+        # the first runs with divided classes wrote files without it
+        written_as = part.get(KEY, of_process(named, rank))
+        if written_as != of_process(named, rank):
+            raise ValueError(
+                f"number {rank} was written as another one ({written_as}); copy them again, each "
+                "under its own name"
+            )
     if any(_names(part) != _names(parts[0]) for part in parts):
         raise ValueError("they hold different tensors")
     for name in list(parts[0][METHOD]):

@@ -109,7 +109,9 @@ class ShardedClasses:
         dist.broadcast(token, 0)
         named = {"token": int(token), "count": self.shard.world}
         path = class_parts.part_path(folder, named["token"], self.shard.rank, self.shard.world)
-        checkpoint.save(path, {class_parts.METHOD: own_weights, class_parts.OPTIMIZER: own})
+        part = {class_parts.KEY: class_parts.of_process(named, self.shard.rank)}
+        part |= {class_parts.METHOD: own_weights, class_parts.OPTIMIZER: own}
+        checkpoint.save(path, part)
         dist.barrier()
         return of_method, {**of_optimizer, "state": of_parameter}, named
 

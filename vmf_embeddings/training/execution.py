@@ -113,7 +113,7 @@ class ExecutionSettings:
         """Applies channels_last, checkpointing and compilation in place; its state stays as it is.
 
         Raises:
-            ValueError: `activation_checkpointing`, and the network has no blocks.
+            Refused: `activation_checkpointing`, and the network has no blocks.
         """
         wanted = self.channels_last
         if wanted == "auto":
