@@ -1,6 +1,7 @@
 """Computes the embeddings of whole splits with a trained method, and writes embedding files."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,8 +12,8 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.datasets.base import Dataset, Split
-from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
-from vmf_embeddings.embeddings.fields import KEY_OF_FIELD
+from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
+from vmf_embeddings.embeddings.fields import CORRUPTED, KEY_OF_FIELD
 from vmf_embeddings.embeddings.folder_writing import SHARD_ROWS
 from vmf_embeddings.extract_folder import FolderJob, extract_folder
 from vmf_embeddings.methods.base import Method
@@ -26,6 +27,7 @@ from vmf_embeddings.training.stored_state import load_weights
 from vmf_embeddings.untrusted.text import path_component
 
 log = logging.getLogger(__name__)
+N_EXAMPLES = 4  # corrupted images that are kept for figures
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ExtractionJob:
         part: this job's part and the number of parts, from (1, n) to (n, n); None = everything.
             With "folder" alone.
         shard_rows: rows per file, a multiple of 1024; likewise.
+        corrupted: from the data set and the name of a split to its images with what
+            `datasets.corruption` does to them, of which each is then embedded; None = as they are.
     """
 
     method: Method
@@ -65,10 +69,14 @@ class ExtractionJob:
     store: str = "npz"
     part: tuple[int, int] | None = None
     shard_rows: int = SHARD_ROWS
+    corrupted: Callable[[Dataset, str], Split] | None = None
 
 
 def extract(job: ExtractionJob) -> list[Path]:
     """Writes `<dataset>_<split>.npz`, or a folder `.emb`, for each split to the run folder.
+
+    With corruptions it is `<dataset>_<split>_corrupted.npz`, and a few of its rows with their
+    images in `<dataset>_<split>_corrupted_examples.npz`, for figures.
 
     Returns:
         The files, in the order of `job.splits`; empty in all processes but the first. Folders that
@@ -88,15 +96,18 @@ def extract(job: ExtractionJob) -> list[Path]:
     trained_on = _trained_on(dataset.split("train"), job.checkpoint)
     written = []
     for name in job.splits:
-        split = dataset.split(name)
+        split = _split(job, name)
         # the classes of an open set's held-out splits are not those that the method has logits for
         with_logits = not dataset.open_set or name == "train"
         meta = {**_meta(job, name, split, trained_on), "weights": weights}
-        stem = path_component(f"{dataset.name}_{name}", "the name of the embedding file")
+        ending = "" if split.clean is None else "_corrupted"
+        named = f"{dataset.name}_{name}{ending}"
+        stem = path_component(named, "the name of the embedding file")
         if job.store == "folder":
             path = job.run_dir / f"{stem}.emb"
             if extract_folder(_folder_job(job, split, path, meta, with_logits), accelerator):
                 log.info("Split %s %d rows -> %s", name, len(split), path)
+                _write_examples(path, split)
                 written.append(path)
             continue
         seed_everything(job.seed)  # so that a split's random numbers do not depend on the others
@@ -108,12 +119,29 @@ def extract(job: ExtractionJob) -> list[Path]:
             continue
         logits = _logits(method, embeddings, job.batch_size) if with_logits else None
         path = job.run_dir / f"{stem}.npz"
+        file = _file(method, split, dataset, embeddings, logits, meta)
         with Progress(f"Writing {path.name}"):
-            save_embeddings(path, _file(method, split, dataset, embeddings, logits, meta))
+            save_embeddings(path, file)
+        _write_examples(path, split)
         log.info("Split %s %s -> %s", name, tuple(embeddings.shape), path)
         written.append(path)
     accelerator.wait_for_everyone()
     return written
+
+
+def _split(job: ExtractionJob, name: str) -> Split:
+    return job.dataset.split(name) if job.corrupted is None else job.corrupted(job.dataset, name)
+
+
+def _write_examples(path: Path, split: Split) -> None:
+    """Writes the rows of a few corrupted images, with their pixels, beside the file of all."""
+    if split.clean is None:
+        return
+    file, rows = load_embeddings(path), split.example_rows(N_EXAMPLES)
+    pictures = _array(torch.stack([split.pixels(row) for row in rows]))
+    fields = {name: getattr(file, name)[rows] for name in ("embeddings", "ids", *CORRUPTED)}
+    examples = EmbeddingFile(**fields, pictures=pictures, meta=file.meta)
+    save_embeddings(path.with_name(f"{path.stem}_examples.npz"), examples)
 
 
 def _meta(
@@ -125,6 +153,7 @@ def _meta(
         "dataset": job.dataset.name,
         "split": name,
         "split_hash": split.identity,
+        **({} if split.clean is None else {"source_hash": split.clean.identity}),
         "open_set": bool(job.dataset.open_set),
         "method": job.method_name,
         "objective": job.objective,
@@ -197,6 +226,8 @@ def _fields_of_split(method: Method, split: Split, dataset: Dataset) -> dict[str
     fields = {name: _array(value) for name, value in tensors.items() if value is not None}
     if split.examples_to_save:
         fields["examples"] = _examples(split)
+    if split.clean is not None:
+        fields |= {name: getattr(split, name) for name in CORRUPTED}
     return fields
 
 

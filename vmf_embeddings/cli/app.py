@@ -127,6 +127,7 @@ def virtual_dist(cfg: DictConfig, run_dir: Path) -> None:
 MODES = {
     "train": train,
     "get_embeddings": get_embeddings,
+    "corrupt": get_embeddings,
     "virtual_dist": virtual_dist,
     "finetune": finetune,
     "crt": finetune,

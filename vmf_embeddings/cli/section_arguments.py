@@ -12,6 +12,9 @@ def add_sections(parser: argparse.ArgumentParser) -> None:
     add("--ood", nargs="+", type=Path, default=[], metavar="FILE",
         help="embeddings of other data by the same run, or their name in each run's folder: how "
         "well they are told from the scored rows (metrics=ood)")  # fmt: skip
+    add("--corrupted", type=Path, metavar="FILE",
+        help="embeddings of the scored images at rising strengths of corruption, from "
+        "mode=corrupt: how confidences fall (metrics=corruption; the file beside)")  # fmt: skip
     add("--fit-on", type=_fit_on, default="valid", metavar="FILE",
         help="metrics=calibration, prior: rows on which they are fitted, valid or train for the "
         "file of that split beside, or a file (valid)")  # fmt: skip
@@ -28,5 +31,6 @@ def of_sections(values: dict[str, object], sections: tuple[str, ...]) -> dict[st
     """The fields of `EvaluationOptions` from parsed values and the sections that were named."""
     ood = tuple((None, path) for path in values["ood"])  # type: ignore[attr-defined]
     given = {"ood": ood, "verification": values["pairs"], "merged": values["merge"]}
+    given["corruption"] = values["corrupted"]
     asked = {*sections, *(name for name, value in given.items() if value)}
     return {"ood": ood, "sections": tuple(name for name in SECTIONS if name in asked)}

@@ -23,7 +23,8 @@ from vmf_embeddings.cli.help import CONF, config_folders
 from vmf_embeddings.training import run_status
 from vmf_embeddings.training.run_status import RunStatus
 
-TRAIN_NOTHING = ("get_embeddings", "virtual_dist")  # modes: they work in the folder of a run
+# modes that work in the folder of a run
+TRAIN_NOTHING = ("get_embeddings", "corrupt", "virtual_dist")
 Overrides = tuple[str, ...]
 
 

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Self, Unpack
 
 import numpy as np
@@ -87,6 +88,10 @@ class ArraySplit(Split):
         views = [self._view(images, generator) for _ in range(self.views)]
         examples = views[0] if self.views == 1 else torch.stack(views, 1)
         return self._batch_of(examples, indices)
+
+    def decoded(self, index: int) -> AbstractContextManager[Tensor]:
+        """See `Split`: uint8 [channels, H, W]."""
+        return nullcontext(self.images[index].cpu())
 
     @property
     def n_bytes(self) -> int:

@@ -4,7 +4,8 @@ import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Required, Self, TypedDict
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Required, Self, TypedDict
 
 import numpy as np
 import torch
@@ -93,8 +94,10 @@ class Split(torch.utils.data.Dataset, ABC):
         views: V, augmented versions of each image in an item; V > 1 adds a dimension, see
             `with_views`.
         unit: what items are called in messages.
+        clean: of a `corruption.CorruptedSplit` the images that were corrupted; None elsewhere.
     """
 
+    clean: "Split | None" = None
     unit: str = "images"
     in_memory: bool = False
     views: int = 1
@@ -139,6 +142,14 @@ class Split(torch.utils.data.Dataset, ABC):
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def decoded(self, index: int) -> AbstractContextManager[Any]:
+        """One image as `ImageTransform` takes it, before that; for the length of a block.
+
+        Raises:
+            TypeError: items are no images.
+        """
+        raise TypeError(f"{type(self).__name__} holds no images")
 
     @abstractmethod
     def example(self, index: int) -> Tensor:

@@ -1,7 +1,8 @@
 """A split of image files, which are decoded whenever they are accessed."""
 
 from collections.abc import Callable
-from typing import Any, Unpack
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from vmf_embeddings.datasets.image_reading import ImageReader
 from vmf_embeddings.datasets.texts import Texts
 from vmf_embeddings.untrusted.image_pixels import WHITE
 from vmf_embeddings.untrusted.refused import Refused
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class ImageFileSplit(Split):
@@ -40,6 +44,10 @@ class ImageFileSplit(Split):
     def blocks(self) -> np.ndarray | None:
         """See `Split`."""
         return self.paths.blocks if isinstance(self.paths, Texts) else None
+
+    def decoded(self, index: int) -> AbstractContextManager["Image"]:
+        """See `Split`."""
+        return self.reader.image(self.paths[index])
 
     def example(self, index: int) -> Tensor:
         """One image, float32 [3, H, W], or several views of it, [views, 3, H, W]; decoded once.

@@ -88,8 +88,23 @@ class ImageTransform:
             Refused: it is no such image, or so narrow that it would be resized to more than
                 `untrusted.images.MOST_PIXELS` pixels.
         """
+        return self.normalised(self.pixels(image))
+
+    def pixels(self, image: Any, *, side: float = 1.0) -> Tensor:
+        """The pixels of the result before they are normalised, uint8 [channels, H, W].
+
+        Args:
+            image: see `__call__`.
+            side: of its central part that is used, enlarged, over its own side, in (0, 1].
+
+        Raises:
+            Refused: see `__call__`.
+        """
         upright = as_pillow(image, self.channels, self.background)
-        pixels = _pixels(self._cropped(self._resized(upright)))
+        return _pixels(self._cropped(self._resized(upright, side)))
+
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels uint8 [channels, H, W] as the network gets them, float32."""
         if self.fused:
             result = normalise(pixels[None], *scale_and_shift(self.mean, self.std))[0]
         else:
@@ -129,14 +144,19 @@ class ImageTransform:
         background = None if meta[_ADDED_LATER] is None else tuple(meta[_ADDED_LATER])
         return cls(**{**meta, **numbers, "size": tuple(meta["size"]), _ADDED_LATER: background})
 
-    def _resized(self, image: "Image") -> "Image":
+    def _resized(self, image: "Image", side: float = 1.0) -> "Image":
         from PIL import Image
 
         width, height = self._size_before_crop(*image.size)
-        if (width, height) == image.size:
+        if (width, height) == image.size and side == 1.0:
             return image
         self.refuse_narrow(*image.size)
-        return image.resize((width, height), Image.Resampling[self.interpolation.upper()])
+        method = Image.Resampling[self.interpolation.upper()]
+        if side == 1.0:
+            return image.resize((width, height), method)
+        x, y = ((1 - side) / 2 * length for length in image.size)
+        box = (x, y, image.width - x, image.height - y)
+        return image.resize((width, height), method, box=box)
 
     def refuse_narrow(self, width: int, height: int) -> None:
         """Refuses an image so narrow that it would be resized to more than `MOST_PIXELS` pixels.

@@ -1,6 +1,7 @@
 """Some images of a split as a split of their own; the images are not copied."""
 
-from typing import Self
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -58,6 +59,10 @@ class Subset(Split):
         """See `Split`."""
         blocks = self.whole.blocks
         return None if blocks is None else blocks[self._rows]
+
+    def decoded(self, index: int) -> AbstractContextManager[Any]:
+        """See `Split.decoded`."""
+        return self.whole.decoded(self._rows[index])
 
     def example(self, index: int) -> Tensor:
         """See `Split.example`."""

@@ -26,21 +26,25 @@ KEY_OF_FIELD = {
     "confidence": "confidence",
     "predicted": "predicted",
     "probability": "probability",
+    "source": "source",
+    "corruption": "corruption",
+    "level": "level",
 }
-FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability")
+FLOATS = ("embeddings", "class_weights", "logits", "confidence", "probability", "level")
+CORRUPTED = ("source", "corruption", "level")  # all of them, or none
 FLAGS = ("is_query", "is_gallery")
-NUMBERED = ("original_ids", "camera", "sequence")
-_DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_}
+NUMBERED = ("original_ids", "camera", "sequence", "source")
+_DTYPE_OF_FIELD = {"pictures": np.uint8, "paths": np.str_, "corruption": np.str_}
 _ANY = f"{NUMBERS}{TEXTS}{BYTES}"
 KINDS_OF_KEY = {
     **dict.fromkeys(
         ("embeddings", "weights", "logits", "examples", "temp", "pictures", "original_ids"), NUMBERS
     ),
-    **dict.fromkeys(("confidence", "probability"), NUMBERS),
+    **dict.fromkeys(("confidence", "probability", "source", "level"), NUMBERS),
     "predicted": f"{NUMBERS}{TEXTS}",
     **dict.fromkeys(("camera", "sequence"), _ANY),
     **dict.fromkeys(("ids", *FLAGS), _ANY),  # of a wrong type: refused with the row
-    **dict.fromkeys(("paths", "meta"), f"{TEXTS}{BYTES}"),
+    **dict.fromkeys(("paths", "meta", "corruption"), f"{TEXTS}{BYTES}"),
 }
 _ONE_ROW_PER_ITEM = tuple(name for name in KEY_OF_FIELD if name != "class_weights")
 
@@ -62,7 +66,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
         if given.dtype.kind not in NUMBERS:
             raise ValueError(f"{name} must be numbers, got {given.dtype}")
         return as_float32(given, name)
-    if name == "paths" and given.dtype.kind == "S":
+    if name in ("paths", "corruption") and given.dtype.kind == "S":
         given = np.char.decode(given, "utf-8", "surrogateescape")
     return np.asarray(given, dtype=_DTYPE_OF_FIELD.get(name))
 
@@ -98,6 +102,7 @@ def check_shapes(fields: Mapping[str, Any]) -> None:
         "logits": (2, 3),
         "pictures": (4,),
         **dict.fromkeys(("camera", "sequence", "confidence", "predicted", "probability"), (1,)),
+        **dict.fromkeys(CORRUPTED, (1,)),
     }
     for name, allowed in n_dims.items():
         array = fields[name]
@@ -110,6 +115,9 @@ def check_shapes(fields: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"embeddings {list(rows.shape)} and {name} {list(array.shape)} differ in rows"
             )
+    missing = [name for name in CORRUPTED if fields[name] is None]
+    if len(missing) not in (0, len(CORRUPTED)):
+        raise ValueError(f"{', '.join(CORRUPTED)} belong together; there is no {missing[0]}")
     weights = fields["class_weights"]
     if weights is not None and weights.shape[1] != rows.shape[1]:
         raise ValueError(

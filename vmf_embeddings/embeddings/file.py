@@ -58,6 +58,9 @@ class EmbeddingFile:
             it is, such as "kappa".
         predicted: [N] names of the training classes that were predicted, or their numbers.
         probability: [N] float32 in [0, 1], of the predicted classes.
+        source: [N] int64, of corrupted images: row of the clean image in its own file.
+        corruption: [N] name of what was done to each, `clean` for nothing.
+        level: [N] float32, how strongly, 0 for clean ones.
         meta: schema, dataset, split, split_hash, train_identity, train_class_counts [C], open_set,
             method, geometry, seed, …; None in files of 2021.
     """
@@ -78,6 +81,9 @@ class EmbeddingFile:
     confidence: np.ndarray | None = None
     predicted: np.ndarray | None = None
     probability: np.ndarray | None = None
+    source: np.ndarray | None = None
+    corruption: np.ndarray | None = None
+    level: np.ndarray | None = None
     meta: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:

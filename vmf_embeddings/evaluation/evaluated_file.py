@@ -91,7 +91,7 @@ class EvaluatedFile:
         """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
                "neighbours.png", "dimensions.png", "risk_coverage.png",
-               "verification.png", "ood.png",
+               "verification.png", "ood.png", "corruption.png",
                "calibration.png")  # fmt: skip
         shared = ("metrics.json", "training_curves.png", self.curves_name)
         return (*shared, *(f"{self.prefix}{name}" for name in own))
@@ -153,6 +153,11 @@ def load_evaluated_file(path: Path, root: Path, options: EvaluationOptions) -> E
         raise ValueError(
             f"{path} has no labels, as files of new images that `embed` writes: there is nothing "
             f"to score it by. Search it: vmf-embeddings search QUERY --in {typed.argument(path)}"
+        )
+    if found.file.source is not None:
+        raise ValueError(
+            f"{path} holds corrupted images, which are scored beside the clean ones: name the file "
+            f"of those, or its folder, and add --corrupted {typed.argument(path)}"
         )
     if found.foreign:
         evaluated, settings = _of_another_program(path, root, found, options), {}

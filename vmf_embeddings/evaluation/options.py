@@ -19,6 +19,7 @@ METRICS = ("recall", "nmi", "map", "spectrum", "spread")
 # further words of `metrics=`, each a section of its own: modules of `evaluation.sections`
 SECTIONS = (
     "uncertainty",
+    "corruption",
     "verification",
     "ood",
     "calibration",
@@ -93,6 +94,8 @@ class EvaluationOptions:
         expand_alpha: exponent >= 0 of the cosines that weigh them.
         ood: name, or None for that of the data set, and embeddings of other data by the same
             network; a file by its path, or its name in the folder of each run.
+        corrupted: embeddings of the scored images at rising strengths of corruption, by the same
+            network, as in `ood`; None = the file beside.
         fit_on: rows with logits and labels on which calibration and the strength of a prior are
             fitted: "valid" or "train" for the file of that split beside, or a file, as in `ood`.
         train: training rows with labels, for the detectors of `ood`; None = the file beside.
@@ -144,6 +147,7 @@ class EvaluationOptions:
     expand_n: int = 10
     expand_alpha: float = 3.0
     ood: "tuple[tuple[str | None, Given], ...]" = ()
+    corrupted: Path | None = None
     fit_on: "str | Path | EmbeddingFile" = "valid"
     train: "Given | None" = None
     resample: int = 0

@@ -21,7 +21,7 @@ from vmf_embeddings.evaluation.row_pairs import named_scores
 from vmf_embeddings.evaluation.row_scores import RowScore, RowSources
 from vmf_embeddings.evaluation.rows import RowCounts, count_rows
 from vmf_embeddings.evaluation.score_table import ScoreTable
-from vmf_embeddings.evaluation.sections import section
+from vmf_embeddings.evaluation.sections import section, wanted
 from vmf_embeddings.evaluation.significance import Intervals, intervals
 from vmf_embeddings.evaluation.spaces import is_main_process, score_spaces
 from vmf_embeddings.metrics import (
@@ -171,7 +171,7 @@ def _tables(
         tables[COMPACT] = compact_scores(evaluated, options, ks, found, classify)
     if options.rerank:
         tables[RERANKED] = reranked_scores(evaluated, options, ks, found)
-    return tables | {word: section(word).score(context) for word in options.sections}
+    return tables | {word: section(word).score(context) for word in wanted(context)}
 
 
 def _of_logits(context: Context, logits: Tensor) -> dict[str, float]:

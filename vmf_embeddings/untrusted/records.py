@@ -147,6 +147,7 @@ META = {
     "schema": _WHOLE,
     **_SHARED,
     "selected_by": _NAME,
+    "source_hash": _NAME,
     "weights": _NAME,
     "prior_removed": Kind("true or false", lambda value: isinstance(value, bool)),
     "train_class_counts": Kind(

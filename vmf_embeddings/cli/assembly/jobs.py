@@ -1,6 +1,8 @@
 """Builds and checks what a training or an extraction needs, from a composed configuration."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_gro
 from vmf_embeddings.cli.assembly.refused import Refused
 
 if TYPE_CHECKING:
-    from vmf_embeddings.datasets.base import Dataset
+    from vmf_embeddings.datasets.base import Dataset, Split
     from vmf_embeddings.extract import ExtractionJob
     from vmf_embeddings.methods.base import Method
     from vmf_embeddings.samplers.base import BatchSampler
@@ -172,6 +174,7 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
     from vmf_embeddings.training.seeding import seed_everything
 
     _check_store(cfg)
+    corrupted = _corrupted(cfg.mode) if "corruption" in cfg.mode else None
     execution = float32_execution(cfg)
     checkpoint = load_best(run_dir)
     run_cfg = configuration_of_run(cfg, run_dir, checkpoint, overrides)
@@ -197,7 +200,26 @@ def extraction_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Ext
         store=str(cfg.mode.store),
         part=_part(cfg.mode.part),
         shard_rows=cfg.mode.shard_rows,
+        corrupted=corrupted,
     )
+
+
+def _corrupted(mode: DictConfig) -> "Callable[[Dataset, str], Split]":
+    """What `mode=corrupt` asks for.
+
+    Raises:
+        ValueError: a corruption or a level is none.
+    """
+    from vmf_embeddings.datasets.corruption import Corruptions, corrupted_split
+
+    strengths = OmegaConf.to_container(mode.strengths)
+    names = OmegaConf.to_container(mode.corruption) if OmegaConf.is_list(mode.corruption) else None
+    if names is None:
+        names = list(strengths) if mode.corruption == "all" else [mode.corruption]
+    if type(mode.seed) is not int or mode.seed < 0:
+        raise ValueError(f"mode.seed must be a whole number, 0 or more; got {mode.seed!r}")
+    levels = {name: tuple(strengths.get(name) or ()) for name in names}
+    return partial(corrupted_split, corruptions=Corruptions(levels, mode.seed))
 
 
 def _part(value: Any) -> tuple[int, int] | None:

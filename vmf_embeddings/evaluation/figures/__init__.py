@@ -7,6 +7,7 @@ from vmf_embeddings.evaluation.compact import COMPACT
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.calibration import draw_calibration
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
+from vmf_embeddings.evaluation.figures.corruption import draw_corruption
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
@@ -26,6 +27,7 @@ __all__ = ["draw_all"]
 _OF_TABLES = {
     COMPACT: ("dimensions.png", draw_dimensions),
     "calibration": ("calibration.png", draw_calibration),
+    "corruption": ("corruption.png", draw_corruption),
     "ood": ("ood.png", draw_ood),
     "uncertainty": ("risk_coverage.png", draw_risk_coverage),
     "verification": ("verification.png", draw_verification),

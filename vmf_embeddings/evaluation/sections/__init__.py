@@ -7,6 +7,7 @@ import importlib
 from typing import Protocol, cast
 
 from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.evaluation.corrupted_rows import corrupted_beside
 from vmf_embeddings.evaluation.options import SECTIONS
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
 
@@ -27,6 +28,14 @@ class Section(Protocol):
 def is_section(word: str) -> bool:
     """Whether a name is that of a section."""
     return word in SECTIONS
+
+
+def wanted(context: Context) -> tuple[str, ...]:
+    """The sections of a file: those of the options, and corruption where its file lies beside."""
+    words = context.options.sections
+    if "uncertainty" in words and "corruption" not in words and corrupted_beside(context):
+        words = tuple(word for word in SECTIONS if word in (*words, "corruption"))
+    return words
 
 
 def section(word: str) -> Section:
