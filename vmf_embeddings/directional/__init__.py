@@ -24,6 +24,7 @@ from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_g
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
 from vmf_embeddings.directional.mixture import VonMisesFisherMixture
 from vmf_embeddings.directional.normals import standard_normals_
+from vmf_embeddings.directional.power_spherical import PowerSpherical
 from vmf_embeddings.directional.reference_sampler import householder_transform
 from vmf_embeddings.directional.sampler import SAMPLERS, sample, sample_angle, sample_cosine
 from vmf_embeddings.directional.seeding import spherical_kmeans_plus_plus
@@ -35,6 +36,7 @@ __all__ = [
     "SAMPLERS",
     "ClassDensities",
     "HypersphericalUniform",
+    "PowerSpherical",
     "VonMisesFisher",
     "VonMisesFisherMixture",
     "angle_derivative",
