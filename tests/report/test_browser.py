@@ -151,7 +151,7 @@ def test_a_point_shows_its_image_and_neighbours_in_every_map_of_the_same_rows(pa
     page.mouse.move(*place(page, a_seen_row(page)))
     page.wait_for_selector(".card ol li")
     for card in page.locator(".card").all():
-        assert card.locator("h4").inner_text() in "abc"
+        assert card.locator(".name").inner_text() in "abc"
         assert card.locator(".of canvas").count() == 1
         assert card.locator("ol li").count() == 5
         assert re.search(r"[✓✗]", card.inner_text())

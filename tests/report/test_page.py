@@ -131,6 +131,17 @@ def test_the_two_directions_of_largest_variance_are_a_map_too(tmp_path):
     assert "20 of 36 rows" in Elements(page).words
 
 
+@pytest.mark.parametrize(("n", "dim"), [(1, 5), (2, 5), (3, 3), (1, 1), (2, 2)])
+def test_files_of_few_rows_have_a_map(tmp_path, n, dim):
+    meta = {"dataset": "toy", "split": "test", "geometry": {"name": "cosine"}, "open_set": True}
+    rows = np.random.default_rng(0).normal(size=(n, dim)).astype(np.float32)
+    file = EmbeddingFile(embeddings=rows, ids=np.zeros(n, np.int64), meta=meta)
+    save_embeddings(tmp_path / "toy_test.npz", file)
+    page = write_report(tmp_path / "page.html", tmp_path)
+    assert points(page).shape == (n, 3 if dim == 3 else 2)
+    assert np.isfinite(points(page)).all()
+
+
 def test_umap_that_is_not_installed_is_named(tmp_path, capsys):
     if importlib.util.find_spec("umap") is not None:
         pytest.skip("UMAP is installed")

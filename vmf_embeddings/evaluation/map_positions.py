@@ -47,13 +47,16 @@ def tsne_positions(rows: np.ndarray, geometry: Geometry, seed: int) -> np.ndarra
     """Places [N, 2] by t-SNE (van der Maaten & Hinton, JMLR 9, 2008).
 
     Distances between rows are Euclidean, or the geometry's own where it has one (the Poincare
-    ball). In the map, distances between clusters and their sizes have no meaning.
+    ball). In the map, distances between clusters and their sizes have no meaning. Rows that are all
+    equal are at one place.
 
     Args:
         rows: [N, D], N >= 4, of length 1 where the geometry compares directions.
         geometry: by which the rows are compared.
         seed: of t-SNE.
     """
+    if not np.ptp(rows, axis=0).any():  # scikit-learn divides by their spread, and crashes
+        return np.zeros((len(rows), 2))
     from sklearn.manifold import TSNE
 
     options = {

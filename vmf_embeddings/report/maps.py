@@ -103,7 +103,9 @@ def _reduced(shown: ShownRows, rows: np.ndarray) -> Places:
     if kind == "components" or n_rows < 4:
         centred = rows - rows.mean(0)
         directions = np.linalg.svd(centred, full_matrices=False)[2][:2]
-        return Places("plane", centred @ directions.T, "the two directions of largest variance")
+        flat = np.zeros((n_rows, 2))  # a single row has one direction
+        flat[:, : len(directions)] = centred @ directions.T
+        return Places("plane", flat, "the two directions of largest variance")
     what = f"t-SNE of {n_rows:,} rows in {rows.shape[1]:,} dimensions"
     with Progress(what, at_once=n_rows > LARGE_JOB // 5):
         return Places("plane", tsne_positions(rows, geometry, seed), _TSNE)

@@ -75,7 +75,7 @@
       }
       facts.push(pair(map.confidenceName, extra.confidence[i].toPrecision(4)));
       var top = element("div", { class: "of" }, [
-        element("div", {}, [element("h4", {}, [name]), element("dl", {}, facts)]),
+        element("div", {}, [element("p", { class: "name" }, [name]), element("dl", {}, facts)]),
       ]);
       if (hasPicture(i)) top.insertBefore(picture(i, 84, "image of " + rowName(i)), top.firstChild);
       var list = element("ol", { "aria-label": "nearest neighbours" }, []);

@@ -1,6 +1,17 @@
 "use strict";
 // Tables sort by a click on a heading, or by Enter on it; rows without a value come last. Of a long
 // table, the first rows are shown until a button shows all.
+// What scrolls sideways can be reached by the keyboard; what does not takes no stop on the way.
+(function () {
+  var sizes = new ResizeObserver(function (seen) {
+    seen.forEach(function (one) {
+      var scrolls = one.target.scrollWidth > one.target.clientWidth + 1;
+      if (scrolls) one.target.tabIndex = 0; else one.target.removeAttribute("tabindex");
+    });
+  });
+  document.querySelectorAll(".scroll, .grid li").forEach(function (one) { sizes.observe(one); });
+})();
+
 document.querySelectorAll("table[data-sort]").forEach(function (table) {
   var heads = Array.from(table.tHead.rows[0].cells), body = table.tBodies[0];
   var rows = Array.from(body.rows), MOST_SHOWN = 20;
