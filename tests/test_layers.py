@@ -29,7 +29,7 @@ MAY = {
     "archs": {"torchvision_compat"},
     "datasets": {"torchvision_compat", "embeddings"},
     "samplers": set(),
-    "heads": {"geometry"},
+    "heads": {"directional", "geometry"},
     "losses": set(),
     "miners": set(),
     "criteria": {"class_shard", "geometry", "miners"},

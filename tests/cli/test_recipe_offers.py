@@ -17,7 +17,7 @@ SMALL = ("demo", "digits_open", "mnist_open", "digits_lt", "mnist_lt")  # offer 
 OFFER = re.compile(r"(?<![\w.])([a-z_]+(?:\.[a-z_]+)*)=(…|[^\s,;()]*[^\s,;().:])")
 KINDS_OF_VALUE = re.compile(r"[A-Z]+")  # as in arch.params.weights=FILE
 OPTIONAL = {"pml": "pytorch_metric_learning"}
-LATER = {"head": ("lws", "ncm"), "method": ("dive",)}  # need a trained run
+LATER = {"head": ("lws", "ncm", "vmf_bayes"), "method": ("dive",)}  # need a trained run
 
 
 def head_of(name: str) -> str:

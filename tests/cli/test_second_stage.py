@@ -12,6 +12,7 @@ from hydra.errors import OverrideParseException
 from tests.test_configs import CONF
 from vmf_embeddings.cli import app, assembly, overrides
 from vmf_embeddings.cli.assembly import Refused
+from vmf_embeddings.directional import VonMisesFisher
 from vmf_embeddings.heads.posthoc import tau_normalized
 from vmf_embeddings.training import checkpoint
 
@@ -66,7 +67,7 @@ def differing(a, b):
 
 
 @pytest.mark.parametrize(
-    "kind", ["finetune", "crt", "lws", "tau_norm", "maxnorm", "ncm", "posthoc_tau"]
+    "kind", ["finetune", "crt", "lws", "tau_norm", "maxnorm", "ncm", "vmf_bayes", "posthoc_tau"]
 )
 def test_command_works_in_a_folder_of_its_own_below_the_run(kind):
     assembly.register_resolvers()
@@ -195,6 +196,22 @@ def test_class_means_are_those_of_the_training_embeddings(run):
         )
     scores = method.predict(embeddings)
     assert scores.shape == (len(split), 10)
+
+
+def test_class_densities_are_those_of_the_training_embeddings(run):
+    state, folder = second("vmf_bayes", run, "head.params.prior=uniform")
+    job = assembly.extraction_job(composed(["mode=get_embeddings", f"run={folder}"]), folder, [])
+    method, split = job.method, job.dataset.split("train")
+    method.load_state_dict(state["method_state_dict"])
+    embeddings = method.eval().embed(split.batch(torch.arange(len(split)))["examples"])
+    vmf = VonMisesFisher.fit(embeddings.double(), labels=split.labels)
+    head = method.classifier
+    torch.testing.assert_close(head.mu, vmf.loc, rtol=0, atol=1e-6)
+    torch.testing.assert_close(head.kappa, vmf.concentration, rtol=1e-4, atol=0)
+    assert head.frequency.tolist() == pytest.approx([0.1] * 10)
+    table = json.loads((folder / "vmf_bayes.json").read_text())
+    assert table["kept"] == "class densities" and table["variants"][0]["accuracy"] > 0.5
+    assert method.predict(embeddings).shape == (len(split), 10)
 
 
 def test_second_stage_resumes_and_refuses_another_configuration(run, learnt):

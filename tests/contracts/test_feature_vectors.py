@@ -123,7 +123,7 @@ def test_every_network_on_vectors_says_in_its_run_how_long_they_are(arch, path, 
 
 
 STAGES = {
-    **dict.fromkeys(("tau_norm", "maxnorm", "ncm", "posthoc_tau"), app.posthoc),
+    **dict.fromkeys(("tau_norm", "maxnorm", "ncm", "vmf_bayes", "posthoc_tau"), app.posthoc),
     **dict.fromkeys(("finetune", "crt", "lws"), app.finetune),
 }
 

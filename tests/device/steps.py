@@ -37,7 +37,7 @@ from vmf_embeddings.training.fit import train_epoch
 from vmf_embeddings.training.step import Step, step_for
 
 Trial = Callable[[Recorder], None]
-NOT_TRAINED = {"ncm"}  # heads without parameters: class means, in a second stage
+NOT_TRAINED = {"ncm", "vmf_bayes"}  # heads without parameters, fitted in a second stage
 SAMPLED = ("vmf_softmax", "arcface")
 DIMS = (3, 8, 128, 512)
 B, C, S = 64, 100, 10

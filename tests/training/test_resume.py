@@ -20,7 +20,7 @@ BY_METHOD = {
     "pml": [PML],
 }
 NEEDS = {"pml": "pytorch_metric_learning"}
-SECOND_STAGE = ("lws", "ncm")  # heads of a second stage
+SECOND_STAGE = ("lws", "ncm", "vmf_bayes")  # heads of a second stage
 OF_STAGES = ("meta",)  # a sampler of a second stage
 
 

@@ -90,6 +90,7 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
         "tau_norm": second_stage.tau_norms,
         "maxnorm": second_stage.maximal_norms,
         "ncm": second_stage.class_means,
+        "vmf_bayes": second_stage.class_densities,
     }
     with assembly.refusals():
         if cfg.mode.name == "posthoc_tau":
@@ -135,6 +136,7 @@ MODES = {
     "tau_norm": posthoc,
     "maxnorm": posthoc,
     "ncm": posthoc,
+    "vmf_bayes": posthoc,
     "posthoc_tau": posthoc,
 }
 

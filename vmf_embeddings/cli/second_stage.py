@@ -156,11 +156,21 @@ def maximal_norms(mode: DictConfig, head: Head, linear_head: Callable[[], Head])
 
 def class_means(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
     """One variant: class weights are the means of the training embeddings."""
+    return [_fitted("class means", head)]
 
-    def fit_means(train_embeddings: TrainEmbeddings) -> None:
+
+def class_densities(mode: DictConfig, head: Head, linear_head: Callable[[], Head]) -> list[Variant]:
+    """One variant: von Mises-Fisher densities of the classes' training embeddings."""
+    return [_fitted("class densities", head)]
+
+
+def _fitted(name: str, head: Head) -> Variant:
+    """The variant of a head that is fitted to the training embeddings."""
+
+    def fit(train_embeddings: TrainEmbeddings) -> None:
         head.fit(*train_embeddings())
 
-    return [Variant("class means", fit_means)]
+    return Variant(name, fit)
 
 
 def adjusted_logits(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> PosthocJob:

@@ -1,8 +1,9 @@
-"""Von Mises-Fisher densities fitted to classes by maximum likelihood.
+"""Von Mises-Fisher densities fitted to classes by maximum likelihood: a Bayes classifier.
 
 Banerjee et al. 2005, https://www.jmlr.org/papers/v6/banerjee05a.html, with the exact concentration
 A_D^-1(r) in place of their approximation; Ming et al. 2023, https://arxiv.org/abs/2211.13445, find
-rows of unknown classes by such densities.
+rows of unknown classes by such densities. Of the classifier's logits log pi_c + log p_c(x), the
+softmax is the posterior of the classes and the logsumexp the log density of x.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from vmf_embeddings.directional.bessel import mean_cosine_inverse
+from vmf_embeddings.directional.estimation import concentration, default_kappa_max
 from vmf_embeddings.directional.log_normalizer import log_normalizer
 
 # a mean resultant length as large as this is that of equal rows, up to rounding
@@ -38,7 +39,7 @@ class ClassDensities:
     frequency: Tensor
 
     @classmethod
-    def fit(cls, sums: Tensor, counts: Tensor) -> "ClassDensities":
+    def fit(cls, sums: Tensor, counts: Tensor, *, shared_kappa: bool = False) -> "ClassDensities":
         """The densities of largest likelihood.
 
         A class of one row, or of rows that are equal, has no finite concentration of its own: it
@@ -47,6 +48,7 @@ class ClassDensities:
         Args:
             sums: float64 [C, D], S_c, of the unit rows of every class; D >= 2.
             counts: float64 [C], n_c >= 1.
+            shared_kappa: all classes get one concentration, A_D^-1(sum |S_c| / sum n_c).
 
         Raises:
             ValueError: every class is one point.
@@ -55,9 +57,13 @@ class ClassDensities:
         own = (counts > 1) & (lengths < _ONE_POINT * counts)
         if not bool(own.any()):
             raise ValueError("every class has one row, or equal rows: concentrations are infinite")
-        pooled = lengths[own].sum() / counts[own].sum()
-        resultant = torch.where(own, lengths / counts, pooled)
-        kappa = mean_cosine_inverse(resultant, sums.shape[1])
+        if shared_kappa:
+            lengths, n = lengths.sum().expand_as(counts), counts.sum().expand_as(counts)
+        else:
+            pooled = lengths[own].sum() / counts[own].sum()
+            lengths, n = torch.where(own, lengths, pooled * counts), counts
+        dim = sums.shape[1]
+        kappa = concentration(lengths, n, dim, default_kappa_max(dim, sums.dtype))
         return cls(normalize(sums, dim=1), kappa, counts / counts.sum())
 
     def log_prob(self, unit_rows: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.heads.ncm import NCMHead, class_means
     from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
     from vmf_embeddings.heads.tvmf import TVMFHead, tvmf_similarity
+    from vmf_embeddings.heads.vmf_bayes import VMFBayesHead
 
 __all__ = [
     "CosNormHead",
@@ -26,6 +27,7 @@ __all__ = [
     "LinearHead",
     "NCMHead",
     "TVMFHead",
+    "VMFBayesHead",
     "class_means",
     "max_norm_projected",
     "norm_limit",
@@ -45,5 +47,6 @@ __getattr__, __dir__ = lazy_exports(
         "ncm": ("NCMHead", "class_means"),
         "posthoc": ("max_norm_projected", "norm_limit", "tau_normalized"),
         "tvmf": ("TVMFHead", "tvmf_similarity"),
+        "vmf_bayes": ("VMFBayesHead",),
     },
 )

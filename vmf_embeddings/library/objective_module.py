@@ -161,7 +161,7 @@ class Objective(nn.Module):
         return self
 
     def fit(self, embeddings: Tensor, labels: Tensor) -> Self:
-        """Computes the class means of the nearest class mean classifier (head ncm).
+        """Computes class means or densities of heads without gradients (ncm, vmf_bayes).
 
         Args:
             embeddings: of the training images [N, D].
@@ -175,7 +175,9 @@ class Objective(nn.Module):
         """
         fit = getattr(self.head, "fit", None)
         if fit is None:
-            raise ValueError(f"{self.method.name} learns by gradients; fit is for 'ncm' alone")
+            raise ValueError(
+                f"{self.method.name} learns by gradients; fit is for 'ncm' and 'vmf_bayes' alone"
+            )
         self._check_batch(embeddings, labels)
         fit(self.embed(embeddings), labels)
         self._missing.discard("class means")
