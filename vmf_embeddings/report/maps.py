@@ -163,7 +163,6 @@ def map_data(shown: ShownRows, at: Places, n_pictures: int) -> dict[str, Any]:
     known = near >= 0
     codes = np.where(known, run.codes[near], 0)
     return {
-        "run": run.number,
         "sheet": run.number,
         "kind": at.kind,
         "points": packed(at.points / scale, "f4"),

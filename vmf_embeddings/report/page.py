@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vmf_embeddings.evaluation.figures.style import COLOURS, MARKERS
+from vmf_embeddings.evaluation.figures.style import COLOURS
 from vmf_embeddings.report.charts import Chart
 from vmf_embeddings.report.packing import script_json
 from vmf_embeddings.report.pictures import Sheet
@@ -104,7 +104,6 @@ def rendered(page: Page, parts: Sequence[Any], sheets: Mapping[int, Sheet], plot
         "sheets": {n: vars(sheet) for n, sheet in sheets.items()},
         "runs": [run["name"] for run in page.runs],
         "colours": {"light": COLOURS, "dark": DARK_COLOURS},
-        "n_markers": len(MARKERS),
     }
     scripts = [_inert(plotly), *(_text(name) for name in _SCRIPTS)]
     environment = Environment(

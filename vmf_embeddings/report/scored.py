@@ -11,7 +11,7 @@ from vmf_embeddings import typed
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.results import describe
-from vmf_embeddings.evaluation.scores import score
+from vmf_embeddings.evaluation.scores import CHEAP_ROWS, score
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.untrusted.arrays import NUMBERS, npz_keys, read_npz
 from vmf_embeddings.untrusted.files import read_text
@@ -32,13 +32,11 @@ class Scored:
         entry: as in `metrics.json`.
         curves: `section/name` -> array, as in `<dataset>_<split>_curves.npz`.
         notes: on where they are from.
-        now: whether they were computed for this report.
     """
 
     entry: Mapping[str, Any]
     curves: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
     notes: tuple[str, ...] = ()
-    now: bool = False
 
 
 def scored(evaluated: EvaluatedFile, options: EvaluationOptions) -> Scored:
@@ -119,7 +117,8 @@ def _computed(evaluated: EvaluatedFile, options: EvaluationOptions, note: str) -
     n_rows = len(evaluated.file.ids)
     with Progress(f"Scoring {n_rows:,} rows of {evaluated.path.name}", at_once=n_rows > LARGE_JOB):
         try:
-            options = replace(options, sections=(SECTION,))
+            # of more rows, to rank all confidences takes long
+            options = replace(options, sections=(SECTION,) if n_rows <= CHEAP_ROWS else ())
             scores = score(evaluated, options)
         except ValueError:  # neither logits nor two rows of one class
             options = replace(options, sections=())
@@ -129,7 +128,7 @@ def _computed(evaluated: EvaluatedFile, options: EvaluationOptions, note: str) -
         for section, table in scores.tables.items()
         for name, values in table.curves.items()
     }
-    return Scored(_plain(describe(evaluated, scores, options)), curves, (note,), True)
+    return Scored(_plain(describe(evaluated, scores, options)), curves, (note,))
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:

@@ -48,7 +48,6 @@ class Table:
         head: of its columns.
         rows: cells, as many as `head` in each.
         about: below it, one paragraph each.
-        hints: of the columns, "" for none; [] for none at all.
     """
 
     key: str
@@ -56,7 +55,6 @@ class Table:
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     about: Sequence[str] = field(default_factory=tuple)
-    hints: Sequence[str] = field(default_factory=tuple)
 
     @property
     def numeric(self) -> list[bool]:

@@ -299,6 +299,5 @@ var MapView = (function () {
     }
     c.closePath();
   }
-  View.shapes = SHAPES;
   return View;
 })();
