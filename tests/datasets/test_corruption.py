@@ -50,7 +50,8 @@ def test_pixels_depend_on_the_image_and_the_seed_alone():
     n = len(once.clean)
     items = torch.arange(5 * n, 9 * n, n // 2)
     alone = [once.pixels(i) for i in items.tolist()]
-    assert all(torch.equal(again.pixels(i), alone[k]) for k, i in reversed([*enumerate(items.tolist())]))
+    backwards = reversed([*enumerate(items.tolist())])
+    assert all(torch.equal(again.pixels(i), alone[k]) for k, i in backwards)
     assert not all(torch.equal(other.pixels(i), alone[k]) for k, i in enumerate(items.tolist()))
     of_two = [None] * len(items)
     for rank in (0, 1):

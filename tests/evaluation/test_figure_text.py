@@ -31,6 +31,7 @@ from vmf_embeddings.evaluation.figures.text import (
     wrap,
 )
 from vmf_embeddings.evaluation.figures.tsne import draw_tsne
+from vmf_embeddings.evaluation.figures.worst_classes import worst_classes
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.summary.figures import (
     draw_correlations,
@@ -193,10 +194,36 @@ def test_classes_by_rank_keep_texts_inside_and_groups_apart(n_classes, kind):
     assert {"many\n100.0 %", "medium\n100.0 %", "few\n100.0 %"} <= set(texts)
 
 
+@pytest.mark.parametrize("kind", ("odd", "long"))
+def test_the_lowest_of_many_classes_are_named_beside_them(kind):
+    n_classes, n_tested = 60, 4
+    labels = np.repeat(np.arange(n_classes), n_tested)
+    n_right = np.full(n_classes, n_tested)
+    n_right[[7, 30, 59]] = 1, 0, 2
+    wrong = np.tile(np.arange(n_tested), n_classes) >= n_right[labels]
+    predicted = np.where(wrong, (labels + 1) % n_classes, labels)
+    shots = shot_scores(np.eye(n_classes)[predicted], labels, np.full(n_classes, 50))
+    assert worst_classes(shots).tolist() == [30, 7, 59]
+    names = {n: NAMES[kind](n) for n in range(n_classes)}
+    with styled():
+        figure = draw_class_ranks(shots, TITLE, names)
+        assert_inside(figure)
+        found = [text for text, _ in boxes(figure)]
+    assert {"0 of 4", "1 of 4", "2 of 4", *class_labels([30, 7, 59], names, 24)} <= set(found)
+    assert "lowest 3 of 60 classes" in found
+
+
+def test_where_every_class_is_right_none_is_the_lowest():
+    shots = shot_scores(np.eye(40), np.arange(40), np.full(40, 50))
+    with styled():
+        assert len(draw_class_ranks(shots, TITLE, None).axes) == 2  # accuracy, and the images
+
+
 def history(epochs, **changes):
     """Scores of some epochs: every column has numbers, but for `changes`."""
-    names = ("train_loss", "valid_metric", "test_metric", "learning_rate", "temperature", "kappa",
-             "train/recall@1", "valid/recall@1", "test/recall@1")  # fmt: skip
+    names = ("train_loss", "valid_metric", "test_metric", "valid_nll", "learning_rate",
+             "temperature", "kappa", "train/recall@1", "valid/recall@1",
+             "test/recall@1")  # fmt: skip
     values = {name: [0.1234567 * (n + 1) for n in range(epochs)] for name in names}
     return {"epoch": list(range(epochs)), **values, **changes}
 

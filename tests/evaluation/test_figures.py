@@ -100,6 +100,25 @@ def test_curves_name_the_metric_and_show_it_of_the_further_splits():
     assert [text.get_text() for text in others.get_legend().get_texts()] == ["train", "test"]
 
 
+def test_curves_mark_the_epoch_that_was_kept_in_the_metric_and_in_the_nll():
+    history = {"epoch": [0, 1, 2, 3], "valid_metric": [0.5, 0.75, 0.75, 0.25]}
+    history["valid_nll"] = [0.9, 0.4, 0.2, 0.3]
+
+    def marks(**kept):
+        axes = draw_curves(history, "t", "accuracy", **kept).axes
+        return {one.get_title(): one.texts[0].get_text() for one in axes}
+
+    assert marks(kept=2) == {
+        "Validation accuracy": "best 0.75 at epoch 2",
+        "Validation NLL, nats": "best 0.2 at epoch 2",
+    }
+    assert marks(kept=3)["Validation accuracy"] == "kept: 0.25 at epoch 3"
+    # of a run without it, and of another stage: the first of the best
+    for unknown in ({}, {"kept": 9}):
+        assert marks(**unknown)["Validation accuracy"] == "best 0.75 at epoch 1"
+        assert marks(**unknown)["Validation NLL, nats"] == "kept: 0.4 at epoch 1"
+
+
 def test_curves_of_a_run_without_validation_leave_that_panel_out():
     figure = draw_curves({"epoch": [0, 1], "train_loss": [1.0, -1.0]}, "title")
     assert len(figure.axes) == 1
@@ -141,7 +160,7 @@ def test_classes_stand_by_their_training_images_with_the_means_of_their_groups(n
     labels = np.repeat(np.arange(n_classes), 10)
     guess = np.where(rng.random(len(labels)) < 0.7, labels, (labels + 1) % n_classes)
     shots = shot_scores(np.eye(n_classes)[guess], labels, counts)
-    axes, behind = draw_class_ranks(shots, "title", None).axes
+    axes, *_, behind = draw_class_ranks(shots, "title", None).axes
     points = [line.get_xydata() for line in axes.lines if line.get_marker() == "o"]
     ranks, shown = np.concatenate(points).T
     expected = 100 * shots.accuracy.numpy()[np.argsort(-counts, kind="stable")]
@@ -171,7 +190,7 @@ def evaluated_with_misses(tmp_path):
 
 def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
     evaluated, options = evaluated_with_misses(tmp_path), EvaluationOptions(paths=(tmp_path,))
-    queries, found, words = _choose(evaluated, options)
+    queries, found, _, words = _choose(evaluated, options)
     ids = evaluated.file.ids
     n_wrong = int((ids[found[:, 0].numpy()] != ids[queries]).sum())
     assert 0 < n_wrong <= 4
@@ -184,7 +203,12 @@ def test_the_grid_shows_hits_and_misses_and_never_the_query_itself(tmp_path):
         f"{n_wrong} of them are shown, and {8 - n_wrong} others"
     )
     figure, _ = draw_neighbours(evaluated, options)
-    assert figure.get_suptitle().replace("\n", " ").endswith(words)
+    assert words in figure.get_suptitle().replace("\n", " ")
+    shown = [axes.get_xlabel().split("\n") for axes in figure.axes]
+    rows = torch.from_numpy(evaluated.file.embeddings).double()
+    cosines = torch.nn.functional.cosine_similarity(rows[queries][:, None], rows[found], dim=2)
+    wanted = [f"{value:.3f}" for value in cosines.flatten().tolist()]
+    assert [words[1] for words in shown if len(words) == 2] == wanted
     marks = [text.get_text() for axes in figure.axes for text in axes.texts]
     expected = evaluated.file.ids[found.numpy()] == evaluated.file.ids[queries][:, None]
     assert marks == ["✓" if hit else "✗" for hit in expected.flatten()]

@@ -1,6 +1,7 @@
 """Figures of one run: training curves, embedding map, reliability, classes, neighbours."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.compact import COMPACT
@@ -8,7 +9,7 @@ from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.calibration import draw_calibration
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.corruption import draw_corruption
-from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
+from vmf_embeddings.evaluation.figures.curves import History, draw_curves, read_history
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
 from vmf_embeddings.evaluation.figures.embedding_map import draw_embedding_map
 from vmf_embeddings.evaluation.figures.neighbours import draw_neighbours
@@ -20,6 +21,9 @@ from vmf_embeddings.evaluation.figures.text import missing
 from vmf_embeddings.evaluation.figures.verification import draw_verification
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import Scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["draw_all"]
 
@@ -52,10 +56,7 @@ def draw_all(
     notes = _notes_on_names(evaluated)
     with styled():
         history = read_history(folder / "metrics.csv")
-        metric = "Recall@1" if evaluated.file.open_set else "accuracy"
-        last = evaluated.selected_on == "last"
-        curves = draw_curves(history, evaluated.title, metric, last=last) if history else None
-        figures = {"training_curves.png": curves}
+        figures = {"training_curves.png": _curves(evaluated, history) if history else None}
         figures[f"{prefix}embedding_map.png"] = draw_embedding_map(evaluated, options.seed)
         if scores.confidence is not None and scores.correct is not None:
             figures[f"{prefix}reliability.png"] = draw_reliability(
@@ -77,6 +78,15 @@ def draw_all(
             if figure is not None:
                 written.append(save(figure, folder / name))
     return written, notes
+
+
+def _curves(evaluated: EvaluatedFile, history: History) -> "Figure":
+    selected_by = evaluated.meta("selected_by")
+    metric = "Recall@1" if evaluated.file.open_set else "accuracy"
+    if selected_by in ("Recall@1", "MAP@R"):  # accuracy stands beside the NLL
+        metric = selected_by
+    last = evaluated.selected_on == "last"
+    return draw_curves(history, evaluated.title, metric, last=last, kept=evaluated.meta("epoch"))
 
 
 def _notes_on_names(evaluated: EvaluatedFile) -> list[str]:

@@ -8,6 +8,7 @@ import numpy as np
 from vmf_embeddings.evaluation.figures.legends import add_legend_below
 from vmf_embeddings.evaluation.figures.style import COLOURS, INK, MUTED, new_figure
 from vmf_embeddings.evaluation.figures.text import add_title, class_labels, columns, text_width
+from vmf_embeddings.evaluation.figures.worst_classes import draw_worst_classes, worst_classes
 from vmf_embeddings.metrics import ShotScores
 from vmf_embeddings.metrics.shots import GROUPS
 
@@ -19,11 +20,14 @@ MOST_NAMED = 30
 _COLOUR = dict(zip(GROUPS, (COLOURS[0], COLOURS[4], COLOURS[6]), strict=True))
 _BAR_COLOUR = "#e9ecef"
 _AXES_WIDTH = 8.0  # inches at least, of a figure of 9.6
+_WORST_WIDTH = 4.4  # inches that the classes of the lowest accuracy add
 _TOP = 114  # percent: leaves space above 100 for the names of the groups
 
 
 def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | None) -> "Figure":
     """Accuracy over class rank, means of the shot groups, and numbers of training images as bars.
+
+    Beside more than 30 classes, which have no names below the axis, stand the lowest by name.
 
     Args:
         shots: accuracy and training images per class and group.
@@ -31,9 +35,15 @@ def draw_class_ranks(shots: ShotScores, title: str, names: Mapping[int, str] | N
         names: class label -> name, or None.
     """
     order = shots.train_counts.argsort(descending=True, stable=True).numpy()
-    figure = new_figure(9.6, 5.0)
+    worst = worst_classes(shots) if len(order) > MOST_NAMED else order[:0]
+    if len(worst):
+        figure = new_figure(9.6 + _WORST_WIDTH, 5.0)
+        axes, beside = figure.subplots(1, 2, width_ratios=(_AXES_WIDTH, 0.4 * _WORST_WIDTH))
+        draw_worst_classes(beside, shots, worst, names, _COLOUR)
+    else:
+        figure = new_figure(9.6, 5.0)
+        axes = figure.subplots()
     add_title(figure, title)
-    axes = figure.subplots()
     _draw_counts(axes, shots.train_counts.numpy()[order])
     accuracy = 100 * shots.accuracy.numpy()[order]
     _draw_groups(axes, shots, order, accuracy)

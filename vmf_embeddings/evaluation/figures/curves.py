@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 History = Mapping[str, Sequence[float]]
 _LONGEST_FILE = 16 * 2**20  # bytes
 _MOST_NUMBERS = 10_000_000  # columns times epochs
+_METRICS, _LOSSES = ("valid_metric", "test_metric"), ("valid_nll", "test_nll")
+_MARKED = (*_METRICS, *_LOSSES)  # columns in whose panels the kept epoch is marked
 _LARGEST = 1e100  # larger values cannot be drawn; float32 ends at 3.4e38
 
 
@@ -73,28 +75,38 @@ def _cell(line: Sequence[str], column: int | None) -> float:
 
 
 def draw_curves(
-    history: History, title: str, metric: str = "metric", *, last: bool = False
+    history: History,
+    title: str,
+    metric: str = "metric",
+    *,
+    last: bool = False,
+    kept: int | None = None,
 ) -> "Figure":
     """One panel per quantity over epochs; quantities without numbers are left out.
 
     Args:
         history: from `read_history`, with a column `epoch`.
         title: of the figure.
-        metric: name of the metric that chose the best epoch, such as "Recall@1". The splits of
+        metric: name of the metric of validation, such as "Recall@1". The splits of
             `mode.evaluate_on`, scored by the same metric, share a panel.
         last: whether the last epoch was kept instead of the best one.
+        kept: the epoch that was kept; None, or one that is not in the history: the first of the
+            best by the metric.
     """
     logged_only = tuple(f"{split}/{metric.lower()}" for split in ("train", "valid", "test"))
     panels = {
         "Training loss": ("train_loss",),
         f"Validation {metric}": ("valid_metric",),
         f"Test {metric}, selected by": ("test_metric",),
+        "Validation NLL, nats": ("valid_nll",),
+        "Test NLL, nats": ("test_nll",),
         f"{metric.capitalize()}, logged only": logged_only,
         "Learning rate": ("learning_rate",),
         "Temperature and concentration": ("temperature", "kappa"),
     }
     shown = {name: keys for name, keys in panels.items() if any(_has(history, k) for k in keys)}
-    marked = {name for name, keys in shown.items() if keys[0].endswith("_metric")}
+    marked = {name for name, keys in shown.items() if keys[0] in _MARKED}
+    kept = kept if kept in history.get("epoch", ()) else _best_epoch(history)
     n_columns = 2 if len(shown) > 1 else 1
     n_rows = max(1, math.ceil(len(shown) / n_columns))
     figure = new_figure(4.6 * n_columns, 2.7 * n_rows + 0.5)
@@ -106,8 +118,19 @@ def draw_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         _draw_panel(axes, history, [key for key in keys if _has(history, key)])
         if name in marked:
-            _mark_kept(axes, history, keys[0], last)
+            _mark_kept(axes, history, keys[0], last, kept)
     return figure
+
+
+def _best_epoch(history: History) -> float | None:
+    """The first of the epochs with the best metric; None without one."""
+    known = [
+        (value, -epoch)
+        for key in _METRICS
+        for epoch, value in zip(history["epoch"], history.get(key, ()), strict=False)
+        if math.isfinite(value)
+    ]
+    return -max(known)[1] if known else None
 
 
 def _has(history: History, key: str) -> bool:
@@ -122,7 +145,7 @@ def _draw_panel(axes: "Axes", history: History, keys: Sequence[str]) -> None:
     axes.ticklabel_format(
         axis="y", useOffset=False
     )  # ticks read 1.0002, not 0.2 with an offset "1e-3+1"
-    if keys[0] in ("learning_rate", "train_loss") and _spans_decades(history[keys[0]]):
+    if keys[0] in ("learning_rate", "train_loss", *_LOSSES) and _spans_decades(history[keys[0]]):
         _use_plain_log_scale(axes)
     if "/" in keys[0]:
         _draw_other_splits(axes, history, keys)
@@ -147,16 +170,19 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return min(finite) > 0 and max(finite) > 30 * min(finite)
 
 
-def _mark_kept(axes: "Axes", history: History, key: str, last: bool) -> None:
-    """Marks the epoch whose weights were kept: the first of the best, or the last."""
-    values = history[key]
-    scored = [number for number, value in enumerate(values) if math.isfinite(value)]
-    kept = len(values) - 1 if last else max(scored, key=lambda number: values[number])
-    epoch, value = history["epoch"][kept], values[kept]
+def _mark_kept(axes: "Axes", history: History, key: str, last: bool, best: float | None) -> None:
+    """Marks the epoch whose weights were kept: the best one, or the last."""
+    epochs, values = list(history["epoch"]), history[key]
+    kept = len(values) - 1 if last or best is None else epochs.index(best)
+    epoch, value = epochs[kept], values[kept]
+    sign = -1 if key in _LOSSES else 1
+    scored = [sign * one for one in values if math.isfinite(one)]
+    is_best = math.isfinite(value) and sign * value == max(scored)
     axes.axvline(epoch, color=MUTED, linewidth=0.8, linestyle=":")
     axes.plot([epoch], [value], "o", color=SECOND, markersize=6, zorder=3)
     score = f"{value:.4g}" if math.isfinite(value) else "not scored,"
-    text = f"{'kept: the last,' if last else 'best'} {score} at epoch {epoch:g}"
+    word = "kept: the last," if last else ("best" if is_best else "kept:")
+    text = f"{word} {score} at epoch {epoch:g}"
     axes.annotate(text, (0, 1), xytext=(0, 5), xycoords="axes fraction",
                   textcoords="offset points", va="bottom", fontsize=9)  # fmt: skip
 

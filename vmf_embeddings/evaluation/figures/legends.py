@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _HANDLE = 0.42  # inches that a handle and the space between two columns take
 _ROW = 1.45  # height of a row of a legend in units of its font size
 _NAME_SIZE = 9  # points
+_GAP = 0.05  # inches between names side by side
 # where a name may stand: distance from its point in points, and directions, the best first
 _DISTANCES = (7, 14, 24)
 _DIRECTIONS = np.array(
@@ -90,7 +91,7 @@ def write_names(
     written = []
     sides = np.tile([0.0, 1.0], (len(points), 1)) if towards is None else towards
     for number, (name, anchor) in enumerate(zip(names, anchors, strict=True)):
-        extent = np.array([text_width(name, size, "bold"), 1.25 * size / 72]) * figure.dpi
+        extent = np.array([text_width(name, size, "bold") + _GAP, 1.25 * size / 72]) * figure.dpi
         boxes, centres, costs = _candidates(anchor, extent, per_point)
         costs = costs + _n_inside(boxes, avoided, margin=3 * per_point)
         turn = 1 - _UNIT_DIRECTIONS @ sides[number]  # 1 - cosine of the angle, 0 to 2

@@ -19,6 +19,7 @@ from vmf_embeddings.evaluation.figures.text import add_title, class_labels, draw
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import rows_to_compare
 from vmf_embeddings.evaluation.rows import ignored_ids
+from vmf_embeddings.evaluation.similarities import as_shown, number_in_words
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import NearestSearch
 from vmf_embeddings.search.by_class import by_class
@@ -58,7 +59,7 @@ def draw_neighbours(
     n_rows = len(file.ids)
     what = f"Neighbours of {min(n_rows, MOST_SEARCHED):,} of {n_rows:,} rows"
     with Progress(what, at_once=n_rows > LARGE_JOB):
-        queries, found, caption = _choose(evaluated, options)
+        queries, found, similarities, caption = _choose(evaluated, options)
     if not queries:
         return None, "No figure of neighbours: no query shares its class with another row"
     try:
@@ -67,8 +68,9 @@ def draw_neighbours(
             images = _images(evaluated, shown, options)
     except Refused as error:
         return None, f"No figure of neighbours: {printable(error)}"
-    figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.32 * len(queries) + 0.9)
-    add_title(figure, evaluated.title, caption, 11)
+    figure = new_figure(1.12 * (N_NEIGHBOURS + 1) + 0.4, 1.45 * len(queries) + 0.9)
+    values, measure = as_shown(evaluated.geometry, similarities.numpy())
+    add_title(figure, evaluated.title, f"{caption}; below: class, {measure}", 11)
     grid = figure.subplots(len(queries), N_NEIGHBOURS + 1, squeeze=False)
     labels = evaluated.file.ids
     names = _names(evaluated, [*queries, *found.flatten().tolist()])
@@ -79,7 +81,8 @@ def draw_neighbours(
                 grid[row, column].set_axis_off()
                 continue
             hit = bool(labels[other] == labels[query])
-            _draw_tile(grid[row, column], images[other], names[labels[other]], hit)
+            text = f"{names[labels[other]]}\n{number_in_words(values[row, column - 1])}"
+            _draw_tile(grid[row, column], images[other], text, hit)
     grid[0, 0].set_title("query", fontsize=9, color=MUTED, loc="center", fontweight="normal")
     for column in range(1, N_NEIGHBOURS + 1):
         grid[0, column].set_title(
@@ -94,8 +97,10 @@ def _names(evaluated: EvaluatedFile, rows: list[int]) -> dict[int, str]:
     return dict(zip(shown, class_labels(shown, evaluated.class_names, 15), strict=True))
 
 
-def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[int], Tensor, str]:
-    """Row numbers of queries, row numbers [Q, K] of their neighbours (-1: none), and a caption."""
+def _choose(
+    evaluated: EvaluatedFile, options: EvaluationOptions
+) -> tuple[list[int], Tensor, Tensor, str]:
+    """Queries, their neighbours [Q, K] (-1: none) and similarities to these, and a caption."""
     file = evaluated.file
     rows = rows_to_compare(evaluated)
     generator = torch.Generator().manual_seed(options.seed)
@@ -113,7 +118,9 @@ def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[
         backend=options.search,
     )
     exclude = rows_of_same_image(images[candidates], images[gallery])
-    found = search(rows[candidates], N_NEIGHBOURS, exclude=exclude)[0].cpu()
+    found, similarities = (
+        part.cpu() for part in search(rows[candidates], N_NEIGHBOURS, exclude=exclude)
+    )
     neighbours = torch.where(found >= 0, gallery[found.clamp_min(0)], -1)
     labels = torch.from_numpy(file.ids)
     wrong = (neighbours[:, 0] < 0) | (labels[neighbours[:, 0]] != labels[candidates])
@@ -125,7 +132,7 @@ def _choose(evaluated: EvaluatedFile, options: EvaluationOptions) -> tuple[list[
         f"{len(misses):,} of {len(candidates):,}{sampled} queries have a wrong first neighbour; "
         f"{n_misses} of them are shown, and {len(chosen) - n_misses} others"
     )
-    return candidates[chosen].tolist(), neighbours[chosen], caption
+    return candidates[chosen].tolist(), neighbours[chosen], similarities[chosen], caption
 
 
 def _with_positive(ids: np.ndarray, is_query: Tensor, gallery: Tensor, images: Tensor) -> Tensor:
