@@ -78,31 +78,42 @@ def pair_roc(
         return PairRoc(curve, area(curve)[0])
     scores, same = _sample(pairs, torch.Generator().manual_seed(seed))
     counter = PairCounter(pairs, *_range(pairs, scores))
-    flagged = _expected(scores, same, counter, fars, n_different)
-    n_passes = 0
+    counts = counter.count(_expected(scores, same, counter, fars, n_different), progress)
+    n_passes, chosen = 1, torch.zeros(N_BINS, dtype=torch.bool)
     while True:
-        n_passes += 1
-        counts = counter.count(flagged, progress)
-        steps = _Steps(counts)
+        steps = _Steps(pairs, counts, chosen)
         missed = steps.missed(fars)
-        if not (len(missed) and counts.complete and n_passes < MOST_PASSES):
+        if not (len(missed) and counts.complete):
             break
-        flagged[missed] = True
+        chosen[missed] = True
+        if not bool(counts.flagged[chosen].all()):
+            if n_passes == MOST_PASSES:
+                break
+            counts, n_passes = counter.count(counts.flagged | chosen, progress), n_passes + 1
     auc, error = area(steps.curve, steps.exact)
     return PairRoc(steps.curve, auc, error, steps.accuracy_error(), n_passes, not len(missed))
 
 
 class _Steps:
-    """Steps of a ROC from counts: exact scores of listed pairs, lower edges of other bins."""
+    """Steps of a ROC: exact scores of the pairs of chosen bins, lower edges of the others.
 
-    def __init__(self, counts: PairCounts) -> None:
+    Args:
+        pairs: what was compared.
+        counts: of all pairs.
+        chosen: bool [B]; none is, where not all pairs of these bins are listed.
+    """
+
+    def __init__(self, pairs: PairSet, counts: PairCounts, chosen: Tensor) -> None:
         self.counts = counts
+        self.chosen = chosen & counts.flagged if counts.complete else torch.zeros_like(chosen)
         self.margin = math.ceil(counts.error / counts.width) + 1
-        use_listed = counts.complete and len(counts.scores) > 0
-        listed = roc(rounded(counts.scores), counts.same) if use_listed else None
+        left, right, _ = counts.listed[self.chosen[counts.listed[:, 2]]].T
+        listed = None
+        if len(left):
+            same = pairs.codes[left] == pairs.codes[right]
+            listed = roc(rounded(pairs.scores(left, right)), same)
         of_bins = counts.counts.clone()
-        if use_listed:
-            of_bins[:, counts.flagged] = 0
+        of_bins[:, self.chosen] = 0
         filled = (of_bins.sum(0) > 0).nonzero().squeeze(1)
         edges = counts.low + filled.double() * counts.width
         thresholds, true, false = [edges], [of_bins[1, filled]], [of_bins[0, filled]]
@@ -133,7 +144,7 @@ class _Steps:
         missed = set()
         for step in wanted:
             around = self._around(float(curve.thresholds[step]))
-            if not (bool(self.exact[step]) and bool(self.counts.flagged[around].all())):
+            if not (bool(self.exact[step]) and bool(self.chosen[around].all())):
                 missed.update(around.tolist())
         return torch.tensor(sorted(missed), dtype=torch.int64)
 

@@ -1,7 +1,7 @@
 """Counts of all pairs of rows by score, without holding the pairs.
 
-Tiles of rounded scores are counted in narrow bins; the pairs of bins that matter are listed and
-scored again in float64. So the memory is that of a few tiles, the bins and the listed pairs,
+Tiles of rounded scores are counted in narrow bins; the pairs of bins that may matter are listed, to
+be scored again in float64. So the memory is that of a few tiles, the bins and the listed pairs,
 however many pairs there are.
 """
 
@@ -100,8 +100,7 @@ class PairCounts:
         counts: int64 [2, B], pairs of different and of equal classes by rounded score.
         error: largest error of a rounded score.
         flagged: bool [B], bins whose pairs are listed.
-        scores: float64 [M] of the listed pairs.
-        same: bool [M], whether a listed pair is of one class.
+        listed: int64 [M, 3], row numbers of both sides of a pair, and its bin.
         complete: whether all pairs of flagged bins are listed.
     """
 
@@ -110,8 +109,7 @@ class PairCounts:
     counts: Tensor
     error: float
     flagged: Tensor
-    scores: Tensor
-    same: Tensor
+    listed: Tensor
     complete: bool
 
 
@@ -159,11 +157,11 @@ class PairCounter:
                     progress(done[0] / len(tiles))
 
         threads.each(count_tile, tiles)
-        left, right = torch.cat(listed).T if listed else torch.zeros(2, 0, dtype=torch.int64)
-        scores = self.pairs.scores(left, right)
-        same = self.pairs.codes[left] == self.pairs.codes[right]
+        every = torch.cat(listed) if listed else torch.zeros(0, 3, dtype=torch.int64)
         complete = done[1] <= MOST_LISTED
-        return PairCounts(self.low, self.width, counts, self.error, flagged, scores, same, complete)
+        return PairCounts(
+            self.low, self.width, counts, self.error, flagged.clone(), every, complete
+        )
 
     def _tiles(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """Row numbers of both sides of every tile, and whether only j > i counts."""
@@ -176,14 +174,14 @@ class PairCounter:
     def _count_tile(
         self, left: Tensor, right: Tensor, diagonal: bool, flagged: Tensor, compiled: bool
     ) -> tuple[Tensor, Tensor]:
-        """Counts [2, B] of a tile, and row numbers [M, 2] of its pairs in flagged bins."""
+        """Counts [2, B] of a tile, and its pairs in flagged bins as in `PairCounts.listed`."""
         scores = self._tile_scores(left, right)
         codes = self.pairs.codes[left], self.pairs.codes[right]
         images = self.pairs.images[left], self.pairs.images[right]
         counter = _count_compiled if compiled else _count
         bins = self.low, 1 / self.width
         counts, places = counter(scores, codes, images, diagonal, bins, flagged)
-        return counts, torch.stack([left[places[:, 0]], right[places[:, 1]]], 1)
+        return counts, torch.stack([left[places[:, 0]], right[places[:, 1]], places[:, 2]], 1)
 
     def _tile_scores(self, left: Tensor, right: Tensor) -> Tensor:
         if self._products is None:
@@ -205,7 +203,7 @@ def _count(
     bins: tuple[float, float],
     flagged: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """As the kernel `count_tile`, in PyTorch; places of flagged pairs int64 [M, 2]."""
+    """As the kernel `count_tile`, in PyTorch; places and bins of flagged pairs int64 [M, 3]."""
     low, scale = bins
     taken = images[0][:, None] != images[1]
     if diagonal:
@@ -213,7 +211,9 @@ def _count(
     place = ((scores - low) * scale).clamp(0, N_BINS - 1).long()
     same = codes[0][:, None] == codes[1]
     counts = torch.bincount((place + N_BINS * same)[taken], minlength=2 * N_BINS)
-    return counts.view(2, N_BINS), (taken & flagged[place]).nonzero()
+    found = (taken & flagged[place]).nonzero()
+    bins_found = place[found[:, 0], found[:, 1], None]
+    return counts.view(2, N_BINS), torch.cat([found, bins_found], 1)
 
 
 def _count_compiled(
@@ -227,7 +227,7 @@ def _count_compiled(
     from vmf_embeddings.search.kernels.pair_counts import count_tile
 
     counts = torch.zeros(2, N_BINS, dtype=torch.int64)
-    found = torch.empty(2**14, 2, dtype=torch.int32)
+    found = torch.empty(2**14, 3, dtype=torch.int32)
     arrays = [tuple(x.numpy() for x in pair) for pair in (codes, images)]
     flags = flagged.view(torch.uint8).numpy()
     while True:
@@ -237,7 +237,7 @@ def _count_compiled(
         if n_found <= len(found):
             return counts, found[:n_found].long()
         counts.zero_()
-        found = torch.empty(n_found, 2, dtype=torch.int32)
+        found = torch.empty(n_found, 3, dtype=torch.int32)
 
 
 def _one_by_one(similarity: Similarity, x: Tensor, y: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def count_tile(
         scale: bins per unit of score; scores beyond either end count in the last bin there.
         flagged: uint8 [B].
         counts: int64 [2, B], of different and of equal classes; added to.
-        found: int32 [F, 2], receives i and j of pairs in flagged bins.
+        found: int32 [F, 3], receives i, j and the bin of pairs in flagged bins.
 
     Returns:
         The number of such pairs; those beyond F are counted but not listed.
@@ -45,6 +45,6 @@ def count_tile(
             counts[1 if right[j] == code else 0, bin_] += 1
             if flagged[bin_]:
                 if n_found < len(found):
-                    found[n_found, 0], found[n_found, 1] = i, j
+                    found[n_found, 0], found[n_found, 1], found[n_found, 2] = i, j, bin_
                 n_found += 1
     return n_found
