@@ -12,7 +12,9 @@ from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
 from vmf_embeddings import directional, native
 from vmf_embeddings.geometry import VonMisesFisher
+from vmf_embeddings.methods.vmf_concentration import spread_cost
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
+from vmf_embeddings.methods.vmf_start import initial_kappa
 
 OPTIONS = {
     "n_samples": 10,
@@ -253,12 +255,25 @@ def test_class_weights_start_at_the_wanted_concentration():
 def test_status_shows_temperature_scale_and_concentration():
     method = build()
     method.kappa_scale.fill_(2.5)
-    kappa = method.class_weights.norm(dim=-1).mean().item()
+    kappas = method.class_weights.detach().norm(dim=-1)
+    image = initial_kappa(0.4, 3)
     assert method.status() == {
         "temperature": 1.0,
         "kappa_scale": 2.5,
-        "kappa": pytest.approx(kappa),
+        "kappa": pytest.approx(kappas.mean().item()),
+        "kappa_min": pytest.approx(kappas.min().item()),
+        "kappa_max": pytest.approx(kappas.max().item()),
+        "spread_cost": pytest.approx(spread_cost(1.0, kappas.mean().item(), image, 3)),
     }
+
+
+@pytest.mark.parametrize("tau", (-200.0, 200.0, math.nan))
+def test_a_status_of_a_run_that_diverged_can_be_written(tau):
+    method = build()
+    method.class_parameters.tau.data.fill_(tau)
+    assert set(method.status()) >= {"kappa", "spread_cost"}
+    method.class_parameters.weight.data.fill_(0.0)
+    assert method.status()["kappa_min"] == 0.0
 
 
 @pytest.mark.parametrize("key", ("z_kappa_mult", "z_mult"))

@@ -13,6 +13,7 @@ from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.arcface import ArcFace
 from vmf_embeddings.methods.classifier import Classifier
 from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.methods.elk import ELK
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
@@ -30,6 +31,8 @@ COSINE = (("bias", True), ("scale", None))
 MAKE = {
     "vmf_softmax": lambda arch: VMFSoftmax(arch, 6, "exact", "exact", "exact"),
     "vmf_softmax iid": lambda arch: VMFSoftmax(arch, 3, "exact", "exact", "exact", "iid"),
+    "elk": lambda arch: ELK(arch, "elk", "exact", None),
+    "elk kl": lambda arch: ELK(arch, "kl", "exact", None),
     "normalized_sce": NormalizedSCE,
     "arcface": lambda arch: ArcFace(arch, 0.5, 0, False),
     "unnormalized_sce": UnnormalizedSCE,
@@ -51,7 +54,7 @@ MAKE = {
 
 def method_of(name, n_classes, dim):
     torch.manual_seed(0)
-    vmf = name.startswith("vmf")
+    vmf = name.startswith(("vmf", "elk"))
     learns = vmf or name in ("normalized_sce", "arcface")
     arch = TinyArch(
         n_classes, dim, use_vmf=vmf, learn_temp=learns, init_temp=-1.0 if learns else 0.0

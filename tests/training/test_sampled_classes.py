@@ -16,7 +16,10 @@ from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.class_sharding import sample_classes
 from vmf_embeddings.untrusted.refused import Refused
 
-SAMPLES = ("vmf_softmax", "vmf_softmax iid", "normalized_sce", "arcface", "unnormalized_sce")
+SAMPLES = (
+    "vmf_softmax", "vmf_softmax iid", "elk", "elk kl", "normalized_sce", "arcface",
+    "unnormalized_sce",
+)  # fmt: skip
 
 
 def loss_and_gradients(name, sampling=None, seed=5):
@@ -40,7 +43,7 @@ def test_with_all_classes_it_is_the_exact_loss(name):
 
 
 @pytest.mark.parametrize("corrected", [True, False])
-@pytest.mark.parametrize("name", ["normalized_sce", "arcface", "unnormalized_sce"])
+@pytest.mark.parametrize("name", ["elk", "normalized_sce", "arcface", "unnormalized_sce"])
 def test_the_loss_and_its_gradients_are_those_of_the_used_classes(name, corrected):
     """Slowly: all logits, minus infinity for classes that are not used."""
     sampling, method = ClassSampling(0.3, corrected), method_of(name, 45, 8)

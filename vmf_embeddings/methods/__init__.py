@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.classifier import Classifier
     from vmf_embeddings.methods.dive import DiVE
     from vmf_embeddings.methods.dml import DML
+    from vmf_embeddings.methods.elk import ELK
     from vmf_embeddings.methods.feature_scaling import FeatureScaling
     from vmf_embeddings.methods.fsgl import FSGL
     from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
@@ -33,6 +34,7 @@ __all__ = [
     "Classifier",
     "DML",
     "DiVE",
+    "ELK",
     "FSGL",
     "FeatureScaling",
     "HyperbolicSCE",
@@ -60,6 +62,7 @@ __getattr__, __dir__ = lazy_exports(
         "classifier": ("Classifier",),
         "dive": ("DiVE",),
         "dml": ("DML",),
+        "elk": ("ELK",),
         "feature_scaling": ("FeatureScaling",),
         "fsgl": ("FSGL",),
         "hyperbolic_sce": ("HyperbolicSCE", "poincare_logits"),

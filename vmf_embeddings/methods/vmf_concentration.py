@@ -9,6 +9,7 @@ trained on.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -24,6 +25,7 @@ WANTED_PROBABILITY = 0.999
 """Probability of the right class that the inverse temperature must be able to reach."""
 LOWEST_TAU = -11.5
 """Log temperature below which no confidence is looked for: beta would be above 100,000."""
+ELK_LOWEST = 0.95  # below, expected likelihoods retrieved unseen classes worse (docs/methods.md)
 NODES, DEVIATIONS = 400, 10.0
 LOWEST, HIGHEST, STEPS, ROUNDS = 0.4, 1 - 1e-8, 64, 4
 
@@ -146,6 +148,39 @@ def automatic_confidence(
     return 1 - math.exp(last)
 
 
+def elk_confidence(
+    start: float, n_classes: int, dim: int, image_confidence: float | None = None
+) -> float:
+    """Mean cosine of the classes with which `method=elk` starts: 0.95, or more if too flat.
+
+    Expected likelihoods have no spread cost, but a scale: beta times the slope of the logit in the
+    cosine of image and class, kappa_z kappa_w A(k) / k at right angles, k^2 = kappa_z^2 +
+    kappa_w^2. It must be able to reach what `wanted_beta` asks of any softmax.
+
+    Args:
+        start: initial inverse temperature, > 0.
+        n_classes: C >= 1.
+        dim: D >= 2.
+        image_confidence: mean cosine of the images, in (0, 1); None = that of the classes.
+
+    Returns:
+        In [0.95, 1).
+
+    Example:
+        >>> [round(elk_confidence(1.0, 5, d), 3) for d in (3, 16, 128)]
+        [0.95, 0.95, 0.95]
+    """
+    confidences = 1 - torch.logspace(math.log10(1 - ELK_LOWEST), -8, 2000, dtype=torch.float64)
+    classes = mean_cosine_inverse(confidences, dim)
+    images = classes
+    if image_confidence is not None:
+        images = mean_cosine_inverse(torch.full_like(classes, image_confidence), dim)
+    both = (classes.square() + images.square()).sqrt()
+    scales = start * classes * images * mean_cosine(both, dim) / both  # grow on the way
+    n_below = int((scales < wanted_beta(0.0, n_classes)).sum())
+    return float(confidences[min(n_below, len(confidences) - 1)])
+
+
 @dataclass(frozen=True)
 class Confidences:
     """Mean cosines, in (0, 1), with which von Mises-Fisher distributions start.
@@ -162,8 +197,19 @@ class Confidences:
         return f"mean cosines start at {self.classes:.4f} (classes) and {self.images:.4f} (images)"
 
 
-def start_confidences(spec: ClassSpec, image_confidence: float | None) -> Confidences:
+StartRule = Callable[[float, int, int, float | None], float]
+"""From inverse temperature, classes, dimension and mean cosine of images to that of classes."""
+
+
+def start_confidences(
+    spec: ClassSpec, image_confidence: float | None, rule: StartRule | None = None
+) -> Confidences:
     """What `arch.params.kappa_confidence` and `method.params.image_confidence` ask for.
+
+    Args:
+        spec: with `kappa_confidence`.
+        image_confidence: in (0, 1); None = that of the classes.
+        rule: what "auto" means; None = `automatic_confidence`.
 
     Raises:
         ValueError: one of them is neither in (0, 1) nor, for the first, "auto"; or the initial
@@ -181,9 +227,9 @@ def start_confidences(spec: ClassSpec, image_confidence: float | None) -> Confid
                 f"arch.params.kappa_confidence=auto needs arch.params.init_temp >= {LOWEST_TAU}, "
                 f"got {spec.init_temp}: say a larger one, or a number as kappa_confidence."
             )
-        classes = automatic_confidence(
-            math.exp(-spec.init_temp), spec.n_classes or 1, spec.embedding_dim, image_confidence
-        )
+        sizes = (spec.n_classes or 1, spec.embedding_dim)
+        choose = automatic_confidence if rule is None else rule
+        classes = choose(math.exp(-spec.init_temp), *sizes, image_confidence)
     if not isinstance(classes, int | float) or not 0 < classes < 1:
         raise ValueError(
             f"arch.params.kappa_confidence must lie in (0, 1) or be auto, got {classes}."

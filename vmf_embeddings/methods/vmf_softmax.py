@@ -4,30 +4,24 @@ Scott, Gallagher, Mozer 2021, "von Mises-Fisher Loss: An Exploration of Embeddin
 Supervised Learning", https://arxiv.org/abs/2103.15718, equation 8.
 """
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import VonMisesFisher
-from vmf_embeddings.methods.base import Method
-from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.sharded_losses import sharded_vmf_loss
-from vmf_embeddings.methods.vmf_concentration import start_confidences
+from vmf_embeddings.methods.vmf_concentration import spread_cost
+from vmf_embeddings.methods.vmf_method import VMFMethod
 from vmf_embeddings.methods.vmf_prediction import (
     drawn_cosines,
     expected_logits,
     reference_drawn_cosines,
 )
-from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
-
-logger = logging.getLogger(__name__)
+from vmf_embeddings.methods.vmf_start import initial_kappa
 
 NORMALIZERS = ("exact", "approx")
 PREDICTORS = {"exact": drawn_cosines, "reference": reference_drawn_cosines}
@@ -84,8 +78,8 @@ def _approximate_mean(vectors: Tensor) -> Tensor:
     return directional.mean_cosine_approx(kappa, vectors.shape[-1])[:, None] * mu
 
 
-class VMFSoftmax(Method):
-    """Embeddings kappa mu are parameters of von Mises-Fisher distributions; the norm is kappa.
+class VMFSoftmax(VMFMethod):
+    """Softmax over the distributions of image and class, of draws of the image.
 
     Args:
         arch: the backbone.
@@ -102,8 +96,6 @@ class VMFSoftmax(Method):
 
     logs_as_in_2021 = True
 
-    uses_vmf = True
-
     def __init__(
         self,
         arch: Arch,
@@ -114,7 +106,7 @@ class VMFSoftmax(Method):
         estimator: str = "auto",  # runs of version 0.1 do not name it
         image_confidence: float | None = None,  # nor this
     ) -> None:
-        super().__init__(arch)
+        super().__init__(arch, kappa_init, image_confidence)
         _check_choice("normalizer", normalizer, NORMALIZERS)
         _check_choice("vmf_sampler", vmf_sampler, PREDICTORS)
         if n_samples < 1:
@@ -132,32 +124,7 @@ class VMFSoftmax(Method):
             estimator = "antithetic" if pairs_apply else "iid"
         self.estimator = estimator
         self.n_samples, self.normalizer = n_samples, normalizer
-        self.vmf_sampler, self.kappa_init = vmf_sampler, kappa_init
-        spec = arch.class_spec
-        self.confidences = start_confidences(spec, image_confidence)
-        self.class_parameters = ClassParameters(spec, self._start_classes, has_temperature=True)
-        self.kappa_scale: Tensor
-        self.register_buffer("kappa_scale", torch.ones(()))
-
-    @torch.no_grad()
-    def _start_classes(self, weights: Tensor) -> None:
-        """Fills class weights [C, D] with kappa times mu, at the start of training.
-
-        A number as confidence: normal coordinates, as in the paper. "auto": directions as of any
-        linear layer of the backbone, all with the same kappa.
-        """
-        spec, confidence = self.arch.class_spec, self.confidences.classes
-        if spec.kappa_confidence != "auto":
-            std = class_weight_std(confidence, spec.embedding_dim, self.kappa_init)
-            nn.init.normal_(weights, 0.0, std)
-            return
-        self.arch.init_class_weights(weights)
-        kappa = initial_kappa(confidence, spec.embedding_dim, self.kappa_init)
-        weights.mul_(kappa / torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
-
-    def embed(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> kappa times mu [B, D]."""
-        return self.kappa_scale * super().embed(images)
+        self.vmf_sampler = vmf_sampler
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -235,54 +202,18 @@ class VMFSoftmax(Method):
         return ["class_parameters.weight"]
 
     def status(self) -> dict[str, float]:
-        """Temperature, scale factor of the embeddings, mean concentration of the classes."""
-        kappa = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1).mean()
-        return {
-            "temperature": float(self.temperature.detach()),
-            "kappa_scale": float(self.kappa_scale),
-            "kappa": float(kappa),
-        }
+        """Also `spread_cost`: nats that a class of mean concentration costs its images.
 
-    @torch.no_grad()
-    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
-        """Sets the scale of the embeddings from one pass over the training images."""
-        with _state_preserved(self.arch):
-            # BatchNorm cannot normalise a batch of one image: such a last batch is left out
-            embeddings = (super(VMFSoftmax, self).embed(b) for b in batches() if len(b) > 1)
-            confidence = self.confidences.images
-            self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
-        logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
-        if self.arch.class_spec.kappa_confidence == "auto":
-            logger.info("arch.params.kappa_confidence=auto: %s", self.confidences)
-
-    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Loads a 2021 checkpoint in place, the scale from `z_kappa_mult` or `z_mult`."""
-        super().from_reference_checkpoint(checkpoint)
-        scale = checkpoint.get("z_kappa_mult", checkpoint.get("z_mult"))
-        if scale is None:
-            raise ValueError(
-                "The checkpoint has neither z_kappa_mult nor z_mult: put the number after "
-                "'Set z-kappa-mult' in the log of its training under z_kappa_mult."
-            )
-        self.kappa_scale.fill_(float(scale))
+        Of images as sure as they started. A large cost holds the inverse temperature down, see
+        `vmf_concentration`.
+        """
+        status, dim = super().status(), self.arch.class_spec.embedding_dim
+        image = initial_kappa(self.confidences.images, dim, self.kappa_init)
+        beta = float(self.class_parameters.beta.detach())
+        cost = spread_cost(beta, status["kappa"], image, dim)
+        return {**status, "spread_cost": cost}
 
 
 def _check_choice(name: str, value: str, known: Iterable[str]) -> None:
     if value not in known:
         raise ValueError(f"method.params.{name} must be one of {', '.join(known)}, got {value!r}.")
-
-
-@contextmanager
-def _state_preserved(module: nn.Module) -> Iterator[None]:
-    """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
-    was_training = module.training
-    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    device = next(module.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        module.train()
-        try:
-            yield
-        finally:
-            module.train(was_training)
-            for name, buffer in module.named_buffers():
-                buffer.copy_(before[name])

@@ -1,0 +1,108 @@
+"""Cross-entropy of log expected likelihoods, computed while their block is in the cache.
+
+With z and w the parameters kappa mu of images and classes, the logits are
+
+    L_bj = beta F_bj,    F_bj = log C(|w_j|) - log C(|z_b + w_j|),
+
+the log expected likelihood less log C(|z_b|), which softmax does not see. The forward pass computes
+the gradient, with h(q) = -d log C / dq at q = kappa^2, p = softmax(L) and G = p - one_hot:
+
+    P_bj        = G_bj h(|z_b + w_j|^2)
+    dloss/dz    = 2 beta (P w + z sum_j P_bj)
+    dloss/dw    = 2 beta (P^T z + w sum_b (P_bj - h(|w_j|^2) G_bj))
+    dloss/dbeta = sum_bj G_bj F_bj
+
+One matrix [B, C] is stored for the backward pass, and P takes its place.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from vmf_embeddings.directional.bessel import widen
+from vmf_embeddings.directional.log_normalizer import normalizer_kernel
+
+CPU_TILE = 2**15  # logits per tile and thread, whose temporaries fit the cache
+DEVICE_TILE = 2**24
+
+
+def elk_cross_entropy(
+    embeddings: Tensor, class_weights: Tensor, labels: Tensor, beta: Tensor
+) -> Tensor:
+    """Mean cross-entropy of the logits beta log integral p_z p_w.
+
+    Args:
+        embeddings: kappa times mu of the images [B, D], D >= 2.
+        class_weights: kappa times mu of the classes [C, D], same dtype.
+        labels: target classes [B], 0..C-1.
+        beta: inverse temperature, > 0, scalar.
+
+    Returns:
+        Scalar in nats, differentiable once with respect to all but the labels.
+
+    Example:
+        >>> z, y = torch.tensor([[9.0, 0.0]]), torch.tensor([0])
+        >>> round(elk_cross_entropy(z, 9 * torch.eye(2), y, torch.tensor(1.0)).item(), 4)
+        0.0061
+    """
+    return _ElkCrossEntropy.apply(embeddings, class_weights, labels, beta)
+
+
+class _ElkCrossEntropy(torch.autograd.Function):
+    """Inputs embeddings [B, D], class weights [C, D], labels [B], beta []."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, embeddings: Tensor, weights: Tensor, labels: Tensor, beta: Tensor
+    ) -> Tensor:
+        kernel = normalizer_kernel(weights.shape[-1], weights.dtype)
+        compute = kernel.compute_dtype(weights)
+        squared = torch.linalg.vector_norm(weights, dim=-1).square()
+        start = tuple(part.to(compute) for part in kernel.start(widen(squared)))
+        least = -squared.to(compute)  # rounding may leave |z + w|^2 below 0 where w is -z
+        lengths = torch.linalg.vector_norm(embeddings, dim=-1).square().to(compute)[:, None]
+        table = embeddings @ weights.T
+        loss, grad_beta, of_classes, sum_g = 0.0, 0.0, 0.0, 0.0
+        of_images = torch.empty_like(lengths)
+        factor, labels = beta.to(compute), labels[:, None]
+        for rows in _tiles(table):
+            delta = torch.add(lengths[rows], table[rows].to(compute), alpha=2)
+            delta = torch.maximum(delta, least)
+            values, slopes = kernel.difference_and_slope(start, delta)
+            gradient = (values * factor).log_softmax(-1)
+            loss -= gradient.gather(1, labels[rows]).sum()
+            gradient.exp_()
+            gradient.scatter_add_(1, labels[rows], -torch.ones_like(lengths[rows]))
+            grad_beta += torch.dot(gradient.flatten(), values.flatten())
+            sum_g += gradient.sum(0)
+            slopes.mul_(gradient)
+            of_classes += slopes.sum(0)
+            of_images[rows] = slopes.sum(-1, keepdim=True)
+            table[rows] = slopes
+        radial = of_classes - kernel.slope_at_start(start) * sum_g
+        dtype = weights.dtype
+        ctx.save_for_backward(
+            embeddings, weights, table, of_images.to(dtype), radial.to(dtype), beta,
+            grad_beta.to(dtype),
+        )  # fmt: skip
+        return (loss / len(embeddings)).to(dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        embeddings, weights, table, of_images, of_classes, beta, grad_beta = ctx.saved_tensors
+        grad = grad / len(embeddings)
+        grad_embeddings = torch.addmm(embeddings * of_images, table, weights)
+        grad_weights = torch.addmm(weights * of_classes[:, None], table.T, embeddings)
+        factor = 2 * beta * grad
+        return grad_embeddings.mul_(factor), grad_weights.mul_(factor), None, grad * grad_beta
+
+
+def _tiles(table: Tensor) -> list[slice]:
+    """Slices of the rows of a table [B, C]."""
+    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
+        return [slice(None)]
+    on_cpu = table.device.type == "cpu"
+    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
+    height = max(1, tile // table.shape[1])
+    return [slice(top, top + height) for top in range(0, len(table), height)]

@@ -1,0 +1,119 @@
+"""Base of methods whose embeddings and class weights are von Mises-Fisher parameters, kappa mu.
+
+The initial concentrations follow Scott, Gallagher, Mozer 2021, https://arxiv.org/abs/2103.15718.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.class_parameters import ClassParameters
+from vmf_embeddings.methods.vmf_concentration import StartRule, start_confidences
+from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
+
+logger = logging.getLogger(__name__)
+
+
+class VMFMethod(Method):
+    """Embeddings kappa mu are parameters of von Mises-Fisher distributions; the norm is kappa.
+
+    Args:
+        arch: the backbone.
+        kappa_init: "exact" or "reference" (2021), see `vmf_start`.
+        image_confidence: initial mean cosine of the images, in (0, 1); None = that of the classes,
+            `arch.params.kappa_confidence`.
+        rule: what `arch.params.kappa_confidence=auto` means; None = `automatic_confidence`.
+    """
+
+    uses_vmf = True
+
+    def __init__(
+        self,
+        arch: Arch,
+        kappa_init: str,
+        image_confidence: float | None,
+        rule: StartRule | None = None,
+    ) -> None:
+        super().__init__(arch)
+        self.kappa_init = kappa_init
+        spec = arch.class_spec
+        self.confidences = start_confidences(spec, image_confidence, rule)
+        self.class_parameters = ClassParameters(spec, self._start_classes, has_temperature=True)
+        self.kappa_scale: Tensor
+        self.register_buffer("kappa_scale", torch.ones(()))
+
+    @torch.no_grad()
+    def _start_classes(self, weights: Tensor) -> None:
+        """Fills class weights [C, D] with kappa times mu, at the start of training.
+
+        A number as confidence: normal coordinates, as in the paper. "auto": directions as of any
+        linear layer of the backbone, all with the same kappa.
+        """
+        spec, confidence = self.arch.class_spec, self.confidences.classes
+        if spec.kappa_confidence != "auto":
+            std = class_weight_std(confidence, spec.embedding_dim, self.kappa_init)
+            nn.init.normal_(weights, 0.0, std)
+            return
+        self.arch.init_class_weights(weights)
+        kappa = initial_kappa(confidence, spec.embedding_dim, self.kappa_init)
+        weights.mul_(kappa / torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Images [B, ch, H, W] -> kappa times mu [B, D]."""
+        return self.kappa_scale * super().embed(images)
+
+    def status(self) -> dict[str, float]:
+        """Temperature, scale of the embeddings; mean, least, largest concentration of classes."""
+        kappas = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1)
+        return {
+            "temperature": float(self.temperature.detach()),
+            "kappa_scale": float(self.kappa_scale),
+            "kappa": float(kappas.mean()),
+            "kappa_min": float(kappas.min()),
+            "kappa_max": float(kappas.max()),
+        }
+
+    @torch.no_grad()
+    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Sets the scale of the embeddings from one pass over the training images."""
+        with _state_preserved(self.arch):
+            # BatchNorm cannot normalise a batch of one image: such a last batch is left out
+            embeddings = (super(VMFMethod, self).embed(b) for b in batches() if len(b) > 1)
+            confidence = self.confidences.images
+            self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
+        logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
+        if self.arch.class_spec.kappa_confidence == "auto":
+            logger.info("arch.params.kappa_confidence=auto: %s", self.confidences)
+
+    def from_reference_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Loads a 2021 checkpoint in place, the scale from `z_kappa_mult` or `z_mult`."""
+        super().from_reference_checkpoint(checkpoint)
+        scale = checkpoint.get("z_kappa_mult", checkpoint.get("z_mult"))
+        if scale is None:
+            raise ValueError(
+                "The checkpoint has neither z_kappa_mult nor z_mult: put the number after "
+                "'Set z-kappa-mult' in the log of its training under z_kappa_mult."
+            )
+        self.kappa_scale.fill_(float(scale))
+
+
+@contextmanager
+def _state_preserved(module: nn.Module) -> Iterator[None]:
+    """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
+    was_training = module.training
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    device = next(module.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        module.train()
+        try:
+            yield
+        finally:
+            module.train(was_training)
+            for name, buffer in module.named_buffers():
+                buffer.copy_(before[name])
