@@ -129,6 +129,18 @@ def test_extraction_from_a_sweep_leaves_status_and_index_alone(home, tmp_path):
     assert all(run_status.read(j.folder).state == "done" for j in sweep_index.read(folder)[:2])
 
 
+DAMAGED = ['{"overrides": ["a=2"], "fol', "[1]", '{"overrides": "a=2", "folder": "two"}', ""]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_a_damaged_line_of_the_index_is_named(tmp_path, line):
+    sweep_index.add(tmp_path, [Job(("a=1",), tmp_path / "one")])
+    with (tmp_path / sweep_index.NAME).open("a") as index:
+        index.write(line + "\n")
+    with pytest.raises(ValueError, match="line 2 of .* is no job of a sweep .*remove this line"):
+        sweep_index.read(tmp_path)
+
+
 def test_a_job_in_the_same_folder_takes_the_place_of_the_former(tmp_path):
     sweep_index.add(tmp_path, [Job(("a=1",), tmp_path / "one"), Job(("a=2",), tmp_path / "two")])
     sweep_index.add(tmp_path, [Job(("a=1", "b=1"), tmp_path / "x" / ".." / "one")])

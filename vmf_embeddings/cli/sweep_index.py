@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from vmf_embeddings.untrusted.file_lock import locked
 from vmf_embeddings.untrusted.files import read_text, replacing
@@ -39,13 +40,22 @@ def read(sweep: Path) -> list[Job]:
         return []
     jobs = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
-        row = parse_json_object(line, f"line {number} of {path}")
-        overrides, folder = row.get("overrides"), row.get("folder")
-        is_list = isinstance(overrides, list) and all(isinstance(o, str) for o in overrides)
-        if not is_list or not isinstance(folder, str):
-            raise Refused(f"line {number} of {path} is no job of a sweep: remove the file")
-        jobs.append(Job(tuple(overrides), sweep / folder))
+        try:
+            jobs.append(_job(parse_json_object(line, f"line {number}"), sweep))
+        except ValueError as error:
+            raise Refused(
+                f"line {number} of {path} is no job of a sweep ({error}): remove this line; the "
+                "command that started the sweep adds the jobs that are missing"
+            ) from error
     return jobs
+
+
+def _job(row: Mapping[str, Any], sweep: Path) -> Job:
+    overrides, folder = row.get("overrides"), row.get("folder")
+    is_list = isinstance(overrides, list) and all(isinstance(o, str) for o in overrides)
+    if not is_list or not isinstance(folder, str):
+        raise ValueError("it needs overrides, a list of texts, and a folder, a text")
+    return Job(tuple(overrides), sweep / folder)
 
 
 def add(sweep: Path, jobs: Sequence[Job]) -> None:

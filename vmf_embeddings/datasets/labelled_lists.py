@@ -99,6 +99,11 @@ class LabelledLists(ImageFileDataset):
             decoder=decoder,
             margin_warmup_epochs=margin_warmup_epochs,
         )
+        if not train_list:
+            raise ValueError(
+                "dataset.params.train_list, with dataset=tar train_tars, is empty: name the "
+                "training images there, or leave it out"
+            )
         if valid_share:
             check_fraction("valid_share", valid_share)
         self.lists = {"train": train_list, "valid": valid_list, "test": test_list}

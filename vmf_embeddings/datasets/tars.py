@@ -4,6 +4,7 @@ Images are read in their tars, in any order: samplers, exact resuming and any nu
 work as with image files, which a stream of tars cannot offer.
 """
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +13,8 @@ from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.labelled_lists import LabelledLists
 from vmf_embeddings.datasets.list_table import ListTable
 from vmf_embeddings.datasets.remote_tars import copies, is_address, local_folder
-from vmf_embeddings.datasets.rows import refuse_escapes
 from vmf_embeddings.datasets.tar_table import read_tar_table
+from vmf_embeddings.untrusted.refused import Refused
 
 
 class Tars(LabelledLists):
@@ -106,9 +107,17 @@ class Tars(LabelledLists):
         found: dict[str, ListTable] = {}
         for name, pattern in self.lists.items():
             if pattern:
-                refuse_escapes([pattern], f"dataset.params.{name}_tars")
+                self._refuse_other_folders(name, pattern)
                 found[name] = read_tar_table(self._tars(name, pattern), self.dataset_path)
         return found
+
+    def _refuse_other_folders(self, name: str, pattern: str) -> None:
+        if os.path.isabs(pattern) or ".." in Path(pattern).parts:
+            raise Refused(
+                f"dataset.params.{name}_tars are names below dataset.params.dataset_path="
+                f"{self.address or self.dataset_path}, got {pattern!r}; name a folder above all "
+                "tars there"
+            )
 
     def _tars(self, name: str, pattern: str) -> list[Path]:
         if self.address:

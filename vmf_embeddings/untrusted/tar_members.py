@@ -12,6 +12,7 @@ from vmf_embeddings.untrusted.text import has_control, printable
 
 _LARGEST_HEADER = 2**20  # bytes of a header with long names, which are read together
 _BLOCK = 512
+_MOST_PADDING = 2**20  # bytes after the end of a tar that are looked at; tar fills up 10,240
 _MEND = "copy it again, or write it with python -m vmf_embeddings.datasets.prepare.tars"
 
 
@@ -41,8 +42,9 @@ def members_of_tar(path: str | Path) -> Iterator[Member]:
 
     Raises:
         FileNotFoundError: there is no such file.
-        Refused: it is no such tar, is cut off, holds links, devices or sparse files, names that are
-            absolute, lead out or hold control characters, or a member that the file does not have.
+        Refused: it is no such tar, is cut off, goes on after its end, holds links, devices or
+            sparse files, names that are absolute, lead out or hold control characters, or a member
+            that the file does not have.
     """
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
@@ -57,10 +59,15 @@ def members_of_tar(path: str | Path) -> Iterator[Member]:
                 f"{path} is no uncompressed tar ({printable(error)[:200]}): {_MEND}"
             ) from error
         stream.seek(end)
-        rest = stream.read(_BLOCK)
+        rest = stream.read(_MOST_PADDING)
     # tarfile takes a damaged header, and the end of the file, for the end of the archive
-    if len(rest) < _BLOCK or rest.strip(b"\0"):
+    if len(rest) < _BLOCK or rest[:_BLOCK].strip(b"\0"):
         raise Refused(f"{path} is cut off or damaged after {end:,} bytes: {_MEND}")
+    if rest.strip(b"\0"):  # it would be ignored in silence
+        raise Refused(
+            f"{path} goes on after its end at {end:,} bytes, like two tars in one file: keep them "
+            "in a file each, or write them again"
+        )
 
 
 def _members(tar: tarfile.TarFile, path: str | Path, size: int) -> Iterator[Member]:
