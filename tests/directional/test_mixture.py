@@ -161,6 +161,23 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     torch.testing.assert_close(parts.log_density(x), whole.log_density(x))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_compiled_code_gives_the_same_statistics(kind, dtype, monkeypatch):
+    pytest.importorskip("numba")
+    x = clusters(kappa=(2000.0, 300.0, 90.0))[0].to(dtype)
+    parameters = made(3, responsibilities=kind).fit(x)._parameters
+    for weights in (None, torch.rand(len(x), generator=rng(), dtype=dtype)):
+        found = []
+        for switch in ("0", "1"):
+            monkeypatch.setenv("VMF_EMBEDDINGS_NATIVE", switch)
+            monkeypatch.setattr(mixture_steps, "LARGEST_KEPT", 1.1)
+            found.append(mixture_steps.expectation(x, parameters, weights, kind == "hard"))
+        for a, b in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
+            rtol = 1e-5 if dtype == torch.float32 else 1e-12
+            torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
+
+
 def test_the_same_generator_gives_the_same_mixture_and_more_starts_are_no_worse():
     x = torch.randn(200, 5, generator=rng()).double()
     first, second = made(6).fit(x), made(6).fit(x)
