@@ -60,7 +60,8 @@ def loss_and_gradients(name, size, world=1, shard=None, sampling=None):
             rows = sharded is not None and key in sharded.names
             found[key] = rows_of_all(parameter.grad, world) if rows else parameter.grad
     status = method.status() if sharded is None else sharded.status()
-    return found | {"kappa": torch.tensor(status.get("kappa", 0.0))}
+    kappas = {key: torch.tensor(value) for key, value in status.items() if "kappa" in key}
+    return found | kappas
 
 
 SAMPLED = ("vmf_softmax", "vmf_softmax iid", "normalized_sce", "arcface", "unnormalized_sce")

@@ -118,14 +118,21 @@ class ShardedClasses:
     def status(self) -> dict[str, float]:
         """`Method.status` over all classes: the mean over processes, weighted by their classes.
 
-        Every process must call it.
+        Of names that end in `_min` and `_max` the least and the largest. Every process must call
+        it.
         """
         of_own, own = self.method.status(), self.shard.classes
         numbers = torch.tensor(list(of_own.values()), dtype=torch.float64)
-        numbers = numbers.to(self.parameters()[0].device) * (own.stop - own.start)
-        dist.all_reduce(numbers)
-        means = (numbers / self.shard.n_classes).tolist()
-        return dict(zip(of_own, means, strict=True))
+        numbers = numbers.to(self.parameters()[0].device)
+        total, least, largest = numbers * (own.stop - own.start), numbers.clone(), numbers.clone()
+        dist.all_reduce(total)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        found = dict(zip(of_own, (total / self.shard.n_classes).tolist(), strict=True))
+        for i, name in enumerate(of_own):
+            if name.endswith(("_min", "_max")):
+                found[name] = (least if name.endswith("_min") else largest)[i].item()
+        return found
 
     def _numbers(self, optimizer: torch.optim.Optimizer) -> list[int]:
         """The numbers by which the optimizer's state names these parameters."""
