@@ -46,6 +46,7 @@ def test_every_geometry_and_dimension_is_drawn(tmp_path, geometry, dim):
     evaluated = load_evaluated_file(run / "toy_test.npz", run, options)
     figures, notes = draw_all(evaluated, score(evaluated, options), options)
     names = {"training_curves.png", "embedding_map.png", "reliability.png", "neighbours.png"}
+    names |= {"concentrations.png"} if geometry == "vmf" else set()
     assert {figure.name for figure in figures} == names
     assert all(is_png(figure) for figure in figures)
     assert notes == []

@@ -90,7 +90,7 @@ class EvaluatedFile:
     def output_names(self) -> tuple[str, ...]:
         """Names of the files that an evaluation may write beside this one."""
         own = ("per_class.csv", "per_class.png", "embedding_map.png", "reliability.png",
-               "neighbours.png", "dimensions.png", "risk_coverage.png",
+               "neighbours.png", "concentrations.png", "dimensions.png", "risk_coverage.png",
                "verification.png", "ood.png", "corruption.png",
                "calibration.png")  # fmt: skip
         shared = ("metrics.json", "training_curves.png", self.curves_name)

@@ -8,6 +8,7 @@ from vmf_embeddings.evaluation.compact import COMPACT
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.calibration import draw_calibration
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
+from vmf_embeddings.evaluation.figures.concentrations import draw_concentrations
 from vmf_embeddings.evaluation.figures.corruption import draw_corruption
 from vmf_embeddings.evaluation.figures.curves import History, draw_curves, read_history
 from vmf_embeddings.evaluation.figures.dimensions import draw_dimensions
@@ -58,6 +59,7 @@ def draw_all(
         history = read_history(folder / "metrics.csv")
         figures = {"training_curves.png": _curves(evaluated, history) if history else None}
         figures[f"{prefix}embedding_map.png"] = draw_embedding_map(evaluated, options.seed)
+        figures[f"{prefix}concentrations.png"] = draw_concentrations(evaluated, history)
         if scores.confidence is not None and scores.correct is not None:
             figures[f"{prefix}reliability.png"] = draw_reliability(
                 scores.confidence, scores.correct, evaluated.title
