@@ -213,9 +213,10 @@ def _corrupted(mode: DictConfig) -> "Callable[[Dataset, str], Split]":
     from vmf_embeddings.datasets.corruption import Corruptions, corrupted_split
 
     strengths = OmegaConf.to_container(mode.strengths)
-    names = OmegaConf.to_container(mode.corruption) if OmegaConf.is_list(mode.corruption) else None
-    if names is None:
-        names = list(strengths) if mode.corruption == "all" else [mode.corruption]
+    # text, as the values of keys that are text: also a list
+    names = [name.strip() for name in str(mode.corruption).strip("[]").split(",")]
+    if names == ["all"]:
+        names = list(strengths)
     if type(mode.seed) is not int or mode.seed < 0:
         raise ValueError(f"mode.seed must be a whole number, 0 or more; got {mode.seed!r}")
     levels = {name: tuple(strengths.get(name) or ()) for name in names}
