@@ -38,6 +38,11 @@ from vmf_embeddings.metrics.classification import (
 )
 from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
 from vmf_embeddings.metrics.confidence import logit_confidences
+from vmf_embeddings.metrics.corruption import (
+    share_less_confident,
+    spearman_per_row,
+    spearman_pooled,
+)
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
 from vmf_embeddings.metrics.multiple_comparisons import holm
@@ -187,6 +192,7 @@ __all__ = [
     "rho_spectrum",
     "risk_coverage",
     "roc",
+    "share_less_confident",
     "shot_scores",
     "sign_flip_p",
     "signs",
@@ -194,6 +200,8 @@ __all__ = [
     "singular_values",
     "smooth_calibration_error",
     "smooth_calibration_error_at",
+    "spearman_per_row",
+    "spearman_pooled",
     "t_interval",
     "tar_at_far",
     "top_k_accuracy",
