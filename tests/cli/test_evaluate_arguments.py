@@ -75,7 +75,11 @@ def test_the_scripts_of_2021_translate_their_arguments():
         (parse_evaluate, ["RUN", "--samples", "many"], "whole number"),
         (parse_evaluate, ["RUN", "--pca-from", "no.npz"], "--pca-from: there is no file 'no.npz'"),
         (parse_evaluate, ["RUN", "--curvature", "-1"], "above 0"),
-        (parse_evaluate, ["RUN", "metrics=[nmj]"], "known: recall nmi map spectrum spread uncertainty"),
+        (
+            parse_evaluate,
+            ["RUN", "metrics=[nmj]"],
+            "known: recall nmi map spectrum spread uncertainty",
+        ),
         (parse_evaluate, ["RUN", "metrics=[nmj]"], "did you mean nmi"),
         (parse_evaluate, ["RUN", "metrics=[nmi,rho]"], "'rho' comes with spectrum"),
         (parse_evaluate, ["RUN", "metrics="], "needs some of recall nmi map spectrum spread"),

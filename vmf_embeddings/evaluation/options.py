@@ -28,9 +28,9 @@ SECTIONS = (
     "clusters",
     "merged",
 )
-# number formats of embeddings, as in `search.quantisation`
 # what rows of one class may share so that they are not compared
 EXCLUDED = ("camera", "sequence")
+# number formats of embeddings, as in `search.quantisation`
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 # ways to rank neighbours once more; `evaluation.reranked` computes their scores
 RERANKINGS = ("k_reciprocal", "alpha_qe", "dba")
