@@ -8,7 +8,7 @@ from tests.test_configs import CONF
 from vmf_embeddings import extract as extraction
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.embeddings import load_embeddings
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.extract import ExtractionJob, extract

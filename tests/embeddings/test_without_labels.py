@@ -5,7 +5,7 @@ import pytest
 
 import vmf_embeddings as vmf
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 
 ROWS = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.evaluation.runs import make_run
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
 from vmf_embeddings.evaluation.figures.concentrations import draw_concentrations, quartiles
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 
 HISTORY = {"epoch": [0, 1, 2], "kappa": [5.0, 6.0, 7.0], "kappa_min": [4.0, 5.0, 5.5],

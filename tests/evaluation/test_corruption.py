@@ -16,7 +16,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embed
 from vmf_embeddings.evaluation.confidences import confidences
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.evaluation.corrupted_rows import confidences_of, grids
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.extract import ExtractionJob, extract
 from vmf_embeddings.metrics.corruption import spearman_per_row, spearman_pooled

@@ -6,7 +6,7 @@ import pytest
 
 from tests.evaluation.runs import make_file, make_run, strip_meta
 from vmf_embeddings.embeddings import save_embeddings
-from vmf_embeddings.evaluation.evaluated_file import curvature_from_log, load_evaluated_file
+from vmf_embeddings.evaluation.loading import curvature_from_log, load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.geometry import (
     Cosine,

@@ -9,13 +9,14 @@ import torch
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run
 from tests.quick_cases import mostly_slow
-from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures import draw_all
 from vmf_embeddings.evaluation.figures.class_ranks import draw_class_ranks
 from vmf_embeddings.evaluation.figures.curves import draw_curves, read_history
 from vmf_embeddings.evaluation.figures.embedding_map import MOST_POINTS, choose_rows
 from vmf_embeddings.evaluation.figures.neighbours import _choose, draw_neighbours
 from vmf_embeddings.evaluation.figures.reliability import draw_reliability
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.geometry import from_meta

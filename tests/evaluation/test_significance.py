@@ -12,7 +12,7 @@ from tests.evaluation.runs import make_run, scores_of
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import evaluate_parser, parse_evaluate
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.paired import compare, judged, lower_is_better
 from vmf_embeddings.evaluation.row_scores import (
     RowScore,

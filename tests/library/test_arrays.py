@@ -8,7 +8,7 @@ import pytest
 
 import vmf_embeddings as vmf
 from vmf_embeddings.embeddings import integer_labels, read_with_notes
-from vmf_embeddings.evaluation.evaluated_file import load_evaluated_file
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.scores import score
 

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.folders import find_embedding_files
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.paired import Against, check_same_rows, chosen_here, compare
 from vmf_embeddings.evaluation.scores import Scores

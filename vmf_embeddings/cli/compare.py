@@ -17,8 +17,9 @@ from vmf_embeddings.evaluation.comparison_lines import (
     comparison_lines,
     side_lines,
 )
-from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.folders import find_embedding_files
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.paired import check_same_rows
 from vmf_embeddings.evaluation.processes import process_group
 from vmf_embeddings.evaluation.published_lines import describe_published, published_lines

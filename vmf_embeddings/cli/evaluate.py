@@ -8,8 +8,9 @@ from vmf_embeddings.cli.against import compared, load_others
 from vmf_embeddings.cli.failures import explained
 from vmf_embeddings.cli.pipes import reader_may_leave
 from vmf_embeddings.evaluation import report
-from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.folders import find_embedding_files, refuse_planted
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.processes import process_group
 from vmf_embeddings.evaluation.replications import Group, group, refuse_unlike

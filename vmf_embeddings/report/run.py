@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from vmf_embeddings.evaluation.context import Context
-from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile, load_evaluated_file
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.figures.curves import History, read_history
 from vmf_embeddings.evaluation.folders import find_embedding_files
+from vmf_embeddings.evaluation.loading import load_evaluated_file
 from vmf_embeddings.evaluation.settings import varying
 from vmf_embeddings.report.options import MOST_RUNS, ReportOptions
 from vmf_embeddings.report.scored import Scored, scored
