@@ -397,12 +397,12 @@ def test_figures_that_cannot_be_written_exit_with_one(tmp_path, capsys, monkeypa
 
 
 def test_a_file_that_cannot_be_read_exits_with_two(tmp_path, capsys, monkeypatch):
-    from vmf_embeddings.evaluation import evaluated_file
+    from vmf_embeddings.evaluation import loading
 
     def denied(path, *_, **__):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(evaluated_file, "read_with_notes", denied)
+    monkeypatch.setattr(loading, "read_with_notes", denied)
     assert run(parse_evaluate, make_run(tmp_path, {"name": "cosine"})) == 2
     assert "Permission denied" in capsys.readouterr().err
 
