@@ -1,4 +1,4 @@
-"""Recipes for open sets start von Mises-Fisher methods as sure as unseen classes need."""
+"""Recipes of ones own data and of open sets start von Mises-Fisher methods sure enough."""
 
 import pytest
 
@@ -18,6 +18,12 @@ def test_open_sets_choose_the_start_and_what_is_typed_counts(experiment, method)
     assert params.learn_temp is (method == "vmf_softmax")
     typed = composed([*words, "arch.params.kappa_confidence=0.7", "arch.params.learn_temp=False"])
     assert (typed.arch.params.kappa_confidence, typed.arch.params.learn_temp) == (0.7, False)
+
+
+def test_a_closed_set_of_ones_own_starts_sure_too():
+    """Its optimizer takes steps with which concentrations hardly grow."""
+    params = composed(["experiment=own_closed", "method=vmf_softmax"]).arch.params
+    assert (params.kappa_confidence, params.learn_temp) == ("auto", True)
 
 
 @pytest.mark.parametrize("experiment", OPEN[:2])

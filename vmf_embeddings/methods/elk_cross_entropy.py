@@ -92,10 +92,12 @@ class _ElkCrossEntropy(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         embeddings, weights, table, of_images, of_classes, beta, grad_beta = ctx.saved_tensors
         grad = grad / len(embeddings)
-        grad_embeddings = torch.addmm(embeddings * of_images, table, weights)
-        grad_weights = torch.addmm(weights * of_classes[:, None], table.T, embeddings)
-        factor = 2 * beta * grad
-        return grad_embeddings.mul_(factor), grad_weights.mul_(factor), None, grad * grad_beta
+        factor = 2 * beta * grad  # of the smaller tensors: no pass over the class weights for it
+        grad_embeddings = table @ weights
+        grad_embeddings.mul_(factor).addcmul_(embeddings, of_images * factor)
+        grad_weights = table.T @ (embeddings * factor)
+        grad_weights.addcmul_(weights, (of_classes * factor)[:, None])
+        return grad_embeddings, grad_weights, None, grad * grad_beta
 
 
 def _tiles(table: Tensor) -> list[slice]:
