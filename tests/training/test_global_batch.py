@@ -9,8 +9,11 @@ import torch
 from tests.criteria.made import node
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.cli import assembly
+from vmf_embeddings.heads.cosine import CosineHead
+from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.nir import NIR
+from vmf_embeddings.methods.proco import ProCo
 from vmf_embeddings.miners.distance import DistanceMiner
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
@@ -84,6 +87,13 @@ def pml():
     return PML(Arch(CLASSES, DIM), spec, None, None, None, None, 1.0, "auto")
 
 
+def proco():
+    options = {"projection_dim": 4, "projection_hidden": 6, "min_count": 2, "kappa_max": 1e5}
+    known = {"adjust": True, "statistics": "shrunk", "variant": "standard"} | options
+    head = partial(CosineHead, bias=False, scale=None)
+    return ProCo(Arch(CLASSES, DIM), head, CrossEntropy(), 0.0, 1, 0.1, 1.0, **known)
+
+
 margin = partial(dml, "margin", DistanceMiner(0.5, 1.4, "standard"))
 METHODS = {
     "margin": margin,
@@ -91,6 +101,8 @@ METHODS = {
     "proxy_anchor": partial(dml, "proxy_anchor", lr_factor=10),
     "s2sd": partial(dml, "s2sd", target_dims=[5], weight=1.0, feature_weight=1.0, delay=0),
     "nir": nir,
+    "cider": partial(dml, "cider", momentum=0.5),
+    "proco": proco,
     "sharpness_aware": margin,
     "warm_up": partial(dml, "multisimilarity"),
     "stored": partial(dml, "multisimilarity"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.nir import NIR
     from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
     from vmf_embeddings.methods.pml import PML
+    from vmf_embeddings.methods.proco import ProCo
     from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits
     from vmf_embeddings.methods.vmf_prediction import expected_logits
     from vmf_embeddings.methods.vmf_softmax import VMFSoftmax, vmf_softmax_loss
@@ -43,6 +44,7 @@ __all__ = [
     "NIR",
     "NormalizedSCE",
     "PML",
+    "ProCo",
     "UnnormalizedSCE",
     "VMFSoftmax",
     "arcface_loss",
@@ -70,6 +72,7 @@ __getattr__, __dir__ = lazy_exports(
         "nir": ("NIR",),
         "normalized_sce": ("NormalizedSCE", "cosine_logits"),
         "pml": ("PML",),
+        "proco": ("ProCo",),
         "unnormalized_sce": ("UnnormalizedSCE", "dot_product_logits"),
         "vmf_prediction": ("expected_logits",),
         "vmf_softmax": ("VMFSoftmax", "vmf_softmax_loss"),

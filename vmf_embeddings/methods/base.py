@@ -28,10 +28,12 @@ class BatchLayout:
     Attributes:
         views: augmented views of every image, >= 1; above 1 they are the second axis of a batch.
         paired: whether row B + i of a batch of 2 B rows is paired with row i.
+        one_view: override with which the method takes one view; None = there is none.
     """
 
     views: int = 1
     paired: bool = False
+    one_view: str | None = None
 
 
 class Method(nn.Module, ABC):

@@ -129,6 +129,7 @@ def refuse_other_batches(
             f"method={built.name} trains on {views} views of every image, and dataset={data.name} "
             "makes one only (it has no dataset.params.views): use another method or another "
             "data set, such as one with long tails"
+            + (f"; or add {built.batch_layout.one_view}" if built.batch_layout.one_view else "")
         )
     if paired and not sampler.pairs:
         missing.append("sampler=paired")
