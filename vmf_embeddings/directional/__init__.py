@@ -23,6 +23,7 @@ from vmf_embeddings.directional.estimation import fit_von_mises_fisher
 from vmf_embeddings.directional.gradient import angle_derivative, attach_kappa_gradient
 from vmf_embeddings.directional.log_normalizer import log_normalizer, log_normalizer_difference
 from vmf_embeddings.directional.mixture import VonMisesFisherMixture
+from vmf_embeddings.directional.nivmf import nivmf_log_prob, nivmf_sample
 from vmf_embeddings.directional.normals import standard_normals_
 from vmf_embeddings.directional.power_spherical import PowerSpherical
 from vmf_embeddings.directional.reference_sampler import householder_transform
@@ -54,6 +55,8 @@ __all__ = [
     "mean_cosine",
     "mean_cosine_approx",
     "mean_cosine_inverse",
+    "nivmf_log_prob",
+    "nivmf_sample",
     "random_tangent_points",
     "relative_log_elk",
     "sample",
