@@ -207,8 +207,11 @@ class _Inverse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, target: Tensor, dim: int) -> Tensor:
         kappa = target * (dim - target.square()) / (1 - target.square())
+        plan = expansion(dim)
         for _ in range(8):  # Newton; four steps from Banerjee's start reach the rounding error
-            step = (mean_cosine(kappa, dim) - target) / cosine_variance(kappa, dim)
+            q = kappa.square()
+            ratio, slope = ratio_and_slope(q, plan)  # A(kappa) / kappa, its derivative in kappa^2
+            step = (kappa * ratio - target) / (ratio + 2 * q * slope)
             kappa = (kappa - step).clamp_min(0.0)
         ctx.save_for_backward(kappa)
         ctx.dim = dim

@@ -39,17 +39,21 @@ def spherical_kmeans_plus_plus(
     """
     x, weights = _sample(x, n_centres, weights, generator)
     n_trials = 2 + int(math.log(n_centres))
-    first = _choose(weights, 1, generator)
-    chosen = [first]
-    distance = 1 - x @ x[first[0]]
-    for _ in range(1, n_centres):
-        trials = _choose(distance.clamp_min(0).double() * weights, n_trials, generator)
-        nearer = torch.minimum(1 - x @ x[trials].T, distance[:, None])
-        potential = weights.to(x.dtype) @ nearer
-        best = potential.argmin()
-        distance = nearer[:, best].contiguous()
-        chosen.append(trials[best][None])
-    return x[torch.cat(chosen)]
+    # buffers: thousands of passing tensors between kept ones would leave the heap in pieces
+    chosen = torch.empty(n_centres, dtype=torch.long, device=x.device)
+    nearer = x.new_empty(len(x), n_trials)
+    chosen[0] = _choose(weights, 1, generator)[0]
+    distance = 1 - x @ x[chosen[0]]
+    level, narrow = torch.empty_like(weights), weights.to(x.dtype)
+    for i in range(1, n_centres):
+        torch.mul(distance, weights, out=level)
+        trials = _choose(level.clamp_min_(0), n_trials, generator)
+        torch.mm(x, x[trials].T, out=nearer)
+        torch.minimum(nearer.neg_().add_(1), distance[:, None], out=nearer)
+        best = (narrow @ nearer).argmin()
+        distance.copy_(nearer[:, best])
+        chosen[i] = trials[best]
+    return x[chosen]
 
 
 def _sample(
