@@ -84,7 +84,8 @@ def test_a_copied_folder_is_read_too(tmp_path):
 def test_a_missing_part_is_named(tmp_path):
     path = in_parts(tmp_path)
     class_parts.part_path(tmp_path, TOKEN, 1, 3).unlink()
-    with pytest.raises(Refused, match=r"1_of_3.pt is not beside it. Copy classes_1234_\*"):
+    words = r"1_of_3.pt is not beside it. Copy classes_1234_\*.*resume=never"
+    with pytest.raises(Refused, match=words):
         checkpoint.load(path)
 
 

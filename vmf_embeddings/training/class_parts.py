@@ -73,7 +73,8 @@ def joined(state: dict[str, Any], path: Path) -> dict[str, Any]:
     if missing:
         raise Refused(
             f"{path} lacks the weights of its classes: {missing[0]} is not beside it. Copy "
-            f"{part_path(path.parent, token, 0, count).name.replace('_0_of', '_*_of')} along"
+            f"{part_path(path.parent, token, 0, count).name.replace('_0_of', '_*_of')} along, or, "
+            "if it is lost, train again: add resume=never to the training's command"
         )
     parts = [read_tensors(file) for file in files]
     restore_part(lambda: _join(state, parts, named), f"the files of classes of {path} do not fit")
