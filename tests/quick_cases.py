@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
+PARAM = type(pytest.param())  # a tuple too
+
 
 def mostly_slow(cases: Iterable, quick: Iterable | Callable[[object], bool]) -> list:
     """Cases for `parametrize`, of which all but the quick ones are marked slow.
@@ -29,5 +31,7 @@ def mostly_slow(cases: Iterable, quick: Iterable | Callable[[object], bool]) -> 
 
 
 def _slow(case: object) -> object:
+    if isinstance(case, PARAM):  # marked already
+        return pytest.param(*case.values, marks=[*case.marks, pytest.mark.slow], id=case.id)
     values = case if isinstance(case, tuple) else (case,)
     return pytest.param(*values, marks=pytest.mark.slow)
