@@ -23,7 +23,7 @@ def test_open_sets_choose_the_start_and_what_is_typed_counts(experiment, method)
 def test_a_closed_set_of_ones_own_starts_sure_too():
     """Its optimizer takes steps with which concentrations hardly grow."""
     params = composed(["experiment=own_closed", "method=vmf_softmax"]).arch.params
-    assert (params.kappa_confidence, params.learn_temp) == ("auto", True)
+    assert (params.kappa_confidence, params.learn_temp, params.init_temp) == (0.9, True, -2.773)
 
 
 @pytest.mark.parametrize("experiment", OPEN[:2])
