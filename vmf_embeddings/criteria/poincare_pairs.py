@@ -16,6 +16,7 @@ from vmf_embeddings.geometry import Cosine, Poincare
 from vmf_embeddings.miners.base import Triplets, others
 
 PAIRS = ("all", "columns")
+_TINY = 1e-30  # below it the square root has no gradient
 
 
 def clip_norm(rows: Tensor, longest: float | None) -> Tensor:
@@ -128,6 +129,9 @@ class PoincarePairs(Criterion):
         """Minus the distances [B, B], or the cosines."""
         if not self.c:
             return embeddings @ embeddings.T
-        # float64: near the border of the ball, float32 has few digits of 1 - c|x|^2
+        # float64: one matrix product, whose rounding hides distances below 1e-8 only
         points = self.geometry.project(self.as_stored(embeddings).double())
-        return -self.geometry.distance(points, points).to(embeddings.dtype)
+        ratio = -self.geometry.similarity(points, points)
+        # d = arcosh(1 + 2 c r) / sqrt(c) = 2 arsinh(sqrt(c r)) / sqrt(c); no gradient at r = 0
+        root = (self.c * ratio).clamp_min(_TINY).sqrt()
+        return (root.asinh() * (-2 / self.c**0.5)).to(embeddings.dtype)
