@@ -55,3 +55,12 @@ def test_the_page_has_the_stored_figures_of_expected_likelihood():
         cosine, by_map, likelihood, _, law, _, difference = cells
         printed = [cell.strip() for cell in rows[title.split(", ")[1]].split("|")]
         assert printed == [cosine, difference, by_map, likelihood, law]
+
+
+def test_the_page_has_the_stored_figures_of_closed_sets():
+    page = (ROOT / "docs" / "metric-learning.md").read_text(encoding="utf-8").replace("−", "-")
+    found = stored("closed_confidence/closed_confidence.jsonl")
+    lines = list(closed_confidence.table(found))
+    assert len(lines) == 14 and all(f"{line}\n" in page for line in lines)
+    written = (RESULTS / "closed_confidence" / "closed_confidence.md").read_text(encoding="utf-8")
+    assert lines == written.splitlines()
