@@ -279,6 +279,16 @@ def test_logits_may_rule_a_class_out_by_minus_infinity(tmp_path):
     assert load_embeddings(written(tmp_path, logits=logits)).logits[0, 1] == -np.inf
 
 
+@pytest.mark.parametrize("shape", [(4, 2), (4, 3, 2)])
+def test_logits_may_not_rule_every_class_of_a_row_out(tmp_path, shape):
+    logits = np.zeros(shape)
+    logits[2, ..., 0] = logits[1, ..., 1] = -np.inf
+    assert load_embeddings(written(tmp_path, logits=logits)).logits.shape == shape
+    logits[(2,) if len(shape) == 2 else (2, 1)] = -np.inf
+    with pytest.raises(ValueError, match=r"logits has infinity in row 2 .*1 of 4 rows"):
+        load_embeddings(written(tmp_path, logits=logits))
+
+
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9, 0.99])
 def test_a_truncated_file_is_called_truncated(tmp_path, save, kept):

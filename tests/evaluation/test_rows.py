@@ -98,6 +98,14 @@ def test_rows_to_ignore_are_negatives_in_the_gallery_and_nothing_else():
     assert found.rows.n_ignored == int((~has_class).sum())
 
 
+def test_rows_that_are_all_to_be_ignored_are_refused():
+    options = dataclasses.replace(OPTIONS, ignore_labels=("0", "1"))
+    file = noise(6, 2)
+    file.ids[:] = [0, 1, 0, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"every row has a label .*\(0, 1\): nothing is left"):
+        scored(file, options=options)
+
+
 def test_rows_to_ignore_are_not_classified():
     file = noise(90, 3, logits=np.random.default_rng(1).normal(size=(90, 3)))
     closed = dataclasses.replace(file, meta={**file.meta, "open_set": False})

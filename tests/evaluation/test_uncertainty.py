@@ -16,6 +16,7 @@ from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
 from vmf_embeddings.evaluation.confidences import confidences
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
+from vmf_embeddings.evaluation.nearest_hits import wrong_nearest
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.sections import uncertainty
 from vmf_embeddings.geometry import Cosine, from_meta
@@ -137,3 +138,29 @@ def test_class_means_come_from_the_training_file_beside(tmp_path):
         assert curves[name][-1] == pytest.approx(
             scores_of(folder)["uncertainty_about"]["classification"]["error"]
         )
+
+
+def test_no_score_depends_on_the_order_of_rows_where_neighbours_tie():
+    rng = np.random.default_rng(4)
+    ids = np.repeat(np.arange(4), 12)
+    rows = np.sign(rng.normal(size=(48, 5)) + 2 * np.eye(4, 5)[ids])
+    scores = []
+    for order in (np.arange(48), rng.permutation(48)):
+        found = vmf.evaluate(rows[order], ids[order], ["uncertainty"], geometry="cosine")
+        scores.append(found["uncertainty"])
+    assert scores[0] == pytest.approx(scores[1], rel=1e-9, nan_ok=True)
+
+
+def test_rows_that_tie_as_the_nearest_are_right_by_the_share_that_recall_counts():
+    rng = np.random.default_rng(5)
+    ids = np.arange(60) % 3
+    file = EmbeddingFile(embeddings=np.sign(rng.normal(size=(60, 3))), ids=ids)
+    unit = file.embeddings.astype(float)
+    similarity = np.round(unit @ unit.T, 9)
+    np.fill_diagonal(similarity, -np.inf)
+    nearest = similarity == similarity.max(1, keepdims=True)
+    expected = (nearest & (ids[:, None] != ids)).sum(1) / nearest.sum(1)
+    np.testing.assert_allclose(wrong_nearest(context_of(file)), expected, rtol=1e-12)
+    error = uncertainty.score(context_of(file)).about["retrieval"]["error"]
+    recall = vmf.evaluate(file, geometry="cosine")["retrieval"]["recall@1"]
+    assert error == pytest.approx(1 - recall, rel=1e-12)

@@ -124,3 +124,23 @@ def test_golden_numbers(case, golden):
 def test_nan_is_refused_with_its_row():
     with pytest.raises(ValueError, match=r"1 are NaN, the first in row 2"):
         auroc([1.0, 2.0, float("nan")], [1, 0, 1])
+
+
+def test_a_row_that_is_positive_by_half_counts_as_two_halves():
+    scores, positive = rows(n=60, seed=8)
+    half = torch.arange(60) % 7 == 0
+    shares = torch.where(half, 0.5, positive.double())
+    # every row twice: the halves once of each kind
+    twice, kinds = scores.repeat(2), torch.cat([positive | half, positive & ~half])
+    assert auroc(scores, shares) == pytest.approx(auroc(twice, kinds), abs=1e-14)
+    weights = torch.randint(0, 4, (5, 60)).double()
+    torch.testing.assert_close(
+        weighted_auroc(scores, shares)(weights), weighted_auroc(twice, kinds)(weights.repeat(1, 2))
+    )
+    influence = auroc_influence(twice, kinds).view(2, 60).mean(0)
+    torch.testing.assert_close(auroc_influence(scores, shares), influence)
+
+
+def test_shares_of_positive_rows_lie_between_none_and_all():
+    with pytest.raises(ValueError, match="share from 0 to 1"):
+        auroc([1, 2], [0.5, 1.5])

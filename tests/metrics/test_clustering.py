@@ -132,3 +132,13 @@ def test_without_faiss_the_way_to_get_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match="pip install faiss-cpu"):
         kmeans(np.ones((3, 2)), 1)
+
+
+@pytest.mark.parametrize("factor", [2.0**100, 2.0**-110])
+def test_kmeans_finds_the_same_clusters_of_rows_of_any_length(factor):
+    # squares beyond float32 ended the process
+    rows = np.round(np.random.default_rng(6).normal(size=(40, 3)) * 64).astype(np.float32)
+    clusters, centroids = kmeans(rows, 5)
+    scaled, of_scaled = kmeans((rows.astype(float) * factor).astype(np.float32), 5)
+    assert torch.equal(scaled, clusters)
+    torch.testing.assert_close(of_scaled.double(), centroids.double() * factor, rtol=1e-5, atol=0)

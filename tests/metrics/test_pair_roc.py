@@ -136,3 +136,14 @@ def test_pairs_of_one_kind_alone_are_refused():
 def test_below_one_pair_there_is_no_tar():
     found = pair_roc(pairs(n=50), [1e-6])
     assert math.isnan(tar_at_far(found.curve, 1e-6).tar)
+
+
+def test_one_row_far_away_does_not_make_the_others_alike():
+    near = pairs("l2", n=60)
+    rows = torch.cat([near.rows, torch.full((1, 40), 1e7)])
+    own = torch.cat([near.codes, torch.tensor([99])])
+    far = PairSet(rows, own, torch.arange(61), "l2", near.similarity)
+    found, expected = pair_roc(far, FARS).curve, pair_roc(near, FARS).curve
+    n = int(expected.true_positives[-1])
+    assert found.n_positive == n  # the far row is of a class of its own
+    torch.testing.assert_close(found.thresholds[: len(expected.thresholds)], expected.thresholds)

@@ -14,7 +14,8 @@ def refuse_not_finite(array: np.ndarray, name: str, *, allow_minus_infinity: boo
     Args:
         array: of any shape.
         name: of the array, for the message.
-        allow_minus_infinity: for logits, where it stands for a class that is impossible.
+        allow_minus_infinity: for logits [N, ..., C], where it stands for a class that is
+            impossible; not every class of a row can be.
 
     Raises:
         ValueError: naming the first such row, counted from 0, and how many there are.
@@ -27,8 +28,12 @@ def refuse_not_finite(array: np.ndarray, name: str, *, allow_minus_infinity: boo
     for start in range(0, len(rows), step):
         part = rows[start : start + step]
         wrong = np.isnan(part) | (part == np.inf)
+        below = part == -np.inf
         if not allow_minus_infinity:
-            wrong |= part == -np.inf
+            wrong |= below
+        elif below.any():
+            impossible = below.reshape(len(part), -1, array.shape[-1]).all(2).any(1)
+            wrong[impossible] = True
         bad += (start + np.flatnonzero(wrong.any(1))).tolist()
     if bad:
         found = rows[bad[0]]

@@ -9,6 +9,7 @@ from vmf_embeddings.evaluation.companions import companion_beside
 from vmf_embeddings.evaluation.context import Context
 from vmf_embeddings.metrics.confidence import logit_confidences
 from vmf_embeddings.metrics.ood import ClassMeans
+from vmf_embeddings.metrics.pair_roc import rounded
 from vmf_embeddings.search import nearest
 
 _FIRST_NEIGHBOURS = 8  # among which a row of another class is looked for before it is searched for
@@ -62,10 +63,19 @@ def _of_neighbours(context: Context) -> Iterator[tuple[str, Tensor]]:
     other = torch.where(others, found.similarities, -torch.inf).amax(1)
     unknown = ~others.any(1) & (found.numbers[:, 0] >= 0)
     other[unknown] = _nearest_of_others(context, found.queries[unknown], classes[unknown, 0])
+    # tied rows must not differ in the last bits: nothing would be as sure as anything else
+    first, other = (_to_equal(values) for values in (first, other))
     for name, values in (("nearest_similarity", first), ("neighbour_margin", first - other)):
         every = torch.full((len(ids),), torch.nan, dtype=torch.float64)
-        every[found.queries] = torch.where(values.isfinite(), values, torch.nan)
+        every[found.queries] = values
         yield name, every
+
+
+def _to_equal(similarities: Tensor) -> Tensor:
+    """Similarities by which those of tied rows are equal; NaN where there is none, -inf."""
+    return torch.full_like(similarities, torch.nan).masked_scatter_(
+        similarities.isfinite(), rounded(similarities[similarities.isfinite()])
+    )
 
 
 def _nearest_of_others(context: Context, queries: Tensor, classes: Tensor) -> Tensor:

@@ -92,7 +92,7 @@ def notes_on_fit(context: Context, rows: FittingRows | None, what: str) -> list[
         return [
             f"{what} needs {context.evaluated.dataset}_{context.options.fit_on}.npz of the same "
             "run, with logits, beside the scored file (mode=get_embeddings split=all), or "
-            "--fit-on FILE"
+            "--fit-on FILE (vmf.evaluate: fit_on=)"
         ]
     notes = []
     if rows.split and rows.split == context.evaluated.meta("selected_on"):

@@ -59,7 +59,8 @@ def ignored_ids(evaluated: EvaluatedFile, ignore_labels: Sequence[str]) -> list[
         ignore_labels: names of classes, as the file has them, or class numbers.
 
     Raises:
-        ValueError: no row has such a label; the message lists those that there are.
+        ValueError: no row has such a label, and the message lists those that there are; or every
+            row has one.
     """
     names, present = _names(evaluated), set(evaluated.file.ids.tolist())
     chosen = []
@@ -75,6 +76,11 @@ def ignored_ids(evaluated: EvaluatedFile, ignore_labels: Sequence[str]) -> list[
                 f"{', '.join(some)}{more}"
             )
         chosen += ids
+    if chosen and present <= set(chosen):
+        raise ValueError(
+            f"every row has a label that is to be ignored ({', '.join(ignore_labels)}): nothing is "
+            "left to score"
+        )
     return chosen
 
 

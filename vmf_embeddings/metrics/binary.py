@@ -70,14 +70,19 @@ def auroc(scores: Array, positive: Array) -> float:
 
     Args:
         scores: [N], larger = more likely positive; N >= 1, no NaN.
-        positive: [N], whether a row is positive.
+        positive: [N], whether a row is positive; or by how much, in [0, 1], the rest of a row being
+            negative with the same score.
 
     Returns:
         In [0, 1]; NaN if all rows are of one kind.
 
     >>> auroc([1, 2, 2, 3], [0, 0, 1, 1])
     0.875
+    >>> auroc([1, 2], [0, 0.5])
+    0.8333333333333334
     """
+    if not _whole(positive):
+        return float(weighted_auroc(scores, positive)(torch.ones(1, len(positive)))[0])
     curve = roc(scores, positive)
     if not (curve.n_positive and curve.n_negative):
         return float("nan")
@@ -92,7 +97,7 @@ def weighted_auroc(scores: Array, positive: Array) -> Callable[[Tensor], Tensor]
 
     Args:
         scores: [N], larger = more likely positive; N >= 1, no NaN.
-        positive: [N], whether a row is positive.
+        positive: [N], whether a row is positive, or by how much, as for `auroc`.
 
     Returns:
         Weights [B, N] >= 0 -> AUROC float64 [B], NaN where one kind weighs nothing. A weight of n
@@ -101,11 +106,11 @@ def weighted_auroc(scores: Array, positive: Array) -> Callable[[Tensor], Tensor]
     >>> weighted_auroc([1, 2, 3], [0, 1, 1])(torch.tensor([[2.0, 1.0, 0.0]]))
     tensor([1.], dtype=torch.float64)
     """
-    ordered, positive = _ordered(scores, positive)
+    ordered, positive = _shares(scores, positive)
 
     def score(weights: Tensor) -> Tensor:
         weights = weights.double()
-        true, false = ordered.sums(weights * positive), ordered.sums(weights * ~positive)
+        true, false = (ordered.sums(weights * own) for own in (positive, 1 - positive))
         below = false.cumsum(1) - false / 2
         return (true * below).sum(1) / (true.sum(1) * false.sum(1))
 
@@ -121,19 +126,20 @@ def auroc_influence(scores: Array, positive: Array) -> Tensor:
 
     Args:
         scores: [N], larger = more likely positive; N >= 1, no NaN.
-        positive: [N], whether a row is positive.
+        positive: [N], whether a row is positive, or by how much, as for `auroc`.
 
     Returns:
         Float64 [N]; NaN if all rows are of one kind.
     """
-    ordered, positive = _ordered(scores, positive)
-    true, false = ordered.sums(torch.stack([positive, ~positive]).double())
+    ordered, positive = _shares(scores, positive)
+    true, false = ordered.sums(torch.stack([positive, 1 - positive]))
     n_true, n_false = true.sum(), false.sum()
     below = (false.cumsum(0) - false / 2) / n_false
     above = 1 - (true.cumsum(0) - true / 2) / n_true
     area = (true * below).sum() / n_true
     of_true, of_false = ordered.of_rows(below - area), ordered.of_rows(above - area)
-    return len(positive) * torch.where(positive, of_true / n_true, of_false / n_false)
+    mixed = torch.lerp(of_false / n_false, of_true / n_true, positive)
+    return len(positive) * torch.where(n_true * n_false > 0, mixed, torch.nan)
 
 
 def average_precision(scores: Array, positive: Array) -> float:
@@ -183,6 +189,23 @@ def fpr_at_tpr(scores: Array, positive: Array, tpr: float = 0.95) -> float:
 def _steps(counts: Tensor) -> Tensor:
     """Differences of cumulated counts, with the first."""
     return counts.diff(prepend=counts.new_zeros(1))
+
+
+def _whole(positive: Array) -> bool:
+    """Whether every row is of one kind or the other."""
+    values = torch.as_tensor(positive)
+    return not values.is_floating_point() or bool(((values == 0) | (values == 1)).all())
+
+
+def _shares(scores: Array, positive: Array) -> tuple[Ordered, Tensor]:
+    """The scores in order, and by how much each row is positive, float64 in [0, 1]."""
+    if _whole(positive):
+        ordered, kinds = _ordered(scores, positive)
+        return ordered, kinds.double()
+    shares = torch.as_tensor(positive).double()
+    if bool(((shares < 0) | (shares > 1) | shares.isnan()).any()):
+        raise ValueError("positive must be true or false for each row, or a share from 0 to 1")
+    return _ordered(scores, shares)[0], shares
 
 
 def _ordered(scores: Array, positive: Array) -> tuple[Ordered, Tensor]:

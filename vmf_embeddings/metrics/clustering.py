@@ -107,6 +107,9 @@ def kmeans(
     check_faiss()
     import faiss
 
+    # squares of 1e30 leave float32, and faiss ends the process: a power of two changes no digit
+    exponent = np.frexp(np.abs(rows).max(initial=0))[1]
+    rows = np.ldexp(rows, -exponent)
     clustering = faiss.Clustering(rows.shape[1], n_clusters)
     clustering.niter, clustering.seed, clustering.spherical = n_iterations, seed, spherical
     # use every row, and do not warn of small clusters
@@ -115,7 +118,7 @@ def kmeans(
     clustering.train(rows, index)
     centroids = faiss.vector_to_array(clustering.centroids).reshape(n_clusters, -1)
     clusters = index.search(rows, 1)[1][:, 0]
-    return torch.from_numpy(clusters), torch.from_numpy(centroids.copy())
+    return torch.from_numpy(clusters), torch.from_numpy(np.ldexp(centroids, exponent))
 
 
 def check_faiss() -> None:

@@ -165,8 +165,14 @@ class _Steps:
 
 
 def rounded(scores: Tensor) -> Tensor:
-    """Scores to 2^-40 of the power of two above the largest, so that equal ones are equal."""
-    largest = float(scores.abs().max()) if len(scores) else 0.0
+    """Scores to 2^-40 of the power of two above the largest, so that equal ones are equal.
+
+    Scores more than 1024 times the median are not that largest: one row far away must not make all
+    others alike.
+    """
+    size = scores.abs()
+    largest, middle = (float(size.max()), float(size.median())) if len(size) else (0.0, 0.0)
+    largest = min(largest, 1024 * middle) if middle > 0 else largest
     unit = 2.0 ** math.ceil(math.log2(largest)) / _DIGITS if largest > 0 else 1.0
     return (scores / unit).round() * unit
 

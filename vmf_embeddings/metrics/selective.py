@@ -56,8 +56,8 @@ class RiskCoverage:
     def lowest_aurc(self) -> float:
         """The AURC if every row that is right were surer than every one that is wrong."""
         n, wrong = self.n_kept[-1], self.n_wrong[-1]
-        counts = torch.stack([n - wrong, wrong])
-        return float(_mean_risk(counts[None], counts[None] * torch.tensor([0.0, 1.0]))[0])
+        kept = torch.arange(1, int(n) + 1, dtype=torch.float64)
+        return float(((kept - n + wrong).clamp_min(0) / kept).mean())
 
     @property
     def e_aurc(self) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.confidences import confidences
 from vmf_embeddings.evaluation.context import Context
+from vmf_embeddings.evaluation.nearest_hits import wrong_nearest
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore, thinned
 from vmf_embeddings.metrics.binary import auroc, auroc_influence, weighted_auroc
 from vmf_embeddings.metrics.multiple_comparisons import holm
@@ -55,15 +56,17 @@ def score(context: Context) -> ScoreTable:
 
 
 def _wrong(context: Context) -> dict[str, Tensor]:
-    """By what rows are right -> float64 [N]: 1 = wrong, 0 = right, NaN = left out."""
+    """By what rows are right -> float64 [N]: 1 = wrong, 0 = right, NaN = left out.
+
+    By retrieval, the share of wrong rows among those that tie as the nearest.
+    """
     found = {}
-    ids, neighbours = torch.from_numpy(context.file.ids), context.neighbours(1)
-    unknown = torch.full(ids.shape, torch.nan, dtype=torch.float64)
+    unknown = torch.full((len(context.file.ids),), torch.nan, dtype=torch.float64)
     answerable = context.n_relevant > 0
     if bool(answerable.any()):
-        queries, nearest = neighbours.queries[answerable], neighbours.numbers[answerable, 0]
         found["retrieval"] = unknown.clone()
-        found["retrieval"][queries] = (ids[nearest] != ids[queries]).double()
+        queries = context.pairs.queries[answerable]
+        found["retrieval"][queries] = wrong_nearest(context)[answerable]
     classified = context.classified
     if classified is not None:
         found["classification"] = unknown.clone()
@@ -78,10 +81,10 @@ def _score_kind(
     rows = (~wrong.isnan()).nonzero().squeeze(1)
     of_wrong, classes = wrong[rows], context.file.ids[rows.numpy()]
     offered = {name: c[rows] for name, c in given.items() if not bool(c[rows].isnan().any())}
-    influences = {name: auroc_influence(c, of_wrong == 0) for name, c in offered.items()}
+    influences = {name: auroc_influence(c, 1 - of_wrong) for name, c in offered.items()}
     for name, confidence in offered.items():
         row, curve = f"{name}/{kind}", risk_coverage(confidence, of_wrong)
-        area = auroc(confidence, of_wrong == 0)
+        area = auroc(confidence, 1 - of_wrong)
         low, high = interval_95(area, error_over_classes(influences[name], classes))
         table.rows[row] = {
             "auroc": area,
@@ -95,7 +98,7 @@ def _score_kind(
             **{f"coverage_at_risk_{risk:g}": curve.coverage_at_risk(risk) for risk in RISKS},
             **{f"risk_at_coverage_{kept:g}": curve.risk_at_coverage(kept) for kept in COVERAGES},
         }
-        table.weighted[f"{row}/auroc"] = _of(rows, weighted_auroc(confidence, of_wrong == 0))
+        table.weighted[f"{row}/auroc"] = _of(rows, weighted_auroc(confidence, 1 - of_wrong))
         table.weighted[f"{row}/aurc"] = _of(rows, weighted_aurc(confidence, of_wrong))
         for part in ("confidence", "coverage", "risk"):
             table.curves[f"{row}/{part}"] = thinned(getattr(curve, part))
