@@ -127,6 +127,7 @@ def test_pairs_of_a_file_are_scored_in_its_order(tmp_path, capsys):
         ("row_a,row_b,same\n0,1\n", "same must be 1 or 0, got ''"),
         ("row_a,row_b,same\n", "has no pair"),
         ("", "got an empty file"),
+        ("row_a,row_b,same\n0,1,1\n" + "9" * 200_000 + ",1,1\n", "line 3: field larger than"),
         ("row_a,row_b,same\n0,1,1\n1,2,1\n", "all 2 pairs are of one kind"),
     ],
 )

@@ -5,7 +5,13 @@ import socket
 
 import pytest
 
-from vmf_embeddings.untrusted.files import open_regular, read_text, refuse_links, replacing
+from vmf_embeddings.untrusted.files import (
+    open_regular,
+    read_text,
+    refuse_links,
+    refuse_special,
+    replacing,
+)
 
 
 def make_fifo(path):
@@ -80,6 +86,23 @@ def test_nothing_is_written_through_a_link(tmp_path, name):
     assert (tmp_path / "precious").read_text() == "old"
     assert (tmp_path / "x").read_text() == "new"
     assert not (tmp_path / "x").is_symlink()
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_socket])
+def test_no_file_takes_the_place_of_a_pipe_or_a_socket(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)  # names of sockets are short
+    make(tmp_path / "special" if make is make_fifo else "special")
+    before = os.lstat("special")
+    with pytest.raises(ValueError, match="would be replaced: name a file"), replacing("special"):
+        pass
+    assert os.lstat("special").st_ino == before.st_ino
+    assert os.listdir() == ["special"]
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/stdout"])
+def test_a_device_is_not_replaced(name):
+    with pytest.raises(ValueError, match=f"{name} is a device"):
+        refuse_special(name)
 
 
 @pytest.mark.parametrize("path", ["link", "link/file", "folder/link/deep/file"])

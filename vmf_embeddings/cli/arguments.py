@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from vmf_embeddings.untrusted.files import refuse_special
+from vmf_embeddings.untrusted.refused import Refused
+
 Value = TypeVar("Value")
 
 
@@ -154,3 +157,15 @@ def add_embedding(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--batch-size", type=positive_int, default=64, metavar="N", help="images per step (64)")
     add("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:1, … (auto)")
+
+
+def file_to_write(text: str) -> Path:
+    """The path of a file that is written, or replaced; no folder and no device."""
+    path = Path(text)
+    try:
+        refuse_special(path)
+    except Refused as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file")
+    return path

@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmf_embeddings.cli.arguments import Parser, choice, positive_int, several, whole_number
+from vmf_embeddings.cli.arguments import (
+    Parser,
+    choice,
+    file_to_write,
+    positive_int,
+    several,
+    whole_number,
+)
 from vmf_embeddings.cli.evaluate_arguments import metrics_words
 from vmf_embeddings.cli.runs_root import runs_root
 from vmf_embeddings.cli.significance_arguments import USUAL_DRAWS
@@ -99,6 +106,6 @@ def compare_parser(prog: str) -> Parser:
         "one)")  # fmt: skip
     add("--labels", metavar="KEY",
         help="files of other programs: key or column of the labels (a usual one)")  # fmt: skip
-    add("--json", type=Path, metavar="PATH", help="write all numbers, of every class too")
-    add("--csv", type=Path, metavar="PATH", help="write the differences as a table")
+    add("--json", type=file_to_write, metavar="PATH", help="write all numbers, of every class too")
+    add("--csv", type=file_to_write, metavar="PATH", help="write the differences as a table")
     return parser

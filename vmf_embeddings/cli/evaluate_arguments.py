@@ -7,6 +7,7 @@ from pathlib import Path
 from vmf_embeddings.cli.arguments import (
     Parser,
     choice,
+    file_to_write,
     folder,
     positive_float,
     positive_int,
@@ -16,7 +17,7 @@ from vmf_embeddings.cli.compact_arguments import add_compact, in_order
 from vmf_embeddings.cli.index_arguments import add_index
 from vmf_embeddings.cli.pair_arguments import add_pairs
 from vmf_embeddings.cli.runs_root import runs_root
-from vmf_embeddings.cli.section_arguments import add_sections, of_sections
+from vmf_embeddings.cli.section_arguments import add_sections, of_sections, unread
 from vmf_embeddings.cli.significance_arguments import add_significance, of_significance
 from vmf_embeddings.evaluation.options import (
     GEOMETRIES,
@@ -107,7 +108,7 @@ def _add_common(parser: Parser) -> None:
         default=argparse.SUPPRESS, help=argparse.SUPPRESS)  # fmt: skip
     add("--images-from", type=folder, metavar="FOLDER",
         help="folder of the data set: its images may be shown (the file's own folder)")  # fmt: skip
-    add("--json", type=Path, metavar="PATH", help="also write all results to this file")
+    add("--json", type=file_to_write, metavar="PATH", help="also write all results to this file")
     add("--many-above", type=positive_int, default=100, metavar="N",
         help="long tails: many-shot classes have more training images (100)")  # fmt: skip
     add("--few-below", type=positive_int, default=20, metavar="N",
@@ -218,6 +219,9 @@ def _options(parser: Parser, values: argparse.Namespace, **fixed: str | None) ->
         fields |= in_order(fields)
         fields |= of_significance(fields)
         fields |= of_sections(fields, fields["sections"])
+        mistake = unread(fields)
+        if mistake is not None:
+            parser.error(mistake)
     if fields["recall"]:
         fields["recall"] = tuple(sorted({k for ks in fields["recall"] for k in ks}))
     return EvaluationOptions(**fields)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vmf_embeddings.embeddings.endings import is_stored
+from vmf_embeddings.untrusted.files import refuse_special
 from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import printable
 
@@ -17,12 +18,13 @@ def refuse_output(out: Path, run: Path | None, *, force: bool) -> None:
 
     Raises:
         FileNotFoundError: its folder does not exist.
-        Refused: it exists, is a folder, or would lie in the run's folder.
+        Refused: it exists, is a folder or a device, or would lie in the run's folder.
     """
     if not out.parent.is_dir():
         raise FileNotFoundError(f"{printable(out)}: there is no folder {printable(out.parent)}")
     if out.is_dir() and not is_stored(out):
         raise Refused(f"{printable(out)} is a folder; name a file")
+    refuse_special(out)
     folder = None if run is None else _folder_of(run)
     if folder is not None and out.resolve().is_relative_to(folder.resolve()):
         raise Refused(f"{printable(out)} lies in {printable(folder)}, where nothing is written; "

@@ -34,3 +34,13 @@ def of_sections(values: dict[str, object], sections: tuple[str, ...]) -> dict[st
     given["corruption"] = values["corrupted"]
     asked = {*sections, *(name for name, value in given.items() if value)}
     return {"ood": ood, "sections": tuple(name for name in SECTIONS if name in asked)}
+
+
+def unread(options: dict[str, object]) -> str | None:
+    """What is wrong with a file that was named and that no section reads; None where nothing is."""
+    sections = set(options["sections"])  # type: ignore[call-overload]
+    if options["fit_on"] != "valid" and not sections & {"calibration", "prior"}:
+        return "--fit-on is read by metrics=[calibration] and metrics=[prior]: ask for one of them"
+    if options["train"] is not None and "ood" not in sections:
+        return "--train is read by --ood FILE, which is not given"
+    return None

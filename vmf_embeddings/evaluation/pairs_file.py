@@ -42,8 +42,8 @@ def read_pairs(path: Path, n_rows: int) -> RowPairs:
             in the message.
         FileNotFoundError: there is no such file.
     """
-    lines = csv.reader(io.StringIO(read_text(path, limit=_MOST_BYTES), newline=""))
-    header = [name.strip().lower() for name in next(lines, [])]
+    lines = _lines(path)
+    header = [name.strip().lower() for _, cells in lines[:1] for name in cells]
     if any(name not in header for name in COLUMNS):
         raise ValueError(
             f"--pairs {path}: expected a header with {', '.join(COLUMNS)}, got "
@@ -51,14 +51,25 @@ def read_pairs(path: Path, n_rows: int) -> RowPairs:
         )
     places = [header.index(name) for name in COLUMNS]
     values = [
-        _pair(line, places, n_rows, f"--pairs {path}, line {number}")
-        for number, line in enumerate(lines, 2)
-        if line
+        _pair(cells, places, n_rows, f"--pairs {path}, line {number}")
+        for number, cells in lines[1:]
+        if cells
     ]
     if not values:
         raise ValueError(f"--pairs {path} has no pair")
     left, right, same = zip(*values, strict=True)
     return RowPairs(torch.tensor(left), torch.tensor(right), torch.tensor(same))
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Line numbers in the file and cells of its lines."""
+    lines = csv.reader(io.StringIO(read_text(path, limit=_MOST_BYTES), newline=""))
+    try:
+        return [(lines.line_num, cells) for cells in lines]
+    except csv.Error as error:
+        raise ValueError(
+            f"--pairs {path}, line {lines.line_num}: {error}; is a quote left open?"
+        ) from error
 
 
 def _pair(line: list[str], places: list[int], n_rows: int, where: str) -> tuple[int, int, bool]:

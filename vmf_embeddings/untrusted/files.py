@@ -76,10 +76,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         path: file to write or replace; its folder must be there.
 
     Raises:
+        Refused: `path` is a device, a pipe or a socket, which a file would replace.
         OSError: with the file's name where the disk is full, whatever error covered that; the file
             of that name is as it was.
     """
     path = Path(path)
+    refuse_special(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     temporary.unlink(missing_ok=True)  # left over from a process that was killed, or planted
     try:
@@ -93,6 +95,19 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise OSError(full.errno, os.strerror(full.errno or 0), str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_special(path: str | Path) -> None:
+    """Refuses to put a file in the place of a device, such as /dev/null, a pipe or a socket.
+
+    Raises:
+        Refused: it is one of these, or a name of a stream of this process, such as /dev/stdout.
+    """
+    path = Path(path)
+    stream = path.is_symlink() and os.readlink(path).startswith("/proc/")
+    if not stream and (not path.exists() or path.is_file() or path.is_dir()):
+        return
+    raise Refused(f"{path} is a device, a pipe or a socket, and would be replaced: name a file")
 
 
 def refuse_links(root: str | Path, path: str | Path) -> None:
