@@ -88,6 +88,12 @@ def test_the_interval_is_over_classes_of_in_and_rows_of_out():
     assert error == pytest.approx(np.std(draws), rel=0.2)
 
 
+def test_other_data_without_a_name_is_refused():
+    file = golden_file("test")
+    with pytest.raises(ValueError, match=r'ood: expected \{"name": .*, got ndarray'):
+        vmf.evaluate(file, geometry="cosine", ood=file.embeddings)
+
+
 def test_without_training_rows_only_logits_and_length_tell(caplog):
     found = golden_scores(train_embeddings=None)
     detectors = {key.split("/")[1] for key in found}

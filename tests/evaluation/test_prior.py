@@ -100,6 +100,12 @@ def test_equal_class_sizes_are_said_to_leave_no_prior(caplog):
     assert "there is hardly a prior to take out" in caplog.text
 
 
+@pytest.mark.parametrize("counts", [None, [0] * 10])
+def test_without_training_images_there_is_no_prior(counts):
+    with pytest.raises(ValueError, match="needs the training images of each class"):
+        scores(train_class_counts=counts)
+
+
 def test_classes_without_training_images_or_test_rows_are_scored(caplog):
     counts = GOLDEN["p0/train_counts"].tolist()
     file = golden_file("test", train_class_counts=[*counts[:-1], 0])

@@ -148,9 +148,10 @@ def evaluate(
         )
     if isinstance(ignore_labels, str):
         raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
+    others = _named(ood)
     train = None if train_embeddings is None else _given(train_embeddings, "train_embeddings")
     train_rows = train.embeddings if isinstance(train, EmbeddingFile) else train
-    asked = {*metrics, *(["ood"] if ood else [])}
+    asked = {*metrics, *(["ood"] if others else [])}
     _check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
     if any(not isinstance(m, int) or m < 1 for m in dims):
         raise ValueError(f"dims: expected whole numbers >= 1, got {list(dims)}")
@@ -173,7 +174,7 @@ def evaluate(
         pca_from=train_rows,
         rerank=tuple(rerank),
         merge=tuple(_given(rows, f"merge[{place}]") for place, rows in enumerate(merge)),
-        ood=tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items()),
+        ood=others,
         fit_on="valid" if fit_on is None else fit_on,
         train=train,
         **_rerank_fields(rerank_options or {}),
@@ -230,6 +231,15 @@ def _given(rows: ArrayLike | EmbeddingFile, argument: str) -> np.ndarray | Embed
     found = _embedding_rows(rows, argument)
     check_values(EmbeddingFile(embeddings=found))
     return found
+
+
+def _named(ood: Mapping[str, ArrayLike | EmbeddingFile] | None) -> tuple[tuple[str, Any], ...]:
+    """Names and rows of other data."""
+    if ood is not None and not isinstance(ood, Mapping):
+        raise ValueError(
+            f'ood: expected {{"name": embeddings of other data, ...}}, got {type(ood).__name__}'
+        )
+    return tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items())
 
 
 def _embedding_rows(embeddings: ArrayLike, argument: str = "embeddings") -> np.ndarray:

@@ -75,10 +75,10 @@ def score(context: Context) -> ScoreTable:
     if classified is None:
         raise ValueError("metrics=prior needs the logits of a closed set: this file has none")
     counts = train_counts(context.evaluated, classified.probabilities.shape[1])
-    if counts is None:
+    if counts is None or not counts.sum():
         raise ValueError(
             "metrics=prior needs the training images of each class, train_class_counts of meta: "
-            "this file does not record them"
+            "this file does not record them, or says that there were none"
         )
     return _Prior(context, classified, counts).table()
 
