@@ -27,6 +27,7 @@ SHORT = (
 )
 MISSING = {"pml"} if find_spec("pytorch_metric_learning") is None else set()
 WITH_IMAGES = {"fsgl"}  # its batches are mixed images
+ONE_VIEW = {"proco": ["method.params.views=1"]}  # vectors have no other
 CLASSIFIER = ("method=classifier", "sampler=random", "sampler.batch_size=64")
 
 
@@ -64,6 +65,7 @@ LIKE_OTHERS = {"arcface", "unnormalized_sce", "normalized_sce", "matryoshka"}
 @pytest.mark.parametrize("name", mostly_slow(METHODS, set(METHODS) - LIKE_OTHERS))
 def test_every_method_trains_extracts_and_is_used_on_vectors(name, path, classifier, tmp_path):
     words = [f"method={name}", "sampler=m_per_class", "sampler.batch_size=20"]
+    words += ONE_VIEW.get(name, [])
     words += [f"method.params.teacher={classifier}"] if name == "dive" else []
     assert 0 <= trained(path, tmp_path, *words) <= 1
     cfg = composed(["mode=get_embeddings", f"run={tmp_path}", "trainer.cpu=true"])
