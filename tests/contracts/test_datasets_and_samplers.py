@@ -40,7 +40,8 @@ def dataset_node(path):
 
 
 ADDED_LATER = {"background", "max_pixels", "on_error", "check", "layout", "test_share"}
-ADDED_LATER |= {"normalisation", "mean", "std", "interpolation", "crop_fraction", "decoder"} | {"cache_path"}
+ADDED_LATER |= {"normalisation", "mean", "std", "interpolation", "crop_fraction"}
+ADDED_LATER |= {"decoder", "cache_path"}
 
 
 def test_all_groups_are_there():
