@@ -88,6 +88,16 @@ def test_evaluate_and_summarize_run_as_commands(tmp_path):
     assert (tmp_path / "summary" / "recipes.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["evaluate", "compare", "summarize"])
+def test_an_interrupted_command_ends_with_130_and_no_trace(name, monkeypatch, capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"vmf_embeddings.cli.{name}.{name}", interrupt)
+    assert commands.run_command([name, "runs"]) == 130
+    assert capsys.readouterr().err == f"{name}: interrupted\n"
+
+
 def test_mistakes_of_a_command_name_the_command(capsys):
     with pytest.raises(SystemExit) as end:
         commands.run_command(["evaluate", "RUN", "--serch=torch"])

@@ -257,6 +257,9 @@ def test_curves_of_any_section_are_drawn(tmp_path):
         "ood/other/energy/edges": places, "ood/other/energy/n_in": np.arange(8),
         "ood/other/energy/n_out": np.arange(8)[::-1],
         "odd/fpr": places, "odd/tpr": places[:4], "odd/other": np.eye(3),
+        "odd/energy/edges": places, "odd/energy/n_in": np.full(8, np.nan),
+        "odd/energy/n_out": np.arange(8), "odd/norm/edges": places * np.nan,
+        "odd/norm/n_in": np.arange(8), "odd/norm/n_out": np.arange(8),
     }  # fmt: skip
     np.savez(run / "toy_test_curves.npz", **curves)
     charts = data_of(write_report(tmp_path / "page.html", run))["charts"].values()

@@ -3,6 +3,7 @@
 Nothing is imported until a command is chosen: `--help` must not wait for torch, nor for Hydra.
 """
 
+import functools
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ def run_command(arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name.
 
     Returns:
-        The exit code: 0, 1 for a failure, 2 for a user's mistake.
+        The exit code: 0, 1 for a failure, 2 for a user's mistake, 130 where it was interrupted.
     """
     from vmf_embeddings.cli import completion
 
@@ -101,6 +102,21 @@ def train(arguments: list[str]) -> int:
     return 0
 
 
+def _interruptible(run: Callable[..., int]) -> Callable[..., int]:
+    """A command that ends with 130, and without a traceback, where it is interrupted."""
+
+    @functools.wraps(run)
+    def interruptible(*arguments: object, **options: object) -> int:
+        try:
+            return run(*arguments, **options)
+        except KeyboardInterrupt:
+            print(f"{run.__name__}: interrupted", file=sys.stderr)
+            return 130
+
+    return interruptible
+
+
+@_interruptible
 def evaluate(arguments: list[str], prog: str = f"{PROGRAM} evaluate") -> int:
     """Runs `evaluate`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
@@ -112,6 +128,7 @@ def evaluate(arguments: list[str], prog: str = f"{PROGRAM} evaluate") -> int:
     return run(options)
 
 
+@_interruptible
 def summarize(arguments: list[str], prog: str = f"{PROGRAM} summarize") -> int:
     """Runs `summarize`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.summarize_arguments import parse_summarize
@@ -128,6 +145,7 @@ def summarize(arguments: list[str], prog: str = f"{PROGRAM} summarize") -> int:
     return run(options)
 
 
+@_interruptible
 def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
     """Runs `check`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.check_arguments import parse_check
@@ -139,6 +157,7 @@ def check(arguments: list[str], prog: str = f"{PROGRAM} check") -> int:
     return run(options)
 
 
+@_interruptible
 def compare(arguments: list[str], prog: str = f"{PROGRAM} compare") -> int:
     """Runs `compare`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.compare_arguments import parse_compare
@@ -149,6 +168,7 @@ def compare(arguments: list[str], prog: str = f"{PROGRAM} compare") -> int:
     return run(options)
 
 
+@_interruptible
 def embed(arguments: list[str], prog: str = f"{PROGRAM} embed") -> int:
     """Runs `embed`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.embed_arguments import parse_embed
@@ -160,6 +180,7 @@ def embed(arguments: list[str], prog: str = f"{PROGRAM} embed") -> int:
     return run(options)
 
 
+@_interruptible
 def export(arguments: list[str], prog: str = f"{PROGRAM} export") -> int:
     """Runs `export`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.export_arguments import parse_export
@@ -170,6 +191,7 @@ def export(arguments: list[str], prog: str = f"{PROGRAM} export") -> int:
     return run(options)
 
 
+@_interruptible
 def search(arguments: list[str], prog: str = f"{PROGRAM} search") -> int:
     """Runs `search`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.search_arguments import parse_search
@@ -181,6 +203,7 @@ def search(arguments: list[str], prog: str = f"{PROGRAM} search") -> int:
     return run(options)
 
 
+@_interruptible
 def convert(arguments: list[str], prog: str = f"{PROGRAM} convert") -> int:
     """Runs `convert`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.convert_arguments import parse_convert
@@ -191,6 +214,7 @@ def convert(arguments: list[str], prog: str = f"{PROGRAM} convert") -> int:
     return run(options)
 
 
+@_interruptible
 def report(arguments: list[str], prog: str = f"{PROGRAM} report") -> int:
     """Runs `report`; the arguments are read before anything slow is imported."""
     from vmf_embeddings.cli.report_arguments import parse_report

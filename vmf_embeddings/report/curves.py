@@ -168,6 +168,8 @@ def _histograms(run: ReportedRun, several: bool) -> Iterator[Chart]:
         counts = {w: curves[f"{row}/{one}"].ravel() for one, w in _HISTOGRAMS[part].items()}
         if len(edges) < 2 or any(len(values) != len(edges) - 1 for values in counts.values()):
             continue
+        if not all(np.isfinite(values).all() for values in (edges, *counts.values())):
+            continue
         shares = {words: values / max(values.sum(), 1) for words, values in counts.items()}
         middles = (edges[:-1] + edges[1:]) / 2
         lines = [
