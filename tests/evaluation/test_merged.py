@@ -24,9 +24,7 @@ def golden_file(number):
 
 
 def test_golden_numbers():
-    found = vmf.evaluate(
-        golden_file(0), metrics=["merged"], merge=[golden_file(1)], geometry="cosine"
-    )["merged"]
+    found = vmf.evaluate(golden_file(0), merge=[golden_file(1)], geometry="cosine")["merged"]
     for number in (0, 1):
         for name in ("recall@1", "mmp@5"):
             for kind, ending in (("merged", ""), ("separate", "_separate")):

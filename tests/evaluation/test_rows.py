@@ -198,7 +198,27 @@ def test_arrays_are_scored_alike_with_names_of_images_and_labels_to_ignore(caplo
     assert evaluate_arrays(np.eye(4), [-1, -1, 3, 3], ignore_labels=[-1])["retrieval"]
     with pytest.raises(ValueError, match="no row has the label 'mouse'"):
         evaluate_arrays(file.embeddings, labels, ignore_labels=["mouse"])
-    with pytest.raises(ValueError, match="expected a list of labels"):
+    with pytest.raises(ValueError, match="ignore_labels: expected a list"):
         evaluate_arrays(file.embeddings, labels, ignore_labels="none")
     with pytest.raises(ValueError, match="known: expected, index"):
         evaluate_arrays(file.embeddings, labels, ties="lowest")
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ({"ks": 3}, "ks: expected a list, got '3'"),
+        ({"ks": [1.5]}, r"ks: expected whole numbers >= 1, got \[1.5\]"),
+        ({"ks": [0]}, "ks: expected whole numbers >= 1"),
+        ({"ignore_labels": 1}, "ignore_labels: expected a list, got '1'"),
+        ({"merge": noise(6, 2)}, "merge: expected a list"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(argument, words):
+    with pytest.raises(ValueError, match=words):
+        evaluate_arrays(np.eye(4), [0, 0, 1, 1], **argument)
+
+
+def test_numbers_of_numpy_are_whole_numbers_too():
+    found = evaluate_arrays(np.eye(4), [0, 0, 1, 1], ks=np.array([1, 3]))
+    assert found["retrieval"]["recall@3"] == 1

@@ -1,8 +1,9 @@
 """The scores of the command `evaluate`, of arrays instead of files."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def evaluate(
         exclude_same: "camera" or "sequence": a query is not compared with rows of its class that
             have the same one, as the `EmbeddingFile` says, instead of rows of its image.
         merge: `EmbeddingFile`s of other data, with labels, by the same network: galleries that are
-            searched together with that of `embeddings`; for "merged" in `metrics`.
+            searched together with that of `embeddings`; "merged" among `metrics` is then implied.
         ignore_labels: labels that mean "no class": their rows stay in the gallery, as rows of no
             query's class, and are in no other score.
         samples: draws per item for the scores of von Mises-Fisher embeddings that need draws.
@@ -146,15 +147,13 @@ def evaluate(
         raise ValueError(
             f"exclude_same: expected one of {', '.join(EXCLUDED)} or None, got {exclude_same!r}"
         )
-    if isinstance(ignore_labels, str):
-        raise ValueError(f"ignore_labels: expected a list of labels, got {ignore_labels!r}")
+    _check_lists(ignore_labels=ignore_labels, ks=() if ks is None else ks, dims=dims, merge=merge)
+    _check_whole(ks=() if ks is None else ks, dims=dims)
     others = _named(ood)
     train = None if train_embeddings is None else _given(train_embeddings, "train_embeddings")
     train_rows = train.embeddings if isinstance(train, EmbeddingFile) else train
-    asked = {*metrics, *(["ood"] if others else [])}
+    asked = {*metrics, *(["ood"] if others else []), *(["merged"] if merge else [])}
     _check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
-    if any(not isinstance(m, int) or m < 1 for m in dims):
-        raise ValueError(f"dims: expected whole numbers >= 1, got {list(dims)}")
     options = EvaluationOptions(
         ties=ties,
         queries=_checked_queries(queries),
@@ -164,10 +163,10 @@ def evaluate(
         paths=(),
         metrics=tuple(name for name in metrics if name in METRICS),
         sections=tuple(name for name in SECTIONS if name in asked),
-        recall=None if ks is None else tuple(ks),
+        recall=None if ks is None else tuple(map(int, ks)),
         samples=samples,
         seed=seed,
-        dims=tuple(dims),
+        dims=tuple(map(int, dims)),
         precision=tuple(precision),
         rescore_multiplier=rescore_multiplier,
         calibrate_on=train_rows,
@@ -256,6 +255,20 @@ def _checked_queries(queries: int | str | None) -> int | str | None:
     if queries is None or queries == "all" or is_number:
         return queries
     raise ValueError(f'queries: expected a whole number >= 1 or "all", got {queries!r}')
+
+
+def _check_lists(**given: object) -> None:
+    """Refuses single values, and texts, where an argument takes several."""
+    for argument, values in given.items():
+        if isinstance(values, str | EmbeddingFile) or not isinstance(values, Iterable):
+            raise ValueError(f"{argument}: expected a list, got {str(values)[:60]!r}")
+
+
+def _check_whole(**given: Sequence[object]) -> None:
+    """Refuses what is no whole number of 1 or more."""
+    for argument, values in given.items():
+        if any(not isinstance(one, Integral) or isinstance(one, bool) or one < 1 for one in values):
+            raise ValueError(f"{argument}: expected whole numbers >= 1, got {list(values)}")
 
 
 def _check_names(**given: tuple[Sequence[str], Sequence[str]]) -> None:

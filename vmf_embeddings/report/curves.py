@@ -121,7 +121,9 @@ def _pairs(curves: Mapping[str, np.ndarray]) -> Iterator[tuple[str, Pair]]:
 def _rank(run: ReportedRun, row: str) -> float:
     """Smaller for a better row: its AURC, else minus its AUROC, else 0."""
     section, _, rest = row.partition("/")
-    scores = run.entry.get(section) or {}
+    scores = run.entry.get(section)
+    if not isinstance(scores, dict):
+        return 0.0
     for name, sign in (("aurc", 1), ("auroc", -1)):
         value = scores.get(f"{rest}/{name}")
         if isinstance(value, int | float):
