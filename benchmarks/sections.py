@@ -1,9 +1,11 @@
 """Sections of an evaluation beside exact retrieval and beside peers (V1-V5)."""
 
+import importlib
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks import peers
 from benchmarks.evaluation import unit_set
@@ -16,7 +18,7 @@ from vmf_embeddings.evaluation.exact_scores import exact_retrieval
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.sections import section
 from vmf_embeddings.geometry import Cosine
-from vmf_embeddings.metrics import auroc, bootstrap, weighted_mean
+from vmf_embeddings.metrics import ClassGaussians, auroc, bootstrap, risk_coverage, weighted_mean
 
 PATH = Path("benchmark")
 
@@ -97,8 +99,42 @@ def areas(who: str, n: int) -> Case:
     return lambda: metrics.roc_auc_score(positive, scores)
 
 
+def risk(who: str, n: int, n_classes: int) -> Case:
+    """AURC of predicted probabilities [n, n_classes]."""
+    rng = np.random.default_rng(0)
+    probabilities = torch.from_numpy(rng.dirichlet(np.ones(n_classes), n))
+    labels = torch.from_numpy(rng.integers(0, n_classes, n))
+    if who == "torch-uncertainty":
+        metrics = peers.needed("torch_uncertainty.metrics.classification", "torch-uncertainty")
+
+        def score() -> torch.Tensor:
+            metric = metrics.AURC()
+            metric.update(probabilities, labels)
+            return metric.compute()
+
+        return score
+
+    def ours() -> float:
+        confidence, guess = probabilities.max(1)
+        return risk_coverage(confidence, guess != labels).aurc
+
+    return ours
+
+
+def mahalanobis(who: str, n: int, n_classes: int, dim: int) -> Case:
+    """Fit on n rows, and distances of as many others."""
+    train, rows = (logits_file(n, n_classes, dim, seed) for seed in (1, 2))
+    labels = torch.from_numpy(train.ids)
+    x, y = (torch.from_numpy(file.embeddings) for file in (train, rows))
+    if who == "ours":
+        return lambda: ClassGaussians.fit(x, labels).distances(y)
+    importlib.import_module("vmf_embeddings.torchvision_compat")
+    detectors = peers.needed("pytorch_ood.detector", "pytorch-ood")
+    return lambda: detectors.Mahalanobis(None).fit_features(x, labels).predict_features(y)
+
+
 def main(setting: Setting) -> list[Entry]:
-    """Uncertainty and verification at SOP's size, intervals, a million rows of logits, AUROC."""
+    """Uncertainty and verification at SOP's size, intervals, a million rows of logits, peers."""
     size = setting.size((60_502, 11_316, 512), (80, 16, 16))
     n, n_classes, dim = size
     entry = Entry(f"sections {n}", f"one process, n={n}, {n_classes} classes, d={dim}")
@@ -131,8 +167,28 @@ def main(setting: Setting) -> list[Entry]:
         entry.check(setting, f"V4 {word} memory", peak.total_mb, peak.failure or "")
     entries.append(entry)
 
+    return [*entries, *beside_peers(setting)]
+
+
+def beside_peers(setting: Setting) -> list[Entry]:
+    """The same scores by other programs."""
     n = setting.size(1_000_000, 100)
-    entry = Entry(f"AUROC {n}", f"{n} rows, a third of them positive")
-    found = versus(entry, setting, {w: partial(areas, w, n) for w in ("ours", "scikit-learn")})
-    entry.check(setting, "V5", found.ratio("scikit-learn", "ours"))
-    return [*entries, entry]
+    few = setting.size((100_000, 10), (100, 4))
+    rows = setting.size((20_000, 100, 256), (200, 4, 8))
+    cases = {
+        "AUROC": (f"{n} rows, a third of them positive", areas, (n,), "scikit-learn"),
+        "AURC": ("{} rows, {} classes".format(*few), risk, few, "torch-uncertainty"),
+        "Mahalanobis": (
+            "{} rows, {} classes, d={}".format(*rows),
+            mahalanobis,
+            rows,
+            "pytorch-ood",
+        ),
+    }
+    entries = []
+    for name, (workload, case, size, peer) in cases.items():
+        entry = Entry(name, workload)
+        found = versus(entry, setting, {who: partial(case, who, *size) for who in ("ours", peer)})
+        entry.check(setting, f"V5 {name}", found.ratio(peer, "ours"), why_not(entry, peer))
+        entries.append(entry)
+    return entries
