@@ -1,12 +1,12 @@
 """Sections of an evaluation beside exact retrieval and beside peers (V1-V5)."""
 
-import importlib
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+import vmf_embeddings.torchvision_compat  # noqa: F401 - before the peers import torchvision
 from benchmarks import peers
 from benchmarks.evaluation import unit_set
 from benchmarks.measure import Case
@@ -128,7 +128,6 @@ def mahalanobis(who: str, n: int, n_classes: int, dim: int) -> Case:
     x, y = (torch.from_numpy(file.embeddings) for file in (train, rows))
     if who == "ours":
         return lambda: ClassGaussians.fit(x, labels).distances(y)
-    importlib.import_module("vmf_embeddings.torchvision_compat")
     detectors = peers.needed("pytorch_ood.detector", "pytorch-ood")
     return lambda: detectors.Mahalanobis(None).fit_features(x, labels).predict_features(y)
 
