@@ -70,7 +70,7 @@ def offered(name: str) -> list[tuple[str, ...]]:
     for group in [key for key, value in offers(name) if value == "…" and key != "miner"]:
         options = [o for o in catalogue.names(group) if o not in LATER.get(group, ())]
         for option in options:
-            if (name, option) == ("digits_open", "fsgl"):
+            if name == "digits_open" and option in ("fsgl", "proco"):
                 continue  # its head says so
             also = ("head=cosine",) if option == "ldam" else ()
             found.append((f"experiment={name}", f"{group}={option}", *also))

@@ -9,6 +9,7 @@ from vmf_embeddings.training import data_wait
 from vmf_embeddings.training.data_wait import DataWait, advice
 from vmf_embeddings.training.epoch_log import log_line
 from vmf_embeddings.training.records import Records
+from vmf_embeddings.training.selection import Selection
 
 from .test_epoch_log import BEST, result
 
@@ -74,7 +75,7 @@ def test_the_log_names_it_where_it_is_long():
         numbers = vars(result({})) | {"data_wait": fraction}
         return log_line(
             type(result({}))(**numbers), BEST, n_epochs=12, select="valid", mean_seconds=2.0,
-            as_in_2021=False,
+            as_in_2021=False, selection=Selection("accuracy"),
         )  # fmt: skip
 
     assert "images/s, data wait 25%, " in line(0.25)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from vmf_embeddings import typed
 from vmf_embeddings.datasets.image_reading import Background
 from vmf_embeddings.datasets.labelled_lists import LabelledLists
 from vmf_embeddings.datasets.list_table import ListTable
@@ -113,10 +114,11 @@ class Tars(LabelledLists):
 
     def _refuse_other_folders(self, name: str, pattern: str) -> None:
         if os.path.isabs(pattern) or ".." in Path(pattern).parts:
+            place = self.address or self.dataset_path
+            below = typed.override("dataset.params.dataset_path", place)
             raise Refused(
-                f"dataset.params.{name}_tars are names below dataset.params.dataset_path="
-                f"{self.address or self.dataset_path}, got {pattern!r}; name a folder above all "
-                "tars there"
+                f"dataset.params.{name}_tars are names below {below}, got {pattern!r}; name a "
+                "folder above all tars there"
             )
 
     def _tars(self, name: str, pattern: str) -> list[Path]:

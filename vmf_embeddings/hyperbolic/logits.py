@@ -173,8 +173,10 @@ def _keeps_parts(matrix: Tensor) -> bool:
 
     Where memory allows, on devices; on the CPU computing them again in the cache is faster.
     """
-    is_small = matrix.numel() <= KEPT and len(_tiles(matrix)) == 1
-    return matrix.device.type != "cpu" and is_small and not torch.compiler.is_compiling()
+    # sizes last: a graph for any number of rows must not ask for them
+    if matrix.device.type == "cpu" or torch.compiler.is_compiling():
+        return False
+    return matrix.numel() <= KEPT and len(_tiles(matrix)) == 1
 
 
 def _tiles(matrix: Tensor) -> list[slice]:

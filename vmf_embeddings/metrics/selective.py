@@ -109,8 +109,8 @@ def risk_coverage(confidence: Array, wrong: Array) -> RiskCoverage:
         confidence: [N], larger = surer; N >= 1, no NaN.
         wrong: [N], whether a row is wrong.
 
-    >>> risk_coverage([0.9, 0.8, 0.7, 0.6], [0, 0, 1, 1]).e_aurc
-    0.0
+    >>> round(risk_coverage([0.9, 0.8, 0.7, 0.6], [0, 0, 1, 1]).aurc, 4)
+    0.2083
     """
     ordered, of_wrong = _ordered(confidence, wrong)
     counts = ordered.sums(torch.stack([torch.ones_like(of_wrong), of_wrong])).flip(1).cumsum(1)
