@@ -63,14 +63,11 @@ def retrieval_case(who: str, n: int, n_classes: int, dim: int) -> Case:
 
 
 def logits_case(who: str, n: int, n_classes: int, dim: int) -> Case:
-    """Calibration and detectors, fitted on a tenth of as many other rows."""
+    """Calibration, fitted on a tenth of as many rows, or detectors of logits, against a tenth."""
     few = max(40 * n_classes, n // 10)
     other = {
         "calibration": {"fit_on": logits_file(few, n_classes, dim, 1)},
-        "ood": {
-            "ood": (("other", logits_file(few, n_classes, dim, 2)),),
-            "train": logits_file(few, n_classes, dim, 3),
-        },
+        "ood": {"ood": (("other", logits_file(few, n_classes, dim, 2)),)},
     }[who]
     return scored(who, logits_file(n, n_classes, dim, 4), **other)
 
