@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from vmf_embeddings.evaluation.figures.embedding_map import choose_rows
+from vmf_embeddings.evaluation.similarities import as_shown
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.report.run import ReportedRun
 from vmf_embeddings.search import nearest
@@ -76,20 +77,5 @@ def shown_rows(run: ReportedRun, most: int) -> ShownRows:
         )
     found = found.cpu()
     places = torch.where(found >= 0, gallery[found.clamp_min(0)], -1).numpy()
-    values, name = _as_shown(run, similarities.cpu().numpy())
+    values, name = as_shown(evaluated.geometry, similarities.cpu().numpy())
     return ShownRows(run, numbers, places, np.where(places >= 0, values, np.nan), name)
-
-
-def _as_shown(run: ReportedRun, similarities: np.ndarray) -> tuple[np.ndarray, str]:
-    """Cosines as they are; distances in place of similarities that are in their order alone."""
-    geometry = run.evaluated.geometry
-    if geometry.faiss_metric == "ip":
-        return similarities, geometry.similarity_name
-    differences = np.maximum(0, -similarities)
-    if geometry.faiss_metric == "l2":
-        return np.sqrt(differences), "Euclidean distance"
-    curvature = getattr(geometry, "c", None)
-    if curvature is not None and hasattr(geometry, "distance"):
-        # d = arcosh(1 + 2 c r) / sqrt(c), r = |x-y|^2 / ((1-c|x|^2)(1-c|y|^2))
-        return np.arccosh(1 + 2 * curvature * differences) / curvature**0.5, "geodesic distance"
-    return similarities, geometry.similarity_name
