@@ -62,6 +62,7 @@ MAY = {
     "library.trained_inputs": set(),
     "library": set(),
     "library.evaluate": {"library", "embeddings", "evaluation", "geometry", "metrics"},
+    "library.evaluate_arguments": {"embeddings"},
     "library.run_batches": {"library", "methods"},
     "library.search": {"library", "geometry", "search"},
     "library.table": {"library", "embeddings", "evaluation", "geometry"},

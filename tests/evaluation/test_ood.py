@@ -56,9 +56,48 @@ def test_means_over_files_come_last():
 
 
 def test_the_scored_rows_against_themselves_are_at_one_half():
-    same = golden_file("test", ids=None)
+    test = golden_file("test", ids=None)
+    # a last bit tells them apart, so that they are not refused
+    same = replace(test, embeddings=np.nextafter(test.embeddings.astype(np.float32), np.inf))
     found = golden_scores(ood={"same": same})
-    assert {value for key, value in found.items() if key.endswith("/auroc")} == {0.5}
+    areas = {key: value for key, value in found.items() if key.endswith("/auroc")}
+    for name in ("max_probability", "max_logit", "energy", "negative_entropy"):
+        assert areas.pop(f"same/{name}/auroc") == 0.5
+    for key, value in areas.items():  # only a row and itself are ordered by that bit
+        assert value == pytest.approx(0.5, abs=1 / len(test.embeddings)), key
+
+
+def test_the_scored_rows_are_no_other_data_in_whatever_order_and_type():
+    test, order = golden_file("test"), np.random.default_rng(0).permutation
+    rows = test.embeddings
+    for same in (rows, rows.astype(np.float32), order(rows), rows[:5], np.repeat(rows, 2, axis=0)):
+        with pytest.raises(ValueError, match="--ood 'a': it holds the rows that are scored"):
+            vmf.evaluate(test, geometry="cosine", ood={"a": same})
+    others = np.concatenate([rows, golden_file("near").embeddings[:1]])
+    assert "ood" in vmf.evaluate(test, geometry="cosine", ood={"a": others})
+
+
+def test_mahalanobis_of_unit_rows_is_that_of_rows_scaled_to_length_one():
+    files = [golden_file(split) for split in ("test", "train", "near")]
+
+    def scored(lengths):
+        test, train, near = (
+            replace(one, embeddings=one.embeddings.astype(np.float64) * length(one.embeddings))
+            for one, length in zip(files, lengths, strict=True)
+        )
+        return vmf.evaluate(test, geometry="cosine", train_embeddings=train, ood={"near": near})
+
+    def unit(rows):
+        return 1 / np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
+
+    rng = np.random.default_rng(0)
+    longer = [lambda rows: rng.lognormal(size=(len(rows), 1))] * 3
+    found, normalised = scored(longer)["ood"], scored([unit] * 3)["ood"]
+    for name in ("mahalanobis", "relative_mahalanobis"):
+        for score in ("auroc", "fpr95_in_positive", "aupr_out"):
+            wanted = pytest.approx(normalised[f"near/{name}/{score}"], abs=1e-9)
+            assert found[f"near/{name}_unit/{score}"] == wanted
+            assert normalised[f"near/{name}_unit/{score}"] == wanted
 
 
 def test_swapping_in_and_out_gives_one_minus_the_auroc():
@@ -225,6 +264,36 @@ def test_files_that_say_nothing_on_other_data_are_refused(tmp_path, capsys, meta
     folder = run_with_training_file(tmp_path / "run")
     assert evaluate_with(folder, "--ood", other_file(tmp_path, **meta)) == 2
     assert message in capsys.readouterr().err
+
+
+def compared_runs(tmp_path):
+    """Two runs on the same rows, each with embeddings of other data of its own."""
+    folders = []
+    for seed in (1, 2):
+        folder, own = tmp_path / f"run_{seed}", {"seed": seed, "weights": f"of seed {seed}"}
+        save_embeddings(folder / "toy_test.npz", of_one_network(seed, **own))
+        folders.append((folder, other_file(folder, "shapes.npz", **own)))
+    return folders
+
+
+def test_a_path_is_one_runs_file_and_runs_compared_with_it_have_theirs_of_that_name(tmp_path):
+    (first, shapes), (second, others) = compared_runs(tmp_path)
+    words = ["--against", second, "--resample", "10", "--no-figures"]
+    assert evaluate_with(first, *words, "--ood", "shapes.npz") == 0
+    wanted = scores_of(first)
+    assert "ood/shapes/norm/auroc" in wanted["against"]["scores"]
+    for path in (shapes, others):
+        assert evaluate_with(first, *words, "--ood", path) == 0
+        assert scores_of(first)["ood"] == wanted["ood"]
+        assert scores_of(first)["against"] == wanted["against"]
+
+
+def test_a_run_without_a_file_of_its_own_is_told_which_one_is_missing(tmp_path, capsys):
+    (first, shapes), (second, others) = compared_runs(tmp_path)
+    others.unlink()
+    assert evaluate_with(first, "--against", second, "--ood", shapes, "--no-figures") == 2
+    said = capsys.readouterr().err
+    assert "another network" in said and f"{others}, which is not there" in said
 
 
 def test_no_file_a_missing_file_and_an_empty_one_are_refused(tmp_path, capsys):

@@ -14,7 +14,7 @@ from vmf_embeddings.evaluation.companions import (
     Companion,
     companion,
     companion_beside,
-    find_beside,
+    companion_of_run,
 )
 from vmf_embeddings.evaluation.confidences import confidences
 from vmf_embeddings.evaluation.context import Context
@@ -63,8 +63,10 @@ def corrupted_rows(context: Context) -> Companion:
                 f"{typed.command('main', 'mode=corrupt', run, split)}; or name them by --corrupted"
             )
         return found
-    where = find_beside(context.evaluated, given, "--corrupted")
-    found = companion(context.evaluated, where, "--corrupted")
+    if isinstance(given, Path):
+        found = companion_of_run(context.evaluated, given, "--corrupted")
+    else:
+        found = companion(context.evaluated, given, "--corrupted")
     reason = _unfit(context, found.file)
     if reason is not None:
         raise ValueError(f"--corrupted {found.name}: {reason}")

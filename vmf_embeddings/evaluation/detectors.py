@@ -17,7 +17,11 @@ from vmf_embeddings.progress import LARGE_JOB, Progress
 
 NEIGHBOURS = (1, 10, 50)  # fixed: a k that is chosen on the scored rows tells nothing
 OF_LOGITS = ("max_probability", "max_logit", "energy", "negative_entropy")
-OF_CLASSES = ("mahalanobis", "relative_mahalanobis", "vmf_max", "vmf_mixture", "class_mean_cosine")
+OF_CLASSES = (
+    "mahalanobis", "relative_mahalanobis", "mahalanobis_unit", "relative_mahalanobis_unit",
+    "vmf_max", "vmf_mixture", "class_mean_cosine",
+)  # fmt: skip
+_UNIT = "_unit"  # in names of detectors of rows that are normalised before
 _BLOCK_ROWS = 4096
 Score = Callable[[np.ndarray], dict[str, Tensor]]
 
@@ -50,7 +54,8 @@ class Detectors:
         if labels is None:
             self.missing[", ".join(OF_CLASSES)] = "needs classes of the training rows"
             return
-        self._add_gaussians(train, labels)
+        for unit in (False, True):
+            self._add_gaussians(train, labels, unit)
         self._add_densities(train, labels)
         means = ClassMeans.fit(train, labels)
         self._of_embeddings.append(lambda rows: {"class_mean_cosine": means.cosine(rows)})
@@ -90,16 +95,18 @@ class Detectors:
                 self.missing[f"knn_{k}"] = f"there are {len(train)} training rows"
         self._of_embeddings.append(partial(_neighbours, train=train, ks=offered))
 
-    def _add_gaussians(self, train: np.ndarray, labels: np.ndarray) -> None:
+    def _add_gaussians(self, train: np.ndarray, labels: np.ndarray, unit: bool) -> None:
+        near, relative = (f"{name}{_UNIT * unit}" for name in OF_CLASSES[:2])
         try:
-            fitted = ClassGaussians.fit(train, labels)
+            fitted = ClassGaussians.fit(train, labels, unit=unit)
         except ValueError as error:
-            self.missing["mahalanobis, relative_mahalanobis"] = str(error)
+            self.missing[f"{near}, {relative}"] = str(error)
             return
-        self.rank = fitted.rank
+        if not unit:
+            self.rank = fitted.rank
         several = len(fitted.means) > 1
         if not several:
-            self.missing["relative_mahalanobis"] = "with one class it is 0 for every row"
+            self.missing[relative] = "with one class it is 0 for every row"
         self._of_embeddings.append(partial(_gaussians, fitted=fitted, several=several))
 
     def _add_densities(self, train: np.ndarray, labels: np.ndarray) -> None:
@@ -120,8 +127,9 @@ def _neighbours(rows: np.ndarray, train: np.ndarray, ks: list[int]) -> dict[str,
 
 def _gaussians(rows: np.ndarray, fitted: ClassGaussians, several: bool) -> dict[str, Tensor]:
     near, background = fitted.distances(rows)
-    relative = {"relative_mahalanobis": background - near} if several else {}
-    return {"mahalanobis": -near, **relative}
+    of_unit = _UNIT * fitted.unit
+    relative = {f"relative_mahalanobis{of_unit}": background - near} if several else {}
+    return {f"mahalanobis{of_unit}": -near, **relative}
 
 
 def _densities(rows: np.ndarray, fitted: ClassDensities) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from vmf_embeddings.evaluation.companions import (
     Companion,
     companion,
     companion_beside,
-    find_beside,
+    companion_of_run,
 )
 from vmf_embeddings.evaluation.context import Context
 
@@ -48,9 +48,10 @@ def fitting_rows(context: Context) -> FittingRows | None:
         found = companion_beside(evaluated, given)
         if found is None or found.file.logits is None or found.file.ids is None:
             return None
+    elif isinstance(given, Path):
+        found = companion_of_run(evaluated, given, "--fit-on")
     else:
-        where = find_beside(evaluated, given, "--fit-on") if isinstance(given, Path) else given
-        found = companion(evaluated, where, "--fit-on")
+        found = companion(evaluated, given, "--fit-on")
     reason = _unfit(context, found)
     if reason is not None:
         raise ValueError(f"--fit-on {found.name}: {reason}")

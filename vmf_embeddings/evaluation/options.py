@@ -147,7 +147,7 @@ class EvaluationOptions:
     expand_n: int = 10
     expand_alpha: float = 3.0
     ood: "tuple[tuple[str | None, Given], ...]" = ()
-    corrupted: Path | None = None
+    corrupted: "Given | None" = None
     fit_on: "str | Path | EmbeddingFile" = "valid"
     train: "Given | None" = None
     resample: int = 0

@@ -1,17 +1,15 @@
 """The scores of the command `evaluate`, of arrays instead of files."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 
-from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
+from vmf_embeddings.embeddings import EmbeddingFile, as_flags
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.indexed import note_on_index
 from vmf_embeddings.evaluation.options import (
@@ -24,19 +22,24 @@ from vmf_embeddings.evaluation.options import (
 )
 from vmf_embeddings.evaluation.rows import notes_on_rows
 from vmf_embeddings.evaluation.scores import Scores, score
+from vmf_embeddings.evaluation.significance import default_unit, describe
 from vmf_embeddings.geometry import Geometry
+from vmf_embeddings.library.evaluate_arguments import (
+    check_draws,
+    check_lists,
+    check_names,
+    check_whole,
+    checked_queries,
+    given_rows,
+    label_text,
+    labelled_file,
+    named_rows,
+    rerank_fields,
+)
 from vmf_embeddings.library.search import geometry_of_meta
 from vmf_embeddings.metrics.retrieval import check_ties
 
 log = logging.getLogger(__name__)
-
-_RERANK_FIELDS = {
-    "k1": "rerank_k1",
-    "k2": "rerank_k2",
-    "lambda": "rerank_lambda",
-    "n": "expand_n",
-    "alpha": "expand_alpha",
-}
 
 
 def evaluate(
@@ -67,7 +70,9 @@ def evaluate(
     rerank_options: Mapping[str, float] | None = None,
     ood: Mapping[str, ArrayLike | EmbeddingFile] | None = None,
     fit_on: EmbeddingFile | None = None,
-) -> dict[str, dict[str, float]]:
+    corrupted: EmbeddingFile | None = None,
+    resample: int = 0,
+) -> dict[str, dict[str, Any]]:
     """Scores embeddings; the same numbers as the command `evaluate` on a file of them.
 
     Args:
@@ -114,6 +119,10 @@ def evaluate(
             with logits: how well they are told from `embeddings`.
         fit_on: rows with logits and labels that are not among `embeddings`, on which "calibration"
             fits its scaling and "prior" the strength of the prior; None = neither is fitted.
+        corrupted: `EmbeddingFile` of the same images at rising strengths of corruption, as
+            `mode=corrupt` writes it; "corruption" among `metrics` is then implied.
+        resample: draws with replacement for the 95 % interval of every score, over other rows and
+            over other classes; 1000 to 2000 is usual, 0 for none.
 
     Returns:
         Section -> name -> value: "retrieval", "sampled_retrieval" (geometry "vmf"),
@@ -123,7 +132,10 @@ def evaluate(
         "recall_high" of its 95 % interval, "k", "queries", and for each score "map@r-exact", the
         mean difference to exact scores, and "map@r-exact/error"). With `index`, "retrieval" has no
         score that needs all ranks, and there is no "sampled_retrieval". Each further word of
-        `metrics` is a section too, and so is "ood" (of `ood`).
+        `metrics` is a section too, and so are "ood" and "corruption" (of `ood` and `corrupted`).
+        "significance" (of `resample`): `section/name` of a score -> its interval by name, as in
+        `metrics.json`: `unit`, `n`, `se`, `low`, `high` and others, those of the other unit in
+        `also`.
 
     Raises:
         ValueError: an argument is of no use; its name and what came are in the message.
@@ -134,8 +146,8 @@ def evaluate(
         >>> evaluate(rows, ["cat", "cat", "dog", "dog"], ks=[1])["retrieval"]["recall@1"]
         1.0
     """
-    _check_names(metrics=(metrics, (*METRICS, *SECTIONS)))
-    file = _file(embeddings, labels)
+    check_names(metrics=(metrics, (*METRICS, *SECTIONS)))
+    file = labelled_file(embeddings, labels)
     if is_query is not None:
         file = replace(file, is_query=as_flags(is_query, "is_query"))
     if is_gallery is not None:
@@ -147,19 +159,28 @@ def evaluate(
         raise ValueError(
             f"exclude_same: expected one of {', '.join(EXCLUDED)} or None, got {exclude_same!r}"
         )
-    _check_lists(ignore_labels=ignore_labels, ks=() if ks is None else ks, dims=dims, merge=merge)
-    _check_whole(ks=() if ks is None else ks, dims=dims)
-    others = _named(ood)
-    train = None if train_embeddings is None else _given(train_embeddings, "train_embeddings")
+    check_lists(ignore_labels=ignore_labels, ks=() if ks is None else ks, dims=dims, merge=merge)
+    check_whole(ks=() if ks is None else ks, dims=dims)
+    others = named_rows(ood)
+    train = None if train_embeddings is None else given_rows(train_embeddings, "train_embeddings")
     train_rows = train.embeddings if isinstance(train, EmbeddingFile) else train
-    asked = {*metrics, *(["ood"] if others else []), *(["merged"] if merge else [])}
-    _check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
+    check_draws(resample)
+    given = {"ood": others, "merged": merge, "corruption": corrupted is not None}
+    asked = {*metrics, *(section for section, value in given.items() if value)}
+    if "corruption" in asked and not isinstance(corrupted, EmbeddingFile):
+        raise ValueError(
+            "corrupted: expected an EmbeddingFile of corrupted images, as mode=corrupt writes it, "
+            f"got {type(corrupted).__name__}"
+        )
+    if corrupted is not None:
+        given_rows(corrupted, "corrupted")
+    check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
     options = EvaluationOptions(
         ties=ties,
-        queries=_checked_queries(queries),
+        queries=checked_queries(queries),
         index=index,
         index_recall=index_recall,
-        ignore_labels=tuple(_label_text(label) for label in ignore_labels),
+        ignore_labels=tuple(label_text(label) for label in ignore_labels),
         paths=(),
         metrics=tuple(name for name in metrics if name in METRICS),
         sections=tuple(name for name in SECTIONS if name in asked),
@@ -172,11 +193,13 @@ def evaluate(
         calibrate_on=train_rows,
         pca_from=train_rows,
         rerank=tuple(rerank),
-        merge=tuple(_given(rows, f"merge[{place}]") for place, rows in enumerate(merge)),
+        merge=tuple(given_rows(rows, f"merge[{place}]") for place, rows in enumerate(merge)),
         ood=others,
         fit_on="valid" if fit_on is None else fit_on,
         train=train,
-        **_rerank_fields(rerank_options or {}),
+        corrupted=corrupted,
+        resample=resample,
+        **rerank_fields(rerank_options or {}),
     )
     name = Path("the embeddings given")
     space = geometry_of_meta(file.meta, geometry, curvature)
@@ -184,8 +207,13 @@ def evaluate(
     scores = score(evaluated, options)
     for note in _notes(scores):
         log.warning("%s", note)
-    of_index = {} if scores.index is None else {"index": scores.index.numbers()}
-    return {**scores.sections, **of_index}
+    found: dict[str, dict[str, Any]] = dict(scores.sections)
+    if scores.index is not None:
+        found["index"] = scores.index.numbers()
+    if scores.intervals:
+        unit, n_rows = default_unit(evaluated), len(file.embeddings)
+        found["significance"] = describe(scores.intervals, unit, n_rows, seed)
+    return found
 
 
 def _notes(scores: Scores) -> list[str]:
@@ -193,104 +221,3 @@ def _notes(scores: Scores) -> list[str]:
     of_variants = [note for found in scores.tables.values() for note in found.notes]
     of_index = [] if scores.index is None else [note_on_index(scores.index)]
     return [*of_index, *notes_on_rows([scores.rows]), *of_variants]
-
-
-def _label_text(label: object) -> str:
-    """A label as class names have it: whole numbers without a point."""
-    if isinstance(label, float | np.floating) and float(label).is_integer():
-        return str(int(label))
-    return str(label)
-
-
-def _file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | None) -> EmbeddingFile:
-    if isinstance(embeddings, EmbeddingFile):
-        if embeddings.ids is None and labels is not None:
-            embeddings = replace(embeddings, ids=np.asarray(_without_torch(labels)))
-        elif labels is not None:
-            raise ValueError("labels: an EmbeddingFile has its own; leave them out")
-        if embeddings.ids is None:
-            raise ValueError("labels: the EmbeddingFile has none; give one class per embedding")
-        check_values(embeddings)
-        return embeddings
-    if labels is None:
-        raise ValueError("labels: expected one class per embedding")
-    rows = _embedding_rows(embeddings)
-    numbers, names = integer_labels(_without_torch(labels))
-    meta = None if names is None else {"class_names": names}
-    file = EmbeddingFile(embeddings=rows, ids=numbers, meta=meta)
-    check_values(file)
-    return file
-
-
-def _given(rows: ArrayLike | EmbeddingFile, argument: str) -> np.ndarray | EmbeddingFile:
-    """Rows of an argument, or a file of them, whose numbers are finite."""
-    if isinstance(rows, EmbeddingFile):
-        check_values(rows)
-        return rows
-    found = _embedding_rows(rows, argument)
-    check_values(EmbeddingFile(embeddings=found))
-    return found
-
-
-def _named(ood: Mapping[str, ArrayLike | EmbeddingFile] | None) -> tuple[tuple[str, Any], ...]:
-    """Names and rows of other data."""
-    if ood is not None and not isinstance(ood, Mapping):
-        raise ValueError(
-            f'ood: expected {{"name": embeddings of other data, ...}}, got {type(ood).__name__}'
-        )
-    return tuple((name, _given(rows, f"ood[{name!r}]")) for name, rows in (ood or {}).items())
-
-
-def _embedding_rows(embeddings: ArrayLike, argument: str = "embeddings") -> np.ndarray:
-    rows = np.asarray(_without_torch(embeddings))
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
-        raise ValueError(
-            f"{argument}: expected finite numbers [N, D], got {list(rows.shape)} of {rows.dtype}"
-        )
-    return rows
-
-
-def _checked_queries(queries: int | str | None) -> int | str | None:
-    is_number = isinstance(queries, int) and not isinstance(queries, bool) and queries >= 1
-    if queries is None or queries == "all" or is_number:
-        return queries
-    raise ValueError(f'queries: expected a whole number >= 1 or "all", got {queries!r}')
-
-
-def _check_lists(**given: object) -> None:
-    """Refuses single values, and texts, where an argument takes several."""
-    for argument, values in given.items():
-        if isinstance(values, str | EmbeddingFile) or not isinstance(values, Iterable):
-            raise ValueError(f"{argument}: expected a list, got {str(values)[:60]!r}")
-
-
-def _check_whole(**given: Sequence[object]) -> None:
-    """Refuses what is no whole number of 1 or more."""
-    for argument, values in given.items():
-        if any(not isinstance(one, Integral) or isinstance(one, bool) or one < 1 for one in values):
-            raise ValueError(f"{argument}: expected whole numbers >= 1, got {list(values)}")
-
-
-def _check_names(**given: tuple[Sequence[str], Sequence[str]]) -> None:
-    """Refuses names that an argument does not know."""
-    for argument, (names, known) in given.items():
-        if isinstance(names, str) or any(name not in known for name in names):
-            raise ValueError(f"{argument}: expected some of {', '.join(known)}, got {names!r}")
-
-
-def _rerank_fields(options: Mapping[str, float]) -> dict[str, Any]:
-    """The fields of `EvaluationOptions` for parameters of re-ranking."""
-    unknown = options.keys() - _RERANK_FIELDS.keys()
-    if unknown:
-        raise ValueError(
-            f"rerank_options: expected some of {', '.join(_RERANK_FIELDS)}, got {sorted(unknown)}"
-        )
-    return {_RERANK_FIELDS[name]: value for name, value in options.items()}
-
-
-def _without_torch(values: ArrayLike) -> ArrayLike:
-    """An array of a tensor, wherever it is and whatever float it holds; else the values."""
-    if not isinstance(values, torch.Tensor):
-        return values
-    values = values.detach().cpu()
-    return (values.float() if values.is_floating_point() else values).numpy()

@@ -2,7 +2,8 @@
 
 Sun et al. 2022, https://arxiv.org/abs/2204.06507 (distance to the k-th nearest training row); Lee
 et al. 2018, https://arxiv.org/abs/1807.03888 (Mahalanobis distance to the nearest class mean); Ren
-et al. 2021, https://arxiv.org/abs/2106.09022 (the same, less the distance to all training rows).
+et al. 2021, https://arxiv.org/abs/2106.09022 (the same, less the distance to all training rows);
+Mueller & Hein 2025, https://arxiv.org/abs/2505.18032 (both, of unit rows).
 """
 
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ class ClassGaussians:
         means: [C, R] class means less the centre, in coordinates of covariance 1.
         whitening: [D, R] to these coordinates; R = `rank`.
         background: [D, R0] to coordinates in which all rows have covariance 1.
+        unit: whether rows are normalised before.
 
     >>> rows = [[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]]
     >>> fitted = ClassGaussians.fit(rows, [0, 0, 1, 1])
@@ -119,27 +121,33 @@ class ClassGaussians:
     means: Tensor
     whitening: Tensor
     background: Tensor
+    unit: bool = False
 
     @classmethod
-    def fit(cls, rows: Array, labels: Array) -> "ClassGaussians":
+    def fit(cls, rows: Array, labels: Array, *, unit: bool = False) -> "ClassGaussians":
         """Means and covariances of rows [N, D] with labels [N], in float64.
+
+        Args:
+            rows: [N, D].
+            labels: [N], of any sortable type.
+            unit: whether rows are normalised, here and in `distances`.
 
         Raises:
             ValueError: the rows of every class are equal, so that there is no covariance.
         """
         given, codes = torch.as_tensor(rows), as_codes(labels)
-        sums, counts = sums_of_classes(given, labels)
+        sums, counts = sums_of_classes(given, labels, unit=unit)
         centre, means = sums.sum(0) / len(given), sums / counts[:, None]
         within = torch.zeros(given.shape[1], given.shape[1], dtype=torch.float64)
         for part, own in zip(given.split(_BLOCK_ROWS), codes.split(_BLOCK_ROWS), strict=True):
-            deviation = part.double() - means[own]
+            deviation = _float64(part, unit) - means[own]
             within += deviation.T @ deviation / len(given)
         means = means - centre
         total = within + (means.T * counts) @ means / len(given)
         whitening = _whitening(within, total)
         if not whitening.shape[1]:
             raise ValueError("the rows of every class are equal: there is no covariance")
-        return cls(centre, means @ whitening, whitening, _whitening(total, total))
+        return cls(centre, means @ whitening, whitening, _whitening(total, total), unit)
 
     @property
     def rank(self) -> int:
@@ -155,7 +163,7 @@ class ClassGaussians:
         """
         near, background = [], []
         for part in torch.as_tensor(rows).split(_BLOCK_ROWS):
-            centred = part.double() - self.centre
+            centred = _float64(part, self.unit) - self.centre
             near.append(torch.cdist(centred @ self.whitening, self.means).amin(1).square())
             background.append((centred @ self.background).square().sum(1))
         return torch.cat(near), torch.cat(background)
@@ -181,8 +189,13 @@ def sums_of_classes(rows: Array, labels: Array, *, unit: bool = False) -> tuple[
     counts = torch.bincount(codes).double()
     sums = torch.zeros(len(counts), given.shape[1], dtype=torch.float64)
     for part, own in zip(given.split(_BLOCK_ROWS), codes.split(_BLOCK_ROWS), strict=True):
-        sums.index_add_(0, own, as_unit_rows(part) if unit else part.double())
+        sums.index_add_(0, own, _float64(part, unit))
     return sums, counts
+
+
+def _float64(rows: Tensor, unit: bool) -> Tensor:
+    """Rows in float64, normalised or as they are."""
+    return as_unit_rows(rows) if unit else rows.double()
 
 
 def _whitening(covariance: Tensor, total: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from vmf_embeddings.evaluation.companions import (
     Companion,
     companion,
     companion_beside,
-    find_beside,
+    companion_of_run,
+    refuse_scored_rows,
     training_rows,
 )
 from vmf_embeddings.evaluation.context import Context
@@ -119,8 +120,10 @@ def _others(context: Context) -> Mapping[str, Companion]:
     """The files of other data by name, checked."""
     evaluated, found = context.evaluated, {}
     for given_name, given in context.options.ood:
-        where = find_beside(evaluated, given, "--ood") if isinstance(given, Path) else given
-        other = companion(evaluated, where, "--ood")
+        if isinstance(given, Path):
+            other = companion_of_run(evaluated, given, "--ood")
+        else:
+            other = companion(evaluated, given, "--ood", repr(given_name))
         meta = other.file.meta or {}
         if not len(other.embeddings):
             raise ValueError(f"--ood {other.name}: it has no rows")
@@ -132,6 +135,7 @@ def _others(context: Context) -> Mapping[str, Companion]:
         hashes = (evaluated.meta("train_identity"), meta.get("train_identity"))
         if meta.get("split_hash") is not None and meta["split_hash"] in hashes:
             raise ValueError(f"--ood {other.name}: it holds the rows that the run was trained on")
+        refuse_scored_rows(evaluated, other, "--ood")
         name = given_name or meta.get("dataset") or Path(other.name).stem
         found[_unused(name, {*found, MEAN})] = other
     return found
