@@ -14,6 +14,8 @@ import pytest
 
 from tests.evaluation.runs import LONG_TAIL, make_file, make_run, strip_meta
 from tests.report.page import Elements, data_of, record, write_report
+from vmf_embeddings.cli.compare import compare
+from vmf_embeddings.cli.compare_arguments import parse_compare
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
 from vmf_embeddings.cli.report import report
@@ -196,6 +198,14 @@ def test_an_open_set_is_judged_by_its_neighbours(tmp_path):
     assert "Reliability" not in words
 
 
+def differences(folder) -> dict:
+    """Those that the command `compare` finds of the runs a and b."""
+    paths = [str(folder / name) for name in "ab"]
+    assert compare(parse_compare([*paths, "--json", str(folder / "compared.json")])) == 0
+    (found,) = json.loads((folder / "compared.json").read_text())["comparisons"]
+    return found["scores"]
+
+
 def test_several_runs_stand_side_by_side_with_their_differences(tmp_path):
     for name, rate in (("a", 0.1), ("b", 0.5)):
         (tmp_path / name).mkdir()
@@ -205,11 +215,38 @@ def test_several_runs_stand_side_by_side_with_their_differences(tmp_path):
     assert "2 runs on toy (test)" in words
     assert "The configurations differ in mode.learning_rate" in words
     assert "All were scored on the same images." in words
-    assert "Recall@1: a_method, learning_rate=0.5 minus a_method, learning_rate=0.1" in words
+    for label, key in (("Accuracy", "classification/accuracy"), ("Recall@1", "retrieval/recall@1")):
+        minus = f"{label}: a_method, learning_rate=0.5 minus a_method, learning_rate=0.1 is"
+        assert minus in words
+        compared = differences(tmp_path)[key]
+        ends = "{low:+.2f} to {high:+.2f}".format_map(
+            {end: 100 * compared["rows"][end] for end in ("low", "high")}
+        )
+        n = compared["n_rows"]
+        assert (
+            f"{100 * compared['difference']:+.2f} points on {n} rows (95 % interval over other "
+            f"rows {ends}): {compared['verdict']}" in words
+        )
     assert data["runs"] == ["a_method, learning_rate=0.1", "a_method, learning_rate=0.5"]
     assert len(data["charts"]["training-0"]["lines"]) == 2
     assert [one["sheet"] for one in data["maps"]] == [0, 0]
     assert list(data["sheets"]) == ["0"]
+
+
+def test_columns_of_a_training_have_plain_titles(tmp_path):
+    run = record(make_run(tmp_path, {"name": "cosine"}))
+    (run / "metrics.csv").write_text(
+        "epoch,valid_metric,valid_nll,kappa_min,train/recall@4,test/top_5_accuracy,else_where\n"
+        "0,0.5,0.9,3,0.1,0.2,1\n1,0.6,0.7,4,0.2,0.3,2\n2,0.6,0.8,5,0.2,0.3,2\n"
+    )
+    page = write_report(tmp_path / "page.html", run)
+    titles = [chart["title"] for key, chart in data_of(page)["charts"].items() if "training" in key]
+    assert titles == [
+        "Validation accuracy", "Validation NLL, nats", "Concentration kappa of the classes, least",
+        "Else where", "Test top-5 accuracy, for information",
+        "Training Recall@4, for information",
+    ]  # fmt: skip
+    assert "0.9 at epoch 0, 0.8 at epoch 2, best 0.7 at epoch 1" in page
 
 
 def test_scores_of_evaluate_are_taken_and_those_of_another_state_are_not(tmp_path, capsys):

@@ -4,19 +4,27 @@ import math
 from collections.abc import Sequence
 
 from vmf_embeddings.evaluation.figures.curves import History
+from vmf_embeddings.evaluation.report import score_words
 from vmf_embeddings.report.charts import Chart, Line, table_of
 from vmf_embeddings.report.run import ReportedRun
 
-# column of metrics.csv -> title; others that a run records follow under their own names
+# column of metrics.csv -> title; scores of further splits and what else a run records follow
 _PANELS = {
     "train_loss": "Training loss",
     "valid_loss": "Validation loss",
     "valid_metric": "Validation score",
     "test_metric": "Test score, by which the epoch was chosen",
+    "valid_nll": "Validation NLL, nats",
+    "test_nll": "Test NLL, nats",
     "learning_rate": "Learning rate",
     "temperature": "Temperature",
-    "kappa": "Concentration kappa",
+    "kappa": "Concentration kappa of the classes, mean",
+    "kappa_min": "Concentration kappa of the classes, least",
+    "kappa_max": "Concentration kappa of the classes, largest",
+    "kappa_scale": "Scale of the embeddings (kappa_scale)",
+    "spread_cost": "Cost of the spread of a class, nats",
 }
+_SPLITS = {"train": "Training", "valid": "Validation", "test": "Test"}
 _LAST = ("images_per_second", "data_wait", "seconds")
 _TITLES_LAST = {
     "images_per_second": "Images per second",
@@ -24,7 +32,7 @@ _TITLES_LAST = {
     "seconds": "Seconds per epoch",
 }
 _MOST_PANELS = 24
-_LOGARITHMIC = ("train_loss", "valid_loss", "learning_rate")
+_LOGARITHMIC = ("train_loss", "valid_loss", "valid_nll", "test_nll", "learning_rate")
 
 
 def training_charts(runs: Sequence[ReportedRun]) -> list[Chart]:
@@ -64,7 +72,12 @@ def _has(history: History, key: str) -> bool:
 
 
 def _title(key: str, runs: Sequence[ReportedRun]) -> str:
-    title = {**_PANELS, **_TITLES_LAST}.get(key, key.replace("_", " "))
+    split, _, score = key.partition("/")
+    if split in _SPLITS and score:
+        words = score_words("classification", score)[0].replace(" %", "")
+        words = words if words.startswith("Recall") else f"{words[:1].lower()}{words[1:]}"
+        return f"{_SPLITS[split]} {words}, for information"
+    title = {**_PANELS, **_TITLES_LAST}.get(key, key.replace("_", " ").capitalize())
     if not key.endswith("_metric"):
         return title
     kinds = {"Recall@1" if run.evaluated.file.open_set else "accuracy" for run in runs}
@@ -87,8 +100,9 @@ def _summary(title: str, key: str, runs: Sequence[ReportedRun]) -> str:
         ]
         (start, first), (end, last) = known[0], known[-1]
         text = f"{run.name}: {first:.4g} at epoch {start:g}, {last:.4g} at epoch {end:g}"
-        if key.endswith("_metric"):
-            epoch, best = max(known, key=lambda one: one[1])
+        if key.endswith(("_metric", "_nll")):
+            choose = max if key.endswith("_metric") else min
+            epoch, best = choose(known, key=lambda one: one[1])
             text += f", best {best:.4g} at epoch {epoch:g}"
         parts.append(text)
     return f"{title}. {'; '.join(parts)}."
