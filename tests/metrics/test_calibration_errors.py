@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from tests.conftest import cases, load_golden
-from vmf_embeddings.metrics import expected_calibration_error, probabilities
+from vmf_embeddings.metrics import (
+    classwise_calibration_errors,
+    expected_calibration_error,
+    probabilities,
+)
 from vmf_embeddings.metrics.calibration_chance import (
     error_if_calibrated,
     expected_error_if_calibrated,
 )
 from vmf_embeddings.metrics.calibration_errors import (
-    classwise_calibration_errors,
     confidence_gap,
     debiased_squared_error,
     maximum_calibration_error,
@@ -67,8 +70,7 @@ def test_errors_of_confidences_are_the_golden_ones(case, time):
 
 
 @pytest.mark.parametrize(("case", "time"), PLACES)
-def test_errors_of_classes_are_the_golden_ones(case, time, monkeypatch):
-    monkeypatch.setattr("vmf_embeddings.metrics.calibration_errors._BLOCK_ELEMENTS", 3000)
+def test_errors_of_classes_are_the_golden_ones(case, time):
     p, labels = predicted(case, time), GOLDEN[f"{case}/test_labels"]
     wide = classwise_calibration_errors(p, labels)
     np.testing.assert_allclose(
@@ -86,6 +88,25 @@ def test_errors_of_classes_are_the_golden_ones(case, time, monkeypatch):
     for name, values in found.items():
         expected = float(GOLDEN[f"{case}/{time}/exact_{name}"])
         assert float(values.nanmean()) == pytest.approx(expected, rel=1e-9), name
+
+
+@pytest.mark.parametrize("above", [None, 0.0, 0.2])
+@pytest.mark.parametrize("n_bins", [1, 4, 15])
+def test_errors_of_classes_with_ties_are_those_of_rows_sorted_one_by_one(n_bins, above):
+    rng = np.random.default_rng(n_bins)
+    p = torch.from_numpy(rng.integers(0, 6, (61, 3)) / 5.0)  # most rows tie, 0 and 1 too
+    labels = rng.integers(0, 2, 61)  # no row is of the last class
+    for binning in ("equal_width", "equal_mass"):
+        found = classwise_calibration_errors(p, labels, n_bins=n_bins, binning=binning, above=above)
+        for c in range(3):
+            kept = [i for i in range(61) if above is None or p[i, c] > above]
+            kept.sort(key=lambda i, c=c: float(p[i, c]))  # stable
+            excess = [0.0] * n_bins
+            for place, i in enumerate(kept):
+                wide = min(max(math.ceil(float(p[i, c] * n_bins)) - 1, 0), n_bins - 1)
+                own = wide if binning == "equal_width" else place * n_bins // len(kept)
+                excess[own] += float(labels[i] == c) - float(p[i, c])
+            assert float(found[c]) == pytest.approx(sum(map(abs, excess)) / len(kept), abs=1e-12)
 
 
 def test_groups_by_prediction_are_the_golden_ones():

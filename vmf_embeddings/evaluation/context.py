@@ -12,8 +12,9 @@ from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.row_pairs import QueriesAndGallery, rows_to_compare
 from vmf_embeddings.evaluation.rows import ignored_ids, images_of
 from vmf_embeddings.evaluation.spaces import which_rows
-from vmf_embeddings.metrics import RetrievalScores, probabilities
+from vmf_embeddings.metrics import RetrievalScores
 from vmf_embeddings.metrics.arrays import as_codes
+from vmf_embeddings.metrics.class_predictions import ClassPredictions
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
 
@@ -25,16 +26,27 @@ class Classified:
     Args:
         rows: int64 [M], their numbers in the file.
         ids: int64 [M], their classes.
-        probabilities: float64 [M, C], means over draws.
-        confidence: [M], the largest.
-        correct: bool [M], whether the class with the largest is the row's.
+        predicted: what the logits say of them; of draws the mean.
     """
 
     rows: np.ndarray
     ids: np.ndarray
-    probabilities: Tensor
-    confidence: Tensor
-    correct: Tensor
+    predicted: ClassPredictions
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Float64 [M, C], all of them at once."""
+        return self.predicted.probabilities
+
+    @property
+    def confidence(self) -> Tensor:
+        """Float64 [M], the largest probability of each row."""
+        return self.predicted.confidence
+
+    @property
+    def correct(self) -> Tensor:
+        """Bool [M], whether the class with the largest is the row's."""
+        return self.predicted.correct
 
 
 @dataclass(frozen=True)
@@ -87,9 +99,8 @@ class Context:
         rows = self.kept.nonzero()[0]
         ids = self.file.ids[rows]
         _refuse_unknown_classes(ids)
-        predicted = probabilities(self.file.logits[rows] if self.ignored else self.file.logits)
-        confidence, guess = predicted.max(1)
-        return Classified(rows, ids, predicted, confidence, guess == torch.from_numpy(ids))
+        chosen = rows if self.ignored else None
+        return Classified(rows, ids, ClassPredictions(self.file.logits, ids, chosen))
 
     @cached_property
     def rows(self) -> Tensor:

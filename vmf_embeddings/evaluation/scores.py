@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.class_sizes import train_counts
@@ -33,12 +32,12 @@ from vmf_embeddings.metrics import (
     macro_accuracy,
     macro_f1,
     negative_log_likelihood,
-    probabilities,
     risk_coverage,
     shot_scores,
     top_k_accuracy,
 )
 from vmf_embeddings.metrics.calibration_chance import expected_error_if_calibrated
+from vmf_embeddings.metrics.class_predictions import ClassPredictions
 from vmf_embeddings.metrics.clustering import check_faiss
 from vmf_embeddings.metrics.embedding_scores import SPACES, EmbeddingScores
 from vmf_embeddings.search import check_backend
@@ -177,10 +176,8 @@ def _tables(
 def _of_logits(context: Context, logits: Tensor) -> dict[str, float]:
     """Classification scores of other logits [N, C] than the file's."""
     rows = context.kept.nonzero()[0]
-    ids, predicted = context.file.ids[rows], probabilities(logits[torch.from_numpy(rows)])
-    confidence, guess = predicted.max(1)
-    correct = guess == torch.from_numpy(ids)
-    return _classification(Classified(rows, ids, predicted, confidence, correct))
+    ids = context.file.ids[rows]
+    return _classification(Classified(rows, ids, ClassPredictions(logits.numpy(), ids, rows)))
 
 
 def _classification(classified: Classified) -> dict[str, float]:

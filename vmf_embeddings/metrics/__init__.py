@@ -21,7 +21,6 @@ from vmf_embeddings.metrics.calibration_chance import (
     expected_error_if_calibrated,
 )
 from vmf_embeddings.metrics.calibration_errors import (
-    classwise_calibration_errors,
     confidence_gap,
     debiased_squared_error,
     maximum_calibration_error,
@@ -36,6 +35,7 @@ from vmf_embeddings.metrics.classification import (
     probabilities,
     top_k_accuracy,
 )
+from vmf_embeddings.metrics.classwise_calibration import classwise_calibration_errors
 from vmf_embeddings.metrics.clustering import ClusterScores, cluster_scores, kmeans
 from vmf_embeddings.metrics.confidence import logit_confidences
 from vmf_embeddings.metrics.corruption import (

@@ -1,17 +1,10 @@
-"""Errors of calibration besides the usual one: signed, largest, of every class, without bias.
+"""Errors of calibration besides the usual one: signed, largest, without bias.
 
-Kull et al. 2019, https://arxiv.org/abs/1910.12656 (class-wise); Nixon et al. 2019,
-https://arxiv.org/abs/1904.01685 (adaptive, with a threshold); Kumar et al. 2019,
-https://arxiv.org/abs/1909.10155 (debiased).
+Kumar et al. 2019, https://arxiv.org/abs/1909.10155 (debiased).
 """
 
-import torch
-from torch import Tensor
-
-from vmf_embeddings.metrics.arrays import Array, as_float64, as_labels
-from vmf_embeddings.metrics.calibration import Binning, reliability_bins
-
-_BLOCK_ELEMENTS = 2**22  # of probabilities that are sorted into bins at a time
+from vmf_embeddings.metrics.arrays import Array, as_float64
+from vmf_embeddings.metrics.calibration import reliability_bins
 
 
 def confidence_gap(confidence: Array, correct: Array) -> float:
@@ -69,61 +62,3 @@ def debiased_squared_error(confidence: Array, correct: Array, n_bins: int = 15) 
     chance = bins.accuracy * (1 - bins.accuracy) / (bins.count - 1).clamp_min(1)
     squared = (bins.accuracy - bins.confidence).square() - chance
     return float((bins.count * squared).sum() / bins.count.sum())
-
-
-def classwise_calibration_errors(
-    predicted: Array,
-    labels: Array,
-    *,
-    n_bins: int = 15,
-    binning: Binning = "equal_width",
-    above: float | None = None,
-) -> Tensor:
-    """The L1 calibration error of every class: of its probability against being the label.
-
-    Args:
-        predicted: [N, C] probabilities; N >= 1.
-        labels: [N] in 0..C-1.
-        n_bins: >= 1.
-        binning: see `reliability_bins`.
-        above: rows whose probability of the class is no larger are left out of it; None = none are.
-
-    Returns:
-        Float64 [C]; NaN for a class of which no row is left. The class-wise error is their mean.
-
-    >>> classwise_calibration_errors([[0.8, 0.2], [0.8, 0.2]], [0, 0])
-    tensor([0.2000, 0.2000], dtype=torch.float64)
-    """
-    probability, own = as_float64(predicted), as_labels(labels)
-    if probability.ndim != 2 or len(probability) != len(own) or not len(own):
-        raise ValueError(
-            f"predicted must be [N, C] and labels [N] with N >= 1, got {list(probability.shape)} "
-            f"and {list(own.shape)}"
-        )
-    n_rows, n_classes = probability.shape
-    size = max(1, _BLOCK_ELEMENTS // n_rows)
-    found = []
-    for classes in torch.arange(n_classes).split(size):
-        is_class = own[:, None] == classes
-        found.append(_errors(probability[:, classes], is_class, n_bins, binning, above))
-    return torch.cat(found)
-
-
-def _errors(
-    probability: Tensor, is_class: Tensor, n_bins: int, binning: Binning, above: float | None
-) -> Tensor:
-    """Those of k classes, from probabilities and flags [N, k]."""
-    kept = torch.ones_like(is_class) if above is None else probability > above
-    n_kept = kept.sum(0)
-    if binning == "equal_width":
-        bins = ((probability * n_bins).ceil() - 1).clamp(0, n_bins - 1).long()
-    else:
-        # the rows that are left out come first
-        order = probability.masked_fill(~kept, -1).sort(dim=0, stable=True).indices
-        probability, is_class, kept = (x.gather(0, order) for x in (probability, is_class, kept))
-        place = torch.arange(len(kept))[:, None] - (len(kept) - n_kept)
-        bins = (place * n_bins // n_kept.clamp_min(1)).clamp_min(0)
-    excess = (is_class.double() - probability) * kept
-    flat = (bins + n_bins * torch.arange(bins.shape[1])).flatten()
-    totals = torch.bincount(flat, excess.flatten(), minlength=n_bins * bins.shape[1])
-    return totals.view(-1, n_bins).abs().sum(1) / torch.where(n_kept > 0, n_kept, torch.nan)

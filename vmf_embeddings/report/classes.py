@@ -62,7 +62,7 @@ def class_scores(shown: ShownRows) -> ClassScores:
         right = classified.correct.numpy()
         accuracy = _fraction(codes[classified.rows], right, len(classes))
         true = classified.rows[~right]
-        taken = classified.probabilities.argmax(1).numpy()[~right]
+        taken = classified.predicted.guess.numpy()[~right]
     confused, n_confused = _confused(codes[true], taken, len(classes))
     train = None
     if counts is not None and not run.evaluated.file.open_set:

@@ -200,7 +200,7 @@ def _predicted(shown: ShownRows) -> str | None:
     if classified is None:
         return None
     guess = np.zeros(len(run.codes), np.int64)
-    labels = classified.probabilities.argmax(1).numpy()
+    labels = classified.predicted.guess.numpy()
     at = np.searchsorted(run.classes, labels).clip(0, len(run.classes) - 1)
     guess[classified.rows] = np.where(run.classes[at] == labels, at + 1, 0)
     return packed(guess[shown.numbers], "u4")

@@ -4,6 +4,7 @@ Guo et al. 2017, https://arxiv.org/abs/1706.04599 (temperature and vector scalin
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,20 +13,19 @@ from vmf_embeddings.evaluation.class_sizes import train_counts
 from vmf_embeddings.evaluation.context import Classified, Context
 from vmf_embeddings.evaluation.fitting import FittingRows, fitting_rows, notes_on_fit
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore
-from vmf_embeddings.metrics.calibration import expected_calibration_error, reliability_bins
+from vmf_embeddings.metrics.calibration import (
+    Binning,
+    expected_calibration_error,
+    reliability_bins,
+)
 from vmf_embeddings.metrics.calibration_chance import error_if_calibrated
 from vmf_embeddings.metrics.calibration_errors import (
-    classwise_calibration_errors,
     confidence_gap,
     debiased_squared_error,
     maximum_calibration_error,
 )
-from vmf_embeddings.metrics.classification import (
-    brier_score,
-    negative_log_likelihood,
-    probabilities,
-    squared_errors,
-)
+from vmf_embeddings.metrics.class_predictions import ClassPredictions
+from vmf_embeddings.metrics.classwise_calibration import SortedClass, rows_of_classes
 from vmf_embeddings.metrics.resampling import weighted_mean
 from vmf_embeddings.metrics.scaling import fit_temperature, fit_vector_scaling
 from vmf_embeddings.metrics.shots import GROUPS
@@ -34,7 +34,12 @@ from vmf_embeddings.metrics.standard_errors import error_over_classes, interval_
 from vmf_embeddings.progress import Progress
 
 BEFORE = "before"
-_BLOCK_ELEMENTS = 2**22
+_N_BINS = 15
+_CLASSWISE: dict[str, tuple[Binning, float | None]] = {
+    "classwise_ece_equal_width": ("equal_width", None),
+    "classwise_ece_equal_mass": ("equal_mass", None),
+    "thresholded_adaptive_ece": ("equal_mass", 1e-3),
+}
 _BLOCKS = {
     "predicted": "Rows by the training images of their predicted class",
     "true": "Rows by the training images of their true class, which no prediction can know",
@@ -79,7 +84,8 @@ def score(context: Context) -> ScoreTable:
     table.about["fitted_on_rows"] = None if rows is None else len(rows.labels)
     _score(table, context, BEFORE, classified)
     for name, scaled in _fitted(table, rows).items():
-        _score(table, context, name, _rescaled(context, classified, scaled))
+        predicted = classified.predicted.rescaled(scaled)
+        _score(table, context, name, replace(classified, predicted=predicted))
     return table
 
 
@@ -111,34 +117,11 @@ def _fitted(table: ScoreTable, rows: FittingRows | None) -> dict[str, Callable[[
     return {**found, "vector_scaling": vector}
 
 
-def _rescaled(
-    context: Context, classified: Classified, scaled: Callable[[Tensor], Tensor]
-) -> Classified:
-    """Predictions from scaled logits."""
-    logits = context.file.logits
-    assert logits is not None
-    step = max(1, _BLOCK_ELEMENTS // logits[0].size)
-    parts = [
-        probabilities(scaled(torch.from_numpy(logits[classified.rows[i : i + step]]).double()))
-        for i in range(0, len(classified.rows), step)
-    ]
-    predicted = torch.cat(parts)
-    confidence, guess = predicted.max(1)
-    right = guess == torch.from_numpy(classified.ids)
-    return Classified(classified.rows, classified.ids, predicted, confidence, right)
-
-
 def _score(table: ScoreTable, context: Context, name: str, classified: Classified) -> None:
     """Adds the scores of all rows, and of the rows of each group of classes."""
-    predicted, labels = classified.probabilities, classified.ids
+    labels, predicted = classified.ids, classified.predicted
     confidence, correct = classified.confidence, classified.correct
-    classwise = {
-        f"classwise_ece_{binning}": float(
-            classwise_calibration_errors(predicted, labels, binning=binning).mean()
-        )
-        for binning in ("equal_width", "equal_mass")
-    }
-    above = classwise_calibration_errors(predicted, labels, binning="equal_mass", above=1e-3)
+    classwise = _classwise(predicted)
     squared = debiased_squared_error(confidence, correct)
     low, high = interval_95(
         confidence_gap(confidence, correct),
@@ -149,8 +132,8 @@ def _score(table: ScoreTable, context: Context, name: str, classified: Classifie
         **_of_rows(context, confidence, correct),
         "gap_low": low,
         "gap_high": high,
-        "nll": negative_log_likelihood(predicted, labels),
-        "brier": brier_score(predicted, labels),
+        "nll": float(predicted.log_losses.mean()) + 0.0,
+        "brier": float(predicted.squared_errors.mean()),
         "ece_l1_equal_mass": expected_calibration_error(confidence, correct, binning="equal_mass"),
         "ece_l2_equal_mass": expected_calibration_error(
             confidence, correct, norm=2, binning="equal_mass"
@@ -158,18 +141,27 @@ def _score(table: ScoreTable, context: Context, name: str, classified: Classifie
         "ece_l2_debiased_squared": squared,
         "ece_l2_debiased": max(0.0, squared) ** 0.5,
         **classwise,
-        "thresholded_adaptive_ece": float(above.nanmean()),
         "smooth_ece": smooth_calibration_error(confidence, correct),
         "mce": maximum_calibration_error(confidence, correct),
     }
     bins = reliability_bins(confidence, correct, binning="equal_width")
     for part in ("count", "confidence", "accuracy"):
         table.curves[f"{name}/bin_{part}"] = getattr(bins, part).numpy()
-    own = torch.from_numpy(labels)[:, None]
-    of_label = predicted.gather(1, own).squeeze(1)
-    for score, values in (("nll", -of_label.log()), ("brier", squared_errors(predicted, labels))):
+    for score, values in (("nll", predicted.log_losses), ("brier", predicted.squared_errors)):
         table.weighted[f"{name}/{score}"] = _weighted(context, classified, values)
     _score_groups(table, context, name, classified)
+
+
+def _classwise(predicted: ClassPredictions) -> dict[str, float]:
+    """Means over classes of their errors; each class is sorted once for all of them."""
+    rows = rows_of_classes(predicted.labels, predicted.n_classes)
+    errors = []
+    with Progress(f"Calibration of {predicted.n_classes:,} classes"):
+        for probability, own in zip(predicted.columns(), rows, strict=True):
+            of_class = SortedClass(probability, own)
+            errors.append([of_class.error(_N_BINS, *how) for how in _CLASSWISE.values()])
+    means = torch.tensor(errors, dtype=torch.float64).nanmean(0)
+    return dict(zip(_CLASSWISE, means.tolist(), strict=True))
 
 
 def _weighted(context: Context, classified: Classified, values: Tensor) -> WeightedScore:
@@ -197,11 +189,11 @@ def _of_rows(context: Context, confidence: Tensor, correct: Tensor) -> dict[str,
 
 def _score_groups(table: ScoreTable, context: Context, name: str, classified: Classified) -> None:
     """Adds rows of many-, medium- and few-shot classes, by predicted and by true class."""
-    counts = train_counts(context.evaluated, classified.probabilities.shape[1])
+    counts = train_counts(context.evaluated, classified.predicted.n_classes)
     if counts is None or not context.evaluated.long_tailed:
         return
     groups = context.options.thresholds.group(counts)
-    guess, own = classified.probabilities.argmax(1), torch.from_numpy(classified.ids)
+    guess, own = classified.predicted.guess, classified.predicted.labels
     for number, group in enumerate(GROUPS):
         of_guess, of_own = groups[guess] == number, groups[own] == number
         confidence, correct = classified.confidence, classified.correct

@@ -74,7 +74,7 @@ def score(context: Context) -> ScoreTable:
     classified = context.classified
     if classified is None:
         raise ValueError("metrics=prior needs the logits of a closed set: this file has none")
-    counts = train_counts(context.evaluated, classified.probabilities.shape[1])
+    counts = train_counts(context.evaluated, classified.predicted.n_classes)
     if counts is None or not counts.sum():
         raise ValueError(
             "metrics=prior needs the training images of each class, train_class_counts of meta: "
