@@ -69,7 +69,7 @@ def test_all_pairs_of_a_batch(name, labels, monkeypatch):
     criterion = made(name)
     expected = value_and_gradient(criterion, labels, None)
     module = type(criterion).forward.__globals__
-    monkeypatch.setitem(module, "positive_and_negative_pairs", lambda y, _: masked_pairs(y))
+    monkeypatch.setitem(module, "positive_and_negative_pairs", lambda y, _, n: masked_pairs(y, n))
     assert_equal(value_and_gradient(criterion, labels, None), expected)
 
 

@@ -72,6 +72,11 @@ def dml(name, miner=None, **options):
     return DML(Arch(CLASSES, DIM), assembly.instantiate("criterion", node(name, **options)), miner)
 
 
+def with_memory():
+    criterion = assembly.instantiate("criterion", node("contrastive"))
+    return DML(Arch(CLASSES, DIM), criterion, None, memory_size=7)
+
+
 def nir():
     flow = {"blocks": 2, "depth": 3, "width": 6}
     weights = {"w_flow": 1.0, "w_align": 0.1, "noise": 0.1, "logmatch": 1.0, "pair_perc": 0.5}
@@ -104,6 +109,7 @@ METHODS = {
     "cider": partial(dml, "cider", momentum=0.5),
     "proco": proco,
     "sharpness_aware": margin,
+    "memory": with_memory,
     "warm_up": partial(dml, "multisimilarity"),
     "stored": partial(dml, "multisimilarity"),
 }

@@ -85,6 +85,7 @@ MAKE = {
     **{f"method {name}": of_yaml(name) for name in contract.NODES if name != "pml"},
     **{f"criterion {name}": dml(name) for name in made.NAMES if name not in ("margin", "triplet")},
     "mined": dml("margin", lambda: miners.DistanceMiner(0.5, 1.4, "standard")),
+    "memory": lambda arch: DML(arch, made.made("supcon").float(), None, memory_size=9),
     "semihard": dml("triplet", lambda: miners.SemihardMiner(0.2)),
 }
 

@@ -55,8 +55,10 @@ RUNS = {
     **of_groups(),
 }
 RUNS["sampler=m_per_class"] += ["sampler.batch_size=20"]
+RUNS["memory"] = [*METRIC, "criterion=margin", "method.params.memory_size=50"]
+RUNS["memory"] += ["method.params.memory_start=3"]
 RUNS["loss=ldam"] += ["head=cosine"]
-QUICK = ("method=pml", "method=fsgl", "optimizer=sam", "sampler=greedy_coreset")
+QUICK = ("method=pml", "method=fsgl", "optimizer=sam", "sampler=greedy_coreset", "memory")
 
 
 class Interrupted(Exception):

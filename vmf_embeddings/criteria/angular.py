@@ -25,8 +25,8 @@ def angular(
     Args:
         embeddings: [B, D], of norm 1.
         labels: [B].
-        positive: index of the positive of each row [B].
-        is_anchor: bool [B], rows that have a positive.
+        positive: index of the positive of each of the first A rows [A]; A = B for all.
+        is_anchor: bool [A], rows that have a positive.
         alpha: upper bound of the angle at the negative, in degrees.
 
     Returns:
@@ -39,11 +39,12 @@ def angular(
         tensor(0.0181)
     """
     squared_tangent = math.tan(math.radians(alpha)) ** 2
-    positives = embeddings[positive]
-    products = (embeddings * positives).sum(-1, keepdim=True)  # a.p
-    exponent = 4 * squared_tangent * (embeddings + positives) @ embeddings.T
+    anchors, positives = embeddings[: len(positive)], embeddings[positive]
+    products = (anchors * positives).sum(-1, keepdim=True)  # a.p
+    exponent = 4 * squared_tangent * (anchors + positives) @ embeddings.T
     exponent = exponent - 2 * (1 + squared_tangent) * products
-    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), is_anchor)
+    negatives = labels[: len(positive), None] != labels
+    return mean_of(log1p_sum_exp(exponent, negatives), is_anchor)
 
 
 class Angular(Criterion):
@@ -58,6 +59,7 @@ class Angular(Criterion):
     allowed_miners = ("npair",)
     takes_masks = True
     geometry = Euclidean()
+    takes_memory = True
 
     def __init__(self, alpha: float, angular_weight: float, l2_weight: float) -> None:
         super().__init__()
@@ -71,11 +73,13 @@ class Angular(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""
-        pairs = positive_rows(labels, triplets)
+        pairs = positive_rows(labels, triplets, n_anchors)
         unit = unit_vectors(embeddings)
         loss = npair(embeddings, labels, *pairs)
         loss = loss + self.angular_weight * angular(unit, labels, *pairs, self.alpha)
-        return loss + self.l2_weight * mean_norm(embeddings)
+        return loss + self.l2_weight * mean_norm(embeddings[:n_anchors])

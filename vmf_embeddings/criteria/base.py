@@ -33,6 +33,11 @@ class Criterion(nn.Module, ABC):
     embeddings are of the whole batch, and the loss is that of the classes of all processes."""
     needs_features: ClassVar[bool] = False
     """Whether `forward` needs `features=`, the input [B, F] of the embedding layer."""
+    takes_memory: ClassVar[bool] = False
+    """Whether `forward` takes `n_anchors=`: the first rows are anchors, and the others, of earlier
+    batches, are rows that anchors are compared with."""
+    takes_all_triplets: ClassVar[bool] = False
+    """Whether it takes all triplets, of which there are B^3, where no miner chooses some."""
 
     geometry: Geometry = Cosine()
     """How embeddings are compared; with a cosine, the method passes unit vectors."""
@@ -68,8 +73,9 @@ class Criterion(nn.Module, ABC):
             labels: classes [B], 0..C-1.
             triplets: rows chosen by a miner, [T] each, or masked ones for a criterion that
                 `takes_masks`; None = no miner, the whole batch.
-            **context: other inputs of a training step, such as `features` [B, F], or a `shard` of
-                the classes for a criterion that `takes_shard`.
+            **context: other inputs of a training step, such as `features` [B, F], a `shard` of
+                the classes for a criterion that `takes_shard`, or `n_anchors` for one that
+                `takes_memory`.
 
         Returns:
             Scalar.

@@ -56,6 +56,7 @@ class Contrastive(Criterion):
     takes = "triplets"
     allowed_miners = None
     takes_masks = True
+    takes_memory = True
 
     def __init__(self, pos_margin: float, neg_margin: float, variant: str) -> None:
         super().__init__()
@@ -68,14 +69,16 @@ class Contrastive(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        pairs = positive_and_negative_pairs(labels, triplets)
+        pairs = positive_and_negative_pairs(labels, triplets, n_anchors)
         if self.variant == "reference":
             found = [_shifted_distance(embeddings[p.anchor], embeddings[p.other]) for p in pairs]
         else:
-            matrix = distances(embeddings)
+            matrix = distances(embeddings, n_anchors)
             found = [entries(matrix, p.anchor, p.other) for p in pairs]
         return contrastive(*found, self.margins, (pairs[0].valid, pairs[1].valid))
 

@@ -41,7 +41,7 @@ def histogram(cosine: Tensor, labels: Tensor, n_nodes: int) -> Tensor:
     """sum_r h-(r) sum_{q <= r} h+(q), with the histograms h+ and h- of positive and negative pairs.
 
     Args:
-        cosine: of all pairs of the batch [B, B].
+        cosine: of all pairs of the batch [B, B], or of the first A rows with all [A, B].
         labels: [B].
         n_nodes: R, nodes of the histograms on [-1, 1].
 
@@ -67,6 +67,8 @@ class Histogram(Criterion):
         n_nodes: R, nodes of the histograms, >= 2.
     """
 
+    takes_memory = True
+
     def __init__(self, n_nodes: int) -> None:
         super().__init__()
         if n_nodes < 2:
@@ -78,7 +80,9 @@ class Histogram(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        return histogram(embeddings @ embeddings.T, labels, self.n_nodes)
+        return histogram(embeddings[:n_anchors] @ embeddings.T, labels, self.n_nodes)

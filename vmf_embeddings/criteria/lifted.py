@@ -20,7 +20,7 @@ def lifted(matrix: Tensor, labels: Tensor, margin: float) -> Tensor:
     """Mean over anchors of relu(log sum_p exp(d_ap) + log sum_n exp(m - d_an)).
 
     Args:
-        matrix: distances [B, B].
+        matrix: distances of all pairs [B, B], or of the first A rows from all [A, B].
         labels: [B].
         margin: m.
 
@@ -33,7 +33,7 @@ def lifted(matrix: Tensor, labels: Tensor, margin: float) -> Tensor:
         >>> lifted(matrix, torch.tensor([0, 0, 1]), 1.0)
         tensor(1.5000)
     """
-    same = labels[:, None] == labels
+    same = labels[: len(matrix), None] == labels
     positives = others(same)
     pull, push = log_sum_exp(matrix, positives), log_sum_exp(margin - matrix, ~same)
     return mean_of((pull + push).relu(), positives.any(1))
@@ -48,6 +48,7 @@ class Lifted(Criterion):
     """
 
     geometry = Euclidean()
+    takes_memory = True
 
     def __init__(self, margin: float, l2_weight: float) -> None:
         super().__init__()
@@ -59,8 +60,10 @@ class Lifted(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""
-        loss = lifted(distances(embeddings), labels, self.margin)
-        return loss + self.l2_weight * mean_norm(embeddings)
+        loss = lifted(distances(embeddings, n_anchors), labels, self.margin)
+        return loss + self.l2_weight * mean_norm(embeddings[:n_anchors])

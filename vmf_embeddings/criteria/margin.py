@@ -50,6 +50,7 @@ class Margin(Criterion):
     takes = "triplets"
     allowed_miners = None
     takes_masks = True
+    takes_memory = True
 
     def __init__(
         self,
@@ -68,6 +69,11 @@ class Margin(Criterion):
         self.beta_lr, self.nu, self.variant = beta_lr, nu, variant
         self.beta: Tensor
 
+    @property
+    def takes_all_triplets(self) -> bool:
+        """Whether the variant counts triplets; the standard one takes pairs."""
+        return self.variant == "reference"
+
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
         """Creates the beta of every class [C], trainable or constant."""
         beta = torch.full((n_classes,), float(self.first_beta))
@@ -81,14 +87,16 @@ class Margin(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar: sum of terms / number of terms above 0."""
-        matrix, per_triplet = distances(embeddings), self.variant == "reference"
+        matrix, per_triplet = distances(embeddings, n_anchors), self.takes_all_triplets
         if per_triplet:
-            triplets = triplets or triplets_of_batch(labels)
+            triplets = triplets or triplets_of_batch(labels, n_anchors)
             matrix = (matrix.square() + REFERENCE_EPSILON).sqrt()
-        pairs = positive_and_negative_pairs(labels, triplets)
+        pairs = positive_and_negative_pairs(labels, triplets, n_anchors)
         betas = tuple(self.beta[labels[p.anchor]] for p in pairs)
         of_pairs = (entries(matrix, p.anchor, p.other) for p in pairs)
         terms = margin_terms(*of_pairs, betas, self.margin)

@@ -20,12 +20,12 @@ def informative_pairs(
     """Positives less similar than the hardest negative, negatives more than the hardest positive.
 
     Args:
-        cosine: of all pairs [B, B].
+        cosine: of all pairs [B, B], or of the first A rows with all [A, B].
         labels: [B].
         epsilon: tolerance of both comparisons, a difference of cosines; None = all pairs.
 
     Returns:
-        Masks of positives and negatives [B, B], anchors in rows.
+        Masks of positives and negatives [A, B], anchors in rows.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
@@ -35,7 +35,7 @@ def informative_pairs(
                 [0, 0, 1],
                 [0, 0, 0]], dtype=torch.int32)
     """
-    same = labels[:, None] == labels
+    same = labels[: len(cosine), None] == labels
     positives = others(same)
     if epsilon is None:
         return positives, ~same
@@ -55,14 +55,14 @@ def multisimilarity(
     The first sum is over the positives of an anchor, the second over its negatives.
 
     Args:
-        cosine: of all pairs [B, B].
-        masks: positives and negatives [B, B], anchors in rows.
+        cosine: of anchors and rows [A, B].
+        masks: positives and negatives [A, B], anchors in rows.
         alpha: scale of the positives, > 0.
         beta: scale of the negatives, > 0.
         base: offset subtracted from the cosines.
 
     Returns:
-        Loss of each anchor [B].
+        Loss of each anchor [A].
 
     Example:
         >>> x, y = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]]), torch.tensor([0, 0, 1])
@@ -75,6 +75,8 @@ def multisimilarity(
 
 class MultiSimilarity(Criterion):
     """Over all pairs of the batch; `conf/criterion/multisimilarity.yaml` documents parameters."""
+
+    takes_memory = True
 
     def __init__(
         self, alpha: float, beta: float, base: float, epsilon: float | None, variant: str
@@ -89,10 +91,12 @@ class MultiSimilarity(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        cosine = embeddings @ embeddings.T
+        cosine = embeddings[:n_anchors] @ embeddings.T
         masks = informative_pairs(cosine.detach(), labels, self.epsilon)
         losses = multisimilarity(cosine, masks, *self.scales)
         if self.variant == "standard":

@@ -23,8 +23,8 @@ def multisimilarity_nir(
     """Softplus(mean log(1 + sum exp(-+w (s - t)))) / w, of positives plus that of negatives.
 
     Args:
-        cosine: of all pairs [B, B].
-        masks: positives and negatives [B, B].
+        cosine: of anchors and rows [A, B].
+        masks: positives and negatives [A, B].
         weights: > 0, of positives and negatives.
         thresholds: offsets subtracted from the cosines of positives and negatives.
 
@@ -48,6 +48,8 @@ def multisimilarity_nir(
 class MultiSimilarityNIR(Criterion):
     """Over all pairs; `conf/criterion/multisimilarity_nir.yaml` documents the parameters."""
 
+    takes_memory = True
+
     def __init__(
         self,
         pos_weight: float,
@@ -66,9 +68,11 @@ class MultiSimilarityNIR(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        cosine = embeddings @ embeddings.T
+        cosine = embeddings[:n_anchors] @ embeddings.T
         masks = informative_pairs(cosine.detach(), labels, self.margin)
         return multisimilarity_nir(cosine, masks, self.weights, self.thresholds)

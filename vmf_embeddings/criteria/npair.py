@@ -21,8 +21,8 @@ def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, is_anchor: Tenso
     Args:
         embeddings: [B, D], of any norm.
         labels: [B].
-        positive: index of the positive of each row [B].
-        is_anchor: bool [B], rows that have a positive.
+        positive: index of the positive of each of the first A rows [A]; A = B for all.
+        is_anchor: bool [A], rows that have a positive.
 
     Returns:
         Scalar; 0 without anchors.
@@ -33,10 +33,11 @@ def npair(embeddings: Tensor, labels: Tensor, positive: Tensor, is_anchor: Tenso
         >>> npair(x, y, torch.tensor([1, 0, 0]), torch.tensor([True, False, False]))
         tensor(0.1269)
     """
-    products = embeddings @ embeddings.T
+    products = embeddings[: len(positive)] @ embeddings.T
     positive_product = products.gather(1, positive[:, None])
     exponent = products - positive_product  # a.n - a.p
-    return mean_of(log1p_sum_exp(exponent, labels[:, None] != labels), is_anchor)
+    negatives = labels[: len(positive), None] != labels
+    return mean_of(log1p_sum_exp(exponent, negatives), is_anchor)
 
 
 def mean_norm(embeddings: Tensor) -> Tensor:
@@ -55,6 +56,7 @@ class NPair(Criterion):
     allowed_miners = ("npair",)
     takes_masks = True
     geometry = Euclidean()
+    takes_memory = True
 
     def __init__(self, l2_weight: float, divisor: float) -> None:
         super().__init__()
@@ -67,9 +69,11 @@ class NPair(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] of any norm, labels [B] -> scalar."""
         embeddings = embeddings / self.divisor
-        loss = npair(embeddings, labels, *positive_rows(labels, triplets))
-        return loss + self.l2_weight * mean_norm(embeddings)
+        loss = npair(embeddings, labels, *positive_rows(labels, triplets, n_anchors))
+        return loss + self.l2_weight * mean_norm(embeddings[:n_anchors])

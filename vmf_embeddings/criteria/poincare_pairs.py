@@ -37,17 +37,17 @@ def pair_losses(logits: Tensor, labels: Tensor) -> Tensor:
     """log(1 + sum over rows n of other classes of exp(l_an - l_ap)) for every pair (a, p).
 
     Args:
-        logits: l, minus distances over the temperature, [B, B].
+        logits: l, minus distances over the temperature, [B, B]; or of the first A rows [A, B].
         labels: [B].
 
     Returns:
-        [B, B], >= 0; only entries of two different rows of one class mean something.
+        [A, B], >= 0; only entries of two different rows of one class mean something.
 
     Example:
         >>> pair_losses(torch.zeros(3, 3), torch.tensor([0, 0, 1]))[0, 1]
         tensor(0.6931)
     """
-    different = labels[:, None] != labels
+    different = labels[: len(logits), None] != labels
     return torch.nn.functional.softplus(log_sum_exp(logits, different)[:, None] - logits)
 
 
@@ -103,6 +103,11 @@ class PoincarePairs(Criterion):
         self.pairs, self.reduction = pairs, reduction
         self.geometry = Poincare(c) if c else Cosine()
 
+    @property
+    def takes_memory(self) -> bool:
+        """Whether every row of another class is a negative: columns are of one batch."""
+        return self.pairs == "all"
+
     def as_stored(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] clipped to `clip_r`; unchanged with c = 0."""
         return clip_norm(embeddings, self.clip_r if self.c else None)
@@ -112,26 +117,29 @@ class PoincarePairs(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Embeddings [B, D] in the tangent space at the origin, labels [B] -> scalar in nats."""
-        logits = self._closeness(embeddings) / self.temperature
+        logits = self._closeness(embeddings, n_anchors) / self.temperature
         of_pairs = pair_losses if self.pairs == "all" else column_losses
-        positive = others(labels[:, None] == labels)
+        same = labels[:n_anchors, None] == labels
+        positive = others(same)
         total = masked(of_pairs(logits, labels), positive).sum()
         if self.reduction == "mean":
             return total / positive.sum().clamp_min(1)
         # one row of each class has number 0
-        first = ~(labels[:, None] == labels).tril(-1).any(1)
+        first = ~same.tril(-1).any(1)
         return total / first.sum()
 
-    def _closeness(self, embeddings: Tensor) -> Tensor:
-        """Minus the distances [B, B], or the cosines."""
+    def _closeness(self, embeddings: Tensor, n_anchors: int | None) -> Tensor:
+        """Minus the distances of anchors from all [A, B], or their cosines."""
         if not self.c:
-            return embeddings @ embeddings.T
+            return embeddings[:n_anchors] @ embeddings.T
         # float64: one matrix product, whose rounding hides distances below 1e-8 only
         points = self.geometry.project(self.as_stored(embeddings).double())
-        ratio = -self.geometry.similarity(points, points)
+        ratio = -self.geometry.similarity(points[:n_anchors], points)
         # d = arcosh(1 + 2 c r) / sqrt(c) = 2 arsinh(sqrt(c r)) / sqrt(c); no gradient at r = 0
         root = (self.c * ratio).clamp_min(_TINY).sqrt()
         return (root.asinh() * (-2 / self.c**0.5)).to(embeddings.dtype)

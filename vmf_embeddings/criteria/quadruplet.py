@@ -64,6 +64,7 @@ class Quadruplet(Criterion):
     takes = "triplets"
     allowed_miners = None
     takes_masks = True
+    takes_all_triplets = True
 
     def __init__(self, margin_1: float, margin_2: float) -> None:
         super().__init__()

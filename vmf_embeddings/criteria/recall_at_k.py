@@ -62,6 +62,8 @@ class RecallAtK(Criterion):
         count_query: whether a query is in its own list, which moves every rank by one.
     """
 
+    takes_memory = True
+
     def __init__(
         self,
         k_values: Sequence[int],
@@ -92,10 +94,13 @@ class RecallAtK(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        lists = rankings(embeddings @ embeddings.T, labels, query_is_compared=self.count_query)
+        cosine = embeddings[:n_anchors] @ embeddings.T
+        lists = rankings(cosine, labels, query_is_compared=self.count_query)
         loss_of = partial(
             recall_losses,
             temperature=self.temperature,

@@ -58,7 +58,7 @@ def calibration(
     Both means are over the pairs whose term is above 0.
 
     Args:
-        cosine: of all pairs of the batch [B, B].
+        cosine: of all pairs of the batch [B, B], or of the first A rows with all [A, B].
         labels: [B].
         pos_threshold: cosine from which on a positive pair costs nothing.
         neg_threshold: cosine up to which a negative pair costs nothing.
@@ -71,7 +71,7 @@ def calibration(
         >>> calibration(x @ x.T, torch.tensor([0, 0, 1]), 0.9, 0.6)
         tensor(0.5800)
     """
-    same = labels[:, None] == labels
+    same = labels[: len(cosine), None] == labels
     pull = (pos_threshold - cosine).relu().masked_fill(~others(same), 0)
     push = (cosine - neg_threshold).relu().masked_fill(same, 0)
     return sum(term.sum() / (term > 0).sum().clamp_min(1) for term in (pull, push))
@@ -82,6 +82,8 @@ class Roadmap(Criterion):
 
     With `calibration_weight` 0 it is SupAP alone.
     """
+
+    takes_memory = True
 
     def __init__(
         self,
@@ -112,10 +114,12 @@ class Roadmap(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        cosine = embeddings @ embeddings.T
+        cosine = embeddings[:n_anchors] @ embeddings.T
         lists = rankings(cosine, labels, query_is_positive=self.count_query)
         loss_of = partial(
             average_precision_loss,

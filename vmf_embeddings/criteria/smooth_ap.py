@@ -25,7 +25,7 @@ def smooth_ap(
     """Mean over queries of 1 - AP, AP = mean over positives of R_P(i) / R(i) with smooth ranks.
 
     Args:
-        cosine: of all pairs of the batch [B, B].
+        cosine: of all pairs of the batch [B, B], or of the first R rows, the queries, [R, B].
         labels: [B].
         temperature: of the sigmoids, > 0. Towards 0 the loss becomes one minus the mean average
             precision, and its gradient 0.
@@ -54,6 +54,8 @@ class SmoothAP(Criterion):
         count_query: whether a query is one of its own positives.
     """
 
+    takes_memory = True
+
     def __init__(self, temperature: float, count_query: bool) -> None:
         super().__init__()
         at_least(0, above=True, temperature=temperature)
@@ -64,7 +66,10 @@ class SmoothAP(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        return smooth_ap(embeddings @ embeddings.T, labels, self.temperature, self.count_query)
+        cosine = embeddings[:n_anchors] @ embeddings.T
+        return smooth_ap(cosine, labels, self.temperature, self.count_query)

@@ -14,14 +14,15 @@ from vmf_embeddings.criteria.sums import masked, mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
-def noise_ratios(embeddings: Tensor) -> Tensor:
+def noise_ratios(embeddings: Tensor, n_anchors: int | None = None) -> Tensor:
     """var(a - b) / var(a), variances over the coordinates of the embeddings.
 
     Args:
         embeddings: [B, D], D >= 2.
+        n_anchors: A, the first rows are the anchors; None = all.
 
     Returns:
-        [B, B], anchors a in rows, >= 0.
+        [A, B], anchors a in rows, >= 0.
 
     Example:
         >>> import torch
@@ -30,14 +31,17 @@ def noise_ratios(embeddings: Tensor) -> Tensor:
                 [0.2500, 0.0000]])
     """
     centred = embeddings - embeddings.mean(-1, keepdim=True)
-    signal = centred.square().sum(-1, keepdim=True)
-    return distances(centred).square() / signal.clamp_min(
-        1e-12
-    )  # rows that are constant have variance 0
+    signal = centred[:n_anchors].square().sum(-1, keepdim=True)
+    # rows that are constant have variance 0
+    return distances(centred, n_anchors).square() / signal.clamp_min(1e-12)
 
 
 def snr(
-    embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: float, reg_lambda: float
+    embeddings: Tensor,
+    triplets: Triplets | MaskedTriplets,
+    margin: float,
+    reg_lambda: float,
+    n_anchors: int | None = None,
 ) -> Tensor:
     """Mean of v_ap - v_an + m over the triplets where it is > 0, + lambda mean |sum_d a_d|.
 
@@ -46,6 +50,7 @@ def snr(
         triplets: [T] each, or masked.
         margin: m.
         reg_lambda: lambda, >= 0, weight of the penalty on sums of coordinates other than 0.
+        n_anchors: see `noise_ratios`.
 
     Returns:
         Scalar.
@@ -56,7 +61,7 @@ def snr(
         >>> snr(x, Triplets(i([0]), i([1]), i([2])), 0.2, 0.0)
         tensor(1.1375)
     """
-    ratios = noise_ratios(embeddings)
+    ratios = noise_ratios(embeddings, n_anchors)
     anchor, positive, negative = triplets[:3]
     hinge = (entries(ratios, anchor, positive) - entries(ratios, anchor, negative) + margin).relu()
     hinge = masked(hinge, triplets.valid)
@@ -76,6 +81,8 @@ class SNR(Criterion):
     takes = "triplets"
     allowed_miners = None
     takes_masks = True
+    takes_memory = True
+    takes_all_triplets = True
 
     def __init__(self, margin: float, reg_lambda: float) -> None:
         super().__init__()
@@ -87,8 +94,10 @@ class SNR(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        triplets = triplets or triplets_of_batch(labels)
-        return snr(embeddings, triplets, self.margin, self.reg_lambda)
+        triplets = triplets or triplets_of_batch(labels, n_anchors)
+        return snr(embeddings, triplets, self.margin, self.reg_lambda, n_anchors)

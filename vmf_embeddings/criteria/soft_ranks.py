@@ -43,13 +43,13 @@ def rankings(
     query_is_positive: bool = False,
     query_is_compared: bool = False,
 ) -> Rankings:
-    """The lists of all rows of a batch.
+    """The lists of all rows of a batch, or of the first of them.
 
     M is the largest number of positives. On a device, which would have to be waited for, it is B up
     to 256 rows.
 
     Args:
-        similarity: [B, B].
+        similarity: of the first R rows with all [R, B]; R = B for all.
         labels: [B].
         query_is_positive: whether a query is one of its own positives.
         query_is_compared: whether it is in its own list without being a positive.
@@ -58,11 +58,11 @@ def rankings(
         >>> rankings(torch.eye(3), torch.tensor([5, 5, 7])).positive[:2, 0].tolist()
         [1, 0]
     """
-    same = labels[:, None] == labels
+    same = labels[: len(similarity), None] == labels
     is_positive = same if query_is_positive else others(same)
     compared = ~same
     if query_is_compared:
-        compared = compared | torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+        compared = compared | torch.eye(*same.shape, dtype=torch.bool, device=labels.device)
     if labels.device.type != "cpu" and len(labels) ** 3 <= MOST_MASKED:
         columns = torch.arange(len(labels), device=labels.device).expand_as(same)
         return Rankings(similarity, columns, is_positive, compared)

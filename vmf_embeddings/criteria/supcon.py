@@ -18,12 +18,12 @@ def supcon(cosine: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Mean over positives p of log(sum over other rows n of exp((s_n - s_p) / temperature)).
 
     Args:
-        cosine: of all pairs [B, B].
+        cosine: of all pairs [B, B], or of the first A rows with all [A, B].
         labels: [B].
         temperature: > 0.
 
     Returns:
-        Loss of each anchor [B]; 0 where a row has no positive.
+        Loss of each anchor [A]; 0 where a row has no positive.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.6, 0.8]])
@@ -31,7 +31,7 @@ def supcon(cosine: Tensor, labels: Tensor, temperature: float) -> Tensor:
         tensor([0.1269, 1.7839, 0.0000])
     """
     logits = cosine / temperature
-    positives = others(labels[:, None] == labels)
+    positives = others(labels[: len(cosine), None] == labels)
     total = log_sum_exp(logits, others(torch.ones_like(positives)))
     log_ratio = total[:, None] - logits
     count = positives.sum(1).clamp(min=1)
@@ -45,6 +45,8 @@ class SupCon(Criterion):
         temperature: divides the cosines, > 0; smaller = more weight on the most similar rows.
     """
 
+    takes_memory = True
+
     def __init__(self, temperature: float) -> None:
         super().__init__()
         at_least(0, above=True, temperature=temperature)
@@ -55,8 +57,10 @@ class SupCon(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        losses = supcon(embeddings @ embeddings.T, labels, self.temperature)
-        return mean_of(losses, others(labels[:, None] == labels).any(1))
+        losses = supcon(embeddings[:n_anchors] @ embeddings.T, labels, self.temperature)
+        return mean_of(losses, others(labels[:n_anchors, None] == labels).any(1))

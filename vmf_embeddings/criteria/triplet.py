@@ -13,13 +13,19 @@ from vmf_embeddings.criteria.sums import mean_of
 from vmf_embeddings.miners.base import MaskedTriplets, Triplets
 
 
-def triplet(embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: float) -> Tensor:
+def triplet(
+    embeddings: Tensor,
+    triplets: Triplets | MaskedTriplets,
+    margin: float,
+    n_anchors: int | None = None,
+) -> Tensor:
     """Mean over triplets of relu(|a - p|^2 - |a - n|^2 + m).
 
     Args:
         embeddings: [B, D].
         triplets: [T] each, or masked.
         margin: m.
+        n_anchors: the first rows are the anchors; None = all.
 
     Returns:
         Scalar; 0 without triplets.
@@ -30,7 +36,7 @@ def triplet(embeddings: Tensor, triplets: Triplets | MaskedTriplets, margin: flo
         >>> triplet(x, Triplets(i([0]), i([1]), i([2])), 0.2)
         tensor(0.9500)
     """
-    squared = distances(embeddings).square()
+    squared = distances(embeddings, n_anchors).square()
     anchor, positive, negative = triplets[:3]
     to_positive, to_negative = (entries(squared, anchor, i) for i in (positive, negative))
     hinge = (to_positive - to_negative + margin).relu()
@@ -47,6 +53,8 @@ class TripletCriterion(Criterion):
     takes = "triplets"
     allowed_miners = None
     takes_masks = True
+    takes_memory = True
+    takes_all_triplets = True
 
     def __init__(self, margin: float) -> None:
         super().__init__()
@@ -58,7 +66,10 @@ class TripletCriterion(Criterion):
         embeddings: Tensor,
         labels: Tensor,
         triplets: Triplets | MaskedTriplets | None = None,
+        *,
+        n_anchors: int | None = None,
         **context: Any,
     ) -> Tensor:
         """Unit embeddings [B, D], labels [B] -> scalar."""
-        return triplet(embeddings, triplets or triplets_of_batch(labels), self.margin)
+        triplets = triplets or triplets_of_batch(labels, n_anchors)
+        return triplet(embeddings, triplets, self.margin, n_anchors)

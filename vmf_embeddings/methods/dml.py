@@ -14,10 +14,17 @@ from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
+from vmf_embeddings.methods.cross_batch_memory import CrossBatchMemory
 from vmf_embeddings.methods.precision import full_precision, widen
 from vmf_embeddings.miners.base import MaskedTriplets, Miner, Triplets
 
 log = logging.getLogger(__name__)
+
+WITH_MEMORY = (
+    "contrastive, triplet, margin, snr, multisimilarity, multisimilarity_nir, supcon, npair, "
+    "angular, lifted, histogram, smooth_ap, roadmap, recall_at_k or poincare_pairs"
+)
+"""The criteria that `takes_memory`, for messages."""
 
 
 class DML(Method):
@@ -27,13 +34,28 @@ class DML(Method):
         arch: the backbone. Its temperature is ignored: criteria have their own scales.
         criterion: on embeddings and labels; its parameters are created here.
         miner: chooses triplets of a batch by the current embeddings; None = no miner.
+        memory_size: rows of earlier batches that those of a batch are compared with as well, see
+            `CrossBatchMemory`; 0 = none.
+        memory_start: training batches before the memory is used, >= 0.
     """
 
     needs_global_batch = True
 
-    def __init__(self, arch: Arch, criterion: Criterion, miner: Miner | None) -> None:
+    def __init__(
+        self,
+        arch: Arch,
+        criterion: Criterion,
+        miner: Miner | None,
+        memory_size: int = 0,
+        memory_start: int = 0,
+    ) -> None:
         super().__init__(arch)
         criterion.check_miner(None if miner is None else miner.name)
+        self.memory: CrossBatchMemory | None = None
+        if memory_size or memory_start:
+            _check_memory(memory_size, memory_start, criterion, miner)
+            self.memory = CrossBatchMemory(memory_size, arch.class_spec.embedding_dim, memory_start)
+            self.not_on_prefixes = "its memory holds whole embeddings of earlier batches"
         if arch.class_spec.learn_temp or arch.class_spec.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
@@ -56,7 +78,15 @@ class DML(Method):
             (embeddings,) = self.class_shard.sum_gradients(embeddings)
             context["shard"] = self.class_shard
         rows = self.criterion.prepare_embeddings(embeddings)
-        return self.criterion(rows, labels, self._mined(rows, labels), **context)
+        if self.memory is None:
+            return self.criterion(rows, labels, self._mined(rows, labels), **context)
+        every, classes = self.memory.joined(rows, labels)
+        anchors = {"n_anchors": len(rows)}
+        mined = self._mined(every, classes, **anchors)
+        loss = self.criterion(every, classes, mined, **anchors, **context)
+        if self.training:
+            self.memory.add(rows, labels)
+        return loss
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Arguments of `loss`, with `features` [B, F] if the criterion needs them."""
@@ -67,7 +97,9 @@ class DML(Method):
         embeddings = self.scale_features(widen(self.arch.project(features)), labels)
         return {"embeddings": embeddings, "labels": labels, "features": features}
 
-    def _mined(self, rows: Tensor, labels: Tensor) -> Triplets | MaskedTriplets | None:
+    def _mined(
+        self, rows: Tensor, labels: Tensor, **anchors: int
+    ) -> Triplets | MaskedTriplets | None:
         """Triplets of the batch; random choices by torch's generator, which is seeded per epoch.
 
         On the CPU, which need not be waited for, work on triplets that do not count is saved.
@@ -75,8 +107,8 @@ class DML(Method):
         if self.miner is None:
             return None
         if rows.device.type != "cpu" and self.criterion.takes_masks:
-            return self.miner.masked(rows.detach(), labels)
-        return self.miner(rows.detach(), labels)
+            return self.miner.masked(rows.detach(), labels, **anchors)
+        return self.miner(rows.detach(), labels, **anchors)
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor | None:
@@ -116,3 +148,27 @@ class DML(Method):
                 "trainer.shard_classes=false"
             )
         return ["criterion.proxies"]
+
+
+def _check_memory(size: int, start: int, criterion: Criterion, miner: Miner | None) -> None:
+    """Refuses a memory that there cannot be, or that the criterion cannot compare rows with.
+
+    Raises:
+        ValueError: with what to type.
+    """
+    if size < 1 or start < 0:
+        raise ValueError(
+            f"method.params.memory_size={size} memory_start={start}: expected a number of rows "
+            ">= 1, and of training batches >= 0; or memory_size=0 memory_start=0 for no memory"
+        )
+    asked = f"method.params.memory_size={size}: criterion={criterion.name}"
+    if not criterion.takes_memory:
+        raise ValueError(
+            f"{asked} cannot compare the rows of a batch with those of earlier ones; use "
+            f"criterion={WITH_MEMORY}, or leave method.params.memory_size=0"
+        )
+    if criterion.takes_all_triplets and miner is None:
+        raise ValueError(
+            f"{asked} takes all triplets, of which a memory makes too many; choose some by "
+            "miner=distance or another miner"
+        )

@@ -20,6 +20,8 @@ class RowQueue(nn.Module):
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
+        self.frozen = False
+        """Set during the first of two passes over a batch, whose rows are not to be added twice."""
         self.register_buffer("rows", torch.zeros(size, dim))
         self.register_buffer("labels", torch.full((size,), NO_CLASS))
         self.register_buffer("place", torch.zeros((), dtype=torch.long))
@@ -28,7 +30,7 @@ class RowQueue(nn.Module):
     def add(self, rows: Tensor, labels: Tensor) -> None:
         """Takes rows [N, P] of the classes [N] in place of the oldest; of more than K, the last."""
         size = len(self.rows)
-        if not size:
+        if self.frozen or not size:
             return
         rows, labels = rows[-size:], labels[-size:]
         places = (self.place + torch.arange(len(rows), device=rows.device)) % size

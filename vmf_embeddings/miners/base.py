@@ -56,7 +56,11 @@ class Miner(ABC):
 
     @torch.no_grad()
     def __call__(
-        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None = None,
+        n_anchors: int | None = None,
     ) -> Triplets:
         """Triplets of a batch.
 
@@ -65,6 +69,7 @@ class Miner(ABC):
             labels: [B] integer classes.
             generator: for all random choices, on any device; None = torch's global one. A CPU
                 generator gives the same triplets on every device.
+            n_anchors: A, the first rows are the anchors of all triplets; None = all rows are.
 
         Returns:
             T >= 0 triplets on the device of the embeddings.
@@ -72,11 +77,15 @@ class Miner(ABC):
         Raises:
             ValueError: the shapes do not match, or the batch is empty.
         """
-        return self.masked(embeddings, labels, generator).compact()
+        return self.masked(embeddings, labels, generator, n_anchors).compact()
 
     @torch.no_grad()
     def masked(
-        self, embeddings: Tensor, labels: Tensor, generator: torch.Generator | None = None
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        generator: torch.Generator | None = None,
+        n_anchors: int | None = None,
     ) -> Triplets | MaskedTriplets:
         """The triplets of `__call__`, in the same order, without waiting for the device.
 
@@ -87,7 +96,7 @@ class Miner(ABC):
             where all count.
         """
         _check_shapes(embeddings, labels)
-        return self.mine(embeddings.double(), labels[:, None] == labels, generator)
+        return self.mine(embeddings.double(), labels[:n_anchors, None] == labels, generator)
 
     @abstractmethod
     def mine(
@@ -97,7 +106,7 @@ class Miner(ABC):
 
         Args:
             embeddings: float64 [B, D], as sampling weights depend on small differences.
-            same: bool [B, B], whether two rows have the same class.
+            same: bool [A, B], whether two rows have the same class; the first A rows are anchors.
             generator: see `__call__`.
         """
 
@@ -115,5 +124,5 @@ def no_miner() -> None:
 
 
 def others(same: Tensor) -> Tensor:
-    """Bool [B, B], whether two different rows have the same class: `same` without its diagonal."""
+    """Bool [A, B], whether two different rows have the same class: `same` without its diagonal."""
     return same.clone().fill_diagonal_(False)

@@ -59,10 +59,10 @@ def cutoffs(lower: float, upper: float, variant: str) -> tuple[float, float | No
     return lower, upper if variant == "standard" else None
 
 
-def sphere_distances(embeddings: Tensor) -> Tensor:
-    """Euclidean distances [B, B] in [0, 2] of the normalised rows of [B, D]."""
+def sphere_distances(embeddings: Tensor, n_anchors: int | None = None) -> Tensor:
+    """Euclidean distances [A, B] in [0, 2] of the first A normalised rows from all of [B, D]."""
     points = normalize(embeddings, dim=1)
-    return (2 - 2 * points @ points.T).clamp(0, 4).sqrt()
+    return (2 - 2 * points[:n_anchors] @ points.T).clamp(0, 4).sqrt()
 
 
 def log_inverse_density(distances: Tensor, dim: int) -> Tensor:
@@ -92,14 +92,14 @@ def log_weights(
 
     Args:
         embeddings: float64 [B, D].
-        negatives: bool [B, B], negatives (columns) of each anchor (row).
+        negatives: bool [A, B], negatives (columns) of each anchor (row).
         lower: smaller distances are weighted as this one.
         upper: distances from this one on have weight 0; None = no cutoff.
 
     Returns:
-        [B, B], -inf for rows that are never sampled.
+        [A, B], -inf for rows that are never sampled.
     """
-    distances = sphere_distances(embeddings)
+    distances = sphere_distances(embeddings, len(negatives))
     allowed = negatives if upper is None else negatives & (distances < upper)
     weights = log_inverse_density(distances.clamp_min(lower), embeddings.shape[1])
     return restrict_weights(weights, allowed, negatives)
@@ -109,12 +109,12 @@ def restrict_weights(log_weights: Tensor, allowed: Tensor, negatives: Tensor) ->
     """Log weights of the allowed negatives of each anchor; uniform over all if none is allowed.
 
     Args:
-        log_weights: [B, B].
-        allowed: bool [B, B], a subset of `negatives`.
-        negatives: bool [B, B].
+        log_weights: [A, B].
+        allowed: bool [A, B], a subset of `negatives`.
+        negatives: bool [A, B].
 
     Returns:
-        [B, B], -inf elsewhere.
+        [A, B], -inf elsewhere.
     """
     has_allowed = allowed.any(1, keepdim=True)
     weights = torch.where(has_allowed, log_weights, 0.0)
@@ -127,12 +127,12 @@ def one_per_anchor(
     """One triplet per anchor: a random other row of its class, and a negative sampled by weight.
 
     Args:
-        same: bool [B, B].
-        log_weights: [B, B] of the negatives, -inf for all other rows.
+        same: bool [A, B].
+        log_weights: [A, B] of the negatives, -inf for all other rows.
         generator: for the random choices.
 
     Returns:
-        One triplet for each row [B], valid where it has a negative; a row that is alone in its
+        One triplet for each row [A], valid where it has a negative; a row that is alone in its
         class is its own positive.
     """
     rows = torch.arange(len(same), device=same.device)

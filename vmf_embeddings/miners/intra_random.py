@@ -21,4 +21,5 @@ class IntraRandomMiner(Miner):
         rows = torch.arange(len(same), device=same.device)
         first_of_class = same.byte().argmax(1) == rows
         members = same[choose(first_of_class.expand(len(same), -1), generator)]
-        return Triplets(*(choose(members, generator) for _ in range(3)))
+        anchor = choose(members[:, : len(same)], generator)
+        return Triplets(anchor, *(choose(members, generator) for _ in range(2)))

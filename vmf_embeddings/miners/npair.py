@@ -23,6 +23,6 @@ class NPairMiner(Miner):
         """See `Miner.mine`."""
         positives = others(same)
         positive = choose(positives, generator)
-        rows = torch.arange(len(same), device=same.device)
+        rows = torch.arange(same.shape[1], device=same.device)
         valid = positives.any(1, keepdim=True) & ~same
-        return MaskedTriplets(rows[:, None], positive[:, None], rows, valid)
+        return MaskedTriplets(rows[: len(same), None], positive[:, None], rows, valid)

@@ -48,7 +48,8 @@ class ParametricMiner(Miner):
         if self.bin_weights.device != same.device:
             self.bin_weights = self.bin_weights.to(same.device)
         by_bin = self.bin_weights
-        bins = (sphere_distances(embeddings) - self.low) / (self.high - self.low) * len(by_bin)
+        distances = sphere_distances(embeddings, len(same))
+        bins = (distances - self.low) / (self.high - self.low) * len(by_bin)
         inside = (bins >= 0) & (bins < len(by_bin))
         weights = by_bin[bins.long().clamp(0, len(by_bin) - 1)]
         allowed = ~same & inside & (weights > 0)

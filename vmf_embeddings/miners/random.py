@@ -8,7 +8,7 @@ from vmf_embeddings.miners.draws import distinct, distinct_masked
 
 
 class RandomMiner(Miner):
-    """B different triplets, sampled uniformly from all triplets of a batch of B rows.
+    """B different triplets, sampled uniformly from all triplets of a batch of B anchors.
 
     All of them if there are fewer than B.
     """
@@ -43,5 +43,5 @@ def _numbered(number: Tensor, ends: Tensor, positives: Tensor, negatives: Tensor
 
 
 def _columns(allowed: Tensor) -> Tensor:
-    """Column indices [B, B]: in each row the allowed columns, ascending, then the others."""
+    """Column indices [A, B]: in each row the allowed columns, ascending, then the others."""
     return (~allowed).byte().argsort(dim=1, stable=True)

@@ -29,7 +29,7 @@ class SemihardMiner(Miner):
     ) -> MaskedTriplets:
         """See `Miner.mine`."""
         rows = torch.arange(len(same), device=same.device)
-        distances = torch.cdist(embeddings, embeddings)
+        distances = torch.cdist(embeddings[: len(same)], embeddings)
         positives = others(same)
         positive = choose(positives, generator)
         gap = distances - distances[rows, positive][:, None]
@@ -39,5 +39,5 @@ class SemihardMiner(Miner):
 
 
 def prefer(first: Tensor, second: Tensor) -> Tensor:
-    """Row by row `first` if it has a true entry, otherwise `second`; all bool [B, B]."""
+    """Row by row `first` if it has a true entry, otherwise `second`; all bool [A, B]."""
     return torch.where(first.any(1, keepdim=True), first, second)

@@ -23,7 +23,7 @@ class SofthardMiner(Miner):
         self, embeddings: Tensor, same: Tensor, generator: torch.Generator | None
     ) -> MaskedTriplets:
         """See `Miner.mine`."""
-        distances = torch.cdist(embeddings, embeddings)
+        distances = torch.cdist(embeddings[: len(same)], embeddings)
         positives = others(same)
         nearest_negative = distances.masked_fill(same, torch.inf).amin(1, keepdim=True)
         furthest_positive = distances.masked_fill(~positives, -torch.inf).amax(1, keepdim=True)

@@ -79,6 +79,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"trainer.micro_batches": 1, "trainer.activation_checkpointing": False},
     **{"trainer.cuda_graph": False},
     **{"trainer.shard_backbone": False},
+    **{"method.params.memory_size": 0, "method.params.memory_start": 0},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

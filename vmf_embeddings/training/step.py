@@ -9,6 +9,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vmf_embeddings.methods.row_queue import RowQueue
 from vmf_embeddings.training.micro_batches import Batch, batch_gradient
 from vmf_embeddings.training.seeding import generator_states, restore_generators
 
@@ -71,7 +72,7 @@ class TwoPasses(Step):
 
     Both passes use the same batch and the same random numbers. BatchNorm's running statistics
     change in the first pass only, at w, unless the optimizer has `batch_statistics="twice"`. The
-    loss of the second pass is minimised and returned.
+    loss of the second pass is minimised and returned; queues of rows take those of that pass.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class TwoPasses(Step):
         self.statistics = [b for layer in layers for b in layer.buffers()]
         if optimizer.optimizer.batch_statistics == "twice":
             self.statistics = []
+        self.queues = [module for module in model.modules() if isinstance(module, RowQueue)]
 
     def begin_epoch(self, epoch: int) -> None:
         """Sets the radius |eps| of the epoch."""
@@ -99,7 +101,11 @@ class TwoPasses(Step):
     def __call__(self, batch: Batch, weight: float) -> Tensor:
         """Updates the weights once; see `Step`."""
         random_states = generator_states(self.accelerator.device)
+        for queue in self.queues:
+            queue.frozen = True
         self.gradient(batch, weight, perturb=True)
+        for queue in self.queues:
+            queue.frozen = False
         statistics = [b.clone() for b in self.statistics]
         losses = []
 
