@@ -195,11 +195,19 @@ class VonMisesFisher(Geometry):
         return queries @ gallery.T
 
     def sample(
-        self, embeddings: Tensor, n_samples: int, generator: torch.Generator | None = None
+        self,
+        embeddings: Tensor,
+        n_samples: int,
+        generator: torch.Generator | None = None,
+        *,
+        gradient: bool = False,
     ) -> Tensor:
-        """Unit vectors [S, N, D] drawn from the distributions of the stored embeddings [N, D]."""
+        """Unit vectors [S, N, D] drawn from the distributions of the stored embeddings [N, D].
+
+        With `gradient` they are reparameterised, see `directional.sample`.
+        """
         kappa, mu = self.split(embeddings)
-        return directional.sample(mu, kappa, n_samples, gradient=False, generator=generator)
+        return directional.sample(mu, kappa, n_samples, gradient=gradient, generator=generator)
 
     @staticmethod
     def split(embeddings: Tensor) -> tuple[Tensor, Tensor]:

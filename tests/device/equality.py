@@ -19,7 +19,7 @@ from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.ranks import negatives_before
 
 METHODS = ("arcface", "hyperbolic_sce", "nir", "normalized_sce")
-OWN_DRAWS = {"quadruplet"}  # draws other numbers of other shape where triplets are masked
+OWN_DRAWS = {"quadruplet", "mcinfonce", "hib"}  # draw other numbers, of other shape, on a device
 
 
 def differences() -> Iterator[str]:

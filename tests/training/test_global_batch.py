@@ -122,6 +122,8 @@ def optimizer_of(name):
     if name != "sharpness_aware":
         return partial(sgd, **options)
     sharp = {"base": "sgd", "rho": 0.1, "adaptive": False, "betas": (0.9, 0.999)}
+    "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
+    "hib": partial(dml, "hib"),
     return partial(sharpness_aware, **options, **sharp, batch_statistics="once")
 
 

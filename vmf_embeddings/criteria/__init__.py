@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from vmf_embeddings.criteria.base import Criterion
     from vmf_embeddings.criteria.cider import Cider
     from vmf_embeddings.criteria.contrastive import Contrastive
+    from vmf_embeddings.criteria.distributions import DistributionCriterion
+    from vmf_embeddings.criteria.hib import HIB
     from vmf_embeddings.criteria.histogram import Histogram
     from vmf_embeddings.criteria.lifted import Lifted
     from vmf_embeddings.criteria.margin import Margin
+    from vmf_embeddings.criteria.mcinfonce import MCInfoNCE
     from vmf_embeddings.criteria.multisimilarity import MultiSimilarity
     from vmf_embeddings.criteria.multisimilarity_nir import MultiSimilarityNIR
     from vmf_embeddings.criteria.npair import NPair
@@ -43,8 +46,11 @@ __all__ = [
     "ClassVectorCriterion",
     "Contrastive",
     "Criterion",
+    "DistributionCriterion",
+    "HIB",
     "Histogram",
     "Lifted",
+    "MCInfoNCE",
     "Margin",
     "MultiSimilarity",
     "MultiSimilarityNIR",
@@ -76,9 +82,12 @@ __getattr__, __dir__ = lazy_exports(
         "base": ("Criterion",),
         "cider": ("Cider",),
         "contrastive": ("Contrastive",),
+        "distributions": ("DistributionCriterion",),
+        "hib": ("HIB",),
         "histogram": ("Histogram",),
         "lifted": ("Lifted",),
         "margin": ("Margin",),
+        "mcinfonce": ("MCInfoNCE",),
         "multisimilarity": ("MultiSimilarity",),
         "multisimilarity_nir": ("MultiSimilarityNIR",),
         "npair": ("NPair",),

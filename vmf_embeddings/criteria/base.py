@@ -41,6 +41,9 @@ class Criterion(nn.Module, ABC):
 
     geometry: Geometry = Cosine()
     """How embeddings are compared; with a cosine, the method passes unit vectors."""
+    image_confidence: float | None = None
+    """Mean cosine, in (0, 1), with which distributions kappa mu start: the method then sets the
+    buffer `kappa_scale`, the factor of the embeddings; None = they are no distributions."""
 
     @property
     def name(self) -> str:

@@ -5,8 +5,10 @@ Performance in Deep Metric Learning", https://arxiv.org/abs/2002.08473, varies.
 """
 
 import logging
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vmf_embeddings.archs.base import Arch
@@ -16,6 +18,7 @@ from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.cross_batch_memory import CrossBatchMemory
 from vmf_embeddings.methods.precision import full_precision, widen
+from vmf_embeddings.methods.vmf_start import scale_of_arch
 from vmf_embeddings.miners.base import MaskedTriplets, Miner, Triplets
 
 log = logging.getLogger(__name__)
@@ -70,6 +73,15 @@ class DML(Method):
     def embed(self, images: Tensor) -> Tensor:
         """Images [B, ch, H, W] -> embeddings [B, D] as the criterion wants them stored."""
         return self.criterion.as_stored(super().embed(images))
+
+    @torch.no_grad()
+    def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
+        """Sets the scale of distributions from one pass over the training images."""
+        confidence = self.criterion.image_confidence
+        if confidence is not None:
+            scale = scale_of_arch(self.arch, batches(), confidence)
+            self.criterion.kappa_scale.fill_(scale)
+            log.info("Set z-kappa-mult: %.4f", scale)
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:

@@ -4,8 +4,7 @@ The initial concentrations follow Scott, Gallagher, Mozer 2021, https://arxiv.or
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.vmf_concentration import StartRule, start_confidences
-from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
+from vmf_embeddings.methods.vmf_start import class_weight_std, initial_kappa, scale_of_arch
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +81,8 @@ class VMFMethod(Method):
     @torch.no_grad()
     def init_from_data(self, batches: Callable[[], Iterable[Tensor]]) -> None:
         """Sets the scale of the embeddings from one pass over the training images."""
-        with _state_preserved(self.arch):
-            # BatchNorm cannot normalise a batch of one image: such a last batch is left out
-            embeddings = (super(VMFMethod, self).embed(b) for b in batches() if len(b) > 1)
-            confidence = self.confidences.images
-            self.kappa_scale.fill_(embedding_scale(embeddings, confidence, self.kappa_init))
+        confidence = self.confidences.images
+        self.kappa_scale.fill_(scale_of_arch(self.arch, batches(), confidence, self.kappa_init))
         logger.info("Set z-kappa-mult: %.4f", self.kappa_scale)
         if self.arch.class_spec.kappa_confidence == "auto":
             logger.info("arch.params.kappa_confidence=auto: %s", self.confidences)
@@ -101,19 +97,3 @@ class VMFMethod(Method):
                 "'Set z-kappa-mult' in the log of its training under z_kappa_mult."
             )
         self.kappa_scale.fill_(float(scale))
-
-
-@contextmanager
-def _state_preserved(module: nn.Module) -> Iterator[None]:
-    """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
-    was_training = module.training
-    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    device = next(module.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        module.train()
-        try:
-            yield
-        finally:
-            module.train(was_training)
-            for name, buffer in module.named_buffers():
-                buffer.copy_(before[name])

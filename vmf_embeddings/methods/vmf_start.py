@@ -6,12 +6,15 @@ square norms. Rule "reference" uses the formulas of 2021, with which the concent
 initially 1.25 times that of classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.directional import mean_cosine_inverse
+from vmf_embeddings.methods.precision import widen
 
 RULES = ("exact", "reference")
 
@@ -94,3 +97,39 @@ def embedding_scale(embeddings: Iterable[Tensor], confidence: float, rule: str =
     if not 0 < norm < float("inf"):
         raise ValueError(f"The embeddings of the training images have a mean norm of {norm}.")
     return initial_kappa(confidence, dim, rule) / norm
+
+
+@torch.no_grad()
+def scale_of_arch(
+    arch: Arch, batches: Iterable[Tensor], confidence: float, rule: str = "exact"
+) -> float:
+    """`embedding_scale` of what a backbone makes of the training images, in training mode.
+
+    Mode, buffers (BatchNorm) and random state of the backbone are as before afterwards.
+
+    Args:
+        arch: the backbone.
+        batches: the training images, in batches [b, ch, H, W].
+        confidence: lambda in (0, 1).
+        rule: see `embedding_scale`.
+    """
+    with _state_preserved(arch):
+        # BatchNorm cannot normalise a batch of one image: such a last batch is left out
+        embeddings = (widen(arch(images)) for images in batches if len(images) > 1)
+        return embedding_scale(embeddings, confidence, rule)
+
+
+@contextmanager
+def _state_preserved(module: nn.Module) -> Iterator[None]:
+    """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
+    was_training = module.training
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    device = next(module.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        module.train()
+        try:
+            yield
+        finally:
+            module.train(was_training)
+            for name, buffer in module.named_buffers():
+                buffer.copy_(before[name])

@@ -1,0 +1,85 @@
+"""Base of criteria on pairs of draws from the von Mises-Fisher distributions of embeddings."""
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.geometry import VonMisesFisher
+
+
+class DistributionCriterion(Criterion):
+    """Embeddings kappa mu are distributions of what an image may show; pairs of draws are compared.
+
+    Draw s of a row meets draw s of the other rows, so that memory grows with S B^2. The embeddings
+    of a network are multiplied by `kappa_scale`, which training sets once before it begins.
+
+    Args:
+        n_samples: S, draws of each row, >= 1.
+        image_confidence: mean cosine of a draw with its mean direction at the start, in (0, 1).
+    """
+
+    kappa_scale: Tensor
+    geometry: VonMisesFisher = VonMisesFisher()
+
+    def __init__(self, n_samples: int, image_confidence: float) -> None:
+        super().__init__()
+        at_least(1, n_samples=n_samples)
+        if not 0 < image_confidence < 1:
+            raise ValueError(
+                f"criterion.params.image_confidence must lie in (0, 1), got {image_confidence}."
+            )
+        self.n_samples, self.image_confidence = n_samples, image_confidence
+        self.register_buffer("kappa_scale", torch.ones(()))
+
+    def as_stored(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] of a network -> kappa mu [B, D]."""
+        return self.kappa_scale * embeddings
+
+    def cosines_of_draws(self, embeddings: Tensor) -> Tensor:
+        """Distributions kappa mu [B, D] -> cosines of new draws of all pairs [S, B, B]."""
+        draws = self.geometry.sample(embeddings, self.n_samples, gradient=True)
+        return draws @ draws.mT
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+    ) -> Tensor:
+        """Distributions kappa mu [B, D], labels [B] -> mean loss in nats, scalar."""
+        return self.loss_of_pairs(self.cosines_of_draws(embeddings), labels)
+
+    @abstractmethod
+    def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """Cosines of draws of all pairs [S, B, B], labels [B] -> scalar in nats."""
+
+
+def log_mean_exp(values: Tensor) -> Tensor:
+    """Logarithm of the mean of exp over the first axis, [S, ..] -> [..].
+
+    Example:
+        >>> log_mean_exp(torch.tensor([1.0, 3.0]).log())
+        tensor(0.6931)
+    """
+    return values.logsumexp(0) - math.log(len(values))
+
+
+def mean_of_rows(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over rows of the mean of a row's entries where the mask is true; rows without: none.
+
+    Args:
+        values: [B, B].
+        mask: bool [B, B].
+
+    Returns:
+        Scalar; 0 with gradient 0 where the mask has no true entry.
+
+    Example:
+        >>> rows, mask = torch.tensor([[1.0, 3.0], [8.0, 9.0]]), torch.ones(2, 2).tril() > 0
+        >>> mean_of_rows(rows, mask.flip(0))
+        tensor(5.)
+    """
+    counts = mask.sum(-1)
+    means = values.masked_fill(~mask, 0).sum(-1) / counts.clamp_min(1)
+    return means.sum() / (counts > 0).sum().clamp_min(1)

@@ -1,0 +1,65 @@
+"""HIB: the probability that two images match, by draws from the distributions of embeddings.
+
+Oh, Murphy, Pan, Roth, Schroff, Gallagher 2019, "Modeling Uncertainty with Hedged Instance
+Embeddings", equations 2 to 4, https://arxiv.org/abs/1810.00319, on the sphere as in Kirchhof et al.
+2023, https://arxiv.org/abs/2307.03810.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.criteria.base import at_least
+from vmf_embeddings.criteria.distributions import (
+    DistributionCriterion,
+    log_mean_exp,
+    mean_of_rows,
+)
+from vmf_embeddings.miners.base import others
+
+
+def log_match(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithms of the mean over draws of sigmoid(l) and of 1 - sigmoid(l).
+
+    Args:
+        logits: l [S, ..].
+
+    Returns:
+        [..] each, <= 0: log of the probability that a pair matches, and that it does not. Finite
+        for logits of any size.
+
+    Example:
+        >>> log_match(torch.tensor([0.0, -100.0]))
+        (tensor(-1.3863), tensor(-0.2877))
+    """
+    log_sigmoid = nn.functional.logsigmoid
+    return log_mean_exp(log_sigmoid(logits)), log_mean_exp(log_sigmoid(-logits))
+
+
+class HIB(DistributionCriterion):
+    """Soft contrastive loss of all pairs: -log p of pairs of one class, -log(1 - p) of the others.
+
+    p is the mean over draws of sigmoid(scale * cosine + offset). The means over the pairs of a row
+    of either kind count alike.
+
+    Args:
+        scale: of the cosines, > 0; learned.
+        offset: added to the scaled cosines; learned.
+        n_samples: draws of each row, >= 1.
+        image_confidence: mean cosine with which the distributions start, in (0, 1).
+    """
+
+    def __init__(
+        self, scale: float, offset: float, n_samples: int, image_confidence: float
+    ) -> None:
+        super().__init__(n_samples, image_confidence)
+        at_least(0, above=True, scale=scale)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+        self.offset = nn.Parameter(torch.tensor(float(offset)))
+
+    def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """Cosines of draws [S, B, B], labels [B] -> scalar."""
+        match, differ = log_match(self.log_scale.exp() * cosines + self.offset)
+        same = labels[:, None] == labels
+        return -mean_of_rows(match, others(same)) - mean_of_rows(differ, ~same)

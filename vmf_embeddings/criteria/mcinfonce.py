@@ -1,0 +1,85 @@
+"""MCInfoNCE: InfoNCE of draws from the distributions of embeddings.
+
+Kirchhof, Kasneci, Oh 2023, "Probabilistic Contrastive Learning Recovers the Correct Aleatoric
+Uncertainty of Ambiguous Inputs", equation 3, https://arxiv.org/abs/2302.02865.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from vmf_embeddings.criteria.base import at_least, one_of
+from vmf_embeddings.criteria.distributions import (
+    DistributionCriterion,
+    log_mean_exp,
+    mean_of_rows,
+)
+from vmf_embeddings.criteria.sums import log_sum_exp
+from vmf_embeddings.miners.base import others
+
+ESTIMATORS = ("log_mean", "mean_outside")
+
+
+def pair_losses(logits: Tensor, labels: Tensor, estimator: str = "log_mean") -> Tensor:
+    """Loss of every pair (a, p) of one class, with rows n of other classes as negatives.
+
+        -log 1/S sum_s exp(l_s,ap) / (exp(l_s,ap) + 1/N sum_n exp(l_s,an))
+
+    Args:
+        logits: l, cosines of draws over the temperature, [S, B, B].
+        labels: [B].
+        estimator: "log_mean" as above, or "mean_outside": the mean over draws of -log of the
+            fraction, which is larger by Jensen's inequality, and an unbiased estimate for any S.
+
+    Returns:
+        [B, B], >= 0; only entries of two different rows of one class mean something.
+
+    Example:
+        >>> pair_losses(torch.zeros(4, 3, 3), torch.tensor([0, 0, 1]))[0, 1]
+        tensor(0.6931)
+    """
+    different = labels[:, None] != labels
+    counts = different.sum(-1).clamp_min(1).to(logits.dtype)
+    negatives = log_sum_exp(logits, different.expand_as(logits)) - counts.log()
+    # -log(e^l / (e^l + e^m)) = softplus(m - l)
+    losses = nn.functional.softplus(negatives[..., None] - logits)
+    return losses.mean(0) if estimator == "mean_outside" else -log_mean_exp(-losses)
+
+
+class MCInfoNCE(DistributionCriterion):
+    """MCInfoNCE over all rows of the batch.
+
+    Args:
+        temperature: divides the cosines of draws, > 0.
+        n_samples: draws of each row, >= 1.
+        learn_temperature: whether the temperature is learned.
+        estimator: "log_mean" or "mean_outside", see `pair_losses`.
+        image_confidence: mean cosine with which the distributions start, in (0, 1).
+    """
+
+    log_temperature: Tensor
+
+    def __init__(
+        self,
+        temperature: float,
+        n_samples: int,
+        learn_temperature: bool,
+        estimator: str,
+        image_confidence: float,
+    ) -> None:
+        super().__init__(n_samples, image_confidence)
+        at_least(0, above=True, temperature=temperature)
+        one_of("estimator", estimator, ESTIMATORS)
+        self.estimator = estimator
+        log_temperature = torch.tensor(math.log(temperature))
+        if learn_temperature:
+            self.log_temperature = nn.Parameter(log_temperature)
+        else:
+            self.register_buffer("log_temperature", log_temperature)
+
+    def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
+        """Cosines of draws [S, B, B], labels [B] -> mean over rows of that over their positives."""
+        logits = cosines * (-self.log_temperature).exp()
+        losses = pair_losses(logits, labels, self.estimator)
+        return mean_of_rows(losses, others(labels[:, None] == labels))
