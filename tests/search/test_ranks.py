@@ -11,6 +11,7 @@ from vmf_embeddings import native
 from vmf_embeddings.search import ranks
 from vmf_embeddings.search.by_class import by_class
 from vmf_embeddings.search.exact import METRICS
+from vmf_embeddings.search.full_lines import FullLineCounts
 from vmf_embeddings.search.products import Products
 
 
@@ -192,3 +193,47 @@ def test_nearly_equal_rows_are_ordered_as_exact_arithmetic_orders_them(metric):
         own = codes[others] == codes[q]
         expected[q] = (~own).cumsum(0)[own].tolist()
     assert counted(rows, codes, torch.arange(34), torch.arange(34), metric) == expected
+
+
+@pytest.fixture(params=["tiles", "lines"])
+def by_tiles_and_lines(request, monkeypatch):
+    """Counts of tiles, and of whole lines as on a GPU."""
+    if request.param == "lines":
+
+        def lines(products, *arguments):
+            metric = "l2" if products.squared else "ip"
+            return FullLineCounts(products.rows, metric, None, *arguments)
+
+        monkeypatch.setattr(ranks, "_TileCounts", lines)
+
+
+@pytest.mark.usefixtures("by_tiles_and_lines")
+@pytest.mark.parametrize("n_classes", [60, 4])
+@pytest.mark.parametrize("longer", [1e6, 1e9])
+def test_a_very_long_row_ties_no_others(n_classes, longer):
+    rng = np.random.default_rng(3)
+    rows = torch.from_numpy(rng.normal(size=(300, 40)).astype(np.float32))
+    codes = torch.arange(300) % n_classes
+    wanted, _ = brute_force(rows, codes, torch.arange(300), torch.arange(300), "l2")
+    every = torch.cat([rows, torch.full((1, 40), longer)])
+    of_every = torch.cat([codes, torch.tensor([n_classes])])
+    found = counted(every, of_every, torch.arange(301), torch.arange(301), "l2", share_ties=True)
+    assert {q: found[q] for q in range(300)} == wanted
+
+
+@pytest.mark.usefixtures("by_tiles_and_lines")
+@pytest.mark.parametrize("n_classes", [40, 4])
+@pytest.mark.parametrize("shift", [0.0, 0.1, 1000.0])
+def test_equal_distances_tie_beside_a_very_long_row_and_far_from_the_origin(n_classes, shift):
+    rng = np.random.default_rng(4)
+    codes_of_signs = np.sign(rng.normal(size=(200, 40)))
+    # exact numbers, and the same with the rounding of the last bits of 0.1 and 1000
+    rows = torch.from_numpy(0.3 * codes_of_signs + shift)
+    rows = torch.cat([rows, torch.full((1, 40), 1e6, dtype=torch.float64)])
+    classes = torch.arange(201) % n_classes
+    classes[200] = n_classes
+    exact = torch.from_numpy(np.concatenate([codes_of_signs, np.full((1, 40), 1e6)]))
+    every = torch.arange(201)
+    found = counted(rows, classes, every, every, "l2", share_ties=True)
+    wanted, _ = brute_force(exact, classes, every, every, "l2")
+    assert {q: found[q] for q in range(200)} == {q: wanted[q] for q in range(200)}

@@ -34,7 +34,7 @@ def count_tile(
         column: gallery row of column 0.
         positives: where to count.
         error_bounds: [Q] float64, largest error of a query's scores in the tile, plus the
-            `tie_errors` of the positives.
+            largest of the `tie_errors` of the positives.
         scorer: decides between scores closer than that.
 
     Returns:
@@ -122,8 +122,10 @@ def _kernel_arrays(
     """(PositiveArrays, ScorerArrays): the NumPy arrays that the compiled kernels take."""
     from vmf_embeddings.search.kernels.pairs import PositiveArrays, ScorerArrays
 
-    fields = PositiveArrays._fields[:-2]
+    fields = PositiveArrays._fields[: PositiveArrays._fields.index("largest_tie_errors")]
     arrays = [getattr(positives, name).numpy() for name in fields]
+    ties = positives.tie_errors
+    arrays += [ties.largest.numpy(), ties.own.numpy(), ties.slope]
     tied = np.empty(0, np.int32) if positives.tied is None else positives.tied.numpy()
     tile_is_exact = scorer.rows is None
     rows = tile[:0] if scorer.rows is None else scorer.rows

@@ -118,12 +118,13 @@ def _count_exact_and_tied(
 ) -> None:
     """`_count_exact` with ties counted apart."""
     assert positives.tied is not None
-    error = positives.tie_errors[first:last].to(tile.device)
+    errors = positives.tie_errors[first:last]
     previous = torch.zeros(len(tile), dtype=torch.int64, device=tile.device)
     increments, tied = (
         positives.view(counts, first, last) for counts in (positives.increments, positives.tied)
     )
     for k in range(threshold.shape[1]):
+        error = errors.at(threshold[:, k])
         n_before = (tile > (threshold[:, k] + error)[:, None]).sum(1)
         increments[:, k] += n_before - previous
         tied[:, k] += (tile >= (threshold[:, k] - error)[:, None]).sum(1) - n_before
@@ -183,7 +184,7 @@ def _compare(
     if scorer.rows is not None:
         exact = scorer.score(positives.queries[queries], other)
     difference = exact.cpu() - threshold.cpu()
-    tie = difference.abs() <= positives.tie_errors[queries]
+    tie = difference.abs() <= positives.tie_errors[queries].at(threshold.cpu())
     tie |= scorer.first_copy[other] == scorer.first_copy[positive]
     before = (difference > 0) & ~tie
     if positives.tied is None:

@@ -12,6 +12,7 @@ from vmf_embeddings.search.exact import METRICS, Similarity, first_identical_row
 from vmf_embeddings.search.pair_scores import ExactScorer
 from vmf_embeddings.search.positives import QueryPositives
 from vmf_embeddings.search.process_group import ProcessGroup
+from vmf_embeddings.search.tie_errors import TieErrors, product_error
 
 MAX_SCORES = 2**22  # similarities held at once: 32 MiB
 
@@ -30,7 +31,7 @@ class FullLineCounts:
     ) -> None:
         self.rows, self.order, self.process_group = rows, order, process_group
         self.similarity = similarity or METRICS[str(metric)]
-        self.tie_errors = torch.zeros(len(order.queries), dtype=torch.float64)
+        self.tie_errors = TieErrors.none(len(order.queries))
         if share_ties and metric is not None:
             self.tie_errors = _product_errors(rows, metric, order)
         self.negatives = order.excluded_negatives
@@ -64,7 +65,7 @@ class FullLineCounts:
                 of_class = scores[start - begin : stop - begin].gather(1, columns)
                 part = pairs_from(own, start, stop) - torch.tensor([[start], [0]])
                 positives.fill(start, stop, of_class, part)
-            error = self.tie_errors[first:last]
+            error = self.tie_errors.largest[first:last]
             count_tile(scores.contiguous(), begin, 0, positives, error, self.scorer)
         yield 1.0
 
@@ -75,9 +76,11 @@ class FullLineCounts:
                 self.process_group.add(counts)
 
 
-def _product_errors(rows: Tensor, metric: str, order: ByClass) -> Tensor:
-    """`Products.tie_errors` for the float64 scores of `METRICS`, [Q] on the CPU."""
+def _product_errors(rows: Tensor, metric: str, order: ByClass) -> TieErrors:
+    """`Products.tie_errors` for the float64 scores of `METRICS`, on the CPU."""
     norms = torch.cat([part.double().norm(dim=1) for part in rows.split(4096)]).cpu()
-    queries, largest = norms[order.queries], norms[order.gallery].max()
-    size = (queries + largest).square() if metric == "l2" else queries * largest
-    return 2 * (rows.shape[1] + 16) * torch.finfo(torch.float64).eps / 2 * size
+    queries, longest, dim = norms[order.queries], norms[order.gallery].max(), rows.shape[1]
+    if metric == "ip":
+        return TieErrors.of_products(2 * product_error(dim) * queries * longest)
+    largest = product_error(dim) * (queries + longest).square()
+    return TieErrors.of_distances(largest, queries, dim).scaled(2)  # scores are -d^2, not half

@@ -14,6 +14,7 @@ from vmf_embeddings.search.by_class import ByClass
 from vmf_embeddings.search.positives import merge_close, run_lengths
 from vmf_embeddings.search.products import Products
 from vmf_embeddings.search.ranks import MAX_COUNTS, Progress, Ranked
+from vmf_embeddings.search.tie_errors import TieErrors
 
 AFTER_ALL = torch.iinfo(torch.int32).max  # rank of a positive that is in no list
 
@@ -75,7 +76,7 @@ class _Lists:
         self.of_gallery = codes[order.gallery.sort().values]
         self.exclude = excluded_places(order)
         self.n_relevant = order.n_relevant
-        self.errors = torch.zeros(len(order.queries), dtype=torch.float64)
+        self.errors = TieErrors.none(len(order.queries))
         if share_ties:
             self.errors = Products(rows, index.metric).tie_errors(order)
 
@@ -85,14 +86,14 @@ class _Lists:
         n_relevant = self.n_relevant[part]
         block = [torch.zeros((len(part), size), dtype=torch.int64) for _ in range(3)]
         for numbers, columns, scores in self.index.lists(
-            self.rows[queries], self.exclude[part], errors
+            self.rows[queries], self.exclude[part], errors.largest
         ):
             own = self.codes[queries[numbers], None] == self.of_gallery[columns.clamp_min(0)]
             if self.index.metric == "l2":
                 scores = scores / 2  # as the errors are of half squared distances
             lists = own & (scores > -torch.inf), scores, n_relevant[numbers], size
             if self.share_ties:
-                counts = _sharing_ties(*lists, errors[numbers, None])
+                counts = _sharing_ties(*lists, errors[numbers])
                 for target, values in zip(block, counts, strict=True):
                     target[numbers] = values
             else:
@@ -121,14 +122,15 @@ def _by_index(own: Tensor, scores: Tensor, n_relevant: Tensor, size: int) -> Ten
 
 
 def _sharing_ties(
-    own: Tensor, scores: Tensor, n_relevant: Tensor, size: int, errors: Tensor
+    own: Tensor, scores: Tensor, n_relevant: Tensor, size: int, tie_errors: TieErrors
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Negatives before and tied with each positive, positives of its score, each [q, size]."""
     line, column, place = _columns_of_positives(own, n_relevant, size)
     values = torch.full((len(own), size), -torch.inf, dtype=torch.float64)
     values[line, place] = scores[line, column]
     values[torch.arange(size) < size - n_relevant[:, None]] = torch.inf
-    values = merge_close(values, errors)
+    values = merge_close(values, tie_errors)
+    errors = tie_errors.at(values)
     negatives = torch.where(own, -torch.inf, scores).neg().sort(dim=1).values
     before = torch.searchsorted(negatives, -(values + errors))
     tied = torch.searchsorted(negatives, -(values - errors), right=True) - before

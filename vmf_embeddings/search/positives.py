@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.search.by_class import ByClass
+from vmf_embeddings.search.tie_errors import TieErrors
 
 
 @dataclass
@@ -28,8 +29,7 @@ class QueryPositives:
         position: [P] int32, place of the positive in its class, counted from `class_begin`.
         increments: [P] int32, how many negatives rank between the previous positive of the query
             and this one; their cumulative sum is the number of negatives before the positive.
-        tie_errors: [Q] float64 >= 0, largest difference of two scores of a query that are equal but
-            for rounding.
+        tie_errors: largest difference of two scores of a query that are equal but for rounding.
         tied: [P] int32, how many negatives have the score of the positive; these do not count as
             before it. None where negatives of lower row number do, and others come after it.
         n_equal: [P] int32, how many positives of the query have the score of this one, which
@@ -44,7 +44,7 @@ class QueryPositives:
     threshold: Tensor
     position: Tensor
     increments: Tensor
-    tie_errors: Tensor
+    tie_errors: TieErrors
     tied: Tensor | None = None
     n_equal: Tensor | None = None
 
@@ -80,7 +80,7 @@ class QueryPositives:
         best_only = thresholds.shape[1] < scores.shape[1]
         line, place = excluded.to(scores.device)
         scores[line, place] = -torch.inf if best_only else torch.inf
-        tie_errors = self.tie_errors[first:last, None].to(scores.device)
+        tie_errors = self.tie_errors[first:last]
         if best_only:
             # max() may return any of several equal scores; the first is wanted
             value = scores.amax(1, keepdim=True)
@@ -94,7 +94,7 @@ class QueryPositives:
         if self.n_equal is not None:
             n_equal = self.view(self.n_equal, first, last)
             if best_only:
-                n_equal.copy_((scores >= value - tie_errors).sum(1, keepdim=True))
+                n_equal.copy_((scores >= value - tie_errors.at(value)).sum(1, keepdim=True))
             else:
                 n_equal.copy_(run_lengths(value))
 
@@ -115,22 +115,27 @@ def sort_descending(scores: Tensor) -> tuple[Tensor, Tensor]:
     return value, position
 
 
-def merge_close(values: Tensor, error: Tensor) -> Tensor:
-    """Descending values [I, J], those within `error` [I, 1] of a larger one made equal to it.
+def merge_close(values: Tensor, tie_errors: TieErrors) -> Tensor:
+    """Descending values [I, J], those within the error of a larger one made equal to it.
 
-    Each run of equal values takes the value of its first.
+    Each run of equal values takes the value of its first, whose error counts.
 
-    >>> merge_close(torch.tensor([[5.0, 4.9, 4.7, 1.0]]), torch.tensor([[0.2]])).tolist()
+    >>> errors = TieErrors.of_products(torch.tensor([0.2]))
+    >>> merge_close(torch.tensor([[5.0, 4.9, 4.7, 1.0]]), errors).tolist()
     [[5.0, 5.0, 4.699999809265137, 1.0]]
     """
     gaps = values[:, :-1] - values[:, 1:]  # NaN between infinite values
-    lines = ((gaps > 0) & (gaps <= error)).any(1).nonzero().squeeze(1)
+    largest = tie_errors.largest[:, None].to(values.device)
+    lines = ((gaps > 0) & (gaps <= largest)).any(1).nonzero().squeeze(1)
     if len(lines) == 0:
         return values
-    merged, error = values[lines], error[lines, 0]
-    start = merged[:, 0]
+    merged = values[lines]
+    errors = tie_errors[lines.cpu()].at(merged)
+    start, error = merged[:, 0], errors[:, 0]
     for j in range(1, merged.shape[1]):
-        start = torch.where(start - merged[:, j] <= error, start, merged[:, j])
+        in_run = start - merged[:, j] <= error
+        start = torch.where(in_run, start, merged[:, j])
+        error = torch.where(in_run, error, errors[:, j])
         merged[:, j] = start
     return values.index_copy(0, lines, merged)
 
@@ -154,7 +159,7 @@ def allocate_positives(
     last: int,
     *,
     best_only: bool,
-    tie_errors: Tensor,
+    tie_errors: TieErrors,
     share_ties: bool,
     device: torch.device,
 ) -> QueryPositives:
@@ -165,7 +170,7 @@ def allocate_positives(
         first: first query of `order.queries`.
         last: one past the last.
         best_only: one entry per query, its best positive, instead of one per positive.
-        tie_errors: [Q] of all queries of `order`.
+        tie_errors: of all queries of `order`.
         share_ties: whether tied negatives are counted by themselves.
         device: where scores and counts are kept.
     """

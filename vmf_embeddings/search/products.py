@@ -10,6 +10,7 @@ from vmf_embeddings.search.by_class import ByClass, pairs_from
 from vmf_embeddings.search.exact import first_identical_row
 from vmf_embeddings.search.pair_scores import ExactScorer
 from vmf_embeddings.search.positives import QueryPositives
+from vmf_embeddings.search.tie_errors import TieErrors, product_error
 
 # In fewer dimensions float32 leaves too many close neighbours undecided, and float64 costs little.
 FLOAT32_MIN_DIM = 32
@@ -73,22 +74,25 @@ class Products:
     def error_bounds(self, order: ByClass, dtype: torch.dtype) -> Tensor:
         """Largest error of any product of `operand`s in this dtype, for each query [Q].
 
-        A sum of D products in any order errs by at most D u sum |x_i y_i|, u = 2^-24 or 2^-53; the
-        rounding of the rows and of their norms adds to that (Higham 2002, Accuracy and Stability
-        of Numerical Algorithms, section 3.1).
+        The rounding of the rows and of their norms adds to that of the products.
         """
-        unit = torch.finfo(dtype).eps / 2
         queries, largest = self.norms[order.queries], self.norms[order.gallery].max()
         size = (queries + largest).square() / 2 if self.squared else queries * largest
-        return (self.rows.shape[1] + 16) * unit * size
+        return product_error(self.rows.shape[1], torch.finfo(dtype).eps / 2) * size
 
-    def tie_errors(self, order: ByClass) -> Tensor:
-        """Largest difference of two float64 scores of a query [Q] that are mathematically equal.
+    def tie_errors(self, order: ByClass) -> TieErrors:
+        """Largest difference of two float64 scores of a query that are mathematically equal.
 
         Which of several ways computes a score, and in which order it sums, is then of no
         consequence for what ties.
         """
-        return 2 * self.error_bounds(order, torch.float64)
+        largest = 2 * self.error_bounds(order, torch.float64)
+        if not self.squared:
+            return TieErrors.of_products(largest)
+        lengths = torch.cat(
+            [self.rows[part].double().norm(dim=1) for part in order.queries.split(ROWS_AT_ONCE)]
+        )
+        return TieErrors.of_distances(largest, lengths, self.rows.shape[1])
 
     def fill(self, positives: QueryPositives, excluded: Tensor) -> None:
         """Score the positives of every query exactly.

@@ -24,6 +24,7 @@ from vmf_embeddings.search.positives import QueryPositives, allocate_positives
 from vmf_embeddings.search.precision import full_float32_products
 from vmf_embeddings.search.process_group import ProcessGroup, SingleProcess
 from vmf_embeddings.search.products import Products
+from vmf_embeddings.search.tie_errors import TieErrors
 
 MAX_ENTRIES = 2**24  # (query, positive) pairs held at once: 16 bytes each
 MAX_COUNTS = 2**20  # counts yielded at once
@@ -178,8 +179,7 @@ class _TileCounts:
         large_classes = len(sizes) > 0 and float(sizes.double().mean()) > LARGE_CLASS
         self.side = LARGE_CLASS_TILE if large_classes else TILE
         self.tiles_per_block = 1 if large_classes else TILES_PER_BLOCK
-        no_error = torch.zeros(len(sizes), dtype=torch.float64)
-        self.tie_errors = products.tie_errors(order) if share_ties else no_error
+        self.tie_errors = products.tie_errors(order) if share_ties else TieErrors.none(len(sizes))
         dtype = torch.float64 if large_classes else products.start_dtype()
         self.precision = self._precision(dtype)
         self.negatives = order.excluded_negatives
@@ -190,7 +190,7 @@ class _TileCounts:
 
     def _precision(self, dtype: torch.dtype) -> tuple[torch.dtype, Tensor]:
         """Type of the products, and how far the scores of each query [Q] may then be off."""
-        return dtype, self.products.error_bounds(self.order, dtype) + self.tie_errors
+        return dtype, self.products.error_bounds(self.order, dtype) + self.tie_errors.largest
 
     def max_queries(self) -> int:
         """All of them."""

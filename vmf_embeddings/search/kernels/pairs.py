@@ -22,6 +22,8 @@ AFTER, BEFORE, TIED = 0, 1, 2
 class PositiveArrays(NamedTuple):
     """The arrays of `QueryPositives`, and the largest error of each query's rounded scores [Q].
 
+    `largest_tie_errors`, `own_tie_errors` and `tie_slope` are those of `TieErrors`.
+
     `tied` has no entries where equal scores go by row number.
     """
 
@@ -33,7 +35,9 @@ class PositiveArrays(NamedTuple):
     threshold: Floats
     position: Counts
     increments: Counts
-    tie_errors: Floats
+    largest_tie_errors: Floats
+    own_tie_errors: Floats
+    tie_slope: float
     tied: Counts
     error_bounds: Floats
 
@@ -95,8 +99,10 @@ def compare(
         exact = rounded
         if not scorer.tile_is_exact:
             exact = score(scorer.rows, scorer.squared, positives.queries[query], other)
-        difference = exact - positives.threshold[entry]
-        if abs(difference) > positives.tie_errors[query]:
+        threshold = positives.threshold[entry]
+        difference = exact - threshold
+        error = positives.own_tie_errors[query] + positives.tie_slope * abs(threshold)
+        if abs(difference) > min(error, positives.largest_tie_errors[query]):
             return BEFORE if difference > 0 else AFTER
     if len(positives.tied) > 0:
         return TIED
