@@ -19,6 +19,7 @@ EXTRA_CANDIDATES = 16  # candidates beyond k
 ROUNDING = 2.0**-24  # unit roundoff of float32
 
 Fetch = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+MakeFetch = Callable[[Tensor, str], Fetch]
 
 
 def torch_candidates(gallery: Tensor, metric: str) -> Fetch:
@@ -134,7 +135,7 @@ class CandidateSearch:
     Args:
         gallery: [G, D].
         metric: "ip" or "l2".
-        make_candidates: `torch_candidates` or `faiss_candidates`.
+        make_candidates: `torch_candidates`, or another one of the same results.
         exact: returns the float64 search over the same gallery, for queries that float32 does not
             decide.
     """
@@ -143,7 +144,7 @@ class CandidateSearch:
         self,
         gallery: Tensor,
         metric: str,
-        make_candidates: Callable[[Tensor, str], Fetch],
+        make_candidates: MakeFetch,
         exact: Callable[[], ExactSearch],
     ) -> None:
         self.gallery = gallery

@@ -5,12 +5,15 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from vmf_embeddings import native
 from vmf_embeddings.search.candidates import (
     CandidateSearch,
+    MakeFetch,
     faiss_candidates,
     torch_candidates,
 )
 from vmf_embeddings.search.exact import METRICS, ExactSearch, Similarity, check_comparison
+from vmf_embeddings.search.within import candidates_within
 
 BACKENDS = ("auto", "torch", "faiss")
 # Float32 candidates are faster where they replace most float64 scores: not in few dimensions, where
@@ -36,7 +39,7 @@ class NearestSearch:
         self._metric = metric
         self._backend = backend
         self._exact: ExactSearch | None = None
-        self._candidates: CandidateSearch | None = None
+        self._candidates: dict[MakeFetch, CandidateSearch] = {}
 
     def __call__(
         self, queries: Tensor, k: int, *, exclude: Tensor | None = None
@@ -50,22 +53,35 @@ class NearestSearch:
         columns = exclude.new_full((len(queries), k), -1)
         scores = queries.new_full((len(queries), k), -torch.inf, dtype=torch.float64)
         if n_found and len(queries):
-            found = self._search(n_found)(queries, n_found, exclude)
+            found = self._search(queries, n_found)(queries, n_found, exclude)
             columns[:, :n_found], scores[:, :n_found] = found
             columns.masked_fill_(scores == -torch.inf, -1)
         return columns, scores
 
-    def _search(self, k: int) -> CandidateSearch | ExactSearch:
+    def _search(self, queries: Tensor, k: int) -> CandidateSearch | ExactSearch:
         use_float32 = self.gallery.shape[1] >= FLOAT32_MIN_DIM and (
             k * FLOAT32_MIN_ROWS_PER_NEIGHBOUR <= len(self.gallery)
         )
         if self._metric is None or not use_float32:
             return self._exact_search()
-        if self._candidates is None:
-            is_faiss = uses_faiss(self._backend, self.gallery.device)
-            make = faiss_candidates if is_faiss else torch_candidates
-            self._candidates = CandidateSearch(self.gallery, self._metric, make, self._exact_search)
-        return self._candidates
+        make = self._candidates_for(queries)
+        if make not in self._candidates:
+            self._candidates[make] = CandidateSearch(
+                self.gallery, self._metric, make, self._exact_search
+            )
+        return self._candidates[make]
+
+    def _candidates_for(self, queries: Tensor) -> MakeFetch:
+        on_cpu, n_products = self.gallery.device.type == "cpu", len(self.gallery) ** 2
+        if (
+            self._backend == "auto"
+            and on_cpu
+            and native.enabled(n_products)
+            and torch.equal(queries, self.gallery)
+        ):
+            return candidates_within
+        is_faiss = uses_faiss(self._backend, self.gallery.device)
+        return faiss_candidates if is_faiss else torch_candidates
 
     def _exact_search(self) -> ExactSearch:
         if self._exact is None:
@@ -100,9 +116,9 @@ def nearest(
         exclude: [Q] gallery index to leave out per query (the query itself), or [Q, E] several;
             -1 for none.
         backend: what finds float32 candidates where these are faster (32 dimensions or more, and
-            64 gallery rows or more per neighbour): "torch", "faiss", or "auto" = faiss where it is
-            installed, for rows on the CPU. In all other cases every backend compares float64 scores
-            of all rows.
+            64 gallery rows or more per neighbour): "torch", "faiss", or "auto", for rows on the CPU
+            compiled code where the queries are the gallery, else faiss where it is installed. In
+            all other cases every backend compares float64 scores of all rows.
 
     Returns:
         Indices [Q, k] int64, -1 where the gallery has fewer rows, and scores [Q, k] float64,
