@@ -17,6 +17,7 @@ SMALL = ("demo", "digits_open", "mnist_open", "digits_lt", "mnist_lt")  # offer 
 OFFER = re.compile(r"(?<![\w.])([a-z_]+(?:\.[a-z_]+)*)=(…|[^\s,;()]*[^\s,;().:])")
 KINDS_OF_VALUE = re.compile(r"[A-Z]+")  # as in arch.params.weights=FILE
 OPTIONAL = {"pml": "pytorch_metric_learning"}
+SEVERAL_VIEWS = ("bcl", "fsgl", "paco", "proco")  # digits_open makes one
 LATER = {"head": ("lws", "ncm", "vmf_bayes"), "method": ("dive",)}  # need a trained run
 
 
@@ -70,7 +71,7 @@ def offered(name: str) -> list[tuple[str, ...]]:
     for group in [key for key, value in offers(name) if value == "…" and key != "miner"]:
         options = [o for o in catalogue.names(group) if o not in LATER.get(group, ())]
         for option in options:
-            if name == "digits_open" and option in ("fsgl", "proco"):
+            if name == "digits_open" and option in SEVERAL_VIEWS:
                 continue  # its head says so
             also = ("head=cosine",) if option == "ldam" else ()
             found.append((f"experiment={name}", f"{group}={option}", *also))

@@ -27,7 +27,8 @@ SHORT = (
 )
 MISSING = {"pml"} if find_spec("pytorch_metric_learning") is None else set()
 WITH_IMAGES = {"fsgl"}  # its batches are mixed images
-ONE_VIEW = {"proco": ["method.params.views=1"]}  # vectors have no other
+# vectors have no other
+ONE_VIEW = dict.fromkeys(("bcl", "paco", "proco"), ["method.params.views=1"])
 CLASSIFIER = ("method=classifier", "sampler=random", "sampler.batch_size=64")
 
 

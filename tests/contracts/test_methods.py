@@ -57,7 +57,9 @@ def options_of(name: str) -> dict:
         options[key] = partial(make, method)
     parts = method_class(name).parts(options)
     if "head" in parts:
-        options |= {"head": partial(LinearHead, bias=True), "loss": CrossEntropy()}
+        options["head"] = partial(LinearHead, bias=True)
+    if "loss" in parts:
+        options["loss"] = CrossEntropy()
     if "criterion" in parts:
         options |= {"criterion": ProxyAnchor(32, 32, 0.1, -0.1, "samples", 1), "miner": None}
     return options

@@ -11,8 +11,10 @@ from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.cli import assembly
 from vmf_embeddings.heads.cosine import CosineHead
 from vmf_embeddings.losses.ce import CrossEntropy
+from vmf_embeddings.methods.bcl import BCL
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.nir import NIR
+from vmf_embeddings.methods.paco import PaCo
 from vmf_embeddings.methods.proco import ProCo
 from vmf_embeddings.miners.distance import DistanceMiner
 from vmf_embeddings.samplers.base import BatchSampler
@@ -99,6 +101,19 @@ def proco():
     return ProCo(Arch(CLASSES, DIM), head, CrossEntropy(), 0.0, 1, 0.1, 1.0, **known)
 
 
+def bcl():
+    head = partial(CosineHead, bias=False, scale=None)
+    sizes = {"projection_dim": 4, "projection_hidden": 6}
+    return BCL(Arch(CLASSES, DIM), head, CrossEntropy(), 0.0, 1, 0.1, 0.35, **sizes)
+
+
+def paco(momentum=None):
+    head = partial(CosineHead, bias=False, scale=None)
+    known = {"alpha": 0.3, "beta": 1.0, "adjust": True, "queue": 6, "momentum": momentum}
+    sizes = {"projection_dim": 4, "projection_hidden": 6}
+    return PaCo(Arch(CLASSES, DIM), head, 0.0, 1, 0.1, **known, **sizes)
+
+
 margin = partial(dml, "margin", DistanceMiner(0.5, 1.4, "standard"))
 METHODS = {
     "margin": margin,
@@ -107,7 +122,12 @@ METHODS = {
     "s2sd": partial(dml, "s2sd", target_dims=[5], weight=1.0, feature_weight=1.0, delay=0),
     "nir": nir,
     "cider": partial(dml, "cider", momentum=0.5),
+    "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
+    "hib": partial(dml, "hib"),
     "proco": proco,
+    "bcl": bcl,
+    "paco": paco,
+    "paco_momentum": partial(paco, momentum=0.5),
     "sharpness_aware": margin,
     "memory": with_memory,
     "warm_up": partial(dml, "multisimilarity"),
@@ -122,8 +142,6 @@ def optimizer_of(name):
     if name != "sharpness_aware":
         return partial(sgd, **options)
     sharp = {"base": "sgd", "rho": 0.1, "adaptive": False, "betas": (0.9, 0.999)}
-    "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
-    "hib": partial(dml, "hib"),
     return partial(sharpness_aware, **options, **sharp, batch_statistics="once")
 
 

@@ -18,6 +18,9 @@ BY_METHOD = {
     "nir": [*METRIC[1:], "criterion=proxy_anchor", "method.params.proxy_lr_factor=10"],
     "fsgl": [*VIEWS, "method.params.projection_dim=8"],
     "pml": [PML],
+    "bcl": ["dataset.params.views=3"],
+    "paco": ["dataset.params.views=2", "method.params.momentum=0.9", "method.params.queue=50"],
+    "proco": ["dataset.params.views=3"],
 }
 NEEDS = {"pml": "pytorch_metric_learning"}
 SECOND_STAGE = ("lws", "ncm", "vmf_bayes")  # heads of a second stage
@@ -59,6 +62,7 @@ RUNS["memory"] = [*METRIC, "criterion=margin", "method.params.memory_size=50"]
 RUNS["memory"] += ["method.params.memory_start=3"]
 RUNS["loss=ldam"] += ["head=cosine"]
 QUICK = ("method=pml", "method=fsgl", "optimizer=sam", "sampler=greedy_coreset", "memory")
+QUICK += ("method=paco",)
 
 
 class Interrupted(Exception):
@@ -68,7 +72,7 @@ class Interrupted(Exception):
 def ends_alike(tmp_path, monkeypatch, overrides, n_epochs):
     """Trains straight on, and again with an interruption half way; compares the last states."""
     overrides = [*overrides, f"mode.epochs={n_epochs}"]
-    views = 2 if "dataset.params.views=2" in overrides else 1
+    views = next((int(o[-1]) for o in overrides if o.startswith("dataset.params.views=")), 1)
     trained(tmp_path / "straight", *overrides, views=views)
     keep = checkpoint.keep
 

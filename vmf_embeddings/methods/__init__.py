@@ -11,6 +11,7 @@ from vmf_embeddings.lazy import lazy_exports
 if TYPE_CHECKING:
     from vmf_embeddings.methods.arcface import ArcFace, arcface_loss
     from vmf_embeddings.methods.base import BatchLayout, Method
+    from vmf_embeddings.methods.bcl import BCL, balanced_contrast
     from vmf_embeddings.methods.class_parameters import ClassParameters
     from vmf_embeddings.methods.classifier import Classifier
     from vmf_embeddings.methods.dive import DiVE
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.feature_scaling import FeatureScaling
     from vmf_embeddings.methods.fsgl import FSGL
     from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
+    from vmf_embeddings.methods.loss_prediction import LossPrediction, order_loss
     from vmf_embeddings.methods.matryoshka import Matryoshka
     from vmf_embeddings.methods.nir import NIR
     from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
+    from vmf_embeddings.methods.paco import PaCo, parametric_contrast
     from vmf_embeddings.methods.pml import PML
     from vmf_embeddings.methods.proco import ProCo
     from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArcFace",
+    "BCL",
     "BatchLayout",
     "ClassParameters",
     "Classifier",
@@ -39,18 +43,23 @@ __all__ = [
     "FSGL",
     "FeatureScaling",
     "HyperbolicSCE",
+    "LossPrediction",
     "Matryoshka",
     "Method",
     "NIR",
     "NormalizedSCE",
     "PML",
+    "PaCo",
     "ProCo",
     "UnnormalizedSCE",
     "VMFSoftmax",
     "arcface_loss",
+    "balanced_contrast",
     "cosine_logits",
     "dot_product_logits",
     "expected_logits",
+    "order_loss",
+    "parametric_contrast",
     "poincare_logits",
     "vmf_softmax_loss",
 ]
@@ -60,6 +69,7 @@ __getattr__, __dir__ = lazy_exports(
     {
         "arcface": ("ArcFace", "arcface_loss"),
         "base": ("BatchLayout", "Method"),
+        "bcl": ("BCL", "balanced_contrast"),
         "class_parameters": ("ClassParameters",),
         "classifier": ("Classifier",),
         "dive": ("DiVE",),
@@ -68,9 +78,11 @@ __getattr__, __dir__ = lazy_exports(
         "feature_scaling": ("FeatureScaling",),
         "fsgl": ("FSGL",),
         "hyperbolic_sce": ("HyperbolicSCE", "poincare_logits"),
+        "loss_prediction": ("LossPrediction", "order_loss"),
         "matryoshka": ("Matryoshka",),
         "nir": ("NIR",),
         "normalized_sce": ("NormalizedSCE", "cosine_logits"),
+        "paco": ("PaCo", "parametric_contrast"),
         "pml": ("PML",),
         "proco": ("ProCo",),
         "unnormalized_sce": ("UnnormalizedSCE", "dot_product_logits"),
