@@ -1,6 +1,7 @@
 """Heads: the laws of t-vMF similarity, goldens, and what every head of conf/head promises."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from torch.nn.functional import cross_entropy, softplus
 
 import vmf_embeddings
 from tests.conftest import cases, load_golden, variants
-from tests.methods.laws import normal
+from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.cli import assembly
+from vmf_embeddings.directional import HypersphericalUniform, VonMisesFisher, mean_cosine
 from vmf_embeddings.geometry import cosines
 from vmf_embeddings.heads.cosine import CosineHead
 from vmf_embeddings.heads.cosnorm import CosNormHead
@@ -20,6 +22,8 @@ from vmf_embeddings.heads.lws import LWSHead
 from vmf_embeddings.heads.ncm import NCMHead
 from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
 from vmf_embeddings.heads.tvmf import TVMFHead, tvmf_similarity
+from vmf_embeddings.losses.ce import CrossEntropy
+from vmf_embeddings.methods.classifier import Classifier
 
 CONF = Path(vmf_embeddings.__file__).parent / "conf" / "head"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -176,6 +180,68 @@ def test_bias_is_added_before_the_scale():
     head = CosineHead(C, D, bias=True, scale=10.0)
     z = normal(3, D).float()
     torch.testing.assert_close(head(z), 10 * (cosines(z, head.weight) + head.bias))
+
+
+# normalised heads
+
+
+def densities(name: str, **options):
+    """A normalised head of classes whose lengths differ, and beta, its scale."""
+    torch.manual_seed(0)
+    head = LinearHead(C, D, bias=False, normalizer=True)
+    if name == "cosine":
+        head = CosineHead(C, D, bias=False, scale=3.0, normalizer=True)
+    head = head.double()
+    head.weight.data = normal(C, D) * torch.tensor([[0.01], [1.0], [5.0], [30.0], [300.0]])
+    return head, head.scale.item()
+
+
+@pytest.mark.parametrize("name", ("linear", "cosine"))
+def test_normalised_logits_are_log_densities_over_the_uniform_one(name):
+    head, beta = densities(name)
+    mu = torch.nn.functional.normalize(head.weight, dim=1)
+    classes = VonMisesFisher(mu, beta * head.weight.norm(dim=1))
+    x = normal(7, D, seed=1)
+    unit = torch.nn.functional.normalize(x, dim=1)
+    uniform = HypersphericalUniform(D, like=x)
+    wanted = classes.log_prob(unit[:, None]) - uniform.log_prob(unit[:1])
+    torch.testing.assert_close(head(x), wanted, rtol=1e-9, atol=1e-9)
+    assert head.geometry.name == "cosine" and not head.uses_norm
+
+
+@pytest.mark.parametrize("name", ("linear", "cosine"))
+def test_a_normalised_length_grows_while_cosines_are_above_the_mean_one(name):
+    """The slope of a logit in |w| is beta (cos - A(beta |w|)): the maximum likelihood."""
+    head, beta = densities(name)
+    x = normal(1, D, seed=1)
+    for c in range(C):
+        (slope,) = torch.autograd.grad(head(x)[0, c], head.weight)
+        w = head.weight[c].detach()
+        along = slope[c] @ w / w.norm()
+        wanted = beta * (cosines(x, w[None])[0, 0] - mean_cosine(beta * w.norm(), D))
+        torch.testing.assert_close(along, wanted, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ("linear", "cosine"))
+def test_the_normaliser_changes_nothing_for_equal_lengths(name):
+    head, _ = densities(name)
+    head.weight.data = torch.nn.functional.normalize(head.weight, dim=1)
+    x = torch.nn.functional.normalize(normal(7, D, seed=1), dim=1)
+    found = head(x).log_softmax(1)
+    head.normalizer = False
+    torch.testing.assert_close(found, head(x).log_softmax(1))
+
+
+def test_a_loss_that_needs_bounded_logits_refuses_densities():
+    with pytest.raises(ValueError, match="leave head.params.normalizer=false"):
+        densities("cosine")[0].set_scale(30.0)
+
+
+def test_densities_are_not_divided_among_processes():
+    method = Classifier(TinyArch(C, D), partial(LinearHead, bias=True, normalizer=True),
+                        CrossEntropy(), 0.0)  # fmt: skip
+    with pytest.raises(ValueError, match="head.params.normalizer=true is for one process"):
+        method.sharded_parameters()
 
 
 # every head

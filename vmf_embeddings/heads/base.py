@@ -26,7 +26,9 @@ class Head(nn.Module, ABC):
     """Bias of the logits [C], or None."""
     has_scale: ClassVar[bool] = False
     """Whether the logits are multiplied by a scale, learned or fixed."""
-    uses_norm: ClassVar[bool] = True
+    normalizer: bool = False
+    """Whether the logits are log densities, with log C of each class."""
+    uses_norm: bool = True
     """Whether the logits depend on the norm of an embedding."""
     second_stage: ClassVar[str | None] = None
     """The `mode=` that must train it on a trained run; None = it can be trained from scratch."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.geometry import Cosine, cosines
 from vmf_embeddings.heads.base import Head, uniform_
+from vmf_embeddings.heads.class_normalizer import relative_log_normalizer
 
 
 def learned_scale(raw: Tensor) -> Tensor:
@@ -36,6 +37,9 @@ class CosineHead(Head):
         dim: D.
         bias: whether there is a b.
         scale: s > 0, or None = softplus(a) + 1 with a learned a, initially 0.
+        normalizer: whether cosines are multiplied by |w_k| and log C(s |w_k|) added to the logits,
+            so that they are s b_k plus the log densities of von Mises-Fisher distributions of
+            concentrations s |w_k| over the uniform one.
     """
 
     has_scale = True
@@ -44,14 +48,22 @@ class CosineHead(Head):
     raw_scale: Tensor | None
     fixed_scale: Tensor | None
 
-    def __init__(self, n_classes: int, dim: int, bias: bool, scale: float | None) -> None:
+    def __init__(
+        self,
+        n_classes: int,
+        dim: int,
+        bias: bool,
+        scale: float | None,
+        normalizer: bool = False,
+    ) -> None:
         super().__init__(n_classes, dim)
+        self.normalizer = normalizer
         self.weight = nn.Parameter(torch.empty(n_classes, dim))
         self.bias = nn.Parameter(torch.empty(n_classes)) if bias else None
         self.raw_scale = nn.Parameter(torch.zeros(()))
         self.register_buffer("fixed_scale", None)
         if scale is not None:
-            self.set_scale(scale)
+            self._fix_scale(scale)
         self.reset()
 
     def reset(self) -> None:
@@ -68,7 +80,19 @@ class CosineHead(Head):
         return self.fixed_scale if self.raw_scale is None else learned_scale(self.raw_scale)
 
     def set_scale(self, scale: float) -> None:
-        """Fixes the scale; it is not a parameter any more."""
+        """Fixes the scale; it is not a parameter any more.
+
+        Raises:
+            ValueError: the logits are log densities, which have no bound.
+        """
+        if self.normalizer:
+            raise ValueError(
+                "this loss needs bounded logits: leave head.params.normalizer=false, or take "
+                "another loss."
+            )
+        self._fix_scale(scale)
+
+    def _fix_scale(self, scale: float) -> None:
         if not scale > 0:
             raise ValueError(f"head.params.scale must be > 0 or null (learned), got {scale}.")
         self.raw_scale = None
@@ -77,6 +101,10 @@ class CosineHead(Head):
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> similarities plus bias [B, C], not scaled."""
         similarities = self.similarity(cosines(embeddings, self.weight))
+        if self.normalizer:
+            lengths = torch.linalg.vector_norm(self.weight, dim=1)
+            peaks = relative_log_normalizer(self.scale * lengths, self.dim)
+            similarities = lengths * similarities + peaks / self.scale
         return similarities if self.bias is None else similarities + self.bias
 
     def similarity(self, cosines: Tensor) -> Tensor:

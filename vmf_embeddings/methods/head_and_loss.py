@@ -156,6 +156,11 @@ class HeadAndLoss(Method):
                 "every process; use head=linear, cosine, cosnorm or tvmf, or leave "
                 "trainer.shard_classes=false"
             )
+        if self.classifier.normalizer:
+            raise ValueError(
+                "trainer.shard_classes=true: head.params.normalizer=true is for one process with "
+                "all classes; leave one of the two false"
+            )
         has_bias = self.classifier.bias is not None
         return ["classifier.weight", *(["classifier.bias"] if has_bias else [])]
 

@@ -67,6 +67,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"dataset.params.valid_seed": 1234, "dataset.params.normalisation": "imagenet"},
     **{"dataset.params.views": 1, "dataset.params.background": None},
     **{"dataset.params.layout": "auto", "dataset.params.test_share": 0.2},
+    **{"head.params.normalizer": False},
     **{"loss.params.class_weights": "none", "loss.params.beta": 0.9999},
     **{"arch.params.frozen": False, "arch.params.trainable_from": None},
     **{"arch.params.options": None, "arch.params.lora": None},
