@@ -15,7 +15,12 @@ from vmf_embeddings.datasets.base import Dataset, Split
 from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 from vmf_embeddings.embeddings.fields import CORRUPTED, KEY_OF_FIELD
 from vmf_embeddings.embeddings.folder_writing import SHARD_ROWS
-from vmf_embeddings.extract_folder import FolderJob, extract_folder
+from vmf_embeddings.extract_folder import (
+    FolderJob,
+    confidence_of,
+    extract_folder,
+    has_own_confidence,
+)
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.weights_hash import weights_hash
 from vmf_embeddings.progress import Progress
@@ -119,7 +124,8 @@ def extract(job: ExtractionJob) -> list[Path]:
             continue
         logits = _logits(method, embeddings, job.batch_size) if with_logits else None
         path = job.run_dir / f"{stem}.npz"
-        file = _file(method, split, dataset, embeddings, logits, meta)
+        known = confidence_of(method, embeddings, job.batch_size)
+        file = _file(method, split, dataset, embeddings, logits, meta, **known)
         with Progress(f"Writing {path.name}"):
             save_embeddings(path, file)
         _write_examples(path, split)
@@ -148,6 +154,7 @@ def _meta(
     job: ExtractionJob, name: str, split: Split, trained_on: dict[str, Any]
 ) -> dict[str, Any]:
     """The file's `meta`; `trained_on` describes the training images."""
+    method = job.method
     return {
         "schema": 1,
         "dataset": job.dataset.name,
@@ -157,15 +164,16 @@ def _meta(
         "open_set": bool(job.dataset.open_set),
         "method": job.method_name,
         "objective": job.objective,
-        "geometry": job.method.geometry.to_meta(),
+        "geometry": method.geometry.to_meta(),
         "seed": job.seed,
         "epoch": int(job.checkpoint["epoch"]),
         # the oldest checkpoints do not have it: then there was no other choice
         "selected_on": job.checkpoint.get("selected_on", "valid"),
         "selected_by": job.checkpoint.get("selected_by"),
         "class_names": split.class_names,
-        "prior_removed": job.method.uses_prior,
-        **job.method.describe(),
+        "prior_removed": method.uses_prior,
+        **({"confidence_name": method.confidence_name} if has_own_confidence(method) else {}),
+        **method.describe(),
         **trained_on,
         "versions": {package: version(package) for package in ("torch", "numpy")},
     }
@@ -202,6 +210,7 @@ def _file(
     embeddings: Tensor,
     logits: Tensor | None,
     meta: dict[str, Any],
+    **known: np.ndarray,
 ) -> EmbeddingFile:
     return EmbeddingFile(
         embeddings=_array(embeddings),
@@ -209,6 +218,7 @@ def _file(
         logits=None if logits is None else _array(logits),
         paths=None if split.paths is None else np.array([str(path) for path in split.paths]),
         meta=meta,
+        **known,
         **_fields_of_split(method, split, dataset),
     )
 

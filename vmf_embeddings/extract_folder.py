@@ -125,6 +125,7 @@ def _write_shards(
             seed_everything(epoch_seed(job.meta["seed"], rows.start, _stream(job.name)))
             embeddings = _embed(job, rows, accelerator, lambda n, done=done: progress(done + n))
             arrays = {"embeddings": embeddings.cpu().numpy()}
+            arrays |= confidence_of(job.method, embeddings, job.batch_size)
             if stores is not None:
                 arrays |= stores(job, embeddings, rows)
             plan.write(shard, arrays)
@@ -152,6 +153,20 @@ def _embed(
         n_done += len(found[-1])
         progress(n_done)
     return torch.cat(found)
+
+
+def has_own_confidence(method: Method) -> bool:
+    """Whether a method says how sure it is by more than the norm of an embedding."""
+    return method.confidence_name != method.geometry.confidence_name
+
+
+@torch.no_grad()
+def confidence_of(method: Method, embeddings: Tensor, batch_size: int) -> dict[str, np.ndarray]:
+    """`confidence` [n] of embeddings [n, D]; empty where it can be computed from them."""
+    if not has_own_confidence(method):
+        return {}
+    found = [method.confidence(rows) for rows in embeddings.split(batch_size)]
+    return {"confidence": torch.cat(found).float().cpu().numpy()}
 
 
 @torch.no_grad()

@@ -69,8 +69,8 @@ class Run:
 
     @property
     def confidence_name(self) -> str:
-        """What `confidence` returns: "kappa", "norm" or "distance_to_origin"."""
-        return self.geometry.confidence_name
+        """What `confidence` returns: "kappa", "norm", "distance_to_origin", or a method's own."""
+        return self.module.confidence_name
 
     def __repr__(self) -> str:
         classes = "no classes" if self.n_classes is None else f"{self.n_classes} classes"
@@ -155,7 +155,8 @@ class Run:
             raise ValueError(
                 f"embeddings: expected [N, {self.embedding_dim}], got {list(rows.shape)}"
             )
-        return self.geometry.confidence(rows).numpy()
+        with torch.no_grad():
+            return self.module.confidence(rows.to(self.device)).float().cpu().numpy()
 
     def embed_batches(
         self,

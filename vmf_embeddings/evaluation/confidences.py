@@ -19,16 +19,24 @@ _BLOCK_ROWS = 4096
 def confidences(context: Context) -> dict[str, Tensor]:
     """Every confidence of the rows of a file by name, float64 [N]; NaN for rows without it.
 
-    `kappa`, `norm` or `distance_to_origin` from the length of a row; of logits `max_probability`,
-    `negative_entropy`, `probability_margin`, `max_logit`, `energy`, and with draws
-    `negative_information`; of neighbours `nearest_similarity` and `neighbour_margin`; and
-    `class_mean_cosine` where the training file lies beside. docs/metrics.md defines them.
+    The one that the file stores, such as `inverse_predicted_loss`; `kappa`, `norm` or
+    `distance_to_origin` from the length of a row; of logits `max_probability`, `negative_entropy`,
+    `probability_margin`, `max_logit`, `energy`, and with draws `negative_information`; of
+    neighbours `nearest_similarity` and `neighbour_margin`; and `class_mean_cosine` where the
+    training file lies beside. docs/metrics.md defines them.
     """
     return {
         name: values
-        for group in (_of_length, _of_logits, _of_neighbours, _of_training)
+        for group in (_stored, _of_length, _of_logits, _of_neighbours, _of_training)
         for name, values in group(context)
     }
+
+
+def _stored(context: Context) -> Iterator[tuple[str, Tensor]]:
+    confidence = context.file.confidence
+    if confidence is not None:
+        name = str(context.evaluated.meta("confidence_name") or "confidence")
+        yield name, torch.from_numpy(confidence).double()
 
 
 def _of_length(context: Context) -> Iterator[tuple[str, Tensor]]:

@@ -134,15 +134,18 @@ def _together(context: Context, file: EmbeddingFile) -> EmbeddingFile:
     clean, n_corrupted = context.file, len(file.embeddings)
     images = context.images.numpy()
     gallery = np.ones(len(images), bool) if clean.is_gallery is None else clean.is_gallery
-    logits = None
-    if clean.logits is not None and file.logits is not None:
-        logits = np.concatenate([clean.logits, file.logits])
+    both = ((name, getattr(clean, name), getattr(file, name)) for name in ("logits", "confidence"))
+    stored = {
+        name: np.concatenate([one, other])
+        for name, one, other in both
+        if one is not None and other is not None
+    }
     return EmbeddingFile(
         embeddings=np.concatenate([clean.embeddings, file.embeddings]),
         ids=np.concatenate([clean.ids, file.ids]),
         temperature=clean.temperature,
         class_weights=clean.class_weights,
-        logits=logits,
+        **stored,
         paths=np.concatenate([images, images[file.source]]).astype(str),
         is_query=np.concatenate([np.zeros(len(images), bool), np.ones(n_corrupted, bool)]),
         is_gallery=np.concatenate([gallery, np.zeros(n_corrupted, bool)]),

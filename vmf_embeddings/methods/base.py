@@ -161,6 +161,18 @@ class Method(nn.Module, ABC):
         """How two embeddings are compared."""
 
     @property
+    def confidence_name(self) -> str:
+        """What `confidence` returns."""
+        return self.geometry.confidence_name
+
+    def confidence(self, embeddings: Tensor) -> Tensor:
+        """Embeddings [B, D] of `embed` -> one number each, larger = more confident [B], >= 0.
+
+        Default: what the geometry makes of their norms. Another one is stored in embedding files.
+        """
+        return self.geometry.confidence(embeddings)
+
+    @property
     def class_weights(self) -> Tensor | None:
         """[C, D], or None without class weights in the space of the embeddings."""
         return None if self.class_parameters is None else self.class_parameters.weight

@@ -77,6 +77,15 @@ class WrappingMethod(Method):
         return self.wrapped.geometry
 
     @property
+    def confidence_name(self) -> str:
+        """What `confidence` of the wrapped method returns."""
+        return self.wrapped.confidence_name
+
+    def confidence(self, embeddings: Tensor) -> Tensor:
+        """Confidence of the wrapped method in embeddings [B, D] -> [B]."""
+        return self.wrapped.confidence(embeddings)
+
+    @property
     def classifier(self) -> nn.Module | None:
         """Head of the wrapped method; None where it uses none of `head=`."""
         return getattr(self.wrapped, "classifier", None)
