@@ -39,16 +39,25 @@ class ClassDensities:
     frequency: Tensor
 
     @classmethod
-    def fit(cls, sums: Tensor, counts: Tensor, *, shared_kappa: bool = False) -> "ClassDensities":
-        """The densities of largest likelihood.
+    def fit(
+        cls,
+        sums: Tensor,
+        counts: Tensor,
+        *,
+        shared_kappa: bool = False,
+        shrink_rows: float = 0.0,
+    ) -> "ClassDensities":
+        """The densities of largest likelihood, or with concentrations nearer to one another.
 
         A class of one row, or of rows that are equal, has no finite concentration of its own: it
-        gets the one that fits all other classes best, A_D^-1(sum |S_c| / sum n_c).
+        gets the one that fits all other classes best, A_D^-1(R), R = sum |S_c| / sum n_c of them.
 
         Args:
             sums: float64 [C, D], S_c, of the unit rows of every class; D >= 2.
             counts: float64 [C], n_c >= 1.
             shared_kappa: all classes get one concentration, A_D^-1(sum |S_c| / sum n_c).
+            shrink_rows: m >= 0, the concentrations are A_D^-1((|S_c| + m R) / (n_c + m)), as if
+                each class had m more rows with the mean cosine R of all.
 
         Raises:
             ValueError: every class is one point.
@@ -61,7 +70,8 @@ class ClassDensities:
             lengths, n = lengths.sum().expand_as(counts), counts.sum().expand_as(counts)
         else:
             pooled = lengths[own].sum() / counts[own].sum()
-            lengths, n = torch.where(own, lengths, pooled * counts), counts
+            lengths = torch.where(own, lengths, pooled * counts) + shrink_rows * pooled
+            n = counts + shrink_rows
         dim = sums.shape[1]
         kappa = concentration(lengths, n, dim, default_kappa_max(dim, sums.dtype))
         return cls(normalize(sums, dim=1), kappa, counts / counts.sum())

@@ -81,6 +81,8 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"trainer.cuda_graph": False},
     **{"trainer.shard_backbone": False},
     **{"method.params.memory_size": 0, "method.params.memory_start": 0},
+    **{"head.params.shrink_rows": 10.0, "head.params.prior_power": 0.5},
+    **{"head.params.components": 1},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {
