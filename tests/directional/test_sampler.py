@@ -8,8 +8,11 @@ import pytest
 import torch
 from scipy import stats
 from scipy.integrate import cumulative_simpson
+from torch.distributions import kl_divergence
 
 from vmf_embeddings.directional import (
+    PowerSpherical,
+    VonMisesFisher,
     cosine_variance,
     mean_cosine,
     sample,
@@ -251,3 +254,38 @@ def test_sphere_coordinate_is_that_of_a_uniform_point(dim):
     wanted = torch.nn.functional.normalize(points, dim=-1)[:, 0].numpy()
     assert stats.ks_2samp(found, wanted).pvalue > 1e-4
     assert found.var() == pytest.approx(1 / dim, rel=0.05)
+
+
+@pytest.mark.parametrize("dim", [2, 3, 16, 128])
+def test_power_spherical_draws_have_the_mean_of_the_exact_ones_and_its_derivative(dim):
+    kappa = torch.tensor([0.0, 0.5, 3.0, 50.0, 2000.0], dtype=torch.float64, requires_grad=True)
+    n, known = 20_000, {"sampler": "power", "generator": seeded(3)}
+    cosine = sample_cosine(kappa, dim, n, **known)
+    with torch.no_grad():
+        error = cosine.std(0) / n**0.5
+        assert ((cosine.mean(0) - mean_cosine(kappa, dim)).abs() < 4 * error + 1e-12).all()
+    (slope,) = torch.autograd.grad(cosine.mean(0).sum(), kappa)
+    # dA / dkappa is the variance of the exact cosine
+    torch.testing.assert_close(slope, cosine_variance(kappa.detach(), dim), rtol=0.1, atol=1e-6)
+
+
+def test_power_spherical_vectors_are_those_of_their_distribution():
+    mu, kappa = unit(2, 16), torch.tensor([5.0, 60.0])
+    draws = sample(mu, kappa, 4000, sampler="power", generator=seeded(1))
+    power = PowerSpherical.from_von_mises_fisher(VonMisesFisher(mu, kappa))
+    own = power.sample((4000,), seeded(1))
+    torch.testing.assert_close(draws, own)
+    assert ((draws * mu).sum(-1).mean(0) - mean_cosine(kappa, 16)).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("dim", "most"),
+    [(2, 0.0386), (3, 0.0238), (5, 0.0157), (10, 0.0114), (128, 0.0086), (512, 0.0084)],
+)
+def test_power_spherical_draws_are_of_nearly_the_exact_distribution(dim, most):
+    """The largest divergence in nats, at a kappa of about D / 2, and 0 at both ends."""
+    kappa = torch.logspace(-3, 6, 400, dtype=torch.float64)
+    vmf = VonMisesFisher(torch.eye(1, dim, dtype=torch.float64).expand(400, dim), kappa)
+    nats = kl_divergence(PowerSpherical.from_von_mises_fisher(vmf), vmf)
+    assert -1e-9 < nats.min() and 0.99 * most < nats.max() <= most
+    assert max(nats[0], nats[-1]) < 1e-4

@@ -64,13 +64,15 @@ def test_cosines_stay_between_minus_one_and_one(dim):
     torch.testing.assert_close(cosines[:4, 0].diagonal(), torch.ones(4), rtol=0, atol=1e-2)
 
 
-def test_expected_logits_are_the_mean_of_drawn_ones():
+@pytest.mark.parametrize("sampler", ("exact", "power"))
+def test_expected_logits_are_the_mean_of_drawn_ones(sampler):
     n, beta = 20_000, torch.tensor(3.0).double()
     z, w = 6 * unit(3, 8), 9 * unit(4, 8, seed=1)
     generator = torch.Generator().manual_seed(0)
     kappa, mu = VonMisesFisher.split(z)
-    draws = directional.sample(mu, kappa, n, gradient=False, generator=generator).transpose(0, 1)
-    logits = beta * drawn_cosines(draws, w, generator)
+    known = {"gradient": False, "sampler": sampler, "generator": generator}
+    draws = directional.sample(mu, kappa, n, **known).transpose(0, 1)
+    logits = beta * drawn_cosines(draws, w, generator, sampler)
     errors = logits.mean(1) - expected_logits(z, w, beta)
     assert (errors.abs() < 4.5 * logits.std(1) / n**0.5).all()
 

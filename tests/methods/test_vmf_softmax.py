@@ -183,7 +183,7 @@ def test_both_normalizers_agree_in_high_and_differ_in_low_dimensions():
 def test_draws_follow_the_chosen_sampler_and_the_seed():
     embeddings = 4 * normal(6, 8)
     kappa, mu = VonMisesFisher.split(embeddings)
-    for sampler in ("exact", "reference"):
+    for sampler in ("exact", "reference", "power"):
         method = build(embedding_dim=8, vmf_sampler=sampler).double()
         torch.manual_seed(3)
         draws = method.draw(embeddings, gradient=False)
@@ -321,7 +321,12 @@ def test_antithetic_loss_has_the_expectation_of_the_independent_one():
     assert abs(means[0] - means[1]) < 4 * sum(errors).sqrt()
 
 
-NOT_FOR_PAIRS = ({"n_samples": 3}, {"normalizer": "approx"}, {"vmf_sampler": "reference"})
+NOT_FOR_PAIRS = (
+    {"n_samples": 3},
+    {"normalizer": "approx"},
+    {"vmf_sampler": "reference"},
+    {"vmf_sampler": "power"},
+)
 
 
 @pytest.mark.parametrize("options", NOT_FOR_PAIRS)
@@ -378,3 +383,22 @@ def test_torch_compile_leaves_the_loss_as_it_is(code):
     got = loss_and_gradients(compiled, method, embeddings)
     for mine, theirs in zip(got, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_power_spherical_draws_change_loss_and_gradient_little():
+    """By less than 3 % here: the draws alone are of another distribution."""
+    embeddings, labels = 6 * normal(6, 8), torch.arange(6) % 5
+    found = {}
+    for sampler in ("exact", "power"):
+        torch.manual_seed(0)
+        method = build(embedding_dim=8, n_samples=20_000, estimator="iid", vmf_sampler=sampler)
+        method, z = method.double(), embeddings.clone().requires_grad_()
+        loss = method.loss(z, labels)
+        found[sampler] = [loss.detach(), torch.autograd.grad(loss, z)[0]]
+    for exact, power in zip(found["exact"], found["power"], strict=True):
+        assert 0 < (exact - power).norm() < 0.03 * exact.norm()
+
+
+def test_classes_cannot_be_divided_with_other_samplers():
+    with pytest.raises(ValueError, match="vmf_sampler=exact, got exact and power"):
+        build(vmf_sampler="power").sharded_parameters()

@@ -23,7 +23,7 @@ from vmf_embeddings.directional.distribution import (
 )
 from vmf_embeddings.directional.gamma_ratio import digamma_difference, log_gamma_ratio
 from vmf_embeddings.directional.log_normalizer import log_normalizer
-from vmf_embeddings.directional.power_spherical_angle import sample_angle
+from vmf_embeddings.directional.power_spherical_angle import matched_concentration, sample_angle
 from vmf_embeddings.directional.tangent import random_tangent_points
 
 
@@ -79,11 +79,8 @@ class PowerSpherical(Distribution):
     @classmethod
     def from_von_mises_fisher(cls, vmf: VonMisesFisher) -> "PowerSpherical":
         """The distribution of the same mean direction and mean cosine."""
-        wide = VonMisesFisher(vmf.loc, widen(vmf.concentration), validate_args=False)
-        # (D - 1) A / (1 - A) in float64: 1 - A cancels at large kappa
-        mean = wide.cosine_mean.to(torch.float64)
-        kappa = (vmf.dim - 1) * mean / (1 - mean)
-        return cls(vmf.loc, kappa.to(vmf.concentration.dtype), validate_args=False)
+        kappa = matched_concentration(vmf.concentration, vmf.dim)
+        return cls(vmf.loc, kappa, validate_args=False)
 
     def von_mises_fisher(self) -> VonMisesFisher:
         """The von Mises-Fisher distribution of the same mean direction and mean cosine."""

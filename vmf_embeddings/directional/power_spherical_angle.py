@@ -15,12 +15,28 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from vmf_embeddings.directional.bessel import widen
+from vmf_embeddings.directional.bessel import mean_cosine, widen
 from vmf_embeddings.directional.gamma_ratio import digamma_difference
 
 N_NODES = 32
 NATS = 36.0  # the tail is cut where log g is this much below log g(h)
 BLOCK = 2**20  # evaluations of the integrand at a time
+
+
+def matched_concentration(kappa: Tensor, dim: int) -> Tensor:
+    """Concentration of the power spherical distribution of the same mean as a von Mises-Fisher one.
+
+    (D - 1) A / (1 - A) with the mean cosine A; in float64, as 1 - A cancels at large kappa.
+
+    Args:
+        kappa: of the von Mises-Fisher distributions, >= 0, any shape; gradients flow to it.
+        dim: D >= 2.
+
+    Returns:
+        Shape and dtype of `kappa`.
+    """
+    mean = mean_cosine(widen(kappa), dim).to(torch.float64)
+    return ((dim - 1) * mean / (1 - mean)).to(kappa.dtype)
 
 
 def sample_angle(kappa: Tensor, dim: int, generator: torch.Generator | None) -> Tensor:

@@ -18,11 +18,13 @@ from vmf_embeddings.directional.bessel import check_dim
 from vmf_embeddings.directional.constants import constant
 from vmf_embeddings.directional.gradient import attach_kappa_gradient
 from vmf_embeddings.directional.normals import compiles, new_seed
+from vmf_embeddings.directional.power_spherical_angle import matched_concentration
+from vmf_embeddings.directional.power_spherical_angle import sample_angle as power_angle
 from vmf_embeddings.directional.reference_sampler import reference_cosine, reference_sample
 from vmf_embeddings.directional.tangent import random_tangent_points
 from vmf_embeddings.directional.uniform import sphere_coordinate_like, uniform_like
 
-SAMPLERS = ("exact", "reference")
+SAMPLERS = ("exact", "reference", "power")
 ROUNDS = 30  # proposals per draw on devices; all are rejected with probability 0.34^30 = 1e-14
 DEVICE_BLOCK = 2**20
 
@@ -120,6 +122,7 @@ def sample_angle(
     shape: int | Sequence[int] = (),
     *,
     gradient: bool = True,
+    sampler: str = "exact",
     generator: torch.Generator | None = None,
 ) -> Tensor:
     """Angles between von Mises-Fisher draws and their mean direction.
@@ -131,6 +134,7 @@ def sample_angle(
         dim: dimension of the ambient space, >= 2.
         shape: shape of draws for each concentration, put before the shape of `kappa`.
         gradient: attach the implicit-reparameterisation gradient with respect to `kappa`.
+        sampler: "exact", or "power" for the power spherical distribution of the same mean cosine.
         generator: source of randomness, on the device of `kappa`; None = the global one.
 
     Returns:
@@ -142,6 +146,10 @@ def sample_angle(
     check_dim(dim)
     lead = (shape,) if isinstance(shape, int) else tuple(shape)
     compute = torch.promote_types(kappa.dtype, torch.float32)
+    if sampler == "power":
+        with torch.set_grad_enabled(gradient and torch.is_grad_enabled()):
+            power = matched_concentration(kappa.to(compute), dim).expand(*lead, *kappa.shape)
+            return power_angle(power, dim, generator).to(kappa.dtype)
     with torch.no_grad():
         flat = kappa.to(compute).expand(*lead, *kappa.shape).reshape(-1)
         angle = _draw(flat, dim, generator).reshape(*lead, *kappa.shape)
@@ -165,8 +173,9 @@ def sample_cosine(
         kappa: concentrations, >= 0, any shape [..].
         dim: dimension of the ambient space, >= 2.
         shape: shape of draws for each concentration, put before the shape of `kappa`.
-        gradient: let gradients flow to `kappa` (implicit reparameterisation for "exact").
-        sampler: "exact", or "reference" for that of 2021, which is wrong for kappa > 10.
+        gradient: let gradients flow to `kappa` (implicit reparameterisation but for "reference").
+        sampler: "exact"; "power", see `sample`; or "reference" for that of 2021, which is wrong for
+            kappa > 10.
         generator: source of randomness; None = the global one.
 
     Returns:
@@ -183,7 +192,8 @@ def sample_cosine(
         expanded = kappa.expand(*lead, *kappa.shape)
         cosine = reference_cosine(expanded, dim, generator=generator)
         return cosine if gradient else cosine.detach()
-    return sample_angle(kappa, dim, shape, gradient=gradient, generator=generator).cos()
+    known = {"gradient": gradient, "sampler": sampler, "generator": generator}
+    return sample_angle(kappa, dim, shape, **known).cos()
 
 
 def sample(
@@ -209,7 +219,10 @@ def sample(
         n_samples: draws from each distribution, S.
         gradient: let gradients flow to `mu` and `kappa`.
         sampler: "exact", or "reference": draws and biased gradient of 2021, to reproduce its
-            results only; WRONG for kappa > 10 unless kappa >> D (draws may point away from mu).
+            results only; WRONG for kappa > 10 unless kappa >> D (draws may point away from mu); or
+            "power": draws and exact gradient of the power spherical distribution of the same mean,
+            without rejection, within 0.039 nats of the von Mises-Fisher one in two dimensions and
+            0.009 in 128 (De Cao and Aziz 2020, https://arxiv.org/abs/2006.04437).
         generator: source of randomness, on the device of `mu`; None = the global one.
 
     Returns:
@@ -228,7 +241,9 @@ def sample(
         dim = mu.shape[-1]
         compute = torch.promote_types(mu.dtype, torch.float32)
         flat_mu = mu.reshape(-1, dim).to(compute)
-        angle = sample_angle(kappa.reshape(-1).to(compute), dim, n_samples, generator=generator)
+        angle = sample_angle(
+            kappa.reshape(-1).to(compute), dim, n_samples, sampler=sampler, generator=generator
+        )
         points = random_tangent_points(angle, flat_mu, generator)
         return points.reshape(n_samples, *mu.shape).to(mu.dtype)
 

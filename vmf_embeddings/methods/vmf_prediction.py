@@ -34,7 +34,10 @@ def vmf_prediction_logits(z_samples: Tensor, w_samples: Tensor, beta: Tensor) ->
 
 
 def drawn_cosines(
-    z_samples: Tensor, class_weights: Tensor, generator: torch.Generator | None = None
+    z_samples: Tensor,
+    class_weights: Tensor,
+    generator: torch.Generator | None = None,
+    sampler: str = "exact",
 ) -> Tensor:
     """Cosines of given image samples with new class samples, without sampling class vectors.
 
@@ -47,6 +50,7 @@ def drawn_cosines(
         z_samples: unit samples of the images' distributions [B, S, D].
         class_weights: kappa times mu of the classes [C, D].
         generator: source of randomness; None = the global one.
+        sampler: of the classes' angles, "exact" or "power", see `directional.sample`.
 
     Returns:
         [B, S, C] in [-1, 1].
@@ -61,7 +65,8 @@ def drawn_cosines(
     dim = mu.shape[-1]
     along = (z_samples @ mu.T).clamp(-1, 1)  # rounding may leave [-1, 1]
     across = ((1 - along) * (1 + along)).sqrt()
-    angle = sample_angle(kappa, dim, along.shape[:-1], gradient=False, generator=generator)
+    known = {"gradient": False, "sampler": sampler, "generator": generator}
+    angle = sample_angle(kappa, dim, along.shape[:-1], **known)
     u = sample_sphere_coordinate(
         along.shape, dim - 1, dtype=along.dtype, device=along.device, generator=generator
     )

@@ -5,6 +5,7 @@ Supervised Learning", https://arxiv.org/abs/2103.15718, equation 8.
 """
 
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -24,7 +25,11 @@ from vmf_embeddings.methods.vmf_prediction import (
 from vmf_embeddings.methods.vmf_start import initial_kappa
 
 NORMALIZERS = ("exact", "approx")
-PREDICTORS = {"exact": drawn_cosines, "reference": reference_drawn_cosines}
+PREDICTORS = {
+    "exact": drawn_cosines,
+    "reference": reference_drawn_cosines,
+    "power": partial(drawn_cosines, sampler="power"),
+}
 ESTIMATORS = ("auto", "antithetic", "iid")
 
 
@@ -85,7 +90,9 @@ class VMFSoftmax(VMFMethod):
         arch: the backbone.
         n_samples: samples per image, in the loss and in predictions, >= 1.
         normalizer: "exact" or "approx" (2021).
-        vmf_sampler: "exact" or "reference" (2021: biased between kappa = 11 and 1.5 D).
+        vmf_sampler: "exact"; "reference" (2021: biased between kappa = 11 and 1.5 D); or "power":
+            draws, in the loss and in predictions, from power spherical distributions of the same
+            means, while log C and the expected alignment stay those of von Mises-Fisher ones.
         kappa_init: "exact" or "reference" (2021), see `vmf_start`.
         estimator: of the loss: "antithetic" pairs of samples, "iid" samples, or "auto": antithetic
             if `n_samples` is even, and `normalizer` and `vmf_sampler` are "exact". The expectation
