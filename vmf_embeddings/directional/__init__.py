@@ -27,6 +27,7 @@ from vmf_embeddings.directional.nivmf import nivmf_log_prob, nivmf_sample
 from vmf_embeddings.directional.normals import standard_normals_
 from vmf_embeddings.directional.power_spherical import PowerSpherical
 from vmf_embeddings.directional.reference_sampler import householder_transform
+from vmf_embeddings.directional.relative_normalizer import relative_log_normalizer
 from vmf_embeddings.directional.sampler import SAMPLERS, sample, sample_angle, sample_cosine
 from vmf_embeddings.directional.seeding import spherical_kmeans_plus_plus
 from vmf_embeddings.directional.tangent import random_tangent_points, tangent_points
@@ -59,6 +60,7 @@ __all__ = [
     "nivmf_sample",
     "random_tangent_points",
     "relative_log_elk",
+    "relative_log_normalizer",
     "sample",
     "sample_angle",
     "sample_cosine",

@@ -8,9 +8,9 @@ its second stage for long-tailed data uses this head.
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.directional import relative_log_normalizer
 from vmf_embeddings.geometry import Cosine, cosines
 from vmf_embeddings.heads.base import Head, uniform_
-from vmf_embeddings.heads.class_normalizer import relative_log_normalizer
 
 
 def learned_scale(raw: Tensor) -> Tensor:

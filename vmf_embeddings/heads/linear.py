@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.directional import relative_log_normalizer
 from vmf_embeddings.geometry import Cosine, Euclidean, Geometry, unit_vectors
 from vmf_embeddings.heads.base import Head, uniform_
-from vmf_embeddings.heads.class_normalizer import relative_log_normalizer
 
 
 class LinearHead(Head):
