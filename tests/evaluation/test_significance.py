@@ -3,16 +3,21 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from tests.evaluation.runs import make_run, scores_of
+import vmf_embeddings as vmf
+from tests.evaluation.runs import make_file, make_run, scores_of
+from tests.evaluation.test_corruption import corrupted_of
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import evaluate_parser, parse_evaluate
 from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
+from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.loading import load_evaluated_file
+from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.paired import compare, judged, lower_is_better
 from vmf_embeddings.evaluation.row_scores import (
     RowScore,
@@ -23,6 +28,7 @@ from vmf_embeddings.evaluation.row_scores import (
 )
 from vmf_embeddings.evaluation.scores import score
 from vmf_embeddings.evaluation.significance import intervals
+from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.metrics.standard_errors import wilson_95
 
 LONG_TAIL = {"train_identity": "cafe" * 16, "train_class_counts": [500, 60, 5]}
@@ -74,6 +80,85 @@ def test_every_score_of_rows_is_its_function_of_weights_of_one(tmp_path, geometr
     assert wanted <= found.row_scores.keys()
     assert ("sampled_retrieval/recall@1" in found.row_scores) == (draws is not None)
     assert any(key.startswith("uncertainty/") for key in found.row_scores)
+
+
+def of_network(seed, **meta) -> EmbeddingFile:
+    """Rows drawn by a seed of their own, by one network, whose class weights give the logits."""
+    file = make_file({"name": "cosine"}, seed=seed, **LONG_TAIL, **meta)
+    unit = file.embeddings / np.linalg.norm(file.embeddings, axis=1, keepdims=True)
+    logits = unit @ file.class_weights.T / file.temperature
+    return dataclasses.replace(file, logits=logits, meta={**file.meta, "seed": 0})
+
+
+def test_every_score_has_an_interval_or_is_one_that_docs_leave_without():
+    file, other = of_network(0), of_network(5, split_hash="other", dataset="other")
+    found = vmf.evaluate(
+        file, resample=10, fit_on=of_network(9, split_hash="valid"), merge=[other],
+        metrics=["recall", "nmi", "map", "spectrum", "spread", "uncertainty", "verification",
+                 "calibration", "prior", "ranking", "clusters"],
+        ood={"other": dataclasses.replace(other, ids=None)}, corrupted=corrupted_of(file),
+        train_embeddings=of_network(7, split_hash="train"), dims=[2], precision=["int8"],
+        rerank=["dba"],
+    )  # fmt: skip
+    drawn = found.pop("significance")
+    without = {
+        f"{section}/{name.rpartition('/')[2].partition('_at_far')[0]}"
+        for section, own in found.items()
+        for name in own
+        if f"{section}/{name}" not in drawn
+    }
+    of_spaces = {"nmi", "f1", "rho@1", "rho@2", "rho_rev@-1"}
+    of_unit_rows = {"intra", "inter", "pi_ratio", "concentration_mean", "concentration_variance",
+                    "concentration_relative_variance", "uniformity_g2", "alignment"}  # fmt: skip
+    errors = {"ece_l2_equal_mass", "ece_l1_equal_mass", "ece_l1_equal_width", "ece_if_calibrated"}
+    expected = {
+        "classification": errors,
+        "as_output": of_spaces,
+        "normalised": of_spaces | of_unit_rows,
+        "compact": {"bytes_per_row", *errors},
+        "uncertainty": {"auroc_low", "auroc_high"},
+        "ood": {"auroc_low", "auroc_high", "fpr95_in_positive", "fpr95_out_positive", "aupr_in",
+                "aupr_out"},
+        "prior": {"tau", "geometric_mean", "harmonic_mean", "worst_class", "worst_tenth",
+                  "classes_never_right"},
+        # of the other file, and means over both
+        "merged": {"recall@1", "mmp@5", "recall@1_separate", "mmp@5_separate",
+                   "nearest_of_other_data_set"},
+    }  # fmt: skip
+    for section in ("calibration", "clusters", "verification"):
+        expected[section] = {
+            name.partition("/")[2] for name in without if name.startswith(f"{section}/")
+        }
+    assert without == {f"{section}/{name}" for section, own in expected.items() for name in own}
+    assert {"toy/recall@1", "toy/mmp@5"} <= {
+        key.removeprefix("merged/") for key in drawn if key.startswith("merged/")
+    }
+
+
+def test_functions_of_weights_of_tables_of_ones_are_their_scores():
+    file, other = of_network(0), of_network(5, split_hash="other", dataset="other")
+    options = EvaluationOptions(
+        paths=(), metrics=("recall", "map"), dims=(2,), precision=("int8", "binary"),
+        rerank=("dba", "k_reciprocal"), merge=(other,), corrupted=corrupted_of(file),
+        sections=("uncertainty", "corruption", "prior", "merged"), resample=2, keep_rows=True,
+        fit_on=of_network(9, split_hash="valid"),
+    )  # fmt: skip
+    path = Path("toy_test.npz")
+    found = score(EvaluatedFile(path, path, file, Cosine()), options)
+    sections = {key.partition("/")[0] for key in found.row_scores}
+    assert {"as_output", "compact", "reranked", "corruption", "prior", "merged"} <= sections
+    n_rows = len(file.ids)
+    ones = torch.ones(1, n_rows, dtype=torch.float64)
+    for key, own in found.row_scores.items():
+        section, _, name = key.partition("/")
+        expected = pytest.approx(found.sections[section][name], rel=1e-9, nan_ok=True)
+        assert own.value(n_rows) == expected, key
+        assert float(own.over_classes(ones)[0]) == expected, key
+    # calibration errors are compared alone, scores of variants have intervals alone
+    errors = [own for key, own in found.row_scores.items() if "/ece_l" in key and "comp" not in key]
+    assert errors and all(own.compared and not own.has_interval for own in errors)
+    variants = [own for key, own in found.row_scores.items() if key.startswith("reranked/")]
+    assert variants and all(own.has_interval and not own.compared for own in variants)
 
 
 def test_intervals_are_printed_and_stored_over_classes_for_open_sets(tmp_path, capsys):

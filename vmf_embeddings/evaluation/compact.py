@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.evaluation.companions import Companion, training_rows
+from vmf_embeddings.evaluation.context import Classified
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.prefix_logits import prefix_logits
@@ -24,6 +25,7 @@ from vmf_embeddings.evaluation.row_pairs import (
 from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.evaluation.spaces import which_rows
 from vmf_embeddings.metrics import PrincipalComponents, RetrievalScores, retrieval
+from vmf_embeddings.metrics.resampling import weighted_mean
 from vmf_embeddings.progress import Progress
 from vmf_embeddings.search import (
     QuantisedGallery,
@@ -31,15 +33,15 @@ from vmf_embeddings.search import (
     bytes_per_row,
     dequantise,
     nearest,
-    overlap,
     quantise,
     signs,
 )
+from vmf_embeddings.search.quantised import overlaps
 
 COMPACT = "compact"  # the section in metrics.json
 N_OVERLAP = 10  # neighbours that are compared with those of the float rows
 _MANY_CLIPPED = 0.01  # of the values
-Classify = Callable[[Tensor], dict[str, float]]
+Classify = Callable[[Tensor], tuple[dict[str, float], Classified]]
 
 
 def compact_scores(
@@ -56,7 +58,7 @@ def compact_scores(
         options: what to score.
         ks: the k of Recall@k.
         found: its usual retrieval scores, where they were computed.
-        classify: logits [N, C] -> classification scores.
+        classify: logits [N, C] -> classification scores, and what they are from.
 
     Raises:
         ValueError: a length is above that of the embeddings, or a format does not fit the geometry.
@@ -98,9 +100,10 @@ class _Compact:
             for precision in self.precisions:
                 self._by_precision(cut, rows, precision, calibration)
             if logits is not None and dim in logits.by_dim:
-                self.result.rows.setdefault(f"{dim}/float32", {}).update(
-                    self.classify(logits.by_dim[dim])
-                )
+                row = f"{dim}/float32"
+                scores, classified = self.classify(logits.by_dim[dim])
+                self.result.rows.setdefault(row, {}).update(scores)
+                self.result.classified[row] = classified
         if logits is not None and logits.note:
             self.result.notes.append(logits.note)
         if self.options.dims:
@@ -233,8 +236,13 @@ class _Compact:
     ) -> None:
         own = {"bytes_per_row": size, **named_scores(scores, self.ks)}
         if neighbours is not None:
-            own[f"overlap@{N_OVERLAP}"] = overlap(neighbours, self.float_neighbours)
+            shared = overlaps(neighbours, self.float_neighbours)
+            own[f"overlap@{N_OVERLAP}"] = float(shared.nanmean())
+            every = torch.full((len(self.evaluated.file.ids),), torch.nan, dtype=torch.float64)
+            every[self.pairs.queries] = shared
+            self.result.drawn[f"{row}/overlap@{N_OVERLAP}"] = weighted_mean(every)
         self.result.rows[row] = {**own, **self.result.rows.get(row, {})}
+        self.result.queries[row] = scores.rows
 
     def _principal_components(self, train: Companion | None) -> None:
         """Adds the scores of the training rows' principal components, of the lengths below D."""

@@ -175,7 +175,7 @@ def compare(
         seed: of the draws.
     """
     first, second = averaged(a), averaged(b)
-    names = [name for name in second if name in first]
+    names = [name for name in second if name in first and second[name].compared]
     differences = {name: difference(first[name], second[name]) for name in names}
     if not differences:
         return []

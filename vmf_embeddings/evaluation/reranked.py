@@ -55,7 +55,7 @@ def reranked_scores(
     rows, pairs = rows_to_compare(evaluated).double(), QueriesAndGallery.of(evaluated)
 
     def add(way: str, scores: RetrievalScores) -> None:
-        result.rows[way] = named_scores(scores, ks)
+        result.rows[way], result.queries[way] = named_scores(scores, ks), scores.rows
 
     plain = found
     if plain is None:

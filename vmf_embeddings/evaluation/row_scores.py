@@ -1,7 +1,7 @@
 """Scores of a file as functions of weights of its rows, from which intervals and tests come."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from vmf_embeddings.evaluation.context import Classified, Context
 from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.metrics import MarginalScores, RetrievalRows, RetrievalScores, ShotScores
+from vmf_embeddings.metrics.calibration import Binning
 from vmf_embeddings.metrics.classification import log_losses, squared_errors, top_k_hits
 from vmf_embeddings.metrics.marginal_retrieval import MarginalRows
 from vmf_embeddings.metrics.resampling import (
@@ -20,7 +21,15 @@ from vmf_embeddings.metrics.resampling import (
     weighted_mean,
 )
 from vmf_embeddings.metrics.selective import weighted_aurc
+from vmf_embeddings.metrics.weighted_calibration import WeightedCalibrationError
+from vmf_embeddings.metrics.weighted_classes import WeightedMacroF1
 
+CALIBRATION_ERRORS: dict[str, tuple[int, Binning]] = {
+    "ece_l2_equal_mass": (2, "equal_mass"),
+    "ece_l1_equal_mass": (1, "equal_mass"),
+    "ece_l1_equal_width": (1, "equal_width"),
+}
+"""Name -> norm and binning."""
 UNITS = ("rows", "classes")
 """What is drawn: other rows of the same classes, or other classes of this kind."""
 
@@ -36,11 +45,16 @@ class RowScore:
         over_rows: the score where rows are drawn.
         over_classes: the score where whole classes are drawn.
         values: float64 [N], where the score is the mean of those that are not NaN; else None.
+        has_interval: whether draws tell how far it may be from that of other rows.
+        compared: whether it is tested in comparisons of runs, of which each further test takes
+            power from all.
     """
 
     over_rows: WeightedScore
     over_classes: WeightedScore
     values: Tensor | None = field(default=None, repr=False)
+    has_interval: bool = True
+    compared: bool = True
 
     def over(self, unit: str) -> WeightedScore:
         """The function for one of UNITS."""
@@ -85,6 +99,7 @@ class RowSources:
         sampled: scores over draws of von Mises-Fisher embeddings; None without.
         shots: groups of classes; None unless training was long-tailed.
         tables: the tables of its sections.
+        spaces: section of a space -> scores by exact ranks there.
     """
 
     context: Context
@@ -92,12 +107,13 @@ class RowSources:
     sampled: MarginalScores | None = None
     shots: ShotScores | None = None
     tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+    spaces: Mapping[str, RetrievalScores] = field(default_factory=dict)
 
     def scores(self, sections: Mapping[str, Mapping[str, float]]) -> dict[str, RowScore]:
         """`section/name` -> score, of those scores of the sections that depend on single rows.
 
-        Scores of the whole, such as calibration errors, NMI and spectra, are not among them. {}
-        unless options ask for draws or comparisons.
+        Scores of the whole, such as NMI and spectra, are not among them. {} unless options ask for
+        draws or comparisons.
         """
         options = self.context.options
         if not (options.resample or options.keep_rows) or not sections:
@@ -113,7 +129,35 @@ class RowSources:
                 found |= _of_section("shots", self._of_shots(classified, self.shots))
         for section, table in self.tables.items():
             found |= _of_section(section, {n: _of_table(s) for n, s in table.weighted.items()})
+        drawn = self._drawn() if options.resample else {}
+        found |= {key: replace(score, compared=False) for key, score in drawn.items()}
         return {key: score for key, score in found.items() if _is_scored(key, sections)}
+
+    def _drawn(self) -> dict[str, RowScore]:
+        """Scores that have intervals and are not compared."""
+        found: dict[str, RowScore] = {}
+        for space, retrieved in self.spaces.items():
+            found |= _of_section(space, self._of_space(retrieved))
+        for section, table in self.tables.items():
+            found |= _of_section(section, {n: _of_table(s) for n, s in table.drawn.items()})
+            for row, queries in table.queries.items():
+                found |= _of_section(f"{section}/{row}", self._of_queries(queries))
+            for row, classified in table.classified.items():
+                found |= _of_section(f"{section}/{row}", self._of_classified(classified))
+        return found
+
+    def _of_space(self, retrieved: RetrievalScores) -> dict[str, RowScore]:
+        rows, queries = retrieved.rows, self.context.ranked
+        within = rows.average_precision_within
+        reference = rows.n_relevant.double() / (rows.n_relevant + 1)
+        named = {
+            "map_at_1000": within.get(1000),
+            "map_at_1000_reference": _times(within.get(1000), reference),
+            "map_c_reference": _times(within.get("class_size"), reference),
+        }
+        known = {name: own for name, own in named.items() if own is not None}
+        of_cutoffs = {name: mean_of(self._every(queries, own)) for name, own in known.items()}
+        return self._of_queries(rows) | of_cutoffs
 
     def _of_queries(self, rows: RetrievalRows | MarginalRows) -> dict[str, RowScore]:
         named = {
@@ -139,7 +183,12 @@ class RowSources:
         aurc = weighted_aurc(classified.confidence, ~classified.correct)
         of_curve = RowScore(*[lambda weights: aurc(weights[:, rows])] * 2)
         macro = class_mean_of(correct, self.context.file.ids)
-        return scores | {"macro_accuracy": macro, "aurc": of_curve}
+        return scores | {
+            "macro_accuracy": macro,
+            "aurc": of_curve,
+            "macro_f1": _macro_f1(classified, rows),
+            **_calibration_errors(classified, rows),
+        }
 
     def _of_shots(self, classified: Classified, shots: ShotScores) -> dict[str, RowScore]:
         names = np.array(shots.group_names)[classified.ids]
@@ -158,6 +207,33 @@ class RowSources:
         return every
 
 
+def _macro_f1(classified: Classified, rows: Tensor) -> RowScore:
+    predicted = classified.predicted
+    score = WeightedMacroF1(predicted.guess, predicted.labels, predicted.n_classes)
+    return RowScore(
+        lambda weights: score.over_rows(weights[:, rows]),
+        lambda weights: score.over_classes(weights[:, rows]),
+    )
+
+
+def _calibration_errors(classified: Classified, rows: Tensor) -> dict[str, RowScore]:
+    """Errors that draws make larger, so that differences of runs alone have an interval."""
+    found = {}
+    for name, (norm, binning) in CALIBRATION_ERRORS.items():
+        error = WeightedCalibrationError(
+            classified.confidence, classified.correct, norm=norm, binning=binning
+        )
+        found[name] = RowScore(
+            *[lambda weights, error=error: error(weights[:, rows])] * 2, has_interval=False
+        )
+    return found
+
+
+def _times(values: Tensor | None, factor: Tensor) -> Tensor | None:
+    """Values times a factor, 0 where they are NaN; None without them."""
+    return None if values is None else (values * factor).nan_to_num()
+
+
 def averaged(runs: Sequence[Mapping[str, RowScore]]) -> dict[str, RowScore]:
     """The mean over runs of every score that all of them have, of the same rows."""
     if len(runs) == 1:
@@ -170,8 +246,8 @@ def averaged(runs: Sequence[Mapping[str, RowScore]]) -> dict[str, RowScore]:
         if len(known) == len(own):
             found[name] = mean_of(torch.stack(known).mean(0))
         else:
-            by_unit = (_mean([score.over(unit) for score in own]) for unit in UNITS)
-            found[name] = RowScore(*by_unit)
+            by_rows, by_classes = (_mean([score.over(unit) for score in own]) for unit in UNITS)
+            found[name] = replace(own[0], over_rows=by_rows, over_classes=by_classes, values=None)
     return found
 
 

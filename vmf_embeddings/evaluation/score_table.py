@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.evaluation.context import Classified
+from vmf_embeddings.metrics import RetrievalRows
 from vmf_embeddings.metrics.resampling import WeightedScore
 
 __all__ = ["ScoreTable", "TableText", "WeightedScore", "thinned"]
@@ -25,7 +27,11 @@ class ScoreTable:
         about: what they depend on, as JSON values: parameters, files, counts.
         notes: to print, without the full stop.
         curves: name -> array, for figures and `curves.npz`.
-        weighted: `row/name` -> the score as a function of weights of rows, for intervals.
+        weighted: `row/name` -> the score as a function of weights of rows, for intervals and
+            comparisons of runs.
+        drawn: likewise, for intervals alone.
+        queries: row -> scores of every query that retrieval ranks, from which intervals come.
+        classified: row -> predictions, likewise.
     """
 
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -33,6 +39,9 @@ class ScoreTable:
     notes: list[str] = field(default_factory=list)
     curves: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     weighted: dict[str, WeightedScore] = field(default_factory=dict, repr=False)
+    drawn: dict[str, WeightedScore] = field(default_factory=dict, repr=False)
+    queries: dict[str, RetrievalRows] = field(default_factory=dict, repr=False)
+    classified: dict[str, Classified] = field(default_factory=dict, repr=False)
 
     def flat(self) -> dict[str, float]:
         """All scores as one mapping, `row/name` -> score.

@@ -22,7 +22,11 @@ from vmf_embeddings.evaluation.rows import RowCounts, count_rows
 from vmf_embeddings.evaluation.score_table import ScoreTable
 from vmf_embeddings.evaluation.sections import section, wanted
 from vmf_embeddings.evaluation.significance import Intervals, intervals
-from vmf_embeddings.evaluation.spaces import is_main_process, score_spaces
+from vmf_embeddings.evaluation.spaces import (
+    is_main_process,
+    retrieved_in_spaces,
+    score_spaces,
+)
 from vmf_embeddings.metrics import (
     RetrievalScores,
     ShotScores,
@@ -111,6 +115,7 @@ def score(
     context = Context(evaluated, options)
     sections: dict[str, dict[str, float]] = {}
     found = shots = spaces = compared = sampling = index = sampled = None
+    in_spaces: dict[str, RetrievalScores] = {}
     classified = context.classified
     if classified is not None:
         sections["classification"] = _classification(classified)
@@ -133,11 +138,12 @@ def score(
         sampled = sampled_retrieval(evaluated, options, process_group)
         sections["sampled_retrieval"] = named_scores(sampled, recall_ks(options))
     if options.metrics:
-        spaces = score_spaces(evaluated, options, process_group, found)
+        in_spaces = retrieved_in_spaces(evaluated, options, process_group, found)
+        spaces = score_spaces(evaluated, options, process_group, in_spaces)
         sections |= {name: spaces.space(name) for name in SPACES if spaces.space(name)}
     tables = _tables(context, found, process_group)
     sections |= {name: scores.flat() for name, scores in tables.items()}
-    sources = RowSources(context, found, sampled, shots, tables)
+    sources = RowSources(context, found, sampled, shots, tables, in_spaces)
     row_scores = sources.scores(sections if is_main_process(process_group) else {})
     drawn = intervals(row_scores, evaluated.file.ids, options.resample, options.seed)
     return Scores(
@@ -173,11 +179,12 @@ def _tables(
     return tables | {word: section(word).score(context) for word in wanted(context)}
 
 
-def _of_logits(context: Context, logits: Tensor) -> dict[str, float]:
+def _of_logits(context: Context, logits: Tensor) -> tuple[dict[str, float], Classified]:
     """Classification scores of other logits [N, C] than the file's."""
     rows = context.kept.nonzero()[0]
     ids = context.file.ids[rows]
-    return _classification(Classified(rows, ids, ClassPredictions(logits.numpy(), ids, rows)))
+    classified = Classified(rows, ids, ClassPredictions(logits.numpy(), ids, rows))
+    return _classification(classified), classified
 
 
 def _classification(classified: Classified) -> dict[str, float]:

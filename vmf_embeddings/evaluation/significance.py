@@ -36,6 +36,7 @@ class Interval:
         high: upper end.
         method: "percentile" of the draws, or "wilson", of proportions near 0 or 1.
         draws: float64 [B] score of every draw.
+        listed: whether it is printed; all are in `metrics.json`.
     """
 
     unit: str
@@ -46,6 +47,7 @@ class Interval:
     high: float
     method: str
     draws: Tensor = field(repr=False)
+    listed: bool = True
 
 
 Intervals = dict[str, dict[str, Interval]]
@@ -69,6 +71,7 @@ def intervals(
         n_draws: draws with replacement of N rows, and of all classes; 0 for no interval, else >= 2.
         seed: of the draws.
     """
+    scores = {name: score for name, score in scores.items() if score.has_interval}
     if not scores or not n_draws:
         return {}
     found: Intervals = {name: {} for name in scores}
@@ -109,7 +112,8 @@ def _interval(score: RowScore, ids: np.ndarray, unit: str, draws: Tensor) -> Int
             low, high = _wilson(values, n, formula)
     if not high > low:  # no draw differs: that says nothing about others
         low = high = math.nan
-    return Interval(unit, n, se if n > 1 else math.nan, formula, low, high, method, draws)
+    se = se if n > 1 else math.nan
+    return Interval(unit, n, se, formula, low, high, method, draws, score.compared)
 
 
 def spread_of(draws: Tensor) -> float:

@@ -16,10 +16,12 @@ MOST_RUNS_SHOWN = 3  # of which an interval over seeds says little
 def interval_lines(group: Group, score_text: ScoreText) -> list[str]:
     """A table of the 95 % intervals of all scores that every file of the group has them for."""
     first = group.scores[0].intervals
-    names = [name for name in first if all(name in one.intervals for one in group.scores)]
+    common = [name for name in first if all(name in one.intervals for one in group.scores)]
+    own = default_unit(group.files[0])
+    names = [name for name in common if first[name][own].listed]
     if not names:
         return []
-    own = default_unit(group.files[0])
+    rest = len(common) - len(names)
     units = sorted(UNITS, key=lambda unit: unit != own)
     several = len(group.files) > 1
     head = ["score", "mean" if several else "value", *(f"other {unit}" for unit in units)]
@@ -35,6 +37,7 @@ def interval_lines(group: Group, score_text: ScoreText) -> list[str]:
         f"  95 % intervals, from {len(interval.draws):,} draws of rows and of classes; over "
         f"{own} is the one for this {'kind of set' if own == 'classes' else 'closed set'}",
         *aligned(cells),
+        *([f"    (those of {rest:,} further scores are in metrics.json)"] if rest else []),
         *_note_on_few(group),
     ]
 

@@ -1,5 +1,6 @@
 """Scores of metric learning (`metrics=[…]`) of embeddings as output and L2-normalised."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
@@ -43,35 +44,53 @@ def is_main_process(process_group: ProcessGroup | None) -> bool:
     return process_group is None or process_group.rank == 0
 
 
-def score_spaces(
+def retrieved_in_spaces(
     evaluated: EvaluatedFile,
     options: EvaluationOptions,
     process_group: ProcessGroup | None,
     default: RetrievalScores | None,
+) -> dict[str, RetrievalScores]:
+    """Space -> retrieval scores there, where `options.metrics` names scores that need them.
+
+    Args:
+        evaluated: the file.
+        options: what to score.
+        process_group: processes that divide the ranking.
+        default: retrieval scores by the file's own geometry, where they were computed: taken for
+            the space that orders neighbours alike, instead of ranking again.
+    """
+    if not {"recall", "map"} & set(options.metrics):
+        return {}
+    file, found = evaluated.file, {}
+    for name, rows in spaces(file.embeddings).items():
+        if default is not None and name == own_space(evaluated):
+            found[name] = default
+            continue
+        what = f"Ranking {len(rows):,} rows, {SPACE_NAMES[name]}"
+        with Progress(what, quiet=not is_main_process(process_group)) as progress:
+            found[name] = retrieve(
+                rows, file.ids, name, ks=space_ks(options) or (1,),
+                process_group=process_group, progress=progress,
+                **which_rows(evaluated, options),
+            )  # fmt: skip
+    return found
+
+
+def score_spaces(
+    evaluated: EvaluatedFile,
+    options: EvaluationOptions,
+    process_group: ProcessGroup | None,
+    retrieved: Mapping[str, RetrievalScores],
 ) -> EmbeddingScores:
     """Computes the scores that `options.metrics` names, in both spaces.
 
     Args:
         evaluated: the file.
         options: what to score.
-        process_group: processes that divide the ranking; those of rank > 0 get no scores.
-        default: retrieval scores by the file's own geometry, where they were computed: taken for
-            the space that orders neighbours alike, instead of ranking again.
+        process_group: those of its processes of rank > 0 get no scores.
+        retrieved: what `retrieved_in_spaces` has found.
     """
     file = evaluated.file
-    retrieved = {}
-    if {"recall", "map"} & set(options.metrics):
-        for name, rows in spaces(file.embeddings).items():
-            if default is not None and name == own_space(evaluated):
-                retrieved[name] = default
-                continue
-            what = f"Ranking {len(rows):,} rows, {SPACE_NAMES[name]}"
-            with Progress(what, quiet=not is_main_process(process_group)) as progress:
-                retrieved[name] = retrieve(
-                    rows, file.ids, name, ks=space_ks(options) or (1,),
-                    process_group=process_group, progress=progress,
-                    **which_rows(evaluated, options),
-                )  # fmt: skip
     if not is_main_process(process_group):
         return EmbeddingScores({}, {})
     return evaluate(

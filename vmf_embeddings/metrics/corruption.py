@@ -5,10 +5,13 @@ the share of an image that is cropped). Here larger is better: a confidence that
 level has 1.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array, as_float64
+from vmf_embeddings.metrics.ordered import Ordered
 
 
 def average_ranks(values: Array) -> Tensor:
@@ -47,6 +50,40 @@ def spearman_pooled(confidence: Array, levels: Array) -> float:
     """
     values, levels = _table(confidence, levels)
     return -spearman(values.flatten(), levels.expand_as(values).flatten())
+
+
+def weighted_spearman_pooled(confidence: Array, levels: Array) -> Callable[[Tensor], Tensor]:
+    """`spearman_pooled` as a function of how often each image counts; values are sorted once.
+
+    Args:
+        confidence: see `spearman_pooled`.
+        levels: see `spearman_pooled`.
+
+    Returns:
+        Whole weights [B, N] >= 0 of the images -> float64 [B].
+
+    >>> score = weighted_spearman_pooled([[3.0, 2.0], [1.0, 2.0]], [0.0, 0.5])
+    >>> score(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
+    tensor([ 1., -1.], dtype=torch.float64)
+    """
+    values, strengths = _table(confidence, levels)
+    ordered, n_levels = Ordered(values.flatten()), len(strengths)
+    # of n images every level has n rows: the ranks of levels less their mean are n times these
+    of_levels = average_ranks(strengths) - (n_levels + 1) / 2
+
+    def score(weights: Tensor) -> Tensor:
+        counts = weights.double().repeat_interleave(n_levels, 1)
+        in_group = ordered.sums(counts)
+        n = counts.sum(1, keepdim=True)  # rows
+        # mean rank of a group less the mean of all
+        ranks = in_group.cumsum(1) - in_group / 2 - n / 2
+        product = (ranks * ordered.sums(counts * of_levels.repeat(len(values)))).sum(1)
+        spread = (in_group * ranks.square()).sum(1)
+        of_level = n[:, 0] / n_levels * of_levels.square().sum()
+        scale = (spread * of_level).sqrt()
+        return torch.where(scale > 0, -product / scale, torch.nan).clamp(-1.0, 1.0)
+
+    return score
 
 
 def spearman_per_row(confidence: Array, levels: Array) -> Tensor:

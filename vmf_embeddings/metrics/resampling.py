@@ -26,17 +26,21 @@ class WeightedMean:
     Args:
         values: float64 [N]; rows that are NaN are left out.
         weights: float64 [N] >= 0, or None.
+
+    Attributes:
+        sums: float64 [N, 2] values and weights of the known rows, 0 for others: the mean is the
+            ratio of their sums.
     """
 
     def __init__(self, values: Tensor, weights: Tensor | None) -> None:
         self.values, self.weights = values, weights
         known = (~values.isnan()).double()
         known = known if weights is None else known * weights
-        self._sums = torch.stack([torch.where(known > 0, values * known, 0.0), known], 1)
+        self.sums = torch.stack([torch.where(known > 0, values * known, 0.0), known], 1)
 
     def __call__(self, drawn: Tensor) -> Tensor:
         """Weights [B, N] -> means float64 [B], NaN where all rows weigh nothing."""
-        total = drawn.double() @ self._sums
+        total = drawn.double() @ self.sums
         return total[:, 0] / total[:, 1]
 
 
@@ -161,10 +165,16 @@ def bootstrap(
     torch.Size([3])
     """
     found: dict[str, list[Tensor]] = {name: [] for name in scores}
+    means = {name: score for name, score in scores.items() if isinstance(score, WeightedMean)}
+    sums = torch.cat([score.sums for score in means.values()], 1) if means else None
     n_done = 0
     for weights in drawn_weights(n_rows, n_draws, seed, classes):
+        if sums is not None:  # all means by one product
+            for name, total in zip(means, (weights @ sums).split(2, 1), strict=True):
+                found[name].append(total[:, 0] / total[:, 1])
         for name, score in scores.items():
-            found[name].append(score(weights))
+            if name not in means:
+                found[name].append(score(weights))
         n_done += len(weights)
         if on_draws is not None:
             on_draws(n_done)

@@ -50,7 +50,7 @@ class RiskCoverage:
         """Mean over k = 1..N of the risk among the k surest rows (Geifman & El-Yaniv 2017)."""
         counts = (self.n_kept.diff(prepend=_zero(self.n_kept)),
                   self.n_wrong.diff(prepend=_zero(self.n_wrong)))  # fmt: skip
-        return float(_mean_risk(counts[0][None], counts[1][None])[0])
+        return float(mean_risk(counts[0][None], counts[1][None])[0])
 
     @cached_property
     def lowest_aurc(self) -> float:
@@ -117,6 +117,46 @@ def risk_coverage(confidence: Array, wrong: Array) -> RiskCoverage:
     return RiskCoverage(ordered.scores.flip(0), *counts)
 
 
+@dataclass(frozen=True)
+class WeightedCurves:
+    """Rows kept and wrong in every group of equal confidence, the surest first, of B draws.
+
+    Args:
+        kept: float64 [B, T] rows of each group.
+        wrong: float64 [B, T] how many of them are wrong.
+    """
+
+    kept: Tensor
+    wrong: Tensor
+
+    @cached_property
+    def n_kept(self) -> Tensor:
+        """[B, T] rows at least as sure."""
+        return self.kept.cumsum(1)
+
+    @cached_property
+    def n_wrong(self) -> Tensor:
+        """[B, T] how many of them are wrong."""
+        return self.wrong.cumsum(1)
+
+
+def weighted_curves(confidence: Array, wrong: Array) -> Callable[[Tensor], WeightedCurves]:
+    """The curves as a function of whole weights [B, N] >= 0; rows are sorted once.
+
+    Args:
+        confidence: [N], larger = surer; N >= 1, no NaN.
+        wrong: [N], whether a row is wrong.
+    """
+    ordered, of_wrong = _ordered(confidence, wrong)
+
+    def curves(weights: Tensor) -> WeightedCurves:
+        weights = weights.double()
+        kept, lost = ordered.sums(weights).flip(1), ordered.sums(weights * of_wrong).flip(1)
+        return WeightedCurves(kept, lost)
+
+    return curves
+
+
 def weighted_aurc(confidence: Array, wrong: Array) -> Callable[[Tensor], Tensor]:
     """The AURC as a function of weights of rows.
 
@@ -127,17 +167,16 @@ def weighted_aurc(confidence: Array, wrong: Array) -> Callable[[Tensor], Tensor]
     Returns:
         Whole weights [B, N] >= 0, how often each row counts -> AURC float64 [B].
     """
-    ordered, of_wrong = _ordered(confidence, wrong)
+    curves = weighted_curves(confidence, wrong)
 
     def score(weights: Tensor) -> Tensor:
-        weights = weights.double()
-        kept, lost = ordered.sums(weights).flip(1), ordered.sums(weights * of_wrong).flip(1)
-        return _mean_risk(kept, lost)
+        found = curves(weights)
+        return mean_risk(found.kept, found.wrong)
 
     return score
 
 
-def _mean_risk(kept: Tensor, wrong: Tensor) -> Tensor:
+def mean_risk(kept: Tensor, wrong: Tensor) -> Tensor:
     """Mean over k of the expected risk among the k surest [B].
 
     Args:

@@ -184,8 +184,12 @@ def overlap(found: np.ndarray | Tensor, other: np.ndarray | Tensor) -> float:
         >>> overlap(np.array([[0, 1]]), np.array([[1, 2]]))
         0.5
     """
+    return float(overlaps(found, other).nanmean())
+
+
+def overlaps(found: np.ndarray | Tensor, other: np.ndarray | Tensor) -> Tensor:
+    """The fraction of every query, float64 [Q]; see `overlap`."""
     ours, theirs = torch.as_tensor(found), torch.as_tensor(other)
     wanted = theirs >= 0
     shared = (theirs[:, :, None] == ours[:, None, :]).any(2) & wanted
-    per_query = shared.sum(1).double() / wanted.sum(1)
-    return float(per_query.nanmean())
+    return shared.sum(1).double() / wanted.sum(1)

@@ -21,7 +21,9 @@ from vmf_embeddings.metrics.corruption import (
     share_less_confident,
     spearman_per_row,
     spearman_pooled,
+    weighted_spearman_pooled,
 )
+from vmf_embeddings.metrics.resampling import WeightedScore, weighted_mean
 
 TABLE = TableText(
     title="Confidence against strength of corruption: 1 = falls with every level",
@@ -48,11 +50,35 @@ def score(context: Context) -> ScoreTable:
     for grid in grids(corrupted.file):
         table.about[grid.corruption] = {"levels": grid.levels.tolist(), "n_images": len(grid.rows)}
         for name, values in given.items():
-            _score(table, f"{grid.corruption}/{name}", without_unknown(values, grid), grid)
+            row, known = f"{grid.corruption}/{name}", without_unknown(values, grid)
+            _score(table, row, known, grid)
+            if row in table.rows:
+                images = corrupted.file.source[grid.rows[:, 0]]
+                images = images[~values[torch.from_numpy(grid.rows)].isnan().any(1).numpy()]
+                drawn = _drawn(known, grid.levels, images, len(context.file.ids))
+                table.drawn |= {f"{row}/{score}": own for score, own in drawn.items()}
             if f"{grid.corruption}/{name}" not in table.rows:
                 left_out.add(name)
     table.about["not_offered"] = sorted(left_out)
     return table
+
+
+def _drawn(
+    values: Tensor, levels: np.ndarray, images: np.ndarray, n_rows: int
+) -> dict[str, WeightedScore]:
+    """The scores of confidences [n, L] of images, row numbers [n], by weights of all rows."""
+    pooled, numbers = weighted_spearman_pooled(values, levels), torch.from_numpy(images)
+
+    def mean(of_images: Tensor) -> WeightedScore:
+        every = torch.full((n_rows,), torch.nan, dtype=torch.float64)
+        every[numbers] = of_images.double()
+        return weighted_mean(every)
+
+    return {
+        "spearman_pooled": lambda weights: pooled(weights[:, numbers]),
+        "spearman_per_row": mean(spearman_per_row(values, levels)),
+        "less_confident_when_corrupted": mean(values[:, -1] < values[:, 0]),
+    }
 
 
 def _score(table: ScoreTable, row: str, values: Tensor, grid: Grid) -> None:

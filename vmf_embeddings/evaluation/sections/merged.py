@@ -14,9 +14,10 @@ from torch import Tensor
 
 from vmf_embeddings.evaluation.companions import companion
 from vmf_embeddings.evaluation.context import Context
-from vmf_embeddings.evaluation.score_table import ScoreTable, TableText
+from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore
 from vmf_embeddings.metrics import RetrievalRows, retrieval
 from vmf_embeddings.metrics.arrays import as_codes
+from vmf_embeddings.metrics.resampling import weighted_mean
 from vmf_embeddings.progress import LARGE_JOB, Progress
 from vmf_embeddings.search import nearest
 from vmf_embeddings.search.same_image import rows_of_same_image
@@ -49,12 +50,15 @@ def score(context: Context) -> ScoreTable:
     foreign, table = every.nearest_is_foreign(), ScoreTable()
     for number, (name, part) in enumerate(parts.items()):
         own = every.part_of_query == number
-        alone = _scores(_Union([part]).ranked(), slice(None))
+        by_itself = _Union([part]).ranked()
+        alone = _scores(by_itself, slice(None))
         table.rows[name] = {
             **_scores(merged, own),
             **{f"{score}_separate": value for score, value in alone.items()},
             "nearest_of_other_data_set": float(foreign[own].double().mean()),
         }
+        if part is context:
+            table.drawn = _drawn(context, name, merged, by_itself, foreign, own)
         table.about[name] = {
             "n_queries": int(own.sum()),
             "n_gallery": int(every.is_gallery[every.part == number].sum()),
@@ -63,6 +67,32 @@ def score(context: Context) -> ScoreTable:
     means = {name: float(np.mean([one[name] for one in of_parts])) for name in of_parts[0]}
     table.rows["mean of data sets"] = means
     return table
+
+
+def _drawn(
+    context: Context,
+    name: str,
+    merged: RetrievalRows,
+    by_itself: RetrievalRows,
+    foreign: Tensor,
+    own: Tensor,
+) -> dict[str, WeightedScore]:
+    """The scores of the scored file as functions of weights of its rows."""
+    is_query = _mask(context.file.is_query, len(context.file.ids))
+    queries = is_query & torch.from_numpy(context.kept)
+
+    def mean(values: Tensor) -> WeightedScore:
+        every = torch.full((len(queries),), torch.nan, dtype=torch.float64)
+        every[queries] = values.double()
+        return weighted_mean(every)
+
+    return {
+        f"{name}/recall@1": mean(merged.recall[1][own]),
+        f"{name}/mmp@{K}": mean(merged.ranking[K].mmp[own]),
+        f"{name}/recall@1_separate": mean(by_itself.recall[1]),
+        f"{name}/mmp@{K}_separate": mean(by_itself.ranking[K].mmp),
+        f"{name}/nearest_of_other_data_set": mean(foreign[own]),
+    }
 
 
 def _parts(context: Context) -> dict[str, Context]:

@@ -4,6 +4,7 @@ Menon et al. 2021, https://arxiv.org/abs/2007.07314 (z - tau log pi after traini
 2021, https://arxiv.org/abs/2012.00321 (test sets that are long-tailed forward and backward).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -178,7 +179,7 @@ class _Prior:
             "tau": tau,
             "accuracy": float(correct.mean()),
             **recall_means(recall),
-            **self._of_groups(recall),
+            **{group: float(recall[own].mean()) for group, own in self._groups(recall)},
             "nll": float(-found.log_p.mean()),
         }
         classes = self.context.file.ids
@@ -186,17 +187,21 @@ class _Prior:
         table.weighted[f"adjusted/{name}/macro_accuracy"] = weighted_class_mean(
             self._every(correct), classes
         )
+        row = f"adjusted/{name}"
+        table.drawn[f"{row}/nll"] = weighted_mean(self._every(-found.log_p))
+        for group, own in self._groups(recall):
+            of_group = torch.where(own[self.labels], correct, torch.nan)
+            table.drawn[f"{row}/{group}"] = weighted_class_mean(self._every(of_group), classes)
 
-    def _of_groups(self, recall: Tensor) -> dict[str, float]:
-        """Mean recall of many-, medium- and few-shot classes, of those that have rows."""
+    def _groups(self, recall: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Many-, medium- and few-shot classes, bool [C], of those that have rows."""
         if not self.context.evaluated.long_tailed:
-            return {}
+            return
         groups, known = self.context.options.thresholds.group(self.counts), ~recall.isnan()
-        return {
-            name: float(recall[own].mean())
-            for number, name in enumerate(GROUPS)
-            if bool((own := (groups == number) & known).any())
-        }
+        for number, name in enumerate(GROUPS):
+            own = (groups == number) & known
+            if bool(own.any()):
+                yield name, own
 
     def _every(self, values: Tensor) -> Tensor:
         """Values of the classified rows among all rows, NaN for others."""
@@ -247,9 +252,14 @@ class _Prior:
         )
         for name, one in right.items():
             table.weighted[f"{row}/{name}"] = self._weighted(one, weights)
+            first = torch.full_like(one, torch.nan)
+            first[kept] = one[kept]
+            table.drawn[f"{row}/{name}_first_rows"] = weighted_mean(self._every(first))
+        losses = -found["true_prior"].log_p
+        table.drawn[f"{row}/nll_true_prior"] = self._weighted(losses, weights)
 
-    def _weighted(self, correct: Tensor, weights: Tensor) -> WeightedScore:
-        return weighted_mean(self._every(correct), self._every(weights).nan_to_num())
+    def _weighted(self, values: Tensor, weights: Tensor) -> WeightedScore:
+        return weighted_mean(self._every(values), self._every(weights).nan_to_num())
 
     def _describe(self, table: ScoreTable) -> None:
         table.about["prior_removed"] = self.removed

@@ -16,8 +16,9 @@ from vmf_embeddings.evaluation.nearest_hits import wrong_nearest
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, WeightedScore, thinned
 from vmf_embeddings.metrics.binary import auroc, auroc_influence, weighted_auroc
 from vmf_embeddings.metrics.multiple_comparisons import holm
-from vmf_embeddings.metrics.selective import risk_coverage, weighted_aurc
+from vmf_embeddings.metrics.selective import risk_coverage
 from vmf_embeddings.metrics.standard_errors import error_over_classes, interval_95, p_of_zero
+from vmf_embeddings.metrics.weighted_risk import LastCurves, weighted_risk
 
 RISKS = (0.01, 0.05, 0.1, 0.2)
 COVERAGES = (0.5, 0.8, 0.9, 0.95)
@@ -81,6 +82,7 @@ def _score_kind(
     rows = (~wrong.isnan()).nonzero().squeeze(1)
     of_wrong, classes = wrong[rows], context.file.ids[rows.numpy()]
     offered = {name: c[rows] for name, c in given.items() if not bool(c[rows].isnan().any())}
+    last = LastCurves()
     influences = {name: auroc_influence(c, 1 - of_wrong) for name, c in offered.items()}
     for name, confidence in offered.items():
         row, curve = f"{name}/{kind}", risk_coverage(confidence, of_wrong)
@@ -99,7 +101,11 @@ def _score_kind(
             **{f"risk_at_coverage_{kept:g}": curve.risk_at_coverage(kept) for kept in COVERAGES},
         }
         table.weighted[f"{row}/auroc"] = _of(rows, weighted_auroc(confidence, 1 - of_wrong))
-        table.weighted[f"{row}/aurc"] = _of(rows, weighted_aurc(confidence, of_wrong))
+        drawn = weighted_risk(
+            confidence, of_wrong, rows=rows, risks=RISKS, coverages=COVERAGES, last=last
+        )
+        table.weighted[f"{row}/aurc"] = drawn.pop("aurc")
+        table.drawn |= {f"{row}/{name}": own for name, own in drawn.items()}
         for part in ("confidence", "coverage", "risk"):
             table.curves[f"{row}/{part}"] = thinned(getattr(curve, part))
     table.about[kind] = {
