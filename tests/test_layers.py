@@ -32,7 +32,7 @@ MAY = {
     "heads": {"directional", "geometry"},
     "losses": set(),
     "miners": set(),
-    "criteria": {"class_shard", "geometry", "miners"},
+    "criteria": {"class_shard", "directional", "geometry", "miners"},
     "flows": set(),
     "methods": {
         "directional", "hyperbolic", "distillation", "geometry", "archs", "heads", "losses",

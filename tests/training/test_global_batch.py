@@ -124,6 +124,7 @@ METHODS = {
     "cider": partial(dml, "cider", momentum=0.5),
     "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
     "hib": partial(dml, "hib"),
+    "siren": partial(dml, "siren", momentum=0.5),
     "proco": proco,
     "bcl": bcl,
     "paco": paco,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.criteria.recall_at_k import RecallAtK
     from vmf_embeddings.criteria.roadmap import Roadmap
     from vmf_embeddings.criteria.s2sd import S2SD
+    from vmf_embeddings.criteria.siren import Siren, class_log_densities
     from vmf_embeddings.criteria.smooth_ap import SmoothAP
     from vmf_embeddings.criteria.snr import SNR
     from vmf_embeddings.criteria.soft_triple import SoftTriple
@@ -62,11 +63,13 @@ __all__ = [
     "Quadruplet",
     "S2SD",
     "SNR",
+    "Siren",
     "SoftTriple",
     "Softmax",
     "SupCon",
     "TripletCriterion",
     "add_angular_margin",
+    "class_log_densities",
     "PoincarePairs",
     "RecallAtK",
     "Roadmap",
@@ -99,6 +102,7 @@ __getattr__, __dir__ = lazy_exports(
         "recall_at_k": ("RecallAtK",),
         "roadmap": ("Roadmap",),
         "s2sd": ("S2SD",),
+        "siren": ("Siren", "class_log_densities"),
         "smooth_ap": ("SmoothAP",),
         "snr": ("SNR",),
         "soft_triple": ("SoftTriple",),

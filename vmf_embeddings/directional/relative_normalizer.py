@@ -1,4 +1,4 @@
-"""The term that makes logits kappa_c mu_c . x densities: log C(kappa_c), for free class lengths.
+"""The term that makes logits kappa_c mu_c . x log densities over the uniform distribution.
 
 Govindarajan, Siden, Roll, Lindsten 2023, "DINO as a von Mises-Fisher mixture model",
 https://arxiv.org/abs/2405.10939. The normaliser is exact here.
@@ -7,7 +7,7 @@ https://arxiv.org/abs/2405.10939. The normaliser is exact here.
 import torch
 from torch import Tensor
 
-from vmf_embeddings.directional import log_normalizer_difference
+from vmf_embeddings.directional.log_normalizer import log_normalizer_difference
 
 
 def relative_log_normalizer(kappa: Tensor, dim: int) -> Tensor:

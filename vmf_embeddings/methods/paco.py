@@ -1,6 +1,6 @@
 """PaCo: one softmax over the classes and over the projections of other images.
 
-Cui, Zhong, Liu, Yu, Jia 2021, "Parametric Contrastive Learning", ICCV, equation 4,
+Cui, Zhong, Liu, Yu, Jia 2021, "Parametric Contrastive Learning", ICCV,
 https://arxiv.org/abs/2107.12028; without a momentum network as in Cui et al. 2023, "Generalized
 Parametric Contrastive Learning", https://arxiv.org/abs/2209.12400.
 """
