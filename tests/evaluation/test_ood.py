@@ -77,6 +77,13 @@ def test_the_scored_rows_are_no_other_data_in_whatever_order_and_type():
     assert "ood" in vmf.evaluate(test, geometry="cosine", ood={"a": others})
 
 
+def test_rows_of_a_network_that_maps_all_to_one_point_are_told_apart_by_chance():
+    rows = np.ones((20, 3), np.float32)
+    found = vmf.evaluate(rows, np.arange(20) % 4, ood={"a": rows[:10]}, train_embeddings=rows)
+    areas = {value for key, value in found["ood"].items() if key.endswith("/auroc")}
+    assert areas == {0.5}
+
+
 def test_mahalanobis_of_unit_rows_is_that_of_rows_scaled_to_length_one():
     files = [golden_file(split) for split in ("test", "train", "near")]
 

@@ -140,6 +140,19 @@ def test_class_means_come_from_the_training_file_beside(tmp_path):
         )
 
 
+def test_rows_of_one_class_have_scores_and_nothing_is_told_apart():
+    rng = np.random.default_rng(0)
+    file = EmbeddingFile(
+        rng.normal(size=(12, 3)), np.zeros(12, int), logits=rng.normal(size=(12, 4)),
+        meta={"open_set": False, "geometry": {"name": "cosine"}},
+    )  # fmt: skip
+    table = uncertainty.score(context_of(file))
+    assert 0 < table.rows["norm/classification"]["auroc"] < 1
+    about = table.about["classification"]
+    others = {row.split("/")[0] for row in table.rows if row.endswith("/classification")}
+    assert set(about["not_worse_at_5_percent"]) == others - {about["best"]}
+
+
 def test_no_score_depends_on_the_order_of_rows_where_neighbours_tie():
     rng = np.random.default_rng(4)
     ids = np.repeat(np.arange(4), 12)

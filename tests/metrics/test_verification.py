@@ -90,6 +90,12 @@ def test_tar_is_the_largest_one_that_the_far_allows():
         assert tar_at_far(curve, far).tar == pytest.approx(max(allowed), abs=1e-15)
 
 
+def test_a_far_of_one_pair_in_n_is_reached_whatever_its_rounding():
+    for n in range(1, 200):
+        same = np.r_[True, np.zeros(n, bool)]
+        assert tar_at_far(roc(np.r_[0.5, 1.0, np.zeros(n - 1)], same), 1 / n).tar == 1
+
+
 def test_tar_rises_with_the_far_and_ends_at_1():
     curve = roc(*pairs(seed=1))
     tars = [tar_at_far(curve, far).tar for far in np.linspace(0.01, 1, 50)]

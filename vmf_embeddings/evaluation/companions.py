@@ -94,6 +94,9 @@ def companion_of_run(evaluated: EvaluatedFile, given: Path, option: str) -> Comp
 def refuse_scored_rows(evaluated: EvaluatedFile, other: Companion, option: str) -> None:
     """Refuses rows all of which are among those that are scored.
 
+    Where most of them coincide, as those of a network that maps everything to one point, that says
+    nothing: they are taken.
+
     Raises:
         ValueError: they are.
     """
@@ -101,7 +104,9 @@ def refuse_scored_rows(evaluated: EvaluatedFile, other: Companion, option: str) 
     if not len(rows) or not any(_has_row(part, rows[0]) for part in _parts(evaluated)):
         return
     known = {row.tobytes() for part in _parts(evaluated) for row in _comparable(part)}
-    if all(row.tobytes() in known for row in _comparable(rows)):
+    given = [row.tobytes() for row in _comparable(rows)]
+    distinct = set(given)
+    if distinct <= known and len(distinct) > 1 and 2 * len(distinct) >= len(given):
         raise ValueError(f"{option} {other.name}: it holds the rows that are scored")
 
 

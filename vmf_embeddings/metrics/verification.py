@@ -53,9 +53,9 @@ def tar_at_far(curve: Roc, far: float) -> TarAtFar:
     if not 0 < far <= 1:
         raise ValueError(f"far must be in (0, 1], got {far}")
     n = curve.n_negative
-    if far * n < 1 or not curve.n_positive:
-        return TarAtFar(math.nan, math.nan, math.nan, 0)
     # 1e-9: far * n may lie a rounding error below a whole number
+    if far * n < 1 - 1e-9 or not curve.n_positive:
+        return TarAtFar(math.nan, math.nan, math.nan, 0)
     allowed = (curve.false_positives <= math.floor(far * n + 1e-9)).nonzero().squeeze(1)
     if not len(allowed):
         return TarAtFar(0.0, 0.0, math.inf, 0)

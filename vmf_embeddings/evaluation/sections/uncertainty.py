@@ -137,16 +137,16 @@ def _name_best(
         return
     best = max(areas, key=areas.__getitem__)
     others = [name for name in areas if name != best]
-    p_values = holm(
-        [
-            p_of_zero(
-                areas[best] - areas[name],
-                error_over_classes(influences[best] - influences[name], classes),
-            )
-            for name in others
-        ]
-    )
-    alike = [name for name, p in zip(others, p_values.tolist(), strict=True) if not p <= 0.05]
+    p_values = [
+        p_of_zero(
+            areas[best] - areas[name],
+            error_over_classes(influences[best] - influences[name], classes),
+        )
+        for name in others
+    ]
+    # over a single class there is no error: nothing is told apart
+    adjusted = p_values if any(map(math.isnan, p_values)) else holm(p_values).tolist()
+    alike = [name for name, p in zip(others, adjusted, strict=True) if not p <= 0.05]
     table.about[kind] |= {"best": best, "not_worse_at_5_percent": alike}
     rest = f"; {', '.join(alike)} may be as good (95 %, over classes, Holm)" if alike else ""
     table.notes.append(f"by {kind}, {best} tells right from wrong best on these rows{rest}")
