@@ -50,6 +50,25 @@ def test_classes_and_epochs_are_drawn(tmp_path, geometry, n_classes):
     assert list(cost.lines[0].get_ydata()) == HISTORY["spread_cost"]
 
 
+@pytest.mark.parametrize("n_classes", (5, 31))
+def test_each_class_is_a_line_over_epochs_and_many_are_a_band(tmp_path, n_classes):
+    kappas = {str(c): [5.0 + c, 6.0, 7.0 - c / 9] for c in range(n_classes)}
+    of_classes = {"epoch": HISTORY["epoch"], **kappas}
+    found = with_classes(evaluated(tmp_path), n_classes)
+    plain, drawn = (draw_concentrations(found, HISTORY, c).axes[1] for c in ({}, of_classes))
+    if n_classes == 5:
+        lines = [list(line.get_ydata()) for line in drawn.lines]
+        assert lines[1:] == list(kappas.values()) and len(plain.lines) == 1
+    else:
+        assert len(drawn.lines) == 1 and len(drawn.collections) == len(plain.collections) + 1
+
+
+def test_concentrations_of_the_classes_of_another_training_are_not_drawn(tmp_path):
+    other = {"epoch": [0, 1], "0": [1.0, 2.0]}
+    found = with_classes(evaluated(tmp_path), 5)
+    assert len(draw_concentrations(found, HISTORY, other).axes[1].lines) == 1
+
+
 def test_older_runs_and_other_methods_have_what_they_recorded(tmp_path):
     found = with_classes(evaluated(tmp_path), 5)
     older = {"epoch": [0, 1], "kappa": [5.0, float("nan")]}

@@ -211,6 +211,22 @@ def test_what_goes_on_from_its_state_learns_the_same(momentum):
     assert all(map(torch.equal, resumed.state_dict().values(), whole.state_dict().values()))
 
 
+def test_the_first_of_two_passes_over_a_batch_leaves_queue_and_copies():
+    made = method(momentum=0.5)
+    made.queue.frozen = True
+    before = {k: v.clone() for k, v in made.state_dict().items() if k.startswith(("key", "queue"))}
+    made(images())
+    assert all(torch.equal(made.state_dict()[k], v) for k, v in before.items())
+
+
+def test_a_compiled_network_makes_the_same_keys():
+    made, batch = method(momentum=0.5), images()
+    changed(made.arch)
+    expected = made.loss_inputs(batch)["keys"]
+    made.arch.compile(backend="eager")
+    torch.testing.assert_close(made.loss_inputs(batch)["keys"], expected)
+
+
 def test_copies_begin_with_the_weights_at_the_start_of_training():
     made, batch = method(momentum=0.99), images()
     changed(made.arch)

@@ -225,6 +225,10 @@ class Method(nn.Module, ABC):
             return {}
         return {"temperature": float(self.temperature.detach())}
 
+    def class_kappas(self) -> Tensor | None:
+        """Concentrations of the classes' distributions [C], or None. Default: None."""
+        return None
+
     def describe(self) -> dict[str, Any]:
         """What embedding files record besides the geometry, ready for JSON. Default: nothing."""
         return {}

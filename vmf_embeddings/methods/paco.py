@@ -179,6 +179,8 @@ class PaCo(ContrastBranch):
 
     def _move_on(self, newest: Tensor, labels: Tensor) -> None:
         """After a step: the rows into the queue, the copies towards the network."""
+        if self.queue.frozen:  # the first of two passes over a batch
+            return
         self.queue.add(newest, labels)
         if self.key_arch is not None:
             self.key_arch.follow(self.arch)

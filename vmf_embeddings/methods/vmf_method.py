@@ -67,9 +67,14 @@ class VMFMethod(Method):
         """Images [B, ch, H, W] -> kappa times mu [B, D]."""
         return self.kappa_scale * super().embed(images)
 
+    @torch.no_grad()
+    def class_kappas(self) -> Tensor:
+        """Concentrations of the classes [C], the norms of their weights."""
+        return torch.linalg.vector_norm(self.class_parameters.weight, dim=-1)
+
     def status(self) -> dict[str, float]:
         """Temperature, scale of the embeddings; mean, least, largest concentration of classes."""
-        kappas = torch.linalg.vector_norm(self.class_parameters.weight.detach(), dim=-1)
+        kappas = self.class_kappas()
         return {
             "temperature": float(self.temperature.detach()),
             "kappa_scale": float(self.kappa_scale),

@@ -119,6 +119,10 @@ class WrappingMethod(Method):
         """Numbers of the wrapped method for the log of an epoch."""
         return self.wrapped.status()
 
+    def class_kappas(self) -> Tensor | None:
+        """Concentrations of the wrapped method's classes [C], or None."""
+        return self.wrapped.class_kappas()
+
     def describe(self) -> dict[str, Any]:
         """What the wrapped method adds to embedding files."""
         return self.wrapped.describe()

@@ -34,6 +34,7 @@ class EpochResult:
         data_wait: fraction of the training part in which the first process waited for data, in
             [0, 1]; see `DataWait`.
         nll: negative log-likelihood of the split, nats; None without logits of its classes.
+        class_kappas: concentrations of the classes [C], see `Loop.class_kappas`.
     """
 
     epoch: int
@@ -48,6 +49,7 @@ class EpochResult:
     other_scores: dict[str, float] = field(default_factory=dict)
     data_wait: float = 0.0
     nll: float | None = None
+    class_kappas: list[float] | None = None
 
     @property
     def scores(self) -> ValidationScores:

@@ -140,7 +140,7 @@ def _mean_seconds(records: Records | None, result: EpochResult) -> float:
     """Mean duration of an epoch, after adding this one to the records of the first process."""
     if records is None:
         return result.seconds
-    records.add(result.row())
+    records.add(result.row(), result.class_kappas)
     return records.mean_seconds()
 
 
@@ -240,6 +240,7 @@ def _run_epoch(
         other_scores=other_scores,
         data_wait=loop.batches.wait.fraction,
         nll=scores.nll,
+        class_kappas=loop.class_kappas(),
     )
 
 

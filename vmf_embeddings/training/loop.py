@@ -81,13 +81,16 @@ class Loop:
         """`Method.status`, of all classes where these are divided: every process calls it."""
         return self.method.status() if self.sharded is None else self.sharded.status()
 
+    def class_kappas(self) -> list[float] | None:
+        """Concentrations of the classes [C]; None without, or where classes are divided."""
+        found = self.method.class_kappas() if self.sharded is None else None
+        return None if found is None else found.tolist()
+
     @property
     def selection(self) -> Selection:
         """By which validation score the best epoch is chosen."""
-        settings = self.settings
-        return Selection.of(
-            settings.select_by, settings.select, self.method, open_set=self.open_set
-        )
+        by, select = self.settings.select_by, self.settings.select
+        return Selection.of(by, select, self.method, open_set=self.open_set)
 
     @property
     def metric_name(self) -> str:

@@ -1,7 +1,8 @@
-"""Writes the numbers of each epoch: metrics.jsonl, metrics.csv, TensorBoard, other trackers."""
+"""Writes the numbers of each epoch: tables as .jsonl and .csv, TensorBoard, other trackers."""
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,22 +14,55 @@ from vmf_embeddings.untrusted.refused import Refused
 from vmf_embeddings.untrusted.text import csv_cell, printable
 
 Row = dict[str, float | int]
+MOST_KAPPAS = 1000  # classes whose concentrations are written
 TRACKER_FOLDERS = ("tensorboard", "wandb")  # inside the run's folder
 
 
-class Records:
-    """The table of a run's epochs. Both files are replaced atomically after every epoch.
+class EpochTable:
+    """Numbers by epoch, as `NAME.jsonl` and `NAME.csv`, which are replaced atomically.
 
     Args:
-        run_dir: folder for `metrics.jsonl`, `metrics.csv` and `tensorboard/`.
+        stem: path of both files without their endings.
+        n_epochs: number of epochs of an interrupted run to keep.
+        resumed: whether there is one.
+
+    Raises:
+        Refused: the `jsonl` of the interrupted run is malformed.
+    """
+
+    def __init__(self, stem: Path, n_epochs: int, *, resumed: bool) -> None:
+        self.stem, self.rows = stem, list[Row]()
+        path = stem.with_suffix(".jsonl")
+        if (n_epochs or resumed) and path.exists():
+            self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
+
+    def add(self, row: Row) -> None:
+        """Appends the row of one epoch and writes both files."""
+        self.rows.append(row)
+        lines = "".join(json.dumps(r) + "\n" for r in self.rows)
+        _replace(self.stem.with_suffix(".jsonl"), lines)
+        _replace_csv(self.stem.with_suffix(".csv"), self.rows)
+
+    def remove(self) -> None:
+        """Deletes both files, if there are any."""
+        for ending in (".jsonl", ".csv"):
+            self.stem.with_suffix(ending).unlink(missing_ok=True)
+
+
+class Records:
+    """The table of a run's epochs, and that of its classes' concentrations.
+
+    Args:
+        run_dir: folder for `metrics.jsonl`, `metrics.csv`, `class_kappas.jsonl`,
+            `class_kappas.csv` and `tensorboard/`.
         n_epochs: number of epochs of an interrupted run to keep; 0 starts an empty table.
         trackers: names of Accelerate's trackers besides TensorBoard, such as `wandb`.
         config: the run's configuration, for the trackers.
         resumed: whether the table of the interrupted run is continued, also before epoch 0.
 
     Raises:
-        Refused: `metrics.jsonl` of the interrupted run is malformed, or a folder to write to is a
-            symbolic link.
+        Refused: a table of the interrupted run is malformed, or a folder to write to is a symbolic
+            link.
     """
 
     def __init__(
@@ -41,28 +75,36 @@ class Records:
         resumed: bool = False,
     ) -> None:
         self.run_dir = run_dir
-        self.rows: list[Row] = []
-        path = run_dir / "metrics.jsonl"
-        if (n_epochs or resumed) and path.exists():
-            self.rows = [row for row in _rows(path) if row["epoch"] < n_epochs]
+        self.table = EpochTable(run_dir / "metrics", n_epochs, resumed=resumed)
+        self.class_kappas = EpochTable(run_dir / "class_kappas", n_epochs, resumed=resumed)
+        if not self.class_kappas.rows:  # of another training, which this one replaces
+            self.class_kappas.remove()
         for folder in TRACKER_FOLDERS:
             refuse_links(run_dir, folder)
         self.board = Board(run_dir / "tensorboard", purge_step=n_epochs)
         self.trackers = [services.start(name, run_dir, config or {}) for name in trackers]
 
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of the epochs."""
+        return self.table.rows
+
     def last(self, key: str) -> float | None:
         """The value of a column in the latest epoch; None before the first."""
         return self.rows[-1].get(key) if self.rows else None
 
-    def add(self, row: Row) -> None:
-        """Appends the row of one epoch, writes both files and sends it to the trackers.
+    def add(self, row: Row, class_kappas: Sequence[float] | None = None) -> None:
+        """Appends the row of one epoch, writes it and sends it to the trackers.
 
         Args:
             row: column -> number, with the column `epoch`.
+            class_kappas: concentration of each class [C], of which the other table has six digits;
+                None, or more than 1000 = none.
         """
-        self.rows.append(row)
-        _replace(self.run_dir / "metrics.jsonl", "".join(json.dumps(r) + "\n" for r in self.rows))
-        _replace_csv(self.run_dir / "metrics.csv", self.rows)
+        self.table.add(row)
+        if class_kappas is not None and len(class_kappas) <= MOST_KAPPAS:
+            kappas = {str(c): float(f"{kappa:.6g}") for c, kappa in enumerate(class_kappas)}
+            self.class_kappas.add({"epoch": row["epoch"], **kappas})
         self.board.add(row, int(row["epoch"]))
         for tracker in self.trackers:
             services.send(tracker, row)

@@ -59,7 +59,9 @@ def draw_all(
         history = read_history(folder / "metrics.csv")
         figures = {"training_curves.png": _curves(evaluated, history) if history else None}
         figures[f"{prefix}embedding_map.png"] = draw_embedding_map(evaluated, options.seed)
-        figures[f"{prefix}concentrations.png"] = draw_concentrations(evaluated, history)
+        of_classes = read_history(folder / "class_kappas.csv")
+        concentrations = draw_concentrations(evaluated, history, of_classes)
+        figures[f"{prefix}concentrations.png"] = concentrations
         if scores.confidence is not None and scores.correct is not None:
             figures[f"{prefix}reliability.png"] = draw_reliability(
                 scores.confidence, scores.correct, evaluated.title

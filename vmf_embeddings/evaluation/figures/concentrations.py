@@ -19,15 +19,19 @@ MOST_NAMED = 30
 _QUARTILES = (25, 50, 75)
 
 
-def draw_concentrations(evaluated: EvaluatedFile, history: History) -> "Figure | None":
+def draw_concentrations(
+    evaluated: EvaluatedFile, history: History, of_classes: History | None = None
+) -> "Figure | None":
     """Quartiles of kappa of every class's rows, and kappa of the class itself; both over epochs.
 
     The class's own kappa is that of its weights, which closed sets have. Over epochs: the mean
-    kappa of the classes between the least and the largest, and what their spread costs.
+    kappa of the classes between the least and the largest, the kappa of each class, or its
+    quartiles over more than 30 of them, and what their spread costs.
 
     Args:
         evaluated: the file.
         history: columns of `metrics.csv`; may be empty.
+        of_classes: columns of `class_kappas.csv`, one for each class; None or empty = not recorded.
 
     Returns:
         None for embeddings without concentrations.
@@ -42,6 +46,7 @@ def draw_concentrations(evaluated: EvaluatedFile, history: History) -> "Figure |
     _draw_classes(axes[0], found, evaluated.class_names)
     if with_history:
         _draw_epochs(axes[1], history)
+        _draw_classes_over_epochs(axes[1], history, of_classes or {})
     handles, labels = axes[0].get_legend_handles_labels()
     add_legend_below(figure, handles, labels)
     return figure
@@ -113,6 +118,20 @@ def _draw_epochs(axes: "Axes", history: History) -> None:
     right.set_ylim(bottom=0)
     right.set_ylabel("spread cost, nats (dashed)", color=SECOND)
     right.tick_params(axis="y", colors=MUTED)
+
+
+def _draw_classes_over_epochs(axes: "Axes", history: History, of_classes: History) -> None:
+    """A thin line for each class, or a darker band from quartile to quartile over many."""
+    names = [name for name in of_classes if name != "epoch"]
+    if not names or list(of_classes["epoch"]) != list(history["epoch"]):
+        return  # of another training
+    kappas = np.array([of_classes[name] for name in names], dtype=float)
+    if len(names) > MOST_NAMED:
+        low, high = np.nanpercentile(kappas, (25, 75), axis=0)
+        axes.fill_between(history["epoch"], low, high, color=ACCENT, alpha=0.3, linewidth=0)
+        return
+    for line in kappas:
+        axes.plot(history["epoch"], line, color=ACCENT, linewidth=0.7, alpha=0.6)
 
 
 def _is_known(history: History, key: str) -> bool:
