@@ -207,7 +207,10 @@ class VonMisesFisher(Geometry):
         With `gradient` they are reparameterised, see `directional.sample`.
         """
         kappa, mu = self.split(embeddings)
-        return directional.sample(mu, kappa, n_samples, gradient=gradient, generator=generator)
+        draw = directional.sample
+        if torch.compiler.is_compiling():  # it draws until every proposal was accepted
+            draw = torch.compiler.disable(draw)
+        return draw(mu, kappa, n_samples, gradient=gradient, generator=generator)
 
     @staticmethod
     def split(embeddings: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ KEPT = {"cub200": 0.7, "cars196": 0.7, "sop": 0.7, "cifar100": 0.4, "mnist": 0.4
 
 
 @pytest.mark.parametrize("experiment", OPEN)
-@pytest.mark.parametrize("method", ("vmf_softmax", "elk"))
+@pytest.mark.parametrize("method", ("vmf_softmax", "elk", "nivmf"))
 def test_open_sets_choose_the_start_and_what_is_typed_counts(experiment, method):
     words = [f"experiment={experiment}", f"method={method}"]
     params = composed(words).arch.params
@@ -38,7 +38,7 @@ def test_recipes_of_2021_keep_their_numbers(name, confidence):
     assert params.kappa_confidence == confidence
 
 
-@pytest.mark.parametrize("method", ("vmf_softmax", "elk"))
+@pytest.mark.parametrize("method", ("vmf_softmax", "elk", "nivmf"))
 def test_the_job_starts_there(method, tmp_path):
     job = assembly.training_job(composed(["experiment=digits_open", f"method={method}"]), tmp_path)
     status = job.method.status()

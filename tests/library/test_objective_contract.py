@@ -54,7 +54,7 @@ def by_the_command_line(key: str) -> Method:
     cfg = copy.deepcopy(composed(tuple(typed)))
     has_tau = group == "method" and name not in ("classifier", "dive", "dml", "fsgl", "nir", "pml")
     spec = {"_target_": "vmf_embeddings.archs.base.ClassSpec", "n_classes": C, "embedding_dim": D}
-    spec |= {"learn_temp": has_tau, "use_vmf": name in ("vmf_softmax", "elk")}
+    spec |= {"learn_temp": has_tau, "use_vmf": name in ("vmf_softmax", "elk", "nivmf")}
     params = {"_target_": "vmf_embeddings.archs.given.GivenEmbeddings", "class_spec": spec}
     with open_dict(cfg):
         cfg.arch = OmegaConf.create({"name": "identity", "params": params | {"n_features": F}})

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.archs.kappa_layer import KappaLinear
 from vmf_embeddings.archs.net_inputs import NetInputs
 
 Confidence = float | Literal["auto"]
@@ -203,26 +204,28 @@ class Arch(nn.Module, ABC):
         return f"encoder.{places[0] + 1}.weight"
 
 
-PROJECTIONS = ("linear", "none")
+LAYERS = {"linear": nn.Linear, "linear_kappa": KappaLinear}
+PROJECTIONS = (*LAYERS, "none")
 
 
 def embedding_layer(projection: str, n_features: int, embedding_dim: int) -> nn.Module:
-    """The embedding layer of `arch.params.projection`: a linear layer, or none.
+    """The embedding layer of `arch.params.projection`.
 
     Args:
-        projection: "linear", or "none": the embeddings are the features.
+        projection: "linear"; "linear_kappa", the length of an embedding from a network of its own,
+            see `KappaLinear`; or "none": the embeddings are the features.
         n_features: F.
         embedding_dim: D.
 
     Raises:
-        ValueError: it is neither, or D is not F without a projection.
+        ValueError: it is none of these, or D is not F without a projection.
     """
     if projection not in PROJECTIONS:
         raise ValueError(
             f"arch.params.projection is one of {', '.join(PROJECTIONS)}; got {projection!r}."
         )
-    if projection == "linear":
-        return nn.Linear(n_features, embedding_dim)
+    if projection in LAYERS:
+        return LAYERS[projection](n_features, embedding_dim)
     refuse_other_width(
         embedding_dim,
         n_features,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.loss_prediction import LossPrediction, order_loss
     from vmf_embeddings.methods.matryoshka import Matryoshka
     from vmf_embeddings.methods.nir import NIR
+    from vmf_embeddings.methods.nivmf import NivMF
     from vmf_embeddings.methods.normalized_sce import NormalizedSCE, cosine_logits
     from vmf_embeddings.methods.paco import PaCo, parametric_contrast
     from vmf_embeddings.methods.pml import PML
@@ -47,6 +48,7 @@ __all__ = [
     "Matryoshka",
     "Method",
     "NIR",
+    "NivMF",
     "NormalizedSCE",
     "PML",
     "PaCo",
@@ -81,6 +83,7 @@ __getattr__, __dir__ = lazy_exports(
         "loss_prediction": ("LossPrediction", "order_loss"),
         "matryoshka": ("Matryoshka",),
         "nir": ("NIR",),
+        "nivmf": ("NivMF",),
         "normalized_sce": ("NormalizedSCE", "cosine_logits"),
         "paco": ("PaCo", "parametric_contrast"),
         "pml": ("PML",),
