@@ -292,6 +292,7 @@ def test_options_out_of_range_are_refused(options, words):
         ("hyperbolic_sce", "Poincare"),
         ("fsgl", "training step of its own"),
         ("dive", "teacher"),
+        ("paco", "queue"),
     ],
 )
 def test_objectives_that_mean_nothing_on_prefixes_are_refused(name, words):

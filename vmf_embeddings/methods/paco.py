@@ -98,6 +98,7 @@ class PaCo(ContrastBranch):
     batch_layout: ClassVar[BatchLayout] = BatchLayout(views=2, one_view=ONE_VIEW)
     needs_class_counts: ClassVar[bool] = True
     """Whether `set_class_counts` must be called: log class frequencies are added to the logits."""
+    not_on_prefixes: ClassVar[str | None] = "its queue holds projections of whole embeddings"
     instead_of: ClassVar[dict[str, str]] = {
         "loss": "method=bcl, which has a loss of the classifier beside its contrast"
     }
