@@ -15,6 +15,7 @@ from vmf_embeddings.evaluation.pairs_file import read_pairs
 from vmf_embeddings.evaluation.score_table import ScoreTable, TableText, thinned
 from vmf_embeddings.metrics.arrays import as_codes
 from vmf_embeddings.metrics.binary import Roc, roc
+from vmf_embeddings.metrics.opis import opis
 from vmf_embeddings.metrics.pair_roc import PairRoc, area, pair_roc, rounded
 from vmf_embeddings.metrics.standard_errors import error_of_ratio, interval_95
 from vmf_embeddings.metrics.verification import (
@@ -31,7 +32,9 @@ from vmf_embeddings.search.pair_counts import PairSet
 
 N_BARS = 60  # of the histogram
 N_FOLDS = 10
-_BLOCK_PAIRS = 2**22
+_BLOCK_PAIRS, _BLOCK_ROWS = 2**22, 8192
+_MOST_ROWS_OPIS = 45_000  # of which all pairs are compared once more
+_OPIS_FROM, _OPIS_TO = 1e-2, 1e-1  # FARs of its least and its largest distance
 TABLE = TableText(
     title="Verification: pairs of rows",
     head="pairs",
@@ -39,6 +42,7 @@ TABLE = TableText(
         "auc": ("AUC %", 100, 3),
         "eer": ("EER %", 100, 2),
         "best_balanced_accuracy": ("balanced accuracy %", 100, 2),
+        "opis": ("OPIS", 1, 4),
         "fold_accuracy": ("ten folds %", 100, 2),
         "fold_standard_error": ("error", 100, 2),
         "tar": ("TAR %", 100, 2),
@@ -69,6 +73,7 @@ def score(context: Context) -> ScoreTable:
     at = {far: tar_at_far(found.curve, far) for far in FARS}
     errors = _errors_over_classes(pairs, list(at.values()))
     table = _table(found, at, errors)
+    _add_opis(table, pairs, at)
     table.about |= {
         "pairs": "every two rows once" if pairs.once else "queries with gallery rows",
         "exact": found.exact,
@@ -82,6 +87,34 @@ def score(context: Context) -> ScoreTable:
             "65,536th of the range of similarities apart"
         )
     return table
+
+
+def _add_opis(table: ScoreTable, pairs: PairSet, at: dict[float, TarAtFar]) -> None:
+    """Adds how far classes are from sharing a threshold, or why that is not known."""
+    least, most = (
+        math.sqrt(max(0.0, 2 - 2 * at[far].threshold)) if at[far].n_accepted else math.nan
+        for far in (_OPIS_FROM, _OPIS_TO)
+    )
+    found, reason = None, _without_opis(pairs, least, most)
+    if reason is None:
+        with Progress(f"OPIS of {len(pairs.rows):,} rows", at_once=len(pairs.rows) > LARGE_JOB):
+            found = opis(pairs.rows, pairs.codes, least, most, pairs.images)
+    table.rows["all"]["opis"] = math.nan if found is None else found.mean
+    table.rows["all"]["opis_worst_tenth"] = math.nan if found is None else found.worst_tenth
+    table.about["opis"] = reason or {"distances": [least, most]}
+
+
+def _without_opis(pairs: PairSet, least: float, most: float) -> str | None:
+    lengths = torch.cat([part.double().norm(dim=1) for part in pairs.rows.split(_BLOCK_ROWS)])
+    if not pairs.once:
+        return "needs every two rows as a pair: there are queries and a gallery"
+    if bool(((lengths - 1).abs() > 1e-6).logical_and(lengths > 0).any()):
+        return "needs rows of length 1, as cosine compares them"
+    if len(pairs.rows) > _MOST_ROWS_OPIS:
+        return f"more than {_MOST_ROWS_OPIS:,} rows"
+    if not least < most:
+        return f"no distances at FARs of {_OPIS_FROM:g} and {_OPIS_TO:g} that differ"
+    return None
 
 
 def _of_file(context: Context) -> ScoreTable:
