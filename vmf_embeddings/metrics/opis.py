@@ -61,13 +61,14 @@ def opis(
     unit, codes = as_unit_rows(rows), as_codes(labels)
     of_image = torch.arange(len(unit)) if images is None else as_codes(images)
     distances = torch.linspace(least, most, N_POINTS, dtype=torch.float64)
-    same, different = _within(unit, codes, of_image, 1 - distances.square() / 2)
-    paired = same[:, -1] > 0
+    n_same, n_different = _pairs_of_classes(codes, of_image)
+    paired = n_same > 0
     if not bool(paired.any()):
         raise ValueError("no class has a pair of rows")
-    sensitivity = same[paired, :-1] / same[paired, -1:]
+    same, different = _within(unit, codes, of_image, 1 - distances.square() / 2)
+    sensitivity = same[paired] / n_same[paired, None]
     # a class that holds every row has no other pair to accept
-    specificity = 1 - different[paired, :-1] / different[paired, -1:].clamp_min(1)
+    specificity = 1 - different[paired] / n_different[paired, None].clamp_min(1)
     total = sensitivity + specificity
     utility = torch.where(total > 0, 2 * sensitivity * specificity / total, 0.0)
     deviation = (utility - utility.mean(0)).square()
@@ -79,7 +80,7 @@ def opis(
 def _within(
     unit: Tensor, codes: Tensor, images: Tensor, similarities: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pairs of each class of at least each similarity, and all of them last: float64 [C, T + 1].
+    """Pairs of each class of at least each similarity, float64 [C, T].
 
     Pairs of two rows of the class, each twice; and pairs with one row in it.
 
@@ -90,16 +91,33 @@ def _within(
         similarities: float64 [T], falling.
     """
     n_classes, n_points = int(codes.max()) + 1, len(similarities)
-    # place of the first threshold that a similarity reaches, n_points for none
-    rising = -(similarities - _ROUNDING)
-    counts = torch.zeros(2, n_classes * (n_points + 1), dtype=torch.int64)
-    numbers, step = torch.arange(len(unit)), max(1, _BLOCK_ELEMENTS // len(unit))
-    for rows in numbers.split(step):
+    rising, least = -(similarities - _ROUNDING), float(similarities[-1]) - _ROUNDING
+    counts = torch.zeros(2 * n_classes * n_points, dtype=torch.int64)
+    for rows in torch.arange(len(unit)).split(max(1, _BLOCK_ELEMENTS // len(unit))):
         products = (unit[rows] @ unit.T).cpu()
-        places = torch.searchsorted(rising, -products) + (codes[rows] * (n_points + 1))[:, None]
-        is_pair = images[rows][:, None] != images
-        same = codes[rows][:, None] == codes
-        for kind, chosen in enumerate((same & is_pair, ~same & is_pair)):
-            counts[kind] += torch.bincount(places[chosen], minlength=counts.shape[1])
-    same, different = counts.view(2, n_classes, n_points + 1).cumsum(2).double()
+        # most pairs are farther apart than the largest distance
+        line, column = (products >= least).nonzero(as_tuple=True)
+        row, value = rows[line], products[line, column]
+        pair = images[row] != images[column]
+        row, column, value = row[pair], column[pair], value[pair]
+        other = (codes[row] != codes[column]).long()
+        # place of the first threshold that a similarity reaches
+        place = torch.searchsorted(rising, -value)
+        counts += torch.bincount(
+            (other * n_classes + codes[row]) * n_points + place, minlength=len(counts)
+        )
+    same, different = counts.view(2, n_classes, n_points).cumsum(2).double()
     return same, different
+
+
+def _pairs_of_classes(codes: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """All pairs of each class, float64 [C], counted as by `_within`."""
+    cells, n_cell = torch.stack([codes, images]).unique(dim=1, return_counts=True)
+    n_class, n_image = torch.bincount(codes), torch.bincount(images)
+
+    def of_image(counts: Tensor) -> Tensor:
+        return torch.bincount(cells[0], counts.double(), minlength=len(n_class))
+
+    same = n_class * n_class - of_image(n_cell * n_cell)
+    different = n_class * (len(codes) - n_class)
+    return same, different - of_image(n_cell * (n_image[cells[1]] - n_cell))
