@@ -129,6 +129,15 @@ def test_roadmap_calibrates_the_pairs_of_the_anchors():
     assert found.item() == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["mcinfonce", "hib"])
+def test_pairs_of_draws_are_those_of_the_anchors(name):
+    """The mean over anchors, each with as many pairs, of certain distributions: no draw differs."""
+    criterion, x = made(name), 1e12 * X
+    whole = criterion(x, PAIRED)
+    halves = [criterion(x.roll(k, 0), PAIRED.roll(k), n_anchors=6) for k in (0, 6)]
+    torch.testing.assert_close(sum(halves) / 2, whole, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("n", [1, 5, 12])
 def test_masked_pairs_and_triplets_of_anchors_are_those_that_there_are(n):
     for one, other in zip(

@@ -22,6 +22,8 @@ class DistributionCriterion(Criterion):
         image_confidence: mean cosine of a draw with its mean direction at the start, in (0, 1).
     """
 
+    takes_memory = True
+
     kappa_scale: Tensor
     geometry: VonMisesFisher = VonMisesFisher()
 
@@ -39,20 +41,31 @@ class DistributionCriterion(Criterion):
         """Embeddings [B, D] of a network -> kappa mu [B, D]."""
         return self.kappa_scale * embeddings
 
-    def cosines_of_draws(self, embeddings: Tensor) -> Tensor:
-        """Distributions kappa mu [B, D] -> cosines of new draws of all pairs [S, B, B]."""
+    def cosines_of_draws(self, embeddings: Tensor, n_anchors: int | None = None) -> Tensor:
+        """Distributions kappa mu [B, D] -> cosines of new draws of the first A with all [S, A, B].
+
+        Args:
+            embeddings: [B, D].
+            n_anchors: A; None = B.
+        """
         draws = self.geometry.sample(embeddings, self.n_samples, gradient=True)
-        return draws @ draws.mT
+        return draws[:, :n_anchors] @ draws.mT
 
     def forward(
-        self, embeddings: Tensor, labels: Tensor, triplets: None = None, **context: Any
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        triplets: None = None,
+        *,
+        n_anchors: int | None = None,
+        **context: Any,
     ) -> Tensor:
         """Distributions kappa mu [B, D], labels [B] -> mean loss in nats, scalar."""
-        return self.loss_of_pairs(self.cosines_of_draws(embeddings), labels)
+        return self.loss_of_pairs(self.cosines_of_draws(embeddings, n_anchors), labels)
 
     @abstractmethod
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """Cosines of draws of all pairs [S, B, B], labels [B] -> scalar in nats."""
+        """Cosines of draws of the first A rows with all [S, A, B], labels [B] -> scalar in nats."""
 
 
 def log_mean_exp(values: Tensor) -> Tensor:
@@ -69,8 +82,8 @@ def mean_of_rows(values: Tensor, mask: Tensor) -> Tensor:
     """Mean over rows of the mean of a row's entries where the mask is true; rows without: none.
 
     Args:
-        values: [B, B].
-        mask: bool [B, B].
+        values: [A, B].
+        mask: bool [A, B].
 
     Returns:
         Scalar; 0 with gradient 0 where the mask has no true entry.

@@ -59,7 +59,7 @@ class HIB(DistributionCriterion):
         self.offset = nn.Parameter(torch.tensor(float(offset)))
 
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """Cosines of draws [S, B, B], labels [B] -> scalar."""
+        """Cosines of draws [S, A, B], labels [B] -> scalar."""
         match, differ = log_match(self.log_scale.exp() * cosines + self.offset)
-        same = labels[:, None] == labels
+        same = labels[: len(match), None] == labels
         return -mean_of_rows(match, others(same)) - mean_of_rows(differ, ~same)

@@ -27,19 +27,20 @@ def pair_losses(logits: Tensor, labels: Tensor, estimator: str = "log_mean") -> 
         -log 1/S sum_s exp(l_s,ap) / (exp(l_s,ap) + 1/N sum_n exp(l_s,an))
 
     Args:
-        logits: l, cosines of draws over the temperature, [S, B, B].
+        logits: l, cosines of draws over the temperature, [S, B, B]; or of the first A rows with
+            all, [S, A, B].
         labels: [B].
         estimator: "log_mean" as above, or "mean_outside": the mean over draws of -log of the
             fraction, which is larger by Jensen's inequality, and an unbiased estimate for any S.
 
     Returns:
-        [B, B], >= 0; only entries of two different rows of one class mean something.
+        [A, B], >= 0; only entries of two different rows of one class mean something.
 
     Example:
         >>> pair_losses(torch.zeros(4, 3, 3), torch.tensor([0, 0, 1]))[0, 1]
         tensor(0.6931)
     """
-    different = labels[:, None] != labels
+    different = labels[: logits.shape[1], None] != labels
     counts = different.sum(-1).clamp_min(1).to(logits.dtype)
     negatives = log_sum_exp(logits, different.expand_as(logits)) - counts.log()
     # -log(e^l / (e^l + e^m)) = softplus(m - l)
@@ -79,7 +80,7 @@ class MCInfoNCE(DistributionCriterion):
             self.register_buffer("log_temperature", log_temperature)
 
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
-        """Cosines of draws [S, B, B], labels [B] -> mean over rows of that over their positives."""
+        """Cosines of draws [S, A, B], labels [B] -> mean over rows of that over their positives."""
         logits = cosines * (-self.log_temperature).exp()
         losses = pair_losses(logits, labels, self.estimator)
-        return mean_of_rows(losses, others(labels[:, None] == labels))
+        return mean_of_rows(losses, others(labels[: len(losses), None] == labels))

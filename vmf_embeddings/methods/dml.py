@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 WITH_MEMORY = (
     "contrastive, triplet, margin, snr, multisimilarity, multisimilarity_nir, supcon, npair, "
-    "angular, lifted, histogram, smooth_ap, roadmap, recall_at_k or poincare_pairs"
+    "angular, lifted, histogram, smooth_ap, roadmap, recall_at_k, poincare_pairs, mcinfonce or hib"
 )
 """The criteria that `takes_memory`, for messages."""
 
