@@ -57,6 +57,7 @@ OPEN = {
     "vMF softmax": (*VMF, "arch.params.kappa_confidence=auto"),
     "t-vMF": ("method=classifier", "head=tvmf_k16"),
     "ELK": ELK,
+    "nivMF": ("method=nivmf", *ELK[1:]),
     "MCInfoNCE": dml("mcinfonce", *LENGTH),
     "CIDER": dml("cider"),
     "proxy anchor": dml("proxy_anchor"),
@@ -70,7 +71,7 @@ CLOSED = {
     "vMF softmax": (*VMF, "arch.params.kappa_confidence=0.9"),
     "t-vMF": OPEN["t-vMF"],
     "ELK": ("method=elk", *LEARNED[:1], *LENGTH, "arch.params.kappa_confidence=0.7"),
-    **{name: OPEN[name] for name in list(OPEN)[5:]},
+    **{name: OPEN[name] for name in list(OPEN)[6:]},
 }
 PRIOR = "loss=balanced_softmax"
 LONG_TAIL = {
@@ -133,7 +134,7 @@ TASKS = {
         OPEN, open_scores, tuple(c for c in OPEN_COLUMNS if c not in ("OOD AUROC", "accuracy")),
         ("R@1",), "cosine softmax", "MAP@R",
         ("dataset.params.open_set=true", "arch=linear", "sampler=m_per_class"),
-        {"letters3": (), "icons3": ()},
+        {"letters3": ()},
     ),
     "long tail": Task(
         LONG_TAIL, closed_scores, ("accuracy", "few", "ECE", "R@1"), ("accuracy",),
@@ -149,7 +150,7 @@ TASKS = {
     ),
     "pictures": Task(
         CLOSED, closed_scores, CLOSED_COLUMNS, ("accuracy",), "cosine softmax", "accuracy",
-        sets={"fashion": (), "glyphs": ()},
+        sets={"glyphs": ()},
     ),
 }  # fmt: skip
 SEEN = 40_000  # feature vectors that a training sees
