@@ -107,10 +107,11 @@ def weighted_auroc(scores: Array, positive: Array) -> Callable[[Tensor], Tensor]
     tensor([1.], dtype=torch.float64)
     """
     ordered, positive = _shares(scores, positive)
+    kinds = [ordered.in_order(own[None]) for own in (positive, 1 - positive)]
 
     def score(weights: Tensor) -> Tensor:
-        weights = weights.double()
-        true, false = (ordered.sums(weights * own) for own in (positive, 1 - positive))
+        in_order = ordered.in_order(weights.double())
+        true, false = (ordered.sums_in_order(in_order * own) for own in kinds)
         below = false.cumsum(1) - false / 2
         return (true * below).sum(1) / (true.sum(1) * false.sum(1))
 

@@ -29,7 +29,14 @@ class Ordered:
 
     def sums(self, values: Tensor) -> Tensor:
         """Sums over the groups [B, T] of values [B, N] of the rows."""
-        ordered = values[:, self._order]
+        return self.sums_in_order(self.in_order(values))
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Values [B, N] of the rows, by rising score."""
+        return values[:, self._order]
+
+    def sums_in_order(self, ordered: Tensor) -> Tensor:
+        """Sums over the groups [B, T] of what `in_order` returns."""
         if ordered.shape[1] == len(self.scores):
             return ordered
         total = ordered.new_zeros(len(ordered), len(self.scores))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vmf_embeddings.metrics.arrays import Array
 from vmf_embeddings.metrics.resampling import WeightedScore
-from vmf_embeddings.metrics.selective import WeightedCurves, mean_risk, weighted_curves
+from vmf_embeddings.metrics.selective import WeightedCurves, weighted_curves
 
 _Function = Callable[[WeightedCurves], Tensor]
 
@@ -65,9 +65,9 @@ def weighted_risk(
         return of_weights(weights if rows is None else weights[:, rows])
 
     functions: dict[str, _Function] = {
-        "aurc": aurc,
+        "aurc": lambda found: found.aurc,
         "lowest_aurc": lowest_aurc,
-        "e_aurc": lambda found: aurc(found) - lowest_aurc(found),
+        "e_aurc": lambda found: found.aurc - lowest_aurc(found),
         "normalised_aurc": normalised_aurc,
         "augrc": augrc,
         **{f"coverage_at_risk_{r:g}": lambda found, r=r: coverage_at_risk(found, r) for r in risks},
@@ -80,11 +80,6 @@ def weighted_risk(
         name: lambda weights, function=function: function(last.of(curves, weights))
         for name, function in functions.items()
     }
-
-
-def aurc(curves: WeightedCurves) -> Tensor:
-    """[B], see `RiskCoverage.aurc`."""
-    return mean_risk(curves.kept, curves.wrong)
 
 
 def lowest_aurc(curves: WeightedCurves) -> Tensor:
@@ -104,7 +99,7 @@ def normalised_aurc(curves: WeightedCurves) -> Tensor:
     """[B], see `RiskCoverage.normalised_aurc`."""
     lowest, error = lowest_aurc(curves), curves.n_wrong[:, -1] / curves.n_kept[:, -1]
     known = (error > 0) & (error < 1)
-    return torch.where(known, (aurc(curves) - lowest) / (error - lowest), torch.nan)
+    return torch.where(known, (curves.aurc - lowest) / (error - lowest), torch.nan)
 
 
 def augrc(curves: WeightedCurves) -> Tensor:
