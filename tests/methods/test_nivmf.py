@@ -14,7 +14,7 @@ from vmf_embeddings.methods.nivmf import NivMF
 GOLDEN = load_golden("dm_elk")
 
 
-def build(n_classes=5, dim=6, n_samples=16, scales_lr_factor=10.0, **head):
+def build(n_classes=5, dim=6, n_samples=16, scales_lr_factor=1.0, **head):
     torch.manual_seed(0)
     head = {"kappa_confidence": 0.7} | head
     arch = TinyArch(n_classes, dim, **head)
