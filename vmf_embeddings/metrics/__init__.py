@@ -42,11 +42,13 @@ from vmf_embeddings.metrics.corruption import (
     share_less_confident,
     spearman_per_row,
     spearman_pooled,
+    weighted_spearman_pooled,
 )
 from vmf_embeddings.metrics.embedding_scores import EmbeddingScores, evaluate
 from vmf_embeddings.metrics.marginal_retrieval import MarginalScores, marginal_retrieval
 from vmf_embeddings.metrics.multiple_comparisons import holm
 from vmf_embeddings.metrics.ood import ClassGaussians, ClassMeans, kth_neighbour
+from vmf_embeddings.metrics.opis import Opis, opis
 from vmf_embeddings.metrics.paired_tests import Signs, sign_flip_p, signs
 from vmf_embeddings.metrics.principal_components import PrincipalComponents
 from vmf_embeddings.metrics.prior import (
@@ -108,6 +110,9 @@ from vmf_embeddings.metrics.verification import (
     similarity_histogram,
     tar_at_far,
 )
+from vmf_embeddings.metrics.weighted_calibration import WeightedCalibrationError
+from vmf_embeddings.metrics.weighted_classes import WeightedMacroF1
+from vmf_embeddings.metrics.weighted_risk import weighted_risk
 
 __all__ = [
     "Agreement",
@@ -122,6 +127,7 @@ __all__ = [
     "Folds",
     "MarginalScores",
     "MeanTest",
+    "Opis",
     "PrincipalComponents",
     "RankingAt",
     "ReliabilityBins",
@@ -136,8 +142,9 @@ __all__ = [
     "Temperature",
     "Thresholds",
     "VectorScaling",
+    "WeightedCalibrationError",
+    "WeightedMacroF1",
     "accuracy",
-    "cluster_agreement",
     "alignment",
     "auroc",
     "auroc_influence",
@@ -149,6 +156,7 @@ __all__ = [
     "class_distances",
     "class_recall",
     "classwise_calibration_errors",
+    "cluster_agreement",
     "cluster_scores",
     "concentration",
     "concentrations",
@@ -180,6 +188,7 @@ __all__ = [
     "marginal_retrieval",
     "maximum_calibration_error",
     "negative_log_likelihood",
+    "opis",
     "p_of_zero",
     "paired_t",
     "per_class_accuracy",
@@ -210,6 +219,8 @@ __all__ = [
     "weighted_auroc",
     "weighted_class_mean",
     "weighted_mean",
+    "weighted_risk",
+    "weighted_spearman_pooled",
     "welch",
     "wilson_95",
 ]
