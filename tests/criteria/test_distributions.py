@@ -8,6 +8,7 @@ import torch
 from scipy.stats import spearmanr
 from torch.nn.functional import cross_entropy, logsigmoid, normalize
 
+import vmf_embeddings as vmf
 from tests.conftest import load_golden
 from tests.criteria import fixture
 from tests.criteria.fixture import LABELS, PAIRED
@@ -179,6 +180,10 @@ def test_embeddings_start_with_the_concentration_of_the_asked_confidence(name):
     wanted = mean_cosine_inverse(torch.tensor(0.7), 8)
     torch.testing.assert_close(norms.square().mean().sqrt(), wanted)
     assert "criterion.kappa_scale" in method.state_dict()
+    loss_fn = vmf.objective(name, embedding_dim=8, image_confidence=0.7)
+    rows = 3 * normal(40, 8).float()  # in a loop of one's own, by embeddings
+    kappas = loss_fn.prepare(rows).embed(rows).norm(dim=-1)
+    torch.testing.assert_close(kappas.square().mean().sqrt(), wanted)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+import vmf_embeddings as vmf
 from tests.conftest import cases
 from tests.methods.laws import normal
-from vmf_embeddings.directional import mean_cosine
+from vmf_embeddings.directional import mean_cosine, mean_cosine_inverse
 from vmf_embeddings.methods.vmf_start import class_weight_std, embedding_scale, initial_kappa
 
 
@@ -56,3 +57,12 @@ def test_embeddings_without_length_are_refused():
     for bad in (torch.zeros(4, 3), torch.full((4, 3), math.nan)):
         with pytest.raises(ValueError, match="mean norm"):
             embedding_scale([bad], 0.4)
+
+
+@pytest.mark.parametrize("name", ("vmf_softmax", "elk", "nivmf"))
+def test_an_objective_without_a_network_is_prepared_by_embeddings(name):
+    loss_fn = vmf.objective(name, embedding_dim=8, n_classes=4, kappa_confidence=0.7)
+    rows = normal(40, 8).float()
+    kappas = loss_fn.prepare(rows).embed(rows).norm(dim=-1)
+    wanted = mean_cosine_inverse(torch.tensor(0.7), 8)
+    torch.testing.assert_close(kappas.square().mean().sqrt(), wanted)

@@ -124,7 +124,7 @@ def _state_preserved(module: nn.Module) -> Iterator[None]:
     """Training mode inside; mode, buffers (BatchNorm) and random state are restored afterwards."""
     was_training = module.training
     before = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    device = next(module.parameters()).device
+    device = next(module.parameters(), torch.empty(0)).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         module.train()
         try:
