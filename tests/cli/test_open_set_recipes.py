@@ -1,6 +1,7 @@
 """Recipes of ones own data and of open sets start von Mises-Fisher methods sure enough."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from tests.cli.test_second_stage import composed
 from vmf_embeddings.cli import assembly
@@ -30,6 +31,22 @@ def test_a_closed_set_of_ones_own_starts_sure_too():
 def test_other_methods_keep_their_unit_vectors(experiment):
     params = composed([f"experiment={experiment}"]).arch.params
     assert params.normalize and params.kappa_confidence == 0.4
+
+
+CHANGED = {
+    ("digits_open", "poincare_pairs"): ("arch.params.normalize", False, True),
+    ("mnist_open", "poincare_pairs"): ("arch.params.normalize", False, True),
+    ("digits_open", "roadmap"): ("criterion.params.calibration_weight", 0.0, 2.0),
+    ("digits_open", "cider"): ("criterion.params.momentum", 0.5, 0.9),
+}
+
+
+@pytest.mark.parametrize(("names", "change"), CHANGED.items(), ids=str)
+def test_criteria_have_the_options_that_were_measured_and_what_is_typed_counts(names, change):
+    words = [f"experiment={names[0]}", f"criterion={names[1]}"]
+    key, value, typed = change
+    assert OmegaConf.select(composed(words), key) == value
+    assert OmegaConf.select(composed([*words, f"{key}={typed}"]), key) == typed
 
 
 @pytest.mark.parametrize(("name", "confidence"), KEPT.items())
