@@ -152,6 +152,7 @@ def test_ranking_again_changes_scores_and_ignores_the_order_of_rows():
     ("options", "words"),
     [
         ({"dims": [17]}, "--dims 17.*16 dimensions"),
+        ({"dims": [1], "geometry": "vmf"}, "--dims 1: dim must be at least 2"),
         ({"dims": [0]}, "dims: expected whole numbers >= 1"),
         ({"precision": ["int4"]}, "precision: expected some of float32"),
         ({"precision": "int8"}, "precision: expected some of"),

@@ -96,7 +96,10 @@ class _Compact:
         self.float_neighbours = self._nearest(rows_to_compare(self.evaluated))
         for dim in self.dims:
             cut = cut_to(self.evaluated, dim)
-            rows = rows_to_compare(cut)
+            try:
+                rows = rows_to_compare(cut)
+            except ValueError as error:  # as von Mises-Fisher distributions need two dimensions
+                raise ValueError(f"--dims {dim}: {error}") from error
             for precision in self.precisions:
                 self._by_precision(cut, rows, precision, calibration)
             if logits is not None and dim in logits.by_dim:
