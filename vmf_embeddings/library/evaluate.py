@@ -2,14 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from vmf_embeddings.embeddings import EmbeddingFile, as_flags
+from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.evaluated_file import EvaluatedFile
 from vmf_embeddings.evaluation.indexed import note_on_index
 from vmf_embeddings.evaluation.options import (
@@ -25,6 +23,7 @@ from vmf_embeddings.evaluation.scores import Scores, score
 from vmf_embeddings.evaluation.significance import default_unit, describe
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.library.evaluate_arguments import (
+    check_corrupted,
     check_draws,
     check_lists,
     check_names,
@@ -35,6 +34,7 @@ from vmf_embeddings.library.evaluate_arguments import (
     labelled_file,
     named_rows,
     rerank_fields,
+    with_roles,
 )
 from vmf_embeddings.library.search import geometry_of_meta
 from vmf_embeddings.metrics.retrieval import check_ties
@@ -147,13 +147,7 @@ def evaluate(
         1.0
     """
     check_names(metrics=(metrics, (*METRICS, *SECTIONS)))
-    file = labelled_file(embeddings, labels)
-    if is_query is not None:
-        file = replace(file, is_query=as_flags(is_query, "is_query"))
-    if is_gallery is not None:
-        file = replace(file, is_gallery=as_flags(is_gallery, "is_gallery"))
-    if paths is not None:
-        file = replace(file, paths=np.asarray(paths, dtype=np.str_))
+    file = with_roles(labelled_file(embeddings, labels), is_query, is_gallery, paths)
     check_ties(ties)
     if exclude_same not in (None, *EXCLUDED):
         raise ValueError(
@@ -167,13 +161,8 @@ def evaluate(
     check_draws(resample)
     given = {"ood": others, "merged": merge, "corruption": corrupted is not None}
     asked = {*metrics, *(section for section, value in given.items() if value)}
-    if "corruption" in asked and not isinstance(corrupted, EmbeddingFile):
-        raise ValueError(
-            "corrupted: expected an EmbeddingFile of corrupted images, as mode=corrupt writes it, "
-            f"got {type(corrupted).__name__}"
-        )
-    if corrupted is not None:
-        given_rows(corrupted, "corrupted")
+    if "corruption" in asked:
+        check_corrupted(corrupted)
     check_names(precision=(precision, PRECISIONS), rerank=(rerank, RERANKINGS))
     options = EvaluationOptions(
         ties=ties,
@@ -207,11 +196,16 @@ def evaluate(
     scores = score(evaluated, options)
     for note in _notes(scores):
         log.warning("%s", note)
+    return _sections(evaluated, scores, seed)
+
+
+def _sections(evaluated: EvaluatedFile, scores: Scores, seed: int) -> dict[str, dict[str, Any]]:
+    """Section -> name -> value, with intervals and what an index has changed."""
     found: dict[str, dict[str, Any]] = dict(scores.sections)
     if scores.index is not None:
         found["index"] = scores.index.numbers()
     if scores.intervals:
-        unit, n_rows = default_unit(evaluated), len(file.embeddings)
+        unit, n_rows = default_unit(evaluated), len(evaluated.file.embeddings)
         found["significance"] = describe(scores.intervals, unit, n_rows, seed)
     return found
 

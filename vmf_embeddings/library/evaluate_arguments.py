@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from vmf_embeddings.embeddings import EmbeddingFile, check_values, integer_labels
+from vmf_embeddings.embeddings import EmbeddingFile, as_flags, check_values, integer_labels
 
 _RERANK_FIELDS = {
     "k1": "rerank_k1",
@@ -48,6 +48,22 @@ def labelled_file(embeddings: ArrayLike | EmbeddingFile, labels: ArrayLike | Non
     return file
 
 
+def with_roles(
+    file: EmbeddingFile,
+    is_query: ArrayLike | None,
+    is_gallery: ArrayLike | None,
+    paths: ArrayLike | None,
+) -> EmbeddingFile:
+    """The file with these queries, gallery rows and names of images, where they are given."""
+    given: dict[str, np.ndarray] = {}
+    for name, flags in (("is_query", is_query), ("is_gallery", is_gallery)):
+        if flags is not None:
+            given[name] = as_flags(flags, name)
+    if paths is not None:
+        given["paths"] = np.asarray(paths, dtype=np.str_)
+    return replace(file, **given) if given else file  # type: ignore[arg-type]
+
+
 def given_rows(rows: ArrayLike | EmbeddingFile, argument: str) -> np.ndarray | EmbeddingFile:
     """Rows of an argument, or a file of them, whose numbers are finite."""
     if isinstance(rows, EmbeddingFile):
@@ -83,6 +99,16 @@ def checked_queries(queries: int | str | None) -> int | str | None:
     if queries is None or queries == "all" or is_number:
         return queries
     raise ValueError(f'queries: expected a whole number >= 1 or "all", got {queries!r}')
+
+
+def check_corrupted(corrupted: object) -> None:
+    """Refuses what holds no corrupted images, or numbers that are not finite."""
+    if not isinstance(corrupted, EmbeddingFile):
+        raise ValueError(
+            "corrupted: expected an EmbeddingFile of corrupted images, as mode=corrupt writes it, "
+            f"got {type(corrupted).__name__}"
+        )
+    check_values(corrupted)
 
 
 def check_draws(resample: int) -> None:
