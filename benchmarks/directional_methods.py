@@ -59,7 +59,7 @@ OPEN = {
     "ELK": ELK,
     "nivMF": ("method=nivmf", *ELK[1:]),
     "MCInfoNCE": dml("mcinfonce", *LENGTH),
-    "CIDER": dml("cider"),
+    "CIDER": dml("cider", "criterion.params.momentum=0.95"),
     "proxy anchor": dml("proxy_anchor"),
     "SupCon": dml("supcon"),
     "Recall@k": dml("recall_at_k"),
