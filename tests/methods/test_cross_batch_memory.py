@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.nn.functional import normalize
 
+from tests.compiler import fresh_compiler
 from tests.criteria.fixture import LABELS, PAIRED, embeddings
 from tests.criteria.made import DIM, N_CLASSES, NAMES, made, node
 from tests.methods.laws import TinyArch, normal
@@ -255,6 +256,16 @@ def test_rows_enter_once_where_an_optimizer_passes_twice_over_a_batch():
         for k in range(3):
             step({"examples": normal(4, 1, 4, 4, seed=k), "ids": torch.arange(4) % 2}, 1.0)
         assert method.memory.counts == (3, 12) and not method.memory.frozen
+
+
+def test_a_compiled_loss_is_the_same_while_the_memory_fills():
+    plain, compiled = dml("supcon", 10), dml("supcon", 10)
+    batches = BATCHES * 4
+    with fresh_compiler():
+        loss = torch.compile(compiled.loss, backend="aot_eager")
+        found = [loss(x, y).item() for x, y in batches]
+        assert torch._dynamo.utils.counters["stats"]["unique_graphs"] <= 2
+    assert found == pytest.approx(losses(plain, batches))
 
 
 # refusals

@@ -40,6 +40,10 @@ RUNS = {
         *(*BASE, "dataset=digits_open", "method=dml", "criterion=margin", "miner=distance"),
         *("sampler=episodic", "sampler.n_episodes=6", "trainer.micro_batches=3"),
     ],
+    "memory": [
+        *(*BASE, "dataset=digits_open", "method=dml", "criterion=contrastive"),
+        *("sampler=class_random", "sampler.batch_size=90", "method.params.memory_size=200"),
+    ],
     "sampler of embeddings": [
         *(*BASE, "dataset=digits_open", "method=normalized_sce", "sampler=disthist_batchmatch"),
     ],
@@ -134,6 +138,10 @@ def test_every_kind_of_run_may_end_after_any_step(tmp_path, monkeypatch, images,
     if name == "sampler of embeddings" and every < 7:
         pytest.skip("each attempt begins its epoch again")
     ends_alike(tmp_path, monkeypatch, words_of(name, images), every)
+
+
+def test_a_memory_of_earlier_batches_goes_on_where_it_was(tmp_path, monkeypatch):
+    assert ends_alike(tmp_path, monkeypatch, RUNS["memory"], 5)[0]
 
 
 @pytest.mark.parametrize("name", ["augmented in memory", "augmented files"])

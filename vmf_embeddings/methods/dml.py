@@ -92,6 +92,12 @@ class DML(Method):
         rows = self.criterion.prepare_embeddings(embeddings)
         if self.memory is None:
             return self.criterion(rows, labels, self._mined(rows, labels), **context)
+        if torch.compiler.is_compiling():  # how many rows the memory has is known to Python
+            return torch.compiler.disable(self._with_memory)(rows, labels, **context)
+        return self._with_memory(rows, labels, **context)
+
+    def _with_memory(self, rows: Tensor, labels: Tensor, **context: Any) -> Tensor:
+        """The loss of the rows of a batch [B, D] as anchors among those of the memory as well."""
         every, classes = self.memory.joined(rows, labels)
         anchors = {"n_anchors": len(rows)}
         mined = self._mined(every, classes, **anchors)
