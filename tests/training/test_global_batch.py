@@ -13,6 +13,7 @@ from vmf_embeddings.heads.cosine import CosineHead
 from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.bcl import BCL
 from vmf_embeddings.methods.dml import DML
+from vmf_embeddings.methods.loss_prediction import LossPrediction
 from vmf_embeddings.methods.nir import NIR
 from vmf_embeddings.methods.paco import PaCo
 from vmf_embeddings.methods.proco import ProCo
@@ -114,6 +115,13 @@ def paco(momentum=None):
     return PaCo(Arch(CLASSES, DIM), head, 0.0, 1, 0.1, **known, **sizes)
 
 
+def loss_prediction():
+    """The order of predicted losses is compared in all pairs of the batch."""
+    options = {"weight": 1.0, "form": "order", "margin": 0.1, "hidden": [4]}
+    head = partial(CosineHead, bias=False, scale=None)
+    return LossPrediction(Arch(CLASSES, DIM), head, CrossEntropy(), 0.0, **options)
+
+
 margin = partial(dml, "margin", DistanceMiner(0.5, 1.4, "standard"))
 METHODS = {
     "margin": margin,
@@ -125,6 +133,7 @@ METHODS = {
     "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
     "hib": partial(dml, "hib"),
     "siren": partial(dml, "siren", momentum=0.5),
+    "loss_prediction": loss_prediction,
     "proco": proco,
     "bcl": bcl,
     "paco": paco,
