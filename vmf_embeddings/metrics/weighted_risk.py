@@ -55,7 +55,8 @@ def weighted_risk(
         Name -> function of whole weights [B, N] >= 0.
 
     >>> scores = weighted_risk([0.9, 0.8, 0.7], [0, 1, 0], coverages=[0.5])
-    >>> scores["risk_at_coverage_0.5"](torch.tensor([[1.0, 3.0, 0.0]]))
+    >>> risk = scores["risk_at_coverage_0.5"]
+    >>> risk(torch.tensor([[1.0, 3.0, 0.0]]))
     tensor([0.5000], dtype=torch.float64)
     """
     of_weights = weighted_curves(confidence, wrong)
