@@ -11,7 +11,7 @@ from tests.conftest import load_golden
 from tests.evaluation.runs import make_file, scores_of
 from vmf_embeddings.cli.evaluate import evaluate
 from vmf_embeddings.cli.evaluate_arguments import parse_evaluate
-from vmf_embeddings.embeddings import EmbeddingFile, save_embeddings
+from vmf_embeddings.embeddings import EmbeddingFile, load_embeddings, save_embeddings
 
 GOLDEN = load_golden("ood")
 COSINE = {"name": "cosine"}
@@ -271,6 +271,19 @@ def test_files_that_say_nothing_on_other_data_are_refused(tmp_path, capsys, meta
     folder = run_with_training_file(tmp_path / "run")
     assert evaluate_with(folder, "--ood", other_file(tmp_path, **meta)) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("classes", "code"), [((5, 6, 7), 0), ((2, 6, 7), 2)])
+def test_an_open_set_is_other_data_where_no_class_is_shared(tmp_path, capsys, classes, code):
+    folder = run_with_training_file(tmp_path / "run")
+    path = folder / "toy_test.npz"
+    scored = load_embeddings(path)
+    save_embeddings(path, replace(scored, original_ids=scored.ids))
+    other = of_one_network(8, split="valid", split_hash="v")
+    numbers = np.asarray(classes)[other.ids % 3]
+    save_embeddings(folder / "unseen.npz", replace(other, original_ids=numbers))
+    assert evaluate_with(folder, "--ood", folder / "unseen.npz", "--no-figures") == code
+    assert ("of the data set that is scored" in capsys.readouterr().err) == (code == 2)
 
 
 def compared_runs(tmp_path):

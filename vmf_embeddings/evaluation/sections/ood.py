@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vmf_embeddings.embeddings import EmbeddingFile
 from vmf_embeddings.evaluation.companions import (
     Companion,
     companion,
@@ -116,6 +117,15 @@ def _detectors(context: Context, train: Companion | None) -> Detectors:
     return Detectors(geometry, train.embeddings[kept], labels[kept])
 
 
+def _same_data(file: EmbeddingFile, other: EmbeddingFile) -> bool:
+    """Whether two files are of one data set; not if it is an open set and they share no class."""
+    names = [(part.meta or {}).get("dataset") for part in (file, other)]
+    classes = [part.original_ids for part in (file, other)]
+    known = classes[0] is not None and classes[1] is not None
+    other_classes = known and not np.isin(classes[0], classes[1]).any()
+    return names[0] is not None and names[0] == names[1] and not other_classes
+
+
 def _others(context: Context) -> Mapping[str, Companion]:
     """The files of other data by name, checked."""
     evaluated, found = context.evaluated, {}
@@ -127,7 +137,7 @@ def _others(context: Context) -> Mapping[str, Companion]:
         meta = other.file.meta or {}
         if not len(other.embeddings):
             raise ValueError(f"--ood {other.name}: it has no rows")
-        if meta.get("dataset") is not None and meta["dataset"] == evaluated.meta("dataset"):
+        if _same_data(evaluated.file, other.file):
             raise ValueError(
                 f"--ood {other.name}: it is of the data set that is scored, {meta['dataset']}: "
                 "name embeddings of other data by the same run"
