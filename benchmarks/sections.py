@@ -19,6 +19,7 @@ from vmf_embeddings.evaluation.options import EvaluationOptions
 from vmf_embeddings.evaluation.sections import section
 from vmf_embeddings.geometry import Cosine
 from vmf_embeddings.metrics import ClassGaussians, auroc, bootstrap, risk_coverage, weighted_mean
+from vmf_embeddings.metrics.ranking import Rankings
 
 PATH = Path("benchmark")
 
@@ -129,6 +130,28 @@ def mahalanobis(who: str, n: int, n_classes: int, dim: int) -> Case:
     return lambda: detectors.Mahalanobis(None).fit_features(x, labels).predict_features(y)
 
 
+def ranked(who: str, n: int, n_relevant: int, depth: int) -> Case:
+    """nDCG@10, precision@10 and mAP@10 of n queries from their lists of neighbours."""
+    rng = np.random.default_rng(0)
+    ranks = np.sort(rng.random((n, depth)).argsort(1)[:, :n_relevant], 1) + 1
+    if who == "ours":
+        queries, given = torch.arange(n), torch.from_numpy(ranks)
+
+        def score() -> dict[str, float]:
+            found = Rankings([10], n)
+            found.add(queries, given)
+            at = found.at[10]
+            scores = {"ndcg": at.ndcg, "precision": at.precision, "map": at.map_over_relevant}
+            return {f"{name}@10": float(values.mean()) for name, values in scores.items()}
+
+        return score
+    ranx = peers.needed("ranx")
+    positives = {f"q{i}": {f"d{r}": 1 for r in row} for i, row in enumerate(ranks.tolist())}
+    lists = {query: {f"d{r}": depth - r for r in range(1, depth + 1)} for query in positives}
+    judged, found = ranx.Qrels(positives), ranx.Run(lists)
+    return lambda: ranx.evaluate(judged, found, ["ndcg@10", "precision@10", "map@10"])
+
+
 def main(setting: Setting) -> list[Entry]:
     """Uncertainty and verification at SOP's size, intervals, a million rows of logits, peers."""
     size = setting.size((60_502, 11_316, 512), (80, 16, 16))
@@ -171,6 +194,7 @@ def beside_peers(setting: Setting) -> list[Entry]:
     n = setting.size(1_000_000, 100)
     few = setting.size((100_000, 10), (100, 4))
     rows = setting.size((20_000, 100, 256), (200, 4, 8))
+    lists = setting.size((10_000, 5, 100), (20, 2, 12))
     cases = {
         "AUROC": (f"{n} rows, a third of them positive", areas, (n,), "scikit-learn"),
         "AURC": ("{} rows, {} classes".format(*few), risk, few, "torch-uncertainty"),
@@ -181,6 +205,8 @@ def beside_peers(setting: Setting) -> list[Entry]:
             "pytorch-ood",
         ),
     }
+    what = "nDCG, precision, mAP @10: {} queries, {} positives in lists of {}".format(*lists)
+    cases["ranks"] = (f"{what}; ours from their ranks", ranked, lists, "ranx")
     entries = []
     for name, (workload, case, size, peer) in cases.items():
         entry = Entry(name, workload)
