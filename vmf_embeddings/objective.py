@@ -1,6 +1,7 @@
 """Any objective of this package as a plain module for one's own training loop."""
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.base import ClassSpec
 from vmf_embeddings.archs.given import GivenEmbeddings
+from vmf_embeddings.argument_types import check_arguments
 from vmf_embeddings.library.objective_module import Objective
 from vmf_embeddings.library.objective_needs import needs, takes_miner
 from vmf_embeddings.library.objective_parts import GROUPS, compose, in_keywords
@@ -74,18 +76,21 @@ def objective(
         >>> loss_fn(torch.eye(2), torch.tensor([0, 1])).shape
         torch.Size([])
     """
-    if not isinstance(embedding_dim, int) or embedding_dim < 1:
+    if not isinstance(embedding_dim, Integral) or embedding_dim < 1:
         raise ValueError(f"embedding_dim: expected a whole number >= 1, got {embedding_dim!r}")
+    if n_classes is not None and (not isinstance(n_classes, Integral) or n_classes < 1):
+        raise ValueError(f"n_classes: expected a whole number >= 1, got {n_classes!r}")
     composition = compose(name, options)
     if n_classes is None and composition.needs_n_classes:
         raise ValueError(f"objective {name!r} needs n_classes=C, the number of training classes")
-    spec = ClassSpec(
-        n_classes=1 if n_classes is None else n_classes,
-        embedding_dim=embedding_dim,
-        use_vmf=composition.method_class.uses_vmf,
-        **composition.class_options,
-    )
     try:
+        check_arguments(ClassSpec, composition.class_options)
+        spec = ClassSpec(
+            n_classes=1 if n_classes is None else n_classes,
+            embedding_dim=embedding_dim,
+            use_vmf=composition.method_class.uses_vmf,
+            **composition.class_options,
+        )
         method = composition.build(GivenEmbeddings(spec, n_features))
     except (TypeError, ValueError) as error:
         raise ValueError(f"objective {name!r}: {in_keywords(str(error))}") from error

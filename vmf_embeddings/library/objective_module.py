@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.heads.base import Head
+from vmf_embeddings.library.objective_batch import check_batch
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.parameter_groups import take_rate
 
@@ -51,7 +52,8 @@ class Objective(nn.Module):
             Scalar; nats where the objective is a log-likelihood.
 
         Raises:
-            ValueError: shapes do not fit, or something in `needs` was not given.
+            TypeError: embeddings or labels are not tensors.
+            ValueError: shapes or class numbers do not fit, or something in `needs` was not given.
         """
         self._refuse_missing(self._missing)
         self._check_batch(embeddings, labels)
@@ -260,18 +262,10 @@ class Objective(nn.Module):
             raise ValueError(f"{self.method.name} needs {need}: {self.CALLS[need]}")
 
     def _check_batch(self, embeddings: Tensor, labels: Tensor) -> None:
-        dim = self.method.arch.class_spec.embedding_dim
-        if embeddings.ndim < 2 or embeddings.shape[-1] != dim or not embeddings.is_floating_point():
-            raise ValueError(
-                f"embeddings: expected floating-point numbers [B, {dim}], got "
-                f"{list(embeddings.shape)} of {embeddings.dtype}"
-            )
-        if labels.shape[:1] != embeddings.shape[:1]:
-            raise ValueError(
-                f"labels: expected {len(embeddings)}, one per embedding, got {list(labels.shape)}"
-            )
-        if labels.ndim == 1 and labels.dtype != torch.int64:
-            raise ValueError(f"labels: expected int64 class numbers, got {labels.dtype}")
+        spec = self.method.arch.class_spec
+        n_classes = spec.n_classes if "n_classes" in self.needs else None
+        soft = self.criterion is None  # criteria compare classes
+        check_batch(embeddings, labels, spec.embedding_dim, n_classes, soft=soft)
 
 
 def _restored(objective: nn.Module, _: Any) -> None:

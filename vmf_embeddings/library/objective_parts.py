@@ -12,6 +12,7 @@ from torch import nn
 
 from vmf_embeddings import catalogue
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.argument_types import check_arguments
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
@@ -138,7 +139,11 @@ def construct(node: Any, **runtime: Any) -> Any:
     """
     if isinstance(node, dict):
         values = {k: construct(v) for k, v in node.items() if k != "_target_" and k not in runtime}
-        return _resolve(node["_target_"])(**values, **runtime) if "_target_" in node else values
+        if "_target_" not in node:
+            return values
+        target = _resolve(node["_target_"])
+        check_arguments(target, values)
+        return target(**values, **runtime)
     return [construct(value) for value in node] if isinstance(node, list) else node
 
 

@@ -95,6 +95,8 @@ class BCL(ContrastBranch):
                 f"method={self.name} makes prototypes of the class weights, and "
                 f"head={self.classifier.name} has none; use head=cosine or linear."
             )
+        if len(self.classifier.weight) < 2:
+            raise ValueError(f"method={self.name} compares classes: expected at least two, got 1.")
         dim = arch.class_spec.embedding_dim
         self.weight_projection = projection_mlp(dim, projection_hidden, projection_dim)
 

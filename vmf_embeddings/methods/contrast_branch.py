@@ -108,8 +108,18 @@ class ContrastBranch(HeadAndLoss):
         """
 
     def projected(self, embeddings: Tensor) -> Tensor:
-        """Projections to the sphere: embeddings [B, V, D] -> [V B, P], one view after another."""
-        return normalize(self.projection(embeddings.transpose(0, 1).flatten(0, 1)), dim=1)
+        """Projections to the sphere: embeddings [B, V, D] -> [V B, P], one view after another.
+
+        Raises:
+            ValueError: one row, in training.
+        """
+        rows = embeddings.transpose(0, 1).flatten(0, 1)
+        if self.training and len(rows) < 2:
+            raise ValueError(
+                f"method={self.name} normalises projections over the batch: expected at least two "
+                "rows, got 1."
+            )
+        return normalize(self.projection(rows), dim=1)
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Arguments of `loss`: embeddings of all views [B, V, D], or [B, D] of one."""

@@ -141,10 +141,10 @@ def _log_table(rows: list[dict[str, Any]], kept: dict[str, Any], selected_on: st
     """Logs the accuracies of all variants."""
     columns = [key for key in rows[0] if key != "variant"]
     log.info("Accuracy on %s, by variant; groups by training images per class", selected_on)
-    log.info("%-16s%s", "", "".join(f"{column:>10}" for column in columns))
+    log.info("%-16s%s", "", "".join(f"{column:>11}" for column in columns))
     for row in rows:
         mark = "  <- kept" if row is kept else ""
-        numbers = "".join(f"{row[column]:>10.4f}" for column in columns)
+        numbers = "".join(f"{row[column]:>11.4f}" for column in columns)
         log.info("%-16s%s%s", row["variant"], numbers, mark)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vmf_embeddings.argument_types import check_arguments
 from vmf_embeddings.cli.assembly.refused import Refused
 from vmf_embeddings.cli.assembly.targets import checked_option, checked_target
 from vmf_embeddings.untrusted.plain import refuse_interpolations
@@ -117,6 +118,7 @@ def _called(target: Callable[..., Any], partial: bool, arguments: dict[str, Any]
     if partial:
         return functools.partial(target, **arguments)
     try:
+        check_arguments(target, arguments)
         return target(**arguments)
     except Refused:
         raise
