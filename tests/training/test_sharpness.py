@@ -10,6 +10,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from tests.methods.laws import TinyArch, normal
+from vmf_embeddings.library.objective_parts import compose
 from vmf_embeddings.methods.feature_scaling import FeatureScaling
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 from vmf_embeddings.training.optimizers import restore, sgd, sharpness_aware
@@ -240,3 +241,31 @@ def test_losses_with_draws_and_scaled_features_are_the_base_optimizers_at_radius
     other = vmf_softmax_after_steps(partial(sharp, rho=0.1))
     assert all(torch.equal(got[name], value) for name, value in expected.items())
     assert not torch.equal(other["class_parameters.tau"], expected["class_parameters.tau"])
+
+
+KEEP_ROWS = {
+    "cider": {"momentum": 0.5},
+    "siren": {"momentum": 0.5},
+    "contrastive": {"memory_size": 7},
+    "proco": {"views": 1, "projection_dim": 4},
+    "paco": {"views": 1, "projection_dim": 4, "queue": 7},
+}
+
+
+@pytest.mark.parametrize("name", KEEP_ROWS)
+def test_state_of_the_rows_moves_once_a_step(name):
+    def after_steps(make):
+        torch.manual_seed(0)
+        method = compose(name, KEEP_ROWS[name]).build(TinyArch())
+        method.set_class_counts(torch.tensor([9, 7, 5, 3, 1]))
+        method.train()
+        method.begin_epoch(0)
+        step = prepared(method, make(method.param_groups(0.01)))
+        for n in range(3):
+            images = normal(10, 1, 4, 4, seed=n).float()
+            step({"examples": images, "ids": torch.arange(10) % 5}, 1.0)
+        return values(method)
+
+    expected = after_steps(partial(plain, base="sgd"))
+    got = after_steps(partial(sharp, rho=0.0))
+    assert all(torch.equal(got[key], value) for key, value in expected.items())

@@ -95,6 +95,7 @@ class Cider(Criterion):
     """
 
     prototypes: Tensor
+    moves_in_pass = 2  # of two over a batch: both start at the prototypes before it
 
     def __init__(self, temperature: float, momentum: float, w: float, update: str) -> None:
         super().__init__()
@@ -105,6 +106,7 @@ class Cider(Criterion):
         one_of("update", update, UPDATES)
         self.temperature, self.momentum = temperature, momentum
         self.w, self.update = w, update
+        self.frozen = False  # set during the first of two passes over a batch
         self.register_buffer("prototypes", None)
 
     def build(self, n_classes: int, dim: int, n_features: int | None = None) -> None:
@@ -117,7 +119,7 @@ class Cider(Criterion):
         """Unit embeddings [B, D], labels [B] -> w compactness + dispersion, scalar."""
         kept = self.prototypes.to(embeddings.dtype)
         moved = moved_prototypes(kept, embeddings, labels, self.momentum, self.update)
-        if self.training:
+        if self.training and not self.frozen:
             self.prototypes.copy_(moved.detach())
         compactness = cross_entropy(embeddings @ moved.detach().T / self.temperature, labels)
         return self.w * compactness + dispersion(moved, self.temperature)

@@ -61,6 +61,7 @@ class S2SD(Criterion):
     """
 
     needs_features = True
+    moves_in_pass = 2  # of two over a batch
     delayed: Tensor
 
     def __init__(
@@ -91,6 +92,7 @@ class S2SD(Criterion):
                 )
         self.target_dims, self.temperature = list(target_dims), temperature
         self.weight, self.feature_weight, self.delay = weight, feature_weight, delay
+        self.frozen = False  # set during the first of two passes over a batch
         self.register_buffer("delayed", torch.zeros((), dtype=torch.long))
 
     @property
@@ -150,7 +152,7 @@ class S2SD(Criterion):
     def _after_delay(self) -> Tensor:
         """1 once `delay` training batches have passed, else 0."""
         begun = (self.delayed >= self.delay).float()
-        if self.training:
+        if self.training and not self.frozen:
             self.delayed += 1
         return begun
 

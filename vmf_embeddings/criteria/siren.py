@@ -41,6 +41,7 @@ class Siren(Criterion):
     learn, as their logarithms.
     """
 
+    moves_in_pass = 2  # of two over a batch: both start at the prototypes before it
     prototypes: Tensor
     log_kappa: Tensor
 
@@ -53,6 +54,7 @@ class Siren(Criterion):
         one_of("update", update, UPDATES)
         self.momentum, self.update = momentum, update
         self.start, self.lr_factor = kappa, lr_factor
+        self.frozen = False  # set during the first of two passes over a batch
         self.register_buffer("prototypes", None)
         self.register_parameter("log_kappa", None)
 
@@ -68,7 +70,7 @@ class Siren(Criterion):
         kept = self.prototypes.to(embeddings.dtype)
         rows = embeddings.detach()
         moved = moved_prototypes(kept, rows, labels, self.momentum, self.update)
-        if self.training:
+        if self.training and not self.frozen:
             self.prototypes.copy_(moved)
         return cross_entropy(class_log_densities(embeddings, moved, self.log_kappa.exp()), labels)
 

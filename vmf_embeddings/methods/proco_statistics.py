@@ -86,6 +86,7 @@ class ClassStatistics(nn.Module):
             length 0.9, any other counts, and kappa is D R / (1 - R^2).
     """
 
+    moves_in_pass = 1  # of two over a batch: both see the same distributions
     sums: Tensor
     counts: Tensor
     epoch: Tensor
@@ -102,6 +103,7 @@ class ClassStatistics(nn.Module):
         reference: bool,
     ) -> None:
         super().__init__()
+        self.frozen = False  # set during the second of two passes over a batch
         self.dim, self.statistics = dim, statistics
         self.min_count, self.kappa_max = min_count, kappa_max
         # of the last epoch and this one; of this one
@@ -129,6 +131,8 @@ class ClassStatistics(nn.Module):
     @torch.no_grad()
     def add(self, rows: Tensor, labels: Tensor) -> None:
         """Adds unit rows [N, D] of the classes [N]."""
+        if self.frozen:
+            return
         batch = torch.zeros_like(self.sums[0]).index_add_(0, labels, rows.to(self.sums.dtype))
         self.sums += batch
         self.counts += torch.zeros_like(self.counts[0]).index_add_(

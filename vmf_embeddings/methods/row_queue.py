@@ -17,11 +17,12 @@ class RowQueue(nn.Module):
     rows: Tensor
     labels: Tensor
     place: Tensor
+    moves_in_pass = 2  # of two over a batch
 
     def __init__(self, size: int, dim: int) -> None:
         super().__init__()
         self.frozen = False
-        """Set during the first of two passes over a batch, whose rows are not to be added twice."""
+        """Set during the other of two passes over a batch, whose rows are not to be added twice."""
         self.register_buffer("rows", torch.zeros(size, dim))
         self.register_buffer("labels", torch.full((size,), NO_CLASS))
         self.register_buffer("place", torch.zeros((), dtype=torch.long))

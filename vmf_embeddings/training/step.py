@@ -9,7 +9,6 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vmf_embeddings.methods.row_queue import RowQueue
 from vmf_embeddings.training.micro_batches import Batch, batch_gradient
 from vmf_embeddings.training.seeding import generator_states, restore_generators
 
@@ -72,7 +71,8 @@ class TwoPasses(Step):
 
     Both passes use the same batch and the same random numbers. BatchNorm's running statistics
     change in the first pass only, at w, unless the optimizer has `batch_statistics="twice"`. The
-    loss of the second pass is minimised and returned; queues of rows take those of that pass.
+    loss of the second pass is minimised and returned. Modules with `moves_in_pass`, 1 or 2, keep
+    state of the rows, such as a queue, and take those of that pass: `frozen` is set in the other.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class TwoPasses(Step):
         self.statistics = [b for layer in layers for b in layer.buffers()]
         if optimizer.optimizer.batch_statistics == "twice":
             self.statistics = []
-        self.queues = [module for module in model.modules() if isinstance(module, RowQueue)]
+        self.moving = [each for each in model.modules() if hasattr(each, "moves_in_pass")]
 
     def begin_epoch(self, epoch: int) -> None:
         """Sets the radius |eps| of the epoch."""
@@ -101,11 +101,9 @@ class TwoPasses(Step):
     def __call__(self, batch: Batch, weight: float) -> Tensor:
         """Updates the weights once; see `Step`."""
         random_states = generator_states(self.accelerator.device)
-        for queue in self.queues:
-            queue.frozen = True
+        self._freeze(in_pass=1)
         self.gradient(batch, weight, perturb=True)
-        for queue in self.queues:
-            queue.frozen = False
+        self._freeze(in_pass=2)
         statistics = [b.clone() for b in self.statistics]
         losses = []
 
@@ -117,7 +115,12 @@ class TwoPasses(Step):
         self.direct_optimizer.zero_grad(set_to_none=True)
         for buffer, value in zip(self.statistics, statistics, strict=True):
             buffer.copy_(value)
+        self._freeze(in_pass=None)
         return losses[0]
+
+    def _freeze(self, in_pass: int | None) -> None:
+        for each in self.moving:
+            each.frozen = in_pass not in (None, each.moves_in_pass)
 
 
 def step_for(
