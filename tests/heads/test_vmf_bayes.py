@@ -104,7 +104,13 @@ def test_mistakes_are_told():
         VMFBayesHead(4, 6, "own", "counts")
     with pytest.raises(ValueError, match="head.params.prior must be one of counts, uniform"):
         VMFBayesHead(4, 6, "shared", "flat")
-    for name, value in (("shrink_rows", -1.0), ("prior_power", -0.5), ("components", 0)):
+    with pytest.raises(ValueError, match="components=90, a class each: .* choose fewer"):
+        VMFBayesHead(4, 6, "per_class", "counts", components=90).fit(x[:40], labels[:40])
+    with pytest.raises(ValueError, match="1 of 40 rows are NaN or infinite, the first is row 3"):
+        broken = x[:40].index_fill(0, torch.tensor([3]), torch.nan)
+        VMFBayesHead(4, 6, "per_class", "counts").fit(broken, labels[:40])
+    unusable = (("shrink_rows", -1.0), ("prior_power", -0.5), ("components", 0))
+    for name, value in (*unusable, ("shrink_rows", torch.inf), ("prior_power", torch.inf)):
         with pytest.raises(ValueError, match=f"head.params.{name} must be >="):
             VMFBayesHead(4, 6, "shared", "counts", **{name: value})
 

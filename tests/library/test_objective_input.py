@@ -17,6 +17,14 @@ Z, Y = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), torch.aran
         ("elk", {"init_temp": "warm"}, "init_temp: expected a number"),
         ("ce", {"head": {"name": "linear", "normalizer": "yes"}}, "normalizer: expected true or"),
         ("cider", {"n_classes": -3}, "n_classes: expected a whole number >= 1"),
+        ("siren", {"embedding_dim": 1}, "needs embedding_dim >= 2, got 1"),
+        ("hib", {"embedding_dim": 1}, "needs embedding_dim >= 2, got 1"),
+        ("vmf_bayes", {"embedding_dim": 1}, "needs embedding_dim >= 2, got 1"),
+        (
+            "ce",
+            {"embedding_dim": 1, "head": {"name": "linear", "normalizer": True}},
+            "normalizer=true needs embedding_dim >= 2, got 1",
+        ),
         ("bcl", {"n_classes": 1}, "compares classes: expected at least two"),
     ],
 )

@@ -198,7 +198,7 @@ def adjusted_logits(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> Pos
         known = job.method.state_dict()
         job.method.load_state_dict({k: v for k, v in first.state_dict().items() if k in known})
     else:
-        job.method.classifier.copy_weights_from(_linear_head(first, run))
+        job.method.classifier.copy_weights_from(_linear_head(first, run, "adjusted"))
     if first.uses_prior:
         log.warning(
             "%s was trained with the log class frequencies in its loss, which removes them from "
@@ -266,7 +266,7 @@ def _job_on_backbone(
     return dataclasses.replace(job, config=job.config | {"run": str(run.folder)}), first
 
 
-def _linear_head(first: "Method", run: TrainedRun) -> Head:
+def _linear_head(first: "Method", run: TrainedRun, wanted: str = "rescaled") -> Head:
     """The linear head of a run's method.
 
     Raises:
@@ -274,11 +274,15 @@ def _linear_head(first: "Method", run: TrainedRun) -> Head:
     """
     head = first.linear_head
     if head is None:
+        has = f"method={run.config.method.name}, head={run.config.head.name}"
+        plain = "method=classifier head=linear"
+        if run.config.head.get("params", {}).get("normalizer"):
+            has += ", head.params.normalizer=true"
+            plain += " head.params.normalizer=false"
         raise Refused(
-            f"{run.folder} has no linear classifier whose class weights could be rescaled "
-            f"(method={run.config.method.name}, head={run.config.head.name}): use a run with "
-            "method=classifier head=linear or method=fsgl, or a second stage with a head of its "
-            "own (mode=crt)"
+            f"{run.folder} has no linear classifier whose class weights could be {wanted} ({has}): "
+            f"use a run with {plain} or method=fsgl, or a second stage with a head of its own "
+            "(mode=crt)"
         )
     return head
 

@@ -23,6 +23,7 @@ class DistributionCriterion(Criterion):
     """
 
     takes_memory = True
+    min_dim = 2
 
     kappa_scale: Tensor
     geometry: VonMisesFisher = VonMisesFisher()

@@ -41,6 +41,7 @@ class Siren(Criterion):
     learn, as their logarithms.
     """
 
+    min_dim = 2
     moves_in_pass = 2  # of two over a batch: both start at the prototypes before it
     prototypes: Tensor
     log_kappa: Tensor

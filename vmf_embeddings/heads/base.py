@@ -104,3 +104,27 @@ class Head(nn.Module, ABC):
 def uniform_(tensor: Tensor, dim: int) -> None:
     """Fills a tensor in place from U(-1/sqrt(D), 1/sqrt(D)), as `nn.Linear` initialises."""
     tensor.uniform_(-(dim**-0.5), dim**-0.5)
+
+
+def refuse_unusable_rows(embeddings: Tensor) -> None:
+    """Refuses embeddings [N, D] with NaN or infinite numbers, which would reach every class.
+
+    Raises:
+        ValueError: says how many rows, and the first.
+    """
+    broken = (~embeddings.isfinite().all(1)).nonzero().flatten()
+    if len(broken):
+        raise ValueError(
+            f"embeddings: {len(broken)} of {len(embeddings)} rows are NaN or infinite, the first "
+            f"is row {int(broken[0])}."
+        )
+
+
+def refuse_one_dimension(dim: int, option: str) -> None:
+    """Refuses embeddings of one number, on whose sphere of two points there are no densities.
+
+    Raises:
+        ValueError: names the option that needs densities.
+    """
+    if dim < 2:
+        raise ValueError(f"{option} needs arch.params.embedding_dim >= 2, got {dim}.")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.directional import relative_log_normalizer
 from vmf_embeddings.geometry import Cosine, cosines
-from vmf_embeddings.heads.base import Head, uniform_
+from vmf_embeddings.heads.base import Head, refuse_one_dimension, uniform_
 
 
 def learned_scale(raw: Tensor) -> Tensor:
@@ -57,6 +57,8 @@ class CosineHead(Head):
         normalizer: bool = False,
     ) -> None:
         super().__init__(n_classes, dim)
+        if normalizer:
+            refuse_one_dimension(dim, "head.params.normalizer=true")
         self.normalizer = normalizer
         self.weight = nn.Parameter(torch.empty(n_classes, dim))
         self.bias = nn.Parameter(torch.empty(n_classes)) if bias else None

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.directional import relative_log_normalizer
 from vmf_embeddings.geometry import Cosine, Euclidean, Geometry, unit_vectors
-from vmf_embeddings.heads.base import Head, uniform_
+from vmf_embeddings.heads.base import Head, refuse_one_dimension, uniform_
 
 
 class LinearHead(Head):
@@ -21,6 +21,8 @@ class LinearHead(Head):
 
     def __init__(self, n_classes: int, dim: int, bias: bool, normalizer: bool = False) -> None:
         super().__init__(n_classes, dim)
+        if normalizer:
+            refuse_one_dimension(dim, "head.params.normalizer=true")
         self.normalizer, self.uses_norm = normalizer, not normalizer
         self.weight = nn.Parameter(torch.empty(n_classes, dim))
         self.bias = nn.Parameter(torch.empty(n_classes)) if bias else None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.geometry import Cosine, Euclidean, Geometry
-from vmf_embeddings.heads.base import Head
+from vmf_embeddings.heads.base import Head, refuse_unusable_rows
 
 FEATURES = ("un", "l2n", "cl2n")
 DISTANCES = ("l2", "dot")
@@ -84,6 +84,7 @@ class NCMHead(Head):
     @torch.no_grad()
     def fit(self, embeddings: Tensor, labels: Tensor) -> None:
         """Computes the means from the training split: embeddings [N, D], labels [N] in 0..C-1."""
+        refuse_unusable_rows(embeddings)
         wide = embeddings.double()
         if self.features == "cl2n":
             self.center.copy_(wide.mean(0))

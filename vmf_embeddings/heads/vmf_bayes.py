@@ -8,13 +8,15 @@ logits is the posterior of the classes, their logsumexp the log density of x: `e
 `evaluate --ood`.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from vmf_embeddings.directional import ClassDensities, VonMisesFisherMixture
 from vmf_embeddings.geometry import Cosine, Geometry
-from vmf_embeddings.heads.base import Head
+from vmf_embeddings.heads.base import Head, refuse_one_dimension, refuse_unusable_rows
 
 KAPPAS = ("per_class", "shared", "pooled_shrunk")
 PRIORS = ("counts", "uniform", "power")
@@ -61,6 +63,7 @@ class VMFBayesHead(Head):
         components: int = 1,  # nor this
     ) -> None:
         super().__init__(n_classes, dim)
+        refuse_one_dimension(dim, "head=vmf_bayes")
         for name, value, known in (("kappa", kappa, KAPPAS), ("prior", prior, PRIORS)):
             if value not in known:
                 raise ValueError(
@@ -68,7 +71,7 @@ class VMFBayesHead(Head):
                 )
         least = {"shrink_rows": (shrink_rows, 0), "prior_power": (prior_power, 0)}
         for name, (number, bound) in (least | {"components": (components, 1)}).items():
-            if not number >= bound:
+            if not bound <= number < math.inf:
                 raise ValueError(f"head.params.{name} must be >= {bound}, got {number}.")
         self.shared_kappa, self.components = kappa == "shared", components
         self.shrink_rows = shrink_rows if kappa == "pooled_shrunk" else 0.0
@@ -92,8 +95,10 @@ class VMFBayesHead(Head):
                 starts in every call.
 
         Raises:
-            ValueError: a class has no row, or every class is one point.
+            ValueError: a class has no row, every class or component is one point, or a row is not
+                finite.
         """
+        refuse_unusable_rows(embeddings)
         counts = torch.bincount(labels, minlength=self.n_classes).double()
         if not bool((counts > 0).all()):
             empty = (counts == 0).nonzero().flatten().tolist()
@@ -105,18 +110,24 @@ class VMFBayesHead(Head):
         else:
             sums, totals = self._sums_of_components(embeddings, labels, generator)
         used = totals > 0
-        fitted = ClassDensities.fit(
-            sums[used],
-            totals[used],
-            shared_kappa=self.shared_kappa,
-            shrink_rows=self.shrink_rows,
-        )
+        fitted = self._fitted(sums[used], totals[used])
         self.reset()
         self.mu[used], self.kappa[used] = fitted.mu, fitted.kappa
         prior = counts.pow(self.prior_power)
         within = totals.view(self.n_classes, -1) / counts[:, None]
         self.frequency.copy_(((prior / prior.sum())[:, None] * within).flatten())
         self.is_fitted.fill_(True)
+
+    def _fitted(self, sums: Tensor, totals: Tensor) -> ClassDensities:
+        options = {"shared_kappa": self.shared_kappa, "shrink_rows": self.shrink_rows}
+        try:
+            return ClassDensities.fit(sums, totals, **options)
+        except ValueError as error:
+            if self.components == 1:
+                raise
+            raise ValueError(
+                f"head.params.components={self.components}, a class each: {error}; choose fewer."
+            ) from error
 
     def _sums(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Sums of the unit rows of every class [C, D]."""

@@ -65,6 +65,11 @@ class DML(Method):
                 "are parameters of the criterion",
                 self.name,
             )
+        if arch.class_spec.embedding_dim < criterion.min_dim:
+            raise ValueError(
+                f"this criterion needs arch.params.embedding_dim >= {criterion.min_dim}, got "
+                f"{arch.class_spec.embedding_dim}."
+            )
         n_features = getattr(arch, "n_features", None)
         criterion.build(known_classes(arch.class_spec), arch.class_spec.embedding_dim, n_features)
         self.criterion = criterion

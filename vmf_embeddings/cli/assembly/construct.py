@@ -21,8 +21,8 @@ VALUE_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, OSError),
     *(RuntimeError, TypeError, ValueError),
 )
-# those of them whose messages come from Python, and name no key
-UNWORDED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError)
+# those of them whose messages come from Python or torch, and name no key
+UNWORDED = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError)
 SPECIAL_KEYS = {"_target_", "_partial_"}
 
 
