@@ -72,3 +72,9 @@ def test_soft_labels_have_one_number_for_each_class():
     assert torch.isfinite(loss_fn(Z, torch.full((4, 4), 0.25)))
     with pytest.raises(ValueError, match=r"labels: expected .* soft labels \[B, 4\]"):
         loss_fn(Z, torch.full((4, 3), 1 / 3))
+
+
+@pytest.mark.parametrize("name", ["cider", "siren", "proco"])
+def test_objectives_with_moving_averages_are_refused_on_prefixes(name):
+    with pytest.raises(ValueError, match="cannot train .* on prefixes: its .* whole embeddings"):
+        vmf.objective("matryoshka", objective=name, embedding_dim=8, n_classes=4)

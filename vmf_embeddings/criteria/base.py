@@ -36,6 +36,8 @@ class Criterion(nn.Module, ABC):
     takes_memory: ClassVar[bool] = False
     """Whether `forward` takes `n_anchors=`: the first rows are anchors, and the others, of earlier
     batches, are rows that anchors are compared with."""
+    not_on_prefixes: ClassVar[str | None] = None
+    """Why the loss means nothing on the first coordinates of an embedding; None = it does."""
     min_dim: ClassVar[int] = 1
     """The smallest dimension of embeddings: 2 for densities on the sphere."""
     takes_all_triplets: ClassVar[bool] = False

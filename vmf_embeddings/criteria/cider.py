@@ -95,6 +95,7 @@ class Cider(Criterion):
     """
 
     prototypes: Tensor
+    not_on_prefixes = "its prototypes are moving averages of whole embeddings"
     moves_in_pass = 2  # of two over a batch: both start at the prototypes before it
 
     def __init__(self, temperature: float, momentum: float, w: float, update: str) -> None:

@@ -42,6 +42,7 @@ class Siren(Criterion):
     """
 
     min_dim = 2
+    not_on_prefixes = "its prototypes are moving averages of whole embeddings"
     moves_in_pass = 2  # of two over a batch: both start at the prototypes before it
     prototypes: Tensor
     log_kappa: Tensor

@@ -54,6 +54,8 @@ class DML(Method):
     ) -> None:
         super().__init__(arch)
         criterion.check_miner(None if miner is None else miner.name)
+        if criterion.not_on_prefixes is not None:
+            self.not_on_prefixes = criterion.not_on_prefixes
         self.memory: CrossBatchMemory | None = None
         if memory_size or memory_start:
             _check_memory(memory_size, memory_start, criterion, miner)

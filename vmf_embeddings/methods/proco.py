@@ -49,6 +49,7 @@ class ProCo(ContrastBranch):
     needs_class_counts: ClassVar[bool] = True
     """Whether `set_class_counts` must be called: the contrast adds the log class frequencies."""
 
+    not_on_prefixes: ClassVar[str | None] = "its statistics are of projections of whole embeddings"
     log_prior_of_contrast: Tensor | None
 
     def __init__(
