@@ -56,7 +56,7 @@ class MultiSimilarityNIR(Criterion):
         neg_weight: float,
         pos_thresh: float,
         neg_thresh: float,
-        margin: float,
+        margin: float | None,
     ) -> None:
         super().__init__()
         at_least(0, above=True, pos_weight=pos_weight, neg_weight=neg_weight)
