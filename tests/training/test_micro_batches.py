@@ -25,6 +25,7 @@ from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.matryoshka import Matryoshka
 from vmf_embeddings.methods.nir import NIR
 from vmf_embeddings.methods.normalized_sce import NormalizedSCE
+from vmf_embeddings.methods.nivmf import NivMF
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.class_sharding import shard_classes
@@ -148,7 +149,7 @@ def assert_same(got, expected):
 
 def draws_for_rows(method):
     """Whether the loss of a row draws random numbers."""
-    return isinstance(method, VMFSoftmax)
+    return isinstance(method, VMFSoftmax | NivMF)
 
 
 @pytest.mark.parametrize("n_parts", [3, 5])

@@ -101,7 +101,7 @@ class Plateau(Schedule):
         ValueError: a value is outside its range.
     """
 
-    def __init__(self, factor: float, patience: int) -> None:
+    def __init__(self, factor: float | None, patience: int | None) -> None:
         if factor is None or not 0 < factor < 1:
             raise ValueError(f"mode.plateau_factor must be between 0 and 1, got {factor}")
         if patience is None or not patience >= 0:
