@@ -1,13 +1,18 @@
 """The study of directional methods: its commands compose, its scores and tables are right."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks import directional_methods as study
 from benchmarks import directional_runs as runs
+from benchmarks.which_method import Record
 from tests.cli.test_second_stage import composed
 from vmf_embeddings.embeddings import EmbeddingFile
+
+ROOT = Path(__file__).parents[2]
 
 
 def file(rows, ids, **others):
@@ -71,3 +76,28 @@ def test_a_table_compares_seed_by_seed_and_corrects_for_its_size():
     assert "| three | 60.0 ± 5.8 | 50.0 ± 0.0 | – | +0.0 (+0.0 to +0.0) | 0.001 |" in lines
     assert lines[-1].startswith("| four by expected values | 63.3 ± 14.5 | 50.0 ± 0.0 | 20.0 ± 0.0")
     assert "*" not in lines[-2]
+
+
+@pytest.mark.parametrize("name", study.TASKS)
+def test_the_page_has_the_tables_of_the_stored_runs(name, capsys):
+    page = (ROOT / "docs" / "directional-methods.md").read_text(encoding="utf-8").splitlines()
+    task = study.TASKS[name]
+    for data in task.sets:
+        record = Record(ROOT / "benchmarks" / "results" / "directional_methods" / f"{data}.jsonl")
+        lines = list(study.table(task, study.results(name, data, None, record, study.SEEDS)))
+        start = page.index(lines[0], page.index(f"**{data}**"))
+        assert page[start : start + len(lines)] == lines, data
+
+
+def test_the_readme_has_means_of_the_page():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "directional-methods.md").read_text(encoding="utf-8")
+    columns = (("digits_open", 1), ("mnist_open", 1), ("letters3", 1), ("mnist_open", 6))
+    tables = {name: page.partition(f"**{name}**")[2] for name, _ in columns}
+    rows = readme.partition("|digits|MNIST|letters|")[2].split("\n\n")[0].splitlines()[2:]
+    assert len(rows) == len(study.OPEN)
+    for row in rows:
+        title, *cells = row.strip("|").split("|")
+        for cell, (data, column) in zip(cells, columns, strict=True):
+            line = next(x for x in tables[data].splitlines() if x.startswith(f"| {title} |"))
+            assert cell == line.split("|")[column + 1].split()[0], (title, data)

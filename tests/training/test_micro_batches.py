@@ -24,8 +24,8 @@ from vmf_embeddings.methods.classifier import Classifier
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.matryoshka import Matryoshka
 from vmf_embeddings.methods.nir import NIR
-from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.nivmf import NivMF
+from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.class_sharding import shard_classes
