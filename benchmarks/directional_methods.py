@@ -10,6 +10,7 @@ Runs that are in the record are not repeated, so that several of these commands 
 
 import argparse
 import csv
+import logging
 import os
 import statistics
 import sys
@@ -308,6 +309,7 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--times", type=int, default=0, help="rounds in which steps are timed (0)")
     asked = parser.parse_args()
+    logging.getLogger("vmf_embeddings").setLevel(logging.ERROR)
     asked.out.mkdir(parents=True, exist_ok=True)
     sets = Sets(asked.data, asked.sets, asked.weights, asked.out)
     text = []

@@ -1,6 +1,5 @@
 """One training of a method on a set of images or of feature vectors, and what it is scored by."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,6 +210,3 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def _without_logits(file: EmbeddingFile) -> EmbeddingFile:
     return EmbeddingFile(embeddings=file.embeddings, ids=file.ids, meta=file.meta)
-
-
-logging.getLogger("vmf_embeddings").setLevel(logging.ERROR)
