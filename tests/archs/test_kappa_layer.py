@@ -87,11 +87,33 @@ def test_every_net_with_the_option_has_it():
     for name in catalogue.names("arch"):
         options = OmegaConf.load(catalogue.CONF / "arch" / f"{name}.yaml").params
         assert "projection" not in options or "linear_kappa" in line_of(name)
-    node = OmegaConf.load(catalogue.CONF / "arch" / "n_digit_mnist.yaml")
-    node.params.update(projection="linear_kappa", embedding_dim=6, n_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("n_digit_mnist", (1, 28, 28), {}),
+        ("linear", (7,), {"in_features": 7}),
+        ("mlp", (7,), {"in_features": 7, "hidden": [9]}),
+    ],
+)
+def test_networks_on_images_and_on_vectors_are_built_with_it(name, shape, options):
+    node = OmegaConf.load(catalogue.CONF / "arch" / f"{name}.yaml")
+    node.params.update(projection="linear_kappa", embedding_dim=6, n_classes=5, **options)
     arch = assembly.instantiate("arch", node)
-    assert arch(torch.rand(2, 1, 28, 28)).shape == (2, 6)
+    inputs = torch.rand(2, *shape)
+    lengths = nn.functional.softplus(arch.projection.kappa(arch.features(inputs))).squeeze(-1)
+    torch.testing.assert_close(arch(inputs).norm(dim=-1), lengths)
+    assert arch(inputs).shape == (2, 6)
     assert len(arch.embedding_parameters()) == 8
+
+
+@pytest.mark.parametrize("name", ("linear", "mlp"))
+def test_networks_on_vectors_say_which_layers_they_have(name):
+    node = OmegaConf.load(catalogue.CONF / "arch" / f"{name}.yaml")
+    node.params.update(projection="none", in_features=7, embedding_dim=7, n_classes=5)
+    with pytest.raises(Exception, match="projection is one of linear, linear_kappa; got 'none'"):
+        assembly.instantiate("arch", node)
 
 
 def line_of(name):

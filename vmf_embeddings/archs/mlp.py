@@ -31,6 +31,7 @@ class Mlp(VectorArch):
         init_temp: see there.
         kappa_confidence: see there.
         normalize: see there.
+        projection: see there.
 
     Raises:
         ValueError: an option is not one of these.
@@ -50,6 +51,7 @@ class Mlp(VectorArch):
         init_temp: float,
         kappa_confidence: Confidence,
         normalize: bool,
+        projection: str,
     ) -> None:
         super().__init__(
             in_features,
@@ -60,6 +62,7 @@ class Mlp(VectorArch):
             init_temp,
             kappa_confidence,
             normalize,
+            projection,
         )
         widths = [self.in_features, *_checked_widths(hidden)]
         _check_choice("norm", norm, NORMS)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vmf_embeddings.archs.base import Arch, ClassSpec, Confidence
+from vmf_embeddings.archs.base import LAYERS, Arch, ClassSpec, Confidence
 
 
 class VectorArch(Arch):
@@ -24,9 +24,10 @@ class VectorArch(Arch):
         init_temp: see there.
         kappa_confidence: see there.
         normalize: whether embeddings have norm 1.
+        projection: the last layer, "linear" or "linear_kappa", see `archs.base.embedding_layer`.
 
     Raises:
-        ValueError: `in_features` is None, or not a whole number >= 1.
+        ValueError: `in_features` is None, or not a whole number >= 1; or `projection` is unknown.
     """
 
     in_features: int
@@ -43,6 +44,7 @@ class VectorArch(Arch):
         init_temp: float,
         kappa_confidence: Confidence,
         normalize: bool,
+        projection: str,
     ) -> None:
         if type(in_features) is not int or in_features < 1:
             raise ValueError(
@@ -56,11 +58,17 @@ class VectorArch(Arch):
         self.register_buffer("input_mean", torch.zeros(in_features))
         self.register_buffer("input_std", torch.ones(in_features))
         self.has_statistics = False  # subtracting 0 takes a third of a linear layer's time
+        self._projection = projection
         self.projection = self.embedding_layer()
 
     def embedding_layer(self) -> nn.Module:
-        """A linear layer from `n_features` to D; W is Xavier-uniform, b is 0."""
-        layer = nn.Linear(self.n_features, self.class_spec.embedding_dim)
+        """The layer from `n_features` to D; W is Xavier-uniform, b is 0."""
+        if self._projection not in LAYERS:
+            raise ValueError(
+                f"arch.params.projection is one of {', '.join(LAYERS)}; got {self._projection!r}. "
+                "arch=identity has no layer."
+            )
+        layer = LAYERS[self._projection](self.n_features, self.class_spec.embedding_dim)
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
         return layer
