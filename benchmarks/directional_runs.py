@@ -17,6 +17,7 @@ PARTS = ("train", "valid", "test")
 EXPECTED = " by expected values"  # of a part whose logits are not of draws
 DRAWS = 10  # calls of a method that draws samples, averaged
 SHOTS, EPISODES = 5, 100
+CALIBRATION = (("ece_l1_equal_width", "ECE"), ("ece_l2_equal_mass", "ECE of 2021"), ("nll", "NLL"))
 Parts = dict[str, EmbeddingFile]
 
 
@@ -108,7 +109,7 @@ def _embedded_images(run: vmf.Run, dataset: object, part: str) -> EmbeddingFile:
 def _file(run: vmf.Run, images: object, ids: np.ndarray, part: str) -> EmbeddingFile:
     rows = run.embed(images, batch_size=500, progress=False)
     logits, method = None, run.module
-    if run.n_classes:
+    if run.n_classes and part != "train":
         torch.manual_seed(0)
         drawn = [method.logits(torch.from_numpy(rows)) for _ in range(DRAWS)]
         logits = (torch.cat(drawn, 1) if drawn[0].ndim == 3 else drawn[0]).numpy()
@@ -174,7 +175,7 @@ def calibration(test: EmbeddingFile, other: EmbeddingFile | None) -> dict[str, f
     scored = vmf.evaluate(test, None, ["calibration"], fit_on=other, geometry="cosine")
     found = {"accuracy": scored["classification"]["accuracy"]}
     for when, title in (("before", ""), ("temperature", ", scaled")):
-        for score, name in (("ece_l1_equal_width", "ECE"), ("nll", "NLL")):
+        for score, name in CALIBRATION:
             found[name + title] = scored["calibration"].get(f"{when}/{score}")
     return found
 
