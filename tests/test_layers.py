@@ -57,7 +57,9 @@ MAY = {
     },
     "objective": {"library", "catalogue", "archs", "argument_types"},
     "trained": {"library", "methods", "geometry", "cli"},
-    "library.objective_module": {"library", "criteria", "geometry", "heads", "methods"},
+    "library.objective_module": {
+        "library", "argument_types", "criteria", "geometry", "heads", "methods",
+    },
     "library.objective_needs": {"library"},
     "library.objective_batch": set(),
     "library.objective_parts": {

@@ -9,13 +9,16 @@ from numbers import Integral, Real
 from typing import Any
 
 PACKAGE = "vmf_embeddings"
+LEAST, LARGEST = 1e-12, 1e12  # float32 can square a number in between and divide by its square
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 def check_arguments(target: Callable[..., Any], arguments: dict[str, Any]) -> None:
     """Refuses numbers, texts, lists, None and NaN where a constructor is annotated otherwise.
 
-    Arguments of other types pass, and all arguments of classes of other packages.
+    Numbers annotated as float are also refused beyond 1e12, and below 1e-12 unless they are 0, as
+    losses in float32 would become NaN. Arguments of other types pass, and all arguments of classes
+    of other packages.
 
     Args:
         target: a class, or a function.
@@ -23,6 +26,7 @@ def check_arguments(target: Callable[..., Any], arguments: dict[str, Any]) -> No
 
     Raises:
         TypeError: naming the argument, what is expected and what came.
+        ValueError: the same, of a number that is too large or too small.
 
     Example:
         >>> from vmf_embeddings.catalogue import option
@@ -36,6 +40,20 @@ def check_arguments(target: Callable[..., Any], arguments: dict[str, Any]) -> No
     for name, value in arguments.items():
         if not _fits(value, hints.get(name, Any)):
             raise TypeError(f"{name}: expected {_words(hints[name])}, got {value!r}")
+        if _is_extreme(value, hints.get(name, Any)):
+            raise ValueError(
+                f"{name}: expected 0 or a number of {LEAST:g} to {LARGEST:g} in size, got {value!r}"
+            )
+
+
+def _is_extreme(value: Any, hint: Any) -> bool:
+    """Whether a number annotated as float, or one in a list of them, is out of range."""
+    if isinstance(value, list | tuple):
+        inside = [typing.get_args(each)[:1] or (Any,) for each in _members(hint) if _is_list(each)]
+        return any(_is_extreme(each, one) for each in value for (one,) in inside)
+    if float not in _members(hint) or not isinstance(value, Real):
+        return False
+    return value != 0 and not LEAST <= abs(value) <= LARGEST
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -16,6 +16,7 @@ from vmf_embeddings import directional, hyperbolic
 from vmf_embeddings.directional.unit import unit_vectors
 
 _SHORT = 1e-10  # largest coordinate of rows that are lengthened before they are normalised
+_MAX_COORDINATE = 1e15  # of kappa mu; float32 has no square of a length above 1.8e19
 
 
 def cosines(x: Tensor, y: Tensor) -> Tensor:
@@ -33,6 +34,28 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
         tensor([[0.6000]])
     """
     return unit_vectors(x) @ unit_vectors(y).T
+
+
+def kappa_mu(embeddings: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+    """Embeddings times a scale, as parameters kappa mu of von Mises-Fisher distributions.
+
+    Rows with a coordinate above 1e15 are shortened to that and keep their direction, as float32
+    could not square their length; their gradient is the shortened row's times the factor.
+
+    Args:
+        embeddings: [.., D], of any finite length.
+        scale: > 0, scalar.
+
+    Returns:
+        [.., D], coordinates in [-1e15, 1e15].
+
+    Example:
+        >>> kappa_mu(torch.tensor([[3.0, 4.0], [3e30, 4e30]]), 2.0)
+        tensor([[6.0000e+00, 8.0000e+00],
+                [7.5000e+14, 1.0000e+15]])
+    """
+    largest = embeddings.detach().abs().amax(-1, keepdim=True)
+    return embeddings * (_MAX_COORDINATE / largest).clamp(max=scale)
 
 
 @dataclass(frozen=True)
@@ -206,7 +229,7 @@ class VonMisesFisher(Geometry):
 
         With `gradient` they are reparameterised, see `directional.sample`.
         """
-        kappa, mu = self.split(embeddings)
+        kappa, mu = self.split(kappa_mu(embeddings))
         draw = directional.sample
         if torch.compiler.is_compiling():  # it draws until every proposal was accepted
             draw = torch.compiler.disable(draw)
@@ -241,7 +264,7 @@ class ExpectedLikelihood(Geometry):
 
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Log expected likelihood [Q, G] in nats."""
-        return directional.log_elk(queries, gallery)
+        return directional.log_elk(kappa_mu(queries), kappa_mu(gallery))
 
 
 _GEOMETRIES = {

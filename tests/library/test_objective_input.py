@@ -78,3 +78,25 @@ def test_soft_labels_have_one_number_for_each_class():
 def test_objectives_with_moving_averages_are_refused_on_prefixes(name):
     with pytest.raises(ValueError, match="cannot train .* on prefixes: its .* whole embeddings"):
         vmf.objective("matryoshka", objective=name, embedding_dim=8, n_classes=4)
+
+
+@pytest.mark.parametrize("name", ["elk", "vmf_softmax", "ce", "proxy_anchor", "s2sd", "nir"])
+def test_embeddings_of_another_precision_than_the_weights_are_refused(name):
+    loss_fn = vmf.objective(name, embedding_dim=8, n_classes=4, n_features=8)
+    context = {"features": Z.double()} if "features" in loss_fn.needs else {}
+    words = r"expected torch.float32, as the objective's weights, got torch.float64: pass"
+    with pytest.raises(ValueError, match=words):
+        loss_fn(Z.double(), Y, **context)
+    with pytest.raises(ValueError, match=r"got torch.float32.* call loss_fn.to\(torch.float32\)"):
+        loss_fn.double().embed(Z.bfloat16())
+    assert loss_fn(Z.double(), Y, **context).dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ["margin", "siren", "cider", "ncm", "vmf_bayes"])
+def test_objectives_without_weight_matrices_take_any_precision(name):
+    loss_fn = vmf.objective(name, embedding_dim=8, n_classes=2)
+    if "class means" in loss_fn.needs:
+        loss_fn.fit(Z, Y % 2)
+    assert loss_fn(Z.double(), Y % 2).dtype == torch.float64
+    loss_fn.eval()  # moving means stay
+    torch.testing.assert_close(loss_fn(Z.bfloat16(), Y % 2), loss_fn(Z.bfloat16().float(), Y % 2))

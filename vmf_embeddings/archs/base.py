@@ -12,6 +12,7 @@ from vmf_embeddings.archs.kappa_layer import KappaLinear
 from vmf_embeddings.archs.net_inputs import NetInputs
 
 Confidence = float | Literal["auto"]
+MAX_LOG_TEMPERATURE = 27  # temperatures 2e-12 to 5e11: float32 has their squares and inverses
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ClassSpec:
         use_vmf: whether class weights are parameters of von Mises-Fisher distributions; None = what
             the method needs. A method refuses the value that it does not need.
         learn_temp: whether the temperature is learned; otherwise it keeps its initial value.
-        init_temp: initial tau, where temperature = exp(tau) and beta = exp(-tau).
+        init_temp: initial tau in [-27, 27], where temperature = exp(tau) and beta = exp(-tau).
         kappa_confidence: initial mean cosine of von Mises-Fisher distributions, in (0, 1), or
             "auto": see `vmf_embeddings.methods.vmf_concentration`.
     """
@@ -41,6 +42,11 @@ class ClassSpec:
         if self.embedding_dim < 1:
             raise ValueError(
                 f"arch.params.embedding_dim must be at least 1, got {self.embedding_dim}."
+            )
+        if not abs(self.init_temp) <= MAX_LOG_TEMPERATURE:
+            raise ValueError(
+                f"arch.params.init_temp must be in [-{MAX_LOG_TEMPERATURE}, {MAX_LOG_TEMPERATURE}],"
+                f" as the temperature is its exponential, got {self.init_temp}."
             )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
-from vmf_embeddings.geometry import VonMisesFisher
+from vmf_embeddings.geometry import VonMisesFisher, kappa_mu
 
 
 class DistributionCriterion(Criterion):
@@ -39,8 +39,8 @@ class DistributionCriterion(Criterion):
         self.register_buffer("kappa_scale", torch.ones(()))
 
     def as_stored(self, embeddings: Tensor) -> Tensor:
-        """Embeddings [B, D] of a network -> kappa mu [B, D]."""
-        return self.kappa_scale * embeddings
+        """Embeddings [B, D] of a network -> kappa mu [B, D], coordinates of at most 1e15."""
+        return kappa_mu(embeddings, self.kappa_scale)
 
     def cosines_of_draws(self, embeddings: Tensor, n_anchors: int | None = None) -> Tensor:
         """Distributions kappa mu [B, D] -> cosines of new draws of the first A with all [S, A, B].

@@ -103,11 +103,11 @@ class NCMHead(Head):
                 "head=ncm has no class means yet: it is for the second stage of a trained run, "
                 "mode=ncm run=RUN_FOLDER."
             )
-        rows = self._features(embeddings)
-        dots = rows @ self.centroids.T
+        rows, centroids = self._features(embeddings), self.centroids.to(embeddings)
+        dots = rows @ centroids.T
         if self.distance == "dot":
             return dots / self.dim
-        norms = rows.square().sum(-1)[:, None] + self.centroids.square().sum(-1)
+        norms = rows.square().sum(-1)[:, None] + centroids.square().sum(-1)
         return 2 * dots - norms
 
     def _features(self, embeddings: Tensor) -> Tensor:

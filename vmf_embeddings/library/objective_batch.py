@@ -43,6 +43,22 @@ def check_batch(
         raise ValueError(f"labels: expected {wanted}, got {list(labels.shape)} of {labels.dtype}")
 
 
+def check_precision(embeddings: Tensor, weights: Tensor | None) -> None:
+    """Refuses embeddings [B, D], float32 or float64, whose type is not that of the weights.
+
+    Raises:
+        ValueError: says how to make them alike.
+    """
+    own, given = None if weights is None else weights.dtype, embeddings.dtype
+    if own in (None, given) or not embeddings.is_floating_point():
+        return
+    other = f"pass embeddings.to({own}), or " if own in (torch.float32, torch.float64) else ""
+    raise ValueError(
+        f"embeddings: expected {own}, as the objective's weights, got {given}: {other}call "
+        f"loss_fn.to({given})"
+    )
+
+
 def _check_numbers(labels: Tensor, n_classes: int | None) -> None:
     if labels.dtype != torch.int64:
         raise ValueError(f"labels: expected int64 class numbers, got {labels.dtype}")

@@ -7,12 +7,14 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
+from vmf_embeddings.argument_types import LARGEST, LEAST
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
 from vmf_embeddings.heads.base import Head
-from vmf_embeddings.library.objective_batch import check_batch
+from vmf_embeddings.library.objective_batch import check_batch, check_precision
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.parameter_groups import take_rate
+from vmf_embeddings.methods.precision import widen
 
 
 class Objective(nn.Module):
@@ -43,7 +45,8 @@ class Objective(nn.Module):
         """The mean loss of a batch.
 
         Args:
-            embeddings: output of a network [B, D], of any length.
+            embeddings: output of a network [B, D], of any length; float32, float64 where the
+                objective is (`loss_fn.double()`), or half precision, which becomes float32.
             labels: classes [B] in 0..C-1, or soft labels [B, C] where the objective takes them.
             **context: tensors that some objectives need as well: `features` [B, F] (s2sd),
                 `teacher_logits` [B, C] (dive).
@@ -62,13 +65,19 @@ class Objective(nn.Module):
                 raise ValueError(
                     f"{self.method.name} needs {name}: loss_fn(embeddings, labels, {name}=…)"
                 )
-        return self.method.embedding_loss(self.embed(embeddings), labels, **context)
+        others = {name: widen(value) for name, value in context.items()}
+        return self.method.embedding_loss(self.embed(embeddings), labels, **others)
 
     def embed(self, embeddings: Tensor) -> Tensor:
         """Output of a network [B, D] -> embeddings [B, D] as `geometry` compares them.
 
         They differ for vMF objectives alone, whose `kappa_scale` multiplies them.
+
+        Raises:
+            ValueError: their type is not that of the objective's weights.
         """
+        if not torch.compiler.is_compiling():
+            check_precision(widen(embeddings), self._weights())
         return self.method.embed(embeddings)
 
     @torch.no_grad()
@@ -143,13 +152,13 @@ class Objective(nn.Module):
         """Sets the temperature, of objectives that have a log temperature tau.
 
         Args:
-            temperature: exp(tau), > 0.
+            temperature: exp(tau), in [1e-12, 1e12].
 
         Returns:
             Itself.
 
         Raises:
-            ValueError: the temperature is not positive, or the objective has none.
+            ValueError: the temperature is out of range, or the objective has none.
         """
         parameters = self.method.class_parameters
         if parameters is None or parameters.tau is None:
@@ -157,8 +166,10 @@ class Objective(nn.Module):
                 f"temperature: {self.method.name} has none to set; scales of heads and criteria "
                 "are options of theirs, as scale="
             )
-        if not temperature > 0:
-            raise ValueError(f"temperature: expected a number > 0, got {temperature}")
+        if not LEAST <= temperature <= LARGEST:
+            raise ValueError(
+                f"temperature: expected a number of {LEAST:g} to {LARGEST:g}, got {temperature}"
+            )
         parameters.tau.fill_(math.log(temperature))
         return self
 
@@ -256,6 +267,10 @@ class Objective(nn.Module):
         for group in groups:
             group["lr"] = group.get("lr", take_rate(group, lr))
         return groups
+
+    def _weights(self) -> Tensor | None:
+        """A matrix that embeddings are multiplied by; None where there is none."""
+        return next((p for p in self.method.parameters() if p.ndim > 1), None)
 
     def _refuse_missing(self, missing: set[str]) -> None:
         for need in sorted(missing):

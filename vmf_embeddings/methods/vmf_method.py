@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.geometry import kappa_mu
 from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.class_parameters import ClassParameters
 from vmf_embeddings.methods.vmf_concentration import StartRule, start_confidences
@@ -64,8 +65,8 @@ class VMFMethod(Method):
         weights.mul_(kappa / torch.linalg.vector_norm(weights, dim=-1, keepdim=True))
 
     def embed(self, images: Tensor) -> Tensor:
-        """Images [B, ch, H, W] -> kappa times mu [B, D]."""
-        return self.kappa_scale * super().embed(images)
+        """Images [B, ch, H, W] -> kappa times mu [B, D], coordinates of at most 1e15."""
+        return kappa_mu(super().embed(images), self.kappa_scale)
 
     @torch.no_grad()
     def class_kappas(self) -> Tensor:
