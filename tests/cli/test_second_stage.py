@@ -141,6 +141,23 @@ def test_tau_of_logit_adjustment_is_chosen_on_validation_after_training(run):
     torch.testing.assert_close(method.logits(embeddings), plain - tau * frequencies.log())
 
 
+@pytest.mark.parametrize(
+    "method",
+    [
+        ["method=bcl", "method.params.projection_hidden=8", "dataset.params.views=3"],
+        ["method=loss_prediction", "head=cosine"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_head_that_trains_beside_something_else_can_be_adjusted_alone(method, tmp_path):
+    app.train(composed([*FIRST, *method]), tmp_path)
+    first = checkpoint.load_best(tmp_path)
+    state, _ = second("posthoc_tau", tmp_path, "mode.values=[0.0,1.0]")
+    assert json.loads(state["config"])["method"]["name"] == "classifier"
+    assert not differing(part(first, "classifier."), part(state, "classifier."))
+    assert not differing(part(first, "arch."), part(state, "arch."))
+
+
 def test_no_adjustment_can_be_the_best_and_is_extracted_without(run):
     state, folder = second("posthoc_tau", run, "mode.values=[0.0]", into="none")
     cfg = composed(["mode=get_embeddings", f"run={folder}"])

@@ -303,3 +303,20 @@ def test_objectives_that_mean_nothing_on_prefixes_are_refused(name, words):
 def test_one_dimension_of_a_von_mises_fisher_distribution_is_refused():
     with pytest.raises(ValueError, match="2 dimensions or more"):
         matryoshka("vmf_softmax", dims=[D, 1])
+
+
+@pytest.mark.parametrize("subset", [None, 1])
+def test_all_prefixes_count_a_batch_once(subset):
+    """Teaching by the features sets in for every prefix with the same batch."""
+    delay = 2
+
+    def taught_after(batches: int) -> vmf.Objective:
+        options = {"name": "s2sd", "feature_weight": 9.0, "delay": batches}
+        return matryoshka("s2sd", criterion=options, subset_per_step=subset)
+
+    late, early, never = (taught_after(batches) for batches in (delay, 0, 99))
+    rows = normal(B, D, seed=1)
+    for batch in range(4):
+        loss = result(late, rows)[0]
+        assert loss == result(early if batch >= delay else never, rows)[0]
+    assert late.method.wrapped.criterion.delayed == 4

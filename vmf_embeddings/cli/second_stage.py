@@ -188,13 +188,13 @@ def adjusted_logits(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> Pos
     if typed:
         raise Refused(f"mode={cfg.mode.name} keeps the run's head and loss: leave out {typed[0]}")
     run = _run_of(cfg, overrides)
-    if run.config.method.name == "classifier":
+    keeps_head = assembly.takes_head(run.config)
+    if keeps_head:  # by the plain classifier, without what was trained beside the head
         with open_dict(cfg):
-            for group in OVERRIDABLE_GROUPS:
+            for group in ("head", "loss", "feature_scaling"):
                 cfg[group] = run.config[group]
-            cfg.method.params.posthoc_tau = 0.0
     job, first = _job_on_backbone(cfg, run, run_dir, overrides)
-    if run.config.method.name == "classifier":
+    if keeps_head:
         known = job.method.state_dict()
         job.method.load_state_dict({k: v for k, v in first.state_dict().items() if k in known})
     else:

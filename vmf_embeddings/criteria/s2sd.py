@@ -61,7 +61,7 @@ class S2SD(Criterion):
     """
 
     needs_features = True
-    moves_in_pass = 2  # of two over a batch
+    moves_in_pass = 1  # of two over a batch: both see the same count
     delayed: Tensor
 
     def __init__(
@@ -92,7 +92,7 @@ class S2SD(Criterion):
                 )
         self.target_dims, self.temperature = list(target_dims), temperature
         self.weight, self.feature_weight, self.delay = weight, feature_weight, delay
-        self.frozen = False  # set during the first of two passes over a batch
+        self.frozen = False  # set during the second of two passes over a batch
         self.register_buffer("delayed", torch.zeros((), dtype=torch.long))
 
     @property
@@ -150,11 +150,10 @@ class S2SD(Criterion):
         return loss + self.feature_weight * self._after_delay() * divergences[-1]
 
     def _after_delay(self) -> Tensor:
-        """1 once `delay` training batches have passed, else 0."""
-        begun = (self.delayed >= self.delay).float()
+        """1 where `delay` training batches came before this one, else 0."""
         if self.training and not self.frozen:
-            self.delayed += 1
-        return begun
+            self.delayed += 1  # counts this one, as what comes after in the same batch sees it
+        return (self.delayed > self.delay).float()
 
     def logits(self, embeddings: Tensor) -> Tensor | None:
         """Logits of the source criterion [B, C], or None."""

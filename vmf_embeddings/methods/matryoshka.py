@@ -81,6 +81,9 @@ class Matryoshka(WrappingMethod):
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """Embeddings [B, D], labels, other inputs of the objective -> weighted sum, scalar."""
         chosen = self._drawn()
+        for i in chosen:
+            if self.dims[i] in self._cut:
+                self._cut[self.dims[i]].freeze(unless=i == chosen[0])
         total = sum(
             self.weights[i] * self._on_prefix("loss", self.dims[i], embeddings, labels, **context)
             for i in chosen
@@ -230,6 +233,18 @@ class _Cut:
             sizes = zip(theirs[name].shape, tensor.shape, strict=False)
             axes = [(axis, dim) for axis, pair in enumerate(sizes) if pair == (whole, dim)]
             self._places[name] = axes
+        moving = (each for each in self.module.modules() if hasattr(each, "moves_in_pass"))
+        of_full = (each for each in full.modules() if hasattr(each, "moves_in_pass"))
+        self._moving = list(zip(moving, of_full, strict=True))
+
+    def freeze(self, *, unless: bool) -> None:
+        """Keeps what modules count in their buffers, which are those of `full`, as it is.
+
+        Args:
+            unless: True where nothing else counts the batch: then it is counted if `full` would.
+        """
+        for own, theirs in self._moving:
+            own.frozen = theirs.frozen or not unless
 
     def __call__(self, function: str, *args: Any, **kwargs: Any) -> Any:
         theirs, own = _tensors(self._full[0]), {}

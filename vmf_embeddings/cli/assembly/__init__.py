@@ -17,7 +17,7 @@ from vmf_embeddings.cli.assembly.folders import (
 )
 from vmf_embeddings.cli.assembly.jobs import check_options, extraction_job, training_job
 from vmf_embeddings.cli.assembly.options import option_file
-from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups
+from vmf_embeddings.cli.assembly.parts import dataset, method, refuse_unread_groups, takes_head
 from vmf_embeddings.cli.assembly.refused import Refused, refusals
 from vmf_embeddings.cli.assembly.targets import ALLOWED, EXTENDED_BY, checked_target
 
@@ -41,6 +41,7 @@ __all__ = [
     "run_folder",
     "runs_below",
     "sweep_folder",
+    "takes_head",
     "training_job",
     "warn_of_contradictions",
     "warn_of_lost_norms",

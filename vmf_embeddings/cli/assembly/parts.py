@@ -91,6 +91,11 @@ def _parts(node: DictConfig) -> tuple[str, ...]:
     return () if target is None else checked_option("method", target).parts(params)
 
 
+def takes_head(cfg: DictConfig) -> bool:
+    """Whether the method itself, not one that it wraps, trains the head of the group `head`."""
+    return "head" in _parts(cfg.method)
+
+
 def groups_read(cfg: DictConfig) -> list[str]:
     """The groups, such as head and loss, that the method uses; of the one that it wraps, if any."""
     return list(_parts(_innermost(cfg.method)))
