@@ -1,4 +1,4 @@
-"""Shared fixtures: one thread, no process that outlives its test, and the golden numbers."""
+"""Shared fixtures: one thread, no process that outlives its test, kernels, the golden numbers."""
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
+from vmf_embeddings import native
 
 HERE = Path(__file__).parent
 FULL_GOLDEN = HERE.parents[1] / "shared" / "golden"
@@ -24,6 +26,15 @@ def no_worker_stays() -> Iterator[None]:
     yield
     for worker in multiprocessing.active_children():
         worker.terminate()
+
+
+@pytest.fixture(params=["torch", "compiled"])
+def code(request, monkeypatch) -> str:
+    """Which implementation runs where both can: "torch" or "compiled"."""
+    monkeypatch.setenv(native.SWITCH, "0" if request.param == "torch" else "1")
+    if request.param == "compiled" and not native.enabled():
+        pytest.skip("Numba is not installed")
+    return request.param
 
 
 def load_golden(name: str) -> Mapping[str, np.ndarray]:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 import vmf_embeddings as vmf
 from tests.conftest import cases, load_golden
 from tests.methods.laws import TinyArch, normal
-from vmf_embeddings import directional
+from vmf_embeddings import directional, native
 from vmf_embeddings.archs.base import ClassSpec
 from vmf_embeddings.geometry import ExpectedLikelihood
 from vmf_embeddings.methods.elk import ELK, KERNELS
@@ -51,15 +51,63 @@ def test_the_fused_loss_is_the_cross_entropy_of_the_kernel(dim, monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize("dim", (3, 8, 128))
-def test_float32_is_near_float64(dim):
+@pytest.mark.parametrize("dim", (3, 8, 16, 128))
+@pytest.mark.parametrize("with_prior", (False, True))
+def test_float32_is_near_float64(dim, with_prior, code):
     (z, w, beta), labels = problem(dim, torch.float32)
+    prior = torch.linspace(-3, 0, len(w)) if with_prior else None
     wide = [t.detach().double().requires_grad_() for t in (z, w, beta)]
-    found = value_and_gradients(lambda a, b, c: elk_cross_entropy(a, b, labels, c), (z, w, beta))
-    expected = value_and_gradients(lambda a, b, c: elk_cross_entropy(a, b, labels, c), wide)
+
+    def loss(a, b, c):
+        return elk_cross_entropy(a, b, labels, c, None if prior is None else prior.to(a))
+
+    found, expected = value_and_gradients(loss, (z, w, beta)), value_and_gradients(loss, wide)
     for one, other in zip(found, expected, strict=True):
         scale = other.abs().max().item()
-        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4 * scale + 1e-5)
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-5 * scale + 1e-5)
+
+
+def test_the_prior_is_added_to_the_logits():
+    (z, w, beta), labels = problem(8)
+    prior = torch.linspace(-3, 0, len(w)).double()
+    found = elk_cross_entropy(z, w, labels, beta, prior)
+    wanted = cross_entropy(beta * directional.relative_log_elk(z, w) + prior, labels)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize("dim", (3, 16))
+def test_what_is_no_number_makes_the_loss_no_number(dim, code):
+    (z, w, beta), labels = problem(dim, torch.float32)
+    for value in (torch.nan, -torch.nan):
+        broken = w.detach().clone()
+        broken[3, 1] = value
+        assert elk_cross_entropy(z, broken, labels, beta).isnan()
+
+
+def test_labels_of_no_class_are_refused(code):
+    (z, w, beta), labels = problem(16, torch.float32)
+    for wrong in (len(w), -1):
+        with pytest.raises((IndexError, RuntimeError)):
+            elk_cross_entropy(z, w, labels.index_fill(0, torch.tensor([3]), wrong), beta)
+
+
+def test_the_compiled_loss_does_not_depend_on_threads_nor_parts(monkeypatch):
+    monkeypatch.setenv(native.SWITCH, "1")
+    if not native.enabled():
+        pytest.skip("Numba is not installed")
+    from vmf_embeddings.directional.kernels import difference_compiled
+
+    inputs, labels = problem(20, torch.float32, n_classes=13)
+    before, results = torch.get_num_threads(), []
+    monkeypatch.setattr(difference_compiled, "ENTRIES_PER_PART", 60)
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            found = value_and_gradients(lambda a, b, c: elk_cross_entropy(a, b, labels, c), inputs)
+            results.append((found[0].item(), found[-1].item()))  # value and slope in beta
+    finally:
+        torch.set_num_threads(before)
+    assert len(set(results)) == 1
 
 
 @pytest.mark.parametrize("case", PROXIES)

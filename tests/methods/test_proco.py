@@ -16,6 +16,7 @@ from vmf_embeddings.methods.head_and_loss import HeadAndLoss
 from vmf_embeddings.methods.proco import ProCo
 from vmf_embeddings.methods.proco_logits import (
     contrast_logits,
+    contrast_loss,
     published_log_i,
     published_logits,
 )
@@ -234,6 +235,26 @@ def test_gradients_are_finite_differences_and_the_closed_form(dim):
     length = q.norm(dim=2)
     wanted = (mean_cosine(length, dim) / length)[..., None] * classes.kappa[:, None] * classes.mu
     torch.testing.assert_close(slope, wanted.sum(1) / 0.2)
+
+
+@pytest.mark.parametrize("dtype, rtol", ((torch.float64, 1e-9), (torch.float32, 1e-4)))
+@pytest.mark.parametrize("dim", (5, 16, 128))
+def test_the_contrast_is_the_cross_entropy_of_the_logits(dim, dtype, rtol):
+    classes = classes_of([0.0, 0.4, 30.0, 900.0, 1e5], dim)
+    labels, prior = torch.arange(20) % 5, torch.linspace(-4, 0, 5)
+
+    def of(loss):
+        x = normal(20, dim, seed=1).to(dtype).requires_grad_()
+        value = loss(normalize(x, dim=1))
+        return [value, *torch.autograd.grad(value, x)]
+
+    def plain(rows):
+        rows = rows.double()
+        return cross_entropy(contrast_logits(rows, classes, 0.1) + prior, labels)
+
+    found = of(lambda rows: contrast_loss(rows, labels, classes, 0.1, prior))
+    for one, other in zip(found, of(plain), strict=True):
+        torch.testing.assert_close(one.double(), other.double(), rtol=rtol, atol=rtol / 100)
 
 
 # the method

@@ -132,12 +132,7 @@ def _subtract_compiled(
     """
     from vmf_embeddings.directional.kernels import alignment as kernel
 
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(class_weights):
-        low, high = int(labels.min()), int(labels.max())
-        raise IndexError(
-            f"labels must lie in 0..{len(class_weights) - 1}, the rows of class_weights; "
-            f"got {low}..{high}"
-        )
+    check_labels(labels, len(class_weights))
     plan = expansion(z.shape[-1])
     series = np.array([plan.slope, plan.curvature])
     inputs = (t.detach().contiguous().numpy() for t in (z, class_weights, labels.long()))
@@ -146,3 +141,12 @@ def _subtract_compiled(
     steps = np.array(plan.steps)
     total = kernel.subtract_alignment(*inputs, weight, plan.order, steps, series, *outputs)
     return total / len(z)
+
+
+def check_labels(labels: Tensor, n_classes: int) -> None:
+    """Raises IndexError unless all labels lie in 0..C-1: compiled code would not notice."""
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < n_classes:
+        low, high = int(labels.min()), int(labels.max())
+        raise IndexError(
+            f"labels must lie in 0..{n_classes - 1}, the rows of class_weights; got {low}..{high}"
+        )

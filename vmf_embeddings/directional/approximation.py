@@ -8,6 +8,7 @@ d = 2, 25 % at d = 3, 0.4 % at d = 128. The exact functions: `bessel` and `log_n
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -65,6 +66,7 @@ class _PaperBounds:
     """
 
     dim: int
+    has_compiled_code: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_dim(self.dim)

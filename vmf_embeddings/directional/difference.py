@@ -6,7 +6,8 @@ one pass over memory. With h(q) = -d log C / dq = A(kappa) / (2 kappa), q = kapp
 
     dF/d delta = h(q + delta),    dF/dq = h(q + delta) - h(q),
 
-which need neither logarithms nor stored intermediates.
+which need neither logarithms nor stored intermediates. In float32 on a CPU compiled code does the
+passes over a row in one (`kernels/difference_compiled.py`).
 """
 
 import math
@@ -17,10 +18,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from vmf_embeddings import native
 from vmf_embeddings.directional.bessel import Expansion, widen
 
 CPU_BLOCK = 2**15  # elements per thread; four float32 temporaries of this size fit a 1 MiB cache
 DEVICE_BLOCK = 2**24
+PASSES = 16  # over a table, at least: how much work one entry is beside a plain operation
 
 
 class Kernel(Protocol):
@@ -28,9 +31,11 @@ class Kernel(Protocol):
 
     Attributes:
         plan: the expansion that is evaluated; None for the closed form in three dimensions.
+        has_compiled_code: whether `kernels/normalizer.py` has it for float32: no recurrence.
     """
 
     plan: Expansion | None
+    has_compiled_code: bool
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         """The dtype to compute in so that results are accurate in `given.dtype`."""
@@ -54,6 +59,18 @@ class Kernel(Protocol):
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:
         """`difference`, and `slope` at q + delta; cheaper than the two calls."""
+
+
+def compiles(kernel: Kernel, like: Tensor, n_values: int = native.SMALL_WORK) -> bool:
+    """Whether compiled code computes this normaliser for tensors such as `like` (Numba, CPU).
+
+    Args:
+        kernel: the normaliser.
+        like: of the dtype and on the device of all inputs.
+        n_values: how much work it is, see `native.enabled`.
+    """
+    fits = kernel.has_compiled_code and like.dtype == torch.float32 and like.device.type == "cpu"
+    return fits and not torch.compiler.is_compiling() and native.enabled(n_values)
 
 
 def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
@@ -86,19 +103,24 @@ def _as_table(kappa_squared: Tensor, delta: Tensor) -> tuple[Tensor, Tensor, tor
 
 def _backward_tables(
     kernel: Kernel, row: Tensor, delta: Tensor, grad: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Products grad * h(q + delta) [rows, columns], its column sums and those of grad."""
+) -> tuple[Tensor, Tensor]:
+    """Gradients of F with respect to delta [rows, columns] and kappa^2 [columns]."""
+    if compiles(kernel, delta, PASSES * delta.numel()):
+        from vmf_embeddings.directional.kernels.difference_compiled import difference_gradients
+
+        return difference_gradients(kernel.plan, row, delta, grad)
     compute = kernel.compute_dtype(delta)
     grad_delta = torch.empty(delta.shape, dtype=grad.dtype, device=grad.device)
     sums = torch.zeros(2, delta.shape[1], dtype=grad.dtype, device=grad.device)
-    row = row.to(compute)
+    wide, row = row, row.to(compute)
     for rows, columns in _blocks(delta):
         outer = grad[rows, columns]
         block = kernel.slope(row[columns] + delta[rows, columns]).to(grad.dtype)
         torch.mul(block, outer, out=grad_delta[rows, columns])
         sums[0, columns] += grad_delta[rows, columns].sum(0)
         sums[1, columns] += outer.sum(0)
-    return grad_delta, sums[0], sums[1]
+    slope = kernel.slope(widen(wide)).to(grad.dtype)  # h(q)
+    return grad_delta, sums[0] - slope * sums[1]
 
 
 class _Difference(torch.autograd.Function):
@@ -109,6 +131,10 @@ class _Difference(torch.autograd.Function):
         ctx.save_for_backward(kappa_squared, delta)
         ctx.kernel = kernel
         row, table, shape = _as_table(kappa_squared, delta)
+        if compiles(kernel, delta, PASSES * table.numel()):
+            from vmf_embeddings.directional.kernels.difference_compiled import differences
+
+            return differences(kernel.plan, row, table).reshape(shape)
         compute = kernel.compute_dtype(delta)
         starts = tuple(start.to(compute) for start in kernel.start(widen(row)))
         out = torch.empty(table.shape, dtype=delta.dtype, device=delta.device)
@@ -121,19 +147,17 @@ class _Difference(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         kappa_squared, delta = ctx.saved_tensors
         kernel: Kernel = ctx.kernel
+        size = kappa_squared.shape
         if torch.is_grad_enabled():  # with create_graph=True: recorded operations, in one piece
             grad_delta = grad * kernel.slope(widen(kappa_squared + delta)).to(grad.dtype)
-            first, total = grad_delta, grad
+            slope = kernel.slope(widen(kappa_squared)).to(grad.dtype)  # h(q)
+            grad_squared = grad_delta.sum_to_size(size) - slope * grad.sum_to_size(size)
         else:
             row, table, shape = _as_table(kappa_squared, delta)
-            grad_delta, first, total = _backward_tables(
-                kernel, row, table, grad.reshape(table.shape)
-            )
+            outer = grad.reshape(table.shape)
+            grad_delta, of_row = _backward_tables(kernel, row, table, outer)
             grad_delta = grad_delta.reshape(shape)
-            first, total = (_fold(sums, shape, table.shape) for sums in (first, total))
-        slope = kernel.slope(widen(kappa_squared)).to(grad.dtype)  # h(q)
-        size = kappa_squared.shape
-        grad_squared = first.sum_to_size(size) - slope * total.sum_to_size(size)
+            grad_squared = _fold(of_row, shape, table.shape).sum_to_size(size)
         return grad_squared, grad_delta.sum_to_size(delta.shape), None
 
 

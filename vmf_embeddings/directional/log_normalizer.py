@@ -82,45 +82,53 @@ class _Debye:
 
     plan: Expansion
 
+    @property
+    def has_compiled_code(self) -> bool:
+        return not self.plan.steps
+
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         in_float32 = not self.plan.steps and given.dtype != torch.float64
         return torch.float32 if in_float32 else widen(given[:0] if given.dim() else given).dtype
 
     def start(self, kappa_squared: Tensor) -> tuple[Tensor, ...]:
         plan = self.plan
-        base = kappa_squared + plan.order**2
-        s = base.sqrt()
+        s = self._root(kappa_squared)
         constant = evaluate(plan.value, plan.order / s)
         if plan.steps:
             constant = constant + bessel_ratio(kappa_squared, plan)[1].log()
-        return base, s, (s + plan.order).reciprocal(), s.reciprocal(), constant, kappa_squared
+        return s, (s + plan.order).reciprocal(), s.reciprocal(), constant, kappa_squared
+
+    def _root(self, kappa_squared: Tensor) -> Tensor:
+        """The root s = sqrt(order^2 + kappa^2).
+
+        kappa^2 + delta comes first: in float32 order^2 could vanish beside kappa^2 alone.
+        """
+        return (kappa_squared + self.plan.order**2).sqrt_()
 
     def difference(self, start: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        base, *_, kappa_squared = start
-        factor, s2 = None, (base + delta).sqrt_()
+        q = start[-1] + delta
+        factor, s2 = None, self._root(q)
         if self.plan.steps:
-            factor = bessel_ratio(kappa_squared + delta, self.plan)[1]
+            factor = bessel_ratio(q, self.plan)[1]
         value = evaluate(self.plan.value, s2.reciprocal().mul_(self.plan.order))
         return self._difference(start, delta, s2, value, factor)
 
     def difference_and_slope(
         self, start: tuple[Tensor, ...], delta: Tensor
     ) -> tuple[Tensor, Tensor]:
-        base, *_, kappa_squared = start
-        plan, s2 = self.plan, (base + delta).sqrt_()
+        plan, q = self.plan, start[-1] + delta
+        s2 = self._root(q)
         t = s2.reciprocal()
         value, correction = evaluate_pair(plan.value, plan.slope, t * plan.order, (0.0, 0.5))
-        q = kappa_squared + delta if plan.steps else None
         ratio, factor = ratio_from_correction(s2, t, correction, q, plan)
         return self._difference(start, delta, s2, value, factor), ratio.mul_(0.5)
 
     def slope_at_start(self, start: tuple[Tensor, ...]) -> Tensor:
-        base, *_, kappa_squared = start
-        plan, s = self.plan, base.sqrt()
+        plan, kappa_squared = self.plan, start[-1]
+        s = self._root(kappa_squared)
         t = s.reciprocal()
         correction = horner(plan.slope, t * plan.order, 0.5)
-        q = kappa_squared if plan.steps else None
-        return ratio_from_correction(s, t, correction, q, plan)[0].mul_(0.5)
+        return ratio_from_correction(s, t, correction, kappa_squared, plan)[0].mul_(0.5)
 
     def _difference(
         self,
@@ -131,7 +139,7 @@ class _Debye:
         factor: Tensor | None,
     ) -> Tensor:
         """F from s2, V(p_2) and J_m / J_order at kappa_2 (`factor`, None without recurrence)."""
-        _, s1, inverse_sum, inverse_s1, constant, _ = start
+        s1, inverse_sum, inverse_s1, constant, _ = start
         plan = self.plan
         s_sum = s2 + s1
         s_change = torch.div(delta, s_sum, out=s_sum)  # s2 - s1 without cancellation
@@ -150,6 +158,7 @@ class _ThreeDimensions:
     """Three dimensions, in closed form: log C = log(kappa / sinh kappa) - log(4 pi)."""
 
     plan = None
+    has_compiled_code = True
 
     def compute_dtype(self, given: Tensor) -> torch.dtype:
         return widen(given[:0] if given.dim() else given).dtype

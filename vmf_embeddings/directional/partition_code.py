@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings import native
-from vmf_embeddings.directional.difference import Kernel
+from vmf_embeddings.directional.difference import Kernel, compiles
 from vmf_embeddings.directional.log_normalizer import normalizer_kernel
 from vmf_embeddings.directional.partition_tile import Partition, TorchPartition
 
@@ -25,18 +25,16 @@ def partition_of(
     """
     kernel, device = normalizer_kernel(weights.shape[-1], weights.dtype), weights.device.type
     kind: Callable[..., Partition] = TorchPartition
-    if weights.dtype == torch.float32 and _compiles(kernel):
-        if device == "cpu" and native.enabled():
-            from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
+    if compiles(kernel, weights):
+        from vmf_embeddings.directional.kernels.partition_compiled import CompiledPartition
 
-            kind = CompiledPartition
-        elif device == "cuda" and kernel.plan is not None and native.triton_enabled():
-            from vmf_embeddings.directional.kernels.triton_partition import TritonPartition
+        kind = CompiledPartition
+    elif weights.dtype == torch.float32 and device == "cuda" and _has_triton_code(kernel):
+        from vmf_embeddings.directional.kernels.triton_partition import TritonPartition
 
-            kind = TritonPartition
+        kind = TritonPartition
     return kind(weights, beta, kernel, antithetic, draw_weight, log_weights)
 
 
-def _compiles(kernel: Kernel) -> bool:
-    """Whether compiled code has the normaliser: dim 3, and dims that need no recurrence."""
-    return kernel.plan is None or not kernel.plan.steps
+def _has_triton_code(kernel: Kernel) -> bool:
+    return kernel.has_compiled_code and kernel.plan is not None and native.triton_enabled()

@@ -16,8 +16,12 @@ from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
 from vmf_embeddings.losses.logit_adjustment import log_frequencies
 from vmf_embeddings.methods.contrast_branch import ContrastBranch, above_zero, at_least, one_of
-from vmf_embeddings.methods.proco_logits import contrast_logits, published_logits
-from vmf_embeddings.methods.proco_statistics import STATISTICS, ClassStatistics
+from vmf_embeddings.methods.proco_logits import contrast_loss, published_logits
+from vmf_embeddings.methods.proco_statistics import (
+    STATISTICS,
+    ClassDistributions,
+    ClassStatistics,
+)
 
 VARIANTS = ("standard", "reference")
 
@@ -113,17 +117,25 @@ class ProCo(ContrastBranch):
         n_views = embeddings.shape[1]
         projected = self.projected(embeddings)
         if self.variant == "reference":  # each view is added before its own logits
-            losses = [self._of_rows(v, labels, published_logits) for v in projected.chunk(n_views)]
-            return torch.stack(losses).mean()
-        return self._of_rows(projected, labels.repeat(n_views), contrast_logits)
+            return torch.stack(
+                [self._published(v, labels) for v in projected.chunk(n_views)]
+            ).mean()
+        each, prior = labels.repeat(n_views), self.log_prior_of_contrast
+        classes = self._fitted(projected, each)
+        return contrast_loss(projected, each, classes, self.contrast_temperature, prior)
 
-    def _of_rows(self, rows: Tensor, labels: Tensor, logits_of: Callable[..., Tensor]) -> Tensor:
-        if self.training:
-            self.statistics.add(rows, labels)
-        logits = logits_of(rows, self.statistics.fitted(), self.contrast_temperature)
+    def _published(self, rows: Tensor, labels: Tensor) -> Tensor:
+        classes = self._fitted(rows, labels)
+        logits = published_logits(rows, classes, self.contrast_temperature)
         if self.log_prior_of_contrast is not None:
             logits = logits + self.log_prior_of_contrast.to(logits)
         return cross_entropy(logits, labels)
+
+    def _fitted(self, rows: Tensor, labels: Tensor) -> ClassDistributions:
+        """The distributions of the classes, with these rows in training mode."""
+        if self.training:
+            self.statistics.add(rows, labels)
+        return self.statistics.fitted()
 
     def set_class_counts(self, class_counts: Tensor) -> None:
         """Takes the log class frequencies of both losses from the images per class [C]."""

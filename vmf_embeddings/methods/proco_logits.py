@@ -1,4 +1,4 @@
-"""Logits of ProCo: log expectations over von Mises-Fisher distributions of classes.
+"""Logits of ProCo, log expectations over von Mises-Fisher distributions of classes, and the loss.
 
 Du et al. 2024, equation 14, https://arxiv.org/abs/2403.06726. The normaliser is exact here; the
 truncated recurrence of the published code is kept to compare with it.
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from vmf_embeddings.directional import log_normalizer_difference
+from vmf_embeddings.methods.elk_cross_entropy import elk_cross_entropy
 from vmf_embeddings.methods.proco_statistics import ClassDistributions
 
 
@@ -36,6 +37,39 @@ def contrast_logits(rows: Tensor, classes: ClassDistributions, temperature: floa
     means = ((2 * beta) * kappa[:, None] * classes.mu).to(rows)
     delta = torch.addmm(rows.new_full((1,), beta**2), rows, means.T)  # |q|^2 - kappa^2
     return log_normalizer_difference(kappa.square(), delta, rows.shape[1])
+
+
+def contrast_loss(
+    rows: Tensor,
+    labels: Tensor,
+    classes: ClassDistributions,
+    temperature: float,
+    log_prior: Tensor | None = None,
+) -> Tensor:
+    """Mean cross-entropy of `contrast_logits` plus log_prior, without a matrix of logits.
+
+    The logits are log expected likelihoods of the classes and a distribution with parameter
+    v / temperature, up to a constant: those of `elk_cross_entropy`.
+
+    Args:
+        rows: v of norm 1, [N, D]. Their gradient is that of the log expectation, defined for v of
+            any norm.
+        labels: classes [N].
+        classes: distributions of the C classes, without gradient.
+        temperature: > 0.
+        log_prior: [C]; None = nothing.
+
+    Returns:
+        Scalar in nats.
+
+    Example:
+        >>> classes = ClassDistributions(torch.eye(3), torch.tensor([1e6, 10.0, 0.0]).double())
+        >>> contrast_loss(torch.eye(3)[:1], torch.tensor([0]), classes, 0.1)
+        tensor(0.0507)
+    """
+    weights = (classes.kappa[:, None] * classes.mu).to(rows)
+    prior = None if log_prior is None else log_prior.to(rows)
+    return elk_cross_entropy(rows / temperature, weights, labels, rows.new_ones(()), prior)
 
 
 def published_logits(rows: Tensor, classes: ClassDistributions, temperature: float) -> Tensor:

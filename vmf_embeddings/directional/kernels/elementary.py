@@ -5,6 +5,7 @@ vector instructions. The polynomials are fitted in `polynomials`.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vmf_embeddings import native
 from vmf_embeddings.directional.kernels.polynomials import EXP_TAIL, LOG_TAIL
@@ -14,21 +15,22 @@ LOG2 = np.float32(np.log(2))
 
 
 @native.compiled(fastmath=_FUSED)
-def log_of(f: np.float32, exponent: np.int32) -> np.float32:
-    """log((1 + f) 2^exponent) for 1 + f in [sqrt(1/2), sqrt(2)], to float32 rounding."""
+def _log_tail(f: np.float32) -> np.float32:
+    """log(1 + f) - f for 1 + f in [sqrt(1/2), sqrt(2)], to float32 rounding."""
     p = LOG_TAIL[0]
     for coefficient in LOG_TAIL[1:]:
         p = p * f + coefficient
-    return np.float32(exponent) * LOG2 + (f + f * f * (f * p - np.float32(0.5)))
+    return f * f * (f * p - np.float32(0.5))
 
 
 @native.compiled(fastmath=_FUSED)
-def log1p(x: np.float32) -> np.float32:
-    """log(1 + x) for x > -1, to float32 rounding."""
+def x_minus_log1p(x: np.float32) -> np.float32:
+    """Difference x - log(1 + x) >= 0 for x > -1, about x^2 / 2 near 0, where nothing cancels."""
     bits = np.uint32(np.float32(np.float32(1) + x).view(np.uint32) - np.uint32(0x3F3504F3))
     exponent = np.int32(np.int32(bits) >> np.int32(23))
     scale = np.uint32(np.uint32(0x3F800000) - np.uint32(exponent << np.int32(23))).view(np.float32)
-    return log_of(x * scale + (scale - np.float32(1)), exponent)
+    f = x * scale + (scale - np.float32(1))  # 1 + x = (1 + f) 2^exponent
+    return (x - f) - np.float32(exponent) * LOG2 - _log_tail(f)
 
 
 @native.compiled(fastmath=_FUSED)
@@ -36,7 +38,8 @@ def log(x: np.float32) -> np.float32:
     """Natural logarithm of x > 0, to float32 rounding."""
     bits = np.uint32(np.float32(x).view(np.uint32) - np.uint32(0x3F3504F3))
     mantissa = np.uint32((bits & np.uint32(0x007FFFFF)) + np.uint32(0x3F3504F3)).view(np.float32)
-    return log_of(mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23)))
+    f, exponent = mantissa - np.float32(1), np.int32(np.int32(bits) >> np.int32(23))
+    return np.float32(exponent) * LOG2 + (f + _log_tail(f))
 
 
 @native.compiled(fastmath=_FUSED)
@@ -65,3 +68,13 @@ def ordered(x: np.float32) -> np.int32:
 def unordered(key: np.int32) -> np.float32:
     """The inverse of `ordered`."""
     return np.int32(key ^ np.int32((key >> np.int32(31)) & np.int32(0x7FFFFFFF))).view(np.float32)
+
+
+@native.compiled(fastmath={*_FUSED, "reassoc"}, forceinline=True)
+def exponentials(logit: NDArray[np.float32], highest: np.float32) -> np.float32:
+    """Overwrites the logits by exp(logit - highest) and returns the sum."""
+    total = np.float32(0)
+    for c in range(len(logit)):
+        logit[c] = exp(logit[c] - highest)
+        total += logit[c]
+    return total

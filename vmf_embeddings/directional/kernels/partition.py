@@ -1,15 +1,9 @@
 """Compiled log partition over von Mises-Fisher classes and its gradient; imports Numba.
 
 The formulas are those of `partition` and `partition_tile`: three passes over the classes of one
-draw or antithetic pair while they are in the cache. Debye's expansion (DLMF 10.41,
-https://dlmf.nist.gov/10.41) needs one logarithm here: with s_i = sqrt(order^2 + kappa_i^2),
-p_i = order / s_i and x = (s_2 - s_1) / (order + s_1),
-
-    log C(kappa_1) / C(kappa_2) = s_2 - s_1 - (order + 1/2) log(1 + x) + U(p_2) - U(p_1),
-
-where U(p) = V(p) + log(1 + p) / 2 is smooth on [0, 1]: one polynomial for every dimension.
+draw or antithetic pair while they are in the cache. Logits are differences as of `normalizer`.
 Arguments: m = mu.w and v = v.w [C]; a, s, r: cosine and sine of a draw's angle, and its
-`mu_component_ratio`; `terms` [5, C], `class_ratio` [C]: see `distributions`; `ratio_change` [C]:
+`mu_component_ratio`; `terms` [6, C], `class_ratio` [C]: see `distributions`; `ratio_change` [C]:
 A(kappa_2) / kappa_2 - A(kappa_1) / kappa_1.
 """
 
@@ -17,110 +11,62 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vmf_embeddings import native
-from vmf_embeddings.directional.kernels.elementary import exp, log, log1p, ordered, unordered
-from vmf_embeddings.directional.kernels.polynomials import RATIO, SINHC
+from vmf_embeddings.directional.kernels.elementary import exponentials, ordered, unordered
+from vmf_embeddings.directional.kernels.normalizer import FREE, FUSED, Coefficients, debye, three
 
 Floats = NDArray[np.float32]
 Wide = NDArray[np.float64]
-_FUSED = {"contract", "nsz"}  # fused multiply-add
-_FREE = {*_FUSED, "reassoc"}  # sums in any order
 
 
 # fmt: off
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=FREE)
 def _debye_logits(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
-    order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    order: np.float32, values: Coefficients, slopes: Coefficients, terms: Floats,
     logit: Floats, ratio_change: Floats,
 ) -> np.float32:
     # fmt: on
     """Fills the logits of one draw, and ratio_change unless it is empty; returns the largest."""
     highest = np.int32(-0x80000000)
     twice, square = np.float32(2) * beta, beta * beta
-    u0, u1, u2, u3, u4 = values[0], values[1], values[2], values[3], values[4]
-    u5, u6, u7, u8, u9 = values[5], values[6], values[7], values[8], values[9]
-    g0, g1, g2, g3 = slopes[0], slopes[1], slopes[2], slopes[3]
-    g4, g5, g6, g7 = slopes[4], slopes[5], slopes[6], slopes[7]
-    power, with_change = order + np.float32(0.5), len(ratio_change) > 0
+    with_change = len(ratio_change) > 0
     for c in range(len(logit)):
         delta = twice * (a * m[c] + s * v[c]) + square
-        s1 = terms[1, c]
-        s2 = np.sqrt(terms[0, c] + delta)
-        upper = s2 + order
-        both = s2 * upper
-        inverse = np.float32(1) / (both * (s1 + s2))
-        step = delta * both * inverse
-        outer = inverse * (s1 + s2)
-        t = outer * upper  # 1 / s2
-        p = np.float32(2) * order * t - np.float32(1)
-        value = u0 * p + u1
-        value = value * p + u2
-        value = value * p + u3
-        value = value * p + u4
-        value = value * p + u5
-        value = value * p + u6
-        value = value * p + u7
-        value = value * p + u8
-        value = value * p + u9
-        correction = g0 * p + g1
-        correction = correction * p + g2
-        correction = correction * p + g3
-        correction = correction * p + g4
-        correction = correction * p + g5
-        correction = correction * p + g6
-        correction = correction * p + g7
-        result = step - power * log1p(step * terms[2, c]) + (value - terms[3, c])
+        result, _, change = debye(
+            delta, terms[0, c], terms[1, c], terms[2, c], terms[3, c], terms[4, c], terms[5, c],
+            order, values, slopes,
+        )  # fmt: skip
         logit[c] = result
         if with_change:
-            ratio_change[c] = terms[4, c] - t * t * correction - step * terms[2, c] * (outer * s2)
+            ratio_change[c] = change
         key = ordered(result)
         highest = key if key > highest else highest
     return unordered(highest)
 
 
 # fmt: off
-@native.compiled(fastmath=_FUSED)
+@native.compiled(fastmath=FUSED)
 def _three_logits(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32,
     terms: Floats, logit: Floats, ratio_change: Floats,
 ) -> np.float32:
     # fmt: on
-    """`_debye_logits` in three dimensions: log C = log(kappa / sinh kappa), A = coth - 1/kappa."""
+    """`_debye_logits` in three dimensions."""
     highest = np.int32(-0x80000000)
-    one, twice, square = np.float32(1), np.float32(2) * beta, beta * beta
+    twice, square = np.float32(2) * beta, beta * beta
     for c in range(len(logit)):
         delta = twice * (a * m[c] + s * v[c]) + square
-        q = max(terms[0, c] + delta, np.float32(1e-12))
-        k = np.sqrt(q)
-        e = exp(np.float32(-2) * k)
-        near, ratio = SINHC[0], RATIO[0]
-        for i in range(1, len(SINHC)):
-            near = near * q + SINHC[i]
-            ratio = ratio * q + RATIO[i]
-        far = log((one - e) / (k + k))
-        ratio = ratio if q < one else ((one + e) / (one - e) * k - one) / q
-        value = near - k if q < one else far
-        result = delta / (terms[1, c] + k) + (value - terms[3, c])
+        result, _, change = three(delta, terms[0, c], terms[1, c], terms[3, c], terms[4, c])
         logit[c] = result
         if len(ratio_change) > 0:
-            ratio_change[c] = ratio - terms[4, c]
+            ratio_change[c] = change
         key = ordered(result)
         highest = key if key > highest else highest
     return unordered(highest)
 
 
-@native.compiled(fastmath=_FREE, forceinline=True)
-def _exponentials(logit: Floats, highest: np.float32) -> np.float32:
-    """Overwrites the logits by exp(logit - highest) and returns the sum."""
-    total = np.float32(0)
-    for c in range(len(logit)):
-        logit[c] = exp(logit[c] - highest)
-        total += logit[c]
-    return total
-
-
 # fmt: off
-@native.compiled(fastmath=_FREE, forceinline=True)
+@native.compiled(fastmath=FREE, forceinline=True)
 def _pair(
     m: Floats, v: Floats, a: np.float32, s: np.float32, r: np.float32, beta: np.float32,
     e: Floats, ratio_change: Floats, plus: np.float32, minus: np.float32, class_ratio: Floats,
@@ -152,7 +98,7 @@ def _pair(
 
 
 # fmt: off
-@native.compiled(fastmath=_FREE)
+@native.compiled(fastmath=FREE)
 def _single(
     m: Floats, v: Floats, a: np.float32, s: np.float32, r: np.float32, beta: np.float32,
     e: Floats, ratio_change: Floats, plus: np.float32, class_ratio: Floats,
@@ -180,7 +126,7 @@ def _single(
 @native.compiled(forceinline=True)
 def _draw(
     m: Floats, v: Floats, a: np.float32, s: np.float32, beta: np.float32, is_3d: bool,
-    order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    order: np.float32, values: Coefficients, slopes: Coefficients, terms: Floats,
     e: Floats, ratio_change: Floats,
 ) -> tuple[float, float]:
     # fmt: on
@@ -189,7 +135,7 @@ def _draw(
         highest = _three_logits(m, v, a, s, beta, terms, e, ratio_change)
     else:
         highest = _debye_logits(m, v, a, s, beta, order, values, slopes, terms, e, ratio_change)
-    return np.float64(highest), np.log(np.float64(_exponentials(e, highest)))
+    return np.float64(highest), np.log(np.float64(exponentials(e, highest)))
 
 
 # fmt: off
@@ -197,7 +143,7 @@ def _draw(
 def add_images(
     dots: Floats, angle: Floats, r: Floats, log_sums: Wide, class_coeff: Floats,
     point_coeff: Floats, antithetic: bool, given: bool, draw_weight: np.float32, beta: np.float32,
-    is_3d: bool, order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    is_3d: bool, order: np.float32, values: Coefficients, slopes: Coefficients, terms: Floats,
     class_ratio: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
@@ -255,7 +201,7 @@ def add_images(
 @native.compiled()
 def fill_log_sums(
     dots: Floats, angle: Floats, log_sums: Wide, draw_weight: np.float32, beta: np.float32,
-    is_3d: bool, order: np.float32, values: Floats, slopes: Floats, terms: Floats,
+    is_3d: bool, order: np.float32, values: Coefficients, slopes: Coefficients, terms: Floats,
     class_ratio: Floats, first: int, end: int,
 ) -> None:
     # fmt: on
@@ -277,7 +223,8 @@ def fill_log_sums(
 @native.compiled()
 def add_draws(
     dots: Floats, draw_weight: np.float32, beta: np.float32, is_3d: bool, order: np.float32,
-    values: Floats, slopes: Floats, terms: Floats, class_ratio: Floats, first: int, end: int,
+    values: Coefficients, slopes: Coefficients, terms: Floats, class_ratio: Floats,
+    first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
     """`Partition.draws` for rows first .. end - 1 of dots [n, C]; returns as `add_images` does."""

@@ -1,38 +1,20 @@
 """`partition_tile.Partition` by compiled code: prepares the arguments of `kernels/partition`."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.polynomial import Polynomial
 from torch import Tensor
 
 from vmf_embeddings import threads
-from vmf_embeddings.directional.bessel import Expansion
 from vmf_embeddings.directional.difference import Kernel
-from vmf_embeddings.directional.kernels import distributions as class_kernel
 from vmf_embeddings.directional.kernels import partition as block_kernel
-from vmf_embeddings.directional.kernels.polynomials import fitted, horner
+from vmf_embeddings.directional.kernels.difference_compiled import normalizer_arguments
+from vmf_embeddings.directional.kernels.distributions import squared_lengths
 
-VALUE_DEGREE, SLOPE_DEGREE = 9, 7  # errors below 3e-8 and, relative to A / kappa, 1e-6
 LOGITS_PER_PART = 2**16  # of the work that a thread takes at a time
 LANES = 16  # columns are padded to a multiple of this if classes are few
-
-
-@lru_cache(maxsize=64)
-def _polynomials(plan: Expansion) -> tuple[np.ndarray, np.ndarray]:
-    """U(p) and 1/2 + p V'(p) as polynomials in 2 p - 1, highest power first."""
-    value, slope = Polynomial([0.0, *plan.value]), Polynomial([0.5, *plan.slope])
-
-    def smooth(t: np.ndarray) -> np.ndarray:
-        p = (1 + t) / 2
-        return value(p) + np.log1p(p) / 2
-
-    values = horner(fitted(smooth, VALUE_DEGREE, -1, 1), VALUE_DEGREE)
-    slopes = horner(fitted(lambda t: slope((1 + t) / 2), SLOPE_DEGREE, -1, 1), SLOPE_DEGREE)
-    return np.array(values), np.array(slopes)
 
 
 class CompiledPartition:
@@ -50,19 +32,11 @@ class CompiledPartition:
         self.antithetic, self.draw_weight = antithetic, draw_weight
         few = len(weights) < 64 * LANES
         self.columns = -(-len(weights) // LANES) * LANES if few else len(weights)
-        terms = np.empty((5, self.columns), np.float32)
-        class_ratio = np.empty(self.columns, np.float32)
-        rows, plan = weights.detach().contiguous().numpy(), kernel.plan
-        if plan is None:
-            values = slopes = np.empty(0, np.float32)
-            class_kernel.three_terms(rows, terms, class_ratio)
-        else:
-            values, slopes = _polynomials(plan)
-            class_kernel.debye_terms(rows, plan.order, values, slopes, terms, class_ratio)
+        lengths = squared_lengths(weights.detach().contiguous().numpy())
+        normalizer = normalizer_arguments(torch.from_numpy(lengths), kernel.plan, self.columns)
         if log_weights is not None:
+            terms = normalizer[4]
             terms[3, : len(weights)] -= log_weights.numpy()  # that row is subtracted from logits
-        order = np.float32(plan.order if plan else 0)
-        normalizer = (plan is None, order, values, slopes, terms, class_ratio)
         self.fixed = (np.float32(draw_weight), np.float32(beta.item()), *normalizer)
         self.value = torch.zeros((), dtype=torch.float64)
         self.grad_beta = torch.zeros((), dtype=torch.float64)
