@@ -9,6 +9,7 @@ from vmf_embeddings.directional import (
     VonMisesFisher,
     VonMisesFisherMixture,
     fit_von_mises_fisher,
+    mixture_compiled,
     mixture_steps,
     spherical_kmeans_plus_plus,
 )
@@ -162,20 +163,50 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", ["soft", "hard"])
-def test_compiled_code_gives_the_same_statistics(kind, dtype, monkeypatch):
+@pytest.mark.parametrize("kind, largest_kept", [("soft", 0.0), ("soft", 1.0), ("hard", 0.0)])
+@pytest.mark.parametrize("block", [2**17, 7])
+def test_compiled_code_gives_the_same_statistics(kind, largest_kept, block, dtype, monkeypatch):
     pytest.importorskip("numba")
-    x = clusters(kappa=(2000.0, 300.0, 90.0))[0].to(dtype)
+    monkeypatch.setattr(mixture_compiled, "LARGEST_KEPT", largest_kept)
+    monkeypatch.setattr(mixture_compiled, "BLOCK", block)
+    monkeypatch.setattr(mixture_compiled, "SMALLEST_BLOCK", 5)
+    monkeypatch.setattr(mixture_compiled, "SEGMENT_ROWS", 50)
+    x = clusters()[0].to(dtype)
+    x = x.T.contiguous().T  # the layout of rows does not matter
     parameters = made(3, responsibilities=kind).fit(x)._parameters
+    weightless = mixture_steps.maximization(
+        parameters.mu * torch.tensor([[1.0], [2.0], [0.0]], dtype=torch.float64),
+        torch.tensor([1.0, 3.0, 0.0], dtype=torch.float64),
+        mixture_steps.Constraints(False, 5.0, False, 1e4),
+    )
+    # a log density is a sum of terms of the size of kappa
+    rtol = 2 * torch.finfo(dtype).eps * float(parameters.kappa.max())
     for weights in (None, torch.rand(len(x), generator=rng(), dtype=dtype)):
-        found = []
-        for switch in ("0", "1"):
-            monkeypatch.setenv("VMF_EMBEDDINGS_NATIVE", switch)
-            monkeypatch.setattr(mixture_steps, "LARGEST_KEPT", 1.1)
-            found.append(mixture_steps.expectation(x, parameters, weights, kind == "hard"))
-        for a, b in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
-            rtol = 1e-5 if dtype == torch.float32 else 1e-12
-            torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
+        for given in (parameters, weightless):
+            found = []
+            for switch in ("0", "1"):
+                monkeypatch.setenv("VMF_EMBEDDINGS_NATIVE", switch)
+                found.append(mixture_steps.expectation(x, given, weights, kind == "hard"))
+            for a, b in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
+                torch.testing.assert_close(a, b, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+def test_the_number_of_threads_changes_nothing(kind, monkeypatch):
+    pytest.importorskip("numba")
+    monkeypatch.setenv("VMF_EMBEDDINGS_NATIVE", "1")
+    monkeypatch.setattr(mixture_compiled, "SEGMENT_ROWS", 50)
+    x, before = clusters(dim=6, n=100)[0].float(), torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            found.append(made(3, responsibilities=kind, max_iter=4).fit(x))
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert torch.equal(other.mean_directions_, found[0].mean_directions_)
+        assert torch.equal(other.concentrations_, found[0].concentrations_)
 
 
 def test_the_same_generator_gives_the_same_mixture_and_more_starts_are_no_worse():

@@ -8,7 +8,6 @@ Banerjee et al. 2005, Clustering on the Unit Hypersphere using von Mises-Fisher 
        kappa_k = A_D^-1(|S_k| / n_k)
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,13 +15,12 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings import native
+from vmf_embeddings.directional import mixture_compiled
 from vmf_embeddings.directional.estimation import concentration, directions
 from vmf_embeddings.directional.log_normalizer import log_normalizer
 
 CPU_BLOCK = 2**17  # responsibilities at a time; in float32 they take half a MiB
 DEVICE_BLOCK = 2**26
-LARGEST_KEPT = 0.08  # fraction of responsibilities up to which compiled code is faster, measured
-MOST_THREADS = 4  # with more, PyTorch's threads are faster than one of compiled code
 
 
 @dataclass(frozen=True)
@@ -95,46 +93,16 @@ def expectation(
         hard: each row counts for its most probable component alone.
     """
     bias, vectors = parameters.coefficients(x.dtype)
+    if x.device.type == "cpu" and native.enabled(len(x) * len(bias)):
+        return Statistics(*mixture_compiled.statistics(x, bias, vectors, weights, hard))
     sums, totals = torch.zeros_like(parameters.mu), torch.zeros_like(parameters.weights)
     log_density = x.new_empty(len(x))
-    compiles = _compiles(x, len(bias))
     add = _add_hard if hard else _add_soft
     for block in blocks(x, len(bias)):
         own = None if weights is None else weights[block]
         joint = torch.addmm(bias, x[block], vectors.T)
-        if compiles:
-            found, kept = _add_compiled(joint, x[block], own, hard, sums, totals)
-            compiles = kept < LARGEST_KEPT  # else matrix products are faster
-        else:
-            found = add(joint, x[block], own, sums, totals)
-        log_density[block] = found
+        log_density[block] = add(joint, x[block], own, sums, totals)
     return Statistics(sums, totals, log_density)
-
-
-def _compiles(x: Tensor, n_components: int) -> bool:
-    """Whether compiled code adds up the statistics, which runs on one thread."""
-    is_fit = x.device.type == "cpu" and torch.get_num_threads() <= MOST_THREADS
-    return is_fit and native.enabled(len(x) * n_components)
-
-
-def _add_compiled(
-    joint: Tensor, x: Tensor, weights: Tensor | None, hard: bool, sums: Tensor, totals: Tensor
-) -> tuple[Tensor, float]:
-    """As `_add_soft` or `_add_hard`, and the fraction of responsibilities that are not 0."""
-    from vmf_embeddings.directional.kernels import mixture as kernel
-
-    log_density, of_block = x.new_empty(len(x)), torch.zeros_like(sums, dtype=x.dtype)
-    given = (joint, x.contiguous(), x.new_empty(0) if weights is None else weights)
-    results = (of_block.numpy(), totals.numpy(), log_density.numpy())
-    arrays = [tensor.numpy() for tensor in given]
-    if hard:
-        kernel.add_hard(*arrays, *results)
-        kept = 0
-    else:
-        cut = math.log(torch.finfo(x.dtype).eps / joint.shape[1])
-        kept = kernel.add_soft(*arrays, cut, *results)
-    sums += of_block
-    return log_density, kept / max(1, joint.numel())
 
 
 def _add_soft(
