@@ -20,6 +20,7 @@ from vmf_embeddings.directional import (
     relative_log_elk,
     sample,
 )
+from vmf_embeddings.directional.elk import expected_log_density
 
 from .oracle import log_normalizer as slow_log_normalizer
 
@@ -154,7 +155,10 @@ def test_it_is_the_mean_density_at_draws():
     assert ((roots.mean(0) - log_bhattacharyya(z, w).exp()).abs() < 4.5 * error).all()
 
 
-@pytest.mark.parametrize("kernel", [log_elk, relative_log_elk, log_bhattacharyya, kl_divergence])
+KERNELS = [log_elk, relative_log_elk, log_bhattacharyya, kl_divergence, expected_log_density]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("dim", (2, 3, 6, 40))
 def test_gradients_equal_finite_differences(kernel, dim):
     z, w = rows(2, dim, 5.0).requires_grad_(), rows(3, dim, 30.0, 1).requires_grad_()
@@ -181,6 +185,27 @@ def test_relative_kernel_differs_by_a_number_per_row_and_is_exact_in_float32(dim
     torch.testing.assert_close(
         relative_log_elk(z.float(), w.float()).double(), relative, rtol=1e-5, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("dim", DIMS)
+def test_the_divergence_and_the_expected_log_density_differ_by_a_number_per_row(dim):
+    z, w = rows(4, dim, 200.0), torch.cat([rows(6, dim, 900.0, 1), rows(1, dim, 0.0)])
+    shift = expected_log_density(z, w) + kl_divergence(z, w)
+    torch.testing.assert_close(shift, shift[:, :1].expand_as(shift), rtol=0, atol=1e-8)
+    assert (expected_log_density(z, w)[:, -1] == 0).all()  # of the uniform distribution
+
+
+@pytest.mark.parametrize("dim", (3, 16, 128))
+@pytest.mark.parametrize("kernel", (log_bhattacharyya, kl_divergence))
+def test_float32_of_both_codes_is_near_float64(kernel, dim, code):
+    z, w = rows(4, dim, 40.0), rows(6, dim, 90.0, 1)
+    both = []
+    for dtype in (torch.float32, torch.float64):
+        pair = [t.to(dtype).requires_grad_() for t in (z, w)]
+        value = kernel(*pair)
+        both.append([value, *torch.autograd.grad(value.square().sum(), pair)])
+    for one, other in zip(*both, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-3)
 
 
 def test_opposite_vectors_stay_finite_in_float32():

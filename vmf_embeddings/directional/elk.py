@@ -81,8 +81,9 @@ def log_bhattacharyya(z: Tensor, w: Tensor) -> Tensor:
     of_z, of_w = z.square().sum(-1).unsqueeze(-1), w.square().sum(-1).unsqueeze(-2)
     dots, dim = z @ w.mT, w.shape[-1]
     middle = ((of_z + of_w + 2 * dots) / 4).clamp_min(0)  # m^2; rounding may leave it below 0
-    halves = (log_normalizer_difference(q.expand_as(middle), middle - q, dim) for q in (of_z, of_w))
-    return sum(halves) / 2
+    from_w = log_normalizer_difference(of_w, middle - of_w, dim)
+    from_z = log_normalizer_difference(of_z.mT, (middle - of_z).mT, dim).mT  # |z| in the last axis
+    return (from_w + from_z) / 2
 
 
 def kl_divergence(z: Tensor, w: Tensor) -> Tensor:
@@ -105,10 +106,32 @@ def kl_divergence(z: Tensor, w: Tensor) -> Tensor:
     """
     of_z, of_w = z.square().sum(-1).unsqueeze(-1), w.square().sum(-1).unsqueeze(-2)
     dots, dim = z @ w.mT, w.shape[-1]
-    delta = of_w - of_z
-    normalizers = log_normalizer_difference(of_z.expand_as(delta), delta, dim)
+    minus_normalizers = log_normalizer_difference(of_w, of_z - of_w, dim)  # log C(|w|) - log C(|z|)
     ratio = bessel_ratio(widen(of_z), expansion(dim))[0].to(z.dtype)  # A(|z|) / |z|
-    return normalizers + ratio * (of_z - dots)
+    return ratio * (of_z - dots) - minus_normalizers
+
+
+def expected_log_density(z: Tensor, w: Tensor) -> Tensor:
+    """Mean log density of w over draws from z, relative to the uniform distribution, in nats.
+
+    E log p_w(x) - log C(0) = log C(|w|) - log C(0) + A(|z|) / |z| z.w, x from p_z: minus
+    `kl_divergence` up to a term of z, so that both have the same softmax over w.
+
+    Args:
+        z: [.., B, D], D >= 2.
+        w: [.., C, D], same dtype.
+
+    Returns:
+        [.., B, C], same dtype; differentiable.
+
+    >>> z, w = torch.tensor([[20.0, 0.0, 0.0]]), 20 * torch.eye(3)[:2]
+    >>> expected_log_density(z, w) + kl_divergence(z, w)
+    tensor([[2.6889, 2.6889]])
+    """
+    of_z = torch.linalg.vector_norm(z, dim=-1, keepdim=True).square()
+    of_w = torch.linalg.vector_norm(w, dim=-1).square().unsqueeze(-2)
+    ratio = bessel_ratio(widen(of_z), expansion(z.shape[-1]))[0].to(z.dtype)  # A(|z|) / |z|
+    return (ratio * z) @ w.mT - log_normalizer_difference(of_w.new_zeros(1), of_w, w.shape[-1])
 
 
 def _log_normalizer(z: Tensor) -> Tensor:

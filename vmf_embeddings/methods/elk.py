@@ -13,22 +13,18 @@ from torch.nn import functional
 
 from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.directional.elk import expected_log_density
 from vmf_embeddings.geometry import ExpectedLikelihood
 from vmf_embeddings.methods.elk_cross_entropy import elk_cross_entropy
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_concentration import elk_confidence
 from vmf_embeddings.methods.vmf_method import VMFMethod
 
-
-def _minus_kl(z: Tensor, w: Tensor) -> Tensor:
-    """Minus the divergence of the image from the class [B, C]."""
-    return -directional.kl_divergence(z, w)
-
-
+# [B, D], [C, D] -> [B, C]; terms of the image alone are left out, which would cost digits
 KERNELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "elk": directional.log_elk,
+    "elk": directional.relative_log_elk,
     "bhattacharyya": directional.log_bhattacharyya,
-    "kl": _minus_kl,
+    "kl": expected_log_density,
 }
 
 
@@ -70,8 +66,6 @@ class ELK(VMFMethod):
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C]."""
         weights = self.class_parameters.weight
-        if self.kernel == "elk":  # less log C of the image, which would cost digits
-            return self.class_parameters.beta * directional.relative_log_elk(embeddings, weights)
         return self.class_parameters.beta * KERNELS[self.kernel](embeddings, weights)
 
     @property
