@@ -33,6 +33,7 @@ MAKE = {
     "vmf_softmax iid": lambda arch: VMFSoftmax(arch, 3, "exact", "exact", "exact", "iid"),
     "elk": lambda arch: ELK(arch, "elk", "exact", None),
     "elk kl": lambda arch: ELK(arch, "kl", "exact", None),
+    "elk apart": lambda arch: ELK(arch, "elk", "exact", None, 0.01),
     "normalized_sce": NormalizedSCE,
     "arcface": lambda arch: ArcFace(arch, 0.5, 0, False),
     "unnormalized_sce": UnnormalizedSCE,
@@ -61,7 +62,11 @@ def method_of(name, n_classes, dim):
     )
     method = MAKE[name](arch).double()
     with torch.no_grad():
-        method.class_weights.copy_(3 * normal(n_classes, dim, seed=1))
+        vectors = 3 * normal(n_classes, dim, seed=1)
+        if method.class_parameters is None:
+            method.class_weights.copy_(vectors)
+        else:
+            method.class_parameters.set_vectors(vectors)
     return method
 
 

@@ -17,7 +17,7 @@ from vmf_embeddings.training.class_sharding import sample_classes
 from vmf_embeddings.untrusted.refused import Refused
 
 SAMPLES = (
-    "vmf_softmax", "vmf_softmax iid", "elk", "elk kl", "normalized_sce", "arcface",
+    "vmf_softmax", "vmf_softmax iid", "elk", "elk kl", "elk apart", "normalized_sce", "arcface",
     "unnormalized_sce",
 )  # fmt: skip
 

@@ -139,7 +139,10 @@ class Objective(nn.Module):
                 f"weights: {self.method.name} has class weights of shape "
                 f"{None if own is None else list(own.shape)}, got {list(weights.shape)}"
             )
-        own.copy_(weights)
+        if self.method.class_parameters is None:
+            own.copy_(weights)
+        else:
+            self.method.class_parameters.set_vectors(weights)
         if own_bias is None and bias is not None:
             raise ValueError(f"bias: {self.method.name} has none; leave it out")
         if own_bias is not None:

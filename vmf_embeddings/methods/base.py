@@ -175,7 +175,7 @@ class Method(nn.Module, ABC):
     @property
     def class_weights(self) -> Tensor | None:
         """[C, D], or None without class weights in the space of the embeddings."""
-        return None if self.class_parameters is None else self.class_parameters.weight
+        return None if self.class_parameters is None else self.class_parameters.vectors
 
     @property
     def linear_head(self) -> nn.Module | None:
@@ -410,6 +410,8 @@ class Method(nn.Module, ABC):
 
     def all_class_weights(self) -> list[Tensor]:
         """Parameters that `class_weight_decay` is about. Default: `class_weights`, if any."""
+        if self.class_parameters is not None:
+            return [self.class_parameters.weight]
         return [] if self.class_weights is None else [self.class_weights]
 
     def param_groups(
@@ -454,6 +456,8 @@ class Method(nn.Module, ABC):
             raise ValueError(f"This checkpoint belongs to another arch: {error}") from error
         if self.class_parameters is not None:
             name = self.arch.reference_class_weights()
-            copy_reference(self.class_parameters.weight, state, name)
+            vectors = torch.empty_like(self.class_parameters.weight)
+            copy_reference(vectors, state, name)
+            self.class_parameters.set_vectors(vectors)
             if self.class_parameters.tau is not None and "temp" in state:
                 copy_reference(self.class_parameters.tau, state, "temp")

@@ -1,11 +1,15 @@
 """Class weights and temperature, the parameters of a method besides its backbone."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from vmf_embeddings.archs.base import ClassSpec
+
+LONGEST = 1e6  # of separate lengths: Adam would lengthen for ever what a loss hardly sees
 
 
 class ClassParameters(nn.Module):
@@ -13,14 +17,28 @@ class ClassParameters(nn.Module):
 
     tau is a parameter if `spec.learn_temp`, otherwise a buffer with the value `spec.init_temp`.
     Its name in a state dict is the same, so checkpoints load in either case.
+
+    With `separate_lengths`, `log_length` [C] is a parameter too, and of `weight` only the direction
+    counts: an optimizer whose steps do not depend on the size of gradients, such as Adam, turns a
+    vector of length 1000 a thousand times slower than one of length 1, and lengthens neither.
+    Lengths are at most 1e6.
     """
 
     def __init__(
-        self, spec: ClassSpec, init_weights: Callable[[Tensor], None], *, has_temperature: bool
+        self,
+        spec: ClassSpec,
+        init_weights: Callable[[Tensor], None],
+        *,
+        has_temperature: bool,
+        separate_lengths: bool = False,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(known_classes(spec), spec.embedding_dim))
         init_weights(self.weight)
+        self.log_length: nn.Parameter | None = None
+        if separate_lengths:
+            self.log_length = nn.Parameter(torch.empty(len(self.weight)))
+            self.set_vectors(self.weight)
         tau = torch.tensor(float(spec.init_temp))
         self.tau: Tensor | None
         if not has_temperature:
@@ -29,6 +47,29 @@ class ClassParameters(nn.Module):
             self.tau = nn.Parameter(tau)
         else:
             self.register_buffer("tau", tau)
+
+    @property
+    def vectors(self) -> Tensor:
+        """The weight vectors [C, D], of which `weight` may have the direction only."""
+        if self.log_length is None:
+            return self.weight
+        lengths = self.log_length.clamp_max(math.log(LONGEST)).exp()
+        return normalize(self.weight, dim=-1) * lengths[:, None]
+
+    @torch.no_grad()
+    def set_vectors(self, vectors: Tensor) -> None:
+        """Makes `vectors` these [C, D]; a length of 0 becomes 1e-30 with `separate_lengths`."""
+        if self.log_length is None:
+            self.weight.copy_(vectors)
+            return
+        lengths = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-30)
+        self.log_length.copy_(lengths.log())
+        self.weight.copy_(vectors / lengths[:, None])
+
+    @property
+    def rows_of_classes(self) -> list[str]:
+        """Names of the parameters with one row per class."""
+        return ["weight"] if self.log_length is None else ["weight", "log_length"]
 
     @property
     def temperature(self) -> Tensor:

@@ -39,12 +39,18 @@ class ELK(VMFMethod):
         image_confidence: initial mean cosine of the images, in (0, 1); None = that of the classes,
             `arch.params.kappa_confidence`. "auto" there means at least 0.95 here, see
             `elk_confidence`.
+        kappa_learning_rate: see `VMFMethod`.
     """
 
     def __init__(
-        self, arch: Arch, kernel: str, kappa_init: str, image_confidence: float | None
+        self,
+        arch: Arch,
+        kernel: str,
+        kappa_init: str,
+        image_confidence: float | None,
+        kappa_learning_rate: float | None = None,  # older runs do not name it
     ) -> None:
-        super().__init__(arch, kappa_init, image_confidence, elk_confidence)
+        super().__init__(arch, kappa_init, image_confidence, kappa_learning_rate, elk_confidence)
         if kernel not in KERNELS:
             known = ", ".join(KERNELS)
             raise ValueError(f"method.params.kernel must be one of {known}, got {kernel!r}.")
@@ -53,7 +59,7 @@ class ELK(VMFMethod):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
-        weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        weights, beta = self.class_parameters.vectors, self.class_parameters.beta
         if self.class_shard is not None:
             shard, weights = self.class_shard.of_step(labels, weights)
             embeddings, beta = shard.sum_gradients(embeddings, beta)
@@ -65,7 +71,7 @@ class ELK(VMFMethod):
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C]."""
-        weights = self.class_parameters.weight
+        weights = self.class_parameters.vectors
         return self.class_parameters.beta * KERNELS[self.kernel](embeddings, weights)
 
     @property
@@ -77,7 +83,3 @@ class ELK(VMFMethod):
     def samples_classes(self) -> bool:
         """The loss can do with some of the classes."""
         return True
-
-    def sharded_parameters(self) -> list[str]:
-        """The class weights."""
-        return ["class_parameters.weight"]

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import ExpectedLikelihood, VonMisesFisher
+from vmf_embeddings.methods.base import Method
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_concentration import elk_confidence
 from vmf_embeddings.methods.vmf_method import VMFMethod
@@ -35,6 +36,7 @@ class NivMF(VMFMethod):
         kappa_init: "exact" or "reference" (2021), see `vmf_start`.
         image_confidence: initial mean cosine of the images, in (0, 1); None = that of the classes,
             `arch.params.kappa_confidence`. "auto" there is as in `method=elk`.
+        kappa_learning_rate: see `VMFMethod`.
     """
 
     def __init__(
@@ -44,8 +46,9 @@ class NivMF(VMFMethod):
         scales_lr_factor: float,
         kappa_init: str,
         image_confidence: float | None,
+        kappa_learning_rate: float | None = None,  # older runs do not name it
     ) -> None:
-        super().__init__(arch, kappa_init, image_confidence, elk_confidence)
+        super().__init__(arch, kappa_init, image_confidence, kappa_learning_rate, elk_confidence)
         if n_samples < 1:
             raise ValueError(f"method.params.n_samples must be at least 1, got {n_samples}.")
         if not scales_lr_factor >= 0:
@@ -57,7 +60,7 @@ class NivMF(VMFMethod):
 
     def class_distributions(self) -> tuple[Tensor, Tensor]:
         """Directions mu [C, D] and scales k [C, D] of the classes."""
-        kappa, mu = VonMisesFisher.split(self.class_parameters.weight)
+        kappa, mu = VonMisesFisher.split(self.class_parameters.vectors)
         centred = self.log_scales - self.log_scales.mean(-1, keepdim=True)
         return mu, kappa[:, None] * centred.exp()
 
@@ -81,6 +84,10 @@ class NivMF(VMFMethod):
         of_draws = log_prob.view(*draws.shape[:2], -1)
         return self.class_parameters.beta * (of_draws.logsumexp(0) - math.log(self.n_samples))
 
+    def sharded_parameters(self) -> list[str]:
+        """None: see `Method.sharded_parameters`."""
+        return Method.sharded_parameters(self)
+
     @full_precision
     def predict_without_draws(self, embeddings: Tensor) -> Tensor:
         """Softmax of beta log p_c at the direction of the image [B, C], in place of its draws."""
@@ -94,6 +101,7 @@ class NivMF(VMFMethod):
         return ExpectedLikelihood()
 
     def extra_param_groups(self) -> list[dict[str, Any]]:
-        """One group: the log scales s, with their own learning rate and no weight decay."""
+        """Also the log scales s, with their own learning rate and no weight decay."""
         rate = {"lr_factor": self.scales_lr_factor, "lr_option": "method.params.scales_lr_factor"}
-        return [{"params": [self.log_scales], **rate, "weight_decay": 0.0}]
+        scales = {"params": [self.log_scales], **rate, "weight_decay": 0.0}
+        return [*super().extra_param_groups(), scales]

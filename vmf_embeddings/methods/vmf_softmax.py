@@ -99,6 +99,7 @@ class VMFSoftmax(VMFMethod):
             is the same; antithetic pairs have far less variance (see `directional.partition`).
         image_confidence: initial mean cosine of the images, in (0, 1); None = that of the classes,
             `arch.params.kappa_confidence`.
+        kappa_learning_rate: see `VMFMethod`.
     """
 
     logs_as_in_2021 = True
@@ -112,8 +113,9 @@ class VMFSoftmax(VMFMethod):
         kappa_init: str,
         estimator: str = "auto",  # runs of version 0.1 do not name it
         image_confidence: float | None = None,  # nor this
+        kappa_learning_rate: float | None = None,  # nor this
     ) -> None:
-        super().__init__(arch, kappa_init, image_confidence)
+        super().__init__(arch, kappa_init, image_confidence, kappa_learning_rate)
         _check_choice("normalizer", normalizer, NORMALIZERS)
         _check_choice("vmf_sampler", vmf_sampler, PREDICTORS)
         if n_samples < 1:
@@ -136,7 +138,7 @@ class VMFSoftmax(VMFMethod):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean bound in nats, scalar, by new random samples."""
-        weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        weights, beta = self.class_parameters.vectors, self.class_parameters.beta
         if self.class_shard is not None:
             arguments = (embeddings, weights, labels, beta, self.n_samples, self.estimator)
             return sharded_vmf_loss(self.class_shard, *arguments)
@@ -159,7 +161,7 @@ class VMFSoftmax(VMFMethod):
                 generator = self.class_shard.generator(embeddings.device)
             predict = PREDICTORS[self.vmf_sampler]
             return self.class_parameters.beta * predict(
-                directions, self.class_parameters.weight, generator
+                directions, self.class_parameters.vectors, generator
             )
 
     def predict_without_draws(self, embeddings: Tensor) -> Tensor:
@@ -167,7 +169,7 @@ class VMFSoftmax(VMFMethod):
 
         The mean of a softmax over draws (`predict`) is not the softmax of the mean.
         """
-        weights, beta = self.class_parameters.weight, self.class_parameters.beta
+        weights, beta = self.class_parameters.vectors, self.class_parameters.beta
         return expected_logits(embeddings, weights, beta).softmax(-1)
 
     def draw(
@@ -196,7 +198,7 @@ class VMFSoftmax(VMFMethod):
         return self.exact
 
     def sharded_parameters(self) -> list[str]:
-        """The class weights.
+        """See `VMFMethod`.
 
         Raises:
             ValueError: the approximations of 2021 need all classes in every process.
@@ -206,7 +208,7 @@ class VMFSoftmax(VMFMethod):
                 "trainer.shard_classes=true needs method.params.normalizer=exact and "
                 f"method.params.vmf_sampler=exact, got {self.normalizer} and {self.vmf_sampler}"
             )
-        return ["class_parameters.weight"]
+        return super().sharded_parameters()
 
     def status(self) -> dict[str, float]:
         """Also `spread_cost`: nats that a class of mean concentration costs its images.
