@@ -15,8 +15,9 @@ from tests.criteria.fixture import LABELS, PAIRED
 from tests.criteria.made import made
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.criteria.distributions import mean_of_rows
-from vmf_embeddings.criteria.hib import log_match
+from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.criteria.mcinfonce import ESTIMATORS, pair_losses
+from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
 from vmf_embeddings.directional import mean_cosine_inverse, sample
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.miners.base import others
@@ -149,10 +150,40 @@ def test_the_mean_of_logarithms_is_an_upper_bound_that_one_draw_meets():
 def test_matching_is_finite_where_the_published_one_has_no_logarithm():
     # published: log(1 - m - 1e-5) of the diagonal, NaN once the logit is above 11.5
     logits = torch.tensor([[28.9, -400.0, 400.0]]).requires_grad_()
-    match, differ = log_match(logits)
+    match, differ = log_mean_sigmoid(logits), log_mean_sigmoid(-logits)
     (match + differ).sum().backward()
     assert match.isfinite().all() and differ.isfinite().all() and logits.grad.isfinite().all()
     torch.testing.assert_close(match, logsigmoid(logits[0]))
+
+
+@pytest.mark.parametrize("shape", ((1, 3), (5,), (4, 9, 11)))
+def test_the_mean_of_sigmoids_equals_its_formula_with_gradients(shape, monkeypatch):
+    monkeypatch.setattr("vmf_embeddings.criteria.mean_sigmoid.CPU_TILE", 20)  # many tiles
+    logits = (8 * normal(*shape)).requires_grad_()
+    found, wanted = log_mean_sigmoid(logits), logits.sigmoid().mean(0).log()
+    outer = normal(*shape[1:], seed=1) if len(shape) > 1 else torch.ones(()).double()
+    torch.testing.assert_close(found, wanted)
+    slopes = [torch.autograd.grad(value, logits, outer)[0] for value in (found, wanted)]
+    torch.testing.assert_close(*slopes)
+
+
+def test_inner_products_have_the_gradients_of_a_product():
+    rows = normal(2, 5, 3).requires_grad_()
+    outer = normal(2, 5, 5, seed=1)
+    found, wanted = (
+        torch.autograd.grad(table, rows, outer)[0] for table in (gram(rows), rows @ rows.mT)
+    )
+    torch.testing.assert_close(found, wanted)
+    assert torch.autograd.gradgradcheck(gram, rows)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_losses_of_all_pairs_and_of_those_of_one_class_are_equal(estimator):
+    draws = normalize(normal(4, 12, 8), dim=-1)
+    logits, same = 8 * draws @ draws.mT, others(LABELS[:, None] == LABELS)
+    found = pair_losses(logits, LABELS, estimator)
+    dense = torch.compile(pair_losses, backend="eager")(logits, LABELS, estimator)
+    torch.testing.assert_close(found[same], dense[same])
 
 
 def test_a_row_without_partner_counts_in_no_mean():

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from vmf_embeddings.criteria.base import Criterion, at_least, one_of
+from vmf_embeddings.criteria.gram import gram
 
 UPDATES = ("mean", "batch", "sequential")
 
@@ -35,7 +36,7 @@ def dispersion(prototypes: Tensor, temperature: float) -> Tensor:
     if n_classes < 2:
         return prototypes.sum() * 0
     itself = torch.eye(n_classes, dtype=torch.bool, device=prototypes.device)
-    logits = (prototypes @ prototypes.T / temperature).masked_fill(itself, -torch.inf)
+    logits = (gram(prototypes) / temperature).masked_fill(itself, -torch.inf)
     return logits.logsumexp(1).mean() - math.log(n_classes - 1)
 
 

@@ -1,6 +1,5 @@
 """Base of criteria on pairs of draws from the von Mises-Fisher distributions of embeddings."""
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.geometry import VonMisesFisher, kappa_mu
 
 
@@ -50,7 +50,7 @@ class DistributionCriterion(Criterion):
             n_anchors: A; None = B.
         """
         draws = self.geometry.sample(embeddings, self.n_samples, gradient=True)
-        return draws[:, :n_anchors] @ draws.mT
+        return gram(draws) if n_anchors is None else draws[:, :n_anchors] @ draws.mT
 
     def forward(
         self,
@@ -67,16 +67,6 @@ class DistributionCriterion(Criterion):
     @abstractmethod
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Cosines of draws of the first A rows with all [S, A, B], labels [B] -> scalar in nats."""
-
-
-def log_mean_exp(values: Tensor) -> Tensor:
-    """Logarithm of the mean of exp over the first axis, [S, ..] -> [..].
-
-    Example:
-        >>> log_mean_exp(torch.tensor([1.0, 3.0]).log())
-        tensor(0.6931)
-    """
-    return values.logsumexp(0) - math.log(len(values))
 
 
 def mean_of_rows(values: Tensor, mask: Tensor) -> Tensor:

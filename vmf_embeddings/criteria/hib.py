@@ -11,30 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import at_least
-from vmf_embeddings.criteria.distributions import (
-    DistributionCriterion,
-    log_mean_exp,
-    mean_of_rows,
-)
+from vmf_embeddings.criteria.distributions import DistributionCriterion, mean_of_rows
+from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
 from vmf_embeddings.miners.base import others
-
-
-def log_match(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Logarithms of the mean over draws of sigmoid(l) and of 1 - sigmoid(l).
-
-    Args:
-        logits: l [S, ..].
-
-    Returns:
-        [..] each, <= 0: log of the probability that a pair matches, and that it does not. Finite
-        for logits of any size.
-
-    Example:
-        >>> log_match(torch.tensor([0.0, -100.0]))
-        (tensor(-1.3863), tensor(-0.2877))
-    """
-    log_sigmoid = nn.functional.logsigmoid
-    return log_mean_exp(log_sigmoid(logits)), log_mean_exp(log_sigmoid(-logits))
 
 
 class HIB(DistributionCriterion):
@@ -60,6 +39,8 @@ class HIB(DistributionCriterion):
 
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Cosines of draws [S, A, B], labels [B] -> scalar."""
-        match, differ = log_match(self.log_scale.exp() * cosines + self.offset)
-        same = labels[: len(match), None] == labels
-        return -mean_of_rows(match, others(same)) - mean_of_rows(differ, ~same)
+        logits = torch.addcmul(self.offset, cosines, self.log_scale.exp())
+        same = labels[: logits.shape[1], None] == labels
+        # log of the probability of what is so: 1 - sigmoid(l) = sigmoid(-l)
+        values = log_mean_sigmoid(torch.where(same, logits, -logits))
+        return -mean_of_rows(values, others(same)) - mean_of_rows(values, ~same)

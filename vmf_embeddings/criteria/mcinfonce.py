@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import at_least, one_of
-from vmf_embeddings.criteria.distributions import (
-    DistributionCriterion,
-    log_mean_exp,
-    mean_of_rows,
-)
+from vmf_embeddings.criteria.distributions import DistributionCriterion, mean_of_rows
+from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
 from vmf_embeddings.criteria.sums import log_sum_exp
 from vmf_embeddings.miners.base import others
 
@@ -34,7 +31,8 @@ def pair_losses(logits: Tensor, labels: Tensor, estimator: str = "log_mean") -> 
             fraction, which is larger by Jensen's inequality, and an unbiased estimate for any S.
 
     Returns:
-        [A, B], >= 0; only entries of two different rows of one class mean something.
+        [A, B], >= 0; only entries of two different rows of one class mean something. Differentiable
+        once.
 
     Example:
         >>> pair_losses(torch.zeros(4, 3, 3), torch.tensor([0, 0, 1]))[0, 1]
@@ -43,9 +41,19 @@ def pair_losses(logits: Tensor, labels: Tensor, estimator: str = "log_mean") -> 
     different = labels[: logits.shape[1], None] != labels
     counts = different.sum(-1).clamp_min(1).to(logits.dtype)
     negatives = log_sum_exp(logits, different.expand_as(logits)) - counts.log()
-    # -log(e^l / (e^l + e^m)) = softplus(m - l)
-    losses = nn.functional.softplus(negatives[..., None] - logits)
-    return losses.mean(0) if estimator == "mean_outside" else -log_mean_exp(-losses)
+    if logits.device.type != "cpu" or torch.compiler.is_compiling():
+        return _losses(logits, negatives[..., None], estimator)
+    # of few pairs, but how many depends on the labels
+    anchors, positives = others(~different).nonzero(as_tuple=True)
+    losses = _losses(logits[:, anchors, positives], negatives[:, anchors], estimator)
+    return torch.zeros_like(logits[0]).index_put((anchors, positives), losses)
+
+
+def _losses(logits: Tensor, negatives: Tensor, estimator: str) -> Tensor:
+    """Losses [..] from logits l and negatives m [S, ..]: e^l / (e^l + e^m) = sigmoid(l - m)."""
+    if estimator == "mean_outside":
+        return nn.functional.softplus(negatives - logits).mean(0)
+    return -log_mean_sigmoid(logits - negatives)
 
 
 class MCInfoNCE(DistributionCriterion):
