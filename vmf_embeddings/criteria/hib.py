@@ -27,6 +27,11 @@ class HIB(DistributionCriterion):
         offset: added to the scaled cosines; learned.
         n_samples: draws of each row, >= 1.
         image_confidence: mean cosine with which the distributions start, in (0, 1).
+
+    Example:
+        >>> criterion, cosines = HIB(20.0, -10.0, 1, 0.99), torch.eye(2)[None]
+        >>> round(criterion.loss_of_pairs(cosines, torch.tensor([0, 0])).item(), 4)
+        10.0
     """
 
     def __init__(
