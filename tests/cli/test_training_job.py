@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.cli.test_second_stage import FIRST, composed
-from vmf_embeddings.cli import app
+from vmf_embeddings.cli import app, assembly
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.training import checkpoint, fit
 from vmf_embeddings.training.selection import ValidationScores
@@ -100,3 +100,18 @@ def test_run_says_which_images_it_was_trained_on(tmp_path, caplog):
     checkpoint.save(tmp_path / "last.pt", state | {"train_identity": "f00d" * 16})
     with pytest.raises(Refused, match="other images"):
         app.train(cfg, tmp_path)
+
+
+def test_a_learned_scale_that_adam_cannot_raise_is_named_before_training(tmp_path, caplog):
+    words = "head=tvmf learns its scale from 1.69, and mode.learning_rate=0.001 moves it too slowly"
+    adam = [*FIRST, "optimizer=adam", "mode.learning_rate=0.001", "mode.momentum=0.0"]
+    for other in (
+        [*FIRST, "head=tvmf_k16"],
+        [*adam, "head=tvmf_k16", "head.params.scale=16"],
+        [*adam, "head=linear"],
+        [*adam, "head=tvmf_k16", "mode.epochs=10000"],
+    ):
+        assembly.training_job(composed(other), tmp_path)
+    assert "learns its scale" not in caplog.text
+    assembly.training_job(composed([*adam, "head=tvmf_k16"]), tmp_path)
+    assert words in caplog.text and "add head.params.scale=16" in caplog.text

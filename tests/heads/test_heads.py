@@ -161,6 +161,27 @@ def test_learned_scale_starts_at_1_6931_and_multiplies_the_logits(name):
     assert head.logits(z).abs().max() <= 1
 
 
+@pytest.mark.parametrize("name", ("cosine", "tvmf", "tvmf_km03", "tvmf_k64"))
+@pytest.mark.parametrize("scale", (1.69, 6.0))
+def test_the_largest_confidence_is_that_of_rows_at_the_corners_of_a_simplex(name, scale):
+    head = made(name)
+    head.set_scale(scale)
+    centred = torch.eye(C, dtype=torch.float64) - 1 / C  # a simplex in the D = C - 1 dimensions
+    corners = centred @ torch.linalg.qr(centred).Q[:, :D]
+    head.double().weight.data.copy_(corners)
+    found = head(corners).softmax(1).diag()
+    torch.testing.assert_close(found, torch.full_like(found, head.largest_confidence(scale)))
+    if name == "cosine":
+        likelihoods = [at_the_weights(scale, seed) for seed in range(20)]
+        assert max(likelihoods) < math.log(head.largest_confidence(scale))
+
+
+def at_the_weights(scale: float, seed: int) -> float:
+    """Mean log probability of the right class at class weights of random directions."""
+    directions = torch.nn.functional.normalize(normal(C, D, seed=seed), dim=1)
+    return float((scale * directions @ directions.T).log_softmax(1).diag().mean())
+
+
 def test_a_fixed_scale_is_no_parameter_and_stands_in_the_state():
     head = made("cosine")
     head.set_scale(30)

@@ -113,6 +113,28 @@ class CosineHead(Head):
         """Cosines [B, C] -> similarities [B, C]; the same here, subclasses may change them."""
         return cosines
 
+    def largest_confidence(self, scale: float) -> float:
+        """Probability of the right class where every image lies at the weight of its class.
+
+        Class weights are then as far apart as C directions can be: a corner of a regular simplex
+        has the cosine -1 / (C - 1) with each of the others. Cross-entropy has its least value there
+        if classes are equally frequent, and the logits are scaled cosines without a bias.
+
+        Args:
+            scale: factor of the similarities, > 0.
+
+        Returns:
+            In (0, 1).
+
+        Example:
+            >>> head = CosineHead(n_classes=10, dim=16, bias=False, scale=None)
+            >>> [round(head.largest_confidence(scale), 2) for scale in (1.69, 4.0, 16.0)]
+            [0.42, 0.9, 1.0]
+        """
+        others = max(self.n_classes - 1, 1)
+        right, wrong = self.similarity(torch.tensor([1.0, -1 / others], dtype=torch.float64))
+        return float(1 / (1 + others * (scale * (wrong - right)).exp()))
+
     @property
     def geometry(self) -> Cosine:
         """Embeddings are compared by their cosine."""

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from vmf_embeddings.training.job import TrainingJob
     from vmf_embeddings.training.optimizers import OptimizerFactory
 
+SURE = 0.9  # probability that a learned scale must be able to give the right class
+
 log = logging.getLogger(__name__)
 
 
@@ -90,22 +92,43 @@ def warn_of_rates(built: "Method", learning_rate: float) -> None:
             )
 
 
-def refuse_rates(built: "Method", make_optimizer: "OptimizerFactory", learning_rate: float) -> None:
-    """Refuses factors of the learning rate at which training is known to diverge.
-
-    Args:
-        built: the method.
-        make_optimizer: the configured optimizer.
-        learning_rate: of the run.
-
-    Raises:
-        ValueError: with the values to type.
-    """
+def is_adaptive(make_optimizer: "OptimizerFactory") -> bool:
+    """Whether a step is about as large as the learning rate in every coordinate, as of Adam."""
     import torch
 
     optimizer = make_optimizer([{"params": [torch.zeros(1, requires_grad=True)]}])
-    adaptive = "betas" in optimizer.param_groups[0]  # of Adam and its relatives
-    built.refuse_rates(learning_rate, adaptive=adaptive)
+    return "betas" in optimizer.param_groups[0]  # of Adam and its relatives
+
+
+def warn_of_slow_scale(built: "Method", learning_rate: float, n_steps: int) -> None:
+    """Logs a warning if Adam cannot move the learned scale of a head to where it can be sure.
+
+    Published recipes learn the scale by SGD at large rates. A step of Adam moves its parameter by
+    the learning rate at most, so that the number of steps bounds the scale.
+
+    Args:
+        built: the method.
+        learning_rate: of the run, for an optimizer that `is_adaptive`.
+        n_steps: of the whole training.
+    """
+    from vmf_embeddings.heads.cosine import CosineHead, learned_scale
+
+    for head in built.modules():
+        if not isinstance(head, CosineHead) or head.raw_scale is None or head.normalizer:
+            continue
+        first = head.raw_scale.detach()
+        most = float(learned_scale(first + learning_rate * n_steps))
+        sure = head.largest_confidence(most)
+        if sure < SURE:
+            log.warning(
+                "head=%s learns its scale from %.2f, and mode.learning_rate=%g moves it too slowly "
+                "for this optimizer: %d steps make it %.2f at most, where the right one of %d "
+                "classes gets %.0f %% even if all images lie at their classes. Confidences will be "
+                "far too low: add head.params.scale=16",
+                *(head.name, float(learned_scale(first)), learning_rate, n_steps, most),
+                *(head.n_classes, 100 * sure),
+            )
+        return
 
 
 def refuse_other_batches(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from vmf_embeddings.cli.assembly.checks import (
+    is_adaptive,
     refuse_other_batches,
-    refuse_rates,
     refuse_single_class,
     warn_of_contradictions,
     warn_of_lost_norms,
     warn_of_rates,
+    warn_of_slow_scale,
 )
 from vmf_embeddings.cli.assembly.construct import instantiate
 from vmf_embeddings.cli.assembly.execution import float32_execution
@@ -85,7 +86,7 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     state = _state_to_resume(settings, run_dir, config, train.identity, schedule)
     refuse_unread_groups(cfg)
     built = _method_to_train(cfg, data, sampler, pretrained=state is None)
-    refuse_rates(built, make_optimizer, float(cfg.mode.learning_rate))
+    _check_rates(built, make_optimizer, settings.epochs * len(sampler), cfg)
     held_out, open_set = data.split(settings.validates_on), data.open_set
     refuse_unsuited(settings.select_by, built, held_out, open_set=open_set)
     job = TrainingJob(
@@ -101,6 +102,16 @@ def training_job(cfg: DictConfig, run_dir: Path, data: "Dataset | None" = None) 
     )
     refuse_other_lengths(job)
     return job
+
+
+def _check_rates(
+    built: "Method", make_optimizer: "OptimizerFactory", n_steps: int, cfg: DictConfig
+) -> None:
+    """Refuses learning rates at which training diverges; warns of a scale that hardly moves."""
+    rate, adaptive = float(cfg.mode.learning_rate), is_adaptive(make_optimizer)
+    built.refuse_rates(rate, adaptive=adaptive)
+    if adaptive and n_steps:
+        warn_of_slow_scale(built, rate, n_steps)
 
 
 def check_options(cfg: DictConfig) -> None:
