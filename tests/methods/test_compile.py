@@ -10,7 +10,7 @@ from vmf_embeddings import directional
 COMPARED = ("vmf_softmax", "arcface", "normalized_sce")
 # a hook of the backward pass adds to what the method keeps; a library selects pairs by their
 # values; a series is chosen by its arguments; a sampler draws until all draws are accepted
-BREAK_ONCE = ("nir", "nivmf", "pml", "proco")
+BREAK_ONCE = ("nir", "nivmf", "pml", "proco", "vmf_op")
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from vmf_embeddings.methods.loss_prediction import LossPrediction
 from vmf_embeddings.methods.nir import NIR
 from vmf_embeddings.methods.paco import PaCo
 from vmf_embeddings.methods.proco import ProCo
+from vmf_embeddings.methods.vmf_op import VMFOP
 from vmf_embeddings.miners.distance import DistanceMiner
 from vmf_embeddings.samplers.base import BatchSampler
 from vmf_embeddings.samplers.greedy_coreset import GreedyCoresetSampler
@@ -115,6 +116,14 @@ def paco(momentum=None):
     return PaCo(Arch(CLASSES, DIM), head, 0.0, 1, 0.1, **known, **sizes)
 
 
+def vmf_op():
+    """The mean direction of each class is compared over the whole batch."""
+    weights = {"icd_weight": 0.2, "cfc_weight": 0.5, "decay": 0.9}
+    made = VMFOP(Arch(CLASSES, DIM), CrossEntropy(), 16.0, 1.0, **weights)
+    made.configure(margin_warmup_epochs=0, n_epochs=2)
+    return made
+
+
 def loss_prediction():
     """The order of predicted losses is compared in all pairs of the batch."""
     options = {"weight": 1.0, "form": "order", "margin": 0.1, "hidden": [4]}
@@ -136,6 +145,7 @@ METHODS = {
     "loss_prediction": loss_prediction,
     "proco": proco,
     "bcl": bcl,
+    "vmf_op": vmf_op,
     "paco": paco,
     "paco_momentum": partial(paco, momentum=0.5),
     "sharpness_aware": margin,

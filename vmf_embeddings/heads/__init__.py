@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     from vmf_embeddings.heads.linear import LinearHead
     from vmf_embeddings.heads.lws import LWSHead
     from vmf_embeddings.heads.ncm import NCMHead, class_means
+    from vmf_embeddings.heads.overlap import (
+        class_overlap,
+        mean_overlap_with_others,
+        overlap_calibrated,
+    )
     from vmf_embeddings.heads.posthoc import max_norm_projected, norm_limit, tau_normalized
     from vmf_embeddings.heads.tvmf import TVMFHead, tvmf_similarity
+    from vmf_embeddings.heads.vmf import VMFHead
     from vmf_embeddings.heads.vmf_bayes import VMFBayesHead
 
 __all__ = [
@@ -28,9 +34,13 @@ __all__ = [
     "NCMHead",
     "TVMFHead",
     "VMFBayesHead",
+    "VMFHead",
     "class_means",
+    "class_overlap",
     "max_norm_projected",
+    "mean_overlap_with_others",
     "norm_limit",
+    "overlap_calibrated",
     "squashed_cosines",
     "tau_normalized",
     "tvmf_similarity",
@@ -45,8 +55,10 @@ __getattr__, __dir__ = lazy_exports(
         "linear": ("LinearHead",),
         "lws": ("LWSHead",),
         "ncm": ("NCMHead", "class_means"),
+        "overlap": ("class_overlap", "mean_overlap_with_others", "overlap_calibrated"),
         "posthoc": ("max_norm_projected", "norm_limit", "tau_normalized"),
         "tvmf": ("TVMFHead", "tvmf_similarity"),
+        "vmf": ("VMFHead",),
         "vmf_bayes": ("VMFBayesHead",),
     },
 )

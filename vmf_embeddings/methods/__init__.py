@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.pml import PML
     from vmf_embeddings.methods.proco import ProCo
     from vmf_embeddings.methods.unnormalized_sce import UnnormalizedSCE, dot_product_logits
+    from vmf_embeddings.methods.vmf_op import (
+        VMFOP,
+        class_feature_consistency,
+        inter_class_discrepancy,
+    )
     from vmf_embeddings.methods.vmf_prediction import expected_logits
     from vmf_embeddings.methods.vmf_softmax import VMFSoftmax, vmf_softmax_loss
 
@@ -54,12 +59,15 @@ __all__ = [
     "PaCo",
     "ProCo",
     "UnnormalizedSCE",
+    "VMFOP",
     "VMFSoftmax",
     "arcface_loss",
     "balanced_contrast",
+    "class_feature_consistency",
     "cosine_logits",
     "dot_product_logits",
     "expected_logits",
+    "inter_class_discrepancy",
     "order_loss",
     "parametric_contrast",
     "poincare_logits",
@@ -89,6 +97,7 @@ __getattr__, __dir__ = lazy_exports(
         "pml": ("PML",),
         "proco": ("ProCo",),
         "unnormalized_sce": ("UnnormalizedSCE", "dot_product_logits"),
+        "vmf_op": ("VMFOP", "class_feature_consistency", "inter_class_discrepancy"),
         "vmf_prediction": ("expected_logits",),
         "vmf_softmax": ("VMFSoftmax", "vmf_softmax_loss"),
     },
