@@ -14,7 +14,7 @@ from torch import Tensor
 from vmf_embeddings.directional.products import product
 from vmf_embeddings.threads import each
 
-BLOCK = 2**18  # log densities at a time, and numbers of rows: 1 MiB each in float32
+BLOCK = 2**19  # log densities at a time, and numbers of rows: 2 MiB each in float32
 SMALLEST_BLOCK = 64  # rows
 LARGEST_KEPT = 0.05  # fraction of responsibilities up to which adding single rows is faster
 SEGMENT_ROWS = 4096  # fewest rows for which another segment is worthwhile
@@ -103,9 +103,13 @@ class _Segment:
             results = self.sums, self.totals, log_density
             kernel.add_kept(array, largest, least, n_kept, x.numpy(), weights, *results)
             return
+        total = np.empty_like(largest)
         if x.dtype == torch.float32:
-            kernel.exponentiate(array, largest)
+            kernel.exponentiate(array, largest, total)
         else:
             joint.sub_(torch.from_numpy(largest)).exp_()
-        kernel.normalize(array, largest, weights, self.totals, log_density)
+            total[:] = array.sum(0)
+        log_density[:] = largest + np.log(total)
+        scale = (weights if weights.size else 1) / total
+        kernel.scale_by_rows(array, scale, self.totals)
         self.sums += product(joint, x.T).numpy()

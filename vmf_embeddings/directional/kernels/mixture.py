@@ -136,39 +136,31 @@ def add_kept(
 
 
 @native.compiled(fastmath=FAST)
-def exponentiate(joint: NDArray[np.float32], largest: NDArray[np.float32]) -> None:
-    """Overwrites log densities [K, B] in float32 by exp(joint - largest), with `largest` [B]."""
+def exponentiate(
+    joint: NDArray[np.float32], largest: NDArray[np.float32], total: NDArray[np.float32]
+) -> None:
+    """Overwrites log densities by exp(joint - largest), and adds them up over the components.
+
+    Args:
+        joint: [K, B], overwritten.
+        largest: [B].
+        total: [B], overwritten by the sums.
+    """
+    total[:] = 0
     for k in range(len(joint)):
         row = joint[k]
         for i in range(len(largest)):
-            row[i] = exp(row[i] - largest[i])
+            value = exp(row[i] - largest[i])
+            row[i] = value
+            total[i] += value
 
 
 @native.compiled(fastmath=FAST)
-def normalize(
-    values: Floats, largest: Floats, weights: Floats, totals: Wide, log_density: Floats
-) -> None:
-    """Divides densities by their sums over the components, and multiplies them by weights.
-
-    Args:
-        values: exp(log w_k p_k(x_n) - largest_n) [K, B]; overwritten by the responsibilities.
-        largest: of every row [B].
-        weights: of the rows [B], or [0] = 1.
-        totals: [K], to which the responsibilities of the rows are added.
-        log_density: log sum_k w_k p_k(x_n) [B], overwritten.
-    """
-    n_components, n_rows = values.shape
-    scale = values[0].copy()
-    for k in range(1, n_components):
-        row = values[k]
-        for i in range(n_rows):
-            scale[i] += row[i]
-    for i in range(n_rows):
-        log_density[i] = largest[i] + np.log(scale[i])
-        scale[i] = (values.dtype.type(1) if weights.size == 0 else weights[i]) / scale[i]
-    for k in range(n_components):
+def scale_by_rows(values: Floats, scale: Floats, totals: Wide) -> None:
+    """Multiplies values [K, B] by the scale of their row [B]; adds their sums over rows to [K]."""
+    for k in range(len(values)):
         row, total = values[k], values.dtype.type(0)
-        for i in range(n_rows):
+        for i in range(len(scale)):
             p = row[i] * scale[i]
             row[i] = p
             total += p
