@@ -17,7 +17,8 @@ from vmf_embeddings.heads.linear import LinearHead
 from vmf_embeddings.losses.balanced_softmax import BalancedSoftmax
 from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.methods.classifier import Classifier
-from vmf_embeddings.methods.loss_prediction import LossPrediction, order_loss
+from vmf_embeddings.methods.loss_prediction import LossPrediction
+from vmf_embeddings.methods.loss_predictor import order_loss
 from vmf_embeddings.training import checkpoint
 from vmf_embeddings.training.execution import ExecutionSettings
 

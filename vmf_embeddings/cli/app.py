@@ -100,6 +100,18 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
     return choose(job)
 
 
+def uncertainty(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
+    """Fits a predictor of the loss to `cfg.run`; returns its AUROC of being right, or NaN."""
+    from vmf_embeddings.cli import assembly, uncertainty_stage
+    from vmf_embeddings.training.uncertainty import fit_uncertainty
+
+    if overrides is None:
+        overrides = list(HydraConfig.get().overrides.task)
+    with assembly.refusals():
+        job = uncertainty_stage.uncertainty_job(cfg, run_dir, overrides)
+    return fit_uncertainty(job)
+
+
 def both_stages(cfg: DictConfig, run_dir: Path) -> float:
     """Trains, then runs the second stage of `cfg.stages` on that run; resumes in either stage."""
     from vmf_embeddings.cli import assembly, second_stage
@@ -138,6 +150,7 @@ MODES = {
     "ncm": posthoc,
     "vmf_bayes": posthoc,
     "posthoc_tau": posthoc,
+    "uncertainty": uncertainty,
 }
 
 

@@ -289,14 +289,10 @@ def _linear_head(first: "Method", run: TrainedRun, wanted: str = "rescaled") -> 
 
 def _run_of(cfg: DictConfig, overrides: list[str]) -> TrainedRun:
     """The run `cfg.run`; of the overrides, those of its arch and data set must agree with it."""
-    if cfg.run is None:
-        raise Refused(
-            f"mode={cfg.mode.name} builds upon a trained run: add run=FOLDER, the folder of a "
-            "run by mode=train"
-        )
+    folder = trained_run.named_folder(cfg)
     about_run = [o for o in overrides if _group_of(o) not in OVERRIDABLE_GROUPS]
     own_keys = tuple(f"arch.params.{key}" for key in ARCH_DEFAULTS)
-    return TrainedRun(cfg, Path(cfg.run), [o for o in about_run if not o.startswith(own_keys)])
+    return TrainedRun(cfg, folder, [o for o in about_run if not o.startswith(own_keys)])
 
 
 def _group_of(override: str) -> str:

@@ -71,6 +71,20 @@ class TrainedRun:
         return method.eval().requires_grad_(False)
 
 
+def named_folder(cfg: DictConfig) -> Path:
+    """The folder `cfg.run` of the run that a second stage builds upon.
+
+    Raises:
+        Refused: none is named.
+    """
+    if cfg.run is None:
+        raise Refused(
+            f"mode={cfg.mode.name} builds upon a trained run: add run=FOLDER, the folder of a "
+            "run by mode=train"
+        )
+    return Path(cfg.run)
+
+
 def refuse_other_images(run: TrainedRun, dataset: "Dataset", what: str) -> None:
     """Refuses a run that was trained on other images than the training images of `dataset`.
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from vmf_embeddings.methods.feature_scaling import FeatureScaling
     from vmf_embeddings.methods.fsgl import FSGL
     from vmf_embeddings.methods.hyperbolic_sce import HyperbolicSCE, poincare_logits
-    from vmf_embeddings.methods.loss_prediction import LossPrediction, order_loss
+    from vmf_embeddings.methods.loss_prediction import LossPrediction
+    from vmf_embeddings.methods.loss_predictor import order_loss
     from vmf_embeddings.methods.matryoshka import Matryoshka
     from vmf_embeddings.methods.nir import NIR
     from vmf_embeddings.methods.nivmf import NivMF
@@ -88,7 +89,8 @@ __getattr__, __dir__ = lazy_exports(
         "feature_scaling": ("FeatureScaling",),
         "fsgl": ("FSGL",),
         "hyperbolic_sce": ("HyperbolicSCE", "poincare_logits"),
-        "loss_prediction": ("LossPrediction", "order_loss"),
+        "loss_prediction": ("LossPrediction",),
+        "loss_predictor": ("order_loss",),
         "matryoshka": ("Matryoshka",),
         "nir": ("NIR",),
         "nivmf": ("NivMF",),

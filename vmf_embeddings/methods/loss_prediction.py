@@ -8,38 +8,21 @@ Estimates", https://arxiv.org/abs/2307.03810, where it does best among the cheap
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, softplus
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
 from vmf_embeddings.methods.head_and_loss import HeadAndLoss
+from vmf_embeddings.methods.loss_predictor import (
+    CONFIDENCE,
+    LossPredictor,
+    inverse_loss,
+    prediction_loss,
+    refuse_unusable,
+)
 from vmf_embeddings.methods.precision import full_precision
-
-FORMS = ("value", "order")
-_LEAST = 1e-30  # of a predicted loss, whose inverse is finite in float32
-
-
-def order_loss(predicted: Tensor, losses: Tensor, margin: float) -> Tensor:
-    """Mean over pairs of rows of max(0, margin - sign(l_i - l_j) (u_i - u_j)).
-
-    Args:
-        predicted: u [B].
-        losses: l [B].
-        margin: >= 0.
-
-    Returns:
-        Scalar >= 0; 0 if all differ in the right order by the margin, and for one row.
-
-    Example:
-        >>> order_loss(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 5.0]), 0.1)
-        tensor(0.)
-    """
-    first, second = torch.triu_indices(*[len(losses)] * 2, offset=1, device=losses.device)
-    sign = (losses[first] - losses[second]).sign()
-    hinge = (margin - sign * (predicted[first] - predicted[second])).relu()
-    return hinge.sum() / max(1, len(first))
 
 
 class LossPrediction(HeadAndLoss):
@@ -59,7 +42,7 @@ class LossPrediction(HeadAndLoss):
         hidden: widths of the hidden layers, each >= 1.
     """
 
-    confidence_name = "inverse_predicted_loss"
+    confidence_name = CONFIDENCE
 
     def __init__(
         self,
@@ -75,21 +58,10 @@ class LossPrediction(HeadAndLoss):
         super().__init__(arch, head, loss, posthoc_tau)
         if not weight > 0:
             raise ValueError(f"method.params.weight must be > 0, got {weight}.")
-        if not margin >= 0:
-            raise ValueError(f"method.params.margin must be >= 0, got {margin}.")
-        if form not in FORMS:
-            raise ValueError(f"method.params.form is one of {', '.join(FORMS)}; got {form!r}.")
-        if any(width < 1 for width in hidden):
-            raise ValueError(
-                f"method.params.hidden expects widths such as [256,256], got {list(hidden)}."
-            )
+        refuse_unusable("method.params", form, margin, hidden)
         self.weight, self.form, self.margin = weight, form, margin
         self.needs_global_batch = form == "order"
-        widths = [arch.class_spec.embedding_dim, *hidden]
-        layers: list[nn.Module] = []
-        for n_in, n_out in zip(widths[:-1], widths[1:], strict=True):
-            layers += [nn.Linear(n_in, n_out), nn.LeakyReLU()]
-        self.predictor = nn.Sequential(*layers, nn.Linear(widths[-1], 1))
+        self.predictor = LossPredictor(arch.class_spec.embedding_dim, hidden)
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -97,22 +69,18 @@ class LossPrediction(HeadAndLoss):
         of_classes = super().loss(embeddings, labels)
         with torch.no_grad():
             losses = cross_entropy(self.logits(embeddings), labels, reduction="none")
-        return of_classes + self.weight * self._of_prediction(embeddings, losses)
-
-    def _of_prediction(self, embeddings: Tensor, losses: Tensor) -> Tensor:
         predicted = self.predicted_loss(embeddings)
-        if self.form == "order":
-            return order_loss(predicted, losses, self.margin)
-        return (predicted - losses).square().mean()
+        of_prediction = prediction_loss(predicted, losses, self.form, self.margin)
+        return of_classes + self.weight * of_prediction
 
     def predicted_loss(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D], without their gradient -> u [B] in nats, > 0."""
-        return softplus(self.predictor(embeddings.detach()).squeeze(-1))
+        return self.predictor(embeddings.detach())
 
     @full_precision
     def confidence(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> one over the predicted loss [B]."""
-        return 1 / self.predicted_loss(embeddings).clamp_min(_LEAST)
+        return inverse_loss(self.predicted_loss(embeddings))
 
     @property
     def loss_is_row_mean(self) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vmf_embeddings.catalogue import options_inside
+from vmf_embeddings.catalogue import options_inside, wrapped_keys
 from vmf_embeddings.cli.assembly.options import option_file
 from vmf_embeddings.cli.assembly.parts import groups_read
 
@@ -33,8 +33,8 @@ def objective(cfg: DictConfig) -> dict[str, Any] | None:
 def _differing(group: str, node: dict[str, Any], place: str) -> dict[str, Any]:
     """Parameters of the option at key `place`, nested ones too, that differ from their files."""
     path = option_file(group, node["name"])
-    if not path.is_file():  # a user's own option
-        return {}
+    if not path.is_file():  # a user's own option, or the method that a second stage makes
+        return _wrapped(node, place)
     file = OmegaConf.to_container(OmegaConf.load(path))
     inside = options_inside(file.get("defaults", []))
     found: dict[str, Any] = {}
@@ -48,6 +48,15 @@ def _differing(group: str, node: dict[str, Any], place: str) -> dict[str, Any]:
             found[f"{nested_group}@{at}"] = value["name"]
         found |= _differing(nested_group, value, at)
     return {key: v for key, v in found.items() if not key.endswith(OTHER_RUNS)}
+
+
+def _wrapped(node: dict[str, Any], place: str) -> dict[str, Any]:
+    """The methods inside a method that has no file, by their names, and what differs in them."""
+    found: dict[str, Any] = {}
+    for key in wrapped_keys(node.get("params", {})):
+        at, inside = f"{place}.params.{key}", node["params"][key]
+        found |= {f"method@{at}": inside["name"]} | _differing("method", inside, at)
+    return found
 
 
 def _changed(at: str, value: Any, default: Any) -> dict[str, Any]:
