@@ -81,7 +81,7 @@ def finetune(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None)
 
 def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) -> float:
     """Chooses the best of several untrained heads on the backbone of `cfg.run`, by validation."""
-    from vmf_embeddings.cli import assembly, second_stage
+    from vmf_embeddings.cli import assembly, posthoc_kappa, second_stage
     from vmf_embeddings.training.posthoc import choose
 
     if overrides is None:
@@ -92,9 +92,13 @@ def posthoc(cfg: DictConfig, run_dir: Path, overrides: list[str] | None = None) 
         "ncm": second_stage.class_means,
         "vmf_bayes": second_stage.class_densities,
     }
+    of_runs_head = {
+        "posthoc_tau": second_stage.adjusted_logits,
+        "posthoc_kappa": posthoc_kappa.overlap_job,
+    }
     with assembly.refusals():
-        if cfg.mode.name == "posthoc_tau":
-            job = second_stage.adjusted_logits(cfg, run_dir, overrides)
+        if cfg.mode.name in of_runs_head:
+            job = of_runs_head[cfg.mode.name](cfg, run_dir, overrides)
         else:
             job = second_stage.posthoc_job(cfg, run_dir, overrides, variants[cfg.mode.name])
     return choose(job)
@@ -150,6 +154,7 @@ MODES = {
     "ncm": posthoc,
     "vmf_bayes": posthoc,
     "posthoc_tau": posthoc,
+    "posthoc_kappa": posthoc,
     "uncertainty": uncertainty,
 }
 

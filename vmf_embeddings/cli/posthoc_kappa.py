@@ -34,9 +34,7 @@ def overlap_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> Posthoc
     """
     from vmf_embeddings.training.settings import TrainingSettings
 
-    if cfg.run is None:
-        raise Refused(f"mode={cfg.mode.name} needs a run of method={METHOD}: add run=FOLDER")
-    run = TrainedRun(cfg, Path(cfg.run), overrides)
+    run = TrainedRun(cfg, trained_run.named_folder(cfg), overrides)
     if run.config.method.name != METHOD:
         raise Refused(
             f"mode={cfg.mode.name} needs a run of method={METHOD}, whose concentrations are "

@@ -12,7 +12,7 @@ Settings = dict[str, str]
 
 _RECORDS = (".hydra_train", ".hydra_finetune", ".hydra_crt", ".hydra_lws", ".hydra_tau_norm",
             ".hydra_maxnorm", ".hydra_ncm", ".hydra_vmf_bayes", ".hydra_posthoc_tau",
-            ".hydra_uncertainty")  # fmt: skip
+            ".hydra_posthoc_kappa", ".hydra_uncertainty")  # fmt: skip
 # how, where and under which name a run worked, not what it learned
 _NO_SETTINGS = {
     "name", "random_seed", "num_workers", "run", "split", "resume", "search", "logger", "hydra",
