@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, normalize
 
 from vmf_embeddings.criteria.base import Criterion, at_least, one_of
 from vmf_embeddings.criteria.gram import gram
+from vmf_embeddings.directional.unit import MIN_LENGTH
 
 UPDATES = ("mean", "batch", "sequential")
 
@@ -68,17 +69,16 @@ def moved_prototypes(
     """
     if update == "sequential":
         return _one_by_one(prototypes, rows, labels, momentum)
-    own = torch.arange(len(prototypes), device=labels.device)[:, None] == labels  # [C, B]
-    counts = own.sum(1)
-    kept = (momentum**counts).to(rows)
+    counts = rows.new_zeros(len(prototypes)).index_add(0, labels, rows.new_ones(len(labels)))
+    kept = momentum**counts
     if update == "mean":
         weights = ((1 - kept) / counts.clamp_min(1))[labels]
     else:
         later = (labels[:, None] == labels).triu(1).sum(1)
         weights = (1 - momentum) * (momentum**later).to(rows)
-    added = torch.zeros_like(prototypes).index_add(0, labels, weights[:, None] * rows)
-    moved = normalize(kept[:, None] * prototypes + added, dim=1)
-    return torch.where((counts > 0)[:, None], moved, prototypes)
+    moved = (kept[:, None] * prototypes).index_add_(0, labels, weights[:, None] * rows)
+    lengths = torch.linalg.vector_norm(moved, dim=1).clamp_min(MIN_LENGTH)
+    return moved / lengths.where(counts > 0, 1)[:, None]  # without a row they have not moved
 
 
 def _one_by_one(prototypes: Tensor, rows: Tensor, labels: Tensor, momentum: float) -> Tensor:

@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.base import Loss
+from vmf_embeddings.methods.column_contrast import column_contrast
 from vmf_embeddings.methods.contrast_branch import ContrastBranch, projection_mlp
 
 
@@ -40,16 +42,10 @@ def balanced_contrast(
         >>> balanced_contrast(rows, labels, torch.eye(2), 1.0)
         tensor(0.3133)
     """
-    n_rows, n_classes = len(rows), len(prototypes)
-    classes = torch.cat([labels, torch.arange(n_classes, device=labels.device)])
-    itself = torch.eye(n_rows, n_rows + n_classes, dtype=torch.bool, device=rows.device)
-    same = ((labels[:, None] == classes) & ~itself).to(rows.dtype)
-    ones = rows.new_ones(len(classes))
-    counts = torch.zeros_like(prototypes[:, 0]).index_add(0, classes, ones)[classes]
-    logits = rows @ torch.cat([rows, prototypes]).T / temperature
-    averaged = (logits - (counts - same).log()).masked_fill(itself, -torch.inf)
-    log_probabilities = logits - averaged.logsumexp(1, keepdim=True)
-    return -((log_probabilities * same).sum(1) / same.sum(1)).mean()
+    classes = torch.cat([labels, torch.arange(len(prototypes), device=labels.device)])
+    scaled = rows / temperature**0.5
+    logits = torch.cat([gram(scaled), (rows / temperature) @ prototypes.T], 1)
+    return column_contrast(logits, labels, classes, 0, balanced=True)
 
 
 class BCL(ContrastBranch):

@@ -13,14 +13,16 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from vmf_embeddings.archs.base import Arch
+from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.heads.base import Head
 from vmf_embeddings.losses.ce import CrossEntropy
 from vmf_embeddings.losses.logit_adjustment import LogitAdjustment, log_frequencies
 from vmf_embeddings.methods.base import BatchLayout
+from vmf_embeddings.methods.column_contrast import column_contrast
 from vmf_embeddings.methods.contrast_branch import ONE_VIEW, ContrastBranch, at_least
 from vmf_embeddings.methods.momentum_copy import MomentumCopy
 from vmf_embeddings.methods.precision import full_precision, widen
-from vmf_embeddings.methods.row_queue import NO_CLASS, RowQueue
+from vmf_embeddings.methods.row_queue import RowQueue
 
 
 def parametric_contrast(
@@ -60,15 +62,14 @@ def parametric_contrast(
         >>> parametric_contrast(torch.zeros(2, 2), rows, y, rows[:0], y[:0], 1.0, 0.5, 1.0)
         tensor(1.0986)
     """
-    classes = torch.cat([labels, other_labels])
-    hidden = torch.eye(len(rows), len(classes), dtype=torch.bool, device=rows.device)
-    hidden = hidden | (classes == NO_CLASS)
-    same = alpha * ((labels[:, None] == classes) & ~hidden).to(rows.dtype)
-    contrast = rows @ torch.cat([rows, others]).T / temperature
-    everything = torch.cat([class_logits, contrast.masked_fill(hidden, -torch.inf)], 1)
-    own = class_logits.gather(1, labels[:, None])[:, 0]
-    wanted = (beta * own + (same * contrast).sum(1)) / (beta + same.sum(1))
-    return (everything.logsumexp(1) - wanted).mean()
+    n_classes = class_logits.shape[1]
+    contrast = gram(rows / temperature**0.5), (rows / temperature) @ others.T
+    each = torch.arange(n_classes, device=labels.device)
+    classes = torch.cat([each, labels, other_labels])
+    weights = class_logits.new_full((len(classes),), alpha)
+    weights[:n_classes] = beta
+    logits = torch.cat([class_logits, *contrast], 1)
+    return column_contrast(logits, labels, classes, n_classes, weights)
 
 
 class PaCo(ContrastBranch):
@@ -153,7 +154,8 @@ class PaCo(ContrastBranch):
         n_views = views.shape[1]
         rows, each = self.projected(views), labels.repeat(n_views)
         newest = rows.detach()[-len(labels) :]
-        others, classes = self.queue.rows.to(rows), self.queue.labels
+        # a copy: the queue moves on before the backward pass
+        others, classes = self.queue.rows.to(rows, copy=True), self.queue.labels
         if keys is not None:
             newest = normalize(self.key_projection.output(self.projection, keys), dim=1)
             others, classes = torch.cat([others, newest]), torch.cat([classes, labels])

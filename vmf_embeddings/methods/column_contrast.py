@@ -1,0 +1,108 @@
+"""Softmax over labelled columns: the likelihood of all columns of the row's own class.
+
+With logits l_ij of row i and column j, s_ij = 1 where the column is of the class of the row and not
+the row itself, weights a_j and t_ij = a_j s_ij / sum_j a_j s_ij, the loss of a row and its gradient
+are
+
+    log sum_j exp(l_ij - o_ij) - sum_j t_ij l_ij,    p_ij - t_ij,    p = softmax(l - o).
+
+o is 0, or the logarithm of the number of columns of the class; the row itself and columns without a
+class are left out. The forward pass forms the gradient while rows are in the cache.
+"""
+
+import torch
+from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
+
+from vmf_embeddings.methods.row_queue import NO_CLASS
+
+CPU_TILE = 2**16  # logits per tile and thread, whose temporaries fit the cache
+DEVICE_TILE = 2**24
+
+
+def column_contrast(
+    logits: Tensor,
+    labels: Tensor,
+    classes: Tensor,
+    first: int,
+    weights: Tensor | None = None,
+    *,
+    balanced: bool = False,
+) -> Tensor:
+    """Mean over the rows of the loss above.
+
+    Args:
+        logits: [N, M].
+        labels: classes of the rows [N].
+        classes: of the columns [M], or -1 for those to leave out; each row has one of its class
+            beside itself.
+        first: column of the first row; that of row i is `first` + i.
+        weights: a, >= 0 [M]; None = 1.
+        balanced: whether exp(l) is divided by the number of columns of the class, without the row
+            itself.
+
+    Returns:
+        Scalar in nats; differentiable once with respect to the logits.
+
+    Example:
+        >>> labels = torch.tensor([0, 0, 1])
+        >>> column_contrast(torch.zeros(2, 3), labels[:2], labels, 0)
+        tensor(0.6931)
+    """
+    return _ColumnContrast.apply(logits, labels, classes, first, weights, balanced)
+
+
+class _ColumnContrast(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        logits: Tensor,
+        labels: Tensor,
+        classes: Tensor,
+        first: int,
+        weights: Tensor | None,
+        balanced: bool,
+    ) -> Tensor:
+        gradient, total = torch.empty_like(logits), logits.new_zeros(())
+        offset, own_offset = _offsets(classes, logits, balanced)
+        columns = torch.arange(first, first + len(labels), device=labels.device)[:, None]
+        for rows in _tiles(logits):
+            same = (labels[rows, None] == classes).scatter_(1, columns[rows], False)
+            targets = same.to(logits.dtype) if weights is None else same * weights
+            targets /= targets.sum(1, keepdim=True)
+            total -= torch.where(same, logits[rows], 0).mul_(targets).sum()  # l may be -inf
+            offsets = torch.where(same, own_offset, offset) if balanced else offset
+            shifted = (logits[rows] - offsets).scatter_(1, columns[rows], -torch.inf)
+            sums = shifted.logsumexp(1, keepdim=True)
+            total += sums.sum()
+            torch.sub(shifted.sub_(sums).exp_(), targets, out=gradient[rows])
+        ctx.save_for_backward(gradient)
+        return total / len(logits)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * (grad / len(gradient)), None, None, None, None, None
+
+
+def _offsets(classes: Tensor, like: Tensor, balanced: bool) -> tuple[Tensor, Tensor]:
+    """What is subtracted from the logits of the columns [M], and from those of the own class."""
+    offset = torch.zeros_like(classes, dtype=like.dtype)
+    own = offset
+    if balanced:
+        order = classes.sort().values
+        ends = [torch.searchsorted(order, classes, right=right) for right in (False, True)]
+        counts = (ends[1] - ends[0]).to(like.dtype)
+        offset, own = counts.log(), (counts - 1).log()
+    return offset.masked_fill(classes == NO_CLASS, torch.inf), own
+
+
+def _tiles(table: Tensor) -> list[slice]:
+    """Slices of the rows of a table [N, M]."""
+    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
+        return [slice(None)]
+    on_cpu = table.device.type == "cpu"
+    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
+    height = max(1, tile // table.shape[1])
+    return [slice(top, top + height) for top in range(0, len(table), height)]
