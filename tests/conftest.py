@@ -1,6 +1,9 @@
 """Shared fixtures: one thread, no process that outlives its test, kernels, the golden numbers."""
 
+import fcntl
 import multiprocessing
+import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -26,6 +29,26 @@ def no_worker_stays() -> Iterator[None]:
     yield
     for worker in multiprocessing.active_children():
         worker.terminate()
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder that `make` filled in one of the processes of the tests, for all of them.
+
+    A session-scoped fixture runs in each of pytest-xdist's processes:
+    https://pytest-xdist.readthedocs.io/en/stable/how-to.html
+    """
+    base = factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent  # that of a process is inside the one of all
+    folder, done = base / name, base / f"{name}.done"
+    with open(base / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
 
 
 @pytest.fixture(params=["torch", "compiled"])

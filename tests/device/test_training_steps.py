@@ -4,7 +4,6 @@ Proved without a GPU: the steps run once, in a process of their own, on tensors 
 they are on CUDA (`emulator.py`). `measure.py` says how to see the counts and renew the budgets.
 """
 
-import fcntl
 import json
 import os
 import shutil
@@ -14,6 +13,7 @@ import sys
 import pytest
 import torch
 
+from tests.conftest import made_once
 from tests.device.measure import BUDGETS
 from tests.device.recorder import ROOT
 
@@ -38,16 +38,10 @@ def run() -> str:
 
 @pytest.fixture(scope="session")
 def found(tmp_path_factory):
-    """The output of `measure.py`; it runs once for all processes of the tests."""
-    folder = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        folder = folder.parent
-    file = folder / "device_steps.json"
-    with open(folder / "device_steps.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not file.exists():
-            file.write_text(run())
-    return json.loads(file.read_text())
+    """The output of `measure.py`."""
+    name = "steps.json"
+    folder = made_once(tmp_path_factory, "device", lambda f: (f / name).write_text(run()))
+    return json.loads((folder / name).read_text())
 
 
 @pytest.fixture

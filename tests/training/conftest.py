@@ -9,6 +9,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
+from tests.conftest import made_once
+
 # module -> the function that each process calls with (rank, world, folder)
 OF_TWO = {
     "test_processes": "of_process",
@@ -52,19 +54,25 @@ def one_of_several(rank: int, world: int, port: int, folder: Path, calls: dict[s
     torch.distributed.destroy_process_group()
 
 
-def in_processes(world: int, folder: Path, calls: dict[str, str]) -> dict[str, list]:
+def in_processes(
+    factory: pytest.TempPathFactory, name: str, world: int, calls: dict[str, str]
+) -> dict[str, list]:
     """Module name -> what its function returned in each of `world` processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(one_of_several, (world, port, folder, calls), nprocs=world)
+
+    def run(folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        mp.spawn(one_of_several, (world, port, folder, calls), nprocs=world)
+
+    folder = made_once(factory, name, run)
     return {name: [torch.load(folder / f"{name}_{r}.pt") for r in range(world)] for name in calls}
 
 
 @pytest.fixture(scope="session")
 def of_two_processes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     """Module name -> what its `of_process` returned in each of two processes."""
-    return in_processes(2, tmp_path_factory.mktemp("two_processes"), OF_TWO)
+    return in_processes(tmp_path_factory, "of_two", 2, OF_TWO)
 
 
 @pytest.fixture(scope="session", params=[2, 3])
@@ -72,4 +80,5 @@ def of_several(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, list]:
     """Module name -> what its function of `OF_SEVERAL` returned in each of two or three."""
-    return in_processes(request.param, tmp_path_factory.mktemp("several"), OF_SEVERAL)
+    name = f"of_several_{request.param}"
+    return in_processes(tmp_path_factory, name, request.param, OF_SEVERAL)
