@@ -1,15 +1,18 @@
 """The softmax over non-isotropic classes: golden numbers, its isotropic case, its start."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from tests.conftest import cases, load_golden
 from tests.methods.laws import TinyArch, normal
 from vmf_embeddings import directional
 from vmf_embeddings.geometry import ExpectedLikelihood, VonMisesFisher
 from vmf_embeddings.methods.nivmf import NivMF
+from vmf_embeddings.methods.nivmf_cross_entropy import nivmf_cross_entropy
 
 GOLDEN = load_golden("dm_elk")
 
@@ -44,6 +47,33 @@ def test_the_loss_is_the_cross_entropy_of_the_logits_of_the_same_draws():
     torch.manual_seed(1)
     torch.testing.assert_close(loss, cross_entropy(method.logits(z), labels))
     assert method.geometry == ExpectedLikelihood()
+
+
+@pytest.mark.parametrize("tile", (1, 10**6))
+@pytest.mark.parametrize("dtype, rtol", ((torch.float64, 1e-10), (torch.float32, 1e-3)))
+def test_the_loss_of_given_draws_is_the_cross_entropy_with_its_gradients(
+    tile, dtype, rtol, monkeypatch
+):
+    monkeypatch.setattr("vmf_embeddings.methods.nivmf_cross_entropy.CPU_TILE", tile)
+    draws, mu = normalize(normal(3, 7, 20), dim=-1), normalize(normal(5, 20, seed=1), dim=-1)
+    scales, beta = (0.2 * normal(5, 20, seed=2)).exp() * 12, torch.tensor(0.3).double()
+    labels = torch.arange(7) % 5
+
+    def plain(x, mu, scales, beta):
+        log_prob = directional.nivmf_log_prob(x.flatten(0, 1), mu, scales).view(3, 7, 5)
+        return cross_entropy(beta * (log_prob.logsumexp(0) - math.log(3)), labels)
+
+    def found(x, mu, scales, beta):
+        return nivmf_cross_entropy(x, mu, scales, labels, beta)
+
+    results = []
+    for loss, kind in ((found, dtype), (plain, torch.float64)):
+        leaves = [t.to(kind).requires_grad_() for t in (draws, mu, scales, beta)]
+        value = loss(*leaves)
+        results.append([value, *torch.autograd.grad(2 * value, leaves)])
+    for one, other in zip(*results, strict=True):
+        scale = other.abs().max().item()
+        torch.testing.assert_close(one.double(), other, rtol=rtol, atol=rtol * scale)
 
 
 def test_equal_scales_give_the_expected_likelihood_of_von_mises_fisher_classes():

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from vmf_embeddings import directional
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.geometry import ExpectedLikelihood, VonMisesFisher
 from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.nivmf_cross_entropy import nivmf_cross_entropy
 from vmf_embeddings.methods.precision import full_precision
 from vmf_embeddings.methods.vmf_concentration import elk_confidence
 from vmf_embeddings.methods.vmf_method import VMFMethod
@@ -67,19 +67,25 @@ class NivMF(VMFMethod):
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, by new random draws."""
-        compute = self._logits
+        compute = self._loss
         if torch.compiler.is_compiling():  # it draws until every proposal was accepted
             compute = torch.compiler.disable(compute)
-        return cross_entropy(compute(embeddings, gradient=True), labels)
+        return compute(embeddings, labels)
+
+    def _loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        draws = VonMisesFisher().sample(embeddings, self.n_samples, gradient=True)
+        return nivmf_cross_entropy(
+            draws, *self.class_distributions(), labels, self.class_parameters.beta
+        )
 
     @full_precision
     def logits(self, embeddings: Tensor) -> Tensor:
         """Embeddings [B, D] -> logits [B, C] by new random draws; no gradient."""
         with torch.no_grad():
-            return self._logits(embeddings, gradient=False)
+            return self._logits(embeddings)
 
-    def _logits(self, embeddings: Tensor, *, gradient: bool) -> Tensor:
-        draws = VonMisesFisher().sample(embeddings, self.n_samples, gradient=gradient)
+    def _logits(self, embeddings: Tensor) -> Tensor:
+        draws = VonMisesFisher().sample(embeddings, self.n_samples, gradient=False)
         log_prob = directional.nivmf_log_prob(draws.flatten(0, 1), *self.class_distributions())
         of_draws = log_prob.view(*draws.shape[:2], -1)
         return self.class_parameters.beta * (of_draws.logsumexp(0) - math.log(self.n_samples))
