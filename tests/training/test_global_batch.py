@@ -1,5 +1,6 @@
 """A loss that compares rows of a batch learns the same in two processes over gloo as in one."""
 
+from copy import copy
 from functools import partial
 from importlib.util import find_spec
 
@@ -40,17 +41,25 @@ class Rows(torch.utils.data.Dataset):
     class_names, image_transform, paths, unit = None, None, None, "rows"
     class_counts = torch.full((CLASSES,), N // CLASSES)
 
-    def __init__(self):
+    def __init__(self, training_views=1):
         self.x, self.labels = normal(N, 1, 4, 4), torch.arange(N) % CLASSES
+        self.training_views, self.views = training_views, 1
 
     def __len__(self):
         return N
 
     def split(self, name, *, augment=False):
-        return self
+        return self.with_views(self.training_views if augment else 1)
+
+    def with_views(self, views):
+        copied = copy(self)
+        copied.views = views
+        return copied
 
     def batch(self, indices, generator=None):
-        return {"examples": self.x[indices], "ids": self.labels[indices]}
+        views = [(1 + view) * self.x[indices] for view in range(self.views)]
+        examples = views[0] if self.views == 1 else torch.stack(views, 1)
+        return {"examples": examples, "ids": self.labels[indices]}
 
 
 class OddBatches(BatchSampler):
@@ -141,6 +150,7 @@ METHODS = {
     "cider": partial(dml, "cider", momentum=0.5),
     "mcinfonce": partial(dml, "mcinfonce", learn_temperature=True),
     "hib": partial(dml, "hib"),
+    "views": partial(dml, "mcinfonce", positives="views", views=3),
     "siren": partial(dml, "siren", momentum=0.5),
     "loss_prediction": loss_prediction,
     "proco": proco,
@@ -168,7 +178,8 @@ def optimizer_of(name):
 def learnt(name, make, folder):
     """Weights and status after one epoch of two steps, or after two with a warm-up."""
     torch.manual_seed(0)
-    method, data = make().double(), Rows()
+    method = make().double()
+    data = Rows(method.batch_layout.views)
     sampler = OddBatches(data.labels, seed=5)
     if name == "stored":
         shape = {"batch_size": 6, "n_samples": 2, "pool_size": 12, "seed": 5}

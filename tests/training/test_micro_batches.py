@@ -58,9 +58,11 @@ def classifier(loss):
     return lambda arch: Classifier(arch, head, loss, 0.0)
 
 
-def dml(name, miner=None):
+def dml(name, miner=None, **options):
     return lambda arch: DML(
-        arch, assembly.instantiate("criterion", made.node(name)), miner() if miner else None
+        arch,
+        assembly.instantiate("criterion", made.node(name, **options)),
+        miner() if miner else None,
     )
 
 
@@ -85,6 +87,7 @@ MAKE = {
     "nir_drawn": nir,
     **{f"method {name}": of_yaml(name) for name in contract.NODES if name != "pml"},
     **{f"criterion {name}": dml(name) for name in made.NAMES if name not in ("margin", "triplet")},
+    "views": dml("mcinfonce", positives="views"),
     "mined": dml("margin", lambda: miners.DistanceMiner(0.5, 1.4, "standard")),
     "memory": lambda arch: DML(arch, made.made("supcon").float(), None, memory_size=9),
     "semihard": dml("triplet", lambda: miners.SemihardMiner(0.2)),

@@ -43,6 +43,9 @@ class Criterion(nn.Module, ABC):
     takes_all_triplets: ClassVar[bool] = False
     """Whether it takes all triplets, of which there are B^3, where no miner chooses some."""
 
+    views: int = 1
+    """Views of every image in a batch. Above 1 the other views of an image are its only positives,
+    and the method passes rows [B V, D] with the numbers of images as labels."""
     geometry: Geometry = Cosine()
     """How embeddings are compared; with a cosine, the method passes unit vectors."""
     image_confidence: float | None = None

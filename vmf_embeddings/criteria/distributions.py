@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vmf_embeddings.criteria.base import Criterion, at_least
+from vmf_embeddings.criteria.base import Criterion, at_least, one_of
 from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.geometry import VonMisesFisher, kappa_mu
+
+POSITIVES = ("classes", "views")
 
 
 class DistributionCriterion(Criterion):
@@ -20,6 +22,10 @@ class DistributionCriterion(Criterion):
     Args:
         n_samples: S, draws of each row, >= 1.
         image_confidence: mean cosine of a draw with its mean direction at the start, in (0, 1).
+        positives: "classes": rows of the class of a row, with those of other classes as negatives;
+            or "views": the other views of its image, with all other images as negatives, so that
+            labels do not matter.
+        views: of every image in a batch, >= 2, where these are the positives.
     """
 
     takes_memory = True
@@ -28,8 +34,12 @@ class DistributionCriterion(Criterion):
     kappa_scale: Tensor
     geometry: VonMisesFisher = VonMisesFisher()
 
-    def __init__(self, n_samples: int, image_confidence: float) -> None:
+    def __init__(self, n_samples: int, image_confidence: float, positives: str, views: int) -> None:
         super().__init__()
+        one_of("positives", positives, POSITIVES)
+        if positives == "views":
+            at_least(2, views=views)
+            self.views = views
         at_least(1, n_samples=n_samples)
         if not 0 < image_confidence < 1:
             raise ValueError(

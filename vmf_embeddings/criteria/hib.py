@@ -27,6 +27,8 @@ class HIB(DistributionCriterion):
         offset: added to the scaled cosines; learned.
         n_samples: draws of each row, >= 1.
         image_confidence: mean cosine with which the distributions start, in (0, 1).
+        positives: "classes" or "views", see `DistributionCriterion`.
+        views: see there.
 
     Example:
         >>> criterion, cosines = HIB(20.0, -10.0, 1, 0.99), torch.eye(2)[None]
@@ -35,9 +37,15 @@ class HIB(DistributionCriterion):
     """
 
     def __init__(
-        self, scale: float, offset: float, n_samples: int, image_confidence: float
+        self,
+        scale: float,
+        offset: float,
+        n_samples: int,
+        image_confidence: float,
+        positives: str = "classes",  # runs of version 1.0 do not name it
+        views: int = 2,  # nor this
     ) -> None:
-        super().__init__(n_samples, image_confidence)
+        super().__init__(n_samples, image_confidence, positives, views)
         at_least(0, above=True, scale=scale)
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.offset = nn.Parameter(torch.tensor(float(offset)))

@@ -65,6 +65,8 @@ class MCInfoNCE(DistributionCriterion):
         learn_temperature: whether the temperature is learned.
         estimator: "log_mean" or "mean_outside", see `pair_losses`.
         image_confidence: mean cosine with which the distributions start, in (0, 1).
+        positives: "classes" or "views", see `DistributionCriterion`.
+        views: see there.
     """
 
     log_temperature: Tensor
@@ -76,8 +78,10 @@ class MCInfoNCE(DistributionCriterion):
         learn_temperature: bool,
         estimator: str,
         image_confidence: float,
+        positives: str = "classes",  # runs of version 1.0 do not name it
+        views: int = 2,  # nor this
     ) -> None:
-        super().__init__(n_samples, image_confidence)
+        super().__init__(n_samples, image_confidence, positives, views)
         at_least(0, above=True, temperature=temperature)
         one_of("estimator", estimator, ESTIMATORS)
         self.estimator = estimator

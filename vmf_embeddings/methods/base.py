@@ -29,11 +29,13 @@ class BatchLayout:
         views: augmented views of every image, >= 1; above 1 they are the second axis of a batch.
         paired: whether row B + i of a batch of 2 B rows is paired with row i.
         one_view: override with which the method takes one view; None = there is none.
+        differ: whether views that are equal, as of data sets without augmentation, mean nothing.
     """
 
     views: int = 1
     paired: bool = False
     one_view: str | None = None
+    differ: bool = False
 
 
 class Method(nn.Module, ABC):
@@ -293,6 +295,12 @@ class Method(nn.Module, ABC):
             "labels": labels,
         }
 
+    def loss_inputs_of_views(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same of a batch of several views [B, V, ch, H, W]: embeddings [B, V, D]."""
+        images, labels = batch["examples"], batch["ids"]
+        embeddings = self.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        return {"embeddings": self.scale_features(embeddings, labels), "labels": labels}
+
     def embedding_loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
         """The loss of a training step, from embeddings instead of images.
 
@@ -307,17 +315,20 @@ class Method(nn.Module, ABC):
         return self.loss(self.scale_features(embeddings, labels), labels, **context)
 
     def scale_features(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D] times the factors of `feature_scaling`, in training mode.
+        """Embeddings times the factors of `feature_scaling`, in training mode.
 
         Args:
-            embeddings: [B, D].
+            embeddings: [B, D], or of several views [B, V, D].
             labels: classes [B], or soft labels [B, C].
 
         Returns:
-            [B, D]; unchanged without feature scaling, and in evaluation mode.
+            As `embeddings`; unchanged without feature scaling, and in evaluation mode.
         """
         if self.feature_scaling is None or not self.training:
             return embeddings
+        if embeddings.ndim == 3:
+            each = labels.repeat_interleave(embeddings.shape[1], 0)
+            return self.scale_features(embeddings.flatten(0, 1), each).view_as(embeddings)
         return self.feature_scaling(embeddings, labels)
 
     def perturb_loss(self, batch: dict[str, Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import normalize
@@ -123,22 +123,9 @@ class ContrastBranch(HeadAndLoss):
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Arguments of `loss`: embeddings of all views [B, V, D], or [B, D] of one."""
-        images, labels = batch["examples"], batch["ids"]
         if self.batch_layout.views == 1:
             return super().loss_inputs(batch)
-        embeddings = self.embed(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-        return {"embeddings": self.scaled_views(embeddings, labels), "labels": labels}
-
-    def embedding_loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
-        """The loss of a training step from embeddings [B, V, D], or [B, D]; see `loss`."""
-        return self.loss(self.scaled_views(embeddings, labels), labels, **context)
-
-    def scaled_views(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """`scale_features` of every view."""
-        if embeddings.ndim == 2:
-            return self.scale_features(embeddings, labels)
-        each = labels.repeat_interleave(embeddings.shape[1])
-        return self.scale_features(embeddings.flatten(0, 1), each).view_as(embeddings)
+        return self.loss_inputs_of_views(batch)
 
     @property
     def loss_is_row_mean(self) -> bool:

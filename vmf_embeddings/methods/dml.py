@@ -14,7 +14,7 @@ from torch import Tensor
 from vmf_embeddings.archs.base import Arch
 from vmf_embeddings.criteria.base import Criterion
 from vmf_embeddings.geometry import Geometry
-from vmf_embeddings.methods.base import Method
+from vmf_embeddings.methods.base import BatchLayout, Method
 from vmf_embeddings.methods.class_parameters import known_classes
 from vmf_embeddings.methods.cross_batch_memory import CrossBatchMemory
 from vmf_embeddings.methods.precision import full_precision, widen
@@ -61,6 +61,11 @@ class DML(Method):
             _check_memory(memory_size, memory_start, criterion, miner)
             self.memory = CrossBatchMemory(memory_size, arch.class_spec.embedding_dim, memory_start)
             self.not_on_prefixes = "its memory holds whole embeddings of earlier batches"
+        if criterion.views > 1:
+            self.batch_layout = BatchLayout(
+                criterion.views, one_view="criterion.params.positives=classes", differ=True
+            )
+            self.not_on_prefixes = "it compares views of images"
         if arch.class_spec.learn_temp or arch.class_spec.init_temp:
             log.warning(
                 "method=%s reads neither arch.params.learn_temp nor arch.params.init_temp: scales "
@@ -92,7 +97,18 @@ class DML(Method):
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor, **context: Any) -> Tensor:
-        """Embeddings [B, D], labels [B], other inputs of the criterion -> mean loss, scalar."""
+        """The mean loss of a batch.
+
+        Args:
+            embeddings: [B, D]; of a criterion whose positives are views [B, V, D].
+            labels: classes [B], which these criteria do not use.
+            **context: other inputs of the criterion.
+
+        Returns:
+            Scalar.
+        """
+        if self.criterion.views > 1:
+            embeddings, labels = _rows_of_views(embeddings, self.criterion)
         if self.class_shard is not None:
             (embeddings,) = self.class_shard.sum_gradients(embeddings)
             context["shard"] = self.class_shard
@@ -115,6 +131,8 @@ class DML(Method):
 
     def loss_inputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Arguments of `loss`, with `features` [B, F] if the criterion needs them."""
+        if self.criterion.views > 1:
+            return self.loss_inputs_of_views(batch)
         if not self.criterion.needs_features:
             return super().loss_inputs(batch)
         labels = batch["ids"]
@@ -175,6 +193,18 @@ class DML(Method):
         return ["criterion.proxies"]
 
 
+def _rows_of_views(embeddings: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    """Embeddings [B, V, D] -> rows [B V, D], view after view of each image, and image numbers."""
+    if embeddings.ndim != 3 or embeddings.shape[1] != criterion.views:
+        raise ValueError(
+            f"embeddings: expected those of {criterion.views} views of each image, [B, "
+            f"{criterion.views}, D], got {list(embeddings.shape)}; with criterion.params.positives="
+            f"classes, criterion={criterion.name} takes [B, D]"
+        )
+    images = torch.arange(len(embeddings), device=embeddings.device)
+    return embeddings.flatten(0, 1), images.repeat_interleave(criterion.views)
+
+
 def _check_memory(size: int, start: int, criterion: Criterion, miner: Miner | None) -> None:
     """Refuses a memory that there cannot be, or that the criterion cannot compare rows with.
 
@@ -191,6 +221,11 @@ def _check_memory(size: int, start: int, criterion: Criterion, miner: Miner | No
         raise ValueError(
             f"{asked} cannot compare the rows of a batch with those of earlier ones; use "
             f"criterion={WITH_MEMORY}, or leave method.params.memory_size=0"
+        )
+    if criterion.views > 1:
+        raise ValueError(
+            f"{asked} knows which rows show one image within a batch only; use criterion.params."
+            "positives=classes, or leave method.params.memory_size=0"
         )
     if criterion.takes_all_triplets and miner is None:
         raise ValueError(

@@ -83,6 +83,7 @@ DEFAULTS_OF_OLDER_RUNS = {
     **{"method.params.memory_size": 0, "method.params.memory_start": 0},
     **{"head.params.shrink_rows": 10.0, "head.params.prior_power": 0.5},
     **{"head.params.components": 1, "method.params.kappa_learning_rate": None},
+    **{"criterion.params.positives": "classes", "criterion.params.views": 2},
 }
 # keys whose former behaviour depends on the option -> values that may stand for it
 AS_BEFORE_THE_KEY = {

@@ -233,6 +233,7 @@ def _initialize_from_data(
     """Calls `Method.prepare` with the training images, under the same seed in every process."""
     seed = epoch_seed(settings.random_seed, 0, SHARED_STREAM)
     seed_everything(seed)
+    train = train if method.batch_layout.views == 1 else train.with_views(1)
 
     def batches() -> Iterator[Tensor]:
         order = torch.arange(len(train))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SURE = 0.9  # probability that a learned scale must be able to give the right class
 
 log = logging.getLogger(__name__)
+N_COMPARED = 4  # images whose views are looked at
 
 
 def refuse_single_class(data: "Dataset") -> None:
@@ -163,6 +164,28 @@ def refuse_other_batches(
         raise Refused(
             f"method={built.name} trains on {views} view{'s' * (views > 1)} of every "
             f"image{partners}; add {' '.join(missing)} to the command"
+        )
+    if built.batch_layout.differ:
+        _refuse_equal_views(built, data)
+
+
+def _refuse_equal_views(built: "Method", data: "Dataset") -> None:
+    """Refuses views that are copies, as of a data set without augmentation; looks at four images.
+
+    Raises:
+        Refused: with the override to add.
+    """
+    import torch
+
+    train = data.split("train", augment=True)
+    with torch.random.fork_rng(devices=[]):
+        some = [train.example(index) for index in range(min(N_COMPARED, len(train)))]
+    if all(torch.equal(view, views[0]) for views in some for view in views):
+        raise Refused(
+            f"method={built.name} compares views of an image, and dataset={data.name} gives equal "
+            "ones: its training images are not augmented. Add dataset.params.augment=shift or "
+            "another augmentation, take a data set that has one, or add "
+            f"{built.batch_layout.one_view}"
         )
 
 
