@@ -17,7 +17,7 @@ from tests.methods.laws import TinyArch, normal
 from vmf_embeddings.criteria.distributions import mean_of_rows
 from vmf_embeddings.criteria.gram import gram
 from vmf_embeddings.criteria.mcinfonce import ESTIMATORS, pair_losses
-from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
+from vmf_embeddings.criteria.mean_sigmoid import log_match, log_mean_sigmoid
 from vmf_embeddings.directional import mean_cosine_inverse, sample
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.miners.base import others
@@ -165,6 +165,23 @@ def test_the_mean_of_sigmoids_equals_its_formula_with_gradients(shape, monkeypat
     torch.testing.assert_close(found, wanted)
     slopes = [torch.autograd.grad(value, logits, outer)[0] for value in (found, wanted)]
     torch.testing.assert_close(*slopes)
+
+
+def test_probabilities_of_matches_equal_their_formula_with_gradients(monkeypatch):
+    monkeypatch.setattr("vmf_embeddings.criteria.mean_sigmoid.CPU_TILE", 20)  # many tiles
+    scale, offset = torch.tensor(9.0).double(), torch.tensor(-2.0).double()
+    leaves = [t.requires_grad_() for t in (normal(4, 3, 7), scale, offset)]
+    same, outer = normal(3, 7, seed=1) > 0, normal(3, 7, seed=2)
+
+    def plain(cosines, scale, offset):
+        match = (scale * cosines + offset).sigmoid().mean(0)
+        return torch.where(same, match, 1 - match).log()
+
+    values = [f(*leaves) for f in (lambda *x: log_match(*x, same), plain)]
+    torch.testing.assert_close(*values)
+    found, wanted = (torch.autograd.grad(value, leaves, outer) for value in values)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_inner_products_have_the_gradients_of_a_product():

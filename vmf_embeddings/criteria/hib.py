@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vmf_embeddings.criteria.base import at_least
 from vmf_embeddings.criteria.distributions import DistributionCriterion, mean_of_rows
-from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
+from vmf_embeddings.criteria.mean_sigmoid import log_match
 from vmf_embeddings.miners.base import others
 
 
@@ -52,8 +52,7 @@ class HIB(DistributionCriterion):
 
     def loss_of_pairs(self, cosines: Tensor, labels: Tensor) -> Tensor:
         """Cosines of draws [S, A, B], labels [B] -> scalar."""
-        logits = torch.addcmul(self.offset, cosines, self.log_scale.exp())
-        same = labels[: logits.shape[1], None] == labels
-        # log of the probability of what is so: 1 - sigmoid(l) = sigmoid(-l)
-        values = log_mean_sigmoid(torch.where(same, logits, -logits))
+        same = labels[: cosines.shape[1], None] == labels
+        scale, offset = (t.to(cosines) for t in (self.log_scale.exp(), self.offset))
+        values = log_match(cosines, scale, offset, same)
         return -mean_of_rows(values, others(same)) - mean_of_rows(values, ~same)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vmf_embeddings.criteria.base import at_least, one_of
 from vmf_embeddings.criteria.distributions import DistributionCriterion, mean_of_rows
 from vmf_embeddings.criteria.mean_sigmoid import log_mean_sigmoid
-from vmf_embeddings.criteria.sums import log_sum_exp
+from vmf_embeddings.criteria.sums import FAR_BELOW
 from vmf_embeddings.miners.base import others
 
 ESTIMATORS = ("log_mean", "mean_outside")
@@ -40,7 +40,9 @@ def pair_losses(logits: Tensor, labels: Tensor, estimator: str = "log_mean") -> 
     """
     different = labels[: logits.shape[1], None] != labels
     counts = different.sum(-1).clamp_min(1).to(logits.dtype)
-    negatives = log_sum_exp(logits, different.expand_as(logits)) - counts.log()
+    # added to what is no negative: unlike a mask it takes no pass over the gradient
+    hidden = torch.zeros_like(logits[0]).masked_fill_(~different, FAR_BELOW)
+    negatives = (logits + hidden).logsumexp(-1) - counts.log()
     if logits.device.type != "cpu" or torch.compiler.is_compiling():
         return _losses(logits, negatives[..., None], estimator)
     # of few pairs, but how many depends on the labels
