@@ -75,6 +75,21 @@ def test_the_prior_is_added_to_the_logits():
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("dim", (5, 16))
+def test_directions_and_concentrations_of_classes_may_be_given_apart(dim, code):
+    (z, w, beta), labels = problem(dim, torch.float32)
+    kappa = w.detach().norm(dim=-1)
+    mu = w.detach() / kappa[:, None]
+    found = value_and_gradients(
+        lambda z, b: elk_cross_entropy(z, mu, labels, b, class_kappa=kappa), (z, beta)
+    )
+    wanted = value_and_gradients(
+        lambda z, b: elk_cross_entropy(z, w.detach(), labels, b), (z, beta)
+    )
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("dim", (3, 16))
 def test_what_is_no_number_makes_the_loss_no_number(dim, code):
     (z, w, beta), labels = problem(dim, torch.float32)

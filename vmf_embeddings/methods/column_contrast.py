@@ -32,7 +32,7 @@ def column_contrast(
     """Mean over the rows of the loss above.
 
     Args:
-        logits: [N, M].
+        logits: [N, M]; overwritten by their gradient.
         labels: classes of the rows [N].
         classes: of the columns [M], or -1 for those to leave out; each row has one of its class
             beside itself.
@@ -63,7 +63,10 @@ class _ColumnContrast(torch.autograd.Function):
         weights: Tensor | None,
         balanced: bool,
     ) -> Tensor:
-        gradient, total = torch.empty_like(logits), logits.new_zeros(())
+        # in place, unless compiled: nothing else needs the values
+        in_place = not torch.compiler.is_compiling()
+        gradient = logits.detach() if in_place else torch.empty_like(logits)
+        total = logits.new_zeros(())
         offset, own_offset = _offsets(classes, logits, balanced)
         columns = torch.arange(first, first + len(labels), device=labels.device)[:, None]
         for rows in _tiles(logits):

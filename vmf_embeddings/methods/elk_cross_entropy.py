@@ -33,15 +33,19 @@ def elk_cross_entropy(
     labels: Tensor,
     beta: Tensor,
     log_prior: Tensor | None = None,
+    class_kappa: Tensor | None = None,
 ) -> Tensor:
     """Mean cross-entropy of the logits beta log integral p_z p_w + log prior.
 
     Args:
         embeddings: kappa times mu of the images [B, D], D >= 2.
-        class_weights: kappa times mu of the classes [C, D], same dtype.
+        class_weights: kappa times mu of the classes [C, D], same dtype; with `class_kappa` mu, of
+            norm 1.
         labels: target classes [B], 0..C-1.
         beta: inverse temperature, > 0, scalar.
         log_prior: added to the logits, without gradient [C]; None = nothing.
+        class_kappa: concentrations of classes without gradient [C], which saves a product of them
+            with mu; None = the norms of the class weights.
 
     Returns:
         Scalar in nats, differentiable once with respect to embeddings, class weights and beta.
@@ -51,11 +55,11 @@ def elk_cross_entropy(
         >>> round(elk_cross_entropy(z, 9 * torch.eye(2), y, torch.tensor(1.0)).item(), 4)
         0.0061
     """
-    return _ElkCrossEntropy.apply(embeddings, class_weights, labels, beta, log_prior)
+    return _ElkCrossEntropy.apply(embeddings, class_weights, labels, beta, log_prior, class_kappa)
 
 
 class _ElkCrossEntropy(torch.autograd.Function):
-    """Inputs embeddings [B, D], weights [C, D], labels [B], beta [], log prior [C] or None."""
+    """Inputs embeddings [B, D], weights [C, D], labels [B], beta [], [C] or None twice."""
 
     @staticmethod
     def forward(
@@ -65,15 +69,19 @@ class _ElkCrossEntropy(torch.autograd.Function):
         labels: Tensor,
         beta: Tensor,
         log_prior: Tensor | None,
+        class_kappa: Tensor | None,
     ) -> Tensor:
-        lengths, squared = (
-            torch.linalg.vector_norm(rows, dim=-1).square() for rows in (embeddings, weights)
-        )
         table = embeddings @ weights.T
+        if class_kappa is not None:
+            table *= class_kappa
+        kappa = torch.linalg.vector_norm(weights, dim=-1) if class_kappa is None else class_kappa
+        squared, lengths = kappa.square(), torch.linalg.vector_norm(embeddings, dim=-1).square()
         loss, grad_beta, of_images, of_classes = (
             total.to(weights.dtype)
             for total in _sums(table, lengths, squared, labels, beta, log_prior, weights.shape[-1])
         )
+        if class_kappa is not None:  # P w = (P kappa) mu
+            table *= class_kappa
         ctx.save_for_backward(
             embeddings, weights, table, of_images[:, None], of_classes, beta, grad_beta
         )
@@ -86,13 +94,13 @@ class _ElkCrossEntropy(torch.autograd.Function):
         grad = grad / len(embeddings)
         factor = 2 * beta * grad  # of the smaller tensors: no pass over the class weights for it
         grad_embeddings = grad_weights = None
-        if ctx.needs_input_grad[0]:
-            grad_embeddings = table @ weights
-            grad_embeddings.mul_(factor).addcmul_(embeddings, of_images * factor)
         if ctx.needs_input_grad[1]:
             grad_weights = table.T @ (embeddings * factor)
             grad_weights.addcmul_(weights, (of_classes * factor)[:, None])
-        return grad_embeddings, grad_weights, None, grad * grad_beta, None
+        if ctx.needs_input_grad[0]:
+            grad_embeddings = table @ weights
+            grad_embeddings.mul_(factor).addcmul_(embeddings, of_images * factor)
+        return grad_embeddings, grad_weights, None, grad * grad_beta, None, None
 
 
 def _sums(

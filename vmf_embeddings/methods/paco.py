@@ -69,6 +69,7 @@ def parametric_contrast(
     weights = class_logits.new_full((len(classes),), alpha)
     weights[:n_classes] = beta
     logits = torch.cat([class_logits, *contrast], 1)
+    del contrast
     return column_contrast(logits, labels, classes, n_classes, weights)
 
 

@@ -67,9 +67,9 @@ def contrast_loss(
         >>> contrast_loss(torch.eye(3)[:1], torch.tensor([0]), classes, 0.1)
         tensor(0.0507)
     """
-    weights = classes.kappa.to(rows)[:, None] * classes.mu.to(rows)
     prior = None if log_prior is None else log_prior.to(rows)
-    return elk_cross_entropy(rows / temperature, weights, labels, rows.new_ones(()), prior)
+    mu, kappa = classes.mu.to(rows), classes.kappa.to(rows)
+    return elk_cross_entropy(rows / temperature, mu, labels, rows.new_ones(()), prior, kappa)
 
 
 def published_logits(rows: Tensor, classes: ClassDistributions, temperature: float) -> Tensor:
