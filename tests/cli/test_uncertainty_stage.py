@@ -66,6 +66,7 @@ def test_embeddings_and_predictions_are_those_of_the_run_in_every_bit(run, fitte
     assert second_run.confidence_name == "inverse_predicted_loss"
     assert (second_run.confidence(rows) > 0).all()
     assert second_run.class_names == first.class_names
+    assert second_run.metrics == first.metrics
     assert second_run.config["method"]["params"]["objective"] == first.config["method"]
 
 
@@ -190,13 +191,9 @@ def test_unusable_commands_are_refused_before_anything_is_embedded(words, messag
 
 
 def test_runs_without_classes_and_unknown_classes_are_refused(tmp_path):
-    open_set = trained(
-        tmp_path / "open", "dataset=digits_open", "method=dml", "criterion=softmax", "mode.epochs=0"
-    )
+    words = ["dataset=digits_open", "method=dml", "criterion=supcon", "mode.epochs=0"]
+    open_set = trained(tmp_path, *words)
     with pytest.raises(Refused, match="open set, whose valid split .* use mode.fit_on=train"):
         second(open_set, "mode.fit_on=valid")
-    none = trained(
-        tmp_path / "none", "dataset=digits_open", "method=dml", "criterion=supcon", "mode.epochs=0"
-    )
     with pytest.raises(Refused, match="method=dml.* predicts no classes"):
-        second(none)
+        second(open_set)

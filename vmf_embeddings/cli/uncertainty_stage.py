@@ -66,6 +66,7 @@ def uncertainty_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Un
         options=options,
         settings=replace(settings, execution=float32_execution(cfg)),
         run_dir=run_dir,
+        trained=run.checkpoint,
         config=_stored(run, mode["hidden"]),
     )
 

@@ -73,6 +73,7 @@ class UncertaintyJob:
         options: how it is fitted.
         settings: of the training loop: execution, batches, the split that is scored, the seed.
         run_dir: folder for the checkpoint and for `<name of the folder>.json`.
+        trained: state of the run's checkpoint, which says how its epoch was chosen.
         config: the whole configuration as plain values, stored in the checkpoint.
     """
 
@@ -82,6 +83,7 @@ class UncertaintyJob:
     options: FitOptions
     settings: TrainingSettings
     run_dir: Path
+    trained: dict[str, Any]
     config: dict[str, Any]
 
 
@@ -125,10 +127,12 @@ def fit_uncertainty(job: UncertaintyJob) -> float:
         *(found["auroc"], found["auroc_max_probability"]),
     )
     if found["wrong"] < FEW_WRONG:
+        known = job.dataset.open_set or job.fit_on == "valid"
         log.warning(
             "%.2f %% of the rows that the losses were taken from are predicted wrongly: there is "
-            "little to learn from them. mode.fit_on=valid takes rows that were not trained on",
+            "little to learn from them%s",
             100 * found["wrong"],
+            "" if known else ". mode.fit_on=valid takes rows that were not trained on",
         )
     if accelerator.is_main_process:
         _write(job, {"fit_on": job.fit_on, "rows": n_fitted, **found})
@@ -237,8 +241,8 @@ def _write(job: UncertaintyJob, found: dict[str, Any]) -> None:
     """Writes the checkpoint, and what was found as JSON."""
     state = {
         "epoch": 0,
-        "best_epoch": {"epoch": 0, "train_loss": float("nan"), "valid_acc": found["accuracy"]},
-        "selected_on": job.fit_on,
+        "best_epoch": (job.trained.get("best_epoch") or {}) | {"epoch": 0},
+        **{key: job.trained[key] for key in ("selected_on", "selected_by") if key in job.trained},
         "train_identity": job.dataset.split("train").identity,
         "arch_state_dict": job.method.arch.state_dict(),
         "method_state_dict": job.method.state_dict(),
