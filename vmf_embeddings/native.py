@@ -6,11 +6,13 @@ VMF_EMBEDDINGS_NATIVE=0 in the environment, the PyTorch code runs. On a GPU it a
 VMF_EMBEDDINGS_TRITON=1.
 """
 
+import hashlib
 import importlib.util
 import logging
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 SWITCH = "VMF_EMBEDDINGS_NATIVE"
@@ -65,7 +67,31 @@ def compiled(**options: Any) -> Callable[[Callable], Callable]:
     import numba
 
     _log_compilation()
-    return numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+    decorate = numba.njit(cache=True, nogil=True, error_model="numpy", **options)
+
+    def compile_later(function: Callable) -> Callable:
+        kernel = decorate(function)
+        _distrust_older_files(kernel, Path(function.__code__.co_filename).parent)
+        return kernel
+
+    return compile_later
+
+
+def _distrust_older_files(kernel: Any, folder: Path) -> None:
+    """Makes what is cached on disk of a kernel depend on all files of its folder.
+
+    Numba compares the file of the kernel alone, and would go on with code of an older version of
+    another one that was compiled into it.
+    """
+    file = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if file is not None and hasattr(file, "_source_stamp"):
+        file._source_stamp = (file._source_stamp, _contents(folder))
+
+
+@cache
+def _contents(folder: Path) -> str:
+    sources = sorted(folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
 @cache
