@@ -1,5 +1,6 @@
 """The options under `conf/`, read as plain values: names, first lines, defaults. Needs no Hydra."""
 
+import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,11 @@ def _pairs(defaults: list[Any]) -> list[tuple[str, str]]:
 
 
 def _file(group: str, name: str) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(_text(CONF / group / f"{name}.yaml"))
+    return copy.deepcopy(_content(CONF / group / f"{name}.yaml"))
 
 
 @cache
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _content(path: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
