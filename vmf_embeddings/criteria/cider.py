@@ -78,7 +78,8 @@ def moved_prototypes(
         weights = (1 - momentum) * (momentum**later).to(rows)
     moved = (kept[:, None] * prototypes).index_add_(0, labels, weights[:, None] * rows)
     lengths = torch.linalg.vector_norm(moved, dim=1).clamp_min(MIN_LENGTH)
-    return moved / lengths.where(counts > 0, 1)[:, None]  # without a row they have not moved
+    lengths = lengths.where(counts > 0, 1)[:, None]  # without a row they have not moved
+    return moved / lengths if moved.requires_grad else moved.div_(lengths)
 
 
 def _one_by_one(prototypes: Tensor, rows: Tensor, labels: Tensor, momentum: float) -> Tensor:

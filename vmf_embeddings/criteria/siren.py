@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
+from vmf_embeddings.criteria.affine_cross_entropy import affine_cross_entropy
 from vmf_embeddings.criteria.base import Criterion, at_least, one_of, param_group
 from vmf_embeddings.criteria.cider import UPDATES, moved_prototypes
 from vmf_embeddings.directional import relative_log_normalizer
@@ -74,7 +74,10 @@ class Siren(Criterion):
         moved = moved_prototypes(kept, rows, labels, self.momentum, self.update)
         if self.training and not self.frozen:
             self.prototypes.copy_(moved)
-        return cross_entropy(class_log_densities(embeddings, moved, self.log_kappa.exp()), labels)
+        kappa = self.log_kappa.exp()
+        offsets = relative_log_normalizer(kappa, embeddings.shape[1])
+        # the log densities of `class_log_densities`
+        return affine_cross_entropy(embeddings, moved, kappa, offsets, labels)
 
     def logits(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings [B, D] -> log densities of the classes over the uniform one [B, C]."""

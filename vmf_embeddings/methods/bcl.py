@@ -43,9 +43,11 @@ def balanced_contrast(
         tensor(0.3133)
     """
     classes = torch.cat([labels, torch.arange(len(prototypes), device=labels.device)])
+    ones = torch.ones_like(classes, dtype=rows.dtype)
+    counts = torch.zeros_like(prototypes[:, 0]).index_add(0, classes, ones)[classes]
     scaled = rows / temperature**0.5
     logits = torch.cat([gram(scaled), (rows / temperature) @ prototypes.T], 1)
-    return column_contrast(logits, labels, classes, 0, balanced=True)
+    return column_contrast(logits, labels, classes, 0, counts=counts.detach())
 
 
 class BCL(ContrastBranch):

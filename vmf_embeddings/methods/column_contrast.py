@@ -26,8 +26,7 @@ def column_contrast(
     classes: Tensor,
     first: int,
     weights: Tensor | None = None,
-    *,
-    balanced: bool = False,
+    counts: Tensor | None = None,
 ) -> Tensor:
     """Mean over the rows of the loss above.
 
@@ -38,8 +37,8 @@ def column_contrast(
             beside itself.
         first: column of the first row; that of row i is `first` + i.
         weights: a, >= 0 [M]; None = 1.
-        balanced: whether exp(l) is divided by the number of columns of the class, without the row
-            itself.
+        counts: columns of the class of each column [M], by which exp(l) is divided, without the row
+            itself; None = 1.
 
     Returns:
         Scalar in nats; differentiable once with respect to the logits.
@@ -49,7 +48,7 @@ def column_contrast(
         >>> column_contrast(torch.zeros(2, 3), labels[:2], labels, 0)
         tensor(0.6931)
     """
-    return _ColumnContrast.apply(logits, labels, classes, first, weights, balanced)
+    return _ColumnContrast.apply(logits, labels, classes, first, weights, counts)
 
 
 class _ColumnContrast(torch.autograd.Function):
@@ -61,20 +60,22 @@ class _ColumnContrast(torch.autograd.Function):
         classes: Tensor,
         first: int,
         weights: Tensor | None,
-        balanced: bool,
+        counts: Tensor | None,
     ) -> Tensor:
         # in place, unless compiled: nothing else needs the values
         in_place = not torch.compiler.is_compiling()
         gradient = logits.detach() if in_place else torch.empty_like(logits)
         total = logits.new_zeros(())
-        offset, own_offset = _offsets(classes, logits, balanced)
+        offset = torch.zeros_like(logits[0]) if counts is None else counts.log()
+        offset = offset.masked_fill(classes == NO_CLASS, torch.inf)
+        own_offset = offset if counts is None else (counts - 1).log()
         columns = torch.arange(first, first + len(labels), device=labels.device)[:, None]
         for rows in _tiles(logits):
             same = (labels[rows, None] == classes).scatter_(1, columns[rows], False)
             targets = same.to(logits.dtype) if weights is None else same * weights
             targets /= targets.sum(1, keepdim=True)
             total -= torch.where(same, logits[rows], 0).mul_(targets).sum()  # l may be -inf
-            offsets = torch.where(same, own_offset, offset) if balanced else offset
+            offsets = offset if counts is None else torch.where(same, own_offset, offset)
             shifted = (logits[rows] - offsets).scatter_(1, columns[rows], -torch.inf)
             sums = shifted.logsumexp(1, keepdim=True)
             total += sums.sum()
@@ -87,18 +88,6 @@ class _ColumnContrast(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * (grad / len(gradient)), None, None, None, None, None
-
-
-def _offsets(classes: Tensor, like: Tensor, balanced: bool) -> tuple[Tensor, Tensor]:
-    """What is subtracted from the logits of the columns [M], and from those of the own class."""
-    offset = torch.zeros_like(classes, dtype=like.dtype)
-    own = offset
-    if balanced:
-        order = classes.sort().values
-        ends = [torch.searchsorted(order, classes, right=right) for right in (False, True)]
-        counts = (ends[1] - ends[0]).to(like.dtype)
-        offset, own = counts.log(), (counts - 1).log()
-    return offset.masked_fill(classes == NO_CLASS, torch.inf), own
 
 
 def _tiles(table: Tensor) -> list[slice]:

@@ -100,7 +100,8 @@ class _ElkCrossEntropy(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             grad_embeddings = table @ weights
             grad_embeddings.mul_(factor).addcmul_(embeddings, of_images * factor)
-        return grad_embeddings, grad_weights, None, grad * grad_beta, None, None
+        of_beta = grad * grad_beta if ctx.needs_input_grad[3] else None
+        return grad_embeddings, grad_weights, None, of_beta, None, None
 
 
 def _sums(
