@@ -32,7 +32,10 @@ demo() {
 }
 
 tests() {
-  OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 8 "$@"
+  # worksteal: tests of a file mostly stay in one process, which makes their fixtures once;
+  # bytecode is kept, or each command that a test runs would compile the package
+  PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 \
+    python -m pytest -n logical --maxprocesses 8 --dist worksteal "$@"
 }
 
 suite() {

@@ -1,6 +1,7 @@
 """Laws of LoRA: it begins at the given weights, and they stay as they are."""
 
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from tests.archs.test_partial_freezing import step
 from tests.archs.test_seams import build
 
 timm = pytest.importorskip("timm", reason="the extra timm is not installed")
-pytest.importorskip("peft", reason="peft is not installed")
+pytestmark = pytest.mark.skipif(find_spec("peft") is None, reason="peft is not installed")
 IMAGES = torch.rand(2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
 
 
