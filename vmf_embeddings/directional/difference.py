@@ -73,6 +73,11 @@ def compiles(kernel: Kernel, like: Tensor, n_values: int = native.SMALL_WORK) ->
     return fits and not torch.compiler.is_compiling() and native.enabled(n_values)
 
 
+def compiles_tables(kernel: Kernel, like: Tensor, n_values: int = native.SMALL_WORK) -> bool:
+    """`compiles`, of this module's differences: where float32 is accurate enough for them."""
+    return kernel.compute_dtype(like) == torch.float32 and compiles(kernel, like, n_values)
+
+
 def _blocks(table: Tensor) -> Iterator[tuple[slice, slice]]:
     """Row and column slices that cut a table [rows, columns] into blocks."""
     rows, columns = table.shape
@@ -105,7 +110,7 @@ def _backward_tables(
     kernel: Kernel, row: Tensor, delta: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of F with respect to delta [rows, columns] and kappa^2 [columns]."""
-    if compiles(kernel, delta, PASSES * delta.numel()):
+    if compiles_tables(kernel, delta, PASSES * delta.numel()):
         from vmf_embeddings.directional.kernels.difference_compiled import difference_gradients
 
         return difference_gradients(kernel.plan, row, delta, grad)
@@ -131,7 +136,7 @@ class _Difference(torch.autograd.Function):
         ctx.save_for_backward(kappa_squared, delta)
         ctx.kernel = kernel
         row, table, shape = _as_table(kappa_squared, delta)
-        if compiles(kernel, delta, PASSES * table.numel()):
+        if compiles_tables(kernel, delta, PASSES * table.numel()):
             from vmf_embeddings.directional.kernels.difference_compiled import differences
 
             return differences(kernel.plan, row, table).reshape(shape)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from vmf_embeddings.directional.bessel import widen
-from vmf_embeddings.directional.difference import compiles
+from vmf_embeddings.directional.difference import compiles_tables
 from vmf_embeddings.directional.log_normalizer import normalizer_kernel
 
 CPU_TILE = 2**15  # logits per tile and thread, whose temporaries fit the cache
@@ -120,7 +120,7 @@ def _sums(
         h(|w|^2) G [C].
     """
     kernel = normalizer_kernel(dim, table.dtype)
-    if compiles(kernel, table):
+    if compiles_tables(kernel, table):
         from vmf_embeddings.directional.kernels.difference_compiled import cross_entropy
 
         return cross_entropy(kernel.plan, table, lengths, squared, labels, beta, log_prior)

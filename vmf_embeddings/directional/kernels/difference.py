@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from vmf_embeddings import native
 from vmf_embeddings.directional.kernels.elementary import exponentials, ordered, unordered
-from vmf_embeddings.directional.kernels.normalizer import FREE, Coefficients, debye, three
+from vmf_embeddings.directional.kernels.normalizer import FREE, Coefficients, debye
 
 Floats = NDArray[np.float32]
 
 
 # fmt: off
 @native.compiled(fastmath=FREE)
-def _debye_row(
+def _row(
     dots: Floats, scale: np.float32, offset: np.float32, order: np.float32,
     values: Coefficients, slopes: Coefficients, terms: Floats,
     difference: Floats, ratio: Floats, ratio_change: Floats,
@@ -31,37 +31,10 @@ def _debye_row(
         )  # fmt: skip
 
 
-@native.compiled(fastmath=FREE)
-def _three_row(
-    dots: Floats, scale: np.float32, offset: np.float32, terms: Floats, difference: Floats,
-    ratio: Floats, ratio_change: Floats,
-) -> None:  # fmt: skip
-    """`_debye_row` in three dimensions."""
-    for c in range(len(dots)):
-        difference[c], ratio[c], ratio_change[c] = three(
-            scale * dots[c] + offset, terms[0, c], terms[1, c], terms[3, c], terms[4, c]
-        )
-
-
-# fmt: off
-@native.compiled(forceinline=True)
-def _row(
-    dots: Floats, scale: np.float32, offset: np.float32, is_3d: bool, order: np.float32,
-    values: Coefficients, slopes: Coefficients, terms: Floats,
-    difference: Floats, ratio: Floats, ratio_change: Floats,
-) -> None:
-    # fmt: on
-    results = (difference, ratio, ratio_change)
-    if is_3d:
-        _three_row(dots, scale, offset, terms, *results)
-    else:
-        _debye_row(dots, scale, offset, order, values, slopes, terms, *results)
-
-
 # fmt: off
 @native.compiled()
 def fill_differences(
-    delta: Floats, out: Floats, is_3d: bool, order: np.float32, values: Coefficients,
+    delta: Floats, out: Floats, order: np.float32, values: Coefficients,
     slopes: Coefficients, terms: Floats, class_ratio: Floats, left: int, first: int, end: int,
 ) -> None:
     # fmt: on
@@ -74,7 +47,7 @@ def fill_differences(
     for i in range(first, end):
         columns = delta[i, left : left + n]
         _row(
-            columns, one, zero, is_3d, order, values, slopes, terms,
+            columns, one, zero, order, values, slopes, terms,
             out[i, left : left + n], unused[0], unused[1],
         )  # fmt: skip
 
@@ -92,7 +65,7 @@ def _times_slope(
 # fmt: off
 @native.compiled()
 def fill_gradients(
-    delta: Floats, grad: Floats, out: Floats, is_3d: bool, order: np.float32,
+    delta: Floats, grad: Floats, out: Floats, order: np.float32,
     values: Coefficients, slopes: Coefficients, terms: Floats, class_ratio: Floats,
     left: int, first: int, end: int,
 ) -> Floats:
@@ -106,7 +79,7 @@ def fill_gradients(
     ratio_change, change = np.empty(n, np.float32), np.zeros(n, np.float32)
     for i in range(first, end):
         columns = delta[i, left : left + n]
-        _row(columns, one, zero, is_3d, order, values, slopes, terms, unused, ratio, ratio_change)
+        _row(columns, one, zero, order, values, slopes, terms, unused, ratio, ratio_change)
         _times_slope(
             grad[i, left : left + n], ratio, ratio_change, out[i, left : left + n], change
         )
@@ -147,7 +120,7 @@ def _backward(
 @native.compiled()
 def cross_entropy_rows(
     table: Floats, lengths: Floats, labels: NDArray[np.int64], beta: np.float32, prior: Floats,
-    of_images: Floats, is_3d: bool, order: np.float32, values: Coefficients, slopes: Coefficients,
+    of_images: Floats, order: np.float32, values: Coefficients, slopes: Coefficients,
     terms: Floats, class_ratio: Floats, first: int, end: int,
 ) -> tuple[float, float, Floats]:
     # fmt: on
@@ -166,7 +139,7 @@ def cross_entropy_rows(
     for i in range(first, end):
         row, y = table[i], labels[i]
         _row(
-            row, np.float32(2), lengths[i], is_3d, order, values, slopes, terms, difference,
+            row, np.float32(2), lengths[i], order, values, slopes, terms, difference,
             ratio, ratio_change,
         )  # fmt: skip
         highest = _logits(difference, beta, prior, e)

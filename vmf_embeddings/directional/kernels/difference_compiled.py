@@ -63,7 +63,7 @@ def normalizer_arguments(squared: Tensor, plan: Expansion | None, columns: int) 
     return plan is None, order, values, slopes, terms, class_ratio
 
 
-def differences(plan: Expansion | None, row: Tensor, delta: Tensor) -> Tensor:
+def differences(plan: Expansion, row: Tensor, delta: Tensor) -> Tensor:
     """F(q, delta) of `difference` for the row q [N] and the table delta [R, N], both float32."""
     out = torch.empty(delta.shape)
     arrays = delta.detach().contiguous().numpy(), out.numpy()
@@ -76,7 +76,7 @@ def differences(plan: Expansion | None, row: Tensor, delta: Tensor) -> Tensor:
 
 
 def difference_gradients(
-    plan: Expansion | None, row: Tensor, delta: Tensor, grad: Tensor
+    plan: Expansion, row: Tensor, delta: Tensor, grad: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of F with respect to delta [R, N] and q [N], from that of F [R, N]."""
     out, of_row = torch.empty(delta.shape), torch.zeros(len(row))
@@ -108,7 +108,7 @@ class CrossEntropy(NamedTuple):
 
 
 def cross_entropy(
-    plan: Expansion | None,
+    plan: Expansion,
     table: Tensor,
     lengths: Tensor,
     squared: Tensor,
@@ -137,7 +137,7 @@ def cross_entropy(
     of_images, of_classes = torch.empty(n_rows), torch.zeros(n_classes)
     rows = (t.detach().contiguous() for t in (table, lengths, labels.long()))
     arrays = *(t.numpy() for t in rows), np.float32(beta.item()), prior.contiguous().numpy()
-    normalizer = normalizer_arguments(widen(squared), plan, n_classes)
+    normalizer = normalizer_arguments(widen(squared), plan, n_classes)[1:]
     arguments = (*arrays, of_images.numpy(), *normalizer)
     height = max(1, ENTRIES_PER_PART // n_classes)
     parts = [(top, min(top + height, n_rows)) for top in range(0, n_rows, height)]
@@ -150,7 +150,7 @@ def cross_entropy(
 
 
 def _over_blocks(
-    plan: Expansion | None, row: Tensor, table: Tensor, work: Callable[..., Any]
+    plan: Expansion, row: Tensor, table: Tensor, work: Callable[..., Any]
 ) -> list[Any]:
     """Calls work(normalizer, left, first, end) for blocks, which do not depend on threads."""
     blocks = row.split(WIDTH)
@@ -160,7 +160,7 @@ def _over_blocks(
 
     def of_columns(number: int) -> list[Any]:
         squared = widen(blocks[number])
-        normalizer = normalizer_arguments(squared, plan, len(squared))
+        normalizer = normalizer_arguments(squared, plan, len(squared))[1:]
         left = number * WIDTH
         return threads.each(lambda rows: work(normalizer, left, *rows), tops)
 
