@@ -10,13 +10,13 @@ from torch.nn.functional import cross_entropy
 import vmf_embeddings as vmf
 from tests.cli.test_second_stage import composed
 from tests.methods.laws import normal
-from vmf_embeddings.cli import app, assembly
+from vmf_embeddings.cli import app, assembly, uncertainty_stage
 from vmf_embeddings.cli.assembly import Refused
 from vmf_embeddings.embeddings import load_embeddings
 from vmf_embeddings.extract import extract
 from vmf_embeddings.methods.loss_predictor import prediction_loss
 from vmf_embeddings.training import checkpoint
-from vmf_embeddings.training.uncertainty import FitOptions, fit_predictor, judge
+from vmf_embeddings.training.uncertainty import FitOptions, fit_predictor, fit_uncertainty, judge
 
 NET = ["arch=n_digit_mnist", "arch.params.embedding_dim=8", "trainer.cpu=true", "trainer.threads=1"]
 SHORT = ["mode.epochs=1", "sampler=random", "sampler.batch_size=64", "num_workers=0"]
@@ -197,3 +197,12 @@ def test_runs_without_classes_and_unknown_classes_are_refused(tmp_path):
         second(open_set, "mode.fit_on=valid")
     with pytest.raises(Refused, match="method=dml.* predicts no classes"):
         second(open_set)
+
+
+def test_a_run_that_has_diverged_is_refused(run):
+    cfg = composed(["mode=uncertainty", f"run={run}", "trainer.cpu=true", "trainer.threads=1"])
+    job = uncertainty_stage.uncertainty_job(cfg, run / "diverged", [])
+    job.method.arch.projection.weight.data.fill_(torch.nan)
+    with pytest.raises(ValueError, match="losses of the run on valid are NaN or infinite"):
+        fit_uncertainty(job)
+    assert not (run / "diverged").exists()

@@ -50,6 +50,8 @@ def uncertainty_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> "Un
     fit_on = _chosen_split(mode["fit_on"], data.open_set)
     for split in (fit_on, settings.validates_on):
         data.split(split)  # raises now if the data set has no such split
+    if len(data.split(fit_on)) < 2:
+        raise Refused(f"mode.fit_on={fit_on}: that split has one row, and one is held out")
     trained = run.method(data)
     if not trained.has_logits:
         raise Refused(

@@ -95,6 +95,9 @@ def fit_uncertainty(job: UncertaintyJob) -> float:
     Returns:
         The AUROC with which the confidence tells right predictions from wrong ones, in [0, 1]; NaN
         where all are right.
+
+    Raises:
+        ValueError: losses are NaN or infinite, as of a run that has diverged.
     """
     method, settings, options = job.method, job.settings, job.options
     accelerator = settings.execution.make_accelerator()
@@ -108,6 +111,12 @@ def fit_uncertainty(job: UncertaintyJob) -> float:
         return judge(method, rows, split.labels.to(rows.device), settings.eval_batch_size)
 
     rows = judged(job.dataset.split(job.fit_on))
+    n_broken = int((~rows.losses.isfinite()).sum())
+    if n_broken:
+        raise ValueError(
+            f"{n_broken} of the {len(rows.losses)} losses of the run on {job.fit_on} are NaN or "
+            "infinite: it has diverged, so that there is nothing to predict"
+        )
     generator = torch.Generator().manual_seed(settings.random_seed)
     order = torch.randperm(len(rows.losses), generator=generator).to(rows.losses.device)
     n_fitted = len(order) - max(1, int(HELD_OUT * len(order)))
