@@ -8,6 +8,7 @@ from tests.criteria import fixture
 from tests.criteria.fixture import LABELS
 from tests.criteria.made import made
 from tests.methods.laws import normal
+from vmf_embeddings.criteria.affine_cross_entropy import affine_cross_entropy
 from vmf_embeddings.criteria.cider import moved_prototypes
 from vmf_embeddings.criteria.siren import class_log_densities
 from vmf_embeddings.directional import HypersphericalUniform, VonMisesFisher, mean_cosine
@@ -33,6 +34,20 @@ def test_float32_has_them_to_rounding():
     found = class_log_densities(x.float(), p.float(), KAPPA.float())
     wanted = class_log_densities(x, p, KAPPA)
     torch.testing.assert_close(found.double(), wanted, rtol=1e-6, atol=3000 * 3e-7)
+
+
+@pytest.mark.parametrize("tile", (13, 10**6))
+def test_the_loss_is_the_cross_entropy_of_the_log_densities_with_its_gradients(tile, monkeypatch):
+    monkeypatch.setattr("vmf_embeddings.criteria.affine_cross_entropy.CPU_TILE", tile)
+    labels, offsets = torch.arange(9) % 6, normal(6, seed=3)
+    leaves = [t.requires_grad_() for t in (directions(9, seed=1), KAPPA / 100, offsets)]
+    found = affine_cross_entropy(leaves[0], directions(), *leaves[1:], labels)
+    logits = leaves[1] * (leaves[0] @ directions().T) + leaves[2]
+    wanted = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(found, wanted)
+    slopes = [torch.autograd.grad(3 * value, leaves) for value in (found, wanted)]
+    for one, other in zip(*slopes, strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_equal_concentrations_give_a_softmax_of_cosines():

@@ -47,8 +47,10 @@ def slow(rows, labels, prototypes, temperature):
     return torch.stack(losses).mean()
 
 
+@pytest.mark.parametrize("tile", (11, 10**6))
 @pytest.mark.parametrize("labels", ([0, 0, 0, 1, 2, 1, 0], [3] * 7, [0, 1, 2, 3, 0, 1, 2]))
-def test_the_contrast_is_the_formula_row_by_row(labels):
+def test_the_contrast_is_the_formula_row_by_row(labels, tile, monkeypatch):
+    monkeypatch.setattr("vmf_embeddings.methods.column_contrast.CPU_TILE", tile)
     rows, prototypes = unit(7, P), unit(4, P, seed=1)
     labels = torch.tensor(labels)
     found = balanced_contrast(rows, labels, prototypes, 0.07)
