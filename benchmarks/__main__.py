@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-FAMILIES = ("accuracy", "loss", "variance", "memory", "heads", "sampler", "prediction",
-            "evaluation", "hyperbolic", "batches", "data", "latency", "scaling",
+FAMILIES = ("accuracy", "loss", "directional_losses", "variance", "memory", "heads", "sampler",
+            "prediction", "evaluation", "hyperbolic", "batches", "data", "latency", "scaling",
             "training", "objectives", "features", "extraction", "start", "threads",
             "sections")  # fmt: skip
 RESULTS = Path(__file__).resolve().parent / "results"
