@@ -36,26 +36,26 @@ def cosines(x: Tensor, y: Tensor) -> Tensor:
     return unit_vectors(x) @ unit_vectors(y).T
 
 
-def kappa_mu(embeddings: Tensor, scale: Tensor | float = 1.0) -> Tensor:
+def kappa_mu(embeddings: Tensor, scale: Tensor | float) -> Tensor:
     """Embeddings times a scale, as parameters kappa mu of von Mises-Fisher distributions.
 
-    Rows with a coordinate above 1e15 are shortened to that and keep their direction, as float32
-    could not square their length; their gradient is the shortened row's times the factor.
+    Coordinates beyond 1e15 count as that and get no gradient: float32 could not square the length.
 
     Args:
-        embeddings: [.., D], of any finite length.
+        embeddings: [.., D], of any length.
         scale: > 0, scalar.
 
-    Returns:
-        [.., D], coordinates in [-1e15, 1e15].
-
     Example:
-        >>> kappa_mu(torch.tensor([[3.0, 4.0], [3e30, 4e30]]), 2.0)
-        tensor([[6.0000e+00, 8.0000e+00],
-                [7.5000e+14, 1.0000e+15]])
+        >>> kappa_mu(torch.tensor([3e30, -4.0]), 2.0)
+        tensor([ 1.0000e+15, -8.0000e+00])
     """
-    largest = embeddings.detach().abs().amax(-1, keepdim=True)
-    return embeddings * (_MAX_COORDINATE / largest).clamp(max=scale)
+    return (scale * embeddings).clamp(-_MAX_COORDINATE, _MAX_COORDINATE)
+
+
+def _shortened(rows: Tensor) -> Tensor:
+    """Rows [.., D] with coordinates of at most 1e15, in their directions, however long they are."""
+    largest = rows.detach().abs().amax(-1, keepdim=True)
+    return rows * (_MAX_COORDINATE / largest).clamp_max(1)
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class VonMisesFisher(Geometry):
 
         With `gradient` they are reparameterised, see `directional.sample`.
         """
-        kappa, mu = self.split(kappa_mu(embeddings))
+        kappa, mu = self.split(_shortened(embeddings))
         draw = directional.sample
         if torch.compiler.is_compiling():  # it draws until every proposal was accepted
             draw = torch.compiler.disable(draw)
@@ -264,7 +264,7 @@ class ExpectedLikelihood(Geometry):
 
     def similarity(self, queries: Tensor, gallery: Tensor) -> Tensor:
         """Log expected likelihood [Q, G] in nats."""
-        return directional.log_elk(kappa_mu(queries), kappa_mu(gallery))
+        return directional.log_elk(_shortened(queries), _shortened(gallery))
 
 
 _GEOMETRIES = {

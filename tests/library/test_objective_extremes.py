@@ -80,12 +80,18 @@ def test_temperatures_that_have_no_inverse_are_refused():
 
 def test_distributions_of_long_rows_have_their_directions():
     rows = torch.randn(B, D, generator=torch.Generator().manual_seed(0))
-    longest = kappa_mu(rows / rows.abs().amax(1, keepdim=True), 1e15)
-    torch.testing.assert_close(kappa_mu(1e30 * rows), longest)
-    assert kappa_mu(rows, 3.0).equal(3 * rows)  # to the last bit
+    longest = 1e15 * rows / rows.abs().amax(1, keepdim=True)
+    torch.manual_seed(0)
     draws = VonMisesFisher().sample(1e30 * rows, 3)
+    torch.manual_seed(0)
     torch.testing.assert_close(draws, VonMisesFisher().sample(longest, 3))
     others = rows.flip(1)
     alike = ExpectedLikelihood().similarity(1e30 * rows, 1e30 * others)
     expected = ExpectedLikelihood().similarity(longest, 1e30 * others)
     torch.testing.assert_close(alike, expected)
+
+
+def test_parameters_of_distributions_are_scaled_embeddings_to_the_last_bit():
+    rows = torch.randn(B, D, generator=torch.Generator().manual_seed(0))
+    assert kappa_mu(rows, torch.tensor(3.0)).equal(3 * rows)
+    assert kappa_mu(1e38 * rows, 30.0).equal(1e15 * rows.sign())
