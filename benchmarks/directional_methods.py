@@ -3,14 +3,16 @@
 python -m benchmarks.directional_methods --data FOLDER --sets FOLDER --weights FILE --out FOLDER
 
 Images of digits by a small convolutional network, and feature vectors of pictures (folders of
-`benchmarks.own_sets`) by a layer or two. Every method gets the learning rate, of three, that is
-best over another seed: in open sets of digits with the classes swapped, else on validation rows.
+`benchmarks.own_sets`) by a layer or two. Every method gets the learning rate, of those searched,
+that is best over another seed: in open sets of digits with the classes swapped, else on validation
+rows.
 Runs that are in the record are not repeated, so that several of these commands may follow.
 """
 
 import argparse
 import csv
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -123,22 +125,26 @@ class Row:
         source = (self.name, self.data, chosen)
         return self.record.get(key, lambda: one_run(task, self.sets.of(*source), every, chosen))
 
-    def score(self, rates: Sequence[float]) -> tuple[float, ...]:
+    def score(self, rates: Sequence[float], by: str = "") -> tuple[float, ...]:
         """Of the tuning run; in calibration of equally accurate ones the likelier is better."""
         scores = self.run(rates, TUNING_SEED, chosen=True)["scores"]
-        ties = (-scores.get("NLL", 0.0),) if self.name.startswith("calibration") else ()
+        likelihood = -scores.get("NLL", math.inf)
+        if by == "NLL":
+            return (likelihood,)
+        ties = (likelihood,) if self.name.startswith("calibration") else ()
         return (scores[self.task.chosen_by], *ties)
 
     def best_rates(self) -> tuple[float, ...]:
-        """The learning rate, then that of the temperature."""
+        """The learning rate, then that of the temperature: accuracy hardly depends on it."""
         task = self.task
         published = task.published.get(self.title, 1.0)
         rates = [float(f"{published * factor:g}") for factor in task.rates]
-        others = task.temperature_rates if "softmax" != self.title else ()
+        learned = "arch.params.learn_temp=true" in task.methods[self.title]
+        others = task.temperature_rates if learned else ()
         best = best_of(rates, rates[len(rates) // 2], lambda r: self.score((r, *others[:1])))
         if not others:
             return (best,)
-        return best, best_of(sorted(others), others[0], lambda r: self.score((best, r)))
+        return best, best_of(sorted(others), others[0], lambda r: self.score((best, r), "NLL"))
 
 
 def label(rates: Sequence[float]) -> str:

@@ -42,7 +42,7 @@ def test_rates_of_sgd_are_those_of_the_published_experiments():
     for title, experiment in names.items():
         published = composed([f"experiment={experiment}"])
         own = composed([
-            "experiment=demo", *task.words, *task.on_request["mnist_sgd"], *task.methods[title],
+            "experiment=demo", *task.words, *task.sets["mnist_sgd"], *task.methods[title],
             f"mode.learning_rate={task.published.get(title, 1.0)}",
             f"mode.temp_learning_rate={task.temperature_rates[0]}",
         ])  # fmt: skip
