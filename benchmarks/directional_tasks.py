@@ -81,7 +81,7 @@ BY_SGD = {
             "method=vmf_softmax", *LEARNED_FROM_1, *LENGTH, *HEAVY,
             f"arch.params.kappa_confidence={start}",
         )
-        for start in ("0.4",)
+        for start in ("0.4", "auto")
     },
 }  # fmt: skip
 
