@@ -9,7 +9,9 @@ in place of the inner products t, some rows at a time while they are in the cach
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_TILE = 2**16  # logits per tile and thread, whose temporaries fit the cache
 DEVICE_TILE = 2**24

@@ -9,8 +9,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.nn.functional import logsigmoid
+
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_TILE = 2**15  # entries per tile and thread, whose temporaries fit the cache
 DEVICE_TILE = 2**24

@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from vmf_embeddings.once_differentiable import once_differentiable
 
 FAR_BELOW = -1e30  # replaces -inf: its exp is 0, and gradients stay finite
 

@@ -19,12 +19,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.alignment import alignment_terms, subtract_alignment
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import LogPartitionSum, log_partition
 from vmf_embeddings.directional.sampler import sample_angle
+from vmf_embeddings.once_differentiable import once_differentiable
 
 ESTIMATORS = ("antithetic", "iid")
 MIN_KAPPA = 1e-6  # an embedding of norm 0 has no direction: its distribution is nearly uniform

@@ -13,10 +13,11 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.bessel import mean_cosine, widen
 from vmf_embeddings.directional.gamma_ratio import digamma_difference
+from vmf_embeddings.once_differentiable import once_differentiable
 
 N_NODES = 32
 NATS = 36.0  # the tail is cut where log g is this much below log g(h)

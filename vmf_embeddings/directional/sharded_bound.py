@@ -9,12 +9,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.bound import MIN_KAPPA, angles_of
 from vmf_embeddings.directional.gradient import angle_derivative
 from vmf_embeddings.directional.partition import log_partition
 from vmf_embeddings.directional.sampler import sample_angle
+from vmf_embeddings.once_differentiable import once_differentiable
 
 
 def sharded_log_partition(

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings import threads
 from vmf_embeddings.directional.normals import compiles, new_seed
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_BLOCK = 2**16  # numbers per thread, so that the passes over a block stay in the cache
 DEVICE_BLOCK = 2**26

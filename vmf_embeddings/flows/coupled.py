@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
+
+from vmf_embeddings.once_differentiable import once_differentiable
 
 Layers = Sequence[tuple[Tensor, Tensor]]  # weight [out, in] and bias [out] of every linear layer
 

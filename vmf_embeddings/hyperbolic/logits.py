@@ -21,9 +21,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.hyperbolic.ball import conformal_factor
+from vmf_embeddings.once_differentiable import once_differentiable
 
 _DENOMINATOR = 1e-5  # e above
 _LOWEST_ASINH = math.log(1e-5)  # as in 2021

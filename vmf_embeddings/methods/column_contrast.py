@@ -12,9 +12,10 @@ class are left out. The forward pass forms the gradient while rows are in the ca
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.methods.row_queue import NO_CLASS
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_TILE = 2**16  # logits per tile and thread, whose temporaries fit the cache
 DEVICE_TILE = 2**24

@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.unit import unit_vectors
+from vmf_embeddings.once_differentiable import once_differentiable
 
 EPSILON = 1e-12  # vectors of smaller norm are not normalised, as in torch's `normalize`
 CPU_CLASSES = 2**18  # entries of the class weights per block and thread, which fit the cache

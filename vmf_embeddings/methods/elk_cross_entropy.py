@@ -17,11 +17,12 @@ One matrix [B, C] is stored for the backward pass: P takes the place of the dot 
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional.bessel import widen
 from vmf_embeddings.directional.difference import compiles_tables
 from vmf_embeddings.directional.log_normalizer import normalizer_kernel
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_TILE = 2**15  # logits per tile and thread, whose temporaries fit the cache
 DEVICE_TILE = 2**24

@@ -18,9 +18,10 @@ import math
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional import log_normalizer
+from vmf_embeddings.once_differentiable import once_differentiable
 
 CPU_TILE = 2**19  # densities per tile and thread: smaller ones make slow matrix products
 DEVICE_TILE = 2**24

@@ -6,11 +6,12 @@ truncated recurrence of the published code is kept to compare with it.
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional import log_normalizer_difference
 from vmf_embeddings.methods.elk_cross_entropy import elk_cross_entropy
 from vmf_embeddings.methods.proco_statistics import ClassDistributions
+from vmf_embeddings.once_differentiable import once_differentiable
 
 
 def contrast_logits(rows: Tensor, classes: ClassDistributions, temperature: float) -> Tensor:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional
 from torch.nn.modules._functions import SyncBatchNorm as _SyncBatchNorm
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from vmf_embeddings.once_differentiable import once_differentiable
 from vmf_embeddings.untrusted.refused import Refused
 
 RUNNING = ("running_mean", "running_var")
