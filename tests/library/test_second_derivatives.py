@@ -3,28 +3,16 @@
 import pytest
 import torch
 
-import vmf_embeddings as vmf
-from tests.library.test_objective_contract import COUNTS, N_EPOCHS, C, D, F, names
+from tests.library.test_objective_contract import B, C, D, F, names
+from tests.library.test_objective_extremes import LABELS, made
 from tests.methods.laws import normal
 
-LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
-CONTEXT = {"features": normal(6, F, seed=3), "teacher_logits": normal(6, C, seed=4)}
-
-
-def made(key: str, **options) -> vmf.Objective:
-    torch.manual_seed(0)
-    known = {"n_classes": C, "n_features": F, "n_epochs": N_EPOCHS, "class_counts": COUNTS}
-    loss_fn = vmf.objective(key, embedding_dim=D, **known, **options).double()
-    if "class means" in loss_fn.needs:
-        loss_fn.fit(normal(40, D, seed=5), torch.arange(40) % C)
-    if "class weights" in loss_fn.needs:
-        loss_fn.set_class_weights(normal(C, D, seed=6))
-    return loss_fn
+CONTEXT = {"features": normal(B, F, seed=3), "teacher_logits": normal(B, C, seed=4)}
 
 
 def slope(key: str, options: dict, rows: torch.Tensor) -> torch.Tensor:
     """Gradient of the loss of a new objective, with a graph of its own."""
-    loss_fn = made(key, **options)
+    loss_fn = made(key, **options).double()
     torch.manual_seed(1)
     context = {name: CONTEXT[name] for name in CONTEXT if name in loss_fn.needs}
     return torch.autograd.grad(loss_fn(rows, LABELS, **context), rows, create_graph=True)[0]
@@ -34,7 +22,7 @@ def slope(key: str, options: dict, rows: torch.Tensor) -> torch.Tensor:
 def test_second_derivatives_are_right_or_refused(key):
     if key == "cider":
         pytest.skip("its prototypes follow the rows without a gradient")
-    rows, step = normal(6, D, seed=1), 1e-5 * normal(6, D, seed=2)
+    rows, step = normal(B, D, seed=1), 1e-5 * normal(B, D, seed=2)
     rows.requires_grad_()
     try:
         gradient = slope(key, {}, rows)
@@ -56,4 +44,4 @@ def test_second_derivatives_are_right_or_refused(key):
 @pytest.mark.parametrize("key", ["elk", "nivmf", "vmf_softmax"])
 def test_second_derivatives_of_learned_concentrations_are_refused(key):
     with pytest.raises(RuntimeError, match="leave out create_graph=True"):
-        slope(key, {"kappa_learning_rate": 0.01}, normal(6, D, seed=1).requires_grad_())
+        slope(key, {"kappa_learning_rate": 0.01}, normal(B, D, seed=1).requires_grad_())

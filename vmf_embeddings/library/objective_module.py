@@ -282,7 +282,7 @@ class Objective(nn.Module):
     def _check_batch(self, embeddings: Tensor, labels: Tensor) -> None:
         spec = self.method.arch.class_spec
         n_classes = spec.n_classes if "n_classes" in self.needs else None
-        soft = self.criterion is None  # criteria compare classes
+        soft = self.method.takes_soft_labels
         check_batch(embeddings, labels, spec.embedding_dim, n_classes, soft=soft)
 
 

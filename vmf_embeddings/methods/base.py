@@ -71,6 +71,9 @@ class Method(nn.Module, ABC):
     needs_n_epochs: ClassVar[bool] = False
     """Whether the loss depends on the number of epochs of the whole training, see `configure`."""
 
+    takes_soft_labels: ClassVar[bool] = False
+    """Whether `loss` also takes soft labels [B, C], the probabilities of the classes."""
+
     teacher_run: str | None = None
 
     def __init__(self, arch: Arch) -> None:

@@ -53,6 +53,7 @@ class ContrastBranch(HeadAndLoss):
 
     batch_layout: ClassVar[BatchLayout] = BatchLayout(views=3, one_view=ONE_VIEW)
     needs_global_batch: ClassVar[bool] = True
+    takes_soft_labels: ClassVar[bool] = False  # rows of one class are compared
 
     def __init__(
         self,

@@ -108,6 +108,7 @@ class FSGL(Method):
     batch_layout: ClassVar[BatchLayout] = BatchLayout(views=2, paired=True)
     needs_class_counts: ClassVar[bool] = True
     """Whether `set_class_counts` must be called: R's labels are weighted by the class sizes."""
+    takes_soft_labels: ClassVar[bool] = True
     needs_n_epochs: ClassVar[bool] = True
     """Whether `configure` needs the number of epochs: alpha depends on it."""
     instead_of: ClassVar[dict[str, str]] = {

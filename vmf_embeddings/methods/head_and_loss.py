@@ -30,6 +30,8 @@ class HeadAndLoss(Method):
             predictions use z - t log pi, with class frequencies pi; 0 = none.
     """
 
+    takes_soft_labels = True
+
     log_prior: Tensor | None
 
     def __init__(

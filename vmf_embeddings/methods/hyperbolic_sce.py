@@ -61,6 +61,7 @@ class HyperbolicSCE(Method):
     """
 
     logs_as_in_2021 = True
+    takes_soft_labels = True
 
     not_on_prefixes = "coordinates of a point of the Poincare ball are not points of one"
 
@@ -77,7 +78,7 @@ class HyperbolicSCE(Method):
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
+        """Embeddings [B, D], labels [B] or soft labels [B, C] -> mean cross-entropy in nats."""
         return nn.functional.cross_entropy(self.logits(embeddings), labels)
 
     @full_precision

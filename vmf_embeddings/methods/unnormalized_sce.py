@@ -34,6 +34,7 @@ class UnnormalizedSCE(Method):
     """Cross-entropy of dot-product logits; embeddings are points of Euclidean space."""
 
     logs_as_in_2021 = True
+    takes_soft_labels = True
 
     def __init__(self, arch: Arch) -> None:
         super().__init__(arch)
@@ -43,7 +44,7 @@ class UnnormalizedSCE(Method):
 
     @full_precision
     def loss(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Embeddings [B, D], labels [B] -> mean cross-entropy in nats, scalar."""
+        """Embeddings [B, D], labels [B] or soft labels [B, C] -> mean cross-entropy in nats."""
         if self.class_shard is not None:
             shard, weights = self.class_shard.of_step(labels, self.class_parameters.weight)
             (embeddings,) = shard.sum_gradients(embeddings)

@@ -57,6 +57,11 @@ class WrappingMethod(Method):
         return self.wrapped.needs_n_epochs
 
     @property
+    def takes_soft_labels(self) -> bool:
+        """Whether the loss of the wrapped method also takes soft labels."""
+        return self.wrapped.takes_soft_labels
+
+    @property
     def has_logits(self) -> bool:
         """Whether it has logits."""
         return self.wrapped.has_logits
