@@ -178,6 +178,7 @@ def test_the_epoch_that_is_best_on_held_out_rows_is_kept_and_orders_new_rows(fit
         (["mode.form=rank"], "mode.form is one of value, order"),
         (["mode.hidden=[0]"], "mode.hidden expects widths"),
         (["mode.margin=-1"], "mode.margin must be >= 0"),
+        (["mode.margin=inf"], "mode.margin must be >= 0 and finite"),
         (["mode.batch_size=1"], "mode.batch_size must be >= 2"),
         (["mode.learning_rate=0"], "mode.learning_rate must be > 0"),
         (["mode.epochs=0"], "mode.epochs must be >= 1"),
@@ -206,3 +207,9 @@ def test_a_run_that_has_diverged_is_refused(run):
     with pytest.raises(ValueError, match="losses of the run on valid are NaN or infinite"):
         fit_uncertainty(job)
     assert not (run / "diverged").exists()
+
+
+def test_a_fit_that_diverges_leaves_no_checkpoint(run):
+    with pytest.raises(ValueError, match="no epoch had a finite loss.* smaller mode.learning_rate"):
+        second(run, "mode.learning_rate=1e30", "mode.epochs=2", into="diverging")
+    assert not list((run / "diverging").glob("*.pt"))

@@ -3,6 +3,7 @@
 Yoo and Kweon 2019, "Learning Loss for Active Learning", https://arxiv.org/abs/1905.03677.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -89,8 +90,8 @@ def refuse_unusable(place: str, form: str, margin: float, hidden: Sequence[int])
     Raises:
         ValueError: names the option.
     """
-    if not margin >= 0:
-        raise ValueError(f"{place}.margin must be >= 0, got {margin}.")
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"{place}.margin must be >= 0 and finite, got {margin}.")
     if form not in FORMS:
         raise ValueError(f"{place}.form is one of {', '.join(FORMS)}; got {form!r}.")
     if any(type(width) is not int or width < 1 for width in hidden):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, fields
@@ -97,7 +98,8 @@ def fit_uncertainty(job: UncertaintyJob) -> float:
         where all are right.
 
     Raises:
-        ValueError: losses are NaN or infinite, as of a run that has diverged.
+        ValueError: losses are NaN or infinite, as of a run that has diverged, or those of the
+            network are.
     """
     method, settings, options = job.method, job.settings, job.options
     accelerator = settings.execution.make_accelerator()
@@ -203,6 +205,9 @@ def fit_predictor(
 
     Returns:
         The epoch kept, from 0.
+
+    Raises:
+        ValueError: no epoch has a finite loss on the held-out rows.
     """
     method.standardize(fitted.embeddings)
     predictor = method.predictor.requires_grad_(True)
@@ -228,6 +233,11 @@ def fit_predictor(
             best, kept, state = score, epoch, deepcopy(predictor.state_dict())
         elif epoch - kept >= options.patience:
             break
+    if not math.isfinite(best):
+        raise ValueError(
+            "no epoch had a finite loss on the rows held out, so that there is none to keep; add a "
+            f"smaller mode.learning_rate to the command, got {options.learning_rate:g}"
+        )
     predictor.load_state_dict(state)
     predictor.requires_grad_(False)
     return kept
