@@ -306,6 +306,7 @@ def test_stages_that_do_not_train_or_are_no_second_stage_are_refused(tmp_path):
     {
         "[mode=foo]": "stages.second: mode has no option 'foo'",
         "[mode=finetune,mode.epochs=x]": "mode.epochs expects a whole number .* got 'x'",
+        "[mode=tau_norm,mode.values=[a]]": "mode.values expects a list of numbers .* got",
         "[mode=finetune,mode.epochs=-1]": "mode.epochs must be at least 0, got -1",
         "[mode=finetune,mode.learning_rate=nan]": "expected a finite number",
         "[mode=finetune,optimizer.params.foo=1]": "there is no 'optimizer.params.foo'",

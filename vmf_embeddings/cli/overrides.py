@@ -173,7 +173,7 @@ def _type_name(default: object) -> str | None:
     if isinstance(default, float):
         return "a number"
     if isinstance(default, ListConfig):
-        return "a list"
+        return "a list of numbers" if _has_numbers(default) else "a list"
     return None
 
 
@@ -181,10 +181,17 @@ def _fits(value: object, default: object) -> bool:
     if value is None or isinstance(default, bool) or isinstance(value, bool):
         return value is None or (isinstance(value, bool) and isinstance(default, bool))
     if isinstance(default, ListConfig):
-        return isinstance(value, ListConfig)
+        is_list = isinstance(value, ListConfig)
+        return is_list and (not _has_numbers(default) or not value or _has_numbers(value))
     # a default written as 0 may be a float, as mode.momentum
     numbers = (int, float) if isinstance(default, float) or default == 0 else int
     return isinstance(value, numbers)
+
+
+def _has_numbers(values: ListConfig) -> bool:
+    """Whether a list has elements, all of them numbers."""
+    kinds = {type(value) for value in values}
+    return bool(kinds) and kinds <= {int, float}
 
 
 def explain(error: Exception, arguments: list[str]) -> str:

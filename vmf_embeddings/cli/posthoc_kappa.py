@@ -40,12 +40,13 @@ def overlap_job(cfg: DictConfig, run_dir: Path, overrides: list[str]) -> Posthoc
             f"mode={cfg.mode.name} needs a run of method={METHOD}, whose concentrations are "
             f"parameters, got {run.folder} of method={run.config.method.name}"
         )
-    if not cfg.mode["values"]:
-        raise Refused("mode.values: expected at least one number, got []")
+    alphas = list(cfg.mode["values"])
+    if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
+        raise Refused(f"mode.values: expected at least one number, all in [0, 1], got {alphas}")
     settings = TrainingSettings.from_config(OmegaConf.to_container(cfg, resolve=True))
     trained_run.refuse_other_images(run, run.dataset, "the run")
     method = run.method(run.dataset)
-    variants = _variants(method.classifier, [float(alpha) for alpha in cfg.mode["values"]])
+    variants = _variants(method.classifier, alphas)
     config = OmegaConf.to_container(run.config, resolve=True) | {"run": str(run.folder)}
     return PosthocJob(method, run.dataset, variants, settings, run_dir, config, "class_mean")
 
