@@ -102,7 +102,7 @@ def test_a_run_trains_and_an_objective_in_an_own_loop_takes_views(name, tmp_path
         (["criterion.params.views=1"], r"criterion.params.views must be >= 2, got 1"),
         (["criterion.params.positives=rows"], "positives is one of classes, views; got 'rows'"),
         (["criterion.params.views=3"], "add dataset.params.views=3"),
-        (["dataset.params.augment=none"], "gives equal ones.* Add dataset.params.augment=shift"),
+        (["dataset.params.augment=none"], "gives equal ones.* Take dataset.params.augment=shift"),
         (["method.params.memory_size=9"], "show one image within a batch only"),
         (["miner=distance"], "does not work on the triplets of miner=distance"),
         (["criterion.params.positives=classes"], "add dataset.params.views=1"),
@@ -119,6 +119,9 @@ def test_data_sets_without_views_and_methods_on_prefixes_are_refused(tmp_path):
     with pytest.raises(
         Refused, match="no dataset.params.views.*criterion.params.positives=classes"
     ):
+        app.train(composed(words), tmp_path)
+    words[-2:] = ["dataset=digits", "criterion=hib", *VIEWS]
+    with pytest.raises(Refused, match="not augmented. Take a data set that has an augmentation"):
         app.train(composed(words), tmp_path)
     inside = ["method=matryoshka", "method@method.params.objective=dml"]
     words = [word for word in RUN if word != "method=dml"]

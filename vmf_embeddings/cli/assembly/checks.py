@@ -1,6 +1,7 @@
 """Checks that parts fit together before work starts: contradictions are refused or logged."""
 
 import logging
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from vmf_embeddings.cli.assembly.refused import Refused
@@ -133,7 +134,11 @@ def warn_of_slow_scale(built: "Method", learning_rate: float, n_steps: int) -> N
 
 
 def refuse_other_batches(
-    built: "Method", sampler: "BatchSampler", data: "Dataset", *, has_views: bool = True
+    built: "Method",
+    sampler: "BatchSampler",
+    data: "Dataset",
+    *,
+    options: Collection[str] = ("augment", "views"),
 ) -> None:
     """Refuses a sampler or a data set whose batches lack the views or pairs of a method.
 
@@ -141,14 +146,14 @@ def refuse_other_batches(
         built: the method.
         sampler: draws the batches.
         data: data set of the run.
-        has_views: whether the data set has the option `views`.
+        options: names of the data set's options.
 
     Raises:
         Refused: with the overrides to add.
     """
     views, paired = built.batch_layout.views, built.batch_layout.paired
     missing = []
-    if views != data.views and not has_views:
+    if views != data.views and "views" not in options:
         raise Refused(
             f"method={built.name} trains on {views} views of every image, and dataset={data.name} "
             "makes one only (it has no dataset.params.views): use another method or another "
@@ -166,10 +171,10 @@ def refuse_other_batches(
             f"image{partners}; add {' '.join(missing)} to the command"
         )
     if built.batch_layout.differ:
-        _refuse_equal_views(built, data)
+        _refuse_equal_views(built, data, has_augmentations="augment" in options)
 
 
-def _refuse_equal_views(built: "Method", data: "Dataset") -> None:
+def _refuse_equal_views(built: "Method", data: "Dataset", *, has_augmentations: bool) -> None:
     """Refuses views that are copies, as of a data set without augmentation; looks at four images.
 
     Raises:
@@ -181,11 +186,13 @@ def _refuse_equal_views(built: "Method", data: "Dataset") -> None:
     with torch.random.fork_rng(devices=[]):
         some = [train.example(index) for index in range(min(N_COMPARED, len(train)))]
     if all(torch.equal(view, views[0]) for views in some for view in views):
+        other = "a data set that has an augmentation"
+        if has_augmentations:
+            other = f"dataset.params.augment=shift or another augmentation, {other}"
         raise Refused(
             f"method={built.name} compares views of an image, and dataset={data.name} gives equal "
-            "ones: its training images are not augmented. Add dataset.params.augment=shift or "
-            "another augmentation, take a data set that has one, or add "
-            f"{built.batch_layout.one_view}"
+            "ones: its training images are not augmented. Take "
+            f"{other}, or add {built.batch_layout.one_view}"
         )
 
 

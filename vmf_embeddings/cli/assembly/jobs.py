@@ -158,8 +158,8 @@ def _method_to_train(
 
     built = method(cfg, data, pretrained=pretrained)
     trained_run.set_teacher(built, cfg, data)
-    has_views = "views" in cfg.dataset.get("params", {})
-    refuse_other_batches(built, sampler, data, has_views=has_views)
+    options = cfg.dataset.get("params", {}).keys()
+    refuse_other_batches(built, sampler, data, options=options)
     warn_of_contradictions(built, sampler)
     warn_of_rates(built, cfg.mode.learning_rate)
     warn_of_lost_norms(built)
