@@ -1,4 +1,4 @@
-"""Initial mean cosine of von Mises-Fisher distributions in closed sets: accuracy and calibration.
+"""Concentrations of von Mises-Fisher distributions in closed sets: accuracy and calibration.
 
 python -m benchmarks.closed_confidence --data FOLDER --out FOLDER
 """
@@ -20,49 +20,48 @@ from vmf_embeddings import metrics
 from vmf_embeddings.datasets.digits import Digits
 from vmf_embeddings.datasets.mnist import MNIST
 
-# mean cosine of the classes and of the images, as typed; null = that of the classes
-STARTS = {
-    "adam": (("0.4", "null"), ("0.9", "null"), ("0.99", "null"), ("auto", "null")),
-    "sgd": (("0.4", "null"), ("auto", "null")),
-}
-SHORT = ("mode.epochs=6", "sampler.n_episodes=100")  # 600 batches of 130 images
+# as typed: mean cosine at the start, and learning rate of the log concentrations; null = none
+STARTS = (("0.4", "null"), ("0.9", "null"), ("auto", "null"), ("0.4", "0.03"), ("0.9", "0.03"))
+# 600 batches of 130 images; the epoch of the lowest likelihood loss, as accuracy says little of it
+SHORT = ("mode.epochs=6", "sampler.n_episodes=100", "mode.select_by=nll")
 # that of experiment=demo has 2021's rates, with which concentrations grow in training
 RECIPES = {
     "sgd": (),
     "adam": ("optimizer=adam", "mode.learning_rate=0.001", "mode.temp_learning_rate=0.01"),
 }
-BASELINE = "0.4, null"
+BASELINES = {3: "0.4, null", 128: "0.9, null"}  # by dimension: as published, and of own_closed
 DRAWS = 100
+KEYS = ("set", "recipe", "dim", "start", "seed", "part")
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: data set, recipe, dimension, mean cosines of classes and images, seed."""
+    """One run: data set, recipe, dimension, one of `STARTS`, seed; and what it is scored on."""
 
     dataset: str
     recipe: str
     width: int
     start: tuple[str, str]
     seed: int
+    part: str = "test"
 
     @property
     def key(self) -> dict[str, str | int]:
         """What its line in the file of results begins with."""
-        return {
-            "set": self.dataset, "recipe": self.recipe, "dim": self.width,
-            "start": ", ".join(self.start), "seed": self.seed,
-        }  # fmt: skip
+        start = ", ".join(self.start)
+        values = (self.dataset, self.recipe, self.width, start, self.seed, self.part)
+        return dict(zip(KEYS, values, strict=True))
 
 
 def command(job: Job, data: str) -> list[str]:
     """What one types behind `train`."""
-    classes, images = job.start
+    confidence, rate = job.start
     mnist = ["dataset=mnist", f"dataset.params.dataset_path={data}"]
     return [
         "experiment=demo", *SHORT, *(mnist if job.dataset == "mnist" else ()), *RECIPES[job.recipe],
-        f"arch.params.embedding_dim={job.width}", f"arch.params.kappa_confidence={classes}",
-        f"method.params.image_confidence={images}", f"random_seed={job.seed}",
-        f"name={job.recipe}_{classes}_{images}_{job.seed}",
+        f"arch.params.embedding_dim={job.width}", f"arch.params.kappa_confidence={confidence}",
+        f"method.params.kappa_learning_rate={rate}", f"random_seed={job.seed}",
+        f"name={job.recipe}_{confidence}_{rate}_{job.seed}",
     ]  # fmt: skip
 
 
@@ -78,14 +77,14 @@ def scores(probabilities: Tensor, labels: Tensor) -> dict[str, float]:
 
 
 def result(job: Job, data: str) -> dict:
-    """Trains one run, or takes one that is there; scores its test split both ways."""
+    """Trains one run, or takes one that is there; scores a split of it both ways."""
     run = vmf.train(command(job, data), device="cpu")
     made = (
         Digits(margin_warmup_epochs=0, views=1)
         if job.dataset == "digits"
         else MNIST(data, download=False, margin_warmup_epochs=0)
     )
-    method, split = run.module.eval(), made.split("test")
+    method, split = run.module.eval(), made.split(job.part)
     labels = torch.as_tensor(split.labels)
     with torch.no_grad():
         rows = torch.arange(len(labels)).split(250)
@@ -107,28 +106,30 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def table(found: list[dict]) -> Iterator[str]:
-    """Lines of Markdown: mean and spread over seeds, paired differences from the start at 0.4."""
+    """Lines of Markdown: mean and spread over seeds, paired differences from `BASELINES`."""
     yield (
-        "| set | optimizer | start | error, % | minus 0.4 (95 %) | calibration error by draws, % "
-        "| minus 0.4 (95 %) | by expected logits, % | NLL by draws, nats | beta at the end "
-        "| kappa of classes |"
+        "| set | D | optimizer | start | rate of log kappa | seeds | error, % "
+        "| minus baseline (95 %) | calibration error by draws, % | minus baseline (95 %) "
+        "| by expected logits, % "
+        "| NLL by draws, nats | beta at the end | kappa of classes |"
     )
-    yield "|---" * 11 + "|"
-    for group in sorted({(f["set"], f["recipe"]) for f in found}):
-        here = [f for f in found if (f["set"], f["recipe"]) == group]
-        starts = [", ".join(start) for start in STARTS[group[1]]]
-        for start in starts:
+    yield "|---" * 14 + "|"
+    found = [f for f in found if f["part"] == "test"]
+    for group in sorted({(f["set"], f["dim"], f["recipe"]) for f in found}):
+        here = [f for f in found if (f["set"], f["dim"], f["recipe"]) == group]
+        for start in map(", ".join, STARTS):
             runs = [f for f in here if f["start"] == start]
-            base = {f["seed"]: f for f in here if f["start"] == BASELINE}
+            base = {f["seed"]: f for f in here if f["start"] == BASELINES[group[1]]}
             if runs:
-                cells = " | ".join(_cells(runs, base))
-                yield f"| {' | '.join(group)} | {start.split(',')[0]} | {cells} |"
+                cells = [*map(str, group), *start.replace("null", "–").split(", "), str(len(runs))]
+                yield f"| {' | '.join([*cells, *_cells(runs, base)])} |"
 
 
 def _cells(runs: list[dict], base: dict[int, dict]) -> Iterator[str]:
     for name in ("error", "ece"):
         yield _spread([f["draws"][name] for f in runs], 1)
-        yield _difference([f["draws"][name] - base[f["seed"]]["draws"][name] for f in runs])
+        pairs = [(f, base[f["seed"]]) for f in runs if f["seed"] in base]
+        yield _difference([f["draws"][name] - b["draws"][name] for f, b in pairs])
     yield _spread([f["expected"]["ece"] for f in runs], 1)
     yield _spread([f["draws"]["nll"] for f in runs], 3)
     yield f"{statistics.fmean(1 / f['status']['temperature'] for f in runs):.0f}"
@@ -155,16 +156,17 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", default=["digits", "mnist"])
     parser.add_argument("--recipes", nargs="+", default=["adam", "sgd"], choices=RECIPES)
     parser.add_argument("--widths", nargs="+", type=int, default=[3])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3, 4, 5])
+    parser.add_argument("--part", default="test", choices=("valid", "test"), help="that is scored")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     lines = asked.out / "closed_confidence.jsonl"
     found = [json.loads(text) for text in lines.read_text().splitlines()] if lines.exists() else []
-    known = {(f["set"], f["recipe"], f["dim"], f["start"], f["seed"]) for f in found}
+    known = {tuple(f[name] for name in KEYS) for f in found}
     jobs = [
-        Job(dataset, recipe, width, start, seed)
+        Job(dataset, recipe, width, start, seed, asked.part)
         for recipe in asked.recipes for dataset in asked.sets for width in asked.widths
-        for seed in asked.seeds for start in STARTS[recipe]
+        for seed in asked.seeds for start in STARTS
     ]  # fmt: skip
     for job in jobs:
         if tuple(job.key.values()) not in known:
