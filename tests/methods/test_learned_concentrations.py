@@ -140,3 +140,13 @@ def test_class_weights_can_be_set_in_a_loop_of_ones_own():
     weights = 7 * normal(3, 4).float()
     loss_fn.set_class_weights(weights)
     torch.testing.assert_close(loss_fn.class_weights.detach(), weights)
+
+
+def test_vectors_that_float32_cannot_square_have_their_directions_and_can_shorten():
+    rows = normal(5, 8).float()
+    found = separate(rows).float()
+    found.set_vectors(1e30 * rows)
+    vectors = found.vectors
+    torch.testing.assert_close(vectors, 1e6 * torch.nn.functional.normalize(rows, dim=1))
+    vectors.sum().backward()
+    assert (found.log_length.grad != 0).all()

@@ -58,13 +58,14 @@ class ClassParameters(nn.Module):
 
     @torch.no_grad()
     def set_vectors(self, vectors: Tensor) -> None:
-        """Makes `vectors` these [C, D]; a length of 0 becomes 1e-30 with `separate_lengths`."""
+        """Makes `vectors` these [C, D]; with `separate_lengths`, lengths become 1e-30 to 1e6."""
         if self.log_length is None:
             self.weight.copy_(vectors)
             return
-        lengths = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-30)
-        self.log_length.copy_(lengths.log())
-        self.weight.copy_(vectors / lengths[:, None])
+        wide = vectors.double()  # float32 has no square of a length above 1.8e19
+        lengths = torch.linalg.vector_norm(wide, dim=-1).clamp_min(1e-30)
+        self.log_length.copy_(lengths.clamp_max(LONGEST).log())
+        self.weight.copy_(wide / lengths[:, None])
 
     @property
     def rows_of_classes(self) -> list[str]:
