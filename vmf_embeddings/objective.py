@@ -56,7 +56,8 @@ def objective(
         embedding_dim: D.
         n_classes: C; may be left out where nothing depends on it, as for triplet losses.
         n_features: F, width of the features that enter the embedding layer (s2sd).
-        n_epochs: length of the training, for objectives that change over it (fsgl).
+        n_epochs: length of the training, for objectives that change over it (fsgl,
+            vmf_op), >= 1.
         class_counts: training images per class [C], for objectives that balance classes.
         **options: parameters of the method, criterion, head or loss as in its yaml file; options of
             the groups that it is built from, as `miner="distance"` or
@@ -80,6 +81,8 @@ def objective(
         raise ValueError(f"embedding_dim: expected a whole number >= 1, got {embedding_dim!r}")
     if n_classes is not None and (not isinstance(n_classes, Integral) or n_classes < 1):
         raise ValueError(f"n_classes: expected a whole number >= 1, got {n_classes!r}")
+    if n_epochs is not None and (not isinstance(n_epochs, Integral) or n_epochs < 1):
+        raise ValueError(f"n_epochs: expected a whole number >= 1, got {n_epochs!r}")
     composition = compose(name, options)
     if n_classes is None and composition.needs_n_classes:
         raise ValueError(f"objective {name!r} needs n_classes=C, the number of training classes")

@@ -25,6 +25,7 @@ Z, Y = torch.randn(4, 8, generator=torch.Generator().manual_seed(0)), torch.aran
             {"embedding_dim": 1, "head": {"name": "linear", "normalizer": True}},
             "normalizer=true needs embedding_dim >= 2, got 1",
         ),
+        ("vmf_op", {"n_epochs": 0}, "n_epochs: expected a whole number >= 1, got 0"),
         ("bcl", {"n_classes": 1}, "compares classes: expected at least two"),
     ],
 )
@@ -100,3 +101,10 @@ def test_objectives_without_weight_matrices_take_any_precision(name):
     assert loss_fn(Z.double(), Y % 2).dtype == torch.float64
     loss_fn.eval()  # moving means stay
     torch.testing.assert_close(loss_fn(Z.bfloat16(), Y % 2), loss_fn(Z.bfloat16().float(), Y % 2))
+
+
+@pytest.mark.parametrize("name", ["fsgl", "vmf_op"])
+def test_an_epoch_of_a_training_of_unknown_length_is_refused_with_what_to_type(name):
+    loss_fn = vmf.objective(name, embedding_dim=8, n_classes=4, class_counts=[4, 3, 2, 1])
+    with pytest.raises(ValueError, match=r"vmf.objective\(…, n_epochs=…\)"):
+        loss_fn.begin_epoch(0)

@@ -176,7 +176,10 @@ class FSGL(Method):
     def begin_epoch(self, epoch: int) -> None:
         """Sets alpha, the weight of `fc`, for this epoch."""
         if self.n_epochs is None:
-            raise ValueError(f"method={self.name} needs configure(n_epochs=…) before an epoch.")
+            raise ValueError(
+                f"method={self.name} needs configure(n_epochs=…), or vmf.objective(…, "
+                "n_epochs=…), before an epoch."
+            )
         self.alpha = cumulative_alpha(epoch, self.n_epochs)
 
     @property

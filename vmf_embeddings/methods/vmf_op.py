@@ -162,7 +162,10 @@ class VMFOP(HeadAndLoss):
         """Passes the epoch to the loss, and sets the factor of both terms for it."""
         super().begin_epoch(epoch)
         if self.n_epochs is None:
-            raise ValueError(f"method={self.name} needs configure(n_epochs=…) before an epoch.")
+            raise ValueError(
+                f"method={self.name} needs configure(n_epochs=…), or vmf.objective(…, "
+                "n_epochs=…), before an epoch."
+            )
         self.remaining = remaining_weight(epoch, self.n_epochs, self.decay)
 
     def class_kappas(self) -> Tensor:
