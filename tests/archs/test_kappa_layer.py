@@ -14,6 +14,7 @@ from vmf_embeddings.directional import mean_cosine_inverse
 from vmf_embeddings.methods.dml import DML
 from vmf_embeddings.methods.elk import ELK
 from vmf_embeddings.methods.nivmf import NivMF
+from vmf_embeddings.methods.normalized_sce import NormalizedSCE
 from vmf_embeddings.methods.vmf_softmax import VMFSoftmax
 
 
@@ -114,6 +115,14 @@ def test_networks_on_vectors_say_which_layers_they_have(name):
     node.params.update(projection="none", in_features=7, embedding_dim=7, n_classes=5)
     with pytest.raises(Exception, match="projection is one of linear, linear_kappa; got 'none'"):
         assembly.instantiate("arch", node)
+
+
+def test_methods_that_read_no_lengths_are_named(caplog):
+    assembly.warn_of_lost_norms(ELK(Arch(), "elk", "exact", None))
+    assembly.warn_of_lost_norms(NormalizedSCE(TinyArch(5, 4)))
+    assert not caplog.records
+    assembly.warn_of_lost_norms(NormalizedSCE(Arch()))
+    assert "use arch.params.projection=linear, or" in caplog.text
 
 
 def line_of(name):

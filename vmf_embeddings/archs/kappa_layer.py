@@ -23,6 +23,8 @@ class KappaLinear(nn.Linear):
         embedding_dim: D >= 2.
     """
 
+    learns_length = True
+
     def __init__(self, n_features: int, embedding_dim: int) -> None:
         super().__init__(n_features, embedding_dim)
         self.kappa = nn.Sequential(

@@ -63,13 +63,20 @@ def warn_of_contradictions(built: "Method", sampler: "BatchSampler") -> None:
 
 
 def warn_of_lost_norms(built: "Method") -> None:
-    """Logs a warning if a backbone normalises embeddings whose norms the criterion uses."""
+    """Logs a warning if norms are used that are all 1, or learned that the loss does not see."""
     criterion = getattr(built, "criterion", None)
     if criterion is not None and criterion.uses_norm and built.arch.normalize:
         log.warning(
             "criterion=%s compares inner products or distances of embeddings of any norm, but "
             "arch.params.normalize=true sets all norms to 1: use arch.params.normalize=false",
             criterion.name,
+        )
+    if getattr(built.arch.projection, "learns_length", False) and not built.uses_norm:
+        log.warning(
+            "method=%s reads directions of embeddings alone, so that the network for their lengths "
+            "of arch.params.projection=linear_kappa learns nothing: use "
+            "arch.params.projection=linear, or a method for lengths such as method=elk",
+            built.name,
         )
 
 
