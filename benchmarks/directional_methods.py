@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,10 @@ class Row:
     def best_rates(self) -> tuple[float, ...]:
         """The learning rate, then that of the temperature: accuracy hardly depends on it."""
         task = self.task
+        if task.rates_of[0]:
+            name, data = task.rates_of
+            record = Record(self.sets.out / f"{data}.jsonl")
+            return replace(self, name=name, data=data, record=record).best_rates()
         published = task.published.get(self.title, 1.0)
         rates = [float(f"{published * factor:g}") for factor in task.rates]
         learned = "arch.params.learn_temp=true" in task.methods[self.title]

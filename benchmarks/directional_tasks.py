@@ -13,6 +13,7 @@ LEARNED = ("arch.params.learn_temp=true", "arch.params.init_temp=-2.77")
 SCALE = "head.params.scale=16"  # Adam moves the learned one, which starts at 1.69, too slowly
 LENGTH = ("arch.params.normalize=false",)  # the norm of an embedding is its concentration
 VMF = ("method=vmf_softmax", *LEARNED, *LENGTH)
+LEARNED_KAPPA = "method.params.kappa_learning_rate=0.03"
 ELK = ("method=elk", *LENGTH, "arch.params.kappa_confidence=auto")
 COSINE = ("method=normalized_sce", *LEARNED)
 ARCFACE = ("method=arcface", *LEARNED)
@@ -60,12 +61,16 @@ LONG_TAIL = {
     "BCL": ("method=bcl", SCALE, "dataset.params.views=3"),
     "PaCo": ("method=paco", "dataset.params.views=2"),
 }
+STARTS = {
+    "vMF softmax, 0.4": ("arch.params.kappa_confidence=0.4",),
+    "vMF softmax, auto": ("arch.params.kappa_confidence=auto",),
+    "vMF softmax, 0.4, learned": ("arch.params.kappa_confidence=0.4", LEARNED_KAPPA),
+}
 CALIBRATION = {
     "softmax": CLOSED["softmax"],
     "cosine softmax": COSINE,
     "ArcFace": ARCFACE,
-    "vMF softmax, 0.4": (*VMF, "arch.params.kappa_confidence=0.4"),
-    "vMF softmax, auto": (*VMF, "arch.params.kappa_confidence=auto"),
+    **{title: (*VMF, *words) for title, words in STARTS.items()},
 }
 # As experiment=mnist_vmf_softmax, mnist_normalized_sce, … of 2021: momentum, learning rate, and a
 # temperature of 1 at the start.
@@ -78,11 +83,8 @@ BY_SGD = {
     "cosine softmax": ("method=normalized_sce", *LEARNED_FROM_1, LIGHT[0], HEAVY[1]),
     "ArcFace": ("method=arcface", *LEARNED_FROM_1, *LIGHT),
     **{
-        f"vMF softmax, {start}": (
-            "method=vmf_softmax", *LEARNED_FROM_1, *LENGTH, *HEAVY,
-            f"arch.params.kappa_confidence={start}",
-        )
-        for start in ("0.4", "auto")
+        title: ("method=vmf_softmax", *LEARNED_FROM_1, *LENGTH, *HEAVY, *words)
+        for title, words in STARTS.items()
     },
 }  # fmt: skip
 
@@ -103,6 +105,7 @@ class Task:
         on_request: likewise, of sets that are run only where `--only` names them.
         rates: learning rates that may be tried, upwards; the search begins in the middle.
         published: title -> rate of which `rates` are factors; 1 where it has none.
+        rates_of: task and set whose best rates are taken without a search; "" = none.
         temperature_rates: of a learned temperature, chosen by likelihood after the learning rate,
             in a search that begins with the first one; none = that of the experiment.
     """
@@ -119,6 +122,7 @@ class Task:
     rates: tuple[float, ...] = RATES
     published: dict[str, float] = field(default_factory=dict)
     temperature_rates: tuple[float, ...] = ()
+    rates_of: tuple[str, str] = ("", "")
 
 
 OPEN_COLUMNS = ("R@1", "MAP@R", "few-shot", "R-AUROC, norm", "R-AUROC, nearest", "OOD AUROC",
@@ -154,9 +158,15 @@ TASKS = {
     "calibration by SGD": Task(
         BY_SGD, closed_scores, CALIBRATION_COLUMNS, ("ECE", "ECE, scaled"), "cosine softmax",
         "accuracy", (*THREE, "optimizer=sgd", "mode.weight_decay=0"),
-        {"mnist_sgd": MNIST, "digits_sgd": DIGITS},
-        {"fashion_mnist_sgd": ("dataset=fashion_mnist", *MNIST[1:])},
+        {"mnist_sgd": MNIST, "digits_sgd": DIGITS}, {},
         FACTORS, PUBLISHED_RATES, (0.001, 0.01, 0.1),
+    ),
+    "calibration at the rates of MNIST": Task(
+        {title: words for title, words in BY_SGD.items() if title != "vMF softmax, auto"},
+        closed_scores, CALIBRATION_COLUMNS, ("ECE", "ECE, scaled"), "cosine softmax",
+        "accuracy", (*THREE, "optimizer=sgd", "mode.weight_decay=0"), {},
+        {"fashion_mnist_sgd": ("dataset=fashion_mnist", *MNIST[1:])},
+        rates_of=("calibration by SGD", "mnist_sgd"),
     ),
     "pictures": Task(
         CLOSED, closed_scores, CLOSED_COLUMNS, ("accuracy",), "cosine softmax", "accuracy",
