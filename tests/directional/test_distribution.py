@@ -115,7 +115,9 @@ def test_shapes_and_expansion():
     assert HypersphericalUniform(5, (2,)).expand((3, 2)).sample((4,)).shape == (4, 3, 2, 5)
 
 
-def test_arguments_are_validated():
+def test_arguments_are_validated(monkeypatch):
+    # torch.compile turns the validation of all distributions off for the rest of the process
+    monkeypatch.setattr(torch.distributions.Distribution, "_validate_args", True)
     with pytest.raises(ValueError, match="loc"):
         VonMisesFisher(torch.ones(3), 1.0)
     with pytest.raises(ValueError, match="concentration"):

@@ -116,10 +116,16 @@ def test_other_words_are_refused():
             start_confidences(ClassSpec(5, 8, kappa_confidence=bad), None)
 
 
-@pytest.mark.parametrize("tau", (-1000.0, -1e308, float("nan"), float("-inf")))
+@pytest.mark.parametrize("tau", (-11.6, -27.0))
 def test_temperatures_beyond_any_confidence_are_refused(tau):
     with pytest.raises(ValueError, match="auto needs arch.params.init_temp >= -11.5, got"):
         start_confidences(ClassSpec(5, 8, init_temp=tau, kappa_confidence="auto"), None)
+
+
+@pytest.mark.parametrize("tau", (-1000.0, -1e308, float("nan"), float("-inf")))
+def test_temperatures_beyond_float32_are_refused(tau):
+    with pytest.raises(ValueError, match=r"init_temp must be in \[-27, 27\].* got"):
+        ClassSpec(5, 8, init_temp=tau)
 
 
 def test_the_smallest_temperature_still_meets_the_bound():
