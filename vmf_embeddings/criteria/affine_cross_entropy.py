@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 CPU_TILE = 2**16  # logits per tile and thread, whose temporaries fit the cache
-DEVICE_TILE = 2**24
 
 
 def affine_cross_entropy(
@@ -52,7 +52,7 @@ class _AffineCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         table, labels = rows @ class_vectors.T, labels[:, None]
         loss, grad_factors, grad_offsets = 0.0, 0.0, 0.0
-        for tile in _tiles(table):
+        for tile in tiles(*table.shape, table.device, CPU_TILE):
             products, target = table[tile], labels[tile]
             gradient = torch.addcmul(offsets, products, factors).log_softmax(-1)
             loss -= gradient.gather(1, target).sum()
@@ -70,13 +70,3 @@ class _AffineCrossEntropy(torch.autograd.Function):
         grad = grad / len(table)
         grad_rows = (table @ class_vectors).mul_(grad)
         return grad_rows, None, grad_factors * grad, grad_offsets * grad, None
-
-
-def _tiles(table: Tensor) -> list[slice]:
-    """Slices of the rows of a table [B, C]."""
-    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
-        return [slice(None)]
-    on_cpu = table.device.type == "cpu"
-    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
-    height = max(1, tile // table.shape[1])
-    return [slice(top, top + height) for top in range(0, len(table), height)]

@@ -13,9 +13,9 @@ from torch.autograd.function import FunctionCtx
 from torch.nn.functional import logsigmoid
 
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 CPU_TILE = 2**15  # entries per tile and thread, whose temporaries fit the cache
-DEVICE_TILE = 2**24
 
 
 def log_mean_sigmoid(logits: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class _LogMeanSigmoid(torch.autograd.Function):
     def forward(ctx: FunctionCtx, logits: Tensor) -> Tensor:
         table = logits.flatten(1) if logits.dim() > 1 else logits[:, None]
         value, slope = torch.empty_like(table[0]), torch.empty_like(table)
-        for columns in _tiles(table):
+        for columns in tiles(*table.T.shape, table.device, CPU_TILE):
             value[columns], slope[:, columns] = _value_and_slope(table[:, columns])
         ctx.save_for_backward(slope.view_as(logits))
         return value.view(logits.shape[1:])
@@ -84,7 +84,7 @@ class _LogMatch(torch.autograd.Function):
         table, signs = cosines.flatten(1), same.flatten().to(cosines.dtype).mul_(2).sub_(1)
         results, slope = table.new_empty(3, table.shape[1]), torch.empty_like(table)
         factors, offsets = signs * scale, signs * offset
-        for columns in _tiles(table):
+        for columns in tiles(*table.T.shape, table.device, CPU_TILE):
             tile, factor = table[:, columns], factors[columns]
             logits = torch.addcmul(offsets[columns], tile, factor)
             results[0, columns], of_logits = _value_and_slope(logits)
@@ -108,13 +108,3 @@ def _value_and_slope(logits: Tensor) -> tuple[Tensor, Tensor]:
     sums = x.logsumexp(0)
     fractions = (x - sums).exp_()
     return sums - math.log(len(logits)), fractions.mul_(x.expm1_().neg_())
-
-
-def _tiles(table: Tensor) -> list[slice]:
-    """Slices of the columns of a table [S, N]."""
-    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
-        return [slice(None)]
-    on_cpu = table.device.type == "cpu"
-    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
-    width = max(1, tile // len(table))
-    return [slice(left, left + width) for left in range(0, table.shape[1], width)]

@@ -25,6 +25,7 @@ from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.hyperbolic.ball import conformal_factor
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 _DENOMINATOR = 1e-5  # e above
 _LOWEST_ASINH = math.log(1e-5)  # as in 2021
@@ -182,8 +183,4 @@ def _keeps_parts(matrix: Tensor) -> bool:
 
 def _tiles(matrix: Tensor) -> list[slice]:
     """Slices of the rows of [B, C] into tiles whose temporaries fit the cache or the device."""
-    if torch.compiler.is_compiling():  # a graph for any number of rows has no loop over tiles
-        return [slice(None)]
-    tile = CPU_TILE * torch.get_num_threads() if matrix.device.type == "cpu" else DEVICE_TILE
-    height = max(1, tile // matrix.shape[1])
-    return [slice(first, first + height) for first in range(0, len(matrix), height)]
+    return tiles(*matrix.shape, matrix.device, CPU_TILE, DEVICE_TILE)

@@ -16,9 +16,9 @@ from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.methods.row_queue import NO_CLASS
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 CPU_TILE = 2**16  # logits per tile and thread, whose temporaries fit the cache
-DEVICE_TILE = 2**24
 
 
 def column_contrast(
@@ -71,7 +71,7 @@ class _ColumnContrast(torch.autograd.Function):
         offset = offset.masked_fill(classes == NO_CLASS, torch.inf)
         own_offset = offset if counts is None else (counts - 1).log()
         columns = torch.arange(first, first + len(labels), device=labels.device)[:, None]
-        for rows in _tiles(logits):
+        for rows in tiles(*logits.shape, logits.device, CPU_TILE):
             same = (labels[rows, None] == classes).scatter_(1, columns[rows], False)
             targets = same.to(logits.dtype) if weights is None else same * weights
             targets /= targets.sum(1, keepdim=True)
@@ -89,13 +89,3 @@ class _ColumnContrast(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * (grad / len(gradient)), None, None, None, None, None
-
-
-def _tiles(table: Tensor) -> list[slice]:
-    """Slices of the rows of a table [N, M]."""
-    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
-        return [slice(None)]
-    on_cpu = table.device.type == "cpu"
-    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
-    height = max(1, tile // table.shape[1])
-    return [slice(top, top + height) for top in range(0, len(table), height)]

@@ -23,9 +23,9 @@ from vmf_embeddings.directional.bessel import widen
 from vmf_embeddings.directional.difference import compiles_tables
 from vmf_embeddings.directional.log_normalizer import normalizer_kernel
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 CPU_TILE = 2**15  # logits per tile and thread, whose temporaries fit the cache
-DEVICE_TILE = 2**24
 
 
 def elk_cross_entropy(
@@ -131,7 +131,7 @@ def _sums(
     lengths, factor, labels = lengths.to(compute)[:, None], beta.to(compute), labels[:, None]
     loss, grad_beta, of_classes, sum_g = 0.0, 0.0, 0.0, 0.0
     of_images = torch.empty_like(lengths[:, 0])
-    for rows in _tiles(table):
+    for rows in tiles(*table.shape, table.device, CPU_TILE):
         delta = torch.add(lengths[rows], table[rows].to(compute), alpha=2)
         delta = torch.maximum(delta, least)
         values, slopes = kernel.difference_and_slope(start, delta)
@@ -149,13 +149,3 @@ def _sums(
         of_images[rows] = slopes.sum(-1)
         table[rows] = slopes
     return loss, grad_beta, of_images, of_classes - kernel.slope_at_start(start) * sum_g
-
-
-def _tiles(table: Tensor) -> list[slice]:
-    """Slices of the rows of a table [B, C]."""
-    if torch.compiler.is_compiling():  # a compiled graph divides its work itself
-        return [slice(None)]
-    on_cpu = table.device.type == "cpu"
-    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
-    height = max(1, tile // table.shape[1])
-    return [slice(top, top + height) for top in range(0, len(table), height)]

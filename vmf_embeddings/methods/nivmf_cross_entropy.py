@@ -22,9 +22,9 @@ from torch.autograd.function import FunctionCtx
 
 from vmf_embeddings.directional import log_normalizer
 from vmf_embeddings.once_differentiable import once_differentiable
+from vmf_embeddings.tiles import tiles
 
 CPU_TILE = 2**19  # densities per tile and thread: smaller ones make slow matrix products
-DEVICE_TILE = 2**24
 
 
 def nivmf_cross_entropy(
@@ -70,7 +70,7 @@ class _NivmfCrossEntropy(torch.autograd.Function):
         classes, labels = (means, squares, peak), labels[:, None]
         grads = [torch.zeros_like(t) for t in (*classes, beta)]
         grad_draws, loss = torch.empty_like(draws), 0.0
-        for images in _tiles(draws, len(means)):
+        for images in tiles(draws.shape[1], len(draws) * len(means), draws.device, CPU_TILE):
             x = draws[:, images].flatten(0, 1)
             value, grad_x = _add_tile(x, classes, labels[images], beta, grads)
             loss += value
@@ -110,11 +110,3 @@ def _add_tile(
     grads[1].addmm_(of_squares.T, x.square())
     grad_x = of_squares @ squares
     return loss, torch.addmm(grad_x.mul_(x), weights, means, beta=2)
-
-
-def _tiles(draws: Tensor, n_classes: int) -> list[slice]:
-    """Slices of the images of draws [S, B, D]."""
-    on_cpu = draws.device.type == "cpu"
-    tile = CPU_TILE * torch.get_num_threads() if on_cpu else DEVICE_TILE
-    height = max(1, tile // (len(draws) * n_classes))
-    return [slice(top, top + height) for top in range(0, draws.shape[1], height)]
