@@ -10,7 +10,7 @@ import torch
 
 from tests.conftest import cases
 from tests.methods.laws import TinyArch, normal, reference_checkpoint
-from vmf_embeddings import directional, native
+from vmf_embeddings import directional
 from vmf_embeddings.geometry import VonMisesFisher
 from vmf_embeddings.methods.vmf_concentration import spread_cost
 from vmf_embeddings.methods.vmf_softmax import NORMALIZERS, VMFSoftmax, vmf_softmax_loss
@@ -342,15 +342,6 @@ def test_pairs_are_the_default():
         "antithetic"
     )
     assert build(estimator="iid").estimator == "iid"
-
-
-@pytest.fixture(params=["torch", "compiled"])
-def code(request, monkeypatch) -> str:
-    """Which code forms the loss."""
-    monkeypatch.setenv(native.SWITCH, "0" if request.param == "torch" else "1")
-    if request.param == "compiled" and not native.enabled():
-        pytest.skip("Numba is not installed")
-    return request.param
 
 
 def loss_and_gradients(loss, method: VMFSoftmax, embeddings: torch.Tensor) -> list[torch.Tensor]:
