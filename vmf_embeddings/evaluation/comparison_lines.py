@@ -103,15 +103,15 @@ def _about_seeds(comparison: Comparison) -> list[str]:
         one = "is one run" if len(single) == 1 else "are one run each"
         return [f"{' and '.join(single)} {one}: what other seeds would change is not known."]
     test = "paired t" if comparison.paired_seeds else "Welch's t"
-    said = [f"Over seeds: {test}, {n_runs[0]} and {n_runs[1]} runs."]
+    sentences = [f"Over seeds: {test}, {n_runs[0]} and {n_runs[1]} runs."]
     if min(n_runs) <= _FEW_RUNS and comparison.task is not None:
         task = next(one for one in comparison.scores if one.paired.key == comparison.task)
         runs = [" ".join(f"{100 * value:.2f}" for value in values) for values in (task.a, task.b)]
         name = comparison.task.rpartition("/")[2]
-        said.append(
+        sentences.append(
             f"The runs' {name}: {comparison.a.letter} {runs[0]}; {comparison.b.letter} {runs[1]}."
         )
-    return said
+    return sentences
 
 
 def _class_lines(comparison: Comparison, score_text: ScoreText, n_classes: int) -> list[str]:

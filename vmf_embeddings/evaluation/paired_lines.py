@@ -84,14 +84,16 @@ def verdict_lines(
     if len(by_verdict) == 1 and "not told apart" in by_verdict:
         parts = ["not told apart in any score"]
     n_tests = sum(not math.isnan(one.p) for one, _ in scores)
-    said = [f"At 5 %, corrected for {n_tests} scores (Holm): {'; '.join(parts)}."] if parts else []
+    sentences = (
+        [f"At 5 %, corrected for {n_tests} scores (Holm): {'; '.join(parts)}."] if parts else []
+    )
     if chosen:
         names = ", ".join(str(one.path.parent) for one in chosen)
-        said.append(
+        sentences.append(
             f"Chosen here: the epoch of {names} was chosen by the rows scored, so that no test of "
             "them is valid."
         )
-    return said
+    return sentences
 
 
 def notes_on(scores: Sequence[PairedScore]) -> list[str]:
@@ -99,15 +101,15 @@ def notes_on(scores: Sequence[PairedScore]) -> list[str]:
     counts = {one.n_units for one in scores if one.unit == "classes"}
     if not counts or min(counts) >= FEW_CLASSES:
         return []
-    said = [f"(of {min(counts)} classes only: intervals over so few are too narrow)"]
+    sentences = [f"(of {min(counts)} classes only: intervals over so few are too narrow)"]
     n_tests = sum(not math.isnan(one.p) for one in scores)
     least = n_tests * 2.0 ** (1 - min(counts))  # all differences of one sign
     if least > LEVEL:
-        said.append(
+        sentences.append(
             f"(over so few classes {n_tests} scores cannot be told apart: flips of signs give p >= "
             f"{p_text(min(1.0, least))}; compare --unit rows asks for other rows of these classes)"
         )
-    return said
+    return sentences
 
 
 def words(key: str, score_text: ScoreText) -> tuple[str, float, int]:

@@ -27,7 +27,7 @@ class DataWait:
 
     def __init__(self) -> None:
         self.seconds = self.fraction = 0.0
-        self._is_said = False
+        self._was_reported = False
 
     def timed(self, batches: Iterable[Item]) -> Iterator[Item]:
         """The batches of an epoch, timed."""
@@ -52,9 +52,9 @@ class DataWait:
             num_workers: processes that load images for this one.
             world: processes that train on this machine's cores.
         """
-        if self._is_said or self.fraction <= MUCH or self.seconds < LEAST_SECONDS:
+        if self._was_reported or self.fraction <= MUCH or self.seconds < LEAST_SECONDS:
             return
-        self._is_said = True
+        self._was_reported = True
         log.warning(
             "%.0f %% of the epoch was spent waiting for images (data_wait): %s",
             *(100 * self.fraction, advice(num_workers, max(1, usable_cores() // world))),

@@ -53,7 +53,7 @@ class ArrayFolder:
     Attributes:
         path: of the folder.
         shard_rows: rows per file of arrays whose rows are divided; the last file may have fewer.
-        arrays: name -> what is said of it; of the names that were asked for.
+        arrays: name -> its dtype, shape and files; of the names that were asked for.
         record: all of `meta.json`.
     """
 
@@ -160,10 +160,10 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**48
 
 
-def _stored(name: str, said: Any, shard_rows: int) -> StoredArray:
+def _stored(name: str, entry: Any, shard_rows: int) -> StoredArray:
     """What `meta.json` says of an array, as far as it makes sense."""
-    said = said if isinstance(said, dict) else {}
-    dtype, shape, n_files = said.get("dtype"), said.get("shape"), said.get("files", 0)
+    entry = entry if isinstance(entry, dict) else {}
+    dtype, shape, n_files = entry.get("dtype"), entry.get("shape"), entry.get("files", 0)
     if not isinstance(dtype, str) or _DTYPE.fullmatch(dtype) is None:
         raise Refused(f"{META}: {name} has no dtype of numbers or texts, such as <f4")
     if not isinstance(shape, list) or len(shape) > 8 or not all(map(_is_count, shape)):
